@@ -1,0 +1,3 @@
+"""Ray-distributed benchmarking of cross-lingual detoxification."""
+
+__version__ = "0.1.0"

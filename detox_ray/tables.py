@@ -1,0 +1,118 @@
+"""The schema of every table that crosses a stage boundary.
+
+``language``, ``model`` and ``scorer`` of the big tables are Hive partition keys: they stand in the folder name
+(``generations/model=detox/language=fr/…parquet``) and not in the file, so that DuckDB, pandas, Polars and Spark read
+the folder as it is. The schemas below list the columns in the files.
+"""
+
+import pyarrow as pa
+
+PROMPTS = pa.schema(
+    [
+        pa.field("prompt_id", pa.string(), nullable=False),  # "fr-00012": language and row in the source
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),  # the reader's name
+        pa.field("source_index", pa.string(), nullable=False),  # the source's own index, as text
+        pa.field("annotations", pa.string()),  # the source's labels, as JSON text; null where it has none
+    ]
+)
+
+PAIRS = pa.schema(
+    [
+        pa.field("pair_id", pa.string(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("chosen", pa.string(), nullable=False),  # continuation only, without the prompt
+        pa.field("rejected", pa.string(), nullable=False),
+        pa.field("language", pa.string(), nullable=False),
+    ]
+)
+
+TEXTS = pa.schema(  # harmless held-out text, for perplexity
+    [
+        pa.field("text_id", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+    ]
+)
+
+GENERATIONS = pa.schema(
+    [
+        pa.field("prompt_id", pa.string(), nullable=False),
+        pa.field("sample", pa.int32(), nullable=False),  # 0 … samples-1
+        pa.field("text", pa.string(), nullable=False),  # completion only; may be empty
+        pa.field("tokens", pa.int32(), nullable=False),  # generated tokens
+        pa.field("finish_reason", pa.string(), nullable=False),  # "stop" (end token) or "length"
+        pa.field("seed", pa.int64(), nullable=False),
+    ]
+)
+
+# What a score or likelihood row's status can be. Only "ok" rows carry a value.
+OK = "ok"
+EMPTY = "empty"  # nothing to score
+UNSUPPORTED = "unsupported_language"  # the scorer does not know this language
+FAILED = "failed"  # the scorer raised or gave something that is not a number in [0, 1]
+STATUSES = (OK, EMPTY, UNSUPPORTED, FAILED)
+
+SCORES = pa.schema(
+    [
+        pa.field("prompt_id", pa.string(), nullable=False),
+        pa.field("sample", pa.int32(), nullable=False),
+        pa.field("attribute", pa.string(), nullable=False),  # "toxicity", "insult", …
+        pa.field("value", pa.float64()),  # in [0, 1]; null unless status is "ok"
+        pa.field("status", pa.string(), nullable=False),
+    ]
+)
+
+LIKELIHOODS = pa.schema(  # of TEXTS under a model
+    [
+        pa.field("text_id", pa.string(), nullable=False),
+        pa.field("tokens", pa.int32(), nullable=False),  # tokens predicted (the first is given)
+        pa.field("nll", pa.float64()),  # sum of negative log-likelihoods, nats; null unless status is "ok"
+        pa.field("status", pa.string(), nullable=False),
+    ]
+)
+
+METRICS = pa.schema(
+    [
+        pa.field("metric", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("language", pa.string(), nullable=False),  # a code or "macro"
+        pa.field("scorer", pa.string(), nullable=False),
+        pa.field("convention", pa.string(), nullable=False),
+        pa.field("value", pa.float64()),  # null where status says why
+        pa.field("ci_low", pa.float64()),
+        pa.field("ci_high", pa.float64()),
+        pa.field("n", pa.int64(), nullable=False),  # prompts (texts for perplexity); for macro, languages
+        pa.field("status", pa.string(), nullable=False),  # "ok", or why there is no value
+    ]
+)
+
+COMPARISONS = pa.schema(
+    [
+        pa.field("metric", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("parent", pa.string(), nullable=False),
+        pa.field("language", pa.string(), nullable=False),
+        pa.field("scorer", pa.string(), nullable=False),
+        pa.field("convention", pa.string(), nullable=False),
+        pa.field("difference", pa.float64()),  # model minus parent
+        pa.field("ci_low", pa.float64()),
+        pa.field("ci_high", pa.float64()),
+        pa.field("p_value", pa.float64()),
+        pa.field("p_corrected", pa.float64()),  # Holm over the languages of one metric; null for macro
+        pa.field("n", pa.int64(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+    ]
+)
+
+# Table name (the folder in a run) -> schema, partition keys in order.
+TABLES: dict[str, tuple[pa.Schema, tuple[str, ...]]] = {
+    "prompts": (PROMPTS, ("language",)),
+    "pairs": (PAIRS, ()),
+    "texts": (TEXTS, ("language",)),
+    "generations": (GENERATIONS, ("model", "language")),
+    "scores": (SCORES, ("scorer", "model", "language")),
+    "likelihoods": (LIKELIHOODS, ("model", "language")),
+    "metrics": (METRICS, ()),
+    "comparisons": (COMPARISONS, ()),
+}
