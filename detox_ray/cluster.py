@@ -1,0 +1,53 @@
+"""The one cluster bootstrap: join the Ray at RAY_ADDRESS, else start a local one on loopback and stop it at the end."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+
+class Cluster(NamedTuple):
+    """What the job may use."""
+
+    address: str  # "local" or the address joined
+    nodes: int
+    cpus: float
+    gpus: float
+
+
+@contextmanager
+def connect(num_cpus: int | None = None, verbose: bool = False) -> Iterator[Cluster]:
+    """A connected Ray for the duration of the block.
+
+    A Ray that is already initialised in this process is used and left running; one at RAY_ADDRESS is joined and left; a
+    local one is started on 127.0.0.1 only and shut down.
+    """
+    # Ray rewrites 127.0.0.1 to the network address and listens on all interfaces unless this is off.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # keeps bytecode dumps out of the logs
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import logging
+
+    import ray
+
+    quiet: dict[str, Any] = {"log_to_driver": verbose, "logging_level": logging.INFO if verbose else logging.WARNING}
+    address = os.environ.get("RAY_ADDRESS")
+    started = False
+    if not ray.is_initialized():
+        started = True
+        if address:
+            ray.init(address=address, **quiet)
+        else:
+            ray.init(num_cpus=num_cpus, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+    try:
+        import ray.data
+
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False  # ours (progress.py) counts committed units
+        total = ray.cluster_resources()
+        nodes = sum(node["Alive"] for node in ray.nodes())
+        yield Cluster(address or "local", nodes, total.get("CPU", 0.0), total.get("GPU", 0.0))
+    finally:
+        if started:
+            ray.shutdown()

@@ -1,0 +1,383 @@
+"""Experiment: the validated description of a run. Every default of a user's option lives here and nowhere else.
+
+YAML and dotted overrides merge with OmegaConf; pydantic validates the result. Unknown keys are errors. All problems are
+collected and reported at once, each with field, value and rule (`ConfigError`). Checks that look outside the text
+(files, storage, model folders) live in the rooms that own those things and return the same `Problem`.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from detox_ray.languages import GROUPS, LANGUAGES
+
+TOY17 = "toy17"  # the built-in world's name where a path, source or scorer may name it
+
+
+class Problem(NamedTuple):
+    """One thing wrong with the input."""
+
+    field: str  # dotted, as in an override
+    value: Any
+    rule: str
+
+    def __str__(self) -> str:
+        shown = repr(self.value)
+        return f"{self.field}: {self.rule} (got {shown if len(shown) <= 120 else shown[:117] + '...'})"
+
+
+class ConfigError(ValueError):
+    """The input is wrong; nothing was started. Holds every problem found."""
+
+    def __init__(self, problems: Sequence[Problem]):
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+        raise ValueError(
+            "a name becomes a folder: letters, digits, '.', '_' and '-' only, beginning with a letter or digit"
+        )
+    return value
+
+
+def _languages(value: Any) -> Any:
+    if isinstance(value, str):
+        if value not in GROUPS:
+            raise ValueError(f"unknown language group; known: {', '.join(GROUPS)} (or give a list of codes)")
+        return list(GROUPS[value])
+    return value
+
+
+def _language(value: str) -> str:
+    if value not in LANGUAGES:
+        raise ValueError(f"unknown language; known: {' '.join(LANGUAGES)}")
+    return value
+
+
+def _no_secret(value: str) -> str:
+    if re.match(r"[a-z0-9+]+://[^/?]*@", value):
+        raise ValueError("credentials do not belong in a URI: set them in the environment")
+    return value
+
+
+def _distinct(value: list[Any]) -> list[Any]:
+    if len(set(value)) < len(value):
+        raise ValueError("each entry may occur once")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+LanguageCode = Annotated[str, AfterValidator(_language)]
+Languages = Annotated[list[LanguageCode], BeforeValidator(_languages), Field(min_length=1), AfterValidator(_distinct)]
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class Strict(BaseModel):
+    """Frozen, no unknown keys, no NaN or infinity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Source(Strict):
+    """Where rows come from: a reader, and the path it reads unless it is built in."""
+
+    source: str
+    path: str | None = None
+
+    @model_validator(mode="after")
+    def _path_where_needed(self) -> "Source":
+        if self.source == TOY17 and self.path is not None:
+            raise ValueError("source toy17 is built in and takes no path")
+        if self.source != TOY17 and self.path is None:
+            raise ValueError(f"source {self.source} needs a path")
+        return self
+
+
+class PromptsConfig(Source):
+    """Prompts that the models continue. Path: folder of RTP_LX_*.json, or a JSONL/Parquet file with text, language."""
+
+    source: Literal["rtp-lx", "file", "toy17"]
+    per_language: int | None = Field(None, ge=1)  # the first so many of each language; null: all
+
+
+class PairsConfig(Source):
+    """Preference pairs. Path: folder of split_*.jsonl or RTP_LX_*.json, or a file with prompt, chosen, rejected."""
+
+    source: Literal["toxicity-pairwise", "rtp-lx", "file", "toy17"]
+    language: LanguageCode = "en"
+    limit: int | None = Field(None, ge=1)  # the first so many; null: all
+
+
+class TextsConfig(Source):
+    """Harmless text, whose perplexity under each model shows what detoxification cost. Path: as for prompts."""
+
+    source: Literal["file", "toy17"]
+    per_language: int | None = Field(None, ge=1)
+
+
+class DataConfig(Strict):
+    prompts: PromptsConfig
+    pairs: PairsConfig | None = None
+    texts: TextsConfig | None = None
+    on_error: Literal["stop", "skip"] = "stop"  # a bad row ends the run with its line number, or is skipped and counted
+
+
+class LoraConfig(Strict):
+    """Li et al. 2024, Table 6, as defaults."""
+
+    r: int = Field(64, ge=1)
+    alpha: int = Field(16, ge=1)
+    dropout: float = Field(0.05, ge=0, lt=1)
+    target_modules: Literal["all-linear"] | list[str] = "all-linear"
+
+
+class TrainConfig(Strict):
+    """How a model is made from its parent. Defaults follow Li et al. 2024 (Table 6) where it says."""
+
+    parent: Name
+    method: Literal["dpo"] = "dpo"
+    tuning: Literal["full", "lora"] = "full"
+    lora: LoraConfig | None = None  # only with tuning: lora; null there means the defaults
+    trainable: list[str] | None = None  # full tuning: only parameters whose name one of these regular expressions finds
+    workers: int = Field(1, ge=1)
+    resources_per_worker: dict[str, float] | None = None  # null: one GPU where the cluster has GPUs, else one CPU
+    deepspeed: str = "zero2"  # zero1, zero2, zero3, or the path of a DeepSpeed JSON
+    max_failures: int = Field(2, ge=0)  # lost workers survived before the run gives up
+    beta: float = Field(0.1, gt=0)
+    optimizer: Literal["rmsprop", "adamw"] = "rmsprop"
+    learning_rate: float = Field(1e-5, gt=0)
+    scheduler: Literal["constant_with_warmup", "linear", "cosine"] = "constant_with_warmup"
+    warmup_steps: int = Field(150, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(10.0, gt=0)
+    epochs: float = Field(5, gt=0)
+    max_steps: int | None = Field(None, ge=1)  # optimizer steps; overrides epochs
+    batch_size: int = Field(4, ge=1)  # pairs per worker and forward pass
+    gradient_accumulation: int = Field(1, ge=1)
+    max_length: int = Field(256, ge=8)  # tokens of prompt and completion; longer is cut
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    gradient_checkpointing: bool = False
+    validation_fraction: float = Field(0.05, ge=0, lt=1)
+    checkpoint_every: int = Field(25, ge=1)  # optimizer steps
+    seed: int | None = Field(None, ge=0, lt=2**31)  # null: the experiment's
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainConfig":
+        if self.lora is not None and self.tuning != "lora":
+            raise ValueError("lora settings need tuning: lora")
+        if self.trainable is not None and self.tuning != "full":
+            raise ValueError("trainable needs tuning: full")
+        for pattern in self.trainable or ():
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"trainable: {pattern!r} is not a regular expression: {error}") from None
+        return self
+
+
+class ModelConfig(Strict):
+    """A node: either a path, or a train block that names its parent."""
+
+    path: str | None = None  # hub id, folder, or toy17
+    revision: str | None = None  # of a hub id: branch, tag or commit
+    dtype: DType = "auto"  # for generation and perplexity; auto: as the weights are saved
+    train: TrainConfig | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "ModelConfig":
+        if (self.path is None) == (self.train is None):
+            raise ValueError("a model has either a path or a train block")
+        if self.revision is not None and self.path is None:
+            raise ValueError("revision needs a path that is a hub id")
+        return self
+
+
+class GenerateConfig(Strict):
+    """Sampling as in both papers (papers' sections on toxicity evaluation: n=25, T=0.9, top-p=0.8, 20 tokens)."""
+
+    engine: Literal["auto", "vllm", "transformers"] = "auto"  # auto: vllm where it is installed
+    samples: int = Field(25, ge=1)  # completions per prompt
+    temperature: float = Field(0.9, ge=0)  # 0: greedy, then samples must be 1
+    top_p: float = Field(0.8, gt=0, le=1)
+    max_tokens: int = Field(20, ge=1)
+    actors: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"  # auto: one per GPU group, or one per 4 CPUs
+    prompts_per_unit: int = Field(256, ge=1)  # committed at once
+    tensor_parallel: int = Field(1, ge=1)  # GPUs per engine
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
+    cpu_kv_cache_gb: int = Field(1, ge=1)  # vLLM on CPU only
+
+    @model_validator(mode="after")
+    def _greedy_is_single(self) -> "GenerateConfig":
+        if self.temperature == 0 and self.samples > 1:
+            raise ValueError("temperature 0 is greedy: every sample would be the same, so samples must be 1")
+        return self
+
+
+class ScorerConfig(Strict):
+    """A scorer of the user's own."""
+
+    name: Name
+    type: Literal["detoxify", "lexicon"]
+    path: str  # detoxify: checkpoint file; lexicon: YAML or JSON {language: [words]}
+    huggingface_config: str | None = None  # detoxify: folder with config.json and tokenizer
+    languages: Languages | None = None  # where it has evidence; null for detoxify: all; for lexicon: those in the file
+
+
+class ScoreConfig(Strict):
+    scorers: list[Name | ScorerConfig] = Field(min_length=1)  # names of known scorers, or definitions
+    primary: Name | None = None  # the headline's; null: the first
+    reference: Name | None = None  # truth that the others' validity is measured against; null: none
+    actors: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    batch_size: int = Field(64, ge=1)  # texts per forward pass
+
+    @property
+    def names(self) -> list[str]:
+        return [scorer if isinstance(scorer, str) else scorer.name for scorer in self.scorers]
+
+    @property
+    def headline(self) -> str:
+        return self.primary or self.names[0]
+
+    @model_validator(mode="after")
+    def _known(self) -> "ScoreConfig":
+        _distinct(self.names)
+        for field in ("primary", "reference"):
+            value = getattr(self, field)
+            if value is not None and value not in self.names:
+                raise ValueError(f"{field} must be one of the scorers ({', '.join(self.names)}), not {value!r}")
+        return self
+
+
+class MeasureConfig(Strict):
+    convention: Literal["paper", "corrected"] = "corrected"
+    bootstrap: int = Field(2000, ge=100)  # resamples
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    threshold: float = Field(0.5, ge=0, le=1)  # a completion at or above it is toxic
+
+
+class ReportConfig(Strict):
+    samples: int = Field(3, ge=0)  # prompts per language whose completions are shown
+
+
+class Comparison(Strict):
+    model: Name
+    parent: Name
+
+
+class Experiment(Strict):
+    """The whole YAML."""
+
+    name: Name
+    storage: Annotated[str, AfterValidator(_no_secret)] = "runs"  # folder, s3://…, gs://…
+    languages: Languages = Field(default_factory=lambda: list(GROUPS["rtp-lx-17"]))
+    seed: int = Field(0, ge=0, lt=2**31)
+    data: DataConfig
+    models: dict[Name, ModelConfig] = Field(min_length=1)
+    compare: list[Comparison] | None = None  # null: each trained model with its parent
+    generate: GenerateConfig = GenerateConfig()
+    score: ScoreConfig
+    measure: MeasureConfig = MeasureConfig()
+    report: ReportConfig = ReportConfig()
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        if self.compare is not None:
+            return self.compare
+        return [Comparison(model=name, parent=m.train.parent) for name, m in self.models.items() if m.train]
+
+    @property
+    def uses_toy17(self) -> bool:
+        sources = (self.data.prompts, self.data.pairs, self.data.texts)
+        return (
+            any(source is not None and source.source == TOY17 for source in sources)
+            or any(model.path == TOY17 for model in self.models.values())
+            or any(name.startswith(TOY17) for name in self.score.names)
+        )
+
+    def training_order(self) -> list[str]:
+        """Trained models, parents first."""
+        order: list[str] = []
+        waiting = {name: m.train.parent for name, m in self.models.items() if m.train}
+        while waiting:
+            ready = [name for name, parent in waiting.items() if parent not in waiting]
+            if not ready:
+                raise ValueError(f"models {', '.join(waiting)} are each other's parents")
+            for name in ready:
+                order.append(name)
+                del waiting[name]
+        return order
+
+    @model_validator(mode="after")
+    def _references(self) -> "Experiment":
+        for name, model in self.models.items():
+            if model.train and model.train.parent not in self.models:
+                raise ValueError(
+                    f"models.{name}.train.parent: {model.train.parent!r} is not one of the models "
+                    f"({', '.join(self.models)})"
+                )
+            if model.train and self.data.pairs is None:
+                raise ValueError(f"models.{name}.train needs data.pairs")
+        for comparison in self.compare or ():
+            for model_name in (comparison.model, comparison.parent):
+                if model_name not in self.models:
+                    raise ValueError(f"compare: {model_name!r} is not one of the models ({', '.join(self.models)})")
+        self.training_order()
+        return self
+
+    def to_yaml(self) -> str:
+        """The resolved config, every default written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read CONFIG, apply dotted ``key=value`` overrides, validate.
+
+    Raises ConfigError with every problem found.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError([Problem("CONFIG", str(path), f"cannot be read: {reason}")]) from None
+    malformed = [Problem("override", o, "must have the form key.path=value") for o in overrides if "=" not in o[1:]]
+    if malformed:
+        raise ConfigError(malformed)
+    try:
+        merged = OmegaConf.merge(OmegaConf.create(yaml.safe_load(text) or {}), OmegaConf.from_dotlist(list(overrides)))
+        raw = OmegaConf.to_container(merged, resolve=True)
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
+        raise ConfigError([Problem("CONFIG", str(path), f"is not a YAML mapping: {error}")]) from None
+    return validate(raw)
+
+
+def validate(raw: Any) -> Experiment:
+    """An Experiment from a plain mapping. Raises ConfigError with every problem found."""
+    try:
+        return Experiment.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError([_problem(item) for item in error.errors()]) from None
+
+
+def _problem(item: Any) -> Problem:
+    # pydantic adds the branch of a union to the location ("function-after[...]", "ScorerConfig"): not the user's words.
+    parts = [str(part) for part in item["loc"] if not re.search(r"[\[\]()]|^(ScorerConfig|int|literal)$", str(part))]
+    rule = re.sub(r"^(Value error|Assertion failed), ", "", item["msg"])
+    if item["type"] == "extra_forbidden":
+        rule = "unknown key"
+    return Problem(".".join(parts) or "CONFIG", item["input"], rule)

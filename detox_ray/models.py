@@ -1,0 +1,94 @@
+"""From a model's entry in the experiment to something that can be loaded, and the key of its weights.
+
+Safe by default: weights are safetensors; a folder that holds pickled weights only is refused, and nothing here or in
+the loaders turns `trust_remote_code` on.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from detox_ray.config import TOY17, Problem
+from detox_ray.store import Store, key_of
+
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
+
+
+class LoadableModel(NamedTuple):
+    """What an engine or a trainer needs to load a model on any node."""
+
+    name: str  # in the experiment
+    location: str  # hub id, absolute folder, or a folder inside the run (in_store)
+    in_store: bool
+    revision: str | None  # of a hub id: the commit
+    dtype: str  # "auto", "float32", …
+    key: str  # changes whenever the weights or the tokenizer may
+
+    def local_path(self, store: Store) -> str:
+        """What from_pretrained and vLLM take, on the node that asks."""
+        return str(store.localize(self.location)) if self.in_store else self.location
+
+    def loading(self) -> dict[str, Any]:
+        """Keyword arguments for every from_pretrained call."""
+        return {"revision": self.revision, "trust_remote_code": False}
+
+
+def is_folder(path: str) -> bool:
+    """A path that is meant as a folder, as opposed to a hub id such as ``org/model``."""
+    return path.startswith((".", "/", "~")) or Path(path).exists() or path.count("/") > 1
+
+
+def check(field: str, path: str) -> list[Problem]:
+    """Problems of ``models.<name>.path`` that can be seen without loading it. Hub ids are resolved later."""
+    if path == TOY17 or not is_folder(path):
+        return []
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        return [Problem(field, path, "must be a hub id (org/name), toy17, or an existing folder")]
+    if not (folder / "config.json").is_file():
+        return [Problem(field, path, "is not a Hugging Face model folder: it has no config.json")]
+    if not list(folder.glob("*.safetensors")):
+        pickled = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLED)
+        if pickled:
+            rule = "holds only pickled weights, which can run code when loaded: convert them to safetensors"
+            return [Problem(field, ", ".join(pickled[:3]), rule)]
+        return [Problem(field, path, "is a model folder without weights: it has no *.safetensors")]
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
+        return [Problem(field, path, "is a model folder without a tokenizer")]
+    return []
+
+
+def folder_key(folder: Path) -> str:
+    """Hash of the content of a model folder's files (weights, config, tokenizer)."""
+    files = {}
+    for file in sorted(
+        p for p in folder.iterdir() if p.is_file() and p.suffix in (".safetensors", ".json", ".model", ".txt", ".jinja")
+    ):
+        with file.open("rb") as stream:
+            files[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return key_of(files=files)
+
+
+def resolve_path(name: str, path: str, revision: str | None, dtype: str) -> LoadableModel:
+    """A model given by a hub id or a folder. Raises ValueError where the hub does not answer and it is not cached."""
+    if is_folder(path):
+        folder = Path(path).expanduser().resolve()
+        return LoadableModel(name, str(folder), False, None, dtype, folder_key(folder))
+    commit = _hub_commit(path, revision)
+    return LoadableModel(name, path, False, commit, dtype, key_of(hub=path, commit=commit))
+
+
+def _hub_commit(repository: str, revision: str | None) -> str:
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    try:
+        commit = HfApi().model_info(repository, revision=revision).sha
+        assert commit is not None
+        return commit
+    except Exception as error:  # the hub is unreachable or refuses: a cached snapshot names its commit
+        cached = try_to_load_from_cache(repository, "config.json", revision=revision or "main")
+        if isinstance(cached, str):
+            return Path(cached).parent.name
+        raise ValueError(
+            f"{repository}: the hub could not be asked ({error}) and the model is not in the local cache"
+        ) from None

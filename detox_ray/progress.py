@@ -1,0 +1,77 @@
+"""The one progress reporter: a live bar on a terminal, one plain line per so many units in a log."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+
+LOG_LINES = 10  # plain lines per task, about
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+
+
+class Task:
+    """One long step: units done, rate and time left."""
+
+    def __init__(self, console: Console, label: str, total: int, unit: str, bars: Bars | None):
+        self.label, self.total, self.unit, self.done = label, total, unit, 0
+        self._console, self._bars = console, bars
+        self._started = time.monotonic()
+        self._every = max(1, total // LOG_LINES)
+        self._id = bars.add_task(label, total=total, note="") if bars else None
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        """``units`` more are done; ``note`` says something of the newest (loss, rate)."""
+        before = self.done
+        self.done += units
+        if self._bars is not None and self._id is not None:
+            self._bars.update(self._id, completed=self.done, note=note)
+        elif self.done // self._every > before // self._every or self.done >= self.total:
+            elapsed = time.monotonic() - self._started
+            left = elapsed / self.done * (self.total - self.done) if self.done else 0.0
+            rate = f"{self.done / elapsed:.2f} {self.unit}/s, " if elapsed > 0 else ""
+            tail = f", {note}" if note else ""
+            self._console.print(
+                f"{self.label}: {self.done}/{self.total} {self.unit}, {rate}{_duration(left)} left{tail}"
+            )
+
+
+class Progress:
+    """Reports the run's steps to standard error: live bars on a terminal, plain lines elsewhere."""
+
+    def __init__(self, console: Console | None = None):
+        self.console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+    def say(self, message: str) -> None:
+        self.console.print(message, markup=False)
+
+    @contextmanager
+    def task(self, label: str, total: int, unit: str = "units") -> Iterator[Task]:
+        if not self.console.is_terminal:
+            yield Task(self.console, label, total, unit, None)
+            return
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Bars(*columns, console=self.console) as bars:
+            yield Task(self.console, label, total, unit, bars)
