@@ -18,9 +18,9 @@ from detox_ray.measure.statistics import (
     INTERVAL,
     Estimate,
     Ratio,
+    Resampling,
     difference,
     estimate,
-    exact_difference,
     holm,
     macro,
     without_value,
@@ -29,7 +29,7 @@ from detox_ray.measure.toxicity import METRICS as TOXICITY_METRICS
 from detox_ray.measure.toxicity import MISSING, Completions, join, toxicity
 from detox_ray.tables import COMPARISONS, METRICS, OK, STATUSES, UNSUPPORTED
 
-__all__ = ["INTERVAL", "VERSION", "Inputs", "Measured", "Settings", "StatusCount", "Validity", "measure"]
+__all__ = ["INTERVAL", "VERSION", "Inputs", "Measured", "Resampling", "Settings", "StatusCount", "Validity", "measure"]
 
 VERSION = 1  # part of the key of what this stage commits: raise it when a number changes
 MACRO = "macro"
@@ -39,10 +39,8 @@ class Settings(NamedTuple):
     """The choices under every number of one call."""
 
     convention: str  # "paper" or "corrected"
-    resamples: int  # of the bootstrap, and of the permutation test
-    confidence: float  # of the intervals, in (0, 1)
     threshold: float  # a prompt is toxic when a sample's score is at least this
-    seed: int
+    resampling: Resampling
 
 
 @dataclass(frozen=True)
@@ -88,23 +86,20 @@ class _Series(NamedTuple):
 
 def measure(inputs: Inputs, settings: Settings) -> Measured:
     """Every metric and comparison of an experiment, per language and macro."""
-    options = {"seed": settings.seed, "resamples": settings.resamples, "confidence": settings.confidence}
     values: dict[tuple[_Series, str], dict[str, Estimate]] = {}  # (series, model) -> language -> estimate
-    gaps: dict[tuple[_Series, str, str], dict[str, tuple[Estimate, float]]] = {}  # with the unrounded difference
+    gaps: dict[tuple[_Series, str, str], dict[str, Estimate]] = {}  # (series, model, parent) -> language
     validity: list[Validity] = []
     counts: list[StatusCount] = []
     for language in inputs.languages:
         scored = _completions(inputs, language)
         ratios = _ratios(inputs, settings, language, scored, counts)
         for (series, model), series_ratio in ratios.items():
-            made = estimate(series_ratio, language=language, **options)
+            made = estimate(series_ratio, language, settings.resampling)
             values.setdefault((series, model), {})[language] = made
         for series in dict.fromkeys(series for series, _ in ratios):
             for model, parent in inputs.compare:
-                a, b = ratios[series, model], ratios[series, parent]
-                gap = difference(a, b, language=language, **options)
-                exact = exact_difference(a, b) if gap.status == OK else 0.0
-                gaps.setdefault((series, model, parent), {})[language] = (gap, exact)
+                gap = difference(ratios[series, model], ratios[series, parent], language, settings.resampling)
+                gaps.setdefault((series, model, parent), {})[language] = gap
         if inputs.reference is not None:
             validity += _validity(inputs, inputs.reference, settings, language, scored)
     return Measured(_metric_rows(values, settings), _comparison_rows(gaps, settings), validity, counts)
@@ -183,15 +178,7 @@ def _validity(
         values = np.concatenate([a.value[keep] for (a, _), keep in pairs] or [np.empty(0)])
         truth = np.concatenate([b.value[keep] for (_, b), keep in pairs] or [np.empty(0)])
         prompts = np.concatenate([a.prompt[keep] for (a, _), keep in pairs] or [np.empty(0, dtype=np.int64)])
-        result = agreement(
-            values,
-            truth,
-            prompts,
-            language=language,
-            seed=settings.seed,
-            resamples=settings.resamples,
-            confidence=settings.confidence,
-        )
+        result = agreement(values, truth, prompts, language, settings.resampling)
         rows.append(Validity(scorer, reference, language, len(values), *result))
     return rows
 
@@ -199,25 +186,21 @@ def _validity(
 def _metric_rows(values: Mapping[tuple[_Series, str], dict[str, Estimate]], settings: Settings) -> pa.Table:
     rows = []
     for (series, model), by_language in values.items():
-        mean = macro(list(by_language.values()), None, settings.confidence)
+        mean = macro(list(by_language.values()), settings.resampling.confidence)
         for language, made in {**by_language, MACRO: mean}.items():
             place = (series.metric, model, language, series.scorer, settings.convention)
             rows.append((*place, made.value, made.low, made.high, made.n, made.status))
     return _table(rows, METRICS)
 
 
-def _comparison_rows(
-    gaps: Mapping[tuple[_Series, str, str], dict[str, tuple[Estimate, float]]], settings: Settings
-) -> pa.Table:
+def _comparison_rows(gaps: Mapping[tuple[_Series, str, str], dict[str, Estimate]], settings: Settings) -> pa.Table:
     rows = []
     for (series, model, parent), by_language in gaps.items():
-        exact = [value for gap, value in by_language.values() if gap.status == OK]
-        mean = macro([gap for gap, _ in by_language.values()], exact, settings.confidence)
-        corrected = holm([gap.p_value for gap, _ in by_language.values()])
-        languages = [(language, gap) for language, (gap, _) in by_language.items()]
-        for (language, made), p in zip([*languages, (MACRO, mean)], [*corrected, None], strict=True):
+        mean = macro(list(by_language.values()), settings.resampling.confidence)
+        corrected = holm([gap.p_value for gap in by_language.values()])
+        for (language, gap), p in zip({**by_language, MACRO: mean}.items(), [*corrected, None], strict=True):
             place = (series.metric, model, parent, language, series.scorer, settings.convention)
-            rows.append((*place, made.value, made.low, made.high, made.p_value, p, made.n, made.status))
+            rows.append((*place, gap.value, gap.low, gap.high, gap.p_value, p, gap.n, gap.status))
     return _table(rows, COMPARISONS)
 
 

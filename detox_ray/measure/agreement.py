@@ -2,8 +2,8 @@
 
 AUROC is the chance that a completion which the reference calls toxic (>= 0.5) has a higher value than one which it
 does not; ties count half. 0.5 is guessing. Completions of all models are pooled, and a prompt with all its completions
-is one cluster of the bootstrap. The value is exact; for the interval, values are ranked into at most 1,024 bins, which
-moves a bound by less than 0.001 and makes 2,000 resamples of 50,000 completions a matter of a matrix product.
+is one cluster of the bootstrap. The value is exact; for the interval, values are ranked into at most 512 bins (ties
+together), which moves a bound by at most 0.001 and makes 2,000 resamples of 50,000 completions two matrix products.
 """
 
 from typing import NamedTuple
@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detox_ray.measure.statistics import Floats, percentile_interval, weights
+from detox_ray.measure.statistics import Floats, Resampling, percentile_interval, weights
 from detox_ray.tables import OK
 
 TOXIC_FROM = 0.5  # of the reference's value
-_BINS = 1024
+_BINS = 512
 
 
 class Validity(NamedTuple):
@@ -35,11 +35,8 @@ def agreement(
     values: Floats,
     reference: Floats,
     prompts: NDArray[np.int64],
-    *,
     language: str,
-    seed: int,
-    resamples: int,
-    confidence: float,
+    resampling: Resampling,
 ) -> tuple[float | None, float | None, float | None, str]:
     """(auroc, ci_low, ci_high, status) of N completions scored by both; ``prompts`` (N,) numbers their prompts."""
     toxic = reference >= TOXIC_FROM
@@ -47,21 +44,21 @@ def agreement(
         return None, None, None, "no_common_scores"
     if toxic.all() or not toxic.any():
         return None, None, None, "one_class"  # the reference calls all of them toxic, or none
-    distinct, rank = np.unique(values, return_inverse=True)
+    distinct, rank, ties = np.unique(values, return_inverse=True, return_counts=True)
     _, cluster = np.unique(prompts, return_inverse=True)
     size = int(cluster.max()) + 1
     exact = _auroc(*_histograms(np.zeros_like(cluster), rank, toxic, 1, len(distinct)))
     if size == 1:
         return float(exact[0]), None, None, OK
     if len(distinct) > _BINS:
-        rank = np.argsort(np.argsort(values, kind="stable"), kind="stable") * _BINS // len(values)
+        rank = ((np.cumsum(ties) - ties) * _BINS // len(values))[rank]
     bins = int(rank.max()) + 1
     positive, negative = _histograms(cluster, rank, toxic, size, bins)
     draws = np.concatenate(
-        [_auroc(block @ positive, block @ negative) for block in weights(size, language, seed, resamples)]
+        [_auroc(block @ positive, block @ negative) for block in weights(size, language, resampling)]
     )
     draws = draws[~np.isnan(draws)]  # a resample without toxic or without harmless completions has no AUROC
-    low, high = percentile_interval(draws, confidence) if len(draws) else (None, None)
+    low, high = percentile_interval(draws, resampling.confidence) if len(draws) else (None, None)
     return float(exact[0]), low, high, OK
 
 

@@ -17,7 +17,7 @@ Shapes: P clusters, R resamples.
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,29 +45,41 @@ class Ratio(NamedTuple):
             ratio = numerators / denominators
             return ratio if self.transform is None else self.transform(ratio)
 
+    def exact(self) -> float:
+        """The point value before rounding."""
+        return float(self.points(self.numerator.sum(), self.denominator.sum()))
+
     def value(self) -> float:
-        """The point value, rounded as reported."""
-        point = float(self.points(self.numerator.sum(), self.denominator.sum()))
-        return point if self.decimals is None else round(point, self.decimals)
+        """The point value as reported."""
+        return self.exact() if self.decimals is None else round(self.exact(), self.decimals)
+
+
+class Resampling(NamedTuple):
+    """How every interval and test of one measurement is made."""
+
+    seed: int
+    resamples: int  # R, of the bootstrap and of the permutation test
+    confidence: float  # of the intervals, in (0, 1)
 
 
 class Estimate(NamedTuple):
-    """A value with its interval; ``draws`` and ``swaps`` are what a macro mean needs of it."""
+    """A value with its interval; ``exact``, ``draws`` and ``swaps`` are what a macro mean needs of it."""
 
-    value: float | None
+    value: float | None  # as reported, rounded where the convention rounds
     low: float | None
     high: float | None
     p_value: float | None
     n: int
     status: str
+    exact: float = 0.0  # before rounding
     draws: Floats | None = None  # (R,) bootstrap; None where one cluster allows no interval
     swaps: Floats | None = None  # (R,) permutation, differences only
 
 
 def ratio(
     clusters: Sequence[str],
-    numerator: Floats,
-    denominator: Floats,
+    numerator: NDArray[Any],
+    denominator: NDArray[Any],
     *,
     transform: Callable[[Floats], Floats] | None = None,
     decimals: int | None = None,
@@ -85,22 +97,22 @@ def without_value(status: str) -> Ratio:
     return Ratio((), np.empty(0), np.empty(0), status=status)
 
 
-def estimate(series: Ratio, *, language: str, seed: int, resamples: int, confidence: float) -> Estimate:
+def estimate(series: Ratio, language: str, resampling: Resampling) -> Estimate:
     """The value of one model in one language with its bootstrap interval."""
     if series.status != OK:
         return _nothing(series.status)
-    value, n = series.value(), len(series.clusters)
-    if not np.isfinite(value):
+    exact, n = series.exact(), len(series.clusters)
+    if not np.isfinite(exact):
         return _nothing("not_finite")
     if n == 1:
-        return Estimate(value, None, None, None, 1, OK)
-    sums = _bootstrap(np.stack([series.numerator, series.denominator], axis=1), language, seed, resamples)
+        return Estimate(series.value(), None, None, None, 1, OK, exact)
+    sums = _bootstrap(np.stack([series.numerator, series.denominator], axis=1), language, resampling)
     draws = series.points(sums[:, 0], sums[:, 1])
-    low, high = percentile_interval(draws, confidence)
-    return Estimate(value, low, high, None, n, OK, draws)
+    low, high = percentile_interval(draws, resampling.confidence)
+    return Estimate(series.value(), low, high, None, n, OK, exact, draws)
 
 
-def difference(model: Ratio, parent: Ratio, *, language: str, seed: int, resamples: int, confidence: float) -> Estimate:
+def difference(model: Ratio, parent: Ratio, language: str, resampling: Resampling) -> Estimate:
     """Model minus parent on the clusters that both have, with paired interval and permutation p-value."""
     for side in (model, parent):
         if side.status != OK:
@@ -109,45 +121,37 @@ def difference(model: Ratio, parent: Ratio, *, language: str, seed: int, resampl
     n = len(a.clusters)
     if n == 0:
         return _nothing("no_common_prompts")
-    value = a.value() - b.value()
-    if not np.isfinite(value):
+    exact = a.exact() - b.exact()
+    if not np.isfinite(exact):
         return _nothing("not_finite")
-    if a.decimals is not None:
-        value = round(value, a.decimals)  # 0.1 - 0.3 is not -0.2 in floating point
+    value = exact if a.decimals is None else round(a.value() - b.value(), a.decimals)
     if n == 1:
-        return Estimate(value, None, None, None, 1, OK)
+        return Estimate(value, None, None, None, 1, OK, exact)
     columns = np.stack([a.numerator, a.denominator, b.numerator, b.denominator], axis=1)
-    sums = _bootstrap(columns, language, seed, resamples)
+    sums = _bootstrap(columns, language, resampling)
     draws = a.points(sums[:, 0], sums[:, 1]) - b.points(sums[:, 2], sums[:, 3])
-    swaps = _swap_labels(a, b, language, seed, resamples)
-    low, high = percentile_interval(draws, confidence)
-    return Estimate(value, low, high, permutation_p(_exact_difference(a, b), swaps), n, OK, draws, swaps)
+    swaps = _swap_labels(a, b, language, resampling)
+    low, high = percentile_interval(draws, resampling.confidence)
+    return Estimate(value, low, high, permutation_p(exact, swaps), n, OK, exact, draws, swaps)
 
 
-def macro(languages: Sequence[Estimate], exact: Sequence[float] | None, confidence: float) -> Estimate:
+def macro(languages: Sequence[Estimate], confidence: float) -> Estimate:
     """Unweighted mean over the languages that have a value; n counts them.
 
-    ``exact`` are the languages' differences before rounding, for the test; None where there is no test. A language
-    of one prompt has a value but no draws: then the mean has no interval either.
+    A language of one prompt has a value but no draws: then the mean has no interval and no test either.
     """
     kept = [e for e in languages if e.status == OK]
     if not kept:
         return _nothing("no_language_with_value")
-    value = float(np.mean([e.value for e in kept]))
+    value, exact = float(np.mean([e.value for e in kept])), float(np.mean([e.exact for e in kept]))
     draws = [e.draws for e in kept if e.draws is not None]
     if len(draws) < len(kept):
-        return Estimate(value, None, None, None, len(kept), OK)
+        return Estimate(value, None, None, None, len(kept), OK, exact)
     mean = np.mean(draws, axis=0)
     low, high = percentile_interval(mean, confidence)
-    if exact is None:
-        return Estimate(value, low, high, None, len(kept), OK, mean)
-    swaps = np.mean([e.swaps for e in kept if e.swaps is not None], axis=0)
-    return Estimate(value, low, high, permutation_p(float(np.mean(exact)), swaps), len(kept), OK, mean, swaps)
-
-
-def exact_difference(model: Ratio, parent: Ratio) -> float:
-    """Model minus parent on their common clusters before any rounding."""
-    return _exact_difference(*_common(model, parent))
+    swaps = [e.swaps for e in kept if e.swaps is not None]
+    p_value = permutation_p(exact, np.mean(swaps, axis=0)) if len(swaps) == len(kept) else None
+    return Estimate(value, low, high, p_value, len(kept), OK, exact, mean)
 
 
 def percentile_interval(draws: Floats, confidence: float) -> tuple[float, float]:
@@ -174,11 +178,10 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def weights(clusters: int, language: str, seed: int, resamples: int) -> Iterator[Floats]:
+def weights(clusters: int, language: str, resampling: Resampling) -> Iterator[Floats]:
     """How often each cluster was drawn, as (at most R, P) blocks that together are (R, P)."""
-    rows = max(1, _CELLS // clusters)
-    for start in range(0, resamples, rows):
-        yield _weights(clusters, min(rows, resamples - start), start, language, seed)
+    for start, rows in _blocks(clusters, resampling.resamples):
+        yield _weights(clusters, rows, start, language, resampling.seed)
 
 
 @lru_cache(maxsize=2)  # the metrics and models of one language follow each other and share their draws
@@ -190,25 +193,31 @@ def _weights(clusters: int, rows: int, start: int, language: str, seed: int) -> 
     return counts
 
 
-def _bootstrap(columns: Floats, language: str, seed: int, resamples: int) -> Floats:
+@lru_cache(maxsize=2)
+def _coins(clusters: int, rows: int, start: int, language: str, seed: int) -> Floats:
+    coins: Floats = _generator(seed, "swap", language, start).choice(np.array([-1.0, 1.0]), size=(rows, clusters))
+    coins.setflags(write=False)
+    return coins
+
+
+def _blocks(clusters: int, resamples: int) -> Iterator[tuple[int, int]]:
+    rows = max(1, _CELLS // clusters)
+    for start in range(0, resamples, rows):
+        yield start, min(rows, resamples - start)
+
+
+def _bootstrap(columns: Floats, language: str, resampling: Resampling) -> Floats:
     """(P, K) columns -> (R, K) sums over drawn clusters."""
-    return np.concatenate([block @ columns for block in weights(len(columns), language, seed, resamples)])
+    return np.concatenate([block @ columns for block in weights(len(columns), language, resampling)])
 
 
-def _swap_labels(a: Ratio, b: Ratio, language: str, seed: int, resamples: int) -> Floats:
+def _swap_labels(a: Ratio, b: Ratio, language: str, resampling: Resampling) -> Floats:
     """(R,) differences after swapping the labels of each cluster by a coin: sums are (total ± signed gap) / 2."""
     gap = np.stack([a.numerator - b.numerator, a.denominator - b.denominator], axis=1)  # (P, 2)
     total = np.array([(a.numerator + b.numerator).sum(), (a.denominator + b.denominator).sum()])
-    rows = max(1, _CELLS // len(gap))
+    blocks = _blocks(len(gap), resampling.resamples)
     signed = np.concatenate(
-        [
-            (
-                _generator(seed, "swap", language, start).integers(0, 2, (min(rows, resamples - start), len(gap))) * 2.0
-                - 1
-            )
-            @ gap
-            for start in range(0, resamples, rows)
-        ]
+        [_coins(len(gap), rows, start, language, resampling.seed) @ gap for start, rows in blocks]
     )  # (R, 2)
     first, second = (total + signed) / 2, (total - signed) / 2
     return a.points(first[:, 0], first[:, 1]) - b.points(second[:, 0], second[:, 1])
@@ -225,11 +234,6 @@ def _common(a: Ratio, b: Ratio) -> tuple[Ratio, Ratio]:
         a._replace(clusters=names, numerator=a.numerator[left], denominator=a.denominator[left]),
         b._replace(clusters=names, numerator=b.numerator[right], denominator=b.denominator[right]),
     )
-
-
-def _exact_difference(a: Ratio, b: Ratio) -> float:
-    first = a.points(a.numerator.sum(), a.denominator.sum())
-    return float(first - b.points(b.numerator.sum(), b.denominator.sum()))
 
 
 def _nothing(status: str) -> Estimate:
