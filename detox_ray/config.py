@@ -40,7 +40,11 @@ class Problem(NamedTuple):
         return f"{self.field}: {self.rule} (got {shown if len(shown) <= 120 else shown[:117] + '...'})"
 
 
-class ConfigError(ValueError):
+class InputError(ValueError):
+    """What the user gave cannot be used; nothing expensive was started. The message names the place and the rule."""
+
+
+class ConfigError(InputError):
     """The input is wrong; nothing was started. Holds every problem found."""
 
     def __init__(self, problems: Sequence[Problem]):
@@ -294,6 +298,14 @@ class Experiment(Strict):
     score: ScoreConfig
     measure: MeasureConfig = MeasureConfig()
     report: ReportConfig = ReportConfig()
+
+    @property
+    def folder(self) -> str:
+        """The run's folder or URI."""
+        if "://" not in self.storage:
+            return str(Path(self.storage).expanduser().resolve() / self.name)
+        base, mark, query = self.storage.partition("?")
+        return f"{base.rstrip('/')}/{self.name}{mark}{query}"
 
     @property
     def comparisons(self) -> list[Comparison]:

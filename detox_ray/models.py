@@ -8,7 +8,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from detox_ray.config import TOY17, Problem
+from detox_ray.config import TOY17, InputError, Problem
 from detox_ray.store import Store, key_of
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
@@ -70,7 +70,7 @@ def folder_key(folder: Path) -> str:
 
 
 def resolve_path(name: str, path: str, revision: str | None, dtype: str) -> LoadableModel:
-    """A model given by a hub id or a folder. Raises ValueError where the hub does not answer and it is not cached."""
+    """A model given by a hub id or a folder. Raises InputError where the hub does not answer and it is not cached."""
     if is_folder(path):
         folder = Path(path).expanduser().resolve()
         return LoadableModel(name, str(folder), False, None, dtype, folder_key(folder))
@@ -89,6 +89,6 @@ def _hub_commit(repository: str, revision: str | None) -> str:
         cached = try_to_load_from_cache(repository, "config.json", revision=revision or "main")
         if isinstance(cached, str):
             return Path(cached).parent.name
-        raise ValueError(
+        raise InputError(
             f"{repository}: the hub could not be asked ({error}) and the model is not in the local cache"
         ) from None

@@ -71,12 +71,9 @@ class Store:
         return (Store, (self.uri,))
 
     @classmethod
-    def of_run(cls, storage: str, name: str) -> "Store":
-        """The folder ``name`` under ``storage`` (a folder, or a URI that may end in ?options)."""
-        if "://" not in storage:
-            return cls(str(Path(storage).expanduser().resolve() / name))
-        base, mark, query = storage.partition("?")
-        return cls(f"{base.rstrip('/')}/{name}{mark}{query}")
+    def at(cls, folder: str) -> "Store":
+        """The store at a folder or URI as a person writes it."""
+        return cls(folder if "://" in folder else str(Path(folder).expanduser().resolve()))
 
     @cached_property
     def _opened(self) -> tuple[pafs.FileSystem, str]:

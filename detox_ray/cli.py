@@ -1,0 +1,178 @@
+"""The command line: parse, call, print."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from detox_ray import __version__
+from detox_ray.config import ConfigError, InputError, load
+from detox_ray.lock import Locked
+
+DONE, FAILED, WRONG_INPUT, STOPPED = 0, 1, 2, 3
+
+app = typer.Typer(
+    name="detox-ray",
+    help="""Benchmark cross-lingual detoxification: one YAML file describes an experiment, [bold]detox-ray run[/bold]
+carries it from English preference pairs to a report that says, for each of 17 languages, how much less toxic the tuned
+model is, what that cost and how sure we are.
+
+[bold]Begin here[/bold]
+
+  detox-ray run configs/toy17.yaml             the built-in world, on this machine
+
+  detox-ray validate my.yaml                   everything wrong with a config, at once
+
+  detox-ray run my.yaml generate.samples=10    any field can be set on the command line, dotted
+
+  detox-ray show runs/toy17                    what is done, what is left
+
+A run that was stopped, killed or failed goes on where it was: give the same command again. Where RAY_ADDRESS is set,
+the work runs on that cluster; else on a Ray that is started here and stopped at the end.
+
+[bold]Exit codes[/bold]: 0 done, 1 failed, 2 the input is wrong (nothing started), 3 stopped and resumable.""",
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+toy17_app = typer.Typer(help="The built-in world: 17 small languages, a tiny model, a tiny classifier.", no_args_is_help=True)
+app.add_typer(toy17_app, name="toy17")
+
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The experiment's YAML file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Dotted overrides, such as models.detox.train.beta=0.2."),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the workers' logs, and tracebacks.")]
+
+
+@contextmanager
+def _exit_codes(verbose: bool = False) -> Iterator[None]:
+    """Turn what the block raises into a message and one of the four exit codes."""
+    say = Console(stderr=True, highlight=False, soft_wrap=True).print
+    try:
+        yield
+    except ConfigError as error:
+        count = len(error.problems)
+        say(f"[bold red]{count} problem{'s' if count > 1 else ''}; nothing was started[/]")
+        for problem in error.problems:
+            say(f"  {escape(str(problem))}")
+        raise typer.Exit(WRONG_INPUT) from None
+    except (InputError, Locked) as error:
+        say(f"[bold red]nothing was started:[/] {escape(str(error))}")
+        raise typer.Exit(WRONG_INPUT) from None
+    except KeyboardInterrupt:
+        say("[bold yellow]stopped[/]: what was committed stays; the same command goes on from there")
+        raise typer.Exit(STOPPED) from None
+    except Exception as error:
+        if verbose:
+            raise
+        say(f"[bold red]failed:[/] {escape(str(error) or type(error).__name__)}")
+        say("what was committed stays; --verbose shows the traceback and the workers' logs")
+        raise typer.Exit(FAILED) from None
+
+
+def _stages(config: Path, overrides: list[str] | None, stages: Sequence[str], verbose: bool) -> None:
+    with _exit_codes(verbose):
+        experiment = load(config, overrides or ())
+        from detox_ray import pipeline, summary
+        from detox_ray.progress import Progress
+
+        outcome = pipeline.run(experiment, stages, Progress(), verbose)
+        summary.closing(Console(), outcome)
+
+
+@app.command()
+def run(config: Config, overrides: Overrides = None, verbose: Verbose = False) -> None:
+    """Carry an experiment through all its stages: train, generate, score, measure, report.
+
+    What is committed under the same key is skipped, so the same command resumes a stopped run, and a finished one takes
+    seconds. Change any field and only what depends on it is made again.
+    """
+    from detox_ray.plan import STAGES
+
+    _stages(config, overrides, STAGES, verbose)
+
+
+def _stage_command(stage: str, text: str) -> None:
+    def command(config: Config, overrides: Overrides = None, verbose: Verbose = False) -> None:
+        _stages(config, overrides, (stage,), verbose)
+
+    command.__doc__ = text
+    app.command(stage)(command)
+
+
+_stage_command("train", "Only train: every model that has a train block, parents first, into checkpoints/.")
+_stage_command("generate", "Only generate: completions of every prompt by every model, into generations/.")
+_stage_command("score", "Only score: every completion by every scorer, and held-out text by every model.")
+_stage_command("measure", "Only measure: metrics and comparisons with their intervals.")
+_stage_command("report", "Only write the report: report/index.html and report/results.json.")
+
+
+@app.command()
+def validate(config: Config, overrides: Overrides = None) -> None:
+    """Check an experiment without starting anything: every problem at once, each with field, value and rule."""
+    with _exit_codes():
+        experiment = load(config, overrides or ())
+        from detox_ray import pipeline
+
+        pipeline.check(experiment)
+        models, languages = len(experiment.models), len(experiment.languages)
+        print(f"{config} is valid: {models} models, {languages} languages; run folder {experiment.folder}")
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI, such as runs/toy17.")],
+) -> None:
+    """Status of a run: committed and planned units by stage, model and language; the headline where there is one."""
+    with _exit_codes():
+        from detox_ray import summary
+        from detox_ray.store import Store
+
+        summary.show(Console(), Store.at(run))
+
+
+@toy17_app.command("build")
+def build_toy17(seed: Annotated[int, typer.Option(min=0, help="The world's seed.")] = 0) -> None:
+    """Build the world into the cache ($DETOX_RAY_CACHE, else ~/.cache/detox_ray) and print its folder.
+
+    `detox-ray run` does this by itself when a config names toy17.
+    """
+    with _exit_codes():
+        from detox_ray import toy17
+        from detox_ray.progress import Progress
+
+        print(toy17.ensure(seed=seed, report=Progress().say))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"detox-ray {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The console script."""
+    # A cluster ends a job with SIGTERM: stop as on Ctrl-C, so that Ray is shut down and the lock released.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    app()
+
+
+if __name__ == "__main__":
+    main()

