@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from detox_ray.config import InputError
+
 SHOWN_FLAWS = 20  # in one message
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 PARQUET = (".parquet",)
@@ -29,7 +31,7 @@ class Flaw(NamedTuple):
         return f"{self.where}: {self.reason}"
 
 
-class DataError(ValueError):
+class DataError(InputError):
     """The data cannot be used as the experiment asks. Holds every flaw found; the message shows the first twenty."""
 
     def __init__(self, flaws: Sequence[Flaw]):
@@ -74,7 +76,7 @@ class Record(NamedTuple):
             # NaN and Infinity are not JSON, though Python writes them; as labels they mean "not known".
             fields = json.loads(text, parse_constant=lambda _: None)
         except json.JSONDecodeError as error:
-            raise RowError(f"is not JSON: {error.msg} at column {error.colno}") from None
+            raise RowError(f"is not JSON: {error.msg.removesuffix(' at')} at column {error.colno}") from None
         except (ValueError, RecursionError) as error:
             raise RowError(f"is not usable JSON: {error}") from None
         if not isinstance(fields, dict):
