@@ -1,0 +1,9 @@
+"""Training: a model made from its parent on preference pairs, by Ray Train, DeepSpeed and TRL.
+
+Light on import: torch, Ray and the trainers are imported only by the functions that train.
+"""
+
+from detox_ray.train.job import TrainingError, train
+from detox_ray.train.settings import VERSION, check, key
+
+__all__ = ["VERSION", "TrainingError", "check", "key", "train"]

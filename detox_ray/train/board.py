@@ -1,0 +1,45 @@
+"""The board: one small actor on which the workers note how far they are, and which the driver reads.
+
+It also keeps the verdict on an error. Ray Train restarts the workers after any error; an error that would come again
+(a wrong setting, a loss that is not a number) is put on the board, and restarted workers that find it there leave at
+once instead of failing ``max_failures`` times over.
+"""
+
+from typing import Any, NamedTuple
+
+
+class State(NamedTuple):
+    """What the driver sees."""
+
+    total: int = 0  # optimizer steps; 0 until the first worker is ready
+    step: int = 0
+    note: str = ""
+    error: tuple[bool, str] | None = None  # (the user's mistake, message)
+
+
+class Board:
+    """Run as a Ray actor."""
+
+    def __init__(self) -> None:
+        self._state = State()
+
+    def begin(self, total: int, step: int) -> None:
+        """Workers are ready to train from ``step`` (not 0 where they resume)."""
+        self._state = self._state._replace(total=total, step=step)
+
+    def at(self, step: int, note: str) -> None:
+        self._state = self._state._replace(step=step, note=note or self._state.note)
+
+    def fail(self, users_mistake: bool, message: str) -> None:
+        if self._state.error is None:
+            self._state = self._state._replace(error=(users_mistake, message))
+
+    def state(self) -> State:
+        return self._state
+
+
+def start() -> Any:
+    """A new board's actor handle. It takes no CPU from the workers."""
+    import ray
+
+    return ray.remote(num_cpus=0)(Board).remote()

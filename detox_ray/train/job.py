@@ -1,0 +1,148 @@
+"""The driver's side of a training: check that it fits, start Ray Train, show progress, commit the result."""
+
+import tempfile
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from detox_ray.cluster import Cluster
+from detox_ray.config import TrainConfig
+from detox_ray.models import LoadableModel
+from detox_ray.progress import Progress
+from detox_ray.store import Store, Unit
+from detox_ray.train import board as boards
+from detox_ray.train import cpu, settings
+from detox_ray.train.worker import Job, run
+
+POLL_SECONDS = 0.5
+KEEP_CHECKPOINTS = 2  # one more than needed: the newest may be half written when everything is killed
+
+
+class TrainingError(RuntimeError):
+    """Training failed; the message ends with the cause. What was checkpointed stays, and the next call goes on."""
+
+
+def train(
+    name: str,
+    config: TrainConfig,
+    parent: LoadableModel,
+    pairs: tuple[Unit, str],
+    seed: int,
+    key: str,
+    store: Store,
+    cluster: Cluster,
+    progress: Progress,
+) -> None:
+    """Make the model ``name`` and commit it under ``key`` as Unit("checkpoints", (name,)).
+
+    ``pairs`` is the committed PAIRS unit and its key; Ray must be connected. A call that was killed goes on from its
+    last checkpoint when it is made again with the same key. Raises ValueError where the setting is at fault (it names
+    the field), TrainingError where the training is.
+    """
+    started = time.monotonic()
+    field = f"models.{name}.train"
+    gpu = _uses_gpu(config, cluster)
+    if config.dtype == "bfloat16" and not gpu:
+        raise ValueError(f"{field}.dtype: {settings.BFLOAT16_RULE}")
+    _check_room(field, config, cluster, gpu)
+    scratch = str(Path(tempfile.gettempdir()) / f"detox-ray-training-{uuid.uuid4().hex}")
+    job = Job(name, key, config, parent, pairs, settings.seed_of(config, seed), store, gpu, scratch)
+    board = boards.start()
+    info = _follow(_Fit(job, board), board, f"train {name}", field, progress)
+    info["seconds"] = round(time.monotonic() - started, 1)
+    store.commit(Unit("checkpoints", (name,)), key, None, info)
+    store.fs.delete_dir(store.path(job.folder))
+
+
+def _uses_gpu(config: TrainConfig, cluster: Cluster) -> bool:
+    if config.resources_per_worker is None:
+        return cluster.gpus > 0
+    return config.resources_per_worker.get("GPU", 0) > 0
+
+
+def _check_room(field: str, config: TrainConfig, cluster: Cluster, gpu: bool) -> None:
+    """On a Ray of our own nothing will be added: Ray Train would wait for ever. (Another cluster may grow.)"""
+    if cluster.address != "local":
+        return
+    each = config.resources_per_worker or ({"GPU": 1} if gpu else {"CPU": 1})
+    for resource, there in (("CPU", cluster.cpus), ("GPU", cluster.gpus)):
+        needed = config.workers * each.get(resource, 0)
+        if needed > there:
+            has = f"this machine's Ray has {there:g}"
+            raise ValueError(f"{field}.workers: {config.workers} workers need {needed:g} {resource}, {has}")
+
+
+class _Fit(threading.Thread):
+    """`TorchTrainer.fit` beside the main thread: there it would take over Ctrl-C and end the process with code 0."""
+
+    def __init__(self, job: Job, board: Any):
+        super().__init__(name=f"train {job.name}", daemon=True)
+        self._job, self._board = job, board
+        self.info: dict[str, Any] | None = None
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self.info = _trainer(self._job, self._board).fit().return_value
+        except Exception as error:
+            self.error = error
+
+
+def _trainer(job: Job, board: Any) -> Any:
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    return TorchTrainer(
+        run,
+        train_loop_config={"job": job, "board": board},
+        torch_config=TorchConfig(backend=None if job.gpu else cpu.BACKEND),
+        scaling_config=ScalingConfig(
+            num_workers=job.config.workers, use_gpu=job.gpu, resources_per_worker=job.config.resources_per_worker
+        ),
+        run_config=RunConfig(  # the same name and path again: Ray Train goes on from the last checkpoint there
+            name=f"{job.name}-{job.key}",
+            storage_path=job.store.path("training"),
+            storage_filesystem=job.store.fs,
+            failure_config=FailureConfig(max_failures=job.config.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=KEEP_CHECKPOINTS),
+        ),
+    )
+
+
+def _follow(fit: _Fit, board: Any, label: str, field: str, progress: Progress) -> dict[str, Any]:
+    """Show the board's state until the training ends; its info."""
+    import ray
+
+    fit.start()
+    state = boards.State()
+    while fit.is_alive() and not state.total:
+        fit.join(POLL_SECONDS)
+        state = ray.get(board.state.remote())
+    if state.total:
+        with progress.task(label, total=state.total, unit="steps") as task:
+            while True:
+                alive = fit.is_alive()
+                state = ray.get(board.state.remote())
+                if state.step > task.done:  # less after a restart: the bar waits until it is caught up
+                    task.advance(state.step - task.done, state.note)
+                if not alive:
+                    break
+                fit.join(POLL_SECONDS)
+    if state.error is not None:
+        users_mistake, message = state.error
+        if users_mistake:
+            raise ValueError(message if message.startswith("models.") else f"{field}: {message}") from None
+        raise TrainingError(f"{label}: {message}") from None
+    if fit.error is not None:
+        raise TrainingError(f"{label}: {_cause(fit.error)}") from fit.error
+    assert fit.info is not None, "Ray Train ended without rank 0's result"
+    return fit.info
+
+
+def _cause(error: Exception) -> str:
+    """The first failed worker's own error, which Ray Train wraps."""
+    failures = getattr(error, "worker_failures", None) or {}
+    first = next((failures[rank] for rank in sorted(failures)), error)
+    return str(first).strip() or type(first).__name__

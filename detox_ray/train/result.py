@@ -1,0 +1,86 @@
+"""The result: a Hugging Face folder like the parent's, looked at before it takes its place in the store.
+
+Imported only by workers.
+"""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+from detox_ray.store import Unit
+
+if TYPE_CHECKING:
+    from trl.trainer import DPOTrainer
+
+    from detox_ray.train.worker import Job
+
+ADAPTER = "adapter"
+
+
+def gather(trainer: "DPOTrainer", job: "Job", parent: str, folder: Path) -> None:
+    """Write the whole weights (the adapter's, under LoRA) to ``folder`` on rank 0. Every rank must call it."""
+    if job.config.tuning == "lora":
+        trainer.save_model(str(folder / ADAPTER))
+        return
+    # TRL sets the pad token in the configs; the tuned model must generate under the settings that its parent has.
+    trainer.model.config.pad_token_id = AutoConfig.from_pretrained(parent, **job.parent.loading()).pad_token_id
+    trainer.save_model(str(folder))
+
+
+def finish(job: "Job", parent: str, folder: Path) -> None:
+    """On rank 0: merge, add what the parent has beside its weights, verify, and put the folder into the store."""
+    unset_hf_deepspeed_config()  # else ZeRO-3 would shard what is loaded below, and wait for the other ranks
+    loading = {**job.parent.loading(), "dtype": getattr(torch, job.config.dtype)}
+    base = AutoModelForCausalLM.from_pretrained(parent, **loading)
+    if job.config.tuning == "lora":
+        _merge(base, folder)
+        base = AutoModelForCausalLM.from_pretrained(parent, **loading)
+        _remove_all_but(folder / ADAPTER, ("adapter_config.json", ".safetensors"))
+    _remove_all_but(folder, ("config.json", "model.safetensors.index.json", ".safetensors"))
+    AutoTokenizer.from_pretrained(parent, **job.parent.loading()).save_pretrained(folder)
+    try:
+        GenerationConfig.from_pretrained(parent, **job.parent.loading()).save_pretrained(folder)
+    except OSError:  # the parent has none: what its config implies
+        base.generation_config.save_pretrained(folder)
+    verify(folder, base)
+    job.store.retract(Unit("checkpoints", (job.name,)))  # what stood there is gone from here on
+    job.store.upload(folder, f"checkpoints/{job.name}")
+
+
+def verify(folder: Path, parent: torch.nn.Module) -> None:
+    """Raise ValueError unless ``folder`` loads whole, its weights are numbers, and some differ from the parent's."""
+    tuned, report = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=next(parent.parameters()).dtype, local_files_only=True, output_loading_info=True
+    )
+    wrong = {what: sorted(names) for what, names in report.items() if names}
+    if wrong:
+        raise ValueError(f"the trained weights do not fit the model: {wrong}")
+    before = dict(parent.named_parameters())
+    changed = False
+    for name, parameter in tuned.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise ValueError(f"the trained weights hold NaN or infinity ({name}): lower learning_rate")
+        changed = changed or not torch.equal(parameter, before[name])
+    if not changed:
+        raise ValueError("training changed no weight: learning_rate is too small, or warmup_steps longer than the run")
+
+
+def _merge(base: Any, folder: Path) -> None:
+    """Write ``base`` with the adapter's product added to its weights."""
+    from peft import PeftModel
+
+    merged = PeftModel.from_pretrained(base, folder / ADAPTER).merge_and_unload()
+    merged.save_pretrained(folder)
+
+
+def _remove_all_but(folder: Path, endings: tuple[str, ...]) -> None:
+    """The trainer leaves pickled arguments, a model card and copies of the tokenizer."""
+    for file in folder.iterdir():
+        if file.is_file() and not file.name.endswith(endings):
+            file.unlink()
+        elif file.is_dir() and file.name != ADAPTER:
+            shutil.rmtree(file)
