@@ -75,8 +75,11 @@ def _language(value: str) -> str:
 
 
 def _no_secret(value: str) -> str:
-    if re.match(r"[a-z0-9+]+://[^/?]*@", value):
-        raise ValueError("credentials do not belong in a URI: set them in the environment")
+    # user@, user:password@ (a password may hold "/"), and the options by which pyarrow takes keys
+    secret = r"(?i)(?<=://)([^/?]*|[^?@]*:[^?@]*)@|(?<=[?&])(access_key|secret_key|session_token)=[^&]*"
+    hidden = re.sub(secret, "***", value)
+    if hidden != value:
+        raise ConfigError([Problem("", hidden, "credentials do not belong in a URI: set them in the environment")])
     return value
 
 
@@ -107,9 +110,9 @@ class Source(Strict):
     @model_validator(mode="after")
     def _path_where_needed(self) -> "Source":
         if self.source == TOY17 and self.path is not None:
-            raise ValueError("source toy17 is built in and takes no path")
+            raise ConfigError([Problem("path", self.path, "source toy17 is built in and takes no path")])
         if self.source != TOY17 and self.path is None:
-            raise ValueError(f"source {self.source} needs a path")
+            raise ConfigError([Problem("path", None, f"source {self.source} needs a path")])
         return self
 
 
@@ -184,14 +187,15 @@ class TrainConfig(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> "TrainConfig":
         if self.lora is not None and self.tuning != "lora":
-            raise ValueError("lora settings need tuning: lora")
+            raise ConfigError([Problem("tuning", self.tuning, "lora settings need tuning: lora")])
         if self.trainable is not None and self.tuning != "full":
-            raise ValueError("trainable needs tuning: full")
+            raise ConfigError([Problem("tuning", self.tuning, "trainable needs tuning: full")])
         for pattern in self.trainable or ():
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise ValueError(f"trainable: {pattern!r} is not a regular expression: {error}") from None
+                problem = Problem("trainable", pattern, f"is not a regular expression: {error}")
+                raise ConfigError([problem]) from None
         return self
 
 
@@ -229,7 +233,8 @@ class GenerateConfig(Strict):
     @model_validator(mode="after")
     def _greedy_is_single(self) -> "GenerateConfig":
         if self.temperature == 0 and self.samples > 1:
-            raise ValueError("temperature 0 is greedy: every sample would be the same, so samples must be 1")
+            rule = "temperature 0 is greedy: every sample would be the same, so samples must be 1"
+            raise ConfigError([Problem("samples", self.samples, rule)])
         return self
 
 
@@ -260,11 +265,15 @@ class ScoreConfig(Strict):
 
     @model_validator(mode="after")
     def _known(self) -> "ScoreConfig":
-        _distinct(self.names)
-        for field in ("primary", "reference"):
-            value = getattr(self, field)
-            if value is not None and value not in self.names:
-                raise ValueError(f"{field} must be one of the scorers ({', '.join(self.names)}), not {value!r}")
+        problems = [
+            Problem(field, value, f"must be one of the scorers ({', '.join(self.names)})")
+            for field, value in (("primary", self.primary), ("reference", self.reference))
+            if value is not None and value not in self.names
+        ]
+        if len(set(self.names)) < len(self.names):
+            problems.append(Problem("scorers", self.names, "each name may occur once"))
+        if problems:
+            raise ConfigError(problems)
         return self
 
 
@@ -329,7 +338,7 @@ class Experiment(Strict):
         while waiting:
             ready = [name for name, parent in waiting.items() if parent not in waiting]
             if not ready:
-                raise ValueError(f"models {', '.join(waiting)} are each other's parents")
+                raise ValueError(f"{', '.join(waiting)}: a model descends from itself")
             for name in ready:
                 order.append(name)
                 del waiting[name]
@@ -337,19 +346,23 @@ class Experiment(Strict):
 
     @model_validator(mode="after")
     def _references(self) -> "Experiment":
+        known = f"must be one of the models ({', '.join(self.models)})"
+        problems = []
         for name, model in self.models.items():
             if model.train and model.train.parent not in self.models:
-                raise ValueError(
-                    f"models.{name}.train.parent: {model.train.parent!r} is not one of the models "
-                    f"({', '.join(self.models)})"
-                )
+                problems.append(Problem(f"models.{name}.train.parent", model.train.parent, known))
             if model.train and self.data.pairs is None:
-                raise ValueError(f"models.{name}.train needs data.pairs")
-        for comparison in self.compare or ():
-            for model_name in (comparison.model, comparison.parent):
-                if model_name not in self.models:
-                    raise ValueError(f"compare: {model_name!r} is not one of the models ({', '.join(self.models)})")
-        self.training_order()
+                problems.append(Problem("data.pairs", None, f"models.{name}.train needs pairs"))
+        for number, comparison in enumerate(self.compare or ()):
+            for field, value in comparison:
+                if value not in self.models:
+                    problems.append(Problem(f"compare.{number}.{field}", value, known))
+        try:
+            self.training_order()
+        except ValueError as error:
+            problems.append(Problem("models", list(self.models), str(error)))
+        if problems:
+            raise ConfigError(problems)
         return self
 
     def to_yaml(self) -> str:
@@ -367,15 +380,39 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError([Problem("CONFIG", str(path), f"cannot be read: {reason}")]) from None
-    malformed = [Problem("override", o, "must have the form key.path=value") for o in overrides if "=" not in o[1:]]
+    malformed = [problem for override in overrides if (problem := _malformed(override))]
     if malformed:
         raise ConfigError(malformed)
     try:
-        merged = OmegaConf.merge(OmegaConf.create(yaml.safe_load(text) or {}), OmegaConf.from_dotlist(list(overrides)))
+        # OmegaConf's YAML reads 1e-5 as a number and refuses keys that occur twice.
+        merged = OmegaConf.merge(OmegaConf.create(text), OmegaConf.from_dotlist(list(overrides)))
         raw = OmegaConf.to_container(merged, resolve=True)
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
-        raise ConfigError([Problem("CONFIG", str(path), f"is not a YAML mapping: {error}")]) from None
+    except _UNREADABLE as error:
+        rule = f"is not a usable YAML mapping: {error}".removesuffix(": ")
+        raise ConfigError([Problem("CONFIG", str(path), rule)]) from None
     return validate(raw)
+
+
+# OmegaConf asserts that YAML is a mapping or list, and follows an anchor that holds itself for ever.
+_UNREADABLE = (
+    yaml.YAMLError,
+    OmegaConfBaseException,
+    ValueError,
+    TypeError,
+    LookupError,
+    AssertionError,
+    RecursionError,
+)
+
+
+def _malformed(override: str) -> Problem | None:
+    if "=" in override[1:]:
+        try:
+            OmegaConf.from_dotlist([override])
+            return None
+        except _UNREADABLE:
+            pass
+    return Problem("override", override, "must have the form key.path=value")
 
 
 def validate(raw: Any) -> Experiment:
@@ -383,13 +420,44 @@ def validate(raw: Any) -> Experiment:
     try:
         return Experiment.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError([_problem(item) for item in error.errors()]) from None
+        raise ConfigError(_problems(error)) from None
 
 
-def _problem(item: Any) -> Problem:
-    # pydantic adds the branch of a union to the location ("function-after[...]", "ScorerConfig"): not the user's words.
-    parts = [str(part) for part in item["loc"] if not re.search(r"[\[\]()]|^(ScorerConfig|int|literal)$", str(part))]
+# What pydantic adds to a location to say which branch of a union it tried, or that a mapping's key is meant.
+_BRANCH = re.compile(r"(literal|list|function-\w+)\[.*\]|constrained-\w+|ScorerConfig|\[key\]")
+# The input was not of the kind that the branch takes: where another branch fits better, this one was not meant.
+_MISFIT = re.compile(r"literal_error|\w+_type|\w+_parsing")
+
+
+def _problems(error: ValidationError) -> list[Problem]:
+    """In the user's words: one problem per field, of a union's branches only those that the value can have meant."""
+    fields: dict[str, list[tuple[bool, Problem]]] = {}  # (is a misfit, problem) by where the union, or field, stands
+    for item in error.errors():
+        loc = [str(part) for part in item["loc"]]
+        branches = [i for i, part in enumerate(loc) if _BRANCH.fullmatch(part)]
+        where = ".".join(loc[: branches[0]] if branches else loc)
+        misfit = bool(branches) and branches[0] == len(loc) - 1 and bool(_MISFIT.fullmatch(item["type"]))
+        path = ".".join(part for i, part in enumerate(loc) if i not in branches)
+        fields.setdefault(where, []).extend((misfit, problem) for problem in _of_item(item, path))
+    found: list[Problem] = []
+    for where, tried in fields.items():
+        meant = [problem for misfit, problem in tried if not misfit]
+        if not meant:
+            rules = " or ".join(problem.rule.removeprefix("must be ") for _, problem in tried)
+            meant = [Problem(where, tried[0][1].value, f"must be {rules}")]
+        found.extend(meant)
+    return found
+
+
+def _of_item(item: Any, path: str) -> list[Problem]:
+    raised = item.get("ctx", {}).get("error")
+    if isinstance(raised, ConfigError):  # one of our validators: fields are relative to where it stands
+        return [p._replace(field=".".join(filter(None, (path, p.field)))) for p in raised.problems]
     rule = re.sub(r"^(Value error|Assertion failed), ", "", item["msg"])
+    rule = re.sub(r"^Input should be ", "must be ", rule)
+    rule = re.sub(r"a valid dictionary or instance of \w+", "a mapping", rule)
     if item["type"] == "extra_forbidden":
         rule = "unknown key"
-    return Problem(".".join(parts) or "CONFIG", item["input"], rule)
+    if item["type"] == "missing":  # its value would be all that stands around it
+        return [Problem(path, None, "is required")]
+    return [Problem(path or "CONFIG", item["input"], rule)]
