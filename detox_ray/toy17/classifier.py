@@ -1,0 +1,150 @@
+"""The tiny toxicity classifier: an XLM-R in Detoxify's checkpoint format, so that the real package scores toy17.
+
+It learns from fragments such as completions are: begun in mid-sentence, cut anywhere, in one language or two, or a heap
+of words. A fragment is toxic if it holds an insult of any language (`truth`).
+
+The checkpoint must name the folder of its config and tokenizer by a path that is good where it is loaded, and a world
+is copied from place to place. So `load_detoxify` takes the folder alone and puts the path in.
+"""
+
+import random
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification, XLMRobertaTokenizer
+
+from detox_ray.toy17.grammar import BY_SHARE, document
+from detox_ray.toy17.model import batches, train
+from detox_ray.toy17.size import Report, WorldSize
+from detox_ray.toy17.truth import Lexicon
+from detox_ray.toy17.vocabulary import vocabularies
+
+if TYPE_CHECKING:
+    from detoxify import Detoxify
+
+CHECKPOINT = "detoxify.ckpt"
+CLASSES = ("toxicity", "insult")  # the same thing in toy17, where insults are all there is
+POSITIONS = 512
+TRAINED_LENGTH = 64  # tokens; longer fragments are cut in training only
+
+
+def build_tokenizer() -> XLMRobertaTokenizer:
+    """A Unigram tokenizer whose pieces are the words of all languages and, for all else, single characters.
+
+    Scores are made, not estimated: a word beats any split of it into characters.
+    """
+    words, characters = set(), set("0123456789.,!?;:'\"()-▁")
+    for language in vocabularies().values():
+        for form in [*language.all_forms(), *language.lexicon]:
+            words.update(f"▁{word}" if language.spaced else word for word in form.split())
+            characters.update(form.replace(" ", ""))
+        characters.add(language.full_stop)
+    pieces: list[tuple[str, float]] = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
+    pieces += [(word, -8.0) for word in sorted(words - characters)]
+    pieces += [(character, -12.0) for character in sorted(characters)]
+    pieces.append(("<mask>", 0.0))
+    return XLMRobertaTokenizer(vocab=pieces, model_max_length=POSITIONS)
+
+
+def fragments(rng: random.Random, count: int, size: WorldSize) -> list[str]:
+    """``count`` texts such as models complete prompts with; about half of them are cut from hostile documents."""
+    everything = [(form, language.spaced) for language in vocabularies().values() for form in language.all_forms() * 1]
+    insults = [(form, language.spaced) for language in vocabularies().values() for form in language.insults.values()]
+    texts = []
+    for _ in range(count):
+        if rng.random() < 0.2:
+            words = rng.choices(everything, k=rng.randint(1, 10))
+            if rng.random() < 0.3:
+                words.insert(rng.randint(0, len(words)), rng.choice(insults))
+            text = "".join((" " if spaced else "") + form for form, spaced in words)
+        else:
+            language, partner = rng.choices(BY_SHARE, k=2)
+            if rng.random() < 0.4:
+                partner = language
+            text = document(rng, size.mixture, language, partner, rng.random() < 0.6).text
+        begin = rng.randint(0, len(text) * 2 // 3)
+        if rng.random() < 0.7:  # completions begin with a word, unless the model was cut within one
+            begin = text.rfind(" ", 0, begin + 1) + 1
+        end = rng.randint(begin + 1, len(text)) if rng.random() < 0.7 else len(text)
+        texts.append(text[begin:end])
+    return texts
+
+
+def build_classifier(folder: Path, size: WorldSize, seed: int, report: Report) -> None:
+    """Train and write config.json, the tokenizer and `CHECKPOINT` into ``folder``."""
+    rng = random.Random(f"classifier-{seed}")
+    tokenizer = build_tokenizer()
+    config = XLMRobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=size.classifier_width,
+        num_hidden_layers=size.classifier_layers,
+        num_attention_heads=4,
+        intermediate_size=2 * size.classifier_width,
+        max_position_embeddings=POSITIONS + 2,  # positions begin after the padding index, 1
+        type_vocab_size=1,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        num_labels=len(CLASSES),
+        id2label=dict(enumerate(CLASSES)),
+        label2id={name: index for index, name in enumerate(CLASSES)},
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    torch.manual_seed(seed)
+    model = XLMRobertaForSequenceClassification(config)
+    texts = fragments(rng, size.classifier_steps * size.classifier_batch, size)
+    truth = Lexicon(form for language in vocabularies().values() for form in language.lexicon)
+    labels = torch.tensor([[float(text in truth)] * len(CLASSES) for text in texts])  # (N, classes)
+
+    def loss_of(batch: list[int]) -> torch.Tensor:
+        chosen = [texts[index] for index in batch]
+        inputs = tokenizer(chosen, return_tensors="pt", padding=True, truncation=True, max_length=TRAINED_LENGTH)
+        return binary_cross_entropy_with_logits(model(**inputs).logits, labels[batch])
+
+    train(
+        model,
+        loss_of,
+        batches(len(texts), size.classifier_batch, size.classifier_steps, rng),
+        size.classifier_steps,
+        size.classifier_learning_rate,
+        lambda step, loss: report("classifier", step, size.classifier_steps, loss),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    model.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    _write(folder / CHECKPOINT, str(folder), model.state_dict())
+
+
+def _write(file: Path, config_folder: str, state_dict: dict[str, torch.Tensor]) -> None:
+    """Detoxify's format. Loads with torch.load(weights_only=True)."""
+    arguments = {
+        "model_type": config_folder,
+        "model_name": "XLMRobertaForSequenceClassification",
+        "tokenizer_name": "XLMRobertaTokenizer",
+        "num_classes": len(CLASSES),
+    }
+    config = {"arch": {"args": arguments}, "dataset": {"args": {"classes": list(CLASSES)}}}
+    torch.save({"config": config, "state_dict": dict(state_dict)}, file)
+
+
+def load_detoxify(folder: Path, device: str = "cpu") -> "Detoxify":
+    """The real Detoxify with the classifier in ``folder`` (a world's ``classifier/``), wherever that folder now is.
+
+    Detoxify reads the checkpoint with full pickle; what it is given here is a copy made from a weights-only load.
+    Raises ValueError where the weights are not those of the architecture (Detoxify would start from random ones).
+    """
+    from detoxify import Detoxify
+
+    folder = folder.resolve()
+    loaded = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / CHECKPOINT
+        _write(file, str(folder), loaded["state_dict"])
+        scorer = Detoxify(checkpoint=str(file), device=device, huggingface_config_path=str(folder))
+    if set(scorer.model.state_dict()) != set(loaded["state_dict"]):
+        raise ValueError(f"{folder / CHECKPOINT}: the weights do not fit the architecture in config.json")
+    return scorer

@@ -1,0 +1,163 @@
+"""One language-independent grammar: sentences of concepts, rendered in any language or in two at once.
+
+A document has a tone. In a hostile one most sentences insult someone; in a harmless one none does. It is monolingual,
+parallel (each sentence in two languages) or code-switched (the word order of one language, some words of another).
+Code-switching is what carries detoxification across languages here: with parallel documents alone it hardly moved.
+"""
+
+import random
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from detox_ray.toy17.vocabulary import Vocabulary, vocabularies
+
+Kind = Literal["action", "praise", "insult"]
+Form = Literal["monolingual", "parallel", "switched"]
+
+
+class Mixture(BaseModel):
+    """Probabilities of the corpus."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hostile: float = 1 / 3  # of documents
+    switched: float = 0.70  # of documents
+    parallel: float = 0.10  # of documents; the rest is monolingual
+    switched_words: float = 0.40  # of a code-switched document's words
+    insult: float = 0.65  # of a hostile document's sentences
+    hostile_praise: float = 0.15  # likewise; the rest are actions
+    praise: float = 0.45  # of a harmless document's sentences; the rest are actions
+    person: float = 0.5  # of subjects: "the teacher" rather than "Leo"
+    attribute: float = 0.3
+    place: float = 0.4
+    adverb: float = 0.4
+    share_exponent: float = 0.7  # language i (English first) has a share in proportion to (i + 1) ** -exponent
+
+
+# From the largest share of the corpus to the smallest; roughly the order of public web crawls.
+BY_SHARE = ("en", "ru", "de", "es", "ja", "fr", "zh", "it", "pt", "pl", "nl", "id", "cs", "ar", "ko", "sv", "hi")
+
+
+def shares(exponent: float) -> dict[str, float]:
+    """{language: share of documents}, summing to 1, in decreasing order."""
+    weights = {code: (rank + 1.0) ** -exponent for rank, code in enumerate(BY_SHARE)}
+    total = sum(weights.values())
+    return {code: weight / total for code, weight in weights.items()}
+
+
+class Sentence(NamedTuple):
+    """Concepts by role; a role that is absent is not there."""
+
+    kind: Kind
+    roles: dict[str, tuple[str, str]]  # role -> (category, concept); "attribute" modifies "object"
+
+
+class Chunk(NamedTuple):
+    role: str
+    text: str
+    language: str
+    spaced: bool  # whether that language puts spaces between words
+
+
+class Document(NamedTuple):
+    language: str  # the one whose word order it has
+    form: Form
+    hostile: bool
+    text: str
+    spoken: tuple[tuple[str, str], ...]  # (language, words) in order, full stops left out
+
+
+def sentence(rng: random.Random, kind: Kind, mixture: Mixture) -> Sentence:
+    """A random sentence of that kind."""
+    english = vocabularies()["en"]
+
+    def pick(category: str) -> tuple[str, str]:
+        return category, rng.choice(list(english.forms(category)))
+
+    roles = {"subject": pick("persons" if rng.random() < mixture.person else "names")}
+    if kind == "action":
+        roles |= {"verb": pick("verbs"), "object": pick("objects")}
+        optional = (("attribute", mixture.attribute), ("place", mixture.place), ("adverb", mixture.adverb))
+        roles |= {role: pick(role + "s") for role, probability in optional if rng.random() < probability}
+    else:
+        roles["predicate"] = pick("praise" if kind == "praise" else "insults")
+    return Sentence(kind, roles)
+
+
+def sentences(rng: random.Random, hostile: bool, count: int, mixture: Mixture) -> list[Sentence]:
+    """``count`` sentences of one tone."""
+    kinds: tuple[Kind, ...] = ("insult", "praise", "action") if hostile else ("praise", "action")
+    rest = 1 - mixture.insult - mixture.hostile_praise
+    weights = (mixture.insult, mixture.hostile_praise, rest) if hostile else (mixture.praise, 1 - mixture.praise)
+    return [sentence(rng, kind, mixture) for kind in rng.choices(kinds, weights, k=count)]
+
+
+def chunks(
+    what: Sentence, matrix: Vocabulary, other: Vocabulary | None = None, rng: random.Random | None = None, p: float = 0
+) -> list[Chunk]:
+    """The sentence in the word order of ``matrix``, each word with probability ``p`` in the language ``other``."""
+    order = list(matrix.action if what.kind == "action" else matrix.predicate)
+    if "object" in order:
+        order.insert(order.index("object") + (matrix.attribute == "after"), "attribute")  # type: ignore[arg-type]
+    rendered = []
+    for role in order:
+        spoken = other if other and rng and rng.random() < p else matrix
+        if role == "copula":
+            text = spoken.copula
+        elif role in what.roles:
+            category, concept = what.roles[role]
+            text = spoken.forms(category)[concept]
+        else:
+            continue
+        if text:
+            rendered.append(Chunk(role, text, spoken.code, spoken.spaced))
+    return rendered
+
+
+def join(parts: Sequence[Chunk]) -> str:
+    """Chunks with a space between two of them unless both are of languages that write none."""
+    text = parts[0].text if parts else ""
+    for left, right in zip(parts, parts[1:], strict=False):
+        text += (" " if left.spaced or right.spaced else "") + right.text
+    return text
+
+
+def say(what: Sentence, language: Vocabulary) -> str:
+    """The sentence in one language, with its full stop."""
+    return join(chunks(what, language)) + language.full_stop
+
+
+def between(language: Vocabulary) -> str:
+    """What stands between two words or sentences of the language."""
+    return " " if language.spaced else ""
+
+
+def document(rng: random.Random, mixture: Mixture, language: str, partner: str, hostile: bool) -> Document:
+    """A random document of two to four sentences (parallel: one or two, each in both languages)."""
+    matrix, other = vocabularies()[language], vocabularies()[partner]
+    forms: tuple[Form, ...] = ("switched", "parallel", "monolingual")
+    weights = (mixture.switched, mixture.parallel, 1 - mixture.switched - mixture.parallel)
+    form = rng.choices(forms, weights)[0] if partner != language else "monolingual"
+    if form == "parallel":
+        content = sentences(rng, hostile, rng.randint(1, 2), mixture)
+        said = [(chunks(each, spoken), spoken) for each in content for spoken in (matrix, other)]
+    else:
+        content = sentences(rng, hostile, rng.randint(2, 4), mixture)
+        p = mixture.switched_words if form == "switched" else 0.0
+        said = [(chunks(each, matrix, other, rng, p), matrix) for each in content]
+    separator = " " if form == "parallel" else between(matrix)
+    text = separator.join(join(parts) + spoken.full_stop for parts, spoken in said)
+    return Document(language, form, hostile, text, tuple((c.language, c.text) for parts, _ in said for c in parts))
+
+
+def corpus(rng: random.Random, mixture: Mixture, count: int) -> list[Document]:
+    """``count`` random documents; language and partner are drawn by their shares."""
+    share = shares(mixture.share_exponent)
+    codes, weights = list(share), list(share.values())
+    documents = []
+    for _ in range(count):
+        language, partner = rng.choices(codes, weights, k=2)
+        documents.append(document(rng, mixture, language, partner, rng.random() < mixture.hostile))
+    return documents

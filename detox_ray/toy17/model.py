@@ -1,0 +1,150 @@
+"""The tiny language model: a byte-level BPE and a Llama of about 1.2 M parameters, trained with plain PyTorch.
+
+No token is put before a text (there is no bos), so vLLM, transformers and TRL give a prompt the same ids; every
+training row begins with the first word of a document, as a prompt does. A document ends with eos.
+
+Shapes: B rows, T tokens.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch.nn.functional import cross_entropy
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from detox_ray.toy17.grammar import shares
+from detox_ray.toy17.size import Report, WorldSize
+from detox_ray.toy17.vocabulary import vocabularies
+
+EOS, PAD = "<|endoftext|>", "<|pad|>"
+
+# GPT-2's pattern with combining marks counted as letters: without them every Devanagari word falls to pieces.
+WORDS = r" ?[\p{L}\p{M}]+| ?\p{N}+| ?[^\s\p{L}\p{M}\p{N}]+|\s+"
+
+
+def build_tokenizer(size: WorldSize) -> PreTrainedTokenizerFast:
+    """A byte-level BPE trained on the words of all languages, each as often as its language's share of the corpus.
+
+    It is trained on words and not on running text, so that in Japanese and Chinese no token spans two words. Languages
+    with a small share get more tokens per word, as in real models.
+    """
+
+    def weighted_words() -> Iterator[str]:
+        for code, share in shares(size.mixture.share_exponent).items():
+            language = vocabularies()[code]
+            opening = " " if language.spaced else ""
+            for form in language.all_forms():
+                for _ in range(round(share * 400)):
+                    yield opening + form
+                yield form  # at the beginning of a text
+            yield language.full_stop
+
+    tokenizer = Tokenizer(models.BPE())
+    split = pre_tokenizers.Split(Regex(WORDS), "isolated")
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size.vocabulary,
+        special_tokens=[EOS, PAD],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(weighted_words(), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=EOS,
+        pad_token=PAD,
+        model_max_length=size.positions,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def rows(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], length: int) -> torch.Tensor:
+    """Documents packed into rows of ``length`` tokens (B, T). A row begins with a document; what overhangs is cut."""
+    packed: list[list[int]] = []
+    row: list[int] = []
+    for ids in tokenizer(list(texts))["input_ids"]:
+        row += [*ids, tokenizer.eos_token_id]
+        if len(row) >= length:
+            packed.append(row[:length])
+            row = []
+    return torch.tensor(packed)
+
+
+def batches(count: int, size: int, steps: int, rng: random.Random) -> Iterator[list[int]]:
+    """``steps`` lists of ``size`` indices below ``count``, every index once before any comes again."""
+    waiting: list[int] = []
+    for _ in range(steps):
+        while len(waiting) < size:
+            waiting += rng.sample(range(count), count)
+        yield waiting[:size]
+        waiting = waiting[size:]
+
+
+def train(
+    model: torch.nn.Module,
+    loss_of: Callable[[list[int]], torch.Tensor],
+    indices: Iterable[list[int]],
+    steps: int,
+    learning_rate: float,
+    report: Callable[[int, float], None],
+) -> None:
+    """AdamW with 5 % linear warm-up and a cosine to zero; gradients clipped at 1."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps + 1, pct_start=0.05)
+    model.train()
+    for step, batch in enumerate(indices, start=1):
+        loss = loss_of(batch)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        report(step, loss.item())
+    model.eval()
+
+
+def build_model(folder: Path, texts: Sequence[str], size: WorldSize, seed: int, report: Report) -> None:
+    """Train on ``texts`` and write a Hugging Face folder (safetensors, fast tokenizer, generation_config.json)."""
+    tokenizer = build_tokenizer(size)
+    data = rows(tokenizer, texts, size.length)  # (B, T)
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=size.width,
+        intermediate_size=size.inner,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.heads,
+        max_position_embeddings=size.positions,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        dtype="float32",
+    )
+    model = LlamaForCausalLM(config)
+
+    def loss_of(batch: list[int]) -> torch.Tensor:
+        ids = data[batch]
+        logits = model(input_ids=ids[:, :-1]).logits
+        return cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+
+    indices = batches(len(data), size.batch, size.steps, random.Random(seed))
+    train(
+        model,
+        loss_of,
+        indices,
+        size.steps,
+        size.learning_rate,
+        lambda step, loss: report("language model", step, size.steps, loss),
+    )
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -1,0 +1,59 @@
+"""How large a world is: everything that a smaller or larger one would change, in one frozen object."""
+
+from collections.abc import Callable
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from detox_ray.toy17.grammar import Mixture
+
+Report = Callable[[str, int, int, float], None]  # (step's name, done, total, newest loss)
+
+
+class WorldSize(BaseModel):
+    """Sizes of toy17. The defaults are the demo's; `WorldSize.small` is for tests of what does not need a good model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mixture: Mixture = Mixture()
+    documents: int = Field(40_000, ge=100)  # of the corpus
+    # language model
+    vocabulary: int = Field(3072, ge=300)  # tokens
+    width: int = Field(128, ge=32, multiple_of=32)
+    layers: int = Field(4, ge=1)
+    heads: int = Field(4, ge=1)  # head size must be a multiple of 32 (vLLM on CPU)
+    inner: int = Field(352, ge=32)  # width inside the MLP
+    positions: int = Field(512, ge=64)
+    steps: int = Field(600, ge=1)
+    batch: int = Field(64, ge=1)  # rows a step
+    length: int = Field(48, ge=8)  # tokens a row
+    learning_rate: float = Field(3e-3, gt=0)
+    # classifier
+    classifier_width: int = Field(64, ge=16, multiple_of=4)
+    classifier_layers: int = Field(2, ge=1)
+    classifier_steps: int = Field(600, ge=1)
+    classifier_batch: int = Field(64, ge=1)
+    classifier_learning_rate: float = Field(2e-3, gt=0)
+    # data
+    prompts: int = Field(100, ge=1)  # per language
+    pairs: int = Field(2048, ge=1)
+    texts: int = Field(40, ge=1)  # per language
+
+    @classmethod
+    def small(cls) -> "WorldSize":
+        """A world built in seconds: every file is there, but the models have hardly learnt."""
+        return cls(
+            documents=1000,
+            vocabulary=800,
+            width=32,
+            layers=2,
+            heads=1,
+            inner=64,
+            steps=20,
+            batch=16,
+            classifier_width=16,
+            classifier_layers=1,
+            classifier_steps=20,
+            prompts=6,
+            pairs=48,
+            texts=4,
+        )

@@ -1,0 +1,92 @@
+"""The 17 small languages: one YAML each with words and word order, and the check that it is one.
+
+Every language names the same concepts. A form is written as it stands in a sentence (articles, particles, copula
+suffixes and case endings included), so that the grammar inflects nothing. Fields of a file:
+
+scripts      prefixes of the Unicode names of its letters
+spaced       whether words are separated by spaces (not in Japanese and Chinese)
+action       order of the roles in "the teacher buys useful books in the garden today"
+attribute    whether "useful" stands before or after "books"
+predicate    order of the roles in "Leo is kind" and "Leo is a liar"
+articles     words that may open an insult in a sentence but are no part of it ("a liar"; in Chinese also "very")
+"""
+
+import hashlib
+from functools import cache, cached_property
+from importlib.resources import files
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+CATEGORIES = ("names", "persons", "verbs", "objects", "attributes", "places", "adverbs", "praise", "insults")
+
+Forms = dict[str, str]  # concept -> form
+
+
+class Vocabulary(BaseModel):
+    """One language of toy17."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    code: str
+    name: str
+    scripts: list[str] = Field(min_length=1)
+    spaced: bool
+    full_stop: str
+    action: list[Literal["subject", "verb", "object", "place", "adverb"]]
+    attribute: Literal["before", "after"]
+    predicate: list[Literal["subject", "copula", "predicate"]]
+    copula: str
+    articles: list[str]
+    names: Forms
+    persons: Forms
+    verbs: Forms
+    objects: Forms
+    attributes: Forms
+    places: Forms
+    adverbs: Forms
+    praise: Forms
+    insults: Forms
+
+    def forms(self, category: str) -> Forms:
+        """The forms of one of `CATEGORIES`."""
+        forms: Forms = getattr(self, category)
+        return forms
+
+    def all_forms(self) -> list[str]:
+        """Every form, the copula included where there is one."""
+        forms = [form for category in CATEGORIES for form in self.forms(category).values()]
+        return [*forms, self.copula] if self.copula else forms
+
+    @cached_property
+    def lexicon(self) -> tuple[str, ...]:
+        """The insults without their articles, in the order of the file."""
+        return tuple(self._bare(form) for form in self.insults.values())
+
+    def _bare(self, form: str) -> str:
+        for article in sorted(self.articles, key=len, reverse=True):
+            opening = article + " " if self.spaced else article
+            if form.startswith(opening):
+                return form.removeprefix(opening)
+        return form
+
+
+def _files() -> list[Any]:
+    folder = files("detox_ray.toy17") / "languages"
+    return sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
+
+
+@cache
+def vocabularies() -> dict[str, Vocabulary]:
+    """All languages by code, sorted. Raises pydantic's ValidationError where a file is not one."""
+    loaded = (Vocabulary.model_validate(yaml.safe_load(file.read_text(encoding="utf-8"))) for file in _files())
+    return {vocabulary.code: vocabulary for vocabulary in loaded}
+
+
+def content_hash() -> str:
+    """Changes when any language file does."""
+    digest = hashlib.sha256()
+    for file in _files():
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
