@@ -41,7 +41,9 @@ the work runs on that cluster; else on a Ray that is started here and stopped at
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-toy17_app = typer.Typer(help="The built-in world: 17 small languages, a tiny model, a tiny classifier.", no_args_is_help=True)
+toy17_app = typer.Typer(
+    help="The built-in world: 17 small languages, a tiny model, a tiny classifier.", no_args_is_help=True
+)
 app.add_typer(toy17_app, name="toy17")
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The experiment's YAML file.", show_default=False)]
@@ -149,7 +151,9 @@ def build_toy17(seed: Annotated[int, typer.Option(min=0, help="The world's seed.
         from detox_ray import toy17
         from detox_ray.progress import Progress
 
-        print(toy17.ensure(seed=seed, report=Progress().say))
+        with Progress().steps("build toy17") as steps:
+            folder = toy17.ensure(seed=seed, report=steps)
+        print(folder)
 
 
 def _print_version(wanted: bool) -> None:

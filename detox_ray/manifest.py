@@ -99,7 +99,7 @@ class PeakMemory:
 
 @contextmanager
 def peak_memory() -> Iterator[PeakMemory]:
-    """Watch the process tree for the duration of the block. A local Ray's processes are descendants; a cluster's not."""
+    """Watch the process tree for the duration of the block. A local Ray is part of it, a cluster is not."""
     peak, stop = PeakMemory(), threading.Event()
 
     def watch() -> None:

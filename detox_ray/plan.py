@@ -48,6 +48,7 @@ class Prepared:
     texts: dict[str, str]  # language -> key of its texts unit
     pairs_key: str | None
     skipped: dict[str, list[str]]  # folder of an input unit -> "path:line: reason" of each row left out
+    notes: list[str]  # what the readers have to say of their sources
     models: dict[str, LoadableModel]  # in the experiment's order
     scorers: list[score.ResolvedScorer]
     plan: Plan
@@ -68,10 +69,11 @@ def pending(store: Store, units: Mapping[Unit, str]) -> dict[Unit, str]:
 def prepare(experiment: Experiment, store: Store, progress: Progress) -> Prepared:
     """Commit the inputs, resolve models and scorers, plan the rest.
 
-    Raises data.DataError and ValueError for input that is wrong.
+    Raises config.InputError for input that is wrong.
     """
     world = _world(experiment, store, progress) if experiment.uses_toy17 else None
     skipped: dict[str, list[str]] = {}
+    notes: list[str] = []
 
     def commit(unit: Unit, rows: data.Rows) -> str:
         key = data.source_key(rows.table)
@@ -79,6 +81,7 @@ def prepare(experiment: Experiment, store: Store, progress: Progress) -> Prepare
             store.commit(unit, key, rows.table, {"skipped": len(rows.skipped)})
         if rows.skipped:
             skipped[unit.folder] = rows.skipped
+        notes.extend(rows.notes)
         return key
 
     config, languages = experiment.data, experiment.languages
@@ -97,14 +100,15 @@ def prepare(experiment: Experiment, store: Store, progress: Progress) -> Prepare
     resolved = _models(experiment, world, pairs_key)
     scorers = [score.resolve(entry, TOY17 if world else None, store) for entry in experiment.score.scorers]
     plan = _plan(experiment, prompts, texts, resolved, scorers, skipped)
-    return Prepared(experiment, store, prompts, texts, pairs_key, skipped, resolved, scorers, plan)
+    return Prepared(experiment, store, prompts, texts, pairs_key, skipped, notes, resolved, scorers, plan)
 
 
 def _world(experiment: Experiment, store: Store, progress: Progress) -> Path:
     """The built-in world as a local folder; the run keeps a copy, so that it can go on on any machine."""
     key = toy17.key(experiment.seed)
     if store.committed(WORLD.table).get(WORLD) != key:
-        folder = toy17.ensure(seed=experiment.seed, report=progress.say)
+        with progress.steps("build toy17") as steps:
+            folder = toy17.ensure(seed=experiment.seed, report=steps)
         store.upload(folder, TOY17)
         store.commit(WORLD, key, None)
     return store.localize(TOY17)
@@ -154,9 +158,7 @@ def _plan(
     )
     page = key_of(measured=measured, experiment=experiment.to_yaml(), skipped=skipped, version=report.VERSION)
     return Plan(
-        train={
-            Unit("checkpoints", (name,)): resolved[name].key for name, m in experiment.models.items() if m.train
-        },
+        train={Unit("checkpoints", (name,)): resolved[name].key for name, m in experiment.models.items() if m.train},
         generate=generations,
         score=scores,
         measure={METRICS: measured, COMPARISONS: measured},

@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -75,3 +75,17 @@ class Progress:
         )
         with Bars(*columns, console=self.console) as bars:
             yield Task(self.console, label, total, unit, bars)
+
+    @contextmanager
+    def steps(self, prefix: str) -> Iterator[Callable[[str, int, int, float], None]]:
+        """For code that only calls back: ``report(name, done, total, loss)`` keeps one task per name."""
+        with ExitStack() as stack:
+            tasks: dict[str, Task] = {}
+
+            def report(name: str, done: int, total: int, loss: float) -> None:
+                if name not in tasks:
+                    stack.close()
+                    tasks[name] = stack.enter_context(self.task(f"{prefix}: {name}", total, "steps"))
+                tasks[name].advance(done - tasks[name].done, f"loss {loss:.3f}")
+
+            yield report

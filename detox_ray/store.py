@@ -243,13 +243,18 @@ class Store:
         return pa.concat_tables(parts) if parts else TABLES[table][0].empty_table()
 
     def check_writable(self) -> str | None:
-        """None, or why the folder cannot be written."""
+        """None, or why the folder cannot be written. Leaves nothing behind."""
+        if self.is_local:
+            nearest = next(folder for folder in (Path(self.path()), *Path(self.path()).parents) if folder.exists())
+            if not nearest.is_dir():
+                return f"{nearest} is not a folder"
+            return None if os.access(nearest, os.W_OK | os.X_OK) else f"no permission to write in {nearest}"
         probe = f".probe-{os.getpid()}"
         try:
             self.write_bytes(probe, b"")
             self.delete(probe)
         except (OSError, pa.ArrowException) as error:
-            return getattr(error, "strerror", None) or str(error)
+            return str(error)
         return None
 
 

@@ -24,14 +24,17 @@ def closing(console: Console, outcome: Outcome) -> None:
     table = Table(title=f"{outcome.prepared.experiment.name}: {duration(outcome.seconds)}", title_justify="left")
     for name, justify in (("stage", "left"), ("made", "right"), ("kept", "right"), ("time", "right"), ("rate", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    rates = {stage: text for stage, text in readout.rates(outcome.prepared)}
+    rates: dict[str, list[str]] = defaultdict(list)
+    for timing in readout.timings(outcome.prepared):
+        stage = "score" if timing.stage.startswith(("score", "perplexity")) else timing.stage
+        rates[stage].append(f"{timing.stage} {timing.model}: {timing.rate}")
     for stage in outcome.stages:
         table.add_row(
             stage.stage,
             str(stage.made),
             str(stage.kept),
             duration(stage.seconds) if stage.made else "",
-            rates.get(stage.stage, "") if stage.made else "",
+            "\n".join(rates[stage.stage]) if stage.made else "",
         )
     console.print(table)
     if outcome.peak_memory_gib is not None:

@@ -1,0 +1,184 @@
+"""Bad input: a clear message and exit code 2 before Ray starts; good input: what the commands print."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from detox_ray import pipeline
+from detox_ray.cli import app
+from detox_ray.lock import run_lock
+from detox_ray.store import Store
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Invoke the command line; starting Ray fails the test."""
+
+    def no_ray(**_: Any) -> None:
+        pytest.fail("Ray was started")
+
+    monkeypatch.setattr(pipeline, "connect", no_ray)
+    monkeypatch.setenv("COLUMNS", "200")
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    """Looks like a model; nothing here loads it."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("config.json", "tokenizer.json"):
+        (folder / name).write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+@pytest.fixture
+def config(tmp_path: Path, model_folder: Path) -> Path:
+    """A valid experiment on the user's own files."""
+    prompts = [
+        {"text": text, "language": code} for code, text in (("en", "You are"), ("ar", "أنت شخص"), ("ja", "君は"))
+    ]
+    pairs = [{"prompt": "You are", "chosen": " kind", "rejected": " an idiot"}]
+    for name, rows in (("prompts", prompts), ("pairs", pairs)):
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (tmp_path / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    (tmp_path / "insults.yaml").write_text("en: [idiot]\nar: [أحمق]\nja: [ばか]\n", encoding="utf-8")
+    path = tmp_path / "experiment.yaml"
+    experiment = {
+        "name": "mine",
+        "storage": str(tmp_path / "runs"),
+        "languages": ["ar", "en", "ja"],
+        "data": {
+            "prompts": {"source": "file", "path": str(tmp_path / "prompts.jsonl")},
+            "pairs": {"source": "file", "path": str(tmp_path / "pairs.jsonl")},
+        },
+        "models": {"base": {"path": str(model_folder)}, "tuned": {"train": {"parent": "base"}}},
+        "generate": {"engine": "transformers"},
+        "score": {"scorers": [{"name": "words", "type": "lexicon", "path": str(tmp_path / "insults.yaml")}]},
+    }
+    path.write_text(yaml.safe_dump(experiment), encoding="utf-8")
+    return path
+
+
+def flat(result: Result) -> str:
+    return re.sub(r"\s+", " ", result.output)
+
+
+def test_valid_experiment_is_said_to_be_valid(call: Call, config: Path) -> None:
+    result = call("validate", config)
+    assert result.exit_code == 0, result.output
+    assert "2 models, 3 languages" in result.output
+
+
+@pytest.mark.parametrize(
+    ("override", "field", "rule"),
+    [
+        ("generate.sampels=3", "generate.sampels", "unknown key"),
+        ("languages=[en,tlh]", "languages.1", "unknown language"),
+        ("data.prompts.path=/nowhere/prompts.jsonl", "data.prompts.path", "/nowhere/prompts.jsonl"),
+        ("generate.samples=0", "generate.samples", "greater than or equal to 1"),
+        ("models.tuned.train.parent=bse", "models.tuned.train.parent", "not one of the models (base, tuned)"),
+        ("models.base.path=/nowhere/model", "models.base.path", "existing folder"),
+        ("score.scorers=[perspektive]", "score.scorers", "perspektive"),
+        ("models.tuned.train.deepspeed=zero9", "models.tuned.train.deepspeed", "zero9"),
+        ("storage=s3://key:secret@bucket/runs", "storage", "credentials do not belong in a URI"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "validate", "score"])
+def test_bad_input_ends_with_code_2_naming_field_and_rule(
+    call: Call, config: Path, command: str, override: str, field: str, rule: str
+) -> None:
+    result = call(command, config, override)
+    assert result.exit_code == 2, result.output
+    assert field in flat(result) and rule in flat(result)
+    assert "nothing was started" in flat(result)
+
+
+def test_pairs_without_chosen_are_refused(call: Call, config: Path, tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "You are", "rejected": " an idiot"}\n')
+    result = call("run", config)
+    assert result.exit_code == 2
+    assert "data.pairs.path" in flat(result) and "chosen" in flat(result) and "pairs.jsonl:1" in flat(result)
+
+
+def test_corrupt_prompt_line_is_named_by_its_number(call: Call, config: Path, tmp_path: Path) -> None:
+    with (tmp_path / "prompts.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"text": "cut off\n')
+    result = call("run", config)
+    assert result.exit_code == 2
+    assert "prompts.jsonl:4" in flat(result)
+    assert call("validate", config, "data.on_error=skip").exit_code == 0
+
+
+def test_model_folder_without_weights_is_refused(call: Call, config: Path, model_folder: Path) -> None:
+    (model_folder / "model.safetensors").unlink()
+    result = call("run", config)
+    assert result.exit_code == 2 and "without weights" in flat(result)
+
+
+def test_pickled_weights_are_refused(call: Call, config: Path, model_folder: Path) -> None:
+    (model_folder / "model.safetensors").rename(model_folder / "pytorch_model.bin")
+    result = call("run", config)
+    assert result.exit_code == 2
+    assert "pickled weights" in flat(result) and "pytorch_model.bin" in flat(result)
+
+
+def test_storage_that_cannot_be_written_is_refused(call: Call, config: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    result = call("run", config, f"storage={tmp_path / 'file'}")
+    assert result.exit_code == 2 and "storage: cannot be written" in flat(result)
+
+
+def test_all_problems_come_at_once(call: Call, config: Path) -> None:
+    result = call("run", config, "generate.samples=0", "languages=[en,tlh]", "nmae=x", "measure.confidence=2")
+    assert result.exit_code == 2
+    assert "4 problems" in flat(result)
+
+
+def test_unreadable_config_is_named(call: Call, tmp_path: Path) -> None:
+    assert "missing.yaml" in flat(call("run", tmp_path / "missing.yaml"))
+    (tmp_path / "broken.yaml").write_text("a: [1,\n b: {")
+    result = call("run", tmp_path / "broken.yaml")
+    assert result.exit_code == 2 and "broken.yaml" in flat(result)
+
+
+def test_folder_in_use_is_refused(call: Call, config: Path, tmp_path: Path) -> None:
+    with run_lock(Store.at(str(tmp_path / "runs" / "mine"))):
+        result = call("run", config)
+    assert result.exit_code == 2 and "is in use by process" in flat(result)
+
+
+def test_stage_alone_says_which_stage_it_needs(call: Call, config: Path) -> None:
+    result = call("generate", config)
+    assert result.exit_code == 2 and "detox-ray train CONFIG" in flat(result)
+
+
+def test_show_of_something_else_is_refused(call: Call, tmp_path: Path) -> None:
+    result = call("show", tmp_path)
+    assert result.exit_code == 2 and "not a run's folder" in flat(result)
+
+
+def test_help_names_every_command_and_the_exit_codes(call: Call) -> None:
+    text = flat(call("--help"))
+    for word in ("run", "train", "generate", "score", "measure", "report", "validate", "show", "toy17", "Exit codes"):
+        assert word in text
+
+
+def test_shipped_configs_are_valid(call: Call, tmp_path: Path) -> None:
+    folder = Path(__file__).parents[1] / "configs"
+    shutil.copytree(folder, tmp_path / "configs")
+    for path in sorted(folder.glob("*.yaml")):
+        if path.name == "rtp-lx.yaml":  # needs the user's own copy of the data
+            continue
+        result = call("validate", path, f"storage={tmp_path}")
+        assert result.exit_code == 0, result.output

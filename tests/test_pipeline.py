@@ -1,0 +1,190 @@
+"""Whole experiments on a small world: every stage for real (DeepSpeed, vLLM, Detoxify), killed and resumed."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import yaml
+
+from detox_ray.config import Experiment, load, validate
+from detox_ray.plan import STAGES
+from detox_ray.progress import Progress
+from detox_ray.store import Store
+
+pytestmark = pytest.mark.integration
+
+LANGUAGES = ["ar", "en", "ja"]
+PROMPTS, SAMPLES = 6, 4
+
+
+@pytest.fixture(scope="module")
+def config(toy_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small world as a user's own files, so that no run waits for the default world to be built."""
+    folder = tmp_path_factory.mktemp("experiment")
+    experiment = {
+        "name": "small",
+        "storage": str(folder / "runs"),
+        "languages": LANGUAGES,
+        "data": {
+            "prompts": {"source": "file", "path": str(toy_world / "prompts.jsonl"), "per_language": PROMPTS},
+            "pairs": {"source": "file", "path": str(toy_world / "pairs.jsonl")},
+            "texts": {"source": "file", "path": str(toy_world / "texts.jsonl"), "per_language": 5},
+        },
+        "models": {
+            "base": {"path": str(toy_world / "model")},
+            "detox": {
+                "train": {
+                    "parent": "base",
+                    "workers": 2,
+                    "max_steps": 12,
+                    "warmup_steps": 1,
+                    "learning_rate": 1e-4,
+                    "batch_size": 4,
+                    "max_length": 64,
+                    "checkpoint_every": 3,
+                }
+            },
+        },
+        "generate": {"engine": "vllm", "samples": SAMPLES, "prompts_per_unit": 3},
+        "score": {
+            "scorers": [
+                {
+                    "name": "classifier",
+                    "type": "detoxify",
+                    "path": str(toy_world / "classifier" / "toxicity.ckpt"),
+                    "huggingface_config": str(toy_world / "classifier"),
+                },
+                {"name": "words", "type": "lexicon", "path": str(toy_world / "lexicon.json")},
+            ],
+            "reference": "words",
+        },
+        "measure": {"bootstrap": 200},
+    }
+    path = folder / "experiment.yaml"
+    path.write_text(yaml.safe_dump(experiment), encoding="utf-8")
+    return path
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "detox_ray.cli", *map(str, arguments)]
+
+
+def finished(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def killed(pattern: str, *arguments: str | Path) -> None:
+    """Start a run and end it with SIGKILL as soon as a line of its log matches."""
+    process = subprocess.Popen(
+        command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stderr is not None
+    try:
+        seen = []
+        for line in process.stderr:
+            seen.append(line)
+            if re.search(pattern, line):
+                break
+        else:
+            pytest.fail(f"no line matched {pattern!r}:\n{''.join(seen)}")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stderr.close()
+
+
+def numbers(folder: Path) -> dict[str, Any]:
+    """results.json without what differs from run to run: timings."""
+    results = json.loads((folder / "report" / "results.json").read_text(encoding="utf-8"))
+    return {name: value for name, value in results.items() if name not in ("timings", "experiment")}
+
+
+def markers(folder: Path) -> dict[str, int]:
+    """Commit marker -> when it was written."""
+    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in sorted((folder / "commits").rglob("*.json"))}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(config: Path) -> Path:
+    finished("run", config)
+    return config.parent / "runs" / "small"
+
+
+def test_run_leaves_every_number_and_says_what_ran(undisturbed: Path) -> None:
+    results = numbers(undisturbed)
+    places = {(m["metric"], m["model"], m["language"], m["scorer"]) for m in results["metrics"]}
+    for metric in ("expected_maximum_toxicity", "toxicity_probability", "average_toxicity"):
+        for language in (*LANGUAGES, "macro"):
+            for model in ("base", "detox"):
+                assert (metric, model, language, "classifier") in places
+    assert {c["parent"] for c in results["comparisons"]} == {"base"}
+    manifest = json.loads((undisturbed / "manifest.json").read_text())
+    trained = manifest["train"]["detox"]
+    assert (trained["engine"], trained["zero_stage"], trained["world_size"]) == ("DeepSpeedEngine", 2, 2)
+    assert manifest["generate"]["base"]["engine"] == "vllm"
+    assert {"torch", "trl", "deepspeed", "ray", "detoxify"} <= set(manifest["versions"])
+    page = (undisturbed / "report" / "index.html").read_text(encoding="utf-8")
+    assert 'dir="rtl"' in page
+
+
+def test_run_folder_opens_in_duckdb_without_loss_or_doubles(undisturbed: Path) -> None:
+    query = f"""
+        SELECT count(*), count(DISTINCT (model, language, prompt_id, sample)), count(DISTINCT seed)
+        FROM read_parquet('{undisturbed}/generations/**/*.parquet', hive_partitioning = true)
+    """
+    rows = 2 * len(LANGUAGES) * PROMPTS * SAMPLES
+    assert duckdb.sql(query).fetchone() == (rows, rows, rows // 2)
+
+
+def test_second_run_makes_nothing_and_starts_no_ray(undisturbed: Path, config: Path, monkeypatch: Any) -> None:
+    from detox_ray import pipeline
+
+    before = markers(undisturbed)
+    monkeypatch.setattr(pipeline, "connect", lambda **_: pytest.fail("Ray was started"))
+    outcome = pipeline.run(load(config), STAGES, Progress())
+    assert all(stage.made == 0 for stage in outcome.stages)
+    assert markers(undisturbed) == before
+
+
+def test_changed_threshold_only_measures_and_reports_again(undisturbed: Path, config: Path, monkeypatch: Any) -> None:
+    from detox_ray import pipeline
+
+    monkeypatch.setattr(pipeline, "connect", lambda **_: pytest.fail("Ray was started"))
+    changed = pipeline.run(load(config, ["measure.threshold=0.9"]), STAGES, Progress())
+    assert {stage.stage: stage.made for stage in changed.stages if stage.made} == {"measure": 2, "report": 1}
+    back = pipeline.run(load(config), STAGES, Progress())
+    assert {stage.stage for stage in back.stages if stage.made} == {"measure", "report"}
+
+
+def test_killed_run_resumes_without_redoing_committed_units(undisturbed: Path, config: Path) -> None:
+    folder = config.parent / "runs" / "killed"
+    for pattern in (r"train detox: (5|6|7|8)/", r"generate \w+: 1/", r"score \S+: 1/"):
+        before = markers(folder) if folder.exists() else {}
+        killed(pattern, "run", config, "name=killed")
+        after = markers(folder)
+        assert before.items() <= after.items()
+    before = markers(folder)
+    finished("run", config, "name=killed")
+    assert before.items() <= markers(folder).items()
+    assert numbers(folder) == numbers(undisturbed)
+
+
+def test_show_counts_units_by_stage_model_and_language(undisturbed: Path) -> None:
+    text = finished("show", undisturbed).stdout
+    assert re.search(r"generate\s*│\s*base\s*│\s*6/6", text)
+    assert re.search(r"train\s*│\s*detox\s*│\s*1/1", text)
+
+
+def test_config_in_the_run_folder_is_the_whole_experiment(undisturbed: Path, config: Path) -> None:
+    stored: Experiment = validate(yaml.safe_load((undisturbed / "experiment.yaml").read_text(encoding="utf-8")))
+    assert stored == load(config)
+    assert not Store.at(str(undisturbed)).exists("lock.json")
