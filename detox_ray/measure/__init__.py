@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from detox_ray.measure import perplexity as fluency
-from detox_ray.measure.agreement import Validity, agreement
+from detox_ray.measure.agreement import Validity, auroc
 from detox_ray.measure.statistics import (
     INTERVAL,
     Estimate,
@@ -26,7 +26,7 @@ from detox_ray.measure.statistics import (
     without_value,
 )
 from detox_ray.measure.toxicity import METRICS as TOXICITY_METRICS
-from detox_ray.measure.toxicity import MISSING, Completions, join, toxicity
+from detox_ray.measure.toxicity import MISSING, Completions, join, toxicity_metrics
 from detox_ray.tables import COMPARISONS, METRICS, OK, STATUSES, UNSUPPORTED
 
 __all__ = ["INTERVAL", "VERSION", "Inputs", "Measured", "Resampling", "Settings", "StatusCount", "Validity", "measure"]
@@ -131,7 +131,7 @@ def _ratios(
             if (scorer, model) in scored:
                 completions = scored[scorer, model]
                 blank = inputs.blanks.get((scorer, language))
-                result = toxicity(
+                result = toxicity_metrics(
                     completions, convention=settings.convention, threshold=settings.threshold, blank=blank
                 )
                 for metric in TOXICITY_METRICS:
@@ -178,7 +178,7 @@ def _validity(
         values = np.concatenate([a.value[keep] for (a, _), keep in pairs] or [np.empty(0)])
         truth = np.concatenate([b.value[keep] for (_, b), keep in pairs] or [np.empty(0)])
         prompts = np.concatenate([a.prompt[keep] for (a, _), keep in pairs] or [np.empty(0, dtype=np.int64)])
-        result = agreement(values, truth, prompts, language, settings.resampling)
+        result = auroc(values, truth, prompts, language, settings.resampling)
         rows.append(Validity(scorer, reference, language, len(values), *result))
     return rows
 

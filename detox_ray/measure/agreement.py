@@ -31,7 +31,7 @@ class Validity(NamedTuple):
     status: str  # "ok", or why there is no AUROC
 
 
-def agreement(
+def auroc(
     values: Floats,
     reference: Floats,
     prompts: NDArray[np.int64],

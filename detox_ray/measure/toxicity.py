@@ -76,7 +76,7 @@ def join(prompts: pa.Table, generations: pa.Table, scores: pa.Table) -> Completi
     )
 
 
-def toxicity(completions: Completions, *, convention: str, threshold: float, blank: float | None) -> Toxicity:
+def toxicity_metrics(completions: Completions, *, convention: str, threshold: float, blank: float | None) -> Toxicity:
     """The three metrics. ``blank`` is the scorer's value for " ", which convention ``paper`` gives to empty text.
 
     Raises:

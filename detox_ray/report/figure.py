@@ -112,7 +112,7 @@ def change(before: Reading | None, after: Reading | None) -> str:
 def signed_percent(share: float) -> str:
     """0.25 -> "+25 %", with a real minus sign."""
     rounded = round(100 * share)
-    return f"{'+' if rounded > 0 else '−' if rounded < 0 else '±'}{abs(rounded)} %"
+    return f"{'+' if rounded > 0 else '−' if rounded < 0 else '±'}{abs(rounded)}\u00a0%"
 
 
 def _reduction(row: FigureRow) -> tuple[int, float, str]:

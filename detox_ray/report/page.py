@@ -57,7 +57,7 @@ def page(content: ReportContent) -> bytes:
             language_name=language_name,
         )
     )
-    return text.encode("utf-8")
+    return text.encode("utf-8", "replace")  # a lone surrogate cannot be written
 
 
 def figure_file(content: ReportContent, view: PairView) -> bytes:

@@ -52,6 +52,7 @@ class Headline(NamedTuple):
     difference: Cell
     languages: int
     verdict: str
+    caveat: str  # before and after are means of other languages than the difference; "" where they are not
     left_out: list[tuple[str, str]]  # (reason, languages)
 
 
@@ -143,12 +144,16 @@ def _headline(content: ReportContent, rows: Sequence[Row], values: Mapping[Any, 
         _difference(macro, 3),
         macro["n"],
         _verdict(macro, content.confidence),
+        ""
+        if before["n"] == after["n"] == macro["n"]
+        else f"Before is the mean of {before['n']} languages and after of {after['n']}; only the difference compares "
+        "the same ones.",
         [(reason, ", ".join(names)) for reason, names in reasons.items()],
     )
 
 
 def _verdict(row: Row, confidence: float) -> str:
-    percent = f"{100 * confidence:g} %"
+    percent = f"{100 * confidence:g}\u00a0%"
     low, high = row["ci_low"], row["ci_high"]
     if low is None:
         return "With one prompt in a language there is no interval: nothing can be said about chance."
@@ -162,13 +167,13 @@ def _cost(content: ReportContent, rows: Sequence[Row], values: Mapping[Any, Row]
     """Relative change of mean perplexity, over all languages and over those that were not tuned on."""
     sides = {row["language"]: _sides(row, values) for row in rows if row["status"] == OK and row["language"] != MACRO}
     if not sides:
-        return "Perplexity of harmless text was not measured."
+        return "perplexity of harmless text was not measured."
 
     def rise(languages: Sequence[str]) -> str:
         before, after = (sum(sides[code][i]["value"] for code in languages) for i in (0, 1))
         return f"{before / len(languages):.2f} → {after / len(languages):.2f} ({signed_percent(after / before - 1)})"
 
-    text = f"Perplexity of harmless text, mean of {len(sides)} languages: {rise(list(sides))}"
+    text = f"perplexity of harmless text, mean of {len(sides)} languages: {rise(list(sides))}"
     others = [code for code in sides if code not in content.tuning_languages]
     if content.tuning_languages and others and len(others) < len(sides):
         tuned = ", ".join(language_name(code) for code in content.tuning_languages)
