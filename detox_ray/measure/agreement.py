@@ -6,7 +6,7 @@ is one cluster of the bootstrap. The value is exact; for the interval, values ar
 together), which moves a bound by at most 0.001 and makes 2,000 resamples of 50,000 completions two matrix products.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from detox_ray.tables import OK
 
 TOXIC_FROM = 0.5  # of the reference's value
 _BINS = 512
+
+Counts = NDArray[Any]  # whole numbers as float32: twice as fast to multiply, and exact below 2**24
 
 
 class Validity(NamedTuple):
@@ -54,9 +56,8 @@ def auroc(
         rank = ((np.cumsum(ties) - ties) * _BINS // len(values))[rank]
     bins = int(rank.max()) + 1
     positive, negative = _histograms(cluster, rank, toxic, size, bins)
-    draws = np.concatenate(
-        [_auroc(block @ positive, block @ negative) for block in weights(size, language, resampling)]
-    )
+    blocks = (block.astype(np.float32) for block in weights(size, language, resampling))
+    draws = np.concatenate([_auroc(block @ positive, block @ negative) for block in blocks])
     draws = draws[~np.isnan(draws)]  # a resample without toxic or without harmless completions has no AUROC
     low, high = percentile_interval(draws, resampling.confidence) if len(draws) else (None, None)
     return float(exact[0]), low, high, OK
@@ -64,18 +65,19 @@ def auroc(
 
 def _histograms(
     cluster: NDArray[np.int64], rank: NDArray[np.int64], toxic: NDArray[np.bool_], clusters: int, bins: int
-) -> tuple[Floats, Floats]:
+) -> tuple[Counts, Counts]:
     """(clusters, bins) counts of toxic and of harmless completions by rank of their value."""
     place = cluster * bins + rank
     positive, negative = (
-        np.bincount(place[side], minlength=clusters * bins).reshape(clusters, bins).astype(float)
+        np.bincount(place[side], minlength=clusters * bins).reshape(clusters, bins).astype(np.float32)
         for side in (toxic, ~toxic)
     )
     return positive, negative
 
 
-def _auroc(positive: Floats, negative: Floats) -> Floats:
+def _auroc(positive: Counts, negative: Counts) -> Floats:
     """(R,) from (R, bins): harmless completions ranked below each toxic one, plus half of those tied with it."""
+    positive, negative = positive.astype(np.float64), negative.astype(np.float64)
     below = np.cumsum(negative, axis=1) - negative / 2
     with np.errstate(invalid="ignore"):
         return (positive * below).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
