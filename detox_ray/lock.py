@@ -22,6 +22,7 @@ from detox_ray.store import Store, StoreError
 BEAT_S = 15
 STALE_S = 120
 PATH = "lock.json"
+FIELDS = frozenset({"token", "host", "pid", "process_started", "since", "beat"})
 
 
 class Locked(RuntimeError):
@@ -29,19 +30,34 @@ class Locked(RuntimeError):
 
 
 def _alive(holder: dict[str, Any]) -> bool:
-    if holder.get("host") == socket.gethostname():
+    if holder["host"] == socket.gethostname():
         try:
-            return psutil.Process(holder["pid"]).create_time() == holder["process_started"]
+            process = psutil.Process(holder["pid"])
+            # A killed process that nobody waited for still has its number.
+            return process.create_time() == holder["process_started"] and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
-    return time.time() - float(holder.get("beat", 0)) < STALE_S
+    return time.time() - holder["beat"] < STALE_S
 
 
 def _holder(store: Store) -> dict[str, Any] | None:
+    """Who the lock names; None where there is no lock, or a damaged one."""
     try:
-        return store.read_json(PATH)
+        held = store.read_json(PATH)
     except (FileNotFoundError, StoreError):
         return None
+    return held if isinstance(held, dict) and held.keys() >= FIELDS else None
+
+
+def _show_life(store: Store, me: dict[str, Any]) -> bool:
+    """Renew the lock. False where it is lost: this process slept so long that another run took over."""
+    try:
+        if (_holder(store) or me)["token"] != me["token"]:
+            return False
+        store.write_json(PATH, me | {"beat": time.time()})
+    except OSError:  # a storage that fails once may answer the next beat
+        pass
+    return True
 
 
 @contextmanager
@@ -67,8 +83,8 @@ def run_lock(store: Store) -> Iterator[None]:
     stop = threading.Event()
 
     def beat() -> None:
-        while not stop.wait(BEAT_S):
-            store.write_json(PATH, me | {"beat": time.time()})
+        while not stop.wait(BEAT_S) and _show_life(store, me):
+            pass
 
     thread = threading.Thread(target=beat, name="run-lock", daemon=True)
     thread.start()

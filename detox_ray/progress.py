@@ -46,7 +46,7 @@ class Task:
             rate = f"{self.done / elapsed:.2f} {self.unit}/s, " if elapsed > 0 else ""
             tail = f", {note}" if note else ""
             self._console.print(
-                f"{self.label}: {self.done}/{self.total} {self.unit}, {rate}{_duration(left)} left{tail}"
+                f"{self.label}: {self.done}/{self.total} {self.unit}, {rate}{_duration(left)} left{tail}", markup=False
             )
 
 
@@ -66,12 +66,12 @@ class Progress:
             return
         columns = (
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         with Bars(*columns, console=self.console) as bars:
             yield Task(self.console, label, total, unit, bars)

@@ -134,11 +134,15 @@ class Store:
         self.write_bytes(relative, text.encode())
 
     def files(self, relative: str) -> list[str]:
-        """Paths of all files below ``relative``, relative to the run's folder, sorted; none where it does not exist."""
+        """Paths of all files below ``relative``, relative to the run's folder, sorted; none where it does not exist.
+
+        Hidden files are left out: a killed writer may leave a temporary one.
+        """
         selector = pafs.FileSelector(self.path(relative), recursive=True, allow_not_found=True)
         skip = len(self.path()) + 1
         infos = self.fs.get_file_info(selector)
-        return sorted(info.path[skip:] for info in infos if info.type == pafs.FileType.File)
+        files = (info for info in infos if info.type == pafs.FileType.File and not info.base_name.startswith("."))
+        return sorted(info.path[skip:] for info in files)
 
     def delete(self, relative: str) -> None:
         """Delete a file; a missing one is no error."""

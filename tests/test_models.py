@@ -1,0 +1,105 @@
+"""Model folders: what is refused before anything is loaded, and the key that follows the weights."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from detox_ray.config import TOY17
+from detox_ray.models import LoadableModel, check, folder_key, is_folder, resolve_path
+from detox_ray.store import Store
+
+FIELD = "models.base.path"
+WHOLE = {"config.json": b"{}", "model.safetensors": b"weights", "tokenizer.json": b"{}"}
+
+
+def folder(path: Path, files: dict[str, bytes]) -> Path:
+    path.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (path / name).write_bytes(content)
+    return path
+
+
+def without(name: str) -> dict[str, bytes]:
+    return {key: value for key, value in WHOLE.items() if key != name}
+
+
+def test_a_whole_folder_is_accepted(tmp_path: Path) -> None:
+    assert check(FIELD, str(folder(tmp_path / "m", WHOLE))) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "value", "rule"),
+    [
+        (without("model.safetensors"), None, "is a model folder without weights: it has no *.safetensors"),
+        (without("model.safetensors") | {"pytorch_model.bin": b"x"}, "pytorch_model.bin", "holds only pickled weights"),
+        (without("model.safetensors") | {"a.pt": b"", "b.ckpt": b""}, "a.pt, b.ckpt", "convert them to safetensors"),
+        (without("config.json"), None, "is not a Hugging Face model folder: it has no config.json"),
+        (without("tokenizer.json"), None, "is a model folder without a tokenizer"),
+        ({}, None, "it has no config.json"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_refused(
+    tmp_path: Path, files: dict[str, bytes], value: str | None, rule: str
+) -> None:
+    path = str(folder(tmp_path / "m", files))
+    (problem,) = check(FIELD, path)
+    assert problem.field == FIELD
+    assert problem.value == (value or path)
+    assert rule in problem.rule
+
+
+def test_safetensors_beside_pickled_weights_are_enough(tmp_path: Path) -> None:
+    assert check(FIELD, str(folder(tmp_path / "m", WHOLE | {"pytorch_model.bin": b"x"}))) == []
+
+
+def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "absent", tmp_path / "file"):
+        (problem,) = check(FIELD, str(path))
+        assert problem.rule == "must be a hub id (org/name), toy17, or an existing folder"
+
+
+@pytest.mark.parametrize("path", [TOY17, "ai-forever/mGPT", "gpt2"])
+def test_hub_ids_and_the_built_in_world_are_left_untouched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert not is_folder(path)
+    assert check(FIELD, path) == []
+
+
+def test_a_relative_folder_is_a_folder_and_resolved_to_an_absolute_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(tmp_path / "mine", WHOLE)
+    monkeypatch.chdir(tmp_path)
+    model = resolve_path("base", "mine", None, "float32")
+    assert model.location == str(tmp_path / "mine")
+    assert (model.name, model.in_store, model.revision, model.dtype) == ("base", False, None, "float32")
+    assert model.key == folder_key(tmp_path / "mine")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_the_key_changes_with_weights_config_and_tokenizer(tmp_path: Path, name: str) -> None:
+    before = folder_key(folder(tmp_path / "m", WHOLE))
+    assert folder_key(folder(tmp_path / "copy", WHOLE)) == before  # wherever it lies
+    assert folder_key(folder(tmp_path / "m", {name: b"other"})) != before
+    assert folder_key(folder(tmp_path / "m", WHOLE)) == before
+
+
+def test_the_key_does_not_change_with_what_loading_ignores(tmp_path: Path) -> None:
+    before = folder_key(folder(tmp_path / "m", WHOLE))
+    assert folder_key(folder(tmp_path / "m", {"README.md": b"words", "training.log": b"x"})) == before
+
+
+def test_remote_code_is_never_trusted() -> None:
+    model = LoadableModel("base", "org/model", False, "abc123", "auto", "k")
+    assert model.loading() == {"revision": "abc123", "trust_remote_code": False}
+
+
+def test_a_model_in_the_store_is_loaded_from_its_local_copy(tmp_path: Path) -> None:
+    store = Store.at(str(tmp_path))
+    store.write_bytes("checkpoints/detox/config.json", json.dumps({}).encode())
+    model = LoadableModel("detox", "checkpoints/detox", True, None, "auto", "k")
+    assert (Path(model.local_path(store)) / "config.json").is_file()

@@ -1,0 +1,70 @@
+"""What a run says of itself: plain lines in a log, bars on a terminal."""
+
+import io
+
+from rich.console import Console
+
+from detox_ray.progress import LOG_LINES, Progress
+
+
+def log() -> tuple[Progress, io.StringIO]:
+    stream = io.StringIO()
+    return Progress(Console(file=stream, highlight=False, soft_wrap=True, width=40)), stream
+
+
+def test_a_log_gets_about_ten_lines_however_many_units() -> None:
+    for total in (10, 1000, 1003):
+        progress, stream = log()
+        with progress.task("generate", total, "prompts") as task:
+            for _ in range(total):
+                task.advance()
+        lines = stream.getvalue().splitlines()
+        assert LOG_LINES <= len(lines) <= LOG_LINES + 1
+        assert lines[-1].startswith(f"generate: {total}/{total} prompts")
+
+
+def test_a_line_says_units_rate_time_left_and_note_unbroken() -> None:
+    progress, stream = log()
+    with progress.task("train detox", 2, "steps") as task:
+        task.advance(note="loss 0.6931, a note that is longer than the console is wide")
+    (line,) = stream.getvalue().splitlines()
+    assert line.startswith("train detox: 1/2 steps, ")
+    assert " steps/s, " in line
+    assert line.endswith(" left, loss 0.6931, a note that is longer than the console is wide")
+
+
+def test_large_steps_are_counted_once_and_never_missed() -> None:
+    progress, stream = log()
+    with progress.task("score", 100) as task:
+        task.advance(55)
+        task.advance(3)  # no tenth was passed
+        task.advance(42)
+    assert [line.split(" ")[1] for line in stream.getvalue().splitlines()] == ["55/100", "100/100"]
+
+
+def test_a_step_without_units_is_no_error() -> None:
+    progress, stream = log()
+    with progress.task("nothing", 0) as task:
+        task.advance(0)
+    assert stream.getvalue().startswith("nothing: 0/0 units")
+
+
+def test_brackets_are_text_and_not_markup() -> None:
+    progress, stream = log()
+    progress.say("[bold] stays [/nonsense]")
+    with progress.task("model [base]", 1) as task:
+        task.advance(note="[/]")
+    assert "[bold] stays [/nonsense]" in stream.getvalue()
+    assert "model [base]: 1/1" in stream.getvalue()
+    assert "[/]" in stream.getvalue()
+
+
+def test_a_terminal_shows_a_bar_with_label_count_and_note() -> None:
+    stream = io.StringIO()
+    progress = Progress(Console(file=stream, force_terminal=True, width=160))
+    with progress.task("model [base]", 4) as task:
+        task.advance(4, note="loss [0.5]")
+    shown = stream.getvalue()
+    assert "4/4" in shown
+    assert "model [base]" in shown
+    assert "loss [0.5]" in shown

@@ -1,0 +1,325 @@
+"""The run's folder, on a local disk and on a real S3 API server: commits, crashes, damage, keys, and other readers."""
+
+import os
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+import pytest
+
+from detox_ray.store import Store, StoreError, Unit, key_of
+from detox_ray.tables import GENERATIONS
+
+FRENCH = Unit("generations", ("detox", "fr"))
+
+
+def generations(*texts: str, first: int = 0) -> pa.Table:
+    rows = [
+        {"prompt_id": f"fr-{i:05d}", "sample": 0, "text": text, "tokens": 3, "finish_reason": "stop", "seed": i}
+        for i, text in enumerate(texts, first)
+    ]
+    return pa.Table.from_pylist(rows, GENERATIONS)
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """host:port of moto's S3 server, on loopback and a free port, with a bucket."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"{host}:{port}"
+    pafs.S3FileSystem(
+        access_key="test",
+        secret_key="test",
+        endpoint_override=endpoint,
+        scheme="http",
+        region="us-east-1",
+        allow_bucket_creation=True,
+    ).create_dir("bucket")
+    yield endpoint
+    server.stop()
+
+
+@pytest.fixture(params=["local", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("DETOX_RAY_CACHE", str(tmp_path / "cache"))
+    if request.param == "local":
+        return Store.at(str(tmp_path / "runs" / "mine"))
+    for name, value in (("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    endpoint = request.getfixturevalue("s3_endpoint")
+    return Store.at(f"s3://bucket/{tmp_path.name}/mine?endpoint_override={endpoint}&scheme=http&region=us-east-1")
+
+
+class TestOnBothFilesystems:
+    def test_the_name_is_a_folder_under_the_storage(self, store: Store) -> None:
+        assert store.path().endswith("/mine")
+        assert store.path("a/b").endswith("/mine/a/b")
+        assert store.is_local != store.uri.startswith("s3://")
+
+    def test_a_committed_unit_is_found_under_its_key_and_reads_back(self, store: Store) -> None:
+        rows = generations("un", "deux\u2028", "")
+        store.commit(FRENCH, "k1", rows, {"engine": "vllm"})
+        assert store.committed("generations") == {FRENCH: "k1"}
+        assert store.read(FRENCH, "k1").equals(rows)
+        assert store.info(FRENCH, "k1") == {"rows": 3, "engine": "vllm"}
+
+    def test_nothing_is_committed_in_an_empty_folder(self, store: Store) -> None:
+        assert store.committed("generations") == {}
+        assert store.files("generations") == []
+        assert not store.exists("generations")
+
+    def test_shards_and_partitions_are_units_of_their_own(self, store: Store) -> None:
+        units = [Unit("generations", (m, lang), shard) for m in ("a", "b") for lang in ("fr", "zh") for shard in (0, 1)]
+        for unit in units:
+            store.commit(unit, "k", generations("x"))
+        store.retract(Unit("generations", ("a", "fr"), 1))
+        assert set(store.committed("generations")) == set(units) - {Unit("generations", ("a", "fr"), 1)}
+
+    def test_recommitting_under_a_new_key_replaces_the_rows(self, store: Store) -> None:
+        store.commit(FRENCH, "old", generations("un", "deux"))
+        store.commit(FRENCH, "new", generations("trois"))
+        assert store.committed("generations") == {FRENCH: "new"}
+        assert [name for name in store.files("generations") if "old" in name] == []
+        assert store.read(FRENCH, "new")["text"].to_pylist() == ["trois"]
+
+    def test_killed_between_part_and_marker_leaves_the_unit_undone(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def killed(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "write_json", killed)
+            with pytest.raises(KeyboardInterrupt):
+                store.commit(FRENCH, "k1", generations("half"))
+        assert len(store.files("generations")) == 1
+        assert store.committed("generations") == {}
+        store.commit(FRENCH, "k2", generations("whole"))
+        assert store.committed("generations") == {FRENCH: "k2"}
+        assert len(store.files("generations")) == 1  # whoever reads the folder finds each row once
+
+    def test_killed_while_replacing_never_leaves_the_old_marker_with_a_new_part(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.commit(FRENCH, "old", generations("un"))
+
+        def killed(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "write_bytes", killed)
+            with pytest.raises(KeyboardInterrupt):
+                store.commit(FRENCH, "new", generations("deux"))
+        assert store.committed("generations") == {}
+
+    def test_a_marker_without_its_part_counts_for_nothing(self, store: Store) -> None:
+        store.commit(FRENCH, "k", generations("un"))
+        store.delete(f"{FRENCH.stem('k')}.parquet")
+        assert store.committed("generations") == {}
+
+    @pytest.mark.parametrize("content", [b"", b"PAR1", b"not parquet at all, but long enough to have a footer PAR1"])
+    def test_a_damaged_part_is_an_error_that_names_the_file(self, store: Store, content: bytes) -> None:
+        store.commit(FRENCH, "k", generations("un"))
+        store.write_bytes(f"{FRENCH.stem('k')}.parquet", content)
+        with pytest.raises(StoreError, match=r"00000-k\.parquet cannot be read .*delete it and run again"):
+            store.read(FRENCH, "k")
+
+    def test_a_part_of_another_schema_is_an_error(self, store: Store) -> None:
+        store.commit(FRENCH, "k", generations("un"))
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.table({"prompt_id": ["x"]}), sink)
+        store.write_bytes(f"{FRENCH.stem('k')}.parquet", sink.getvalue().to_pybytes())
+        with pytest.raises(StoreError, match="cannot be read"):
+            store.read(FRENCH, "k")
+
+    def test_a_damaged_marker_is_an_error_that_names_the_file(self, store: Store) -> None:
+        store.commit(FRENCH, "k", generations("un"))
+        store.write_bytes(f"commits/{FRENCH.stem('k')}.json", b'{"rows": ')
+        with pytest.raises(StoreError, match=r"00000-k\.json is damaged"):
+            store.info(FRENCH, "k")
+
+    def test_a_missing_part_is_an_error_that_names_the_file(self, store: Store) -> None:
+        with pytest.raises(StoreError, match=r"00000-k\.parquet cannot be read"):
+            store.read(FRENCH, "k")
+
+    def test_files_that_a_killed_writer_left_are_never_counted(self, store: Store) -> None:
+        store.commit(FRENCH, "k", generations("un"))
+        for folder in (f"commits/{FRENCH.folder}", FRENCH.folder):
+            store.write_bytes(f"{folder}/.writing-a1b2c3", b"half")
+        assert store.committed("generations") == {FRENCH: "k"}
+        assert [name for name in store.files("") if ".writing-" in name] == []
+
+    def test_columns_are_put_in_the_schemas_order_and_types(self, store: Store) -> None:
+        rows = generations("un").append_column("language", [["fr"]])
+        rows = rows.select(["language", *GENERATIONS.names[::-1]])
+        store.commit(FRENCH, "k", rows.set_column(3, "tokens", pa.array([3], pa.int64())))
+        assert store.read(FRENCH, "k").schema.equals(GENERATIONS)
+
+    def test_units_without_rows_are_marked_only(self, store: Store) -> None:
+        unit = Unit("checkpoints", ("detox",))
+        store.commit(unit, "k", None, {"steps": 60})
+        assert store.committed("checkpoints") == {unit: "k"}
+        assert store.info(unit, "k") == {"rows": 0, "steps": 60}
+
+    def test_retracting_a_marked_folder_leaves_its_files(self, store: Store) -> None:
+        unit = Unit("checkpoints", ("detox",))
+        store.write_bytes("checkpoints/detox/model.safetensors", b"weights")
+        store.commit(unit, "k", None)
+        store.retract(unit)
+        assert store.committed("checkpoints") == {}
+        assert store.read_bytes("checkpoints/detox/model.safetensors") == b"weights"
+
+    def test_read_all_keeps_the_order_of_units(self, store: Store) -> None:
+        units = [Unit("generations", ("detox", "fr"), shard) for shard in (2, 0, 1)]
+        for unit in units:
+            store.commit(unit, "k", generations(f"text {unit.shard}"))
+        rows = store.read_all([(unit, "k") for unit in units], "generations")
+        assert rows["text"].to_pylist() == ["text 2", "text 0", "text 1"]
+        assert store.read_all([], "generations").schema.equals(GENERATIONS)
+
+    def test_a_pickled_store_is_small_and_reads_the_same(self, store: Store) -> None:
+        store.commit(FRENCH, "k", generations("un"))
+        pickled = pickle.dumps(store)
+        assert len(pickled) < 500
+        assert pickle.loads(pickled).read(FRENCH, "k")["text"].to_pylist() == ["un"]
+
+    def test_json_keeps_every_script_and_refuses_nan(self, store: Store) -> None:
+        store.write_json("a/b.json", {"text": "猫 قطة 😀"})
+        assert store.read_json("a/b.json") == {"text": "猫 قطة 😀"}
+        with pytest.raises(ValueError, match="JSON compliant"):
+            store.write_json("a/b.json", {"value": float("nan")})
+        assert store.read_json("a/b.json") == {"text": "猫 قطة 😀"}
+
+    def test_deleting_what_is_not_there_is_no_error(self, store: Store) -> None:
+        store.delete("absent.json")
+
+    def test_a_missing_file_is_a_file_not_found_error(self, store: Store) -> None:
+        with pytest.raises(FileNotFoundError):
+            store.read_json("absent.json")
+
+    def test_an_uploaded_folder_comes_back_whole_and_an_upload_replaces_it(self, store: Store, tmp_path: Path) -> None:
+        source = tmp_path / "model"
+        (source / "adapter").mkdir(parents=True)
+        (source / "model.safetensors").write_bytes(bytes(range(256)) * 1000)
+        (source / "adapter" / "config.json").write_text("{}")
+        store.upload(source, "checkpoints/detox")
+        local = store.localize("checkpoints/detox")
+        assert (local / "model.safetensors").read_bytes() == (source / "model.safetensors").read_bytes()
+        assert (local / "adapter" / "config.json").read_text() == "{}"
+        (source / "model.safetensors").write_bytes(b"other")
+        (source / "adapter" / "config.json").unlink()
+        store.upload(source, "checkpoints/detox")
+        again = store.localize("checkpoints/detox")
+        assert (again / "model.safetensors").read_bytes() == b"other"
+        assert not (again / "adapter" / "config.json").exists()
+
+    def test_an_unchanged_folder_is_fetched_once(self, store: Store, tmp_path: Path) -> None:
+        source = tmp_path / "model"
+        source.mkdir()
+        (source / "weights").write_bytes(b"w")
+        store.upload(source, "checkpoints/detox")
+        first = store.localize("checkpoints/detox")
+        before = (first / "weights").stat().st_mtime_ns
+        assert store.localize("checkpoints/detox") == first
+        assert (first / "weights").stat().st_mtime_ns == before
+
+    def test_a_writable_folder_is_told_from_one_that_is_not(self, store: Store) -> None:
+        assert store.check_writable() is None
+        assert store.files("") == []  # and the probe left nothing
+
+    def test_arrow_reads_the_folder_as_hive_partitions(self, store: Store) -> None:
+        store.commit(FRENCH, "k", generations("un"))
+        store.commit(Unit("generations", ("base", "zh")), "k", generations("一", "二"))
+        table = pads.dataset(store.path("generations"), filesystem=store.fs, partitioning="hive").to_table()
+        found = sorted(zip(*(table[name].to_pylist() for name in ("model", "language", "text")), strict=True))
+        assert found == [("base", "zh", "一"), ("base", "zh", "二"), ("detox", "fr", "un")]
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Store:
+    store = Store.at(str(tmp_path / "mine"))
+    store.commit(FRENCH, "k", generations("un", "deux"))
+    store.commit(Unit("generations", ("base", "zh"), 3), "k", generations("一"))
+    store.write_bytes(f"{FRENCH.folder}/.writing-x", b"half")
+    return store
+
+
+def test_duckdb_reads_the_folder_as_hive_partitions(local: Store) -> None:
+    query = "select model, language, text from read_parquet(?, hive_partitioning=true) order by text"
+    rows = duckdb.execute(query, [local.path("generations/**/*.parquet")]).fetchall()
+    assert rows == [("detox", "fr", "deux"), ("detox", "fr", "un"), ("base", "zh", "一")]
+
+
+def test_pandas_reads_the_folder_as_hive_partitions(local: Store) -> None:
+    frame = pd.read_parquet(local.path("generations"))
+    assert set(frame["model"]) == {"detox", "base"}
+    assert sorted(frame["text"]) == ["deux", "un", "一"]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(str(tmp_path))
+    store.write_bytes("a.json", b"old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        store.write_bytes("a.json", b"new")
+    assert store.read_bytes("a.json") == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_storage_that_is_a_file_or_read_only_is_said_to_be_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert Store.at(str(tmp_path / "file" / "mine")).check_writable() is not None
+    if os.geteuid():  # root may write anywhere
+        (tmp_path / "locked").mkdir(mode=0o555)
+        assert Store.at(str(tmp_path / "locked" / "mine")).check_writable() is not None
+
+
+def test_checking_a_local_folder_does_not_make_it(tmp_path: Path) -> None:
+    assert Store.at(str(tmp_path / "runs" / "mine")).check_writable() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bucket_that_is_not_there_is_said_to_be_so(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    uri = f"s3://nowhere/mine?endpoint_override={s3_endpoint}&scheme=http&region=us-east-1"
+    assert "nowhere" in (Store.at(uri).check_writable() or "")
+
+
+def test_keys_follow_the_fields_and_not_their_order() -> None:
+    assert key_of(a=1, b="é") == key_of(b="é", a=1)
+    keys = [key_of(a=1), key_of(a=2), key_of(a="1"), key_of(a=1.5), key_of(a=None), key_of(b=1), key_of(a=[1])]
+    assert len(set(keys)) == len(keys)
+    with pytest.raises(ValueError, match="JSON compliant"):
+        key_of(a=float("nan"))
+
+
+def test_units_have_a_value_for_each_partition_key() -> None:
+    assert (
+        Unit("scores", ("lexicon", "base", "fr"), 2).stem("k") == "scores/scorer=lexicon/model=base/language=fr/00002-k"
+    )
+    with pytest.raises(AssertionError, match="partitioned by"):
+        _ = Unit("scores", ("base",)).folder
+
+
+def test_a_store_is_a_folder_or_a_uri_with_options(tmp_path: Path, s3_endpoint: str) -> None:
+    assert Store.at(f"{tmp_path}/x/../a").path("b") == f"{tmp_path}/a/b"
+    assert Store.at(f"file://{tmp_path}/a").path("b") == f"{tmp_path}/a/b"
+    for slash in ("", "/"):
+        uri = f"s3://bucket/a{slash}?endpoint_override={s3_endpoint}&scheme=http&region=us-east-1"
+        assert Store.at(uri).path("b") == "bucket/a/b"

@@ -1,0 +1,45 @@
+"""The tables and the languages: the rules that other rooms and outside readers rely on."""
+
+import pytest
+
+from detox_ray.languages import GROUPS, LANGUAGES
+from detox_ray.tables import LIKELIHOODS, METRICS, OK, SCORES, STATUSES, TABLES
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_partition_keys_are_folders_and_not_columns(table: str) -> None:
+    schema, partition = TABLES[table]
+    assert set(partition).isdisjoint(schema.names)
+    assert len(set(schema.names)) == len(schema.names)
+
+
+@pytest.mark.parametrize("schema", [SCORES, LIKELIHOODS, METRICS], ids=["scores", "likelihoods", "metrics"])
+def test_a_measured_value_may_be_missing_and_its_status_may_not(schema: object) -> None:
+    names = {"value", "nll"} & set(schema.names)  # type: ignore[attr-defined]
+    assert all(schema.field(name).nullable for name in names)  # type: ignore[attr-defined]
+    assert names
+    assert not schema.field("status").nullable  # type: ignore[attr-defined]
+
+
+def test_statuses_are_distinct_and_only_one_is_ok() -> None:
+    assert len(set(STATUSES)) == len(STATUSES) == 4
+    assert STATUSES[0] == OK
+
+
+def test_rows_are_found_by_the_ids_of_the_tables_they_come_from() -> None:
+    for table, column in (("generations", "prompt_id"), ("scores", "prompt_id"), ("likelihoods", "text_id")):
+        source = "prompts" if column == "prompt_id" else "texts"
+        assert TABLES[table][0].field(column) == TABLES[source][0].field(column)
+
+
+def test_the_languages_are_the_papers_seventeen() -> None:
+    assert " ".join(LANGUAGES) == "ar cs de en es fr hi id it ja ko nl pl pt ru sv zh"
+    assert all(code == language.code for code, language in LANGUAGES.items())
+    assert GROUPS["rtp-lx-17"] == tuple(LANGUAGES)
+
+
+def test_locales_are_distinct_and_arabic_alone_runs_right_to_left() -> None:
+    assert len({language.rtp_lx_locale for language in LANGUAGES.values()}) == 17
+    assert LANGUAGES["zh"].rtp_lx_locale == "ZH-Hans"
+    assert [code for code, language in LANGUAGES.items() if language.direction == "rtl"] == ["ar"]
+    assert {language.direction for language in LANGUAGES.values()} == {"ltr", "rtl"}
