@@ -243,3 +243,15 @@ def test_a_missing_or_unreadable_config_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "absent.yaml", tmp_path):
         with pytest.raises(ConfigError, match=f"CONFIG: cannot be read: .*{path}"):
             load(path)
+
+
+@pytest.mark.parametrize(
+    ("storage", "folder"),
+    [
+        ("s3://bucket/x/?region=y&scheme=http", "s3://bucket/x/mine?region=y&scheme=http"),
+        ("gs://bucket", "gs://bucket/mine"),
+        ("/data/runs/", "/data/runs/mine"),
+    ],
+)
+def test_the_runs_folder_is_its_name_under_the_storage(storage: str, folder: str) -> None:
+    assert validate(change(experiment(), "storage", storage)).folder == folder
