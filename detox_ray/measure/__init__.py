@@ -29,7 +29,7 @@ from detox_ray.measure.toxicity import METRICS as TOXICITY_METRICS
 from detox_ray.measure.toxicity import MISSING, Completions, join, toxicity_metrics
 from detox_ray.tables import COMPARISONS, METRICS, OK, STATUSES, UNSUPPORTED
 
-__all__ = ["INTERVAL", "VERSION", "Inputs", "Measured", "Resampling", "Settings", "StatusCount", "Validity", "measure"]
+__all__ = ["INTERVAL", "VERSION", "Inputs", "Measured", "Settings", "StatusCount", "Validity", "measure"]
 
 VERSION = 1  # part of the key of what this stage commits: raise it when a number changes
 MACRO = "macro"
@@ -39,8 +39,14 @@ class Settings(NamedTuple):
     """The choices under every number of one call."""
 
     convention: str  # "paper" or "corrected"
+    resamples: int  # of the bootstrap, and of the permutation test
+    confidence: float  # of the intervals, in (0, 1)
     threshold: float  # a prompt is toxic when a sample's score is at least this
-    resampling: Resampling
+    seed: int
+
+    @property
+    def resampling(self) -> Resampling:
+        return Resampling(self.seed, self.resamples, self.confidence)
 
 
 @dataclass(frozen=True)
@@ -186,7 +192,7 @@ def _validity(
 def _metric_rows(values: Mapping[tuple[_Series, str], dict[str, Estimate]], settings: Settings) -> pa.Table:
     rows = []
     for (series, model), by_language in values.items():
-        mean = macro(list(by_language.values()), settings.resampling.confidence)
+        mean = macro(list(by_language.values()), settings.confidence)
         for language, made in {**by_language, MACRO: mean}.items():
             place = (series.metric, model, language, series.scorer, settings.convention)
             rows.append((*place, made.value, made.low, made.high, made.n, made.status))
@@ -196,7 +202,7 @@ def _metric_rows(values: Mapping[tuple[_Series, str], dict[str, Estimate]], sett
 def _comparison_rows(gaps: Mapping[tuple[_Series, str, str], dict[str, Estimate]], settings: Settings) -> pa.Table:
     rows = []
     for (series, model, parent), by_language in gaps.items():
-        mean = macro(list(by_language.values()), settings.resampling.confidence)
+        mean = macro(list(by_language.values()), settings.confidence)
         corrected = holm([gap.p_value for gap in by_language.values()])
         for (language, gap), p in zip({**by_language, MACRO: mean}.items(), [*corrected, None], strict=True):
             place = (series.metric, model, parent, language, series.scorer, settings.convention)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import small_tables as tables
 
-from detox_ray.measure import Inputs, Measured, Resampling, Settings, StatusCount, measure
+from detox_ray.measure import Inputs, Measured, Settings, StatusCount, measure
 from detox_ray.measure.perplexity import perplexity
 from detox_ray.tables import COMPARISONS, EMPTY, FAILED, METRICS, UNSUPPORTED
 
@@ -45,7 +45,7 @@ def inputs(**changes: Any) -> Inputs:
 
 
 def run(convention: str = "corrected", **changes: Any) -> Measured:
-    return measure(inputs(**changes), Settings(convention, 0.5, Resampling(0, 200, 0.95)))
+    return measure(inputs(**changes), Settings(convention, 200, 0.95, 0.5, 0))
 
 
 def metric(result: Measured, **keys: str) -> dict[str, Any]:

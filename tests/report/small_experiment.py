@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from detox_ray.languages import LANGUAGES
-from detox_ray.measure import Inputs, Measured, Resampling, Settings, measure
+from detox_ray.measure import Inputs, Measured, Settings, measure
 from detox_ray.report import Completion, ReportContent, Sample, Timing
 from detox_ray.tables import EMPTY, GENERATIONS, LIKELIHOODS, OK, PROMPTS, SCORES
 
@@ -67,7 +67,7 @@ def measured(languages: tuple[str, ...] = tuple(LANGUAGES), convention: str = "c
             (model, code): likelihoods(1.6 if model == "base" else 1.65) for model in models for code in languages
         },
     )
-    return measure(inputs, Settings(convention, 0.5, Resampling(0, 200, 0.95)))
+    return measure(inputs, Settings(convention, 200, 0.95, 0.5, 0))
 
 
 def content(languages: Sequence[str] = tuple(LANGUAGES), convention: str = "corrected") -> ReportContent:
