@@ -1,5 +1,6 @@
 """The driver's side of a training: check that it fits, start Ray Train, show progress, commit the result."""
 
+import os
 import tempfile
 import threading
 import time
@@ -17,6 +18,7 @@ from detox_ray.train import cpu, settings
 from detox_ray.train.worker import Job, run
 
 POLL_SECONDS = 0.5
+START_TIMEOUT_SECONDS = 300  # Ray Train's 60 are little where several workers import torch on few cores
 KEEP_CHECKPOINTS = 2  # one more than needed: the newest may be half written when everything is killed
 
 
@@ -50,7 +52,7 @@ def train(
     scratch = str(Path(tempfile.gettempdir()) / f"detox-ray-training-{uuid.uuid4().hex}")
     job = Job(name, key, config, parent, pairs, settings.seed_of(config, seed), store, gpu, scratch)
     board = boards.start()
-    info = _follow(_Fit(job, board), board, f"train {name}", field, progress)
+    info = _follow(_Fit(job, board, cluster.address == "local"), board, f"train {name}", field, progress)
     info["seconds"] = round(time.monotonic() - started, 1)
     store.commit(Unit("checkpoints", (name,)), key, None, info)
     store.fs.delete_dir(store.path(job.folder))
@@ -77,20 +79,23 @@ def _check_room(field: str, config: TrainConfig, cluster: Cluster, gpu: bool) ->
 class _Fit(threading.Thread):
     """`TorchTrainer.fit` beside the main thread: there it would take over Ctrl-C and end the process with code 0."""
 
-    def __init__(self, job: Job, board: Any):
+    def __init__(self, job: Job, board: Any, local: bool):
         super().__init__(name=f"train {job.name}", daemon=True)
-        self._job, self._board = job, board
+        self._job, self._board, self._local = job, board, local
         self.info: dict[str, Any] | None = None
         self.error: Exception | None = None
 
     def run(self) -> None:
         try:
-            self.info = _trainer(self._job, self._board).fit().return_value
+            self.info = _trainer(self._job, self._board, self._local).fit().return_value
         except Exception as error:
             self.error = error
 
 
-def _trainer(job: Job, board: Any) -> Any:
+def _trainer(job: Job, board: Any, local: bool) -> Any:
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(START_TIMEOUT_SECONDS))
+    if local:  # nobody takes a node of our own away: one process less to start
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 

@@ -14,14 +14,12 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from detox_ray.store import Unit
 
 if TYPE_CHECKING:
-    from trl.trainer import DPOTrainer
-
     from detox_ray.train.worker import Job
 
 ADAPTER = "adapter"
 
 
-def gather(trainer: "DPOTrainer", job: "Job", parent: str, folder: Path) -> None:
+def gather(trainer: Any, job: "Job", parent: str, folder: Path) -> None:
     """Write the whole weights (the adapter's, under LoRA) to ``folder`` on rank 0. Every rank must call it."""
     if job.config.tuning == "lora":
         trainer.save_model(str(folder / ADAPTER))
@@ -53,9 +51,10 @@ def finish(job: "Job", parent: str, folder: Path) -> None:
 
 def verify(folder: Path, parent: torch.nn.Module) -> None:
     """Raise ValueError unless ``folder`` loads whole, its weights are numbers, and some differ from the parent's."""
-    tuned, report = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype=next(parent.parameters()).dtype, local_files_only=True, output_loading_info=True
     )
+    tuned, report = loaded
     wrong = {what: sorted(names) for what, names in report.items() if names}
     if wrong:
         raise ValueError(f"the trained weights do not fit the model: {wrong}")

@@ -44,7 +44,7 @@ class Job(NamedTuple):
         return f"training/{self.name}-{self.key}"
 
 
-def run(given: dict[str, Any]) -> dict[str, Any] | None:
+def run(given: dict[str, Any]) -> Any:
     """Entry of every worker. Rank 0 returns what its marker will say; an error that would recur goes to the board."""
     import ray
 
@@ -242,9 +242,7 @@ def freeze(model: "nn.Module", patterns: list[str], field: str) -> None:
         parameter.requires_grad_(any(re.search(pattern, name) for pattern in patterns))
 
 
-def _info(
-    job: Job, trainer: "DPOTrainer", split: data.Split, evaluation: dict[str, float], restarts: int
-) -> dict[str, Any]:
+def _info(job: Job, trainer: Any, split: data.Split, evaluation: dict[str, float], restarts: int) -> dict[str, Any]:
     """What really ran, read off the engine and the trainer's state."""
     import importlib.metadata
 

@@ -1,34 +1,13 @@
-"""A tiny parent model with random weights, and pairs that it can learn in a few steps."""
+"""A tiny parent model with random weights."""
 
-import random
+from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
+from small_training import pairs_table
 
-from detox_ray.config import TrainConfig
 from detox_ray.models import LoadableModel, resolve_path
-from detox_ray.store import Store, Unit
-from detox_ray.tables import PAIRS
-
-PEOPLE = ["Anna", "Ben", "Carla", "David", "Emma", "Felix"]
-GOOD = ["kind", "honest", "clever", "brave"]
-BAD = ["lazy", "a liar", "an idiot", "rude"]
-
-
-def pairs_table(count: int) -> pa.Table:
-    draw = random.Random(3)
-    rows = [
-        {
-            "pair_id": f"p{index}",
-            "prompt": f"{draw.choice(PEOPLE)} and {draw.choice(PEOPLE)} say that {draw.choice(PEOPLE)} is",
-            "chosen": f" {draw.choice(GOOD)} and {draw.choice(GOOD)}.",
-            "rejected": f" {draw.choice(BAD)} and {draw.choice(BAD)}.",
-            "language": "en",
-        }
-        for index in range(count)
-    ]
-    return pa.Table.from_pylist(rows, schema=PAIRS)
+from detox_ray.store import Store
 
 
 @pytest.fixture(scope="session")
@@ -74,23 +53,23 @@ def store(tmp_path: Path) -> Store:
     return Store.at(str(tmp_path))
 
 
-def commit_pairs(store: Store, count: int = 72) -> tuple[Unit, str]:
-    unit = Unit("pairs")
-    store.commit(unit, "0" * 16, pairs_table(count))
-    return unit, "0" * 16
+@pytest.fixture
+def s3_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A store on a real S3 API server of this process."""
+    import boto3
+    from moto.server import ThreadedMotoServer
 
-
-def train_config(**changes: object) -> TrainConfig:
-    """Two workers, 8 steps of 8 pairs."""
-    settings: dict[str, object] = {
-        "parent": "base",
-        "workers": 2,
-        "batch_size": 4,
-        "max_steps": 8,
-        "learning_rate": 1e-3,
-        "warmup_steps": 0,
-        "max_length": 64,
-        "validation_fraction": 0.1,
-        "checkpoint_every": 3,
-    }
-    return TrainConfig.model_validate({**settings, **changes})
+    monkeypatch.setenv("DETOX_RAY_CACHE", str(tmp_path / "cache"))
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    boto3.client(
+        "s3",
+        endpoint_url=f"http://{host}:{port}",
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    ).create_bucket(Bucket="bucket")
+    endpoint = f"endpoint_override={host}%3A{port}&scheme=http&region=us-east-1&allow_bucket_creation=true"
+    yield Store(f"s3://test:test@bucket/run?{endpoint}")
+    server.stop()

@@ -1,0 +1,50 @@
+"""Pairs that a tiny model learns in a few steps, and the train block for it."""
+
+import random
+
+import pyarrow as pa
+
+from detox_ray.config import TrainConfig
+from detox_ray.store import Store, Unit
+from detox_ray.tables import PAIRS
+
+PEOPLE = ["Anna", "Ben", "Carla", "David", "Emma", "Felix"]
+GOOD = ["kind", "honest", "clever", "brave"]
+BAD = ["lazy", "a liar", "an idiot", "rude"]
+
+
+def pairs_table(count: int) -> pa.Table:
+    draw = random.Random(3)
+    rows = [
+        {
+            "pair_id": f"p{index}",
+            "prompt": f"{draw.choice(PEOPLE)} and {draw.choice(PEOPLE)} say that {draw.choice(PEOPLE)} is",
+            "chosen": f" {draw.choice(GOOD)} and {draw.choice(GOOD)}.",
+            "rejected": f" {draw.choice(BAD)} and {draw.choice(BAD)}.",
+            "language": "en",
+        }
+        for index in range(count)
+    ]
+    return pa.Table.from_pylist(rows, schema=PAIRS)
+
+
+def commit_pairs(store: Store, count: int = 72) -> tuple[Unit, str]:
+    unit = Unit("pairs")
+    store.commit(unit, "0" * 16, pairs_table(count))
+    return unit, "0" * 16
+
+
+def train_config(**changes: object) -> TrainConfig:
+    """Two workers, 8 steps of 8 pairs."""
+    settings: dict[str, object] = {
+        "parent": "base",
+        "workers": 2,
+        "batch_size": 4,
+        "max_steps": 8,
+        "learning_rate": 1e-3,
+        "warmup_steps": 0,
+        "max_length": 64,
+        "validation_fraction": 0.1,
+        "checkpoint_every": 3,
+    }
+    return TrainConfig.model_validate({**settings, **changes})
