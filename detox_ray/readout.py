@@ -159,16 +159,18 @@ def what_ran(prepared: Prepared) -> dict[str, Any]:
         config = prepared.experiment.models[name]
         origin = {"path": config.path} if config.train is None else {"parent": config.train.parent}
         found["models"][name] = {**origin, "revision": model.revision, "key": model.key}
-    for (stage, model), infos in _by_stage_and_model(prepared).items():
+    for (stage, model_name), infos in _by_stage_and_model(prepared).items():
         room, _, scorer = stage.partition(": ")
         if room == "train":
-            found["train"][model] = {name: value for name, value in infos[0].items() if name not in ("log", "rows")}
+            found["train"][model_name] = {
+                name: value for name, value in infos[0].items() if name not in ("log", "rows")
+            }
         elif room == "generate":
-            found["generate"][model] = _common(infos) | {"tokens": sum(info["tokens"] for info in infos)}
+            found["generate"][model_name] = _common(infos) | {"tokens": sum(info["tokens"] for info in infos)}
         elif room == "score":
-            found["score"].setdefault(scorer, {})[model] = _common(infos)
+            found["score"].setdefault(scorer, {})[model_name] = _common(infos)
         else:
-            found.setdefault("perplexity", {})[model] = _common(infos)
+            found.setdefault("perplexity", {})[model_name] = _common(infos)
     return found
 
 

@@ -26,8 +26,8 @@ def closing(console: Console, outcome: Outcome) -> None:
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     rates: dict[str, list[str]] = defaultdict(list)
     for timing in readout.timings(outcome.prepared):
-        stage = "score" if timing.stage.startswith(("score", "perplexity")) else timing.stage
-        rates[stage].append(f"{timing.stage} {timing.model}: {timing.rate}")
+        room = "score" if timing.stage.startswith(("score", "perplexity")) else timing.stage
+        rates[room].append(f"{timing.stage} {timing.model}: {timing.rate}")
     for stage in outcome.stages:
         table.add_row(
             stage.stage,
