@@ -1,11 +1,8 @@
 """The driver's side of a training: check that it fits, start Ray Train, show progress, commit the result."""
 
 import os
-import tempfile
 import threading
 import time
-import uuid
-from pathlib import Path
 from typing import Any
 
 from detox_ray.cluster import Cluster
@@ -49,8 +46,7 @@ def train(
     if config.dtype == "bfloat16" and not gpu:
         raise ValueError(f"{field}.dtype: {settings.BFLOAT16_RULE}")
     _check_room(field, config, cluster, gpu)
-    scratch = str(Path(tempfile.gettempdir()) / f"detox-ray-training-{uuid.uuid4().hex}")
-    job = Job(name, key, config, parent, pairs, settings.seed_of(config, seed), store, gpu, scratch)
+    job = Job(name, key, config, parent, pairs, settings.seed_of(config, seed), store, gpu)
     board = boards.start()
     info = _follow(_Fit(job, board, cluster.address == "local"), board, f"train {name}", field, progress)
     info["seconds"] = round(time.monotonic() - started, 1)

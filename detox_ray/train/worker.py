@@ -3,18 +3,20 @@
 Heavy imports are inside `run`, after `cpu.before_imports`.
 """
 
+import getpass
 import math
 import os
 import re
 import resource
 import shutil
+import tempfile
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from detox_ray.config import TrainConfig
 from detox_ray.models import LoadableModel
-from detox_ray.store import Store, Unit
+from detox_ray.store import Store, Unit, key_of
 from detox_ray.train import cpu, data, settings, zero
 
 if TYPE_CHECKING:
@@ -36,12 +38,17 @@ class Job(NamedTuple):
     seed: int  # the effective one
     store: Store
     gpu: bool
-    scratch: str  # local folder for checkpoints on their way to the store, unique to this training
 
     @property
     def folder(self) -> str:
         """In the store: Ray Train's state, until the result is committed."""
         return f"training/{self.name}-{self.key}"
+
+    @property
+    def scratch(self) -> Path:
+        """Local folder of this node for what is on its way to the store. The next call finds it again and clears it."""
+        who = key_of(store=self.store.uri, name=self.name, key=self.key, user=getpass.getuser())
+        return Path(tempfile.gettempdir()) / f"detox-ray-training-{who}"
 
 
 def run(given: dict[str, Any]) -> Any:
@@ -93,6 +100,7 @@ def _train(job: Job, board: Any) -> dict[str, Any] | None:
     )
     if local:
         shutil.rmtree(job.scratch, ignore_errors=True)  # of workers that were lost
+        job.scratch.mkdir(mode=0o700)  # ours alone, or an error: what is read back from a checkpoint is trusted
     torch.distributed.barrier()
     trainer = _trainer(job, board, rank, path, tokenizer, split)
 
@@ -107,7 +115,7 @@ def _train(job: Job, board: Any) -> dict[str, Any] | None:
     assert type(engine).__name__ == "DeepSpeedEngine", f"the model is wrapped in {type(engine).__name__}"
 
     evaluation = trainer.evaluate() if split.validation else {}
-    written = Path(job.scratch) / "result"
+    written = job.scratch / "result"
     result.gather(trainer, job, path, written)
     if rank != 0:
         torch.distributed.barrier()
@@ -133,7 +141,7 @@ def _arguments(job: Job, steps: int, validation_batch: int) -> "DPOConfig":
     config = job.config
     extra = {} if job.gpu else cpu.prepare()
     return DPOConfig(
-        output_dir=job.scratch,
+        output_dir=str(job.scratch),
         deepspeed=zero.complete(zero.read(config.deepspeed)),
         seed=job.seed,
         data_seed=job.seed,

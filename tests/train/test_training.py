@@ -144,14 +144,14 @@ def test_killed_worker_and_repeated_call_end_with_the_losses_of_an_undisturbed_r
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
-def test_lora_on_an_object_store_is_merged_exactly(
+def test_lora_under_zero3_on_an_object_store_is_merged_exactly(
     s3_store: Store, parent: LoadableModel, ray_cluster: Cluster
 ) -> None:
     from peft import PeftModel
 
-    config = train_config(tuning="lora", lora={"r": 4, "dropout": 0.5}, optimizer="adamw", max_steps=6)
+    config = train_config(tuning="lora", lora={"r": 4}, deepspeed="zero3", optimizer="adamw", max_steps=6)
     info = run(s3_store, config, parent, ray_cluster)
-    assert info["optimizer"] == "AdamW"
+    assert (info["zero_stage"], info["optimizer"]) == (3, "AdamW")
     assert 0 < info["trainable_parameters"] < info["total_parameters"]
     assert info["log"][0]["loss"] == pytest.approx(0.6931472, abs=1e-5)  # the adapter begins as nothing
 
@@ -171,7 +171,7 @@ def test_mistake_that_would_recur_ends_the_training_at_once_with_its_field(
     store: Store, parent: LoadableModel, ray_cluster: Cluster
 ) -> None:
     with pytest.raises(ValueError, match=r"^models\.detox\.train\.trainable: 'layres' finds no parameter"):
-        run(store, train_config(trainable=["layres"], max_failures=5), parent, ray_cluster)
+        run(store, train_config(trainable=["layres"], max_failures=5, workers=1), parent, ray_cluster)
     assert store.committed("checkpoints") == {}
     assert store.read_json(next(f for f in store.files("training") if f.endswith("starts.json"))) == 1
 
