@@ -1,0 +1,119 @@
+"""The transformers engine: plain PyTorch sampling over a KV cache.
+
+Each (prompt, sample) draws its uniform numbers from its own generator before the first step, and a token is found by
+inverting the distribution function there, so a row's randomness cannot depend on the rows beside it.
+
+Shapes: P prompts, S samples, B = P·S rows, T tokens, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import transformers
+
+from detox_ray.config import GenerateConfig
+from detox_ray.generate.engines import Completion, Generated, room
+from detox_ray.tokens import Codec
+
+ROWS = 256  # in one batch
+
+
+class TransformersEngine:
+    """One AutoModelForCausalLM."""
+
+    name = "transformers"
+    version = transformers.__version__
+
+    def __init__(self, path: str, loading: dict[str, Any], dtype: str, config: GenerateConfig):
+        self._codec = Codec(path, loading)
+        self._config = config
+        self._limit = room(self._codec, config)
+        self._on = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.cuda.get_device_name() if self._on == "cuda" else "cpu"
+        model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype, use_safetensors=True, **loading)
+        self._model: torch.nn.Module = model.eval().to(self._on)
+        ends = model.generation_config.eos_token_id
+        tokenizer_end = self._codec.tokenizer.eos_token_id
+        known = {*(ends if isinstance(ends, list) else [ends]), tokenizer_end} - {None}
+        self._ends = torch.tensor(sorted(known), device=self._on)
+
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> Generated:
+        encoded = self._codec.encode(prompts, self._limit)
+        order = sorted(range(len(prompts)), key=lambda index: len(encoded.ids[index]))
+        at_once = max(1, ROWS // self._config.samples)
+        found: dict[int, list[Completion]] = {}
+        for begin in range(0, len(order), at_once):
+            batch = order[begin : begin + at_once]
+            samples = self._sample([encoded.ids[i] for i in batch], [seeds[i] for i in batch])
+            found.update(zip(batch, samples, strict=True))
+        return Generated([found[index] for index in range(len(prompts))], encoded.cut)
+
+    @torch.inference_mode()
+    def _sample(self, prompts: list[list[int]], seeds: list[int]) -> list[list[Completion]]:
+        config, codec = self._config, self._codec
+        longest = max(map(len, prompts))
+        ids_PT = torch.tensor([[codec.pad] * (longest - len(ids)) + ids for ids in prompts], device=self._on)
+        mask_PT = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts], device=self._on)
+        positions_PT = (mask_PT.cumsum(-1) - 1).clamp(min=0)
+        out = self._model(
+            input_ids=ids_PT, attention_mask=mask_PT, position_ids=positions_PT, use_cache=True, logits_to_keep=1
+        )
+        cache = out.past_key_values
+        cache.batch_repeat_interleave(config.samples)
+        logits_BV = out.logits[:, -1].repeat_interleave(config.samples, 0)
+        mask_BT = mask_PT.repeat_interleave(config.samples, 0)
+        position_B = positions_PT[:, -1].repeat_interleave(config.samples, 0)
+        row_seeds = [seed + sample for seed in seeds for sample in range(config.samples)]
+        uniform_BT = torch.stack(
+            [torch.rand(config.max_tokens, generator=torch.Generator().manual_seed(seed)) for seed in row_seeds]
+        ).to(self._on)
+
+        tokens: list[torch.Tensor] = []
+        ended_B = torch.zeros(len(row_seeds), dtype=torch.bool, device=self._on)
+        for step in range(config.max_tokens):
+            token_B = choose(logits_BV.float(), uniform_BT[:, step], config.temperature, config.top_p)
+            tokens.append(token_B)
+            ended_B |= torch.isin(token_B, self._ends)
+            if step == config.max_tokens - 1 or ended_B.all():
+                break
+            mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(row_seeds), 1)], dim=1)
+            position_B = position_B + 1
+            out = self._model(
+                input_ids=token_B[:, None],
+                attention_mask=mask_BT,
+                position_ids=position_B[:, None],
+                past_key_values=cache,
+                use_cache=True,
+            )
+            cache, logits_BV = out.past_key_values, out.logits[:, -1]
+        rows = torch.stack(tokens, dim=1).tolist()
+        completions = [
+            self._completion(prompts[row // config.samples], ids, seed)
+            for row, (ids, seed) in enumerate(zip(rows, row_seeds, strict=True))
+        ]
+        return [completions[at : at + config.samples] for at in range(0, len(completions), config.samples)]
+
+    def _completion(self, prompt: list[int], ids: list[int], seed: int) -> Completion:
+        ends = set(self._ends.tolist())
+        end = next((at for at, token in enumerate(ids) if token in ends), None)
+        kept = ids if end is None else ids[: end + 1]
+        text = self._codec.completion(prompt, kept)
+        return Completion(text, len(kept), "length" if end is None else "stop", seed)
+
+    def close(self) -> None:
+        """Nothing outlives the process."""
+
+
+def choose(logits_BV: torch.Tensor, uniform_B: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
+    """A token for each row (B,): the one at which the nucleus' distribution function passes ``uniform``."""
+    if temperature == 0:
+        return logits_BV.argmax(-1)
+    probability_BV, index_BV = (logits_BV / temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
+    before_BV = probability_BV.cumsum(-1) - probability_BV
+    nucleus_BV = probability_BV.where(before_BV < top_p, 0.0)
+    nucleus_BV[:, 0] = probability_BV[:, 0]
+    reached_BV = nucleus_BV.cumsum(-1)
+    rank_B1 = torch.searchsorted(reached_BV, (uniform_B * reached_BV[:, -1])[:, None], right=True)
+    last_B1 = (nucleus_BV > 0).sum(-1, keepdim=True) - 1  # rounding may carry the search past it
+    return index_BV.gather(-1, rank_B1.minimum(last_B1))[:, 0]

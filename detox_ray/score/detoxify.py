@@ -1,0 +1,106 @@
+"""The Detoxify scorer: the real package, with what it leaves open closed.
+
+It does not batch, crashes on long text, gives a float for a list of one, reads checkpoints as full pickles, and starts
+from random weights (with a printed report only) where the checkpoint's names do not fit.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from detoxify import Detoxify
+from detoxify.detoxify import MODEL_URLS
+
+from detox_ray.score.scorers import Failure, Scores
+
+MAX_TOKENS = 512
+
+
+class DetoxifyScorer:
+    """Detoxify from a checkpoint file.
+
+    ``config_folder`` holds config.json and the tokenizer; None: the checkpoint names a hub id. Raises ValueError for a
+    checkpoint that is not one, or whose weights do not fit the architecture.
+    """
+
+    def __init__(self, name: str, checkpoint: Path, config_folder: Path | None, batch_size: int):
+        self.name, self._batch_size = name, batch_size
+        on = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.cuda.get_device_name() if on == "cuda" else "cpu"
+        loaded = _weights_only(checkpoint)
+        with tempfile.TemporaryDirectory() as scratch:
+            if config_folder is not None:  # the checkpoint names its folder by a path that was good elsewhere
+                loaded["config"]["arch"]["args"]["model_type"] = str(config_folder.resolve())
+                checkpoint = Path(scratch) / "checkpoint.ckpt"
+                torch.save(loaded, checkpoint)
+            folder = None if config_folder is None else str(config_folder.resolve())
+            # What Detoxify unpickles here has passed the weights-only load above.
+            self._model = Detoxify(checkpoint=str(checkpoint), huggingface_config_path=folder, device=on)
+        _check_weights(checkpoint, self._model.model.state_dict(), loaded["state_dict"])
+        tokenizer, config = self._model.tokenizer, self._model.model.config
+        # RoBERTa's positions begin after the padding index.
+        offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
+        tokenizer.model_max_length = min(MAX_TOKENS, config.max_position_embeddings - offset)
+        self.attributes = tuple(self._model.class_names)
+        if "toxicity" not in self.attributes:
+            raise ValueError(f"{checkpoint}: a scorer needs the attribute toxicity (it has {self.attributes})")
+
+    @classmethod
+    def from_hub(cls, name: str, variant: str, batch_size: int) -> "DetoxifyScorer":
+        """A published model: ``original``, ``unbiased`` or ``multilingual``."""
+        url = MODEL_URLS[variant]
+        torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True, check_hash=True)
+        return cls(name, Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2], None, batch_size)
+
+    def score(self, texts: Sequence[str], language: str) -> list[Scores | Failure]:
+        found: dict[int, Scores | Failure] = {}
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        for begin in range(0, len(order), self._batch_size):
+            batch = order[begin : begin + self._batch_size]
+            found.update(zip(batch, self._batch([texts[index] for index in batch]), strict=True))
+        return [found[index] for index in range(len(texts))]
+
+    def _batch(self, texts: list[str]) -> list[Scores | Failure]:
+        """All at once; where that raises, each alone, so that only those that fail do."""
+        try:
+            columns = self._model.predict(texts)
+        except Exception as error:
+            if len(texts) == 1:
+                return [Failure(f"{type(error).__name__}: {error}")]
+            return [result for text in texts for result in self._batch([text])]
+        if len(texts) == 1:  # floats, not lists
+            columns = {attribute: [value] for attribute, value in columns.items()}
+        return [_checked({a: columns[a][row] for a in self.attributes}) for row in range(len(texts))]
+
+
+def _checked(scores: Scores) -> Scores | Failure:
+    wrong = {attribute: value for attribute, value in scores.items() if not 0 <= value <= 1}  # NaN is not either
+    return Failure(f"not a number in [0, 1]: {wrong}") if wrong else scores
+
+
+def _weights_only(checkpoint: Path) -> dict[str, Any]:
+    try:
+        loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{checkpoint}: not a checkpoint that can be loaded as weights only: {error}") from None
+    try:
+        assert loaded["config"]["arch"]["args"] and loaded["config"]["dataset"]["args"]["classes"]
+        assert loaded["state_dict"]
+    except (AssertionError, KeyError, TypeError):
+        raise ValueError(
+            f"{checkpoint}: not in Detoxify's format (config.arch.args, config.dataset.args.classes, state_dict)"
+        ) from None
+    return loaded
+
+
+def _check_weights(checkpoint: Path, model: dict[str, torch.Tensor], saved: dict[str, torch.Tensor]) -> None:
+    wrong = [
+        n for n, value in model.items() if n not in saved or not torch.equal(value.cpu(), saved[n].to(value.dtype))
+    ]
+    if wrong:
+        raise ValueError(
+            f"{checkpoint}: {len(wrong)} of the model's {len(model)} weights are not in it under the names that the "
+            f"architecture gives them ({', '.join(wrong[:3])}): they would be random"
+        )

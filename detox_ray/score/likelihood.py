@@ -1,0 +1,135 @@
+"""The likelihood job: how probable each model finds harmless held-out text, for perplexity before and after tuning.
+
+Next-token negative log-likelihood in nats, log-softmax in float32. The first token is given and not predicted; where
+the tokenizer puts a beginning-of-text token first, that one is it. A unit is one language under one model.
+
+Shapes: B texts, T tokens, V vocabulary.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from detox_ray.cluster import Cluster
+from detox_ray.config import ScoreConfig
+from detox_ray.models import LoadableModel
+from detox_ray.progress import Progress
+from detox_ray.store import Store, Unit, key_of
+from detox_ray.tables import EMPTY, LIKELIHOODS, OK
+from detox_ray.tokens import Codec
+from detox_ray.unitjob import Product, Task, run_units
+
+VERSION = 1  # raise it whenever the code here changes what a unit holds
+LOGITS = 2**27  # numbers of a batch's logits at most: half a GiB in float32
+
+
+def plan_likelihoods(model: LoadableModel, texts: Mapping[str, str]) -> dict[Unit, str]:
+    """Unit -> key. ``texts``: language -> key of its texts unit."""
+    return {
+        Unit("likelihoods", (model.name, language)): key_of(
+            model=model.key, dtype=model.dtype, texts=texts_key, version=VERSION
+        )
+        for language, texts_key in texts.items()
+    }
+
+
+def likelihoods(
+    model: LoadableModel,
+    pending: Mapping[Unit, str],
+    texts: Mapping[str, str],
+    config: ScoreConfig,
+    store: Store,
+    cluster: Cluster,
+    progress: Progress,
+) -> None:
+    """Make and commit ``pending``. ``texts``: language -> key of its texts unit. Raises JobError."""
+    tasks = [
+        Task(unit, key, ((Unit("texts", (unit.partition[1],)), texts[unit.partition[1]]),))
+        for unit, key in pending.items()
+    ]
+    run_units(
+        f"perplexity {model.name}",
+        tasks,
+        LikelihoodWorker,
+        {"model": model, "batch_size": config.batch_size, "store": store},
+        measure="tokens",
+        actors=config.actors,
+        store=store,
+        cluster=cluster,
+        progress=progress,
+    )
+
+
+class LikelihoodWorker:
+    """Holds one model; measures a language's texts per call."""
+
+    def __init__(self, model: LoadableModel, batch_size: int, store: Store):
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        self._batch_size, self._store = batch_size, store
+        path = model.local_path(store)
+        self._codec = Codec(path, model.loading())
+        self._on = "cuda" if torch.cuda.is_available() else "cpu"
+        self._device = torch.cuda.get_device_name() if self._on == "cuda" else "cpu"
+        loaded = AutoModelForCausalLM.from_pretrained(path, dtype=model.dtype, use_safetensors=True, **model.loading())
+        self._model: torch.nn.Module = loaded.eval().to(self._on)
+
+    def make(self, task: Task) -> Product:
+        ((unit, key),) = task.inputs
+        texts = self._store.read(unit, key)
+        measured = self.measure(texts["text"].to_pylist())
+        tokens = [max(0, len(ids) - 1) for ids in measured.ids]
+        columns = [
+            texts["text_id"],
+            pa.array(tokens, pa.int32()),
+            pa.array(measured.nll, pa.float64()),
+            pa.array([EMPTY if nll is None else OK for nll in measured.nll], pa.string()),
+        ]
+        info = {"device": self._device, "texts": len(tokens), "tokens": sum(tokens), "truncated_texts": measured.cut}
+        return Product(pa.table(columns, schema=LIKELIHOODS), info, sum(tokens))
+
+    def measure(self, texts: Sequence[str]) -> "Measured":
+        """Of each text, cut to what the model takes. A text of fewer than two tokens has no likelihood."""
+        whole, most = self._codec.ids(texts), self._codec.context
+        ids, cut = [row[:most] for row in whole], sum(len(row) > most for row in whole)
+        found: list[float | None] = [None] * len(texts)
+        order = sorted((row for row in range(len(ids)) if len(ids[row]) > 1), key=lambda row: len(ids[row]))
+        for batch in self._batches(order, ids):
+            for row, nll in zip(batch, self._nll([ids[row] for row in batch]), strict=True):
+                found[row] = nll
+        return Measured(ids, cut, found)
+
+    def _batches(self, order: Sequence[int], ids: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+        """Rows in ``order``, as many at once as config and `LOGITS` allow."""
+        vocabulary = self._codec.config.get_text_config().vocab_size
+        batch: list[int] = []
+        for row in order:
+            full = (len(batch) + 1) * len(ids[row]) * vocabulary > LOGITS
+            if batch and (full or len(batch) == self._batch_size):
+                yield batch
+                batch = []
+            batch.append(row)
+        if batch:
+            yield batch
+
+    def _nll(self, rows: Sequence[Sequence[int]]) -> list[float]:
+        """Sums over each row's tokens but the first, nats."""
+        import torch
+
+        longest, pad = max(map(len, rows)), self._codec.pad
+        ids_BT = torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows], device=self._on)
+        mask_BT = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=self._on)
+        with torch.inference_mode():
+            logits_BTV = self._model(input_ids=ids_BT, attention_mask=mask_BT).logits[:, :-1].float()
+            nll_BT = torch.nn.functional.cross_entropy(logits_BTV.transpose(1, 2), ids_BT[:, 1:], reduction="none")
+            return (nll_BT.double() * mask_BT[:, 1:]).sum(-1).tolist()
+
+
+class Measured(NamedTuple):
+    """Of some texts, in their order."""
+
+    ids: list[list[int]]
+    cut: int  # texts that were too long
+    nll: list[float | None]  # nats; None for fewer than two tokens

@@ -1,0 +1,24 @@
+"""What a scorer is: it gives texts values in [0, 1] per attribute, or says why it cannot."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+Scores = dict[str, float]  # attribute -> value in [0, 1]
+
+
+class Failure(NamedTuple):
+    """A text that could not be scored."""
+
+    reason: str
+
+
+class Scorer(Protocol):
+    """A loaded scorer. Empty texts and languages it does not know are kept from it by the job."""
+
+    name: str
+    attributes: tuple[str, ...]
+    device: str
+
+    def score(self, texts: Sequence[str], language: str) -> list[Scores | Failure]:
+        """One result per text, in order. Raises nothing for a text."""
+        ...
