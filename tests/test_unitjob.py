@@ -1,0 +1,137 @@
+"""The unit job: what is lost when an actor dies or a unit cannot be made."""
+
+import io
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from rich.console import Console
+
+from detox_ray.cluster import Cluster
+from detox_ray.progress import Progress
+from detox_ray.store import Store, Unit
+from detox_ray.tables import TEXTS
+from detox_ray.unitjob import JobError, Product, Task, run_units, share
+
+KEY = "k" * 16
+
+
+def tasks(count: int) -> list[Task]:
+    return [Task(Unit("texts", (f"l{number}",)), KEY, ()) for number in range(count)]
+
+
+class Writer:
+    """Makes one row a unit; dies or raises where it is told to. Appends to a log what it does."""
+
+    def __init__(self, log: str, dies_at: str = "", dies: int = 0, raises_at: str = "", broken: bool = False):
+        if broken:
+            raise OSError("no weights here")
+        self.log, self.dies_at, self.dies, self.raises_at = Path(log), dies_at, dies, raises_at
+        self.note(f"loaded {os.getpid()}")
+
+    def note(self, line: str) -> None:
+        with self.log.open("a") as stream:
+            stream.write(line + "\n")
+
+    def make(self, task: Task) -> Product:
+        (language,) = task.unit.partition
+        self.note(f"make {language}")
+        if language == self.dies_at and self.log.read_text().count(f"make {language}") <= self.dies:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if language == self.raises_at:
+            raise ValueError("this text is cursed")
+        rows = [{"text_id": language, "text": "x", "source": "test"}]
+        return Product(pa.Table.from_pylist(rows, schema=TEXTS), {"by": "writer"}, 1)
+
+
+def run(store: Store, cluster: Cluster, count: int, actors: int = 1, **settings: object) -> str:
+    """The job over ``count`` units; what its progress printed."""
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's workers cannot import this file
+    log, out = store.path("log"), io.StringIO()
+    os.makedirs(store.path(), exist_ok=True)
+    progress = Progress(Console(file=out, soft_wrap=True))
+    run_units(
+        "writing",
+        tasks(count),
+        Writer,
+        {"log": log, **settings},
+        measure="rows",
+        actors=actors,
+        store=store,
+        cluster=cluster,
+        progress=progress,
+    )
+    return out.getvalue()
+
+
+def log_of(store: Store) -> list[str]:
+    return Path(store.path("log")).read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "actors", "units", "expected"),
+    [
+        ([2], "auto", 9, (1, 2, 0)),
+        ([1], "auto", 9, (1, 1, 0)),
+        ([16], "auto", 9, (4, 4, 0)),
+        ([16], "auto", 2, (2, 8, 0)),
+        ([3] * 6, "auto", 99, (4, 3, 0)),  # not 4 each, which no node has
+        ([5, 3], 2, 9, (2, 3, 0)),
+        ([2], 3, 9, (3, 0.66, 0)),
+    ],
+)
+def test_actors_get_cpus_that_some_node_has(nodes: list[int], actors: object, units: int, expected: object) -> None:
+    assert share(Cluster("local", len(nodes), sum(nodes), 0), nodes, actors, units) == expected  # type: ignore[arg-type]
+
+
+def test_actors_are_one_per_group_of_gpus() -> None:
+    cluster = Cluster("local", 1, 16, 4)
+    assert share(cluster, [16], "auto", 9, gpus=2) == (2, 1, 2)
+    assert share(cluster, [16], "auto", 1, gpus=1) == (1, 1, 1)
+
+
+def test_task_survives_its_row() -> None:
+    task = Task(Unit("scores", ("s", "m", "fr"), 3), "a" * 16, ((Unit("generations", ("m", "fr"), 3), "b" * 16),))
+    assert Task.from_row(task.to_row()["task"]) == task
+
+
+@pytest.mark.integration
+def test_killed_actor_loses_and_doubles_no_unit(tmp_path: Path, ray_cluster: Cluster) -> None:
+    store = Store.at(str(tmp_path / "run"))
+    printed = run(store, ray_cluster, 6, dies_at="l2", dies=1)
+    assert store.committed("texts") == {task.unit: KEY for task in tasks(6)}
+    assert len([name for name in store.files("texts") if name.endswith(".parquet")]) == 6
+    lines = log_of(store)
+    assert len({line for line in lines if line.startswith("loaded")}) == 2  # a second process took over
+    assert lines.count("make l2") == 2
+    assert "6/6 units" in printed
+
+
+@pytest.mark.integration
+def test_failing_unit_is_one_error_and_the_others_are_committed(tmp_path: Path, ray_cluster: Cluster) -> None:
+    store = Store.at(str(tmp_path / "run"))
+    with pytest.raises(
+        JobError, match=r"1 of 4 units failed; texts/language=l1/00000: ValueError: this text is cursed"
+    ):
+        run(store, ray_cluster, 4, actors=2, raises_at="l1")
+    assert {unit.partition[0] for unit in store.committed("texts")} == {"l0", "l2", "l3"}
+    assert log_of(store).count("make l1") == 1  # an exception is not tried again
+
+
+@pytest.mark.integration
+def test_unit_that_always_kills_its_actor_ends_the_job(tmp_path: Path, ray_cluster: Cluster) -> None:
+    store = Store.at(str(tmp_path / "run"))
+    with pytest.raises(JobError, match="a worker process died again and again"):
+        run(store, ray_cluster, 1, dies_at="l0", dies=99)
+    assert log_of(store).count("make l0") == 4
+
+
+@pytest.mark.integration
+def test_worker_that_cannot_load_is_said_once(tmp_path: Path, ray_cluster: Cluster) -> None:
+    with pytest.raises(JobError, match=r"3 of 3 units failed; .* the worker could not start: OSError: no weights here"):
+        run(Store.at(str(tmp_path / "run")), ray_cluster, 3, broken=True)
