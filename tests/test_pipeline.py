@@ -58,7 +58,7 @@ def config(toy_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 {
                     "name": "classifier",
                     "type": "detoxify",
-                    "path": str(toy_world / "classifier" / "toxicity.ckpt"),
+                    "path": str(toy_world / "classifier" / "detoxify.ckpt"),
                     "huggingface_config": str(toy_world / "classifier"),
                 },
                 {"name": "words", "type": "lexicon", "path": str(toy_world / "lexicon.json")},
@@ -142,7 +142,7 @@ def test_run_folder_opens_in_duckdb_without_loss_or_doubles(undisturbed: Path) -
         FROM read_parquet('{undisturbed}/generations/**/*.parquet', hive_partitioning = true)
     """
     rows = 2 * len(LANGUAGES) * PROMPTS * SAMPLES
-    assert duckdb.sql(query).fetchone() == (rows, rows, rows // 2)
+    assert duckdb.sql(query).fetchall() == [(rows, rows, rows // 2)]
 
 
 def test_second_run_makes_nothing_and_starts_no_ray(undisturbed: Path, config: Path, monkeypatch: Any) -> None:
