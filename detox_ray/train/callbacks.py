@@ -68,7 +68,7 @@ class NoteProgress(TrainerCallback):
         if loss is None:
             return
         if not math.isfinite(loss):
-            raise ValueError(
+            raise FloatingPointError(
                 f"the loss became {loss} at step {state.global_step}: lower learning_rate or max_grad_norm, "
                 "or use float32"
             )

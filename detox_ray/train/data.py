@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from detox_ray.config import InputError
+
 Pairs = list[dict[str, str]]  # prompt, chosen, rejected
 
 
@@ -38,7 +40,7 @@ def split(
     ``prompt_lengths`` gives tokens per prompt. Pairs whose prompt alone fills ``max_length`` are dropped and counted:
     TRL would cut away their completions. The validation part is ``fraction`` of the rest, rounded so that every
     worker gets the same number of full batches: the trainer fills up a ragged last batch with repeated pairs, which
-    would count twice in the mean. Raises ValueError where nothing is left to train on.
+    would count twice in the mean. Raises InputError where nothing is left to train on.
     """
     pairs = rows.select(["prompt", "chosen", "rejected"]).to_pylist()
     lengths = prompt_lengths([pair["prompt"] for pair in pairs]) if pairs else []
@@ -52,7 +54,7 @@ def split(
     held_out = set(order[:count])
     train = [pair for index, pair in enumerate(fitting) if index not in held_out]
     if not train:
-        raise ValueError(f"no pairs to train on: of {len(pairs)}, {len(pairs) - len(fitting)} have prompts that fill "
+        raise InputError(f"no pairs to train on: of {len(pairs)}, {len(pairs) - len(fitting)} have prompts that fill "
                          f"max_length ({max_length} tokens)")  # fmt: skip
     return Split(train, [fitting[i] for i in sorted(held_out)], batch, len(pairs) - len(fitting))
 

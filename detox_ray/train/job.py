@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from detox_ray.cluster import Cluster
-from detox_ray.config import TrainConfig
+from detox_ray.config import InputError, TrainConfig
 from detox_ray.models import LoadableModel
 from detox_ray.progress import Progress
 from detox_ray.store import Store, Unit
@@ -37,14 +37,14 @@ def train(
     """Make the model ``name`` and commit it under ``key`` as Unit("checkpoints", (name,)).
 
     ``pairs`` is the committed PAIRS unit and its key; Ray must be connected. A call that was killed goes on from its
-    last checkpoint when it is made again with the same key. Raises ValueError where the setting is at fault (it names
+    last checkpoint when it is made again with the same key. Raises InputError where the setting is at fault (it names
     the field), TrainingError where the training is.
     """
     started = time.monotonic()
     field = f"models.{name}.train"
     gpu = _uses_gpu(config, cluster)
     if config.dtype == "bfloat16" and not gpu:
-        raise ValueError(f"{field}.dtype: {settings.BFLOAT16_RULE}")
+        raise InputError(f"{field}.dtype: {settings.BFLOAT16_RULE}")
     _check_room(field, config, cluster, gpu)
     job = Job(name, key, config, parent, pairs, settings.seed_of(config, seed), store, gpu)
     board = boards.start()
@@ -69,7 +69,7 @@ def _check_room(field: str, config: TrainConfig, cluster: Cluster, gpu: bool) ->
         needed = config.workers * each.get(resource, 0)
         if needed > there:
             has = f"this machine's Ray has {there:g}"
-            raise ValueError(f"{field}.workers: {config.workers} workers need {needed:g} {resource}, {has}")
+            raise InputError(f"{field}.workers: {config.workers} workers need {needed:g} {resource}, {has}")
 
 
 class _Fit(threading.Thread):
@@ -134,7 +134,7 @@ def _follow(fit: _Fit, board: Any, label: str, field: str, progress: Progress) -
     if state.error is not None:
         users_mistake, message = state.error
         if users_mistake:
-            raise ValueError(message if message.startswith("models.") else f"{field}: {message}") from None
+            raise InputError(message if message.startswith("models.") else f"{field}: {message}") from None
         raise TrainingError(f"{label}: {message}") from None
     if fit.error is not None:
         raise TrainingError(f"{label}: {_cause(fit.error)}") from fit.error

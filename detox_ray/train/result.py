@@ -11,6 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+from detox_ray.config import InputError
 from detox_ray.store import Unit
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def finish(job: "Job", parent: str, folder: Path) -> None:
 
 
 def verify(folder: Path, parent: torch.nn.Module) -> None:
-    """Raise ValueError unless ``folder`` loads whole, its weights are numbers, and some differ from the parent's."""
+    """Raise unless ``folder`` loads whole, its weights are numbers, and some differ from the parent's."""
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype=next(parent.parameters()).dtype, local_files_only=True, output_loading_info=True
     )
@@ -62,10 +63,10 @@ def verify(folder: Path, parent: torch.nn.Module) -> None:
     changed = False
     for name, parameter in tuned.named_parameters():
         if not torch.isfinite(parameter).all():
-            raise ValueError(f"the trained weights hold NaN or infinity ({name}): lower learning_rate")
+            raise FloatingPointError(f"the trained weights hold NaN or infinity ({name}): lower learning_rate")
         changed = changed or not torch.equal(parameter, before[name])
     if not changed:
-        raise ValueError("training changed no weight: learning_rate is too small, or warmup_steps longer than the run")
+        raise InputError("training changed no weight: learning_rate is too small, or warmup_steps longer than the run")
 
 
 def _merge(base: Any, folder: Path) -> None:

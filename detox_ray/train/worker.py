@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from detox_ray.config import TrainConfig
+from detox_ray.config import InputError, TrainConfig
 from detox_ray.models import LoadableModel
 from detox_ray.store import Store, Unit, key_of
 from detox_ray.train import cpu, data, settings, zero
@@ -53,7 +53,7 @@ class Job(NamedTuple):
 
 def run(given: dict[str, Any]) -> Any:
     """Entry of every worker. Rank 0 returns what its marker will say; an error that would recur goes to the board."""
-    import ray
+    import ray.train
 
     job, board = given["job"], given["board"]
     if ray.get(board.state.remote()).error is not None:
@@ -63,10 +63,13 @@ def run(given: dict[str, Any]) -> Any:
     except (RuntimeError, OSError, ray.exceptions.RayError):
         raise  # also what survivors see when another worker is lost: worth another try
     except Exception as error:
-        users_mistake = isinstance(error, ValueError)
-        detail = str(error) if users_mistake else "".join(traceback.format_exception(error))
-        ray.get(board.fail.remote(users_mistake, detail))
+        explains_itself = isinstance(error, (InputError, FloatingPointError))
+        detail = str(error) if explains_itself else "".join(traceback.format_exception(error))
+        ray.get(board.fail.remote(isinstance(error, InputError), detail))
         raise
+    finally:
+        if ray.train.get_context().get_local_rank() == 0:
+            shutil.rmtree(job.scratch, ignore_errors=True)
 
 
 def _train(job: Job, board: Any) -> dict[str, Any] | None:
@@ -88,7 +91,7 @@ def _train(job: Job, board: Any) -> dict[str, Any] | None:
     path = job.parent.local_path(job.store)
     tokenizer = AutoTokenizer.from_pretrained(path, **job.parent.loading())
     if tokenizer.eos_token is None:
-        raise ValueError(f"models.{job.parent.name}: its tokenizer has no end token, which training appends")
+        raise InputError(f"models.{job.parent.name}: its tokenizer has no end token, which training appends")
     split = data.split(
         job.store.read(*job.pairs),
         lambda prompts: [len(ids) for ids in tokenizer(prompts)["input_ids"]],
@@ -123,7 +126,6 @@ def _train(job: Job, board: Any) -> dict[str, Any] | None:
     info = _info(job, trainer, split, evaluation, starts - 1)
     result.finish(job, path, written)
     torch.distributed.barrier()
-    shutil.rmtree(job.scratch, ignore_errors=True)
     return info
 
 
@@ -236,7 +238,7 @@ def freeze(model: "nn.Module", patterns: list[str], field: str) -> None:
     """Train only the parameters whose name one of ``patterns`` finds (re.search).
 
     Tied weights are one parameter, with the name under which the model lists it first (usually the input embedding).
-    Raises ValueError naming ``field`` where a pattern finds none.
+    Raises InputError naming ``field`` where a pattern finds none.
     """
     names = [name for name, _ in model.named_parameters()]
     tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - set(names)
@@ -245,7 +247,7 @@ def freeze(model: "nn.Module", patterns: list[str], field: str) -> None:
             continue
         shared = [name for name in sorted(tied) if re.search(pattern, name)]
         because = f"; {shared[0]} is tied to another parameter: name that one" if shared else ""
-        raise ValueError(f"{field}: {pattern!r} finds no parameter{because} (there are {', '.join(names[:4])}, …)")
+        raise InputError(f"{field}: {pattern!r} finds no parameter{because} (there are {', '.join(names[:4])}, …)")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(any(re.search(pattern, name) for pattern in patterns))
 
