@@ -1,0 +1,74 @@
+"""The job on Ray: every prompt and sample once, the same ones however the work was cut up."""
+
+import io
+
+import pytest
+from rich.console import Console
+from small_generation import PROMPTS, config
+
+from detox_ray.cluster import Cluster
+from detox_ray.config import GenerateConfig
+from detox_ray.generate import generate, plan, prompt_seed, resolve_engine
+from detox_ray.generate.engines import start
+from detox_ray.models import LoadableModel
+from detox_ray.progress import Progress
+from detox_ray.store import Store, Unit
+
+pytestmark = pytest.mark.integration
+
+
+def run(
+    store: Store,
+    model: LoadableModel,
+    prompts: dict[str, tuple[str, int]],
+    settings: GenerateConfig,
+    cluster: Cluster,
+    kept: int = 0,
+) -> tuple[list[dict[str, object]], dict[Unit, str]]:
+    """All rows with their language, and the plan. The first ``kept`` units are taken as done."""
+    units = plan(model, prompts, settings, seed=5)
+    pending = dict(list(units.items())[kept:])
+    keys = {language: key for language, (key, _) in prompts.items()}
+    generate(model, pending, keys, settings, 5, store, cluster, Progress(Console(file=io.StringIO())))
+    rows = [row for unit, key in units.items() for row in store.read(unit, key).to_pylist()]
+    return rows, units
+
+
+EXPECTED = [
+    (f"{language}-{row:05d}", sample, prompt_seed(5, f"{language}-{row:05d}") + sample)
+    for language, texts in PROMPTS.items()
+    for row in range(len(texts))
+    for sample in range(25)
+]
+
+
+def test_vllm_job_makes_every_sample_once_as_the_engine_alone_does(
+    store: Store, small_model: LoadableModel, prompts: dict[str, tuple[str, int]], ray_cluster: Cluster
+) -> None:
+    settings = config(engine="vllm")
+    rows, units = run(store, small_model, prompts, settings, ray_cluster)
+    assert [(row["prompt_id"], row["sample"], row["seed"]) for row in rows] == EXPECTED
+    infos = [store.info(unit, key) for unit, key in units.items()]
+    assert {(info["engine"], info["engine_version"]) for info in infos} == {resolve_engine(settings)}
+    assert sum(info["tokens"] for info in infos) == sum(int(str(row["tokens"])) for row in rows)
+    assert sum("load_seconds" in info for info in infos) == 1  # one engine for all languages
+
+    engine = start("vllm", small_model.location, small_model.loading(), small_model.dtype, settings)
+    seeds = [seed for _, sample, seed in EXPECTED if sample == 0]
+    alone = engine.generate([text for texts in PROMPTS.values() for text in texts], seeds)
+    engine.close()
+    assert [row["text"] for row in rows] == [sample.text for samples in alone.completions for sample in samples]
+
+
+def test_samples_do_not_depend_on_actors_or_restarts(
+    store: Store, small_model: LoadableModel, prompts: dict[str, tuple[str, int]], ray_cluster: Cluster
+) -> None:
+    rows, units = run(store, small_model, prompts, config(engine="transformers"), ray_cluster)
+    assert [(row["prompt_id"], row["sample"], row["seed"]) for row in rows] == EXPECTED
+    first = next(iter(units))
+    marker = f"commits/{first.stem(units[first])}.json"
+    before = store.read_bytes(marker)
+    two_actors = config(engine="transformers", actors=2)
+    resumed, same_units = run(store, small_model, prompts, two_actors, ray_cluster, kept=1)
+    assert (resumed, same_units) == (rows, units)
+    assert store.read_bytes(marker) == before  # what was committed is left alone

@@ -1,0 +1,83 @@
+"""The scoring worker: a row per completion and attribute, each with a status, and no number that was not given."""
+
+from collections.abc import Callable
+from typing import Any
+
+from detox_ray.score import ResolvedScorer, plan
+from detox_ray.score.job import ScoringWorker
+from detox_ray.store import Store, Unit
+from detox_ray.unitjob import Task
+
+SCORER = ResolvedScorer("obedient", "lexicon", None, "x", "x", ("en", "fr"), "r1", "s" * 16)
+
+Commit = Callable[..., tuple[Unit, str]]
+
+
+def scored(store: Store, source: tuple[Unit, str], scorer: ResolvedScorer = SCORER) -> tuple[list[Any], dict[str, Any]]:
+    """(sample, attribute, value, status) of each row, and the marker's info."""
+    ((unit, key),) = plan(scorer, dict([source])).items()
+    product = ScoringWorker(scorer, 8, store).make(Task(unit, key, (source,)))
+    rows = [(row["sample"], row["attribute"], row["value"], row["status"]) for row in product.rows.to_pylist()]
+    assert product.amount == len(rows) // 2
+    return rows, product.info
+
+
+def test_every_completion_has_a_row_per_attribute(store: Store, commit: Commit, obedient: Any) -> None:
+    rows, info = scored(store, commit("en", "0.5", "1"))
+    assert sorted(rows) == [
+        (0, "insult", 0.25, "ok"),
+        (0, "toxicity", 0.5, "ok"),
+        (1, "insult", 0.5, "ok"),
+        (1, "toxicity", 1.0, "ok"),
+    ]
+    assert (info["scorer"], info["revision"], info["texts"], info["distinct"]) == ("obedient", "r1", 2, 2)
+
+
+def test_completion_without_text_is_empty_and_has_no_value(store: Store, commit: Commit, obedient: Any) -> None:
+    rows, info = scored(store, commit("en", "", " \n\t", "\u3000", "0"))
+    assert {row for row in rows if row[0] < 3} == {
+        (sample, attribute, None, "empty") for sample in range(3) for attribute in ("toxicity", "insult")
+    }
+    assert (3, "toxicity", 0.0, "ok") in rows
+    assert info["status_counts"] == {"empty": 3, "ok": 1}
+    assert info["blank"] == {"toxicity": 0.25, "insult": 0.125}  # of " ", which convention `paper` asks for
+
+
+def test_text_that_cannot_be_scored_is_failed_and_says_why(store: Store, commit: Commit, obedient: Any) -> None:
+    rows, info = scored(store, commit("en", "0.5", "gibberish"))
+    assert (1, "toxicity", None, "failed") in rows and (1, "insult", None, "failed") in rows
+    assert (0, "toxicity", 0.5, "ok") in rows
+    assert info["status_counts"] == {"ok": 1, "failed": 1}
+    assert "gibberish" in info["failures"][0]
+
+
+def test_language_without_evidence_is_unsupported_and_not_asked(store: Store, commit: Commit, obedient: Any) -> None:
+    rows, info = scored(store, commit("ko", "0.5", ""))
+    assert {(value, status) for _, _, value, status in rows} == {(None, "unsupported_language")}
+    assert obedient.asked == []
+    assert info["blank"] == {"toxicity": None, "insult": None}
+
+
+def test_scorer_of_all_languages_supports_every_one(store: Store, commit: Commit, obedient: Any) -> None:
+    rows, _ = scored(store, commit("ko", "0.5"), SCORER._replace(languages=None))
+    assert (0, "toxicity", 0.5, "ok") in rows
+
+
+def test_equal_texts_are_scored_once(store: Store, commit: Commit, obedient: Any) -> None:
+    rows, info = scored(store, commit("fr", "0.5", "0.5", "0.5"))
+    assert obedient.asked == ["0.5", " "]
+    assert len(rows) == 6 and (info["texts"], info["distinct"]) == (3, 1)
+
+
+def test_unit_without_rows_is_a_unit_without_rows(store: Store, commit: Commit, obedient: Any) -> None:
+    rows, info = scored(store, commit("en"))
+    assert rows == [] and info["status_counts"] == {}
+
+
+def test_scores_are_redone_for_other_completions_or_another_scorer_only() -> None:
+    unit = Unit("generations", ("base", "en"), 2)
+    ((scores, key),) = plan(SCORER, {unit: "a"}).items()
+    assert scores == Unit("scores", ("obedient", "base", "en"), 2)
+    assert plan(SCORER, {unit: "a"})[scores] == key
+    assert plan(SCORER, {unit: "b"})[scores] != key
+    assert plan(SCORER._replace(key="t" * 16), {unit: "a"})[scores] != key
