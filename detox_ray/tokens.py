@@ -9,6 +9,8 @@ or else the end-of-text token, which in a packed corpus stands before every docu
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from detox_ray.config import InputError
+
 CONTEXT = 4096  # tokens at most: prompts are sentences, and vLLM reserves KV cache for one whole context
 TAIL = 8  # prompt tokens that a completion is decoded with: a word piece's leading space depends on what precedes it
 UNFINISHED = "\ufffd"  # what decodes from a character whose last bytes are missing
@@ -57,7 +59,7 @@ class Codec:
     def encode(self, prompts: Sequence[str], limit: int) -> Encoded:
         """Ids of each prompt, at least one and at most ``limit``.
 
-        Raises ValueError for an empty prompt where the tokenizer has no token to stand for it.
+        Raises InputError for an empty prompt where the tokenizer has no token to stand for it.
         """
         found: list[list[int]] = []
         cut = 0
@@ -67,7 +69,7 @@ class Codec:
                 ids = self._first + ids[len(ids) - limit + len(self._first) :]
             if not ids:
                 if self._before_text is None:
-                    raise ValueError("a prompt is empty, and the tokenizer has no bos or eos token to stand for it")
+                    raise InputError("a prompt is empty, and the tokenizer has no bos or eos token to stand for it")
                 ids = [self._before_text]
             found.append(ids)
         return Encoded(found, cut)

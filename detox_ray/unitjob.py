@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import pyarrow as pa
 
 from detox_ray.cluster import Cluster
+from detox_ray.config import InputError
 from detox_ray.progress import Progress
 from detox_ray.store import Store, Unit
 
@@ -90,6 +91,13 @@ def share(cluster: Cluster, nodes: Sequence[float], actors: int | Literal["auto"
     return Share(wanted, int(100 * min(1.0, min(nodes) / wanted)) / 100, 0)
 
 
+class Failure(NamedTuple):
+    """Why a unit was not made."""
+
+    reason: str
+    mistake: bool  # the user's, who can mend it
+
+
 class UnitActor:
     """Runs in the actor: loads the worker once, with the first unit, then a unit per call.
 
@@ -99,20 +107,21 @@ class UnitActor:
     def __init__(self, worker: Callable[..., Worker], settings: Mapping[str, Any], store: Store):
         self._load, self._store = partial(worker, **settings), store
         self._worker: Worker | None = None
-        self._broken = ""  # why the worker could not be loaded: said of every unit, and not tried again
+        self._broken: Failure | None = None  # why it could not be loaded: said of every unit, and not tried again
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """A batch of one row."""
         (text,) = batch["task"]
-        amount, error = 0, self._broken
-        if not error:
+        amount, failure = 0, self._broken
+        if failure is None:
             try:
                 amount = self._make(Task.from_row(str(text)))
             except Exception as raised:
-                error = _said(raised)
+                failure = Failure(_said(raised), isinstance(raised, InputError))
                 if self._worker is None:
-                    error = self._broken = f"the worker could not start: {error}"
-        return {"task": [str(text)], "amount": [amount], "error": [error]}
+                    self._broken = failure
+        error, mistake = failure or Failure("", False)
+        return {"task": [str(text)], "amount": [amount], "error": [error], "mistake": [mistake]}
 
     def _make(self, task: Task) -> int:
         loaded: dict[str, float] = {}
@@ -128,7 +137,7 @@ class UnitActor:
 
 
 def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:2000]
+    return (str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}")[:2000]
 
 
 def run_units(
@@ -146,7 +155,8 @@ def run_units(
 ) -> None:
     """Make and commit all ``tasks`` with actors that each hold one ``worker(**settings)``.
 
-    ``measure`` names what `Product.amount` counts. Raises JobError once, after all units that can be made are.
+    ``measure`` names what `Product.amount` counts. Raises once, after all units that can be made are: InputError where
+    a worker did, else JobError.
     """
     if not tasks:
         return
@@ -166,18 +176,21 @@ def run_units(
             fn_constructor_kwargs={"worker": worker, "settings": dict(settings), "store": store},
             max_task_retries=RETRIES,  # without it a unit that kills its actor does so for ever
         )
-    failed: list[tuple[Unit, str]] = []
+    failed: list[tuple[Unit, Failure]] = []
     amount, started = 0, time.monotonic()
     with progress.task(label, len(tasks)) as bar:
         try:
             for row in done.iter_rows():
                 amount += row["amount"]
                 if row["error"]:
-                    failed.append((Task.from_row(row["task"]).unit, row["error"]))
+                    failed.append((Task.from_row(row["task"]).unit, Failure(row["error"], row["mistake"])))
                 bar.advance(note=f"{amount / (time.monotonic() - started):,.0f} {measure}/s")
         except ray.exceptions.RayError as error:
             rule = "a worker process died again and again, often for want of memory: see Ray's logs, then run again"
             raise JobError(f"{label}: {rule} ({_said(error).splitlines()[0]})") from error
     if failed:
-        unit, reason = failed[0]
-        raise JobError(f"{label}: {len(failed)} of {len(tasks)} units failed; {unit.folder}/{unit.shard:05d}: {reason}")
+        unit, failure = failed[0]
+        if failure.mistake:
+            raise InputError(failure.reason)
+        some = f"{len(failed)} of {len(tasks)} units failed"
+        raise JobError(f"{label}: {some}; {unit.folder}/{unit.shard:05d}: {failure.reason}")

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from detox_ray.cluster import Cluster
+from detox_ray.config import InputError
 from detox_ray.progress import Progress
 from detox_ray.store import Store, Unit
 from detox_ray.tables import TEXTS
@@ -26,9 +27,11 @@ def tasks(count: int) -> list[Task]:
 class Writer:
     """Makes one row a unit; dies or raises where it is told to. Appends to a log what it does."""
 
-    def __init__(self, log: str, dies_at: str = "", dies: int = 0, raises_at: str = "", broken: bool = False):
+    def __init__(
+        self, log: str, dies_at: str = "", dies: int = 0, raises_at: str = "", broken: Exception | None = None
+    ):
         if broken:
-            raise OSError("no weights here")
+            raise broken
         self.log, self.dies_at, self.dies, self.raises_at = Path(log), dies_at, dies, raises_at
         self.note(f"loaded {os.getpid()}")
 
@@ -132,6 +135,12 @@ def test_unit_that_always_kills_its_actor_ends_the_job(tmp_path: Path, ray_clust
 
 
 @pytest.mark.integration
+def test_mistake_of_the_user_is_said_in_its_own_words(tmp_path: Path, ray_cluster: Cluster) -> None:
+    with pytest.raises(InputError, match=r"^generate\.max_tokens: too many$"):
+        run(Store.at(str(tmp_path / "run")), ray_cluster, 2, broken=InputError("generate.max_tokens: too many"))
+
+
+@pytest.mark.integration
 def test_worker_that_cannot_load_is_said_once(tmp_path: Path, ray_cluster: Cluster) -> None:
-    with pytest.raises(JobError, match=r"3 of 3 units failed; .* the worker could not start: OSError: no weights here"):
-        run(Store.at(str(tmp_path / "run")), ray_cluster, 3, broken=True)
+    with pytest.raises(JobError, match=r"3 of 3 units failed; .*: OSError: no weights here"):
+        run(Store.at(str(tmp_path / "run")), ray_cluster, 3, broken=OSError("no weights here"))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Any, Literal, NamedTuple, Protocol
 
-from detox_ray.config import GenerateConfig
+from detox_ray.config import GenerateConfig, InputError
 from detox_ray.tokens import Codec
 
 
@@ -153,10 +153,10 @@ class VLLMEngine:
 
 
 def room(codec: Codec, config: GenerateConfig) -> int:
-    """Prompt tokens that leave room for the completion. Raises ValueError where there is none."""
+    """Prompt tokens that leave room for the completion. Raises InputError where there is none."""
     left = codec.context - config.max_tokens
     if left < 1:
-        raise ValueError(
+        raise InputError(
             f"generate.max_tokens: must be below the {codec.context} tokens the model takes (got {config.max_tokens})"
         )
     return left

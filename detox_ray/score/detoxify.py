@@ -13,6 +13,7 @@ import torch
 from detoxify import Detoxify
 from detoxify.detoxify import MODEL_URLS
 
+from detox_ray.config import InputError
 from detox_ray.score.scorers import Failure, Scores
 
 MAX_TOKENS = 512
@@ -21,7 +22,7 @@ MAX_TOKENS = 512
 class DetoxifyScorer:
     """Detoxify from a checkpoint file.
 
-    ``config_folder`` holds config.json and the tokenizer; None: the checkpoint names a hub id. Raises ValueError for a
+    ``config_folder`` holds config.json and the tokenizer; None: the checkpoint names a hub id. Raises InputError for a
     checkpoint that is not one, or whose weights do not fit the architecture.
     """
 
@@ -45,7 +46,7 @@ class DetoxifyScorer:
         tokenizer.model_max_length = min(MAX_TOKENS, config.max_position_embeddings - offset)
         self.attributes = tuple(self._model.class_names)
         if "toxicity" not in self.attributes:
-            raise ValueError(f"{checkpoint}: a scorer needs the attribute toxicity (it has {self.attributes})")
+            raise InputError(f"{checkpoint}: a scorer needs the attribute toxicity (it has {self.attributes})")
 
     @classmethod
     def from_hub(cls, name: str, variant: str, batch_size: int) -> "DetoxifyScorer":
@@ -84,12 +85,12 @@ def _weights_only(checkpoint: Path) -> dict[str, Any]:
     try:
         loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"{checkpoint}: not a checkpoint that can be loaded as weights only: {error}") from None
+        raise InputError(f"{checkpoint}: not a checkpoint that can be loaded as weights only: {error}") from None
     try:
         assert loaded["config"]["arch"]["args"] and loaded["config"]["dataset"]["args"]["classes"]
         assert loaded["state_dict"]
     except (AssertionError, KeyError, TypeError):
-        raise ValueError(
+        raise InputError(
             f"{checkpoint}: not in Detoxify's format (config.arch.args, config.dataset.args.classes, state_dict)"
         ) from None
     return loaded
@@ -100,7 +101,7 @@ def _check_weights(checkpoint: Path, model: dict[str, torch.Tensor], saved: dict
         n for n, value in model.items() if n not in saved or not torch.equal(value.cpu(), saved[n].to(value.dtype))
     ]
     if wrong:
-        raise ValueError(
+        raise InputError(
             f"{checkpoint}: {len(wrong)} of the model's {len(model)} weights are not in it under the names that the "
             f"architecture gives them ({', '.join(wrong[:3])}): they would be random"
         )
