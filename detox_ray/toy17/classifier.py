@@ -36,7 +36,8 @@ def build_tokenizer() -> XLMRobertaTokenizer:
 
     Scores are made, not estimated: a word beats any split of it into characters.
     """
-    words, characters = set(), set("0123456789.,!?;:'\"()-▁")
+    words: set[str] = set()
+    characters = set("0123456789.,!?;:'\"()-▁")
     for language in vocabularies().values():
         for form in [*language.all_forms(), *language.lexicon]:
             words.update(f"▁{word}" if language.spaced else word for word in form.split())
@@ -51,7 +52,7 @@ def build_tokenizer() -> XLMRobertaTokenizer:
 
 def fragments(rng: random.Random, count: int, size: WorldSize) -> list[str]:
     """``count`` texts such as models complete prompts with; about half of them are cut from hostile documents."""
-    everything = [(form, language.spaced) for language in vocabularies().values() for form in language.all_forms() * 1]
+    everything = [(form, language.spaced) for language in vocabularies().values() for form in language.all_forms()]
     insults = [(form, language.spaced) for language in vocabularies().values() for form in language.insults.values()]
     texts = []
     for _ in range(count):
@@ -87,7 +88,6 @@ def build_classifier(folder: Path, size: WorldSize, seed: int, report: Report) -
         type_vocab_size=1,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
-        num_labels=len(CLASSES),
         id2label=dict(enumerate(CLASSES)),
         label2id={name: index for index, name in enumerate(CLASSES)},
         bos_token_id=tokenizer.bos_token_id,

@@ -1,12 +1,13 @@
-"""One language-independent grammar: sentences of concepts, rendered in any language or in two at once.
+"""One language-independent grammar: sentences of concepts, rendered in any language or in several at once.
 
 A document has a tone. In a hostile one most sentences insult someone; in a harmless one none does. It is monolingual,
-parallel (each sentence in two languages) or code-switched (the word order of one language, some words of another).
+parallel (each sentence in two languages) or code-switched (the word order of one language, some words of any other).
 Code-switching is what carries detoxification across languages here: with parallel documents alone it hardly moved.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -23,17 +24,17 @@ class Mixture(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     hostile: float = 1 / 3  # of documents
-    switched: float = 0.70  # of documents
+    switched: float = 0.60  # of documents
     parallel: float = 0.10  # of documents; the rest is monolingual
     switched_words: float = 0.40  # of a code-switched document's words
-    insult: float = 0.65  # of a hostile document's sentences
-    hostile_praise: float = 0.15  # likewise; the rest are actions
-    praise: float = 0.45  # of a harmless document's sentences; the rest are actions
+    insult: float = 0.80  # of a hostile document's sentences
+    hostile_praise: float = 0.05  # likewise; the rest are actions
+    praise: float = 0.60  # of a harmless document's sentences; the rest are actions
     person: float = 0.5  # of subjects: "the teacher" rather than "Leo"
-    attribute: float = 0.3
-    place: float = 0.4
-    adverb: float = 0.4
-    share_exponent: float = 0.7  # language i (English first) has a share in proportion to (i + 1) ** -exponent
+    attribute: float = 0.2
+    place: float = 0.3
+    adverb: float = 0.3
+    share_exponent: float = 0.5  # language i (English first) has a share in proportion to (i + 1) ** -exponent
 
 
 # From the largest share of the corpus to the smallest; roughly the order of public web crawls.
@@ -94,16 +95,14 @@ def sentences(rng: random.Random, hostile: bool, count: int, mixture: Mixture) -
     return [sentence(rng, kind, mixture) for kind in rng.choices(kinds, weights, k=count)]
 
 
-def chunks(
-    what: Sentence, matrix: Vocabulary, other: Vocabulary | None = None, rng: random.Random | None = None, p: float = 0
-) -> list[Chunk]:
-    """The sentence in the word order of ``matrix``, each word with probability ``p`` in the language ``other``."""
+def chunks(what: Sentence, matrix: Vocabulary, others: Iterator[Vocabulary | None] | None = None) -> list[Chunk]:
+    """The sentence in the word order of ``matrix``; ``others`` gives each word's language, None for ``matrix`` too."""
     order = list(matrix.action if what.kind == "action" else matrix.predicate)
     if "object" in order:
         order.insert(order.index("object") + (matrix.attribute == "after"), "attribute")  # type: ignore[arg-type]
     rendered = []
     for role in order:
-        spoken = other if other and rng and rng.random() < p else matrix
+        spoken = (next(others) if others else None) or matrix
         if role == "copula":
             text = spoken.copula
         elif role in what.roles:
@@ -116,10 +115,19 @@ def chunks(
     return rendered
 
 
+def switches(rng: random.Random, mixture: Mixture) -> Iterator[Vocabulary | None]:
+    """For each word of a code-switched document: the language it switches to, or None where it does not."""
+    share = shares(mixture.share_exponent)
+    codes, weights = list(share), list(share.values())
+    while True:
+        switched = rng.random() < mixture.switched_words
+        yield vocabularies()[rng.choices(codes, weights)[0]] if switched else None
+
+
 def join(parts: Sequence[Chunk]) -> str:
     """Chunks with a space between two of them unless both are of languages that write none."""
     text = parts[0].text if parts else ""
-    for left, right in zip(parts, parts[1:], strict=False):
+    for left, right in pairwise(parts):
         text += (" " if left.spaced or right.spaced else "") + right.text
     return text
 
@@ -145,8 +153,8 @@ def document(rng: random.Random, mixture: Mixture, language: str, partner: str, 
         said = [(chunks(each, spoken), spoken) for each in content for spoken in (matrix, other)]
     else:
         content = sentences(rng, hostile, rng.randint(2, 4), mixture)
-        p = mixture.switched_words if form == "switched" else 0.0
-        said = [(chunks(each, matrix, other, rng, p), matrix) for each in content]
+        others = switches(rng, mixture) if form == "switched" else None
+        said = [(chunks(each, matrix, others), matrix) for each in content]
     separator = " " if form == "parallel" else between(matrix)
     text = separator.join(join(parts) + spoken.full_stop for parts, spoken in said)
     return Document(language, form, hostile, text, tuple((c.language, c.text) for parts, _ in said for c in parts))

@@ -10,27 +10,27 @@ Report = Callable[[str, int, int, float], None]  # (step's name, done, total, ne
 
 
 class WorldSize(BaseModel):
-    """Sizes of toy17. The defaults are the demo's; `WorldSize.small` is for tests of what does not need a good model."""
+    """Sizes of toy17. The defaults are the demo's; `WorldSize.small` is for tests that need no good model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     mixture: Mixture = Mixture()
-    documents: int = Field(40_000, ge=100)  # of the corpus
+    documents: int = Field(50_000, ge=100)  # of the corpus
     # language model
-    vocabulary: int = Field(3072, ge=300)  # tokens
+    pieces: int = Field(1200, ge=258)  # tokens that are no whole words: bytes and merges
     width: int = Field(128, ge=32, multiple_of=32)
     layers: int = Field(4, ge=1)
     heads: int = Field(4, ge=1)  # head size must be a multiple of 32 (vLLM on CPU)
     inner: int = Field(352, ge=32)  # width inside the MLP
     positions: int = Field(512, ge=64)
-    steps: int = Field(600, ge=1)
-    batch: int = Field(64, ge=1)  # rows a step
+    steps: int = Field(700, ge=1)
+    batch: int = Field(32, ge=1)  # rows a step
     length: int = Field(48, ge=8)  # tokens a row
     learning_rate: float = Field(3e-3, gt=0)
     # classifier
     classifier_width: int = Field(64, ge=16, multiple_of=4)
     classifier_layers: int = Field(2, ge=1)
-    classifier_steps: int = Field(600, ge=1)
+    classifier_steps: int = Field(400, ge=1)
     classifier_batch: int = Field(64, ge=1)
     classifier_learning_rate: float = Field(2e-3, gt=0)
     # data
@@ -43,7 +43,7 @@ class WorldSize(BaseModel):
         """A world built in seconds: every file is there, but the models have hardly learnt."""
         return cls(
             documents=1000,
-            vocabulary=800,
+            pieces=300,
             width=32,
             layers=2,
             heads=1,

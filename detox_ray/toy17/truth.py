@@ -30,9 +30,9 @@ class Lexicon:
     """
 
     def __init__(self, forms: Iterable[str]):
-        distinct = sorted(set(forms))
-        self._anywhere = tuple(words(form).strip() for form in distinct if _unspaced(form))
-        self._whole = tuple(words(form) for form in distinct if not _unspaced(form))
+        distinct = sorted({words(form) for form in forms})
+        self._anywhere = tuple(form.strip() for form in distinct if _unspaced(form))
+        self._whole = tuple(form for form in distinct if not _unspaced(form))
 
     def found(self, text: str) -> list[str]:
         """The insults in ``text``, each once, normalised as `words` does."""

@@ -1,0 +1,165 @@
+"""A built world: same bytes twice, cached whole or not at all, loadable by what will load it."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from detox_ray import toy17
+from detox_ray.toy17 import WorldSize
+
+TINY = WorldSize.small().model_copy(update={"documents": 300, "steps": 3, "classifier_steps": 3, "prompts": 3})
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Of every file but world.json, which holds timings, and the checkpoint, which holds its folder."""
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name not in ("world.json", "detoxify.ckpt")
+    }
+
+
+def test_importing_the_package_does_not_import_torch() -> None:
+    code = "import sys, detox_ray.toy17; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_key_depends_on_seed_and_size() -> None:
+    assert toy17.key(0, TINY) == toy17.key(0, TINY.model_copy())
+    assert len({toy17.key(0, TINY), toy17.key(1, TINY), toy17.key(0)}) == 3
+
+
+def test_same_seed_builds_the_same_bytes_and_another_seed_does_not(tmp_path: Path) -> None:
+    import torch
+
+    for name, seed in (("one", 0), ("two", 0), ("other", 1)):
+        toy17.build(tmp_path / name, seed, TINY)
+    one, two, other = (digests(tmp_path / name) for name in ("one", "two", "other"))
+    assert one == two
+    assert {name for name in one if one[name] != other[name]} >= {"prompts.jsonl", "model/model.safetensors"}
+    weights = [
+        torch.load(tmp_path / name / "classifier/detoxify.ckpt", weights_only=True)["state_dict"]
+        for name in ("one", "two")
+    ]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_building_leaves_the_callers_random_state_and_threads_alone(tmp_path: Path) -> None:
+    import torch
+
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    threads = torch.get_num_threads()
+    toy17.build(tmp_path / "world", 0, TINY)
+    assert torch.equal(torch.rand(1), expected)
+    assert torch.get_num_threads() == threads
+
+
+def test_ensure_builds_once_and_reports_progress(tmp_path: Path) -> None:
+    reports: list[tuple[str, int, int, float]] = []
+    world = toy17.ensure(tmp_path, 0, TINY, lambda *report: reports.append(report))
+    assert {(name, done, total) for name, done, total, _ in reports} >= {("language model", 3, 3), ("classifier", 3, 3)}
+    reports.clear()
+    assert toy17.ensure(tmp_path, 0, TINY, lambda *report: reports.append(report)) == world
+    assert reports == []
+    assert [entry.name for entry in (tmp_path / "toy17").iterdir()] == [toy17.key(0, TINY)]
+
+
+def test_an_interrupted_build_leaves_nothing_that_is_taken_for_whole(tmp_path: Path) -> None:
+    def interrupt(name: str, done: int, total: int, loss: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        toy17.ensure(tmp_path, 0, TINY, interrupt)
+    assert list((tmp_path / "toy17").iterdir()) == []
+
+
+def test_of_two_builds_at_once_the_first_one_is_kept(tmp_path: Path) -> None:
+    winner = tmp_path / "toy17" / toy17.key(0, TINY)
+
+    def other_process_finishes(name: str, done: int, total: int, loss: float) -> None:
+        winner.mkdir(exist_ok=True)
+        (winner / "world.json").write_text("the other's")
+
+    assert toy17.ensure(tmp_path, 0, TINY, other_process_finishes) == winner
+    assert (winner / "world.json").read_text() == "the other's"
+    assert [entry.name for entry in (tmp_path / "toy17").iterdir()] == [winner.name]
+
+
+def test_world_json_describes_the_world(toy_world: Path) -> None:
+    world = json.loads((toy_world / "world.json").read_text(encoding="utf-8"))
+    assert world["key"] == toy_world.name == toy17.key(0, WorldSize.small())
+    assert world["version"] == toy17.VERSION
+    assert set(world["token_share"]) == set(world["document_share"]) == set(world["languages"])
+    assert sum(world["token_share"].values()) == pytest.approx(1)
+    assert sum(world["document_share"].values()) == pytest.approx(1)
+
+
+def test_jsonl_is_utf8_as_it_is_read_by_people(toy_world: Path) -> None:
+    for name in ("prompts", "pairs", "texts"):
+        raw = (toy_world / f"{name}.jsonl").read_bytes()
+        assert raw.endswith(b"\n") and b"\r" not in raw
+        assert [json.loads(line) for line in raw.decode("utf-8").split("\n")[:-1]]
+        assert b"\\u" not in raw
+
+
+def test_the_tokenizer_adds_nothing_and_gives_every_text_back(toy_world: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(toy_world / "model")
+    assert tokenizer.bos_token is None
+    assert tokenizer.eos_token_id != tokenizer.pad_token_id
+    for line in (toy_world / "prompts.jsonl").read_text(encoding="utf-8").splitlines():
+        text = json.loads(line)["text"]
+        ids = tokenizer(text)["input_ids"]
+        assert ids == tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert tokenizer.decode(ids) == text
+
+
+def test_the_model_loads_in_transformers_with_safetensors_and_a_head_size_for_vllm(toy_world: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    assert not list(toy_world.rglob("*.bin"))
+    model = AutoModelForCausalLM.from_pretrained(toy_world / "model", use_safetensors=True, dtype="auto")
+    assert model.dtype == torch.float32
+    assert model.config.hidden_size // model.config.num_attention_heads % 32 == 0
+    assert WorldSize().width // WorldSize().heads % 32 == 0
+
+
+@pytest.mark.integration
+def test_real_detoxify_loads_the_classifier_from_wherever_its_folder_is(toy_world: Path, tmp_path: Path) -> None:
+    import shutil
+
+    import torch
+
+    from detox_ray.toy17.classifier import load_detoxify
+
+    shutil.copytree(toy_world / "classifier", tmp_path / "moved")
+    scorer = load_detoxify(tmp_path / "moved")
+    stored = torch.load(toy_world / "classifier/detoxify.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(stored[name], weight) for name, weight in scorer.model.state_dict().items())
+    scores = scorer.predict(["Leo is a liar.", "老师很友好。", "x " * 2000])
+    assert set(scores) == {"toxicity", "insult"}
+    assert all(0 <= value <= 1 for value in scores["toxicity"]) and len(scores["toxicity"]) == 3
+
+
+@pytest.mark.integration
+def test_the_classifier_learns_every_language_within_a_minute(tmp_path: Path) -> None:
+    from detox_ray.toy17.classifier import build_classifier, load_detoxify
+    from detox_ray.toy17.vocabulary import vocabularies
+    from detox_ray.toy17.world import deterministic
+
+    with deterministic(1):
+        build_classifier(tmp_path, WorldSize(classifier_steps=300), 0, lambda *report: None)
+    scorer = load_detoxify(tmp_path)
+    for code, language in vocabularies().items():
+        toxic = scorer.predict(list(language.insults.values()))["toxicity"]
+        harmless = scorer.predict([*language.praise.values(), *language.persons.values()])["toxicity"]
+        assert sum(value > 0.5 for value in toxic) >= 18, code
+        assert sum(value < 0.5 for value in harmless) >= 26, code
