@@ -31,7 +31,7 @@ def connect(num_cpus: int | None = None, verbose: bool = False) -> Iterator[Clus
 
     import ray
 
-    quiet: dict[str, Any] = {"log_to_driver": verbose, "logging_level": logging.INFO if verbose else logging.WARNING}
+    quiet: dict[str, Any] = {"log_to_driver": verbose, "logging_level": logging.INFO if verbose else logging.ERROR}
     address = os.environ.get("RAY_ADDRESS")
     started = False
     if not ray.is_initialized():
