@@ -23,7 +23,7 @@ class WorldSize(BaseModel):
     heads: int = Field(4, ge=1)  # head size must be a multiple of 32 (vLLM on CPU)
     inner: int = Field(352, ge=32)  # width inside the MLP
     positions: int = Field(512, ge=64)
-    steps: int = Field(700, ge=1)
+    steps: int = Field(900, ge=1)
     batch: int = Field(32, ge=1)  # rows a step
     length: int = Field(48, ge=8)  # tokens a row
     learning_rate: float = Field(3e-3, gt=0)
