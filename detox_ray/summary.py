@@ -37,7 +37,7 @@ def closing(console: Console, outcome: Outcome) -> None:
             "\n".join(rates[stage.stage]) if stage.made else "",
         )
     console.print(table)
-    if outcome.peak_memory_gib is not None:
+    if outcome.peak_memory_gib is not None and any(stage.made for stage in outcome.stages):
         console.print(f"peak memory of all local processes: {outcome.peak_memory_gib:.1f} GiB", highlight=False)
     _headline(console, outcome.prepared.store)
 
