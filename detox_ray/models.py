@@ -79,12 +79,11 @@ def resolve_path(name: str, path: str, revision: str | None, dtype: str) -> Load
 
 
 def _hub_commit(repository: str, revision: str | None) -> str:
+    """The commit that ``revision`` names today. Raises InputError where it has no safetensors or cannot be found."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     try:
-        commit = HfApi().model_info(repository, revision=revision).sha
-        assert commit is not None
-        return commit
+        info = HfApi().model_info(repository, revision=revision)
     except Exception as error:  # the hub is unreachable or refuses: a cached snapshot names its commit
         cached = try_to_load_from_cache(repository, "config.json", revision=revision or "main")
         if isinstance(cached, str):
@@ -92,3 +91,10 @@ def _hub_commit(repository: str, revision: str | None) -> str:
         raise InputError(
             f"{repository}: the hub could not be asked ({error}) and the model is not in the local cache"
         ) from None
+    if not any(file.rfilename.endswith(".safetensors") for file in info.siblings or ()):
+        raise InputError(
+            f"{repository}: the hub has no *.safetensors of it, and pickled weights can run code when loaded: "
+            "convert them, and give the folder as path"
+        )
+    assert info.sha is not None
+    return info.sha

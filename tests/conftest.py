@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.fs as pafs
 import pytest
 
 from detox_ray.cluster import Cluster, connect
@@ -24,3 +25,24 @@ def toy_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from detox_ray.toy17 import WorldSize
 
     return toy17.ensure(cache_dir=tmp_path_factory.mktemp("worlds"), seed=0, size=WorldSize.small())
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """host:port of moto's S3 server, on loopback and a free port, with a bucket."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"{host}:{port}"
+    pafs.S3FileSystem(
+        access_key="test",
+        secret_key="test",
+        endpoint_override=endpoint,
+        scheme="http",
+        region="us-east-1",
+        allow_bucket_creation=True,
+    ).create_dir("bucket")
+    yield endpoint
+    server.stop()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from detox_ray.config import TOY17
+from detox_ray.config import TOY17, InputError
 from detox_ray.models import LoadableModel, check, folder_key, is_folder, resolve_path
 from detox_ray.store import Store
 
@@ -103,3 +103,21 @@ def test_a_model_in_the_store_is_loaded_from_its_local_copy(tmp_path: Path) -> N
     store.write_bytes("checkpoints/detox/config.json", json.dumps({}).encode())
     model = LoadableModel("detox", "checkpoints/detox", True, None, "auto", "k")
     assert (Path(model.local_path(store)) / "config.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("files", "refused"), [(["config.json", "model.safetensors"], False), (["pytorch_model.bin"], True)]
+)
+def test_hub_model_is_pinned_to_its_commit_unless_its_weights_are_pickled(
+    monkeypatch: pytest.MonkeyPatch, files: list[str], refused: bool
+) -> None:
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import ModelInfo
+
+    answer = ModelInfo(id="org/model", sha="c0ffee", siblings=[{"rfilename": name} for name in files])
+    monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: answer)
+    if refused:
+        with pytest.raises(InputError, match=r"org/model: the hub has no \*\.safetensors"):
+            resolve_path("base", "org/model", None, "auto")
+    else:
+        assert resolve_path("base", "org/model", None, "auto").revision == "c0ffee"

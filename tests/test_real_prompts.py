@@ -1,18 +1,17 @@
-"""Real prompts of RTP-LX in 17 locales and 11 scripts go through every stage without loss, where a copy is at hand."""
+"""Real prompts of RTP-LX in 17 locales and 11 scripts go through every stage without loss, with a bucket as storage."""
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from detox_ray import pipeline
-from detox_ray.cluster import Cluster
-from detox_ray.config import validate
 from detox_ray.languages import LANGUAGES
-from detox_ray.plan import STAGES
-from detox_ray.progress import Progress
-from detox_ray.readout import Tables, prompt_units
+from detox_ray.readout import Tables, read_plan
+from detox_ray.store import Store
 
 RTP_LX = Path(os.environ.get("DETOX_RAY_RTP_LX") or Path(__file__).parents[2] / "shared" / "data" / "rtp-lx")
 PROMPTS, SAMPLES = 5, 2
@@ -23,32 +22,40 @@ pytestmark = [
 ]
 
 
-def test_all_locales_reach_the_report_without_loss(ray_cluster: Cluster, toy_world: Path, tmp_path: Path) -> None:
-    experiment = validate(
-        {
-            "name": "real",
-            "storage": str(tmp_path),
-            "languages": "rtp-lx-17",
-            "data": {
-                "prompts": {"source": "rtp-lx", "path": str(RTP_LX), "per_language": PROMPTS},
-                "pairs": {"source": "rtp-lx", "path": str(RTP_LX), "limit": 32},
-                "on_error": "skip",
-            },
-            "models": {
-                "base": {"path": str(toy_world / "model")},
-                "detox": {"train": {"parent": "base", "max_steps": 2, "warmup_steps": 0, "max_length": 64}},
-            },
-            "generate": {"samples": SAMPLES},
-            "score": {"scorers": [{"name": "words", "type": "lexicon", "path": str(toy_world / "lexicon.json")}]},
-            "measure": {"bootstrap": 100},
-        }
-    )
-    outcome = pipeline.run(experiment, STAGES, Progress())
+def test_all_locales_reach_a_report_in_a_bucket_without_loss(
+    toy_world: Path, tmp_path: Path, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DETOX_RAY_CACHE", str(tmp_path / "cache"))
+    options = f"endpoint_override={s3_endpoint}&scheme=http&region=us-east-1"
+    experiment = {
+        "name": "real",
+        "storage": f"s3://bucket/runs?{options}",
+        "languages": "rtp-lx-17",
+        "data": {
+            "prompts": {"source": "rtp-lx", "path": str(RTP_LX), "per_language": PROMPTS},
+            "pairs": {"source": "rtp-lx", "path": str(RTP_LX), "limit": 32},
+            "on_error": "skip",
+        },
+        "models": {
+            "base": {"path": str(toy_world / "model")},
+            "detox": {"train": {"parent": "base", "max_steps": 2, "warmup_steps": 0, "max_length": 64}},
+        },
+        "generate": {"samples": SAMPLES},
+        "score": {"scorers": [{"name": "words", "type": "lexicon", "path": str(toy_world / "lexicon.json")}]},
+        "measure": {"bootstrap": 100},
+    }
+    config = tmp_path / "experiment.yaml"
+    config.write_text(yaml.safe_dump(experiment), encoding="utf-8")
+    command = [sys.executable, "-m", "detox_ray.cli", "run", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
 
-    prepared = outcome.prepared
-    prompts = Tables(prepared.store, prompt_units(prepared))
-    generations = Tables(prepared.store, prepared.plan.generate)
-    scores = Tables(prepared.store, prepared.plan.of_table("scores"))
+    store = Store.at(f"s3://bucket/runs/real?{options}")
+    plan, prompt_units = read_plan(store), store.committed("prompts")
+    prompts, generations = Tables(store, prompt_units), Tables(store, plan["generate"])
+    scores = Tables(store, plan["score"])
     for language in LANGUAGES:
         asked = prompts[language]["prompt_id"].to_pylist()
         assert len(asked) == PROMPTS
@@ -57,7 +64,7 @@ def test_all_locales_reach_the_report_without_loss(ray_cluster: Cluster, toy_wor
             made = generations[model, language]
             assert list(zip(made["prompt_id"].to_pylist(), made["sample"].to_pylist(), strict=True)) == expected
             assert scores["words", model, language].num_rows == len(expected)
-    results = json.loads(prepared.store.read_bytes("report/results.json"))
+    results = json.loads(store.read_bytes("report/results.json"))
     assert {row["language"] for row in results["metrics"]} == {*LANGUAGES, "macro"}
-    page = prepared.store.read_bytes("report/index.html").decode()
+    page = store.read_bytes("report/index.html").decode()
     assert 'lang="ar"' in page and 'dir="rtl"' in page

@@ -2,7 +2,6 @@
 
 import os
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as pads
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
@@ -26,27 +24,6 @@ def generations(*texts: str, first: int = 0) -> pa.Table:
         for i, text in enumerate(texts, first)
     ]
     return pa.Table.from_pylist(rows, GENERATIONS)
-
-
-@pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    """host:port of moto's S3 server, on loopback and a free port, with a bucket."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"{host}:{port}"
-    pafs.S3FileSystem(
-        access_key="test",
-        secret_key="test",
-        endpoint_override=endpoint,
-        scheme="http",
-        region="us-east-1",
-        allow_bucket_creation=True,
-    ).create_dir("bucket")
-    yield endpoint
-    server.stop()
 
 
 @pytest.fixture(params=["local", "s3"])

@@ -1,6 +1,5 @@
 """A tiny parent model with random weights."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,22 +53,8 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def s3_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """A store on a real S3 API server of this process."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
+def s3_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3_endpoint: str) -> Store:
+    """On the S3 API server. The session's workers are older than the test: only the URI can tell them the keys."""
     monkeypatch.setenv("DETOX_RAY_CACHE", str(tmp_path / "cache"))
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    boto3.client(
-        "s3",
-        endpoint_url=f"http://{host}:{port}",
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    ).create_bucket(Bucket="bucket")
-    endpoint = f"endpoint_override={host}%3A{port}&scheme=http&region=us-east-1&allow_bucket_creation=true"
-    yield Store(f"s3://test:test@bucket/run?{endpoint}")
-    server.stop()
+    endpoint = f"endpoint_override={s3_endpoint.replace(':', '%3A')}&scheme=http&region=us-east-1"
+    return Store(f"s3://test:test@bucket/{tmp_path.name}?{endpoint}")
