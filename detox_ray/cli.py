@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from detox_ray import __version__
-from detox_ray.config import ConfigError, InputError, load
+from detox_ray.config import ConfigError, InputError
+from detox_ray.load import load
 from detox_ray.lock import Locked
 
 DONE, FAILED, WRONG_INPUT, STOPPED = 0, 1, 2, 3

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from detox_ray.config import ConfigError, Experiment, Problem, load, validate
+from detox_ray.config import ConfigError, Experiment, Problem
 from detox_ray.languages import LANGUAGES
+from detox_ray.load import load, validate
 
 
 def experiment() -> dict[str, Any]:

@@ -13,7 +13,8 @@ import duckdb
 import pytest
 import yaml
 
-from detox_ray.config import Experiment, load, validate
+from detox_ray.config import Experiment
+from detox_ray.load import load, validate
 from detox_ray.plan import STAGES
 from detox_ray.progress import Progress
 from detox_ray.store import Store

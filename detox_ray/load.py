@@ -1,0 +1,109 @@
+"""From YAML and dotted overrides to a valid `Experiment`, or to every problem at once, in the user's words.
+
+OmegaConf merges, pydantic validates; what pydantic says of unions is turned into field, value and rule.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+
+from detox_ray.config import ConfigError, Experiment, Problem
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read CONFIG, apply dotted ``key=value`` overrides, validate.
+
+    Raises ConfigError with every problem found.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError([Problem("CONFIG", str(path), f"cannot be read: {reason}")]) from None
+    malformed = [problem for override in overrides if (problem := _malformed(override))]
+    if malformed:
+        raise ConfigError(malformed)
+    try:
+        # OmegaConf's YAML reads 1e-5 as a number and refuses keys that occur twice.
+        merged = OmegaConf.merge(OmegaConf.create(text), OmegaConf.from_dotlist(list(overrides)))
+        raw = OmegaConf.to_container(merged, resolve=True)
+    except _UNREADABLE as error:
+        rule = f"is not a usable YAML mapping: {error}".removesuffix(": ")
+        raise ConfigError([Problem("CONFIG", str(path), rule)]) from None
+    return validate(raw)
+
+
+# OmegaConf asserts that YAML is a mapping or list, and follows an anchor that holds itself for ever.
+_UNREADABLE = (
+    yaml.YAMLError,
+    OmegaConfBaseException,
+    ValueError,
+    TypeError,
+    LookupError,
+    AssertionError,
+    RecursionError,
+)
+
+
+def _malformed(override: str) -> Problem | None:
+    if "=" in override[1:]:
+        try:
+            OmegaConf.from_dotlist([override])
+            return None
+        except _UNREADABLE:
+            pass
+    return Problem("override", override, "must have the form key.path=value")
+
+
+def validate(raw: Any) -> Experiment:
+    """An Experiment from a plain mapping. Raises ConfigError with every problem found."""
+    try:
+        return Experiment.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(_problems(error)) from None
+
+
+# What pydantic adds to a location to say which branch of a union it tried, or that a mapping's key is meant.
+_BRANCH = re.compile(r"(literal|list|function-\w+)\[.*\]|constrained-\w+|ScorerConfig|\[key\]")
+# The input was not of the kind that the branch takes: where another branch fits better, this one was not meant.
+_MISFIT = re.compile(r"literal_error|\w+_type|\w+_parsing")
+
+
+def _problems(error: ValidationError) -> list[Problem]:
+    """In the user's words: one problem per field, of a union's branches only those that the value can have meant."""
+    fields: dict[str, list[tuple[bool, Problem]]] = {}  # (is a misfit, problem) by where the union, or field, stands
+    for item in error.errors():
+        loc = [str(part) for part in item["loc"]]
+        branches = [i for i, part in enumerate(loc) if _BRANCH.fullmatch(part)]
+        where = ".".join(loc[: branches[0]] if branches else loc)
+        misfit = bool(branches) and branches[0] == len(loc) - 1 and bool(_MISFIT.fullmatch(item["type"]))
+        path = ".".join(part for i, part in enumerate(loc) if i not in branches)
+        fields.setdefault(where, []).extend((misfit, problem) for problem in _of_item(item, path))
+    found: list[Problem] = []
+    for where, tried in fields.items():
+        meant = [problem for misfit, problem in tried if not misfit]
+        if not meant:
+            rules = " or ".join(problem.rule.removeprefix("must be ") for _, problem in tried)
+            meant = [Problem(where, tried[0][1].value, f"must be {rules}")]
+        found.extend(meant)
+    return found
+
+
+def _of_item(item: Any, path: str) -> list[Problem]:
+    raised = item.get("ctx", {}).get("error")
+    if isinstance(raised, ConfigError):  # one of our validators: fields are relative to where it stands
+        return [p._replace(field=".".join(filter(None, (path, p.field)))) for p in raised.problems]
+    rule = re.sub(r"^(Value error|Assertion failed), ", "", item["msg"])
+    rule = re.sub(r"^Input should be ", "must be ", rule)
+    rule = re.sub(r"a valid dictionary or instance of \w+", "a mapping", rule)
+    if item["type"] == "extra_forbidden":
+        rule = "unknown key"
+    if item["type"] == "missing":  # its value would be all that stands around it
+        return [Problem(path, None, "is required")]
+    return [Problem(path or "CONFIG", item["input"], rule)]
