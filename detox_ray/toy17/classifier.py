@@ -3,14 +3,12 @@
 It learns from fragments such as completions are: begun in mid-sentence, cut anywhere, in one language or two, or a heap
 of words. A fragment is toxic if it holds an insult of any language (`truth`).
 
-The checkpoint must name the folder of its config and tokenizer by a path that is good where it is loaded, and a world
-is copied from place to place. So `load_detoxify` takes the folder alone and puts the path in.
+The checkpoint names the folder of its config and tokenizer "." (good for Detoxify itself in that folder): a world is
+copied from place to place, and its bytes must not depend on where. The scorer in score/ puts the true path in.
 """
 
 import random
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -21,9 +19,6 @@ from detox_ray.toy17.model import batches, train
 from detox_ray.toy17.size import Report, WorldSize
 from detox_ray.toy17.truth import Lexicon
 from detox_ray.toy17.vocabulary import vocabularies
-
-if TYPE_CHECKING:
-    from detoxify import Detoxify
 
 CHECKPOINT = "detoxify.ckpt"
 CLASSES = ("toxicity", "insult")  # the same thing in toy17, where insults are all there is
@@ -116,35 +111,16 @@ def build_classifier(folder: Path, size: WorldSize, seed: int, report: Report) -
     folder.mkdir(parents=True, exist_ok=True)
     model.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    _write(folder / CHECKPOINT, str(folder), model.state_dict())
+    _write(folder / CHECKPOINT, model.state_dict())
 
 
-def _write(file: Path, config_folder: str, state_dict: dict[str, torch.Tensor]) -> None:
+def _write(file: Path, state_dict: dict[str, torch.Tensor]) -> None:
     """Detoxify's format. Loads with torch.load(weights_only=True)."""
     arguments = {
-        "model_type": config_folder,
+        "model_type": ".",
         "model_name": "XLMRobertaForSequenceClassification",
         "tokenizer_name": "XLMRobertaTokenizer",
         "num_classes": len(CLASSES),
     }
     config = {"arch": {"args": arguments}, "dataset": {"args": {"classes": list(CLASSES)}}}
     torch.save({"config": config, "state_dict": dict(state_dict)}, file)
-
-
-def load_detoxify(folder: Path, device: str = "cpu") -> "Detoxify":
-    """The real Detoxify with the classifier in ``folder`` (a world's ``classifier/``), wherever that folder now is.
-
-    Detoxify reads the checkpoint with full pickle; what it is given here is a copy made from a weights-only load.
-    Raises ValueError where the weights are not those of the architecture (Detoxify would start from random ones).
-    """
-    from detoxify import Detoxify
-
-    folder = folder.resolve()
-    loaded = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / CHECKPOINT
-        _write(file, str(folder), loaded["state_dict"])
-        scorer = Detoxify(checkpoint=str(file), device=device, huggingface_config_path=str(folder))
-    if set(scorer.model.state_dict()) != set(loaded["state_dict"]):
-        raise ValueError(f"{folder / CHECKPOINT}: the weights do not fit the architecture in config.json")
-    return scorer

@@ -136,30 +136,30 @@ def test_the_model_loads_in_transformers_with_safetensors_and_a_head_size_for_vl
 def test_real_detoxify_loads_the_classifier_from_wherever_its_folder_is(toy_world: Path, tmp_path: Path) -> None:
     import shutil
 
-    import torch
-
-    from detox_ray.toy17.classifier import load_detoxify
+    from detox_ray.score.detoxify import DetoxifyScorer
 
     shutil.copytree(toy_world / "classifier", tmp_path / "moved")
-    scorer = load_detoxify(tmp_path / "moved")
-    stored = torch.load(toy_world / "classifier/detoxify.ckpt", weights_only=True)["state_dict"]
-    assert all(torch.equal(stored[name], weight) for name, weight in scorer.model.state_dict().items())
-    scores = scorer.predict(["Leo is a liar.", "老师很友好。", "x " * 2000])
-    assert set(scores) == {"toxicity", "insult"}
-    assert all(0 <= value <= 1 for value in scores["toxicity"]) and len(scores["toxicity"]) == 3
+    texts = ["Leo is a liar.", "老师很友好。", "x " * 2000]
+    here, there = (
+        DetoxifyScorer("toy17", folder / "detoxify.ckpt", folder, 64).score(texts, "en")
+        for folder in (toy_world / "classifier", tmp_path / "moved")
+    )
+    assert here == there
+    assert all(set(scores) == {"toxicity", "insult"} for scores in here)
 
 
 @pytest.mark.integration
-def test_the_classifier_learns_every_language_within_a_minute(tmp_path: Path) -> None:
-    from detox_ray.toy17.classifier import build_classifier, load_detoxify
+def test_the_classifier_learns_every_language(tmp_path: Path) -> None:
+    from detox_ray.score.detoxify import DetoxifyScorer
+    from detox_ray.toy17.classifier import build_classifier
     from detox_ray.toy17.vocabulary import vocabularies
     from detox_ray.toy17.world import deterministic
 
-    with deterministic(1):
+    with deterministic(2):
         build_classifier(tmp_path, WorldSize(classifier_steps=300), 0, lambda *report: None)
-    scorer = load_detoxify(tmp_path)
+    scorer = DetoxifyScorer("toy17", tmp_path / "detoxify.ckpt", tmp_path, 64)
     for code, language in vocabularies().items():
-        toxic = scorer.predict(list(language.insults.values()))["toxicity"]
-        harmless = scorer.predict([*language.praise.values(), *language.persons.values()])["toxicity"]
-        assert sum(value > 0.5 for value in toxic) >= 18, code
-        assert sum(value < 0.5 for value in harmless) >= 26, code
+        toxic = scorer.score(list(language.insults.values()), code)
+        harmless = scorer.score([*language.praise.values(), *language.persons.values()], code)
+        assert sum(scores["toxicity"] > 0.5 for scores in toxic) >= 18, code
+        assert sum(scores["toxicity"] < 0.5 for scores in harmless) >= 26, code
