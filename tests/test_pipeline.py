@@ -168,7 +168,7 @@ def test_changed_threshold_only_measures_and_reports_again(undisturbed: Path, co
 
 def test_killed_run_resumes_without_redoing_committed_units(undisturbed: Path, config: Path) -> None:
     folder = config.parent / "runs" / "killed"
-    for pattern in (r"train detox: (5|6|7|8)/", r"generate \w+: 1/", r"score \S+: 1/"):
+    for pattern in (r"train detox: \d+/", r"generate \w+: \d+/", r"score \S+: \d+/"):
         before = markers(folder) if folder.exists() else {}
         killed(pattern, "run", config, "name=killed")
         after = markers(folder)
