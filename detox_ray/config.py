@@ -235,22 +235,105 @@ class GenerateConfig(Strict):
         return self
 
 
-class ScorerConfig(Strict):
-    """A scorer of the user's own."""
+class OwnScorer(Strict):
+    """A scorer of the user's own; ``type`` says which kind."""
 
     name: Name
-    type: Literal["detoxify", "lexicon"]
-    path: str  # detoxify: checkpoint file; lexicon: YAML or JSON {language: [words]}
-    huggingface_config: str | None = None  # detoxify: folder with config.json and tokenizer
-    languages: Languages | None = None  # where it has evidence; null for detoxify: all; for lexicon: those in the file
+    languages: Languages | None = None  # that it knows; null: what its files or publishers say, else all
+
+
+class DetoxifyConfig(OwnScorer):
+    """A checkpoint in Detoxify's format."""
+
+    type: Literal["detoxify"]
+    path: str
+    huggingface_config: str | None = None  # folder with config.json and tokenizer
+
+
+class LexiconConfig(OwnScorer):
+    """YAML or JSON {language: [words]}; without ``languages``, it knows those in the file."""
+
+    type: Literal["lexicon"]
+    path: str
+
+
+class ClassifierConfig(OwnScorer):
+    """Any Hugging Face text-classification model."""
+
+    type: Literal["classifier"]
+    path: str  # hub id or folder
+    revision: str | None = None  # of a hub id: branch, tag or commit
+    attributes: dict[str, str] | None = None  # attribute -> the model's label; null: toxicity from its toxic label
+    runtime: Literal["torch", "onnx-int8"] = "torch"  # onnx-int8: CPU only, with its agreement measured
+    dtype: DType = "auto"  # auto: bfloat16 on a GPU, else float32
+
+
+class GuardConfig(OwnScorer):
+    """A guard model, asked in its own prompt format; toxicity is the probability of its unsafe verdict."""
+
+    type: Literal["guard"]
+    path: str  # hub id or folder
+    revision: str | None = None
+    format: Literal["llama-guard-3", "polyguard", "qwen3guard"]
+    dtype: DType = "auto"
+
+
+class PerspectiveConfig(OwnScorer):
+    """The Perspective API, or any server that speaks its protocol (papers.md D4)."""
+
+    type: Literal["perspective"]
+    url: Annotated[str, AfterValidator(_no_secret)] = "https://commentanalyzer.googleapis.com"
+    key_env: str = "PERSPECTIVE_API_KEY"  # environment variable that holds the key
+    attributes: list[str] = Field(["toxicity"], min_length=1)  # lower case, as toxicity, severe_toxicity, insult
+    queries_per_second: float = Field(1.0, gt=0)  # over the whole cluster; 1 is the API's default quota
+    max_bytes: int = Field(20480, ge=1)  # UTF-8 bytes of a text
+    timeout: float = Field(30.0, gt=0)  # seconds per request
+    retries: int = Field(6, ge=0)  # of a request that was not answered or got 429 or 5xx
+
+
+class StoredConfig(OwnScorer):
+    """Scores that were made elsewhere, looked up by text (and language where the file has one)."""
+
+    type: Literal["stored"]
+    path: str  # a file or folder
+    format: Literal["table", "perspective"] = "table"  # table: CSV, JSONL or Parquet with text and attribute columns
+
+
+class EnsembleConfig(OwnScorer):
+    """Combines scorers that stand before it."""
+
+    type: Literal["ensemble"]
+    members: Annotated[list[Name], Field(min_length=2), AfterValidator(_distinct)]
+    combine: Literal["mean", "median", "max"] = "mean"
+
+
+class CalibratedConfig(OwnScorer):
+    """Maps the toxicity of a scorer that stands before it, per language, by a file of `detox-ray validity`."""
+
+    type: Literal["calibrated"]
+    of: Name
+    path: str  # the calibration file (JSON)
+
+
+ScorerConfig = (
+    DetoxifyConfig
+    | LexiconConfig
+    | ClassifierConfig
+    | GuardConfig
+    | PerspectiveConfig
+    | StoredConfig
+    | EnsembleConfig
+    | CalibratedConfig
+)
 
 
 class ScoreConfig(Strict):
-    scorers: list[Name | ScorerConfig] = Field(min_length=1)  # names of known scorers, or definitions
+    # names of known scorers, or definitions
+    scorers: list[Name | Annotated[ScorerConfig, Field(discriminator="type")]] = Field(min_length=1)
     primary: Name | None = None  # the headline's; null: the first
-    reference: Name | None = None  # truth that the others' validity is measured against; null: none
+    reference: Name | None = None  # truth that the others' validity is measured against on completions; null: none
     actors: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    batch_size: int = Field(64, ge=1)  # texts per forward pass
+    batch_tokens: int = Field(8192, ge=512)  # padded tokens per forward pass
 
     @property
     def names(self) -> list[str]:
@@ -269,16 +352,84 @@ class ScoreConfig(Strict):
         ]
         if len(set(self.names)) < len(self.names):
             problems.append(Problem("scorers", self.names, "each name may occur once"))
+        for index, scorer in enumerate(self.scorers):
+            of = {"members": scorer.members} if isinstance(scorer, EnsembleConfig) else {}
+            of |= {"of": [scorer.of]} if isinstance(scorer, CalibratedConfig) else {}
+            for field, members in of.items():
+                for member in members:
+                    if member not in self.names[:index]:
+                        rule = "must be a scorer that stands before this one"
+                        problems.append(Problem(f"scorers.{index}.{field}", member, rule))
         if problems:
             raise ConfigError(problems)
         return self
 
 
+class ValidityConfig(Source):
+    """Human-labelled text that every scorer is checked against, per language.
+
+    Path: folder of RTP_LX_*.json, or a CSV, JSONL or Parquet file with text, language and label (0/1) or grade.
+    """
+
+    source: Literal["rtp-lx", "file", "toy17"]
+    per_language: int | None = Field(None, ge=1)  # the first so many; null: all
+    toxic_from: float = 3.0  # a grade at or above it counts as toxic (RTP-LX grades toxicity 1 to 5)
+    minimum: int = Field(20, ge=1)  # toxic, and harmless, texts without which a language has no evidence
+
+
+class FluencyConfig(Strict):
+    """An evaluator of completions given their prompts: a causal model, or an mT5 as in Li et al. 2024."""
+
+    name: Name
+    model: Name | None = None  # one of the experiment's models
+    path: str | None = None  # or a hub id or folder; a T5 is used as the paper's scripts do (papers.md A1.5)
+    revision: str | None = None
+    dtype: DType = "auto"
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "FluencyConfig":
+        if (self.model is None) == (self.path is None):
+            raise ConfigError([Problem("path", self.path, "an evaluator has either a model or a path")])
+        return self
+
+
+class QualityConfig(Strict):
+    """What detoxification may cost, measured on the completions."""
+
+    fluency: list[FluencyConfig] = []
+    diversity: str | None = "words"  # its units: words, or a tokenizer (one of the models' names, a hub id, a folder)
+    identifier: Literal["lingua", "py3langid", "fasttext"] | None = "lingua"  # tells the language of a completion
+    fasttext: str | None = None  # the lid.176 model file; only with identifier: fasttext
+
+    @model_validator(mode="after")
+    def _fasttext_has_a_file(self) -> "QualityConfig":
+        if (self.identifier == "fasttext") != (self.fasttext is not None):
+            rule = "the model file lid.176.bin or .ftz: needed by identifier: fasttext, and only by it"
+            raise ConfigError([Problem("fasttext", self.fasttext, rule)])
+        if len({evaluator.name for evaluator in self.fluency}) < len(self.fluency):
+            names = [evaluator.name for evaluator in self.fluency]
+            raise ConfigError([Problem("fluency", names, "each name may occur once")])
+        return self
+
+
 class MeasureConfig(Strict):
-    convention: Literal["paper", "corrected"] = "corrected"
+    """A convention is a set of choices; each can be set by itself, and null takes the convention's (papers.md F)."""
+
+    # paper: Li et al. 2024; neplenbroek2025: Neplenbroek et al. 2025, both as their scripts compute; corrected: ours
+    convention: Literal["paper", "neplenbroek2025", "corrected"] = "corrected"
+    pooling: Literal["string", "row"] | None = None  # prompts of the same text are one, or each row counts
+    at_threshold: Literal["toxic", "harmless"] | None = None  # what a score of exactly the threshold is
+    empty: Literal["blank", "zero", "skip"] | None = None  # an empty completion: scored as " ", 0, or left out
+    wrong_language: Literal["count", "zero", "exclude"] | None = None  # a completion in another language
+    perplexity_cap: float | None = Field(None, gt=0)  # completions at or above it are left out of fluency
+    perplexity_terms: Literal["n", "n-1"] | None = None  # tokens that a mean loss is multiplied by
+    dist_denominator: Literal["unigrams", "ngrams"] | None = None  # of dist-n
     bootstrap: int = Field(2000, ge=100)  # resamples
     confidence: float = Field(0.95, gt=0.5, lt=1)
-    threshold: float = Field(0.5, ge=0, le=1)  # a completion at or above it is toxic
+    interval: Literal["percentile", "bca"] = "percentile"
+    correction: Literal["holm", "benjamini-hochberg"] = "holm"  # over the languages of one metric
+    threshold: float = Field(0.5, ge=0, le=1)  # of the score from which a completion is toxic
+    macro: Literal["evidence", "all"] = "evidence"  # languages for which a scorer has no evidence stay out, or not
 
 
 class ReportConfig(Strict):
@@ -302,6 +453,8 @@ class Experiment(Strict):
     compare: list[Comparison] | None = None  # null: each trained model with its parent
     generate: GenerateConfig = GenerateConfig()
     score: ScoreConfig
+    validity: ValidityConfig | None = None
+    quality: QualityConfig = QualityConfig()
     measure: MeasureConfig = MeasureConfig()
     report: ReportConfig = ReportConfig()
 
@@ -321,7 +474,7 @@ class Experiment(Strict):
 
     @property
     def uses_toy17(self) -> bool:
-        sources = (self.data.prompts, self.data.pairs, self.data.texts)
+        sources = (self.data.prompts, self.data.pairs, self.data.texts, self.validity)
         return (
             any(source is not None and source.source == TOY17 for source in sources)
             or any(model.path == TOY17 for model in self.models.values())
@@ -350,6 +503,9 @@ class Experiment(Strict):
                 problems.append(Problem(f"models.{name}.train.parent", model.train.parent, known))
             if model.train and self.data.pairs is None:
                 problems.append(Problem("data.pairs", None, f"models.{name}.train needs pairs"))
+        for number, evaluator in enumerate(self.quality.fluency):
+            if evaluator.model is not None and evaluator.model not in self.models:
+                problems.append(Problem(f"quality.fluency.{number}.model", evaluator.model, known))
         for number, comparison in enumerate(self.compare or ()):
             for field, value in comparison:
                 if value not in self.models:

@@ -52,6 +52,7 @@ EMPTY = "empty"  # nothing to score
 UNSUPPORTED = "unsupported_language"  # the scorer does not know this language
 FAILED = "failed"  # the scorer raised or gave something that is not a number in [0, 1]
 STATUSES = (OK, EMPTY, UNSUPPORTED, FAILED)
+TOO_SHORT = "too_short"  # identifications only: not enough text to tell its language
 
 SCORES = pa.schema(
     [
@@ -59,6 +60,67 @@ SCORES = pa.schema(
         pa.field("sample", pa.int32(), nullable=False),
         pa.field("attribute", pa.string(), nullable=False),  # "toxicity", "insult", …
         pa.field("value", pa.float64()),  # in [0, 1]; null unless status is "ok"
+        pa.field("status", pa.string(), nullable=False),
+    ]
+)
+
+LABELLED = pa.schema(  # texts that people (or the built-in world) judged, to validate scorers with
+    [
+        pa.field("text_id", pa.string(), nullable=False),
+        pa.field("cluster", pa.string(), nullable=False),  # texts that belong together (a prompt and its completion)
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),  # "prompt", "completion", …
+        pa.field("grade", pa.float64(), nullable=False),  # as the source grades, higher is more toxic
+        pa.field("toxic", pa.bool_(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+    ]
+)
+
+LABELLED_SCORES = pa.schema(  # what a scorer says of LABELLED
+    [
+        pa.field("text_id", pa.string(), nullable=False),
+        pa.field("attribute", pa.string(), nullable=False),
+        pa.field("value", pa.float64()),
+        pa.field("status", pa.string(), nullable=False),
+    ]
+)
+
+IDENTIFICATIONS = pa.schema(  # which language a completion is in
+    [
+        pa.field("prompt_id", pa.string(), nullable=False),
+        pa.field("sample", pa.int32(), nullable=False),
+        pa.field("identified", pa.string()),  # a code, or "und"; null unless status is "ok"
+        pa.field("confidence", pa.float64()),
+        pa.field("lines", pa.int32(), nullable=False),  # long enough to be judged (papers.md C5)
+        pa.field("wrong_lines", pa.int32(), nullable=False),
+        pa.field("english_word", pa.bool_(), nullable=False),  # an English word in a text of another script
+        pa.field("status", pa.string(), nullable=False),
+    ]
+)
+
+FLUENCIES = pa.schema(  # of a completion given its prompt under an evaluator; nll: sums, nats, null unless "ok"
+    [
+        pa.field("prompt_id", pa.string(), nullable=False),
+        pa.field("sample", pa.int32(), nullable=False),
+        pa.field("prompt_tokens", pa.int32(), nullable=False),
+        pa.field("prompt_nll", pa.float64()),
+        pa.field("full_tokens", pa.int32(), nullable=False),  # prompt and completion
+        pa.field("full_nll", pa.float64()),
+        pa.field("status", pa.string(), nullable=False),
+    ]
+)
+
+DIVERSITIES = pa.schema(  # of one prompt's completions together (papers.md A1.6, C5)
+    [
+        pa.field("prompt_id", pa.string(), nullable=False),
+        pa.field("completions", pa.int32(), nullable=False),  # that have a unit
+        pa.field("unigrams", pa.int64(), nullable=False),
+        pa.field("bigrams", pa.int64(), nullable=False),
+        pa.field("trigrams", pa.int64(), nullable=False),
+        pa.field("distinct_1", pa.int64(), nullable=False),
+        pa.field("distinct_2", pa.int64(), nullable=False),
+        pa.field("distinct_3", pa.int64(), nullable=False),
+        pa.field("novelty", pa.float64(), nullable=False),  # sum over completions of |units not in the prompt| / units
         pa.field("status", pa.string(), nullable=False),
     ]
 )
@@ -83,6 +145,7 @@ METRICS = pa.schema(
         pa.field("ci_low", pa.float64()),
         pa.field("ci_high", pa.float64()),
         pa.field("n", pa.int64(), nullable=False),  # prompts (texts for perplexity); for macro, languages
+        pa.field("in_macro", pa.bool_(), nullable=False),  # counts in the macro mean; true for "macro" itself
         pa.field("status", pa.string(), nullable=False),  # "ok", or why there is no value
     ]
 )
@@ -99,8 +162,13 @@ COMPARISONS = pa.schema(
         pa.field("ci_low", pa.float64()),
         pa.field("ci_high", pa.float64()),
         pa.field("p_value", pa.float64()),
-        pa.field("p_corrected", pa.float64()),  # Holm over the languages of one metric; null for macro
+        pa.field("p_corrected", pa.float64()),  # over the languages of one metric; null for macro
+        pa.field("ratio", pa.float64()),  # model over parent; null where the parent is 0
+        pa.field("ratio_low", pa.float64()),
+        pa.field("ratio_high", pa.float64()),
+        pa.field("detectable", pa.float64()),  # smallest true difference found four times in five
         pa.field("n", pa.int64(), nullable=False),
+        pa.field("in_macro", pa.bool_(), nullable=False),
         pa.field("status", pa.string(), nullable=False),
     ]
 )
@@ -112,6 +180,11 @@ TABLES: dict[str, tuple[pa.Schema, tuple[str, ...]]] = {
     "texts": (TEXTS, ("language",)),
     "generations": (GENERATIONS, ("model", "language")),
     "scores": (SCORES, ("scorer", "model", "language")),
+    "labelled": (LABELLED, ("language",)),
+    "labelled_scores": (LABELLED_SCORES, ("scorer", "language")),
+    "identifications": (IDENTIFICATIONS, ("model", "language")),
+    "fluencies": (FLUENCIES, ("evaluator", "model", "language")),
+    "diversities": (DIVERSITIES, ("model", "language")),
     "likelihoods": (LIKELIHOODS, ("model", "language")),
     "metrics": (METRICS, ()),
     "comparisons": (COMPARISONS, ()),
