@@ -55,7 +55,7 @@ def test_interval_agrees_with_scipys_percentile_bootstrap() -> None:
 
 
 def test_blocks_of_a_large_bootstrap_are_not_copies_of_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("detox_ray.measure.statistics._CELLS", 50)
+    monkeypatch.setattr("detox_ray.measure.resampling._CELLS", 50)
     blocks = list(weights(10, "blocks", Resampling(0, 12, 0.95)))
     assert [len(block) for block in blocks] == [5, 5, 2]
     assert not np.array_equal(blocks[0], blocks[1])

@@ -1,0 +1,29 @@
+"""Corrections of p-values for the many languages of one metric; a test that was not made (None) stays None.
+
+Holm keeps the chance of any false finding at the level; Benjamini-Hochberg keeps the expected share of false findings
+among the findings at it, and finds more.
+"""
+
+from collections.abc import Sequence
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's step-down adjusted p-values (Holm 1979)."""
+    made = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    running = 0.0
+    for rank, (p, i) in enumerate(made):
+        running = max(running, min(1.0, p * (len(made) - rank)))
+        corrected[i] = running
+    return corrected
+
+
+def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
+    """Step-up adjusted p-values (Benjamini and Hochberg 1995); the tests may be independent or positively dependent."""
+    made = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    running = 1.0
+    for rank, (p, i) in reversed(list(enumerate(made, start=1))):
+        running = min(running, p * len(made) / rank)
+        corrected[i] = running
+    return corrected

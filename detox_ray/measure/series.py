@@ -1,0 +1,195 @@
+"""What can be resampled: a ratio of sums over clusters, or a quantile of the completions in them.
+
+A cluster is a prompt with all its samples (or a held-out text). Both primitives answer the same questions: the value,
+the value under cluster weights (R, P), the value without each cluster (P,), and the difference after swapping labels.
+All of these are exact; a resample is never approximated by bins.
+
+Shapes: P clusters, N completions, R resamples.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detox_ray.measure.resampling import Floats, all_but_one
+from detox_ray.tables import OK
+
+_BINS = 128  # of sorted values: the bin with the wanted rank is found first, then the value in it
+
+
+class Ratio(NamedTuple):
+    """transform(sum of numerators / sum of denominators) over clusters; a mean over clusters has denominators of 1."""
+
+    clusters: tuple[str, ...]  # P names, sorted, distinct
+    numerator: Floats  # (P,)
+    denominator: Floats  # (P,), all > 0
+    transform: Callable[[Floats], Floats] | None = None
+    decimals: int | None = None  # the point value is rounded to these; resampling never is
+    status: str = OK  # why there is no value; then P is 0
+
+    def points(self, numerators: Floats, denominators: Floats) -> Floats:
+        """The statistic from sums of any shape, not rounded."""
+        with np.errstate(over="ignore"):
+            ratio = numerators / denominators
+            return ratio if self.transform is None else self.transform(ratio)
+
+    def exact(self) -> float:
+        """The point value before rounding."""
+        return float(self.points(self.numerator.sum(), self.denominator.sum()))
+
+    def value(self) -> float:
+        """The point value as reported."""
+        return self.exact() if self.decimals is None else round(self.exact(), self.decimals)
+
+    def under(self, weights: Floats) -> Floats:
+        """(R,) values with each cluster counted as often as its weight (R, P) says."""
+        sums = weights @ np.stack([self.numerator, self.denominator], axis=1)
+        return self.points(sums[:, 0], sums[:, 1])
+
+    def left_out(self) -> Floats:
+        """(P,) values without each of the clusters in turn; P >= 2."""
+        return self.points(self.numerator.sum() - self.numerator, self.denominator.sum() - self.denominator)
+
+    def pick(self, places: Sequence[int]) -> "Ratio":
+        """The clusters at these places."""
+        names = tuple(self.clusters[i] for i in places)
+        kept = list(places)
+        return self._replace(clusters=names, numerator=self.numerator[kept], denominator=self.denominator[kept])
+
+
+class Quantile(NamedTuple):
+    """The q-quantile of all completions, as ``numpy.quantile`` computes it; prompts are the clusters."""
+
+    clusters: tuple[str, ...]  # P names, sorted, distinct, each with at least one completion
+    cluster_of: NDArray[np.int64]  # (N,) place in clusters
+    values: Floats  # (N,) ascending
+    q: float = 0.5
+    decimals: int | None = None
+    midpoint: bool = False  # halfway between two middle values (papers.md A1.5), else interpolated linearly
+    status: str = OK
+
+    def exact(self) -> float:
+        """The point value before rounding; nan where a value is."""
+        if np.isnan(self.values).any():
+            return float("nan")
+        return float(self.under(np.ones((1, len(self.clusters))))[0])
+
+    def value(self) -> float:
+        """The point value as reported."""
+        return self.exact() if self.decimals is None else round(self.exact(), self.decimals)
+
+    def under(self, weights: Floats) -> Floats:
+        """(R,) quantiles with each cluster's completions repeated as often as its weight (R, P), a whole number, says.
+
+        No resample is sorted: bins of the sorted values are counted by a matrix product, and only the bin that holds
+        the wanted rank is looked through.
+        """
+        size = len(self.values)
+        width = -(-size // _BINS)
+        bins = -(-size // width)
+        place = self.cluster_of * bins + np.arange(size) // width
+        counts = np.bincount(place, minlength=len(self.clusters) * bins).reshape(-1, bins).astype(np.float64)
+        upto = np.cumsum(weights @ counts, axis=1)  # (R, bins)
+        rows = np.arange(len(weights))
+        rank = self.q * (upto[:, -1] - 1)
+
+        def at(wanted: Floats) -> Floats:
+            """(R,) values with so many values before them."""
+            found = (upto <= wanted[:, None]).sum(axis=1)  # (R,) the first bin that reaches beyond
+            before = np.where(found > 0, upto[rows, found - 1], 0.0)
+            inside = np.minimum(found[:, None] * width + np.arange(width), size - 1)  # (R, width)
+            passed = before[:, None] + np.cumsum(weights[rows[:, None], self.cluster_of[inside]], axis=1)
+            return self.values[inside[rows, (passed <= wanted[:, None]).sum(axis=1)]]
+
+        low, high = at(np.floor(rank)), at(np.ceil(rank))
+        share = np.where(rank % 1 > 0, 0.5, 0.0) if self.midpoint else rank % 1
+        with np.errstate(invalid="ignore"):
+            return np.where(low == high, low, low + (high - low) * share)
+
+    def left_out(self) -> Floats:
+        """(P,) values without each of the clusters in turn; P >= 2."""
+        return np.concatenate([self.under(block) for block in all_but_one(len(self.clusters))])
+
+    def pick(self, places: Sequence[int]) -> "Quantile":
+        """The clusters at these places."""
+        new = np.full(len(self.clusters), -1)
+        new[list(places)] = np.arange(len(places))
+        kept = new[self.cluster_of] >= 0
+        names = tuple(self.clusters[i] for i in places)
+        return self._replace(clusters=names, cluster_of=new[self.cluster_of[kept]], values=self.values[kept])
+
+
+Series = Ratio | Quantile
+
+
+def ratio(
+    clusters: Sequence[str],
+    numerator: NDArray[Any],
+    denominator: NDArray[Any],
+    *,
+    transform: Callable[[Floats], Floats] | None = None,
+    decimals: int | None = None,
+) -> Ratio:
+    """A Ratio in the order of its cluster names, so that the order of rows in a table does not matter."""
+    assert len(set(clusters)) == len(clusters) and bool(np.all(denominator > 0))
+    order = sorted(range(len(clusters)), key=clusters.__getitem__)
+    names = tuple(clusters[i] for i in order)
+    return Ratio(names, numerator[order].astype(float), denominator[order].astype(float), transform, decimals)
+
+
+def quantile(
+    clusters: Sequence[str],
+    cluster_of: NDArray[Any],
+    values: NDArray[Any],
+    *,
+    q: float = 0.5,
+    decimals: int | None = None,
+    midpoint: bool = False,
+) -> Quantile:
+    """A Quantile (the median, unless q says otherwise) of N >= 1 values in the clusters at places ``cluster_of`` (N,).
+
+    Clusters without a value are left out.
+    """
+    assert len(set(clusters)) == len(clusters) and len(values) == len(cluster_of) > 0
+    full = np.unique(cluster_of)  # places of clusters with values
+    by_name = sorted(full.tolist(), key=clusters.__getitem__)
+    new = np.full(len(clusters), -1)
+    new[by_name] = np.arange(len(by_name))
+    places = new[cluster_of]
+    order = np.lexsort((places, values))  # ties in the order of clusters: the order of rows does not matter
+    names = tuple(clusters[i] for i in by_name)
+    return Quantile(names, places[order], values[order].astype(float), q, decimals, midpoint)
+
+
+def without_value(status: str) -> Ratio:
+    """The series of a measurement that could not be made, and why."""
+    assert status != OK
+    return Ratio((), np.empty(0), np.empty(0), status=status)
+
+
+def common(a: Series, b: Series) -> tuple[Series, Series]:
+    """Both on the clusters that both have."""
+    if a.clusters == b.clusters:
+        return a, b
+    places = {name: i for i, name in enumerate(b.clusters)}
+    pairs = [(i, places[name]) for i, name in enumerate(a.clusters) if name in places]
+    return a.pick([i for i, _ in pairs]), b.pick([j for _, j in pairs])
+
+
+def swapped(a: Series, b: Series, coins: Floats) -> Floats:
+    """(R,) differences a - b after swapping the two labels of each cluster whose coin (R, P) is -1."""
+    if isinstance(a, Ratio) and isinstance(b, Ratio):
+        gap = np.stack([a.numerator - b.numerator, a.denominator - b.denominator], axis=1)  # (P, 2)
+        total = np.array([(a.numerator + b.numerator).sum(), (a.denominator + b.denominator).sum()])
+        signed = coins @ gap  # (R, 2)
+        first, second = (total + signed) / 2, (total - signed) / 2
+        return a.points(first[:, 0], first[:, 1]) - b.points(second[:, 0], second[:, 1])
+    assert isinstance(a, Quantile) and isinstance(b, Quantile)
+    values = np.concatenate([a.values, b.values])
+    order = np.argsort(values, kind="stable")
+    cluster_of = np.concatenate([a.cluster_of, b.cluster_of + len(a.clusters)])
+    both = a._replace(clusters=a.clusters + b.clusters, cluster_of=cluster_of[order], values=values[order])
+    first = np.concatenate([coins > 0, coins < 0], axis=1).astype(np.float64)  # (R, 2P)
+    return both.under(first) - both.under(1.0 - first)
