@@ -14,6 +14,7 @@ from detoxify import Detoxify
 from detoxify.detoxify import MODEL_URLS
 
 from detox_ray.config import InputError
+from detox_ray.score.batches import by_length
 from detox_ray.score.scorers import Failure, Scores
 
 MAX_TOKENS = 512
@@ -26,8 +27,8 @@ class DetoxifyScorer:
     checkpoint that is not one, or whose weights do not fit the architecture.
     """
 
-    def __init__(self, name: str, checkpoint: Path, config_folder: Path | None, batch_size: int):
-        self.name, self._batch_size = name, batch_size
+    def __init__(self, name: str, checkpoint: Path, config_folder: Path | None, batch_tokens: int):
+        self.name, self._batch_tokens = name, batch_tokens
         on = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.cuda.get_device_name() if on == "cuda" else "cpu"
         loaded = _weights_only(checkpoint)
@@ -49,17 +50,15 @@ class DetoxifyScorer:
             raise InputError(f"{checkpoint}: a scorer needs the attribute toxicity (it has {self.attributes})")
 
     @classmethod
-    def from_hub(cls, name: str, variant: str, batch_size: int) -> "DetoxifyScorer":
+    def from_hub(cls, name: str, variant: str, batch_tokens: int) -> "DetoxifyScorer":
         """A published model: ``original``, ``unbiased`` or ``multilingual``."""
         url = MODEL_URLS[variant]
         torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True, check_hash=True)
-        return cls(name, Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2], None, batch_size)
+        return cls(name, Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2], None, batch_tokens)
 
     def score(self, texts: Sequence[str], language: str) -> list[Scores | Failure]:
         found: dict[int, Scores | Failure] = {}
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        for begin in range(0, len(order), self._batch_size):
-            batch = order[begin : begin + self._batch_size]
+        for batch in by_length([len(text) for text in texts], self._batch_tokens):
             found.update(zip(batch, self._batch([texts[index] for index in batch]), strict=True))
         return [found[index] for index in range(len(texts))]
 

@@ -50,7 +50,7 @@ def score(
         f"score {scorer.name}",
         [Task(unit, key, ((sources[unit], generations[sources[unit]]),)) for unit, key in pending.items()],
         ScoringWorker,
-        {"scorer": scorer, "batch_size": config.batch_size, "store": store},
+        {"scorer": scorer, "batch_tokens": config.batch_tokens, "store": store},
         measure="texts",
         actors=config.actors,
         store=store,
@@ -62,9 +62,9 @@ def score(
 class ScoringWorker:
     """Holds one scorer; scores a unit of completions per call, each distinct text once."""
 
-    def __init__(self, scorer: ResolvedScorer, batch_size: int, store: Store):
+    def __init__(self, scorer: ResolvedScorer, batch_tokens: int, store: Store):
         self._resolved, self._store = scorer, store
-        self._scorer = load(scorer, store, batch_size)
+        self._scorer = load(scorer, store, batch_tokens)
 
     def make(self, task: Task) -> Product:
         ((unit, key),) = task.inputs

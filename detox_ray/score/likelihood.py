@@ -6,7 +6,7 @@ the tokenizer puts a beginning-of-text token first, that one is it. A unit is on
 Shapes: B texts, T tokens, V vocabulary.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from detox_ray.cluster import Cluster
 from detox_ray.config import ScoreConfig
 from detox_ray.models import LoadableModel
 from detox_ray.progress import Progress
+from detox_ray.score.batches import by_length
 from detox_ray.store import Store, Unit, key_of
 from detox_ray.tables import EMPTY, LIKELIHOODS, OK
 from detox_ray.tokens import Codec
@@ -52,7 +53,7 @@ def likelihoods(
         f"perplexity {model.name}",
         tasks,
         LikelihoodWorker,
-        {"model": model, "batch_size": config.batch_size, "store": store},
+        {"model": model, "batch_tokens": config.batch_tokens, "store": store},
         measure="tokens",
         actors=config.actors,
         store=store,
@@ -64,11 +65,11 @@ def likelihoods(
 class LikelihoodWorker:
     """Holds one model; measures a language's texts per call."""
 
-    def __init__(self, model: LoadableModel, batch_size: int, store: Store):
+    def __init__(self, model: LoadableModel, batch_tokens: int, store: Store):
         import torch
         from transformers import AutoModelForCausalLM
 
-        self._batch_size, self._store = batch_size, store
+        self._batch_tokens, self._store = batch_tokens, store
         path = model.local_path(store)
         self._codec = Codec(path, model.loading())
         self._on = "cuda" if torch.cuda.is_available() else "cpu"
@@ -95,24 +96,13 @@ class LikelihoodWorker:
         whole, most = self._codec.ids(texts), self._codec.context
         ids, cut = [row[:most] for row in whole], sum(len(row) > most for row in whole)
         found: list[float | None] = [None] * len(texts)
-        order = sorted((row for row in range(len(ids)) if len(ids[row]) > 1), key=lambda row: len(ids[row]))
-        for batch in self._batches(order, ids):
+        rows = [row for row in range(len(ids)) if len(ids[row]) > 1]
+        budget = min(self._batch_tokens, LOGITS // self._codec.config.get_text_config().vocab_size)
+        for places in by_length([len(ids[row]) for row in rows], budget):
+            batch = [rows[place] for place in places]
             for row, nll in zip(batch, self._nll([ids[row] for row in batch]), strict=True):
                 found[row] = nll
         return Measured(ids, cut, found)
-
-    def _batches(self, order: Sequence[int], ids: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-        """Rows in ``order``, as many at once as config and `LOGITS` allow."""
-        vocabulary = self._codec.config.get_text_config().vocab_size
-        batch: list[int] = []
-        for row in order:
-            full = (len(batch) + 1) * len(ids[row]) * vocabulary > LOGITS
-            if batch and (full or len(batch) == self._batch_size):
-                yield batch
-                batch = []
-            batch.append(row)
-        if batch:
-            yield batch
 
     def _nll(self, rows: Sequence[Sequence[int]]) -> list[float]:
         """Sums over each row's tokens but the first, nats."""

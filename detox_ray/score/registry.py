@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import yaml
 
-from detox_ray.config import TOY17, Problem, ScoreConfig, ScorerConfig
+from detox_ray.config import TOY17, DetoxifyConfig, LexiconConfig, Problem, ScoreConfig, ScorerConfig
 from detox_ray.languages import LANGUAGES
 from detox_ray.score.scorers import Scorer
 from detox_ray.store import Store, Unit, key_of
@@ -51,9 +51,11 @@ def check(config: ScoreConfig) -> list[Problem]:
             if entry not in KNOWN:
                 rule = f"unknown scorer; known: {', '.join(KNOWN)} (or define one: name, type, path)"
                 problems.append(Problem(field, entry, rule))
+        elif not isinstance(entry, DetoxifyConfig | LexiconConfig):
+            continue
         elif not Path(entry.path).expanduser().is_file():
             problems.append(Problem(f"{field}.path", entry.path, "must be an existing file"))
-        elif entry.type == "lexicon":
+        elif isinstance(entry, LexiconConfig):
             try:
                 read_lexicon(Path(entry.path).expanduser())
             except ValueError as error:
@@ -84,8 +86,9 @@ def read_lexicon(path: Path) -> dict[str, list[str]]:
 
 def resolve(entry: str | ScorerConfig, world: str | None, store: Store) -> ResolvedScorer:
     """A scorer by its name or definition. ``world``: folder of toy17 in the store, where the experiment uses it."""
-    if isinstance(entry, ScorerConfig):
+    if isinstance(entry, DetoxifyConfig | LexiconConfig):
         return _own(entry, store)
+    assert isinstance(entry, str)
     if entry in HUB:
         variant, languages = HUB[entry]
         revision = f"{variant}, detoxify {metadata.version('detoxify')}"
@@ -100,13 +103,13 @@ def resolve(entry: str | ScorerConfig, world: str | None, store: Store) -> Resol
     return _resolved(entry, "detoxify", folder, file.removeprefix(f"{folder}/"), None, revision)
 
 
-def _own(entry: ScorerConfig, store: Store) -> ResolvedScorer:
+def _own(entry: DetoxifyConfig | LexiconConfig, store: Store) -> ResolvedScorer:
     """A user's scorer, its files copied into the run unless they are there unchanged."""
     path = Path(entry.path).expanduser().resolve()
     languages = None if entry.languages is None else tuple(entry.languages)
     with tempfile.TemporaryDirectory() as scratch:
         staged = Path(scratch)
-        if entry.type == "lexicon":
+        if isinstance(entry, LexiconConfig):
             words = read_lexicon(path)
             languages = tuple(words) if languages is None else languages
             (staged / LEXICON).write_text(json.dumps(words, ensure_ascii=False), encoding="utf-8")
@@ -148,7 +151,7 @@ def _file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
-def load(scorer: ResolvedScorer, store: Store, batch_size: int) -> Scorer:
+def load(scorer: ResolvedScorer, store: Store, batch_tokens: int) -> Scorer:
     """The loaded scorer, on the node that asks."""
     if scorer.type == "lexicon":
         from detox_ray.score.lexicon import LexiconScorer
@@ -157,8 +160,8 @@ def load(scorer: ResolvedScorer, store: Store, batch_size: int) -> Scorer:
     from detox_ray.score.detoxify import DetoxifyScorer
 
     if scorer.hub is not None:
-        return DetoxifyScorer.from_hub(scorer.name, scorer.hub, batch_size)
+        return DetoxifyScorer.from_hub(scorer.name, scorer.hub, batch_tokens)
     assert scorer.folder is not None and scorer.file is not None
     folder = store.localize(scorer.folder)
     config_folder = folder if (folder / "config.json").is_file() else None
-    return DetoxifyScorer(scorer.name, folder / scorer.file, config_folder, batch_size)
+    return DetoxifyScorer(scorer.name, folder / scorer.file, config_folder, batch_tokens)

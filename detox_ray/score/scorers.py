@@ -12,6 +12,13 @@ class Failure(NamedTuple):
     reason: str
 
 
+class ServiceDown(RuntimeError):
+    """The whole service behind a scorer does not answer: the unit is not committed, and a later run goes on with it.
+
+    Not for a text that it refuses: that is a `Failure`.
+    """
+
+
 class Scorer(Protocol):
     """A loaded scorer. Empty texts and languages it does not know are kept from it by the job."""
 
@@ -20,5 +27,5 @@ class Scorer(Protocol):
     device: str
 
     def score(self, texts: Sequence[str], language: str) -> list[Scores | Failure]:
-        """One result per text, in order. Raises nothing for a text."""
+        """One result per text, in order. Raises nothing for a text; `ServiceDown` where none can be had."""
         ...

@@ -30,7 +30,7 @@ def checkpoint_in(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def scorer(folder: Path) -> DetoxifyScorer:
-    return DetoxifyScorer("classifier", checkpoint_in(folder), folder, batch_size=3)
+    return DetoxifyScorer("classifier", checkpoint_in(folder), folder, batch_tokens=64)
 
 
 def changed(folder: Path, to: Path, change: Any) -> Path:

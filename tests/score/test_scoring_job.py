@@ -20,7 +20,7 @@ from detox_ray.tables import TEXTS
 
 pytestmark = pytest.mark.integration
 
-SETTINGS = ScoreConfig.model_validate({"scorers": ["toy17-detoxify", "toy17-lexicon"], "batch_size": 4})
+SETTINGS = ScoreConfig.model_validate({"scorers": ["toy17-detoxify", "toy17-lexicon"], "batch_tokens": 512})
 QUIET = Progress(Console(file=io.StringIO()))
 SENTENCES = ["Anna buys books in the garden today.", "Leo is kind.", "", "先生は親切です。", "المعلم لطيف", "x"]
 
@@ -50,7 +50,7 @@ def naive_nll(model: LoadableModel, text: str) -> tuple[int, float] | None:
 
 
 def test_likelihood_is_the_sum_of_a_naive_loop(model: LoadableModel, store: Store) -> None:
-    measured = LikelihoodWorker(model, 3, store).measure(SENTENCES)
+    measured = LikelihoodWorker(model, 64, store).measure(SENTENCES)
     for text, ids, nll in zip(SENTENCES, measured.ids, measured.nll, strict=True):
         expected = naive_nll(model, text)
         if expected is None:
@@ -61,7 +61,7 @@ def test_likelihood_is_the_sum_of_a_naive_loop(model: LoadableModel, store: Stor
 
 
 def test_text_longer_than_the_model_takes_is_cut_and_counted(model: LoadableModel, store: Store) -> None:
-    measured = LikelihoodWorker(model, 3, store).measure(["Anna is kind. " * 400, "Leo is kind."])
+    measured = LikelihoodWorker(model, 64, store).measure(["Anna is kind. " * 400, "Leo is kind."])
     assert measured.cut == 1
     assert len(measured.ids[0]) == 512
     assert all(nll is not None and math.isfinite(nll) for nll in measured.nll)
