@@ -1,4 +1,4 @@
-"""The statistics primitive against independent calculation, its degenerate cases and its long-run behaviour."""
+"""The statistics against independent calculation, and their degenerate cases."""
 
 import itertools
 
@@ -6,22 +6,29 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from detox_ray.measure.resampling import bca_interval, coins
+from detox_ray.measure.series import swapped
 from detox_ray.measure.statistics import (
     Ratio,
     Resampling,
+    benjamini_hochberg,
+    detectable,
     difference,
     estimate,
     holm,
     macro,
     percentile_interval,
     permutation_p,
+    quantile,
     ratio,
+    seeds,
     weights,
     without_value,
 )
 from detox_ray.tables import OK
 
 FEW = Resampling(seed=0, resamples=500, confidence=0.95)
+BCA = FEW._replace(interval="bca")
 
 
 def mean_of(values: np.ndarray, prefix: str = "p") -> Ratio:
@@ -152,28 +159,189 @@ def test_holm_on_a_worked_example_with_a_language_left_out() -> None:
     assert holm([0.9, 0.8]) == [1.0, 1.0]
 
 
-def test_interval_covers_the_truth_as_often_as_it_says() -> None:
-    """80 prompts of 5 samples that share half of their variance; 600 worlds: 95 % nominal, within 91 to 98 %."""
-    rng = np.random.default_rng(8)
-    quick, covered, naive = Resampling(0, 300, 0.95), 0, 0
-    for _ in range(600):
-        samples = 0.3 + rng.normal(0, 0.1, (80, 1)) + rng.normal(0, 0.1, (80, 5))
-        series = ratio([f"{i:02}" for i in range(80)], samples.sum(axis=1), np.full(80, 5))
-        made = estimate(series, "fr", quick)
-        assert made.low is not None and made.high is not None
-        covered += made.low <= 0.3 <= made.high
-        naive += abs(samples.mean() - 0.3) <= 1.96 * samples.std() / 20
-    assert 0.91 <= covered / 600 <= 0.98
-    assert naive / 600 < 0.85  # what resampling single completions would give
+def test_benjamini_hochberg_equals_scipys_over_the_tests_that_were_made() -> None:
+    p = [0.01, 0.04, 0.03, 0.005, 0.8, 0.04]
+    made = benjamini_hochberg([*p[:2], None, *p[2:]])
+    assert made.pop(2) is None
+    assert made == pytest.approx(stats.false_discovery_control(p).tolist())
+    assert benjamini_hochberg([None]) == [None] and benjamini_hochberg([]) == []
 
 
-def test_test_finds_nothing_where_nothing_is() -> None:
-    """400 pairs without a difference: at most 5 % below 0.05, plus three standard errors of the simulation."""
-    rng = np.random.default_rng(9)
-    quick, found = Resampling(0, 300, 0.95), 0
-    for _ in range(400):
-        base = rng.beta(1, 4, 40)
-        a, b = (mean_of(base + rng.normal(0, 0.1, 40)) for _ in range(2))
-        p = difference(a, b, "fr", quick).p_value
-        found += p is not None and p <= 0.05
-    assert found / 400 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
+def test_too_few_resamples_leave_holm_a_floor_that_no_language_passes() -> None:
+    smallest = permutation_p(1.0, np.zeros(100))
+    assert holm([smallest] * 17)[0] == pytest.approx(17 / 101)
+    assert holm([permutation_p(1.0, np.zeros(339))] * 17)[0] == pytest.approx(0.05)
+
+
+def bca_of(values: np.ndarray, resampling: Resampling) -> tuple[float | None, float | None]:
+    made = estimate(mean_of(values), "fr", resampling)
+    return made.low, made.high
+
+
+def test_bca_agrees_with_scipys() -> None:
+    values = np.random.default_rng(2).lognormal(0, 1, 60)  # skewed: BCa and percentile differ
+    many = Resampling(0, 20_000, 0.95, "bca")
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="BCa", rng=3).confidence_interval
+    assert bca_of(values, many) == pytest.approx((theirs.low, theirs.high), abs=0.02)
+    assert bca_of(values, many._replace(interval="percentile"))[1] < theirs.high - 0.04
+
+
+def test_bca_of_a_macro_mean_agrees_with_scipys_of_several_samples() -> None:
+    rng = np.random.default_rng(4)
+    samples = (rng.lognormal(0, 1, 40), rng.lognormal(0, 0.8, 70))
+    many = Resampling(0, 20_000, 0.95, "bca")
+    made = macro([estimate(mean_of(s), code, many) for s, code in zip(samples, ("fr", "de"), strict=True)], 0.95)
+    theirs = stats.bootstrap(
+        samples, lambda a, b, axis: (a.mean(axis) + b.mean(axis)) / 2, n_resamples=20_000, method="BCa", rng=5
+    ).confidence_interval
+    assert (made.low, made.high) == pytest.approx((theirs.low, theirs.high), abs=0.02)
+
+
+def test_bca_gives_percentile_bounds_where_it_is_undefined() -> None:
+    assert bca_of(np.full(9, 0.1), BCA) == pytest.approx((0.1, 0.1))  # no spread, so no acceleration
+    draws = np.linspace(1, 2, 101)
+    one_sided = bca_interval(draws, 0.5, np.array([-1.0, 1.0]), 0.9)  # every draw above the value: bias is infinite
+    assert one_sided == pytest.approx(percentile_interval(draws, 0.9))
+
+
+def test_ratio_to_the_parent_equals_a_naive_loop_and_is_none_where_the_parent_is_zero() -> None:
+    rng = np.random.default_rng(11)
+    b = ratio([f"{i:02}" for i in range(30)], rng.random(30) * 60, rng.integers(5, 30, 30), transform=np.exp)
+    a = b._replace(numerator=b.numerator * 1.1 + rng.random(30))
+    drawn = np.concatenate(list(weights(30, "fr", FEW))).astype(int)
+    looped = [
+        np.exp((a.numerator @ row) / (a.denominator @ row)) / np.exp((b.numerator @ row) / (b.denominator @ row))
+        for row in drawn
+    ]
+    made = difference(a, b, "fr", FEW)
+    assert made.ratio == pytest.approx(a.exact() / b.exact())
+    assert (made.ratio_low, made.ratio_high) == pytest.approx(percentile_interval(np.array(looped), 0.95))
+    by_bca = difference(a, b, "fr", BCA)
+    assert by_bca.ratio_low == pytest.approx(made.ratio_low, abs=0.01) and by_bca.ratio_low != made.ratio_low
+    harmless = mean_of(np.zeros(30))
+    none = difference(mean_of(np.ones(30)), harmless, "fr", FEW)
+    assert (none.value, none.ratio, none.ratio_low, none.ratio_high) == (1, None, None, None)
+    rare = mean_of(np.eye(30)[0])  # one resample in three has no toxic prompt: the ratio has a value, its ends do not
+    made = difference(mean_of(np.full(30, 0.5)), rare, "fr", FEW)
+    assert made.ratio == pytest.approx(15) and (made.ratio_low, made.ratio_high) == (None, None)
+
+
+def test_macro_ratio_is_that_of_the_means() -> None:
+    pairs = {"fr": (0.2, 0.4), "de": (0.1, 0.8)}
+    made = [difference(mean_of(np.full(5, a)), mean_of(np.full(5, b)), code, FEW) for code, (a, b) in pairs.items()]
+    assert macro(made, 0.95).ratio == pytest.approx(0.3 / 1.2)
+
+
+def test_detectable_difference_is_found_four_times_in_five() -> None:
+    rng = np.random.default_rng(12)
+    quick, base = Resampling(0, 400, 0.95), rng.random(150)
+    found, asked = 0, []
+    for _ in range(300):
+        made = difference(mean_of(base + rng.normal(0.0, 0.3, 150)), mean_of(base), "fr", quick)
+        assert made.detectable is not None
+        asked.append(made.detectable)
+    effect = float(np.mean(asked))
+    assert effect == pytest.approx((1.96 + 0.8416) * 0.3 / np.sqrt(150), rel=0.03)
+    for _ in range(300):
+        made = difference(mean_of(base - effect + rng.normal(0.0, 0.3, 150)), mean_of(base), "fr", quick)
+        found += made.high is not None and made.high < 0
+    assert 0.74 <= found / 300 <= 0.86
+
+
+def test_what_does_not_vary_has_no_detectable_difference() -> None:
+    same = mean_of(np.full(4, 0.1))
+    assert difference(same, same, "fr", FEW).detectable is None
+    assert detectable(None, 0.95) is None
+
+
+@pytest.mark.parametrize("midpoint", [False, True])
+def test_quantile_equals_numpys_on_every_resample(midpoint: bool) -> None:
+    rng = np.random.default_rng(13)
+    cluster_of = rng.integers(0, 40, 700)
+    values = np.round(rng.lognormal(3, 1, 700), 1)  # with ties; more values than bins
+    names = [f"{i:02}" for i in range(40)]
+    method = "midpoint" if midpoint else "linear"
+    for q in (0.25, 0.5):
+        series = quantile(names, cluster_of, values, q=q, midpoint=midpoint)
+        assert series.exact() == pytest.approx(np.percentile(values, 100 * q, method=method), abs=1e-12)
+        drawn = np.concatenate(list(weights(40, "fr", Resampling(0, 60, 0.95))))
+        looped = [np.quantile(np.repeat(values, row[cluster_of].astype(int)), q, method=method) for row in drawn]
+        assert series.under(drawn) == pytest.approx(looped, abs=1e-12)
+        without = [np.quantile(values[cluster_of != i], q, method=method) for i in range(40)]
+        assert series.left_out() == pytest.approx(without, abs=1e-12)
+
+
+def test_median_takes_differences_ratios_and_rounding_as_a_ratio_does() -> None:
+    rng = np.random.default_rng(14)
+    names, cluster_of = [f"{i:02}" for i in range(30)], np.repeat(np.arange(30), 4)
+    values = rng.lognormal(3, 0.5, 120)
+    parent = quantile(names, cluster_of, values, decimals=2, midpoint=True)
+    model = quantile(names, cluster_of, values * 1.25, decimals=2, midpoint=True)
+    made = difference(model, parent, "fr", FEW)
+    assert made.value == round(round(np.median(values) * 1.25, 2) - round(np.median(values), 2), 2)
+    assert made.ratio == pytest.approx(1.25) and made.ratio_low == pytest.approx(made.ratio_high)
+    assert made.low is not None and made.low > 0 and made.n == 30
+    same = difference(parent, parent, "fr", BCA)
+    assert (same.value, same.low, same.high, same.p_value) == (0, 0, 0, 1)
+
+
+def test_label_swaps_of_a_median_equal_a_naive_loop() -> None:
+    rng = np.random.default_rng(15)
+    names = [f"{i}" for i in range(9)]
+    of_a, of_b = np.repeat(np.arange(9), 3), np.repeat(np.arange(9), 2)
+    a, b = rng.random(27), rng.random(18) + 0.1
+    tossed = np.concatenate(list(coins(9, "fr", Resampling(0, 50, 0.95))))
+    looped = []
+    for row in tossed:
+        first = np.concatenate([a[row[of_a] > 0], b[row[of_b] < 0]])
+        second = np.concatenate([a[row[of_a] < 0], b[row[of_b] > 0]])
+        looped.append(np.median(first) - np.median(second))
+    assert swapped(quantile(names, of_a, a), quantile(names, of_b, b), tossed) == pytest.approx(looped)
+
+
+def test_median_of_two_models_is_compared_on_prompts_that_both_have() -> None:
+    a = quantile(["x", "empty", "y"], np.array([0, 0, 2, 2]), np.array([1.0, 2.0, 7.0, 8.0]))
+    b = quantile(["y", "x", "z"], np.array([0, 1, 2]), np.array([5.0, 1.0, 100.0]))
+    assert a.clusters == ("x", "y")
+    made = difference(a, b, "fr", FEW)
+    assert (made.value, made.n) == (4.5 - 3, 2)
+
+
+def test_numbers_that_are_none_become_statuses_or_nulls() -> None:
+    names = ["a", "b", "c"]
+    broken = quantile(names, np.arange(3), np.array([1.0, np.nan, 2.0]))
+    assert estimate(broken, "fr", FEW).status == "not_finite"
+    assert estimate(mean_of(np.array([0.1, np.nan])), "fr", FEW).status == "not_finite"
+    endless = quantile(names, np.arange(3), np.array([1.0, 2.0, np.inf]))  # the median is finite, its upper end is not
+    assert estimate(endless, "fr", FEW)[:6] == (2.0, None, None, None, 3, OK)
+    huge = ratio(names, np.array([1.0, 1.0, 2000.0]), np.ones(3), transform=np.exp)
+    made = difference(huge, huge._replace(numerator=huge.numerator / 2), "fr", FEW)
+    assert made.value is not None and made[1:3] == (None, None)  # draws overflow
+    assert permutation_p(1.0, np.array([0.5, np.inf])) is None and permutation_p(1.0, np.array([np.nan])) is None
+    one = difference(mean_of(np.array([0.5])), mean_of(np.array([0.25])), "fr", BCA)
+    assert one[:7] == (0.25, None, None, None, 1, OK, 2.0) and one.detectable is None
+
+
+def test_seeds_add_their_own_spread_to_that_of_the_prompts() -> None:
+    rng = np.random.default_rng(16)
+    base, effects = rng.normal(0, 0.2, 200), np.array([-0.30, -0.20, -0.28, -0.24])
+    many = FEW._replace(resamples=4000)
+    models = [mean_of(base + effect + rng.normal(0, 0.05, 200)) for effect in effects]
+    exact = [difference(model, mean_of(base + 2), "fr", many) for model in models]
+    together = seeds(exact, many)
+    assert together.own is not None and together.own.draws is not None
+    spread = np.sqrt(effects.var(ddof=1) / 4)  # the textbook standard error of a mean of four seeds
+    assert together.own.draws.std() == pytest.approx(spread, rel=0.08)
+    assert together.n == 4 and together.p_value is None and together.ratio is not None
+    assert together.value == pytest.approx(np.mean([e.value for e in exact]))
+    assert seeds([*exact, estimate(without_value("missing"), "fr", many)], many).n == 4
+    prompts = seeds([exact[0], exact[0], exact[0]], many)  # equal seeds: what is left is the prompts' spread
+    assert (prompts.low, prompts.high) == pytest.approx((exact[0].low, exact[0].high))
+
+
+def test_seeds_that_cannot_be_averaged_say_why() -> None:
+    one = estimate(mean_of(np.arange(5.0)), "fr", FEW)
+    alone = seeds([one], FEW)
+    assert (alone.value, alone.low, alone.n) == (2.0, None, 1)
+    assert seeds([one, estimate(mean_of(np.arange(6.0)), "fr", FEW)], FEW).status == "different_prompts"
+    assert seeds([], FEW).status == "no_seed_with_value"
