@@ -56,10 +56,12 @@ def test_two_actors_share_one_rate_and_a_lost_queue_is_made_anew(ray_cluster: Cl
     class Caller:
         """Slots as times on the machine's clock, which both actors read."""
 
+        def __init__(self) -> None:
+            self.limiter = limiter_for("http://service", "KEY")
+            assert isinstance(self.limiter, ClusterLimiter)
+
         def slots(self, count: int) -> list[float]:
-            limiter = limiter_for("http://service", "KEY")
-            assert isinstance(limiter, ClusterLimiter)
-            return [limiter.reserve(10.0) + time.monotonic() for _ in range(count)]
+            return [self.limiter.reserve(10.0) + time.monotonic() for _ in range(count)]
 
     first, second = Caller.remote(), Caller.remote()
     ray.get(first.slots.remote(1))  # the queue is its

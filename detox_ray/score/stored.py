@@ -1,0 +1,257 @@
+"""Scores that were made elsewhere, found again by text, and by language where the file has one.
+
+    perspective   the papers' JSON Lines (papers.md A1.4): a file perspective_api_eval-{stem}.json per language, or a
+                  folder of them; the language is what follows the last "_" of the name (zh-hans: zh). A line holds
+                  "query", the scored text, and "response", the API's answer; null or an error there is a text that
+                  Perspective did not score. All attributes of the answers are taken.
+    table         CSV, JSON Lines or Parquet with `text`, `toxicity`, optional `language`, optional further
+                  `ATTRIBUTES`; other columns are left alone. Empty, null and NaN mean that there is no score.
+
+The papers sent " " where a completion was empty, so the scores of "" and " " stand for each other. A text may occur
+again (a re-run appends, and models repeat themselves) if the scores agree.
+"""
+
+import csv
+import hashlib
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from detox_ray.config import Problem
+from detox_ray.data.rows import JSON_LINES, PARQUET, SHOWN_FLAWS, DataError, Flaw, Record, RowError, kind, records
+from detox_ray.languages import LANGUAGES
+from detox_ray.score.scorers import Failure, Scores
+
+Format = Literal["table", "perspective"]
+
+TOXICITY = "toxicity"
+ATTRIBUTES = (  # Perspective's, and Detoxify's two other names for them
+    TOXICITY,
+    "severe_toxicity",
+    "identity_attack",
+    "insult",
+    "profanity",
+    "threat",
+    "sexually_explicit",
+    "obscene",
+)
+CSV = (".csv",)
+PERSPECTIVE_FILE = re.compile(r"perspective_api_eval-(?P<stem>.*)\.json")
+SAME = 1e-6  # what scores of one text may differ by
+LONGEST_FIELD = 2**31 - 1  # of a CSV; the csv module takes 128 KiB unless told
+
+
+class StoredScores(NamedTuple):
+    """What the files hold."""
+
+    attributes: tuple[str, ...]
+    languages: tuple[str, ...] | None  # of this project, that have scores; None: some rows name no language
+    results: dict[tuple[str | None, str], Scores | Failure]  # by (language, text)
+
+
+class StoredScorer:
+    """Holds all scores in memory. Raises DataError as `read`."""
+
+    device = "stored"
+
+    def __init__(self, name: str, path: Path, format: Format):
+        self.name = name
+        self._stored = read(path, format)
+        self.attributes = self._stored.attributes
+
+    def score(self, texts: Sequence[str], language: str) -> list[Scores | Failure]:
+        return [self._one(text, language) for text in texts]
+
+    def _one(self, text: str, language: str) -> Scores | Failure:
+        for same in (text, *({"", " "} - {text} if text in ("", " ") else ())):
+            for key in ((language, same), (None, same)):
+                if key in self._stored.results:
+                    return self._stored.results[key]
+        return Failure("no stored score")
+
+
+def files(path: Path, format: Format) -> list[Path]:
+    """The files that are read. Raises DataError where there is none."""
+    if format == "perspective":
+        inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        found = [file for file in inside if PERSPECTIVE_FILE.fullmatch(file.name) and file.is_file()]
+        if not found:
+            rule = "must be a file perspective_api_eval-….json, or a folder that holds such files"
+            raise DataError([Flaw(str(path), rule)])
+        return found
+    if path.suffix not in CSV + JSON_LINES + PARQUET:
+        rule = f"must be CSV, JSON Lines or Parquet, so end in {' '.join(CSV + JSON_LINES + PARQUET)}"
+        raise DataError([Flaw(str(path), rule)])
+    if not path.is_file():
+        raise DataError([Flaw(str(path), "must be an existing file")])
+    return [path]
+
+
+def revision(path: Path, format: Format) -> str:
+    """Hash of the files' names and content."""
+    digest = hashlib.sha256()
+    for file in files(path, format):
+        with file.open("rb") as stream:
+            digest.update(file.name.encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def check(path: Path, format: Format) -> list[Problem]:
+    """What is wrong with the files, at most `SHOWN_FLAWS`. Reads them whole."""
+    try:
+        read(path, format)
+    except DataError as error:
+        return [Problem("path", flaw.where, flaw.reason) for flaw in error.flaws[:SHOWN_FLAWS]]
+    return []
+
+
+def read(path: Path, format: Format) -> StoredScores:
+    """All scores. Raises DataError with every bad row, by file and line."""
+    reading = _Reading()
+    for file in files(path, format):
+        if format == "perspective":
+            reading.take(file, records(file), partial(_answered, _language_of(file)))
+        else:
+            reading.take(file, _csv_records(file) if file.suffix in CSV else records(file), _tabled)
+    return reading.done(path)
+
+
+class _Row(NamedTuple):
+    language: str | None
+    text: str
+    scores: dict[str, float | None]  # None: not scored; empty: none at all
+    reason: str  # why there is none
+
+
+class _Reading:
+    """Gathers rows of all files, and what is wrong with them."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str | None, str], tuple[_Row, str]] = {}  # with the place it came from
+        self._flaws: list[Flaw] = []
+
+    def take(self, file: Path, found: Iterator[Record], build: Callable[[dict[str, Any]], _Row]) -> None:
+        for record in found:
+            place = f"{file}:{record.line}"
+            try:
+                self._add(build(record.fields()), place)
+            except RowError as error:
+                self._flaws.append(Flaw(place, str(error)))
+
+    def _add(self, row: _Row, place: str) -> None:
+        key = (row.language, row.text)
+        if key in self._rows:
+            known, where = self._rows[key]
+            for name in row.scores.keys() & known.scores.keys():
+                mine, its = row.scores[name], known.scores[name]
+                if mine is not None and its is not None and abs(mine - its) > SAME:
+                    raise RowError(f"{name} is {mine}, but the same text has {its} at {where}")
+            if _scored(known) or not _scored(row):
+                return
+        self._rows[key] = (row, place)
+
+    def done(self, path: Path) -> StoredScores:
+        scored = [row for row, _ in self._rows.values() if _scored(row)]
+        attributes = tuple(name for name in scored[0].scores) if scored else ()
+        for row, place in self._rows.values():
+            if _scored(row) and row.scores.keys() != set(attributes):
+                had, has = (", ".join(sorted(names)) for names in (attributes, row.scores))
+                self._flaws.append(Flaw(place, f"has scores for {has}; rows before it for {had}"))
+        if not scored and not self._flaws:
+            self._flaws.append(Flaw(str(path), f"holds no score: rows need text and {TOXICITY}"))
+        if self._flaws:
+            raise DataError(self._flaws)
+        results: dict[tuple[str | None, str], Scores | Failure] = {}
+        for key, (row, _) in self._rows.items():
+            values = {name: value for name, value in row.scores.items() if value is not None}
+            missing = [name for name in attributes if name not in values]
+            of = f" for {', '.join(missing)}" if values else ""
+            results[key] = Failure(row.reason or f"no stored score{of}") if missing else values
+        codes = {row.language for row in scored}
+        known = None if None in codes else tuple(code for code in LANGUAGES if code in codes)
+        return StoredScores(attributes, known, results)
+
+
+def _scored(row: _Row) -> bool:
+    return bool(row.scores) and all(value is not None for value in row.scores.values())
+
+
+def _language_of(file: Path) -> str:
+    """What follows the last "_" (papers.md A1.3): an RTP-LX locale in lower case, or a code."""
+    locales = {language.rtp_lx_locale.lower(): language.code for language in LANGUAGES.values()}
+    code = file.stem.removeprefix("perspective_api_eval-").rpartition("_")[2].lower()
+    return locales.get(code, code)
+
+
+def _answered(language: str, fields: dict[str, Any]) -> _Row:
+    """Of a line of the papers' files."""
+    text = _text(fields, "query")
+    response = fields.get("response")
+    if response is None or isinstance(response, str):
+        return _Row(language, text, {}, f"stored without a score: {response or 'no response'}"[:200])
+    if not isinstance(response, dict):
+        raise RowError(f"response must be the API's answer or null, not {kind(response)}")
+    if "attributeScores" not in response and "error" in response:
+        error = response["error"]
+        said = error.get("message") if isinstance(error, dict) else error
+        return _Row(language, text, {}, f"stored without a score: {said}"[:200])
+    try:
+        found = {name.lower(): each["summaryScore"]["value"] for name, each in response["attributeScores"].items()}
+    except (KeyError, TypeError, AttributeError):
+        raise RowError("response has no attributeScores with a summaryScore and its value each") from None
+    if TOXICITY not in found:
+        raise RowError("response has no score for TOXICITY")
+    return _Row(language, text, {name: _value(name, value) for name, value in found.items()}, "")
+
+
+def _tabled(fields: dict[str, Any]) -> _Row:
+    """Of a row of a table."""
+    if TOXICITY not in fields:
+        raise RowError(f"has no field {TOXICITY!r}")
+    language = fields.get("language")
+    if language is not None and not isinstance(language, str):
+        raise RowError(f"language must be a code such as 'en', not {kind(language)}")
+    scores = {name: _value(name, fields[name]) for name in ATTRIBUTES if name in fields}
+    return _Row(language or None, _text(fields, "text"), scores, "")
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    text = fields.get(name)
+    if not isinstance(text, str):
+        raise RowError(f"{name} must be text, not {kind(text)}" if name in fields else f"has no field {name!r}")
+    return text
+
+
+def _value(name: str, value: Any) -> float | None:
+    """A score, or None where there is none. Raises RowError."""
+    if isinstance(value, str):  # of a CSV
+        try:
+            value = float(value) if value.strip() else None
+        except ValueError:
+            raise RowError(f"{name} must be a number in [0, 1], not text") from None
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RowError(f"{name} must be a number in [0, 1], not {kind(value)}")
+    if not 0 <= value <= 1:
+        raise RowError(f"{name} must be in [0, 1] (got {value})")
+    return float(value)
+
+
+def _csv_records(file: Path) -> Iterator[Record]:
+    """As `records`, of a CSV with a header. Raises DataError."""
+    before = csv.field_size_limit(LONGEST_FIELD)
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            for row, fields in enumerate(reader):
+                if None in fields or None in fields.values():
+                    raise DataError([Flaw(f"{file}:{reader.line_num}", "has more or fewer fields than the header")])
+                yield Record(reader.line_num, row, fields)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError([Flaw(str(file), f"cannot be read as CSV: {error}")]) from None
+    finally:
+        csv.field_size_limit(before)
