@@ -1,0 +1,172 @@
+"""The identification job: which language each completion is in, and the rules on its lines and words (papers.md C5).
+
+The completion as a whole gets the identifier's most likely language, or "und" where that is not likelier than `SURE`.
+Fewer letters than `LETTERS` are "too_short", neither right nor wrong; a letter of a script other than Latin counts for
+`OTHER_SCRIPT`, because it says more: py3langid recognised 93 % of RTP-LX prompts cut to 20 Latin letters (89 % of 16,
+83 % of 12), and 97 % of those cut to 5 others.
+
+Lines are judged as C5's script does, by the same identifier: ASCII punctuation goes, a line has 5 tokens or more, and
+any other answer than the asked language, "und" too, makes it wrong. One thing differs: the script looks for English
+words in a list of words that cannot be shipped here. So an English word is any token of more than 3 letters that are
+all lower-case ASCII, in the long lines of a text whose language has another script: romanised Hindi counts too.
+"""
+
+import string
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from detox_ray.cluster import Cluster
+from detox_ray.config import QualityConfig, ScoreConfig
+from detox_ray.languages import LANGUAGES
+from detox_ray.progress import Progress
+from detox_ray.score import identifiers, words
+from detox_ray.score.identifiers import Identified
+from detox_ray.store import Store, Unit, key_of
+from detox_ray.tables import EMPTY, IDENTIFICATIONS, OK, TOO_SHORT
+from detox_ray.unitjob import Product, Task, run_units
+
+VERSION = 1  # raise it whenever the code here, in words.py or in identifiers.py changes what a unit holds
+SURE = 0.3  # C5's, for every identifier
+LETTERS = 20
+OTHER_SCRIPT = 4
+LONG_LINE = 5  # tokens
+UNDETERMINED = "und"
+_NO_PUNCTUATION = str.maketrans({**dict.fromkeys(string.punctuation, ""), "—": " ", "،": ""})
+
+
+def plan_identifications(generations: Mapping[Unit, str], config: QualityConfig) -> dict[Unit, str]:
+    """Unit -> key, one for each unit of generations; none where config names no identifier.
+
+    Raises InputError for a model file that is not there.
+    """
+    if config.identifier is None:
+        return {}
+    revision = identifiers.revision(config.identifier, config.fasttext)
+    return {
+        Unit("identifications", unit.partition, unit.shard): key_of(
+            generations=key, identifier=revision, words=words.versions(unit.partition[1]), version=VERSION
+        )
+        for unit, key in generations.items()
+    }
+
+
+def identify(
+    pending: Mapping[Unit, str],
+    generations: Mapping[Unit, str],
+    config: QualityConfig,
+    score: ScoreConfig,
+    store: Store,
+    cluster: Cluster,
+    progress: Progress,
+) -> None:
+    """Make and commit ``pending``. ``generations``: unit -> key of all units of generations.
+
+    Raises JobError, and InputError where fastText or its model cannot be loaded.
+    """
+    sources = {unit: Unit("generations", unit.partition, unit.shard) for unit in pending}
+    run_units(
+        f"identify languages ({config.identifier})",
+        [Task(unit, key, ((sources[unit], generations[sources[unit]]),)) for unit, key in pending.items()],
+        IdentificationWorker,
+        {"identifier": config.identifier, "fasttext": config.fasttext, "store": store},
+        measure="texts",
+        actors=score.actors,
+        store=store,
+        cluster=cluster,
+        progress=progress,
+    )
+
+
+class Judged(NamedTuple):
+    """A row of the table but for its first two columns."""
+
+    identified: str | None
+    confidence: float | None
+    lines: int
+    wrong_lines: int
+    english_word: bool
+    status: str
+
+
+class IdentificationWorker:
+    """Holds one identifier; judges a unit of completions per call, each distinct text once."""
+
+    def __init__(self, identifier: str, fasttext: str | None, store: Store):
+        self._name, self._store = identifier, store
+        self._identifier = identifiers.load(identifier, fasttext)
+        self._revision = identifiers.revision(identifier, fasttext)
+
+    def make(self, task: Task) -> Product:
+        ((unit, key),) = task.inputs
+        completions = self._store.read(unit, key)
+        texts: list[str] = completions["text"].to_pylist()
+        distinct = list(dict.fromkeys(texts))
+        judged_of = dict(zip(distinct, self.judge(distinct, task.unit.partition[1]), strict=True))
+        judged = [judged_of[text] for text in texts]
+        rest = [pa.array(column, IDENTIFICATIONS.field(at).type) for at, column in enumerate(_columns(judged), 2)]
+        info: dict[str, Any] = {
+            "identifier": self._name,
+            "revision": self._revision,
+            "texts": len(texts),
+            "status_counts": dict(Counter(each.status for each in judged)),
+        }
+        rows = pa.table([completions["prompt_id"], completions["sample"], *rest], schema=IDENTIFICATIONS)
+        return Product(rows, info, len(texts))
+
+    def judge(self, texts: Sequence[str], language: str) -> list[Judged]:
+        """Of each text, asked to be in ``language``."""
+        lines = [long_lines(text, language) for text in texts]
+        asked = dict.fromkeys(" ".join(text.split()) for text in texts if enough_letters(text))
+        asked |= dict.fromkeys(line for of_text in lines for line, _ in of_text)
+        answers = dict(zip(asked, self._identifier.identify(list(asked)), strict=True))
+        return [self._judged(text, its, language, answers) for text, its in zip(texts, lines, strict=True)]
+
+    def _judged(self, text: str, lines: "Sequence[Line]", language: str, answers: Mapping[str, Identified]) -> Judged:
+        wrong = sum(_label(answers[line]) != language for line, _ in lines)
+        other_script = LANGUAGES[language].script != "Latn"
+        english = other_script and any(is_english_word(token) for _, tokens in lines for token in tokens)
+        if not enough_letters(text):
+            return Judged(None, None, len(lines), wrong, english, TOO_SHORT if text.strip() else EMPTY)
+        answer = answers[" ".join(text.split())]
+        return Judged(_label(answer), answer.confidence, len(lines), wrong, english, OK)
+
+
+class Line(NamedTuple):
+    """A normalised line that is long enough, and its tokens."""
+
+    text: str
+    tokens: list[str]
+
+
+def long_lines(text: str, language: str) -> list[Line]:
+    """C5's lines: up to a next question, without punctuation, of `LONG_LINE` tokens or more."""
+    normal = text.split("\nQ:")[0].strip().translate(_NO_PUNCTUATION)
+    lines = (Line(line, words.tokens(line, language)) for line in normal.split("\n"))
+    return [line for line in lines if len(line.tokens) >= LONG_LINE]
+
+
+def is_english_word(token: str) -> bool:
+    token = token.strip()
+    return len(token) > 3 and token.isascii() and token.isalpha() and token.islower()
+
+
+def enough_letters(text: str) -> bool:
+    """Whether there is enough to tell a language by."""
+    letters = [character for character in text if character.isalpha()]
+    return sum(1 if is_latin(letter) else OTHER_SCRIPT for letter in letters) >= LETTERS
+
+
+def is_latin(letter: str) -> bool:
+    """Basic Latin to Latin Extended-B, and Latin Extended Additional: all that our languages use, and more."""
+    return letter < "\u0250" or "\u1e00" <= letter <= "\u1eff"
+
+
+def _label(answer: Identified) -> str:
+    return answer.code if answer.confidence > SURE else UNDETERMINED
+
+
+def _columns(judged: Sequence[Judged]) -> list[list[Any]]:
+    return [[each[at] for each in judged] for at in range(len(Judged._fields))]

@@ -1,0 +1,156 @@
+"""Rules on completions, lines and words (papers.md C5), with an identifier that says what its text says."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from detox_ray.config import QualityConfig
+from detox_ray.score import identifiers
+from detox_ray.score.identifiers import Identified
+from detox_ray.score.identify import (
+    IdentificationWorker,
+    Judged,
+    enough_letters,
+    is_english_word,
+    long_lines,
+    plan_identifications,
+)
+from detox_ray.store import Store, Unit
+from detox_ray.tables import EMPTY, IDENTIFICATIONS, OK, TOO_SHORT
+from detox_ray.unitjob import Task
+
+Commit = Callable[..., tuple[Unit, str]]
+
+
+class ByFirstWord:
+    """The language is the text's first word, in lower case; "unsure" is Swedish at 0.3."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def identify(self, texts: Sequence[str]) -> list[Identified]:
+        self.asked += texts
+        first = [(text.split() or [""])[0].lower() for text in texts]
+        return [Identified("sv", 0.3) if word == "unsure" else Identified(word, 0.9) for word in first]
+
+
+@pytest.fixture
+def worker(store: Store, monkeypatch: pytest.MonkeyPatch) -> IdentificationWorker:
+    monkeypatch.setattr(identifiers, "load", lambda *_: ByFirstWord())
+    return IdentificationWorker("lingua", None, store)
+
+
+def judged(worker: IdentificationWorker, text: str, language: str = "fr") -> Judged:
+    (found,) = worker.judge([text], language)
+    return found
+
+
+LONG = "the bread of the old town is good"
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "identified"),
+    [
+        (f"fr {LONG}", OK, "fr"),
+        (f"en {LONG}", OK, "en"),
+        (f"unsure {LONG}", OK, "und"),
+        ("", EMPTY, None),
+        (" \n\t\u3000", EMPTY, None),
+        ("fr short text", TOO_SHORT, None),
+        ("😀 😀 😀 😀 😀 😀", TOO_SHORT, None),
+        ("\u200b\u200f\x00", TOO_SHORT, None),
+        ("12 34 56 78 90 12 34 56 78 90", TOO_SHORT, None),
+        ("ru он пришёл", OK, "ru"),  # a letter of another script says more
+        ("ja 今朝", TOO_SHORT, None),
+        ("ar \u202bذهبت إلى السوق\u202c", OK, "ar"),  # right to left, with marks that say so
+    ],
+)
+def test_completion_as_a_whole(worker: IdentificationWorker, text: str, status: str, identified: str | None) -> None:
+    found = judged(worker, text)
+    assert (found.status, found.identified) == (status, identified)
+    assert (found.confidence is None) == (status != OK)
+
+
+def test_lines_are_judged_without_punctuation_and_short_ones_not_at_all(worker: IdentificationWorker) -> None:
+    text = "fr, one two three four!\nen one two three\n(en) one two — three, four،\nunsure 1 2 3 4\nfr a b c"
+    assert judged(worker, text)[2:4] == (3, 2)  # "en one two three" and "fr a b c" have four tokens
+
+
+def test_text_after_a_next_question_is_not_judged(worker: IdentificationWorker) -> None:
+    assert judged(worker, "fr one two three four\nQ: en one two three four\nen one two three four")[2:4] == (1, 0)
+
+
+def test_hashes_dashes_and_arabic_commas_leave_the_line() -> None:
+    (line,) = long_lines("  #a-b (c) d،e — f g_h i  ", "fr")
+    assert line.text == "ab c de   f gh i"
+    assert line.tokens == ["ab", "c", "de", "f", "gh", "i"]
+
+
+def test_unspaced_lines_are_counted_in_segmented_tokens() -> None:
+    assert len(long_lines("他在我爱的北京\n我爱北京", "zh")) == 1  # six and three tokens
+    assert len(long_lines("先生は怠け者です\n先生は", "ja")) == 0
+    assert len(long_lines("先生はとても怠け者です", "ja")) == 1
+    assert len(long_lines("我爱北京天安门", "fr")) == 0
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "expected"),
+    [
+        ("ru", "ru один два bread три четыре", True),
+        ("ru", "ru один два bread, три четыре", True),  # punctuation goes first
+        ("ru", "ru один два cat три четыре", False),  # three letters
+        ("ru", "ru один два London три четыре", False),  # a name
+        ("ru", "ru один два naïve три четыре", False),
+        ("ru", "ru один bread", False),  # the line is too short to be judged
+        ("ja", "私は昨日の朝に bread を買いました", True),
+        ("fr", "fr one two bread three four", False),  # of the same script: it may be French
+    ],
+)
+def test_english_word_in_a_text_of_another_script(
+    worker: IdentificationWorker, language: str, text: str, expected: bool
+) -> None:
+    assert judged(worker, text, language).english_word is expected
+
+
+def test_english_words_are_lower_case_ascii_of_four_letters_or_more() -> None:
+    assert [is_english_word(word) for word in ("word ", "the", "Word", "w0rd", "wörd", "ｗｏｒｄ", "")] == [True] + [
+        False
+    ] * 6
+
+
+def test_letters_of_other_scripts_count_for_four() -> None:
+    assert enough_letters("ü" * 20) and not enough_letters("ü" * 19)
+    assert enough_letters("хлебы") and not enough_letters("хлеб")
+    assert enough_letters("хлеб" + "abcd") and not enough_letters("хлеб" + "abc")
+
+
+def test_unit_has_a_row_per_completion_and_asks_for_each_text_once(
+    worker: IdentificationWorker, commit: Commit, store: Store
+) -> None:
+    texts = [f"fr {LONG}", "", f"en {LONG}", f"fr {LONG}", "a" * 100_000, "\x00\x1b[31m <script>\u2028"]
+    source = commit("fr", *texts)
+    product = worker.make(Task(Unit("identifications", ("base", "fr")), "k", (source,)))
+    assert product.rows.schema == IDENTIFICATIONS
+    rows = product.rows.to_pylist()
+    assert [row["sample"] for row in rows] == list(range(6))
+    assert [row["status"] for row in rows] == [OK, EMPTY, OK, OK, OK, TOO_SHORT]
+    assert [row["wrong_lines"] for row in rows] == [0, 0, 1, 0, 0, 0]
+    assert product.info["status_counts"] == {OK: 4, EMPTY: 1, TOO_SHORT: 1}
+    identifier = worker._identifier
+    assert isinstance(identifier, ByFirstWord)
+    assert len(identifier.asked) == len(set(identifier.asked)) == 3
+
+
+def test_plan_has_a_unit_for_each_of_the_generations_and_its_key_follows_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    generations = {Unit("generations", ("base", "fr"), shard): f"key{shard}" for shard in (0, 1)}
+    config = QualityConfig(identifier="lingua")
+    plan = plan_identifications(generations, config)
+    assert list(plan) == [Unit("identifications", ("base", "fr"), shard) for shard in (0, 1)]
+    assert len(set(plan.values())) == 2
+    assert plan == plan_identifications(generations, config)
+    assert not set(plan.values()) & set(
+        plan_identifications(generations, QualityConfig(identifier="py3langid")).values()
+    )
+    assert plan_identifications(generations, QualityConfig(identifier=None)) == {}
+    monkeypatch.setattr("detox_ray.score.identifiers.metadata.version", lambda _: "9")
+    assert not set(plan.values()) & set(plan_identifications(generations, config).values())
