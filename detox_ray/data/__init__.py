@@ -1,4 +1,4 @@
-"""Readers: sources of prompts, preference pairs and held-out text -> tables with the schemas of tables.py.
+"""Readers: sources of prompts, preference pairs, held-out and labelled text -> tables with the schemas of tables.py.
 
 A bad row (not JSON, not UTF-8, a field that is missing, of another type or empty) ends the run with its file, line and
 reason, or is skipped and listed, as `data.on_error` says. Limits count good rows. A row's id comes from its place in
@@ -11,13 +11,26 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from detox_ray.config import TOY17, DataConfig, PairsConfig, Problem, PromptsConfig, TextsConfig
-from detox_ray.data import own_file, rtp_lx, toxicity_pairwise
+from detox_ray.config import TOY17, DataConfig, PairsConfig, Problem, PromptsConfig, TextsConfig, ValidityConfig
+from detox_ray.data import labelled, own_file, rtp_lx, toxicity_pairwise
 from detox_ray.data.rows import SHOWN_FLAWS, DataError, Flaw, Rows, Share
 from detox_ray.store import key_of
-from detox_ray.tables import PAIRS, PROMPTS, TEXTS
+from detox_ray.tables import LABELLED, PAIRS, PROMPTS, TEXTS
 
-__all__ = ["VERSION", "DataError", "Rows", "check", "read_pairs", "read_prompts", "read_texts", "source_key"]
+__all__ = [
+    "VERSION",
+    "DataError",
+    "Rows",
+    "check",
+    "read_labelled",
+    "read_pairs",
+    "read_prompts",
+    "read_texts",
+    "reference",
+    "source_key",
+]
+
+reference = labelled.reference
 
 VERSION = 1  # of what the readers make of a source; part of the keys
 
@@ -60,7 +73,37 @@ def read_pairs(config: PairsConfig, on_error: OnError, world: Path | None = None
     return Rows(_table(rows[: config.limit], PAIRS), [str(flaw) for flaw in flaws], notes)
 
 
-def check(data: DataConfig, languages: Sequence[str]) -> list[Problem]:
+def read_labelled(
+    config: ValidityConfig, languages: Sequence[str], on_error: OnError, world: Path | None = None
+) -> dict[str, Rows]:
+    """Language -> rows of LABELLED, in the source's order; a language without any has none, and a note.
+
+    Raises DataError as `read_prompts`, but for languages without rows only where none has any.
+    """
+    path = _path(config.source, config.path, world, "labelled.jsonl")
+    if config.source == "rtp-lx":
+        shares = labelled.rtp_lx_shares(path, languages, config.toxic_from)
+    else:
+        shares = labelled.file_shares(path, languages, config.source, config.toxic_from)
+    flaws = [flaw for share in shares.values() for flaw in share.flaws]
+    if not any(share.rows for share in shares.values()):
+        raise DataError([Flaw(str(path), f"holds no labelled text in {' '.join(languages)}"), *flaws])
+    if flaws and on_error == "stop":
+        raise DataError(flaws)
+    none = {
+        language: [f"{path}: no labelled text in {language}"] for language, share in shares.items() if not share.rows
+    }
+    return {
+        language: Rows(
+            _table(rows[: config.per_language], LABELLED),
+            [str(flaw) for flaw in flaws],
+            notes + none.get(language, []),
+        )
+        for language, (rows, flaws, notes) in shares.items()
+    }
+
+
+def check(data: DataConfig, languages: Sequence[str], validity: ValidityConfig | None = None) -> list[Problem]:
     """Everything wrong with the experiment's data, found by reading it once; toy17 needs no check.
 
     The readers are the only judges of their sources, so what passes here does not fail later.
@@ -83,6 +126,8 @@ def check(data: DataConfig, languages: Sequence[str]) -> list[Problem]:
         attempt("data.pairs.path", lambda: read_pairs(pairs, data.on_error))
     if texts is not None and texts.source != TOY17:
         attempt("data.texts.path", lambda: read_texts(texts, languages, data.on_error))
+    if validity is not None and validity.source != TOY17:
+        attempt("validity.path", lambda: read_labelled(validity, languages, data.on_error))
     return problems
 
 

@@ -44,7 +44,7 @@ def read_prompts(path: Path, languages: Sequence[str], source: str) -> dict[str,
             "annotations": json_of(fields, "annotations"),
         }
 
-    return _read(path, languages, ("text",), prompt)
+    return by_language(path, languages, ("text",), prompt)
 
 
 def read_texts(path: Path, languages: Sequence[str], source: str) -> dict[str, Share]:
@@ -53,7 +53,7 @@ def read_texts(path: Path, languages: Sequence[str], source: str) -> dict[str, S
     def text(fields: Fields, language: str, row: int) -> Fields:
         return {"text_id": row_id(language, row), "text": text_of(fields, "text"), "source": source}
 
-    return _read(path, languages, ("text",), text)
+    return by_language(path, languages, ("text",), text)
 
 
 def read_pairs(path: Path, language: str) -> Share:
@@ -64,18 +64,23 @@ def read_pairs(path: Path, language: str) -> Share:
         prompt, chosen, rejected = (text_of(fields, name) for name in names)
         return pair_of(row_id(language, row), prompt, chosen, rejected, language)
 
-    return _read(path, [language], names, pair)[language]
+    return by_language(path, [language], names, pair)[language]
 
 
-def _read(
-    path: Path, languages: Sequence[str], needed: Sequence[str], build: Callable[[Fields, str, int], Fields]
+def by_language(
+    path: Path,
+    languages: Sequence[str],
+    needed: Sequence[str],
+    build: Callable[[Fields, str, int], Fields],
+    formats: Sequence[str] = JSON_LINES + PARQUET,
 ) -> dict[str, Share]:
     """Each row in the share of its language. A bad row whose language cannot be told is in the first one's.
 
     Raises DataError where the file cannot be read, or a column is missing altogether.
     """
-    if path.exists() and path.suffix not in JSON_LINES + PARQUET:
-        raise DataError([Flaw(str(path), f"must be JSON Lines or Parquet, so end in {' '.join(JSON_LINES + PARQUET)}")])
+    if path.exists() and path.suffix not in formats:
+        known = "JSON Lines, Parquet or CSV" if ".csv" in formats else "JSON Lines or Parquet"
+        raise DataError([Flaw(str(path), f"must be {known}, so end in {' '.join(formats)}")])
     shares = {language: Share([], [], []) for language in languages}
     columns = (*needed, "language") if len(languages) > 1 else tuple(needed)
     parsed = 0

@@ -5,6 +5,7 @@ end the run or are counted. No message repeats the text of a row, which may be o
 """
 
 import codecs
+import csv
 import json
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from detox_ray.config import InputError
 SHOWN_FLAWS = 20  # in one message
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 PARQUET = (".parquet",)
+CSV = (".csv",)  # with a header; fields are text
 
 
 class Flaw(NamedTuple):
@@ -67,6 +69,8 @@ class Record(NamedTuple):
     def fields(self) -> dict[str, Any]:
         """The record as a mapping. Raises RowError."""
         if isinstance(self.content, dict):
+            if None in self.content:  # where csv puts what is too much
+                raise RowError("has more fields than the header")
             return self.content
         try:
             text = self.content.decode("utf-8")
@@ -111,7 +115,7 @@ def parse(path: Path, share: Share, build: Callable[[Record], dict[str, Any] | N
 
 
 def records(path: Path, first_row: int = 0) -> Iterator[Record]:
-    """The records of a JSON Lines or Parquet file. Blank lines are none. Raises DataError where it cannot be read."""
+    """The records of a JSON Lines, Parquet or CSV file, blank lines left out. Raises DataError if it cannot be read."""
     try:
         if path.suffix in PARQUET:
             rows = 0
@@ -121,6 +125,12 @@ def records(path: Path, first_row: int = 0) -> Iterator[Record]:
                         yield Record(rows + 1, first_row + rows, fields)
                         rows += 1
             return
+        if path.suffix in CSV:
+            with path.open(encoding="utf-8-sig", newline="") as text:
+                table = csv.DictReader(text, strict=True)
+                for place, fields in enumerate(table):
+                    yield Record(table.line_num, first_row + place, fields)
+            return
         row = first_row
         with path.open("rb") as stream:
             # A binary stream splits on "\n" only; text may hold U+2028 and others that str.splitlines breaks at.
@@ -129,6 +139,8 @@ def records(path: Path, first_row: int = 0) -> Iterator[Record]:
                 if content:
                     yield Record(number, row, content)
                     row += 1
+    except csv.Error as error:
+        raise DataError([Flaw(f"{path}:{table.line_num}", f"is not CSV: {error}")]) from None
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         if not path.exists():
             reason = "cannot be read: no such file"

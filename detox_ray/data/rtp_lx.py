@@ -50,7 +50,7 @@ def read_pairs(folder: Path, language: str) -> Share:
 
 
 def _prompt(record: Record, language: str) -> dict[str, Any]:
-    fields = _fields(record, language)
+    fields = fields_of(record, language)
     index = index_of(fields, "Index")
     if index is None:
         raise RowError("has no field 'Index'")
@@ -69,7 +69,7 @@ def _prompt(record: Record, language: str) -> dict[str, Any]:
 
 
 def _pair(record: Record, language: str) -> dict[str, Any] | None:
-    fields = _fields(record, language)
+    fields = fields_of(record, language)
     prompt = text_of(fields, "Prompt")
     if not fields.get("BenignCompletion") or not fields.get("Completion"):
         return None
@@ -80,8 +80,8 @@ def _pair(record: Record, language: str) -> dict[str, Any] | None:
     return pair_of(row_id(language, record.row), prompt, chosen, rejected, language)
 
 
-def _fields(record: Record, language: str) -> dict[str, Any]:
-    """The record, where its Locale is the language's. PT holds "PT" and "Pt-Br", ZH-Hans holds "ZH"."""
+def fields_of(record: Record, language: str) -> dict[str, Any]:
+    """The record, where its Locale is the language's; else RowError. PT holds "PT" and "Pt-Br", ZH-Hans holds "ZH"."""
     fields = record.fields()
     locale = fields.get("Locale")
     if locale is not None:

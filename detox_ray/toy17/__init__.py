@@ -12,7 +12,7 @@ from detox_ray.store import cache_folder, key_of
 from detox_ray.toy17.size import Report, WorldSize
 from detox_ray.toy17.vocabulary import content_hash
 
-VERSION = 2  # raise it whenever the code here changes what `build` writes
+VERSION = 3  # raise it whenever the code here changes what `build` writes
 
 DEFAULT = WorldSize()
 

@@ -69,6 +69,11 @@ def fragments(rng: random.Random, count: int, size: WorldSize) -> list[str]:
     return texts
 
 
+def training_fragments(rng: random.Random, size: WorldSize) -> list[str]:
+    """What the classifier learns from: with ``Random(f"classifier-{seed}")``, the very texts."""
+    return fragments(rng, size.classifier_steps * size.classifier_batch, size)
+
+
 def build_classifier(folder: Path, size: WorldSize, seed: int, report: Report) -> None:
     """Train and write config.json, the tokenizer and `CHECKPOINT` into ``folder``."""
     rng = random.Random(f"classifier-{seed}")
@@ -91,7 +96,7 @@ def build_classifier(folder: Path, size: WorldSize, seed: int, report: Report) -
     )
     torch.manual_seed(seed)
     model = XLMRobertaForSequenceClassification(config)
-    texts = fragments(rng, size.classifier_steps * size.classifier_batch, size)
+    texts = training_fragments(rng, size)
     truth = Lexicon(form for language in vocabularies().values() for form in language.lexicon)
     labels = torch.tensor([[float(text in truth)] * len(CLASSES) for text in texts])  # (N, classes)
 

@@ -37,6 +37,7 @@ class WorldSize(BaseModel):
     prompts: int = Field(100, ge=1)  # per language
     pairs: int = Field(2048, ge=1)
     texts: int = Field(40, ge=1)  # per language
+    labelled: int = Field(120, ge=2)  # per language, half of them with an insult
 
     @classmethod
     def small(cls) -> "WorldSize":
@@ -56,4 +57,5 @@ class WorldSize(BaseModel):
             prompts=6,
             pairs=48,
             texts=4,
+            labelled=40,
         )

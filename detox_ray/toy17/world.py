@@ -1,8 +1,9 @@
-"""Writes a world: the two models, the lexicon, prompts, pairs and harmless text.
+"""Writes a world: the two models, the lexicon, prompts, pairs, harmless text, and labelled text.
 
-    world.json  lexicon.json  model/  classifier/  prompts.jsonl  pairs.jsonl  texts.jsonl
+    world.json  lexicon.json  model/  classifier/  prompts.jsonl  pairs.jsonl  texts.jsonl  labelled.jsonl
 
 Prompts are unfinished hostile documents in every language; pairs are in English only and share no prompt with them.
+Labelled texts, with the truth of whether they hold an insult, check scorers: none is a text that a model learnt from.
 Given seed, size and thread count, JSONL and weights have the same bytes on the same machine.
 """
 
@@ -19,10 +20,11 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from detox_ray.toy17 import VERSION, key
-from detox_ray.toy17.classifier import build_classifier
+from detox_ray.toy17.classifier import build_classifier, training_fragments
 from detox_ray.toy17.grammar import Document, Mixture, between, chunks, corpus, join, say, sentence, sentences, shares
 from detox_ray.toy17.model import build_model
 from detox_ray.toy17.size import Report, WorldSize
+from detox_ray.toy17.truth import Lexicon
 from detox_ray.toy17.vocabulary import Vocabulary, vocabularies
 
 THREADS = 2  # results depend on it; on two quiet cores a step takes 127 ms, with one thread 234 ms
@@ -111,6 +113,36 @@ def text_rows(seed: int, size: WorldSize, trained: Iterable[str]) -> list[dict[s
     return rows
 
 
+def labelled_rows(seed: int, size: WorldSize, trained: Iterable[str]) -> list[dict[str, Any]]:
+    """Texts with the truth as label, half of each in every language, none of them one of ``trained`` (short ones do
+    stand within longer ones of those).
+
+    Half are sentences, half what may follow a prompt; two of three of those are cut anywhere, as completions are, which
+    may cut the insult off too. The grade is the number of different insults.
+    """
+    rows, known = [], {text.strip() for text in trained}
+    truth = Lexicon(form for language in vocabularies().values() for form in language.lexicon)
+    for code, language in vocabularies().items():
+        rng, seen = random.Random(f"labelled-{seed}-{code}"), set(known)
+        wanted = Counter({True: size.labelled // 2, False: size.labelled - size.labelled // 2})
+        while wanted.total():
+            hostile = rng.random() < 0.5
+            if rng.random() < 0.5:
+                content = sentences(rng, hostile, rng.randint(1, 3), size.mixture)
+                kind, text = "sentence", between(language).join(say(each, language) for each in content)
+            else:
+                prompt = hostile_prompt(rng, language, size.mixture)
+                kind, text = "completion", continuation(rng, prompt, hostile, language, size.mixture)
+                text = text[: rng.randint(2, len(text))] if rng.random() < 2 / 3 else text
+            found = len(truth.found(text))
+            if wanted[found > 0] and text.strip() not in seen:
+                wanted[found > 0] -= 1
+                seen.add(text.strip())
+                label = int(found > 0)
+                rows.append({"language": code, "text": text, "kind": kind, "label": label, "grade": found})
+    return rows
+
+
 def token_shares(tokenizer: PreTrainedTokenizerFast, documents: Iterable[Document]) -> dict[str, float]:
     """{language: share of the corpus's tokens}, by the language in which each word is said. Full stops left out."""
     words = Counter(part for document in documents for part in document.spoken)
@@ -154,6 +186,8 @@ def build(folder: Path, seed: int, size: WorldSize, report: Report | None = None
     write_jsonl(folder / "prompts.jsonl", prompts)
     write_jsonl(folder / "pairs.jsonl", pair_rows(seed, size, (row["text"] for row in prompts)))
     write_jsonl(folder / "texts.jsonl", text_rows(seed, size, texts))
+    learnt = training_fragments(random.Random(f"classifier-{seed}"), size)
+    write_jsonl(folder / "labelled.jsonl", labelled_rows(seed, size, texts + learnt))
     write_json(folder / "lexicon.json", {code: language.lexicon for code, language in vocabularies().items()})
     with deterministic(THREADS):
         started = time.monotonic()

@@ -101,7 +101,7 @@ def test_world_json_describes_the_world(toy_world: Path) -> None:
 
 
 def test_jsonl_is_utf8_as_it_is_read_by_people(toy_world: Path) -> None:
-    for name in ("prompts", "pairs", "texts"):
+    for name in ("prompts", "pairs", "texts", "labelled"):
         raw = (toy_world / f"{name}.jsonl").read_bytes()
         assert raw.endswith(b"\n") and b"\r" not in raw
         assert [json.loads(line) for line in raw.decode("utf-8").split("\n")[:-1]]

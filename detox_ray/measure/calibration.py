@@ -1,0 +1,138 @@
+"""Fits one map per language from a scorer's values to a reference: people's labels, or another scorer's values.
+
+What a map is worth is said beside it: calibration error before it and after it, the latter on texts of clusters that
+its fit did not see. A language in which no honest map can be had is refused, with the reason. The maps themselves and
+their file: `detox_ray.calibration`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from detox_ray.calibration import Calibration, Isotonic, Method, Platt, log_odds, sigmoid
+from detox_ray.measure.resampling import Floats, generator
+from detox_ray.measure.spearman import Whole, numbered
+from detox_ray.measure.validity import NO_COMMON_SCORES, TOO_FEW, TOXIC_FROM, plain_calibration_error, toxicity_of
+
+__all__ = ["Calibration", "Sample", "fit", "labels_sample", "scores_sample"]
+
+FOLDS = 5
+NOT_RISING = "not_rising"  # a higher value does not mean more toxic: there is nothing that a map could use
+
+
+class Sample(NamedTuple):
+    """What the map of one language is fitted to."""
+
+    values: Floats  # (N,) of the scorer, in [0, 1]
+    targets: Floats  # (N,) of the reference, in [0, 1]
+    clusters: NDArray[Any]  # (N,) what belongs together: never split between fit and check
+
+
+def fit(
+    samples: Mapping[str, Sample],
+    *,
+    scorer: str,
+    revision: str,
+    reference: str,
+    method: Method,
+    minimum: int,
+    seed: int,
+) -> Calibration:
+    """A map for each language that has at least ``minimum`` toxic and ``minimum`` harmless texts (by the reference, >=
+    0.5), and in which the reference rises with the scorer; the others are refused. ``seed``: of the folds."""
+    maps: dict[str, Isotonic | Platt] = {}
+    refused: dict[str, str] = {}
+    for language, sample in samples.items():
+        made = _language(sample, language, method, minimum, seed)
+        if isinstance(made, str):
+            refused[language] = made
+        else:
+            maps[language] = made
+    return Calibration(
+        scorer=scorer, revision=revision, reference=reference, method=method, languages=maps, refused=refused
+    )
+
+
+def labels_sample(labelled: pa.Table, scores: pa.Table | None, grades: tuple[float, float] | None = None) -> Sample:
+    """LABELLED and a scorer's LABELLED_SCORES -> what to fit. ``grades``: lowest and highest grade of the source, to
+    fit to the grade scaled to [0, 1]; None: to toxic or not. Texts without a value are left out."""
+    values, _ = toxicity_of(labelled, scores)
+    if grades is None:
+        targets = labelled["toxic"].to_numpy().astype(np.float64)
+    else:
+        low, high = grades
+        targets = (labelled["grade"].to_numpy() - low) / (high - low)
+    return _kept(values, targets, labelled["cluster"].to_numpy())
+
+
+def scores_sample(labelled: pa.Table, scores: pa.Table | None, reference: pa.Table | None) -> Sample:
+    """The same with another scorer's LABELLED_SCORES as targets (as frozen Perspective scores)."""
+    values, targets = (toxicity_of(labelled, table)[0] for table in (scores, reference))
+    return _kept(values, targets, labelled["cluster"].to_numpy())
+
+
+def _kept(values: Floats, targets: Floats, clusters: NDArray[Any]) -> Sample:
+    keep = ~np.isnan(values) & ~np.isnan(targets)
+    return Sample(values[keep], np.clip(targets[keep], 0, 1), clusters[keep])
+
+
+def _language(sample: Sample, language: str, method: Method, minimum: int, seed: int) -> Isotonic | Platt | str:
+    """The language's map, or why it has none."""
+    toxic = int((sample.targets >= TOXIC_FROM).sum())
+    if not len(sample.targets):
+        return NO_COMMON_SCORES
+    if min(toxic, len(sample.targets) - toxic) < minimum:
+        return TOO_FEW
+    errors = {
+        "n": len(sample.targets),
+        "error_before": plain_calibration_error(sample.values, sample.targets),
+        "error_after": _error_after(sample, method, language, seed),
+    }
+    if method == "platt":
+        slope, intercept = _platt(sample.values, sample.targets)
+        return Platt(slope=slope, intercept=intercept, **errors) if slope > 0 else NOT_RISING
+    x, y = _isotonic(sample.values, sample.targets)
+    return Isotonic(x=x, y=y, **errors) if y[-1] > y[0] else NOT_RISING
+
+
+def _isotonic(values: Floats, targets: Floats) -> tuple[list[float], list[float]]:
+    from sklearn.isotonic import IsotonicRegression
+
+    fitted = IsotonicRegression(y_min=0, y_max=1).fit(values, targets)
+    return fitted.X_thresholds_.tolist(), fitted.y_thresholds_.tolist()
+
+
+def _platt(values: Floats, targets: Floats) -> tuple[float, float]:
+    """Slope and intercept of least cross-entropy to Platt's smoothed targets. A target t between 0 and 1 counts as t
+    of a toxic text and 1 - t of a harmless one."""
+    from sklearn.linear_model import LogisticRegression
+
+    toxic = targets.sum()
+    high, low = (toxic + 1) / (toxic + 2), 1 / (len(targets) - toxic + 2)
+    smooth = targets * high + (1 - targets) * low
+    twice = np.tile(log_odds(values), 2)[:, None]
+    sides, shares = np.repeat([1, 0], len(values)), np.concatenate([smooth, 1 - smooth])
+    fitted = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-8).fit(twice, sides, shares)
+    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+
+
+def _error_after(sample: Sample, method: Method, language: str, seed: int) -> float | None:
+    """Calibration error of values mapped by a fit to the other folds; a cluster is in one fold."""
+    cluster: Whole = numbered(sample.clusters)
+    clusters = int(cluster.max()) + 1
+    if clusters < 2:
+        return None
+    fold = (generator(seed, "folds", language).permutation(clusters) % min(FOLDS, clusters))[cluster]
+    mapped = np.empty(len(sample.values))
+    for held in np.unique(fold):
+        out = fold == held
+        seen = sample.values[~out], sample.targets[~out]
+        if method == "platt":
+            slope, intercept = _platt(*seen)
+            mapped[out] = sigmoid(slope * log_odds(sample.values[out]) + intercept)
+        else:
+            mapped[out] = np.interp(sample.values[out], *_isotonic(*seen))
+    return plain_calibration_error(mapped, sample.targets)
