@@ -18,15 +18,13 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from detox_ray.cluster import Cluster
-from detox_ray.config import QualityConfig, ScoreConfig
+from detox_ray.config import QualityConfig
 from detox_ray.languages import LANGUAGES
-from detox_ray.progress import Progress
 from detox_ray.score import identifiers, words
 from detox_ray.score.identifiers import Identified
 from detox_ray.store import Store, Unit, key_of
 from detox_ray.tables import EMPTY, IDENTIFICATIONS, OK, TOO_SHORT
-from detox_ray.unitjob import Product, Task, run_units
+from detox_ray.unitjob import Job, Product, Task
 
 VERSION = 1  # raise it whenever the code here, in words.py or in identifiers.py changes what a unit holds
 SURE = 0.3  # C5's, for every identifier
@@ -53,31 +51,17 @@ def plan_identifications(generations: Mapping[Unit, str], config: QualityConfig)
     }
 
 
-def identify(
-    pending: Mapping[Unit, str],
-    generations: Mapping[Unit, str],
-    config: QualityConfig,
-    score: ScoreConfig,
-    store: Store,
-    cluster: Cluster,
-    progress: Progress,
-) -> None:
-    """Make and commit ``pending``. ``generations``: unit -> key of all units of generations.
+def identification_job(
+    pending: Mapping[Unit, str], generations: Mapping[Unit, str], config: QualityConfig, store: Store
+) -> Job:
+    """The job that makes ``pending``. ``generations``: unit -> key of all units of generations.
 
-    Raises JobError, and InputError where fastText or its model cannot be loaded.
+    Its worker raises InputError where fastText or its model cannot be loaded.
     """
     sources = {unit: Unit("generations", unit.partition, unit.shard) for unit in pending}
-    run_units(
-        f"identify languages ({config.identifier})",
-        [Task(unit, key, ((sources[unit], generations[sources[unit]]),)) for unit, key in pending.items()],
-        IdentificationWorker,
-        {"identifier": config.identifier, "fasttext": config.fasttext, "store": store},
-        measure="texts",
-        actors=score.actors,
-        store=store,
-        cluster=cluster,
-        progress=progress,
-    )
+    tasks = [Task(unit, key, ((sources[unit], generations[sources[unit]]),)) for unit, key in pending.items()]
+    settings = {"identifier": config.identifier, "fasttext": config.fasttext, "store": store}
+    return Job("languages", tasks, IdentificationWorker, settings, "texts", gpus=0)
 
 
 class Judged(NamedTuple):

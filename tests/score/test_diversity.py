@@ -1,0 +1,125 @@
+"""Counts of n-grams worked by hand, units of both kinds, and what becomes of empty completions."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from tiny_models import save_tokenizer
+
+from detox_ray.config import InputError
+from detox_ray.models import LoadableModel
+from detox_ray.score.diversity import Diversity, DiversityWorker, diversity, plan_diversities, resolve_units
+from detox_ray.store import Store, Unit
+from detox_ray.tables import DIVERSITIES, EMPTY, GENERATIONS, OK, PROMPTS
+from detox_ray.unitjob import Task
+
+
+def test_counts_worked_by_hand() -> None:
+    found = diversity(["a", "x"], [["a", "b", "a", "b"], ["b", "a"], [], ["c"]])
+    assert found == Diversity(
+        completions=3,
+        unigrams=7,
+        bigrams=4,  # ab ba ab, ba: none from one completion to the next
+        trigrams=2,  # aba bab
+        distinct_1=3,
+        distinct_2=2,
+        distinct_3=2,
+        novelty=1 / 4 + 1 / 2 + 1 / 1,  # {b} of four, {b} of two, {c} of one
+        status=OK,
+    )
+
+
+def test_nothing_but_empty_completions_is_empty_and_not_divided_by() -> None:
+    assert diversity(["a"], [[], []]) == Diversity(0, 0, 0, 0, 0, 0, 0, 0.0, EMPTY)
+
+
+def test_completion_shorter_than_the_ngram_has_none() -> None:
+    assert diversity([], [["a", "b"]])[1:7] == (2, 1, 0, 2, 1, 0)
+
+
+@pytest.fixture
+def tokenizer(tmp_path: Path) -> LoadableModel:
+    save_tokenizer(tmp_path / "tokenizer", begin=False, end=True)
+    found = resolve_units(str(tmp_path / "tokenizer"), {})
+    assert found is not None
+    return found
+
+
+def test_tokenizers_units_are_ids_decoded_one_by_one_without_special_and_empty_ones(
+    tokenizer: LoadableModel, store: Store
+) -> None:
+    from transformers import AutoTokenizer
+
+    text = "Anna  is 😀 kind \u0007"
+    loaded = AutoTokenizer.from_pretrained(tokenizer.location)
+    ids = loaded(text)["input_ids"]
+    assert ids[-1] == loaded.eos_token_id
+    naive = [loaded.decode([each], skip_special_tokens=True) for each in ids]
+    assert "" in naive
+    units = DiversityWorker(tokenizer, store).units
+    assert units(text, "en") == [unit for unit in naive if unit]
+    assert units("", "en") == []
+
+
+def unit_of(store: Store, language: str, prompts: dict[str, str], texts: list[tuple[str, str]]) -> Task:
+    asked = [{"prompt_id": each, "text": text, "source": "test", "source_index": "0"} for each, text in prompts.items()]
+    store.commit(Unit("prompts", (language,)), "p", pa.Table.from_pylist(asked, schema=PROMPTS))
+    rows = [
+        {"prompt_id": each, "sample": at, "text": text, "tokens": 1, "finish_reason": "stop", "seed": 0}
+        for at, (each, text) in enumerate(texts)
+    ]
+    source = Unit("generations", ("base", language))
+    store.commit(source, "g", pa.Table.from_pylist(rows, schema=GENERATIONS))
+    inputs = ((source, "g"), (Unit("prompts", (language,)), "p"))
+    return Task(Unit("diversities", ("base", language)), "k", inputs)
+
+
+def test_unit_has_a_row_per_prompt_over_its_samples(store: Store) -> None:
+    texts = [("en-1", "the bread, the"), ("en-1", " "), ("en-2", "!!!"), ("en-1", "Anna"), ("en-2", "")]
+    product = DiversityWorker(None, store).make(unit_of(store, "en", {"en-1": "Anna buys the", "en-2": "x"}, texts))
+    assert product.rows.schema == DIVERSITIES
+    first, second = product.rows.to_pylist()
+    assert (first["prompt_id"], first["completions"], first["unigrams"], first["distinct_1"]) == ("en-1", 2, 4, 3)
+    assert first["novelty"] == pytest.approx(1 / 3)  # bread, of three; Anna was in the prompt
+    assert (second["prompt_id"], second["completions"], second["status"]) == ("en-2", 0, EMPTY)
+    assert product.info["status_counts"] == {OK: 1, EMPTY: 1} and product.amount == 5
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "unigrams"), [("zh", "我爱北京天安门。", 4), ("ja", "先生は怠け者です。", 4)]
+)
+def test_unspaced_scripts_have_words_too(store: Store, language: str, text: str, unigrams: int) -> None:
+    (row,) = DiversityWorker(None, store).make(unit_of(store, language, {"1": "x"}, [("1", text)])).rows.to_pylist()
+    assert row["unigrams"] == unigrams
+
+
+def test_adversarial_texts_are_counted(store: Store, tokenizer: LoadableModel) -> None:
+    texts = [
+        ("1", text) for text in ("a" * 100_000, "\x00\x1b[31m", "<script>", "مرحبا Anna 今天", "😀\u200d😀", "\ufffe")
+    ]
+    for units in (None, tokenizer):
+        (row,) = DiversityWorker(units, store).make(unit_of(store, "ar", {"1": ""}, texts)).rows.to_pylist()
+        assert row["status"] == OK and row["distinct_1"] <= row["unigrams"]
+        assert row["novelty"] <= row["completions"]
+
+
+def test_units_are_words_a_model_a_folder_or_refused(tokenizer: LoadableModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolve_units("words", {"words": tokenizer}) is None
+    assert resolve_units("base", {"base": tokenizer}) is tokenizer
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match=r"quality\.diversity: must be words, .*got 'nobody/nothing'"):
+        resolve_units("nobody/nothing", {})
+
+
+def test_plan_follows_the_generations_the_prompts_and_the_units(tokenizer: LoadableModel) -> None:
+    generations = {Unit("generations", ("base", language)): "g" for language in ("fr", "zh")}
+    prompts = {"fr": "p", "zh": "q"}
+    plan = plan_diversities(None, generations, prompts)
+    assert list(plan) == [Unit("diversities", ("base", language)) for language in ("fr", "zh")]
+    others = [
+        plan_diversities(tokenizer, generations, prompts),
+        plan_diversities(None, generations, {"fr": "changed", "zh": "changed"}),
+        plan_diversities(None, dict.fromkeys(generations, "changed"), prompts),
+    ]
+    assert len({key for each in (plan, *others) for key in each.values()}) == 8

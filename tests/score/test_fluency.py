@@ -1,0 +1,193 @@
+"""Sums of both kinds of evaluator against one sequence at a time, as the papers' script has it, and the statuses."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from tiny_models import save_llama, save_mt5
+
+from detox_ray.config import FluencyConfig
+from detox_ray.models import LoadableModel, resolve_path
+from detox_ray.score.fluency import Fluency, FluencyWorker, plan_fluencies, resolve_evaluator
+from detox_ray.store import Store, Unit
+from detox_ray.tables import EMPTY, FAILED, FLUENCIES, GENERATIONS, OK, PROMPTS
+from detox_ray.unitjob import Task
+
+PAIRS = [
+    ("Anna buys bread", " in the garden today."),
+    ("Anna buys bread", " to"),
+    ("Der Lehrer ist", " heute\n\nsehr freundlich. " * 3),
+    ("先生は", "親切です。"),
+    ("Anna buys bread", " in the garden today."),  # again
+    ("المعلم", " لطيف 😀"),
+]
+
+
+@pytest.fixture(scope="module")
+def mt5(tmp_path_factory: pytest.TempPathFactory) -> LoadableModel:
+    folder = tmp_path_factory.mktemp("mt5")
+    save_mt5(folder)
+    return resolve_path("mt5", str(folder), None, "float32")
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["with <s>", "without <s>"])
+def llama(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadableModel:
+    folder = tmp_path_factory.mktemp("llama")
+    save_llama(folder, begin=request.param)
+    return resolve_path("llama", str(folder), None, "float32")
+
+
+def worker(model: LoadableModel, store: Store, batch_tokens: int = 64) -> FluencyWorker:
+    return FluencyWorker(model, batch_tokens, store)
+
+
+def auto_encoding(model: LoadableModel) -> Any:
+    """Tokens and summed loss of one text: what transformers gives with labels that are the input (papers.md A1.5)."""
+    import torch
+    from transformers import AutoTokenizer, MT5ForConditionalGeneration
+
+    tokenizer = AutoTokenizer.from_pretrained(model.location)
+    network = MT5ForConditionalGeneration.from_pretrained(model.location).eval()
+
+    def loss(text: str) -> tuple[int, float]:
+        ids = tokenizer(text, return_tensors="pt").input_ids
+        assert ids[0, -1] == tokenizer.eos_token_id
+        with torch.no_grad():
+            return ids.numel(), float(network(input_ids=ids, labels=ids).loss) * ids.numel()
+
+    return loss
+
+
+def test_t5_sums_are_those_of_one_text_at_a_time(mt5: LoadableModel, store: Store) -> None:
+    loss = auto_encoding(mt5)
+    for (prompt, completion), found in zip(PAIRS, worker(mt5, store).evaluate(PAIRS), strict=True):
+        assert found.status == OK
+        tokens, nll = loss(prompt)
+        assert (found.prompt_tokens, found.prompt_nll) == (tokens, pytest.approx(nll, rel=1e-5))
+        tokens, nll = loss(prompt + completion)
+        assert (found.full_tokens, found.full_nll) == (tokens, pytest.approx(nll, rel=1e-5))
+
+
+def test_causal_sums_are_those_of_a_token_at_a_time(llama: LoadableModel, store: Store) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(llama.location)
+    network = AutoModelForCausalLM.from_pretrained(llama.location).eval()
+
+    def loss(ids: list[int]) -> float:
+        total = 0.0
+        for end in range(1, len(ids)):
+            with torch.no_grad():
+                logits = network(torch.tensor([ids[:end]])).logits[0, -1].double()
+            total -= float(logits[ids[end]] - torch.logsumexp(logits, 0))
+        return total
+
+    for (prompt, completion), found in zip(PAIRS, worker(llama, store).evaluate(PAIRS), strict=True):
+        before = tokenizer(prompt)["input_ids"]
+        whole = before + tokenizer(completion, add_special_tokens=False)["input_ids"]
+        assert found.status == OK
+        assert (found.prompt_tokens, found.full_tokens) == (len(before), len(whole))
+        assert found.prompt_nll == pytest.approx(loss(before), rel=1e-5)
+        assert found.full_nll == pytest.approx(loss(whole), rel=1e-5)
+
+
+def test_batches_change_nothing(mt5: LoadableModel, llama: LoadableModel, store: Store) -> None:
+    for model in (mt5, llama):
+        alone, together = (worker(model, store, budget).evaluate(PAIRS) for budget in (1, 4096))
+        for one, other in zip(alone, together, strict=True):
+            assert one[:4] == pytest.approx(other[:4], rel=1e-5)
+
+
+def test_prompt_of_one_token_has_a_sum_of_zero(tmp_path: Path, store: Store) -> None:
+    save_llama(tmp_path, begin=True)
+    (found,) = worker(resolve_path("llama", str(tmp_path), None, "float32"), store).evaluate([("", "bread")])
+    assert (found.prompt_tokens, found.prompt_nll, found.status) == (1, 0.0, OK)
+    assert found.full_nll is not None and found.full_nll > 0
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n\t", "\u3000"])
+def test_blank_completion_is_empty(mt5: LoadableModel, llama: LoadableModel, store: Store, blank: str) -> None:
+    for model in (mt5, llama):
+        (found,) = worker(model, store).evaluate([("Anna", blank)])
+        assert found == Fluency(found.prompt_tokens, None, found.prompt_tokens, None, EMPTY)
+
+
+def test_completion_that_does_not_fit_is_failed_and_not_cut(llama: LoadableModel, store: Store) -> None:
+    long, short = worker(llama, store).evaluate([("Anna", " bread" * 100_000), ("Anna", " bread")])
+    assert (long.status, long.prompt_nll, long.full_nll) == (FAILED, None, None)
+    assert short.status == OK
+
+
+def test_long_prompt_of_a_causal_model_keeps_its_end(llama: LoadableModel, store: Store) -> None:
+    (found,) = worker(llama, store).evaluate([("bread " * 500 + "Anna buys", " bread")])
+    assert (found.status, found.prompt_tokens) == (OK, 128)  # half the context
+
+
+def test_sum_that_is_no_number_is_failed(llama: LoadableModel, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = worker(llama, store)
+    monkeypatch.setattr(made._evaluator, "nll", lambda rows: [float("nan")] * len(rows))
+    assert [found.status for found in made.evaluate(PAIRS)] == [FAILED] * len(PAIRS)
+
+
+def test_prompt_and_repeated_completion_are_evaluated_once(
+    mt5: LoadableModel, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = worker(mt5, store)
+    nll, asked = made._evaluator.nll, []
+
+    def counted(rows: Any) -> list[float]:
+        asked.extend(rows)
+        return nll(rows)
+
+    monkeypatch.setattr(made._evaluator, "nll", counted)
+    made.evaluate(PAIRS)
+    assert len(asked) == 4 + 5
+
+
+def test_unit_has_a_row_per_completion_beside_its_own_prompt(mt5: LoadableModel, store: Store) -> None:
+    prompts = [
+        {"prompt_id": f"en-{at}", "text": text, "source": "test", "source_index": "0"}
+        for at, text in enumerate(("never asked", "Anna buys bread", "Anna buys bread"))
+    ]
+    store.commit(Unit("prompts", ("en",)), "p", pa.Table.from_pylist(prompts, schema=PROMPTS))
+    texts = [("en-2", 0, " today"), ("en-2", 1, ""), ("en-1", 0, " today")]
+    rows = [
+        {"prompt_id": each, "sample": sample, "text": text, "tokens": 1, "finish_reason": "stop", "seed": 0}
+        for each, sample, text in texts
+    ]
+    source = Unit("generations", ("base", "en"))
+    store.commit(source, "g", pa.Table.from_pylist(rows, schema=GENERATIONS))
+    task = Task(Unit("fluencies", ("mt5", "base", "en")), "k", ((source, "g"), (Unit("prompts", ("en",)), "p")))
+    product = worker(mt5, store).make(task)
+    assert product.rows.schema == FLUENCIES
+    found = product.rows.to_pylist()
+    assert [(row["prompt_id"], row["sample"], row["status"]) for row in found] == [
+        ("en-2", 0, OK),
+        ("en-2", 1, EMPTY),
+        ("en-1", 0, OK),
+    ]
+    assert found[0]["full_nll"] == found[2]["full_nll"] != found[0]["prompt_nll"]
+    assert product.info["status_counts"] == {OK: 2, EMPTY: 1} and product.amount == 3
+
+
+def test_plan_follows_the_generations_the_prompts_and_the_evaluator(mt5: LoadableModel) -> None:
+    generations = {Unit("generations", ("base", "fr"), shard): f"key{shard}" for shard in (0, 1)}
+    plan = plan_fluencies(mt5, generations, {"fr": "p", "de": "q"})
+    assert list(plan) == [Unit("fluencies", ("mt5", "base", "fr"), shard) for shard in (0, 1)]
+    others = [
+        plan_fluencies(mt5, generations, {"fr": "changed"}),
+        plan_fluencies(mt5._replace(key="changed"), generations, {"fr": "p"}),
+        plan_fluencies(mt5._replace(dtype="bfloat16"), generations, {"fr": "p"}),
+        plan_fluencies(mt5, {unit: "changed" + key for unit, key in generations.items()}, {"fr": "p"}),
+    ]
+    assert len({key for each in (plan, *others) for key in each.values()}) == 10
+
+
+def test_evaluator_that_is_a_model_of_the_experiment_keeps_its_weights_under_its_own_name(mt5: LoadableModel) -> None:
+    models = {"base": mt5._replace(name="base", dtype="bfloat16")}
+    found = resolve_evaluator(FluencyConfig(name="judge", model="base"), models)
+    assert found == models["base"]._replace(name="judge")
+    assert resolve_evaluator(FluencyConfig(name="judge", model="base", dtype="float32"), models).dtype == "float32"
+    assert resolve_evaluator(FluencyConfig(name="mt5", path=mt5.location, dtype="float32"), models) == mt5
