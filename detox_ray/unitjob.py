@@ -8,12 +8,15 @@ An exception is returned as a row, not raised: the other units are finished, and
 worker process dies, another one takes the units it held, `RETRIES` times for each.
 """
 
+import gc
 import json
 import logging
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
+from itertools import groupby
 from typing import Any, Literal, NamedTuple, Protocol
 
 import pyarrow as pa
@@ -62,9 +65,21 @@ class Product(NamedTuple):
 
 
 class Worker(Protocol):
-    """Holds a loaded model; one per actor."""
+    """Holds a loaded model."""
 
     def make(self, task: Task) -> Product: ...
+
+
+class Job(NamedTuple):
+    """Tasks of one kind, and the worker that makes them."""
+
+    label: str
+    tasks: Sequence[Task]
+    worker: Callable[..., Worker]
+    settings: Mapping[str, Any]  # of the worker
+    measure: str  # what `Product.amount` counts
+    gpus: int = 1  # per actor where the cluster has GPUs; 0: the worker has no use for one
+    alone: bool = False  # on a GPU in processes of its own, as it does not give the memory back
 
 
 class Share(NamedTuple):
@@ -78,10 +93,11 @@ class Share(NamedTuple):
 def share(cluster: Cluster, nodes: Sequence[float], actors: int | Literal["auto"], units: int, gpus: int = 1) -> Share:
     """How many actors, never more than units, and what each gets.
 
-    With GPUs: ``gpus`` to each. Without: the most whole CPUs with which all actors fit on the ``nodes`` (the CPUs of
-    each), so that none waits for ever; a fraction where there are more actors than CPUs.
+    With GPUs: ``gpus`` to each. Without, or where they have no use for one: the most whole CPUs with which all actors
+    fit on the ``nodes`` (the CPUs of each), so that none waits for ever; a fraction where there are more actors than
+    CPUs.
     """
-    if cluster.gpus:
+    if cluster.gpus and gpus:
         most = max(1, int(cluster.gpus) // gpus)
         return Share(min(units, most if actors == "auto" else actors), 1, gpus)
     wanted = min(units, max(1, int(cluster.cpus) // CPUS_PER_ACTOR) if actors == "auto" else actors)
@@ -99,45 +115,123 @@ class Failure(NamedTuple):
 
 
 class UnitActor:
-    """Runs in the actor: loads the worker once, with the first unit, then a unit per call.
+    """Runs in the actor: loads a job's worker with the job's first unit, then makes a unit per call.
 
+    One worker at a time: the one before goes when the next job begins, and what they import is imported once.
     Not in the constructor: an actor that dies there is started again for ever, one that dies over a unit is not.
     """
 
-    def __init__(self, worker: Callable[..., Worker], settings: Mapping[str, Any], store: Store):
-        self._load, self._store = partial(worker, **settings), store
-        self._worker: Worker | None = None
-        self._broken: Failure | None = None  # why it could not be loaded: said of every unit, and not tried again
+    def __init__(self, workers: Sequence[Callable[[], Worker]], store: Store):
+        self._workers, self._store = workers, store
+        self._loaded: tuple[int, Worker] | None = None  # job, worker
+        self._broken: dict[int, Failure] = {}  # job -> why it cannot be loaded: said of each unit, not tried again
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """A batch of one row."""
-        (text,) = batch["task"]
-        amount, failure = 0, self._broken
+        (text,), (job,) = batch["task"], batch["job"]
+        amount, failure = 0, self._broken.get(int(job))
         if failure is None:
             try:
-                amount = self._make(Task.from_row(str(text)))
+                amount = self._make(int(job), Task.from_row(str(text)))
             except Exception as raised:
                 failure = Failure(_said(raised), isinstance(raised, InputError))
-                if self._worker is None:
-                    self._broken = failure
+                if self._loaded is None:
+                    self._broken[int(job)] = failure
         error, mistake = failure or Failure("", False)
-        return {"task": [str(text)], "amount": [amount], "error": [error], "mistake": [mistake]}
+        return {"task": [str(text)], "job": [int(job)], "amount": [amount], "error": [error], "mistake": [mistake]}
 
-    def _make(self, task: Task) -> int:
-        loaded: dict[str, float] = {}
+    def _make(self, job: int, task: Task) -> int:
+        spent: dict[str, float] = {}
         started = time.monotonic()
-        if self._worker is None:
-            self._worker = self._load()
-            loaded["load_seconds"] = round(time.monotonic() - started, 3)
+        if self._loaded is None or self._loaded[0] != job:
+            self._loaded = None  # before the next is loaded: both may not fit
+            gc.collect()
+            self._loaded = (job, self._workers[job]())
+            spent["load_seconds"] = round(time.monotonic() - started, 3)
             started = time.monotonic()
-        product = self._worker.make(task)
-        info = {**product.info, **loaded, "seconds": round(time.monotonic() - started, 3)}
+        product = self._loaded[1].make(task)
+        info = {**product.info, **spent, "seconds": round(time.monotonic() - started, 3)}
         self._store.commit(task.unit, task.key, product.rows, info)
         return product.amount
 
 
 def _said(error: BaseException) -> str:
     return (str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}")[:2000]
+
+
+def run_jobs(
+    label: str,
+    jobs: Sequence[Job],
+    *,
+    actors: int | Literal["auto"],
+    store: Store,
+    cluster: Cluster,
+    progress: Progress,
+) -> None:
+    """Make and commit all tasks of ``jobs``, in their order, with actors that each hold one worker at a time.
+
+    Jobs that want the same GPUs share their actors: starting a process and importing torch takes longer than many a
+    job. Raises once, after all units that can be made are: InputError where a worker did, else JobError.
+    """
+
+    def pool(job: Job) -> tuple[int, str]:
+        """Jobs of one pool share its actors."""
+        return (job.gpus, job.label if job.alone else "") if cluster.gpus else (0, "")
+
+    jobs = [job for job in jobs if job.tasks]
+    failed: list[tuple[str, Unit, Failure]] = []
+    units = sum(len(job.tasks) for job in jobs)
+    with progress.task(label, units) if jobs else nullcontext() as bar:
+        for (gpus, _), together in groupby(sorted(jobs, key=pool), key=pool):
+            failed += _run(list(together), gpus, actors, store, cluster, bar)
+    if failed:
+        name, unit, failure = next((each for each in failed if each[2].mistake), failed[0])
+        if failure.mistake:
+            raise InputError(failure.reason)
+        some = f"{len(failed)} of {units} units failed"
+        raise JobError(f"{name}: {some}; {unit.folder}/{unit.shard:05d}: {failure.reason}")
+
+
+def _run(
+    jobs: Sequence[Job], gpus: int, actors: int | Literal["auto"], store: Store, cluster: Cluster, bar: Any
+) -> list[tuple[str, Unit, Failure]]:
+    """One Ray Data job; returns what failed."""
+    import ray
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # Progress says what its plan and bars would
+    rows = [{**task.to_row(), "job": number} for number, job in enumerate(jobs) for task in job.tasks]
+    nodes = [node["Resources"]["CPU"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    part = share(cluster, nodes, actors, len(rows), gpus)
+    workers = [partial(job.worker, **job.settings) for job in jobs]
+    with warnings.catch_warnings():  # of remote arguments that have no other name yet
+        warnings.simplefilter("ignore", DeprecationWarning)
+        done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+            UnitActor,
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=part.actors, max_tasks_in_flight_per_actor=2),
+            num_cpus=part.cpus,
+            num_gpus=part.gpus,
+            fn_constructor_kwargs={"workers": workers, "store": store},
+            max_task_retries=RETRIES,  # without it a unit that kills its actor does so for ever
+        )
+    failed: list[tuple[str, Unit, Failure]] = []
+    amounts, begun, now = [0] * len(jobs), [0.0] * len(jobs), time.monotonic()
+    begun[0] = now
+    try:
+        for row in done.iter_rows():
+            job, number = jobs[row["job"]], row["job"]
+            begun[number] = begun[number] or now  # a job begins where the unit before its first one ended
+            now = time.monotonic()
+            amounts[number] += row["amount"]
+            if row["error"]:
+                unit = Task.from_row(row["task"]).unit
+                failed.append((job.label, unit, Failure(row["error"], row["mistake"])))
+            rate = amounts[number] / max(now - begun[number], 1e-9)
+            bar.advance(note=f"{job.label}, {rate:,.0f} {job.measure}/s")
+    except ray.exceptions.RayError as error:
+        rule = "a worker process died again and again, often for want of memory: see Ray's logs, then run again"
+        raise JobError(f"{bar.label}: {rule} ({_said(error).splitlines()[0]})") from error
+    return failed
 
 
 def run_units(
@@ -153,44 +247,5 @@ def run_units(
     progress: Progress,
     gpus: int = 1,
 ) -> None:
-    """Make and commit all ``tasks`` with actors that each hold one ``worker(**settings)``.
-
-    ``measure`` names what `Product.amount` counts. Raises once, after all units that can be made are: InputError where
-    a worker did, else JobError.
-    """
-    if not tasks:
-        return
-    import ray
-
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # Progress says what its plan and bars would
-    nodes = [node["Resources"]["CPU"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    part = share(cluster, nodes, actors, len(tasks), gpus)
-    with warnings.catch_warnings():  # of remote arguments that have no other name yet
-        warnings.simplefilter("ignore", DeprecationWarning)
-        done = ray.data.from_items([task.to_row() for task in tasks], override_num_blocks=len(tasks)).map_batches(
-            UnitActor,
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=part.actors, max_tasks_in_flight_per_actor=2),
-            num_cpus=part.cpus,
-            num_gpus=part.gpus,
-            fn_constructor_kwargs={"worker": worker, "settings": dict(settings), "store": store},
-            max_task_retries=RETRIES,  # without it a unit that kills its actor does so for ever
-        )
-    failed: list[tuple[Unit, Failure]] = []
-    amount, started = 0, time.monotonic()
-    with progress.task(label, len(tasks)) as bar:
-        try:
-            for row in done.iter_rows():
-                amount += row["amount"]
-                if row["error"]:
-                    failed.append((Task.from_row(row["task"]).unit, Failure(row["error"], row["mistake"])))
-                bar.advance(note=f"{amount / (time.monotonic() - started):,.0f} {measure}/s")
-        except ray.exceptions.RayError as error:
-            rule = "a worker process died again and again, often for want of memory: see Ray's logs, then run again"
-            raise JobError(f"{label}: {rule} ({_said(error).splitlines()[0]})") from error
-    if failed:
-        unit, failure = failed[0]
-        if failure.mistake:
-            raise InputError(failure.reason)
-        some = f"{len(failed)} of {len(tasks)} units failed"
-        raise JobError(f"{label}: {some}; {unit.folder}/{unit.shard:05d}: {failure.reason}")
+    job = Job(label, tasks, worker, settings, measure, gpus)
+    run_jobs(label, [job], actors=actors, store=store, cluster=cluster, progress=progress)

@@ -15,7 +15,7 @@ from detox_ray.config import InputError
 from detox_ray.progress import Progress
 from detox_ray.store import Store, Unit
 from detox_ray.tables import TEXTS
-from detox_ray.unitjob import JobError, Product, Task, run_units, share
+from detox_ray.unitjob import Job, JobError, Product, Task, run_jobs, share
 
 KEY = "k" * 16
 
@@ -58,17 +58,8 @@ def run(store: Store, cluster: Cluster, count: int, actors: int = 1, **settings:
     log, out = store.path("log"), io.StringIO()
     os.makedirs(store.path(), exist_ok=True)
     progress = Progress(Console(file=out, soft_wrap=True))
-    run_units(
-        "writing",
-        tasks(count),
-        Writer,
-        {"log": log, **settings},
-        measure="rows",
-        actors=actors,
-        store=store,
-        cluster=cluster,
-        progress=progress,
-    )
+    jobs = [Job("writing", tasks(count), Writer, {"log": log, **settings}, "rows")]
+    run_jobs("write", jobs, actors=actors, store=store, cluster=cluster, progress=progress)
     return out.getvalue()
 
 

@@ -3,7 +3,7 @@
 Light on import: Ray, torch, vLLM and transformers are imported only where they are used.
 """
 
-from detox_ray.generate.job import VERSION, check, generate, plan, resolve_engine
+from detox_ray.generate.job import VERSION, check, job, plan, resolve_engine
 from detox_ray.generate.seeds import prompt_seed
 
-__all__ = ["VERSION", "check", "generate", "plan", "prompt_seed", "resolve_engine"]
+__all__ = ["VERSION", "check", "job", "plan", "prompt_seed", "resolve_engine"]

@@ -9,15 +9,13 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from detox_ray.cluster import Cluster
 from detox_ray.config import GenerateConfig, Problem
 from detox_ray.generate import engines
 from detox_ray.generate.seeds import prompt_seed
 from detox_ray.models import LoadableModel
-from detox_ray.progress import Progress
 from detox_ray.store import Store, Unit, key_of
 from detox_ray.tables import GENERATIONS
-from detox_ray.unitjob import Product, Task, run_units
+from detox_ray.unitjob import Job, Product, Task
 
 VERSION = 1  # raise it whenever the code here changes what a unit holds
 
@@ -77,33 +75,21 @@ def plan(
     return units
 
 
-def generate(
+def job(
     model: LoadableModel,
     pending: Mapping[Unit, str],
     prompts: Mapping[str, str],
     config: GenerateConfig,
     seed: int,
     store: Store,
-    cluster: Cluster,
-    progress: Progress,
-) -> None:
-    """Make and commit ``pending``. ``prompts``: language -> key of its prompts unit. Raises JobError."""
+) -> Job:
+    """The job that makes ``pending``. ``prompts``: language -> key of its prompts unit."""
     tasks = [
         Task(unit, key, ((Unit("prompts", (unit.partition[1],)), prompts[unit.partition[1]]),))
         for unit, key in pending.items()
     ]
-    run_units(
-        f"generate {model.name}",
-        tasks,
-        Generator,
-        {"model": model, "config": config, "seed": seed, "store": store},
-        measure="tokens",
-        actors=config.actors,
-        gpus=config.tensor_parallel,
-        store=store,
-        cluster=cluster,
-        progress=progress,
-    )
+    settings = {"model": model, "config": config, "seed": seed, "store": store}
+    return Job(model.name, tasks, Generator, settings, "tokens", gpus=config.tensor_parallel, alone=True)
 
 
 class Generator:

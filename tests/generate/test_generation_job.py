@@ -8,11 +8,12 @@ from small_generation import PROMPTS, config
 
 from detox_ray.cluster import Cluster
 from detox_ray.config import GenerateConfig
-from detox_ray.generate import generate, plan, prompt_seed, resolve_engine
+from detox_ray.generate import job, plan, prompt_seed, resolve_engine
 from detox_ray.generate.engines import start
 from detox_ray.models import LoadableModel
 from detox_ray.progress import Progress
 from detox_ray.store import Store, Unit
+from detox_ray.unitjob import run_jobs
 
 pytestmark = pytest.mark.integration
 
@@ -29,7 +30,9 @@ def run(
     units = plan(model, prompts, settings, seed=5)
     pending = dict(list(units.items())[kept:])
     keys = {language: key for language, (key, _) in prompts.items()}
-    generate(model, pending, keys, settings, 5, store, cluster, Progress(Console(file=io.StringIO())))
+    made = job(model, pending, keys, settings, 5, store)
+    quiet = Progress(Console(file=io.StringIO()))
+    run_jobs("generate", [made], actors=settings.actors, store=store, cluster=cluster, progress=quiet)
     rows = [row for unit, key in units.items() for row in store.read(unit, key).to_pylist()]
     return rows, units
 
