@@ -1,7 +1,8 @@
 """The Detoxify scorer: the real package, with what it leaves open closed.
 
-It does not batch, crashes on long text, gives a float for a list of one, reads checkpoints as full pickles, and starts
-from random weights (with a printed report only) where the checkpoint's names do not fit.
+The package loads model and tokenizer; they then run in our batches (batches.py), with the scores that its ``predict``
+gives. It does not batch, crashes on long text, gives a float for a list of one, reads checkpoints as full pickles, and
+starts from random weights (with a printed report only) where the checkpoint's names do not fit.
 """
 
 import tempfile
@@ -14,7 +15,7 @@ from detoxify import Detoxify
 from detoxify.detoxify import MODEL_URLS
 
 from detox_ray.config import InputError
-from detox_ray.score.batches import by_length
+from detox_ray.score.batches import BatchedClassifier
 from detox_ray.score.scorers import Failure, Scores
 
 MAX_TOKENS = 512
@@ -28,7 +29,7 @@ class DetoxifyScorer:
     """
 
     def __init__(self, name: str, checkpoint: Path, config_folder: Path | None, batch_tokens: int):
-        self.name, self._batch_tokens = name, batch_tokens
+        self.name = name
         on = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.cuda.get_device_name() if on == "cuda" else "cpu"
         loaded = _weights_only(checkpoint)
@@ -44,10 +45,16 @@ class DetoxifyScorer:
         tokenizer, config = self._model.tokenizer, self._model.model.config
         # RoBERTa's positions begin after the padding index.
         offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
-        tokenizer.model_max_length = min(MAX_TOKENS, config.max_position_embeddings - offset)
+        most = tokenizer.model_max_length = min(MAX_TOKENS, config.max_position_embeddings - offset)
         self.attributes = tuple(self._model.class_names)
         if "toxicity" not in self.attributes:
             raise InputError(f"{checkpoint}: a scorer needs the attribute toxicity (it has {self.attributes})")
+        if on == "cuda":
+            self._model.model.to(torch.bfloat16)
+        self._model.model.eval()
+        self.notes: dict[str, Any] = {"dtype": str(self._model.model.dtype).removeprefix("torch.")}
+        classes = {attribute: column for column, attribute in enumerate(self.attributes)}
+        self._batches = BatchedClassifier(tokenizer, most, self._probabilities, classes, batch_tokens)
 
     @classmethod
     def from_hub(cls, name: str, variant: str, batch_tokens: int) -> "DetoxifyScorer":
@@ -57,27 +64,15 @@ class DetoxifyScorer:
         return cls(name, Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2], None, batch_tokens)
 
     def score(self, texts: Sequence[str], language: str) -> list[Scores | Failure]:
-        found: dict[int, Scores | Failure] = {}
-        for batch in by_length([len(text) for text in texts], self._batch_tokens):
-            found.update(zip(batch, self._batch([texts[index] for index in batch]), strict=True))
-        return [found[index] for index in range(len(texts))]
+        results = self._batches.score(texts)
+        self.notes["truncated_texts"] = self._batches.truncated
+        return results
 
-    def _batch(self, texts: list[str]) -> list[Scores | Failure]:
-        """All at once; where that raises, each alone, so that only those that fail do."""
-        try:
-            columns = self._model.predict(texts)
-        except Exception as error:
-            if len(texts) == 1:
-                return [Failure(f"{type(error).__name__}: {error}")]
-            return [result for text in texts for result in self._batch([text])]
-        if len(texts) == 1:  # floats, not lists
-            columns = {attribute: [value] for attribute, value in columns.items()}
-        return [_checked({a: columns[a][row] for a in self.attributes}) for row in range(len(texts))]
-
-
-def _checked(scores: Scores) -> Scores | Failure:
-    wrong = {attribute: value for attribute, value in scores.items() if not 0 <= value <= 1}  # NaN is not either
-    return Failure(f"not a number in [0, 1]: {wrong}") if wrong else scores
+    def _probabilities(self, ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
+        """What Detoxify.predict computes."""
+        model, on = self._model.model, self._model.model.device
+        logits_BC: torch.Tensor = model(input_ids=ids_BT.to(on), attention_mask=mask_BT.to(on))[0]
+        return logits_BC.float().sigmoid()
 
 
 def _weights_only(checkpoint: Path) -> dict[str, Any]:

@@ -8,7 +8,12 @@ of a word: a cut insult does not count, for nothing says what it would have beco
 
 import unicodedata
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+import yaml
+
+from detox_ray.languages import LANGUAGES
 from detox_ray.score.scorers import Failure, Scores
 
 # First words of the Unicode names of letters in scripts that are written without spaces between words.
@@ -46,3 +51,21 @@ class LexiconScorer:
     def holds_insult(self, text: str) -> bool:
         flat = normal(text)
         return any(insult in flat for insult in self._insults)
+
+
+def read_lexicon(path: Path) -> dict[str, list[str]]:
+    """{language: words} of a YAML or JSON file. Raises ValueError with the rule it breaks."""
+    try:
+        words: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"cannot be read as YAML or JSON: {error}") from None
+    if not isinstance(words, dict) or not words:
+        raise ValueError("must be a mapping of language codes to lists of words")
+    for language, of_language in words.items():
+        if language not in LANGUAGES:
+            raise ValueError(f"unknown language {language!r}; known: {' '.join(LANGUAGES)}")
+        if not isinstance(of_language, list) or not all(
+            isinstance(word, str) and any(character.isalnum() for character in word) for word in of_language
+        ):
+            raise ValueError(f"{language}: must be a list of words")
+    return words

@@ -1,167 +1,255 @@
-"""Which scorers there are, and where their files come from. No torch.
+"""From a scorer's name or definition to something that any node can load. No torch.
 
 A scorer of the user's own lives on the driver's machine: its files are copied into the run (``scorers/<name>/``), so
-that any node can fetch them and the run stays what it was if the user changes them.
+that any node can fetch them and the run stays what it was if the user changes them. A guard model is not: it is as
+large as the models themselves, and as these it is found by hub id or on a shared folder.
 """
 
 import hashlib
 import json
 import tempfile
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from types import MappingProxyType
+from typing import NamedTuple
 
-import yaml
-
-from detox_ray.config import TOY17, DetoxifyConfig, LexiconConfig, Problem, ScoreConfig, ScorerConfig
-from detox_ray.languages import LANGUAGES
+from detox_ray import models
+from detox_ray.calibration import Calibration
+from detox_ray.config import (
+    TOY17,
+    CalibratedConfig,
+    ClassifierConfig,
+    DetoxifyConfig,
+    EnsembleConfig,
+    GuardConfig,
+    InputError,
+    LexiconConfig,
+    PerspectiveConfig,
+    ScorerConfig,
+    StoredConfig,
+)
+from detox_ray.models import LoadableModel
+from detox_ray.score.catalogue import READY
+from detox_ray.score.lexicon import read_lexicon
 from detox_ray.score.scorers import Scorer
 from detox_ray.store import Store, Unit, key_of
 
-# Name -> (Detoxify's variant, languages its training data covers).
-HUB = {
-    "detoxify-original": ("original", ("en",)),
-    "detoxify-unbiased": ("unbiased", ("en",)),
-    "detoxify-multilingual": ("multilingual", ("en", "fr", "es", "it", "pt", "tr", "ru")),
-}
-KNOWN = (*HUB, "toy17-detoxify", "toy17-lexicon")
 CHECKPOINT = "checkpoint.ckpt"
 LEXICON = "lexicon.json"
+CALIBRATION = "calibration.json"
+MODEL_FILES = (".safetensors", ".json", ".model", ".txt")  # of a classifier's folder: weights, config, tokenizer
 
 
 class ResolvedScorer(NamedTuple):
-    """What a worker needs to load a scorer on any node."""
+    """What a worker needs to load a scorer on any node. Holds no secret."""
 
     name: str
-    type: Literal["detoxify", "lexicon"]
-    hub: str | None  # Detoxify's variant; then there are no files
-    folder: str | None  # in the store: a checkpoint with config and tokenizer beside it, or a lexicon
-    file: str | None  # the checkpoint or lexicon in the folder
+    config: ScorerConfig  # a ready scorer's comes from the catalogue
     languages: tuple[str, ...] | None  # where it has evidence; None: all
-    revision: str  # of its files, or the published model's name with Detoxify's version
-    key: str
+    revision: str  # of its files, the hub's commit, or what the publisher names
+    identity: str  # changes with all that changes a value
+    key: str  # and with all that changes a unit
+    licence: str = "the user's"
+    folder: str | None = None  # in the store
+    file: str | None = None  # in the folder
+    model: LoadableModel | None = None  # of a classifier or guard
+    members: tuple["ResolvedScorer", ...] = ()  # of a derived scorer
+
+    @property
+    def service(self) -> bool:
+        """Asked over the network, and may go down."""
+        return isinstance(self.config, PerspectiveConfig)
+
+    @property
+    def cached(self) -> bool:
+        """Whether asking costs more than looking up what it said before."""
+        return isinstance(self.config, DetoxifyConfig | ClassifierConfig | GuardConfig | PerspectiveConfig)
+
+    @property
+    def by_language(self) -> bool:
+        """Whether its answer to a text depends on the language that it is told."""
+        return isinstance(self.config, PerspectiveConfig)
 
 
-def check(config: ScoreConfig) -> list[Problem]:
-    """What can be seen to be wrong with the scorers before anything starts."""
-    problems: list[Problem] = []
-    for index, entry in enumerate(config.scorers):
-        field = f"score.scorers.{index}"
-        if isinstance(entry, str):
-            if entry not in KNOWN:
-                rule = f"unknown scorer; known: {', '.join(KNOWN)} (or define one: name, type, path)"
-                problems.append(Problem(field, entry, rule))
-        elif not isinstance(entry, DetoxifyConfig | LexiconConfig):
-            continue
-        elif not Path(entry.path).expanduser().is_file():
-            problems.append(Problem(f"{field}.path", entry.path, "must be an existing file"))
-        elif isinstance(entry, LexiconConfig):
-            try:
-                read_lexicon(Path(entry.path).expanduser())
-            except ValueError as error:
-                problems.append(Problem(f"{field}.path", entry.path, str(error)))
-        elif (folder := entry.huggingface_config) and not (Path(folder).expanduser() / "config.json").is_file():
-            rule = "must be a folder with config.json and the tokenizer"
-            problems.append(Problem(f"{field}.huggingface_config", folder, rule))
-    return problems
+def resolve(
+    entry: str | ScorerConfig,
+    world: str | None,
+    store: Store,
+    earlier: Mapping[str, ResolvedScorer] = MappingProxyType({}),
+) -> ResolvedScorer:
+    """A scorer by its name or definition. ``world``: folder of toy17 in the store, where the experiment uses it;
+    ``earlier``: the scorers that stand before it, by name.
+
+    Raises InputError for a hub model that cannot be had or has no safetensors, and for a calibration of other scores.
+    """
+    known = READY[entry] if isinstance(entry, str) else None
+    config = READY[entry].config if isinstance(entry, str) else entry
+    found = _resolve(config, world, store, earlier)
+    languages = tuple(config.languages) if config.languages is not None else found.languages
+    if known is not None:
+        languages = known.languages if known.languages is not None else languages
+        found = found._replace(licence=known.licence)
+    key = key_of(identity=found.identity, languages=languages, members=[member.key for member in found.members])
+    return found._replace(languages=languages, key=key)
 
 
-def read_lexicon(path: Path) -> dict[str, list[str]]:
-    """{language: words} of a YAML or JSON file. Raises ValueError with the rule it breaks."""
-    try:
-        words: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"cannot be read as YAML or JSON: {error}") from None
-    if not isinstance(words, dict) or not words:
-        raise ValueError("must be a mapping of language codes to lists of words")
-    for language, of_language in words.items():
-        if language not in LANGUAGES:
-            raise ValueError(f"unknown language {language!r}; known: {' '.join(LANGUAGES)}")
-        if not isinstance(of_language, list) or not all(
-            isinstance(word, str) and any(character.isalnum() for character in word) for word in of_language
-        ):
-            raise ValueError(f"{language}: must be a list of words")
-    return words
+def _resolve(
+    config: ScorerConfig, world: str | None, store: Store, earlier: Mapping[str, ResolvedScorer]
+) -> ResolvedScorer:
+    """Without what the catalogue or the user says of its languages."""
+    if isinstance(config, DetoxifyConfig | LexiconConfig) and config.name in READY and config.path == TOY17:
+        assert world is not None, f"{config.name} needs the world"
+        return _of_world(config, world, store)
+    if isinstance(config, DetoxifyConfig):
+        return _detoxify(config, store)
+    if isinstance(config, LexiconConfig):
+        words = read_lexicon(Path(config.path).expanduser())
+        content = json.dumps(words, ensure_ascii=False).encode()
+        return _own(config, store, {LEXICON: content}, tuple(words))._replace(file=LEXICON)
+    if isinstance(config, ClassifierConfig | GuardConfig):
+        return _model(config, store)
+    if isinstance(config, PerspectiveConfig):
+        from detox_ray.score import perspective
+
+        return _resolved(config, perspective.revision(config.url, config.attributes), perspective.LANGUAGES)
+    if isinstance(config, StoredConfig):
+        from detox_ray.score import stored
+
+        path = Path(config.path).expanduser()
+        files: dict[str, Path | bytes] = {file.name: file for file in stored.files(path, config.format)}
+        found = _own(config, store, files, stored.read(path, config.format).languages)
+        return found._replace(file=next(iter(files)) if path.is_file() else None)
+    if isinstance(config, EnsembleConfig):
+        members = tuple(earlier[name] for name in config.members)
+        sets = [set(member.languages) for member in members if member.languages is not None]
+        languages = tuple(sorted(set.intersection(*sets))) if sets else None
+        identity = key_of(members=[member.identity for member in members], combine=config.combine)
+        return _resolved(config, identity, languages)._replace(members=members)
+    return _calibrated(config, earlier[config.of], store)
 
 
-def resolve(entry: str | ScorerConfig, world: str | None, store: Store) -> ResolvedScorer:
-    """A scorer by its name or definition. ``world``: folder of toy17 in the store, where the experiment uses it."""
-    if isinstance(entry, DetoxifyConfig | LexiconConfig):
-        return _own(entry, store)
-    assert isinstance(entry, str)
-    if entry in HUB:
-        variant, languages = HUB[entry]
-        revision = f"{variant}, detoxify {metadata.version('detoxify')}"
-        return _resolved(entry, "detoxify", None, None, languages, revision, variant)
-    assert world is not None and entry.startswith(TOY17), f"{entry} was checked, and needs the world"
-    if entry == "toy17-lexicon":
+def _of_world(config: DetoxifyConfig | LexiconConfig, world: str, store: Store) -> ResolvedScorer:
+    if isinstance(config, LexiconConfig):
         content = store.read_bytes(f"{world}/{LEXICON}")
-        return _resolved(entry, "lexicon", world, LEXICON, tuple(json.loads(content)), _digest(content))
+        found = _resolved(config, _digest(content), tuple(json.loads(content)))
+        return found._replace(folder=world, file=LEXICON)
     folder = f"{world}/classifier"
     (file,) = (name for name in store.files(folder) if name.endswith(".ckpt"))
     revision = key_of(files={name: _digest(store.read_bytes(name)) for name in store.files(folder)})
-    return _resolved(entry, "detoxify", folder, file.removeprefix(f"{folder}/"), None, revision)
+    return _resolved(config, revision, None)._replace(folder=folder, file=file.removeprefix(f"{folder}/"))
 
 
-def _own(entry: DetoxifyConfig | LexiconConfig, store: Store) -> ResolvedScorer:
-    """A user's scorer, its files copied into the run unless they are there unchanged."""
-    path = Path(entry.path).expanduser().resolve()
-    languages = None if entry.languages is None else tuple(entry.languages)
-    with tempfile.TemporaryDirectory() as scratch:
-        staged = Path(scratch)
-        if isinstance(entry, LexiconConfig):
-            words = read_lexicon(path)
-            languages = tuple(words) if languages is None else languages
-            (staged / LEXICON).write_text(json.dumps(words, ensure_ascii=False), encoding="utf-8")
-        else:
-            (staged / CHECKPOINT).symlink_to(path)
-            if entry.huggingface_config is not None:
-                for file in Path(entry.huggingface_config).expanduser().resolve().iterdir():
-                    if file.is_file() and file != path:
-                        (staged / file.name).symlink_to(file)
-        revision = key_of(files={file.name: _file_digest(file) for file in sorted(staged.iterdir())})
-        unit, folder = Unit("scorers", (entry.name,)), f"scorers/{entry.name}"
-        if store.committed("scorers").get(unit) != revision:
-            store.upload(staged, folder)
-            store.commit(unit, revision, None)
-    return _resolved(
-        entry.name, entry.type, folder, LEXICON if entry.type == "lexicon" else CHECKPOINT, languages, revision
-    )
+def _detoxify(config: DetoxifyConfig, store: Store) -> ResolvedScorer:
+    if config.name in READY:  # a published one, whose path is its variant
+        return _resolved(config, f"{config.path}, detoxify {metadata.version('detoxify')}", None)
+    path = Path(config.path).expanduser().resolve()
+    files: dict[str, Path | bytes] = {CHECKPOINT: path}
+    if config.huggingface_config is not None:
+        inside = Path(config.huggingface_config).expanduser().resolve().iterdir()
+        files |= {file.name: file for file in inside if file.is_file() and file != path}
+    return _own(config, store, files, None)._replace(file=CHECKPOINT)
 
 
-def _resolved(
-    name: str,
-    kind: Literal["detoxify", "lexicon"],
-    folder: str | None,
-    file: str | None,
-    languages: tuple[str, ...] | None,
-    revision: str,
-    hub: str | None = None,
+def _model(config: ClassifierConfig | GuardConfig, store: Store) -> ResolvedScorer:
+    model = models.resolve_path(config.name, config.path, config.revision, config.dtype)
+    found = _resolved(config, model.revision or model.key, None)
+    if isinstance(config, GuardConfig):
+        from detox_ray.score import guard
+
+        found = found._replace(identity=key_of(model=found.identity, prompts=guard.VERSION))
+    elif model.revision is None:
+        files: dict[str, Path | bytes] = {
+            file.name: file for file in Path(model.location).iterdir() if file.suffix in MODEL_FILES
+        }
+        found = _own(config, store, files, None)
+        assert found.folder is not None
+        model = model._replace(location=found.folder, in_store=True)
+    return found._replace(model=model)
+
+
+def _calibrated(config: CalibratedConfig, member: ResolvedScorer, store: Store) -> ResolvedScorer:
+    content = Path(config.path).expanduser().read_bytes()
+    try:
+        calibration = Calibration.load(content.decode())
+        calibration.check(member.name, member.revision)
+    except InputError as error:
+        raise InputError(f"scorer {config.name}: {config.path}: {error}") from None
+    languages = tuple(c for c in calibration.languages if member.languages is None or c in member.languages)
+    found = _own(config, store, {CALIBRATION: content}, languages)
+    identity = key_of(map=found.identity, member=member.identity)
+    return found._replace(file=CALIBRATION, identity=identity, members=(member,))
+
+
+def _own(
+    config: ScorerConfig, store: Store, files: Mapping[str, Path | bytes], languages: tuple[str, ...] | None
 ) -> ResolvedScorer:
-    key = key_of(type=kind, revision=revision, languages=languages)
-    return ResolvedScorer(name, kind, hub, folder, file, languages, revision, key)
+    """A user's scorer, its files (name -> path or content) copied into the run unless they are there unchanged."""
+    revision = key_of(files={name: _digest(files[name]) for name in sorted(files)})
+    unit, folder = Unit("scorers", (config.name,)), f"scorers/{config.name}"
+    if store.committed("scorers").get(unit) != revision:
+        with tempfile.TemporaryDirectory() as scratch:
+            for name, file in files.items():
+                if isinstance(file, bytes):
+                    (Path(scratch) / name).write_bytes(file)
+                else:
+                    (Path(scratch) / name).symlink_to(file.resolve())
+            store.upload(Path(scratch), folder)
+        store.commit(unit, revision, None)
+    return _resolved(config, revision, languages)._replace(folder=folder)
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
+def _resolved(config: ScorerConfig, revision: str, languages: tuple[str, ...] | None) -> ResolvedScorer:
+    """``resolve`` fills in the key."""
+    settings = {
+        name: value
+        for name, value in config.model_dump(mode="json").items()
+        if name in ("type", "attributes", "runtime", "dtype", "format", "combine", "max_bytes")
+    }
+    return ResolvedScorer(config.name, config, languages, revision, key_of(revision=revision, **settings), "")
 
 
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as stream:
+def _digest(content: Path | bytes) -> str:
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()[:16]
+    with content.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
 def load(scorer: ResolvedScorer, store: Store, batch_tokens: int) -> Scorer:
-    """The loaded scorer, on the node that asks."""
-    if scorer.type == "lexicon":
+    """The loaded scorer, on the node that asks. A derived one is not loaded (derived.py)."""
+    config = scorer.config
+    if isinstance(config, LexiconConfig):
         from detox_ray.score.lexicon import LexiconScorer
 
         return LexiconScorer(scorer.name, json.loads(store.read_bytes(f"{scorer.folder}/{scorer.file}")))
+    if isinstance(config, PerspectiveConfig):
+        from detox_ray.score.perspective import PerspectiveScorer
+
+        return PerspectiveScorer(**config.model_dump(exclude={"type", "languages"}))
+    if isinstance(config, ClassifierConfig):
+        from detox_ray.score.classifier import ClassifierScorer
+
+        assert scorer.model is not None
+        model = scorer.model
+        return ClassifierScorer(config, model.local_path(store), model.loading(), model.key, batch_tokens)
+    if isinstance(config, GuardConfig):
+        from detox_ray.score.guard import GuardScorer
+
+        assert scorer.model is not None
+        model = scorer.model
+        return GuardScorer(scorer.name, model.local_path(store), model.loading(), config.format, config.dtype)
+    folder = store.localize(scorer.folder) if scorer.folder is not None else None
+    if isinstance(config, StoredConfig):
+        from detox_ray.score.stored import StoredScorer
+
+        assert folder is not None
+        return StoredScorer(scorer.name, folder / scorer.file if scorer.file else folder, config.format)
+    assert isinstance(config, DetoxifyConfig), f"{scorer.name} is made from other scorers' units"
     from detox_ray.score.detoxify import DetoxifyScorer
 
-    if scorer.hub is not None:
-        return DetoxifyScorer.from_hub(scorer.name, scorer.hub, batch_tokens)
-    assert scorer.folder is not None and scorer.file is not None
-    folder = store.localize(scorer.folder)
+    if folder is None:
+        return DetoxifyScorer.from_hub(scorer.name, config.path, batch_tokens)
+    assert scorer.file is not None
     config_folder = folder if (folder / "config.json").is_file() else None
     return DetoxifyScorer(scorer.name, folder / scorer.file, config_folder, batch_tokens)

@@ -1,7 +1,7 @@
 """What a scorer is: it gives texts values in [0, 1] per attribute, or says why it cannot."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 Scores = dict[str, float]  # attribute -> value in [0, 1]
 
@@ -29,3 +29,16 @@ class Scorer(Protocol):
     def score(self, texts: Sequence[str], language: str) -> list[Scores | Failure]:
         """One result per text, in order. Raises nothing for a text; `ServiceDown` where none can be had."""
         ...
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """A scorer that has more to say than its scores."""
+
+    notes: dict[str, Any]  # of how it runs, and of its last call: for the unit's marker
+
+
+def checked(scores: Scores) -> Scores | Failure:
+    """The scores, or a Failure where one is not a number in [0, 1]."""
+    wrong = {attribute: value for attribute, value in scores.items() if not 0 <= value <= 1}  # NaN is not either
+    return Failure(f"not a number in [0, 1]: {wrong}") if wrong else scores

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from detox_ray.score.detoxify import DetoxifyScorer
-from detox_ray.score.scorers import Failure
 
 pytestmark = pytest.mark.integration
 
@@ -66,25 +65,11 @@ def test_list_of_one_and_of_none(scorer: DetoxifyScorer) -> None:
     assert scorer.score([], "en") == []
 
 
-def test_only_the_text_that_fails_fails(scorer: DetoxifyScorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    predict = scorer._model.predict
-
-    def refuse(texts: list[str]) -> Any:
-        if "Leo" in texts:
-            raise RuntimeError("no Leo here")
-        return predict(texts)
-
-    monkeypatch.setattr(scorer._model, "predict", refuse)
-    results = scorer.score(["Anna", "Leo", "Ben"], "en")
-    assert results[1] == Failure("RuntimeError: no Leo here")
-    assert isinstance(results[0], dict) and isinstance(results[2], dict)
-
-
-def test_value_that_is_no_number_is_a_failure(scorer: DetoxifyScorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scorer._model, "predict", lambda texts: {"toxicity": [float("nan"), 0.5], "insult": [0.5, 0.5]})
-    first, second = scorer.score(["a", "b"], "en")
-    assert isinstance(first, Failure) and "not a number" in first.reason
-    assert second == {"toxicity": 0.5, "insult": 0.5}
+def test_scores_are_those_of_detoxify_predict(scorer: DetoxifyScorer) -> None:
+    ours = scorer.score(TEXTS, "en")
+    for text, scores in zip(TEXTS, ours, strict=True):
+        assert scores == pytest.approx(scorer._model.predict(text), abs=1e-4)
+    assert scorer.notes == {"dtype": "float32", "truncated_texts": 1}
 
 
 def test_weights_under_other_names_are_refused_and_not_left_random(folder: Path, tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ def words(tmp_path: Path) -> Path:
     return path
 
 
-def test_known_names_are_no_problem() -> None:
+def test_known_names_are_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERSPECTIVE_API_KEY", "a-key")
     assert check(config(*KNOWN)) == []
 
 
@@ -71,20 +72,20 @@ def test_bad_lexicon_says_its_rule(tmp_path: Path, text: str, rule: str) -> None
 
 
 def test_multilingual_detoxify_has_evidence_for_its_own_languages_only(store: Store) -> None:
-    scorer = resolve("detoxify-multilingual", None, store)
+    scorer = resolve("detoxify-multilingual", None, store, {})
     assert set(scorer.languages or ()) == set(["en", "fr", "es", "it", "pt", "tr", "ru"])
-    assert resolve("detoxify-unbiased", None, store).languages == ("en",)
+    assert resolve("detoxify-unbiased", None, store, {}).languages == ("en",)
     assert "detoxify 0." in scorer.revision
 
 
 def test_own_lexicon_goes_into_the_run_and_its_key_follows_its_content(store: Store, words: Path) -> None:
     (entry,) = config(own(words)).scorers
-    first = resolve(entry, None, store)
+    first = resolve(entry, None, store, {})
     assert first.languages == ("en", "fr")
     assert json.loads(store.read_bytes("scorers/mine/lexicon.json")) == {"en": ["liar"], "fr": ["menteur"]}
-    assert resolve(entry, None, store) == first
+    assert resolve(entry, None, store, {}) == first
     words.write_text("en: [liar, cheat]\n", encoding="utf-8")
-    second = resolve(entry, None, store)
+    second = resolve(entry, None, store, {})
     assert second.key != first.key and second.languages == ("en",)
     assert json.loads(store.read_bytes("scorers/mine/lexicon.json")) == {"en": ["liar", "cheat"]}
 
@@ -92,4 +93,4 @@ def test_own_lexicon_goes_into_the_run_and_its_key_follows_its_content(store: St
 def test_languages_of_a_scorer_are_part_of_its_key(store: Store, words: Path) -> None:
     (all_of_them,) = config(own(words)).scorers
     (only_english,) = config(own(words, languages=["en"])).scorers
-    assert resolve(all_of_them, None, store).key != resolve(only_english, None, store).key
+    assert resolve(all_of_them, None, store, {}).key != resolve(only_english, None, store, {}).key

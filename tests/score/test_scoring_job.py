@@ -74,7 +74,7 @@ def test_both_jobs_commit_every_unit(
     generations = dict([commit("en", "Leo is a liar", "Leo is kind", ""), commit("ja", "先生は怠け者です")])
     values: dict[str, list[float | None]] = {}
     for entry in SETTINGS.scorers:
-        scorer = resolve(entry, "toy17", store)
+        scorer = resolve(entry, "toy17", store, {})
         units = plan(scorer, generations)
         score(scorer, units, generations, SETTINGS, store, ray_cluster, QUIET)
         assert {unit: key for unit, key in store.committed("scores").items() if unit in units} == units

@@ -1,0 +1,110 @@
+"""A scorer's answers to a unit's texts: a value or a status for each, with as few questions as possible.
+
+Only "ok" carries a value: a text without letters is "empty", one in a language the scorer has no evidence for is
+"unsupported_language", one that the scorer cannot answer is "failed". None of them is ever 0. Each distinct text is
+asked once, and not at all where the score cache knows it; the counts are of all texts.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from detox_ray.score.cache import ANY, ScoreCache
+from detox_ray.score.registry import ResolvedScorer, load
+from detox_ray.score.scorers import Failure, Noting, Scores, ServiceDown
+from detox_ray.store import Store, key_of
+from detox_ray.tables import EMPTY, FAILED, OK, TABLES, UNSUPPORTED
+
+BLANK = " "  # what convention `paper` gives a scorer for an empty completion (Li et al. 2024's code)
+SHOWN_FAILURES = 3
+ASKED_AT_ONCE = 256  # texts, of a service that may go down: what was answered before that is kept
+
+
+class Answers(NamedTuple):
+    """To some texts, in their order."""
+
+    statuses: list[str]
+    values: dict[str, list[float | None]]  # attribute -> value of each text
+    info: dict[str, Any]  # for the unit's marker
+
+
+class Answering:
+    """A loaded scorer behind the score cache."""
+
+    def __init__(self, scorer: ResolvedScorer, batch_tokens: int, store: Store):
+        self._resolved = scorer
+        self._scorer = load(scorer, store, batch_tokens)
+        identity = key_of(scorer=scorer.identity, device=self._scorer.device)
+        self._cache = ScoreCache(store, identity, self._scorer.attributes) if scorer.cached else None
+
+    def answer(self, texts: Sequence[str], language: str, part: str) -> Answers:
+        """``part``: a name for what goes into the cache, the unit's key. Raises ServiceDown."""
+        resolved, scorer = self._resolved, self._scorer
+        supported = resolved.languages is None or language in resolved.languages
+        distinct = sorted({text for text in texts if text.strip()}) if supported else []
+        known, result_of = self._results([*distinct, BLANK], language, part) if supported else (0, {})
+        blank = result_of.pop(BLANK, Failure(UNSUPPORTED))
+        status_of = {text: FAILED if isinstance(result, Failure) else OK for text, result in result_of.items()}
+        statuses = [status_of.get(text, EMPTY) if supported else UNSUPPORTED for text in texts]
+        failures = [result.reason for result in result_of.values() if isinstance(result, Failure)]
+        values: dict[str, list[float | None]] = {name: [] for name in scorer.attributes}
+        for text in texts:
+            result = result_of.get(text)
+            for name, column in values.items():
+                column.append(result[name] if isinstance(result, dict) else None)
+        info: dict[str, Any] = {
+            "scorer": scorer.name,
+            "revision": resolved.revision,
+            "device": scorer.device,
+            "texts": len(texts),
+            "distinct": len(distinct),
+            "from_cache": known,
+            "status_counts": dict(Counter(statuses)),
+            "failures": failures[:SHOWN_FAILURES],
+            "blank": {name: blank[name] if isinstance(blank, dict) else None for name in scorer.attributes},
+            **(scorer.notes if isinstance(scorer, Noting) else {}),
+        }
+        return Answers(statuses, values, info)
+
+    def _results(self, texts: Sequence[str], language: str, part: str) -> tuple[int, dict[str, Scores | Failure]]:
+        """How many of the distinct texts (but the blank one) the cache knew, and a result for each."""
+        folder = language if self._resolved.by_language else ANY
+        found: dict[str, Scores | Failure] = {}
+        if self._cache is not None:
+            found.update(self._cache.find(texts, folder))
+        known, new = len(found.keys() - {BLANK}), [text for text in texts if text not in found]
+        answered: dict[str, Scores | Failure] = {}
+        step = ASKED_AT_ONCE if self._resolved.service else max(1, len(new))
+        try:
+            for begin in range(0, len(new), step):
+                batch = new[begin : begin + step]
+                answered.update(zip(batch, self._scorer.score(batch, language), strict=True))
+        except ServiceDown:
+            self._keep(answered, folder, f"{part}-begun-{len(answered)}")
+            raise
+        self._keep(answered, folder, part)
+        return known, found | answered
+
+    def _keep(self, results: Mapping[str, Scores | Failure], folder: str, part: str) -> None:
+        if self._cache is not None:
+            self._cache.add({t: r for t, r in results.items() if not isinstance(r, Failure)}, folder, part)
+
+
+def score_rows(
+    table: str, texts: pa.Table, values: Mapping[str, Sequence[float | None]], statuses: Sequence[str]
+) -> pa.Table:
+    """Rows of ``table``: one block of all texts after another, an attribute each."""
+    schema, _ = TABLES[table]
+    named = schema.names[: schema.names.index("attribute")]
+    blocks = [schema.empty_table()]
+    for attribute, column in values.items():
+        columns = [
+            *(texts[name] for name in named),
+            pa.array([attribute] * texts.num_rows, pa.string()),
+            pa.array(column, pa.float64()),
+            pa.array(statuses, pa.string()),
+        ]
+        blocks.append(pa.table(columns, schema=schema))
+    return pa.concat_tables(blocks)

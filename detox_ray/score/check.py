@@ -1,0 +1,86 @@
+"""What can be seen to be wrong with the scorers before anything starts."""
+
+from pathlib import Path
+
+from detox_ray import models
+from detox_ray.calibration import Calibration
+from detox_ray.config import (
+    CalibratedConfig,
+    ClassifierConfig,
+    DetoxifyConfig,
+    GuardConfig,
+    LexiconConfig,
+    PerspectiveConfig,
+    Problem,
+    ScoreConfig,
+    ScorerConfig,
+    StoredConfig,
+)
+from detox_ray.score.catalogue import KNOWN, READY
+from detox_ray.score.lexicon import read_lexicon
+
+
+def check(config: ScoreConfig) -> list[Problem]:
+    """Names, files, settings that exclude each other, keys that are missing. Members of derived scorers: config.py."""
+    problems: list[Problem] = []
+    for index, entry in enumerate(config.scorers):
+        field = f"score.scorers.{index}"
+        if isinstance(entry, str):
+            if entry not in READY:
+                rule = f"unknown scorer; known: {', '.join(KNOWN)} (or define one: name, type, …)"
+                problems.append(Problem(field, entry, rule))
+            elif isinstance(READY[entry].config, PerspectiveConfig):
+                problems += [p._replace(field=field) for p in _of_settings(READY[entry].config)]
+            continue
+        if entry.name in READY:
+            problems.append(Problem(f"{field}.name", entry.name, "is a ready scorer's: choose another"))
+        problems += [p._replace(field=f"{field}.{p.field}") for p in [*_of_files(entry), *_of_settings(entry)]]
+    return problems
+
+
+def _of_files(entry: ScorerConfig) -> list[Problem]:
+    """Of the scorer's own fields."""
+    if isinstance(entry, ClassifierConfig | GuardConfig):
+        return models.check("path", entry.path)
+    if isinstance(entry, StoredConfig):
+        from detox_ray.score import stored
+
+        path = Path(entry.path).expanduser()
+        return stored.check(path, entry.format)
+    if not isinstance(entry, DetoxifyConfig | LexiconConfig | CalibratedConfig):
+        return []
+    path = Path(entry.path).expanduser()
+    if not path.is_file():
+        return [Problem("path", entry.path, "must be an existing file")]
+    if isinstance(entry, LexiconConfig | CalibratedConfig):
+        try:
+            _ = read_lexicon(path) if isinstance(entry, LexiconConfig) else Calibration.load(path.read_text("utf-8"))
+        except (ValueError, OSError) as error:
+            return [Problem("path", entry.path, str(error))]
+    elif (folder := entry.huggingface_config) and not (Path(folder).expanduser() / "config.json").is_file():
+        return [Problem("huggingface_config", folder, "must be a folder with config.json and the tokenizer")]
+    return []
+
+
+def _of_settings(entry: ScorerConfig) -> list[Problem]:
+    if isinstance(entry, PerspectiveConfig):
+        from detox_ray.score import perspective
+
+        return perspective.check(entry.url, entry.key_env)
+    if not isinstance(entry, ClassifierConfig):
+        return []
+    problems = []
+    if entry.attributes is not None and "toxicity" not in entry.attributes:
+        problems.append(Problem("attributes", entry.attributes, "must say which label is toxicity: {toxicity: LABEL}"))
+    if entry.runtime == "onnx-int8":
+        if entry.dtype not in ("auto", "float32"):
+            problems.append(Problem("dtype", entry.dtype, "runtime onnx-int8 has its own: leave it at auto"))
+        if _has_gpu():
+            problems.append(Problem("runtime", entry.runtime, "is for CPUs, and this machine has a GPU: use torch"))
+    return problems
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

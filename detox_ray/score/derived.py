@@ -1,0 +1,119 @@
+"""Scorers made of other scorers' committed units: ensembles of several, and one mapped by a calibration.
+
+They load no model and ask no text: a row is what its members' rows of the same text make it. It is "ok" only if all of
+them are, else it has the first other status: a mean over those that happened to answer would be another scorer.
+
+Shapes: M members, N texts.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from detox_ray.calibration import Calibration
+from detox_ray.config import CalibratedConfig, EnsembleConfig
+from detox_ray.score.answers import score_rows
+from detox_ray.score.registry import ResolvedScorer
+from detox_ray.store import Store, StoreError
+from detox_ray.tables import OK, UNSUPPORTED
+from detox_ray.unitjob import Product, Task
+
+Floats = NDArray[np.float64]
+Combine = Callable[[Floats], Floats]  # (M, N) -> (N,)
+COMBINE: dict[str, Combine] = {
+    "mean": lambda values: values.mean(0),
+    "median": lambda values: np.median(values, axis=0),
+    "max": lambda values: values.max(0),
+}
+
+
+class Column(NamedTuple):
+    """One attribute of some texts."""
+
+    values: Floats  # (N,); NaN where the status is not "ok"
+    statuses: list[str]
+
+
+class DerivedWorker:
+    """Makes the units of an ensemble or of a calibrated scorer."""
+
+    def __init__(self, scorer: ResolvedScorer, store: Store):
+        self._scorer, self._store = scorer, store
+        self._calibration: Calibration | None = None
+        if isinstance(scorer.config, CalibratedConfig):
+            self._calibration = Calibration.load(store.read_bytes(f"{scorer.folder}/{scorer.file}").decode())
+
+    def make(self, task: Task) -> Product:
+        language = task.unit.partition[-1]
+        tables = [self._store.read(unit, key) for unit, key in task.inputs]
+        infos = [self._store.info(unit, key) for unit, key in task.inputs]
+        blanks = [info["blank"] for info in infos]  # of each member, by attribute
+        common = [name for name in blanks[0] if all(name in blank for blank in blanks)]
+        if self._calibration is not None:
+            common = [name for name in common if name == "toxicity"]
+        texts, columns = tables[0].slice(0, 0), dict[str, Column]()
+        for name in common:
+            rows = [table.filter(pc.equal(table["attribute"], name)) for table in tables]
+            texts = _same_texts(rows)
+            columns[name] = self._combined([_column(each) for each in rows], language)
+        statuses = columns[common[0]].statuses if common else []
+        info: dict[str, Any] = {
+            "scorer": self._scorer.name,
+            "revision": self._scorer.revision,
+            "device": "cpu",
+            "texts": texts.num_rows,
+            "members": [member.name for member in self._scorer.members],
+            "status_counts": dict(Counter(statuses)),
+            "blank": {name: self._blank([blank[name] for blank in blanks], language) for name in common},
+        }
+        return Product(_table(task.unit.table, texts, columns), info, texts.num_rows)
+
+    def _combined(self, members: Sequence[Column], language: str) -> Column:
+        statuses = [next((s for s in each if s != OK), OK) for each in zip(*(m.statuses for m in members), strict=True)]
+        supported = self._scorer.languages is None or language in self._scorer.languages
+        supported = supported and (self._calibration is None or language in self._calibration.languages)
+        if not supported:
+            statuses = [UNSUPPORTED] * len(statuses)
+        values = self._value(np.stack([member.values for member in members]), language) if supported else None
+        ok = np.array([status == OK for status in statuses], dtype=bool)
+        return Column(np.where(ok, np.nan if values is None else values, np.nan), statuses)
+
+    def _value(self, values_MN: Floats, language: str) -> Floats:
+        """NaN where a member has no value."""
+        if self._calibration is not None:
+            return self._calibration.apply(values_MN[0], language)
+        assert isinstance(self._scorer.config, EnsembleConfig)
+        return COMBINE[self._scorer.config.combine](values_MN)
+
+    def _blank(self, values: Sequence[float | None], language: str) -> float | None:
+        members = [Column(np.array([np.nan if value is None else value]), [OK]) for value in values]
+        combined = float(self._combined(members, language).values[0])
+        return None if np.isnan(combined) else combined
+
+
+def _column(rows: pa.Table) -> Column:
+    values = rows["value"].to_numpy(zero_copy_only=False).astype(np.float64)
+    return Column(values, rows["status"].to_pylist())
+
+
+def _same_texts(tables: Sequence[pa.Table]) -> pa.Table:
+    """The columns that say which text a row is of. Raises StoreError where the members' differ."""
+    names = tables[0].column_names[: tables[0].column_names.index("attribute")]
+    first = tables[0].select(names)
+    if any(not table.select(names).equals(first) for table in tables):
+        raise StoreError("units of the members of a scorer are not of the same texts: delete them and run again")
+    return first
+
+
+def _table(table: str, texts: pa.Table, columns: Mapping[str, Column]) -> pa.Table:
+    """Attributes differ in their statuses no more than in their values: each has its own."""
+    parts = [
+        score_rows(table, texts, {name: [None if np.isnan(v) else float(v) for v in c.values]}, c.statuses)
+        for name, c in columns.items()
+    ]
+    return pa.concat_tables(parts) if parts else score_rows(table, texts, {}, [])
