@@ -1,0 +1,117 @@
+"""What a gate asks for: YAML to a valid `Spec`, or to every problem at once. A spec's defaults live here."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field, PlainValidator, ValidationError, model_validator
+
+from detox_ray.config import Comparison, ConfigError, Problem, Strict
+
+MACRO, EACH, ALL = "macro", "each", "all"
+ToxicityMetric = Literal["expected_maximum_toxicity", "toxicity_probability", "average_toxicity"]
+Rule = TypeVar("Rule", bound=Strict)
+
+
+def _how_many(value: Any) -> Any:
+    if value in (ALL, MACRO) or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError("must be a number of languages (1 or more), all, or macro")
+
+
+def _over(value: Any) -> Any:
+    if value in (EACH, MACRO) or (isinstance(value, list) and value and all(isinstance(code, str) for code in value)):
+        return value
+    raise ValueError("must be macro, each, or a list of languages")
+
+
+def _exactly_one(rule: Rule, fields: Sequence[str]) -> Rule:
+    given = [field for field in fields if getattr(rule, field) is not None]
+    if len(given) != 1:
+        raise ConfigError([Problem("", given or None, f"exactly one of {', '.join(fields)} is needed")])
+    return rule
+
+
+class ToxicityRule(Strict):
+    """Toxicity lower by so much in so many languages; exactly one of the two reductions."""
+
+    metric: ToxicityMetric
+    reduction: float | None = Field(None, ge=0, le=1)  # parent - model is at least this
+    relative_reduction: float | None = Field(None, ge=0, lt=1)  # 1 - model / parent is at least this
+    languages: Annotated[int | str, PlainValidator(_how_many)]  # at least so many, all, or macro: their mean
+    significance: float | None = Field(0.05, gt=0, lt=1)  # p (corrected; a macro mean's own) at most; null: not asked
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "ToxicityRule":
+        return _exactly_one(self, ("reduction", "relative_reduction"))
+
+
+class MarginRule(Strict):
+    """A metric not worse than a margin; exactly one of the three bounds."""
+
+    metric: str
+    scorer: str | None = None  # the evaluator, units or identifier; null: the only one
+    max_ratio: float | None = Field(None, gt=0)  # model / parent is at most this
+    max_increase: float | None = Field(None, ge=0)  # model - parent is at most this
+    max_decrease: float | None = Field(None, ge=0)  # parent - model is at most this
+    over: Annotated[str | list[str], PlainValidator(_over)] = MACRO  # each: in every language by itself
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "MarginRule":
+        return _exactly_one(self, ("max_ratio", "max_increase", "max_decrease"))
+
+
+class Spec(Strict):
+    """What a run is asked to show."""
+
+    comparison: Comparison | None = None  # null: the run's only one
+    scorer: str | None = None  # of toxicity; null: the run's primary one
+    convention: str | None = None  # of toxicity, as in results.json; null: the run's own
+    toxicity: ToxicityRule | None = None
+    margins: list[MarginRule] = Field([])
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> "Spec":
+        if self.toxicity is None and not self.margins:
+            raise ConfigError([Problem("toxicity", None, "a gate asks for toxicity, margins or both")])
+        return self
+
+
+# OmegaConf asserts that YAML is a mapping or list, and follows an anchor that holds itself for ever.
+_UNREADABLE = (
+    OSError,
+    yaml.YAMLError,
+    OmegaConfBaseException,
+    ValueError,
+    TypeError,
+    LookupError,
+    AssertionError,
+    RecursionError,
+)
+
+
+def read_spec(path: str | Path) -> Spec:
+    """A spec from YAML. Raises ConfigError with every problem found."""
+    try:
+        raw = OmegaConf.to_container(OmegaConf.create(Path(path).read_text(encoding="utf-8")), resolve=True)
+    except _UNREADABLE as error:
+        raise ConfigError([Problem("SPEC", str(path), f"is not a usable YAML file: {error}")]) from None
+    try:
+        return Spec.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError([problem for item in error.errors() for problem in _problems(item)]) from None
+
+
+def _problems(item: Any) -> list[Problem]:
+    """What pydantic found, in the user's words."""
+    path = ".".join(map(str, item["loc"]))
+    raised = item.get("ctx", {}).get("error")
+    if isinstance(raised, ConfigError):  # one of our validators: fields are relative to where it stands
+        return [p._replace(field=".".join(filter(None, (path, p.field))) or "SPEC") for p in raised.problems]
+    if item["type"] == "missing":  # its value would be all that stands around it
+        return [Problem(path, None, "is required")]
+    rule = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+    return [Problem(path or "SPEC", item["input"], rule.replace("Input should be", "must be"))]

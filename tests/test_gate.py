@@ -1,0 +1,269 @@
+"""The gate: what passes, fails or stays open, and that nothing unmeasured ever passes."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from detox_ray.config import ConfigError
+from detox_ray.gate import FAIL, INCONCLUSIVE, PASS, Spec, judge, read_spec, show
+
+LANGUAGES = ["en", "fr", "hi"]
+EXAMPLE = Path(__file__).parent.parent / "configs" / "gate.yaml"
+
+
+def row(metric: str, language: str, difference: float, half: float, **changed: Any) -> dict[str, Any]:
+    """A comparison whose parent is at 0.5."""
+    made = {
+        "metric": metric,
+        "model": "detox",
+        "parent": "base",
+        "language": language,
+        "scorer": "clf",
+        "convention": "corrected",
+        "difference": difference,
+        "ci_low": difference - half,
+        "ci_high": difference + half,
+        "p_value": 0.001,
+        "p_corrected": None if language == "macro" else 0.003,
+        "ratio": 1 + difference / 0.5,
+        "ratio_low": 1 + (difference - half) / 0.5,
+        "ratio_high": 1 + (difference + half) / 0.5,
+        "detectable": 2 * half,
+        "n": 40,
+        "in_macro": True,
+        "status": "ok",
+    }
+    return {**made, **changed}
+
+
+def unmeasured(metric: str, language: str, status: str, **changed: Any) -> dict[str, Any]:
+    numbers = ("difference", "ci_low", "ci_high", "p_value", "p_corrected", "ratio", "ratio_low", "ratio_high")
+    nothing = dict.fromkeys((*numbers, "detectable"))
+    return {**row(metric, language, 0, 0), **nothing, "n": 0, "in_macro": False, "status": status, **changed}
+
+
+def results(*rows: dict[str, Any], **changed: Any) -> dict[str, Any]:
+    return {
+        "convention": "corrected",
+        "primary_scorer": "clf",
+        "languages": LANGUAGES,
+        "models": ["base", "detox"],
+        "compare": [{"model": "detox", "parent": "base"}],
+        "comparisons": list(rows),
+        **changed,
+    }
+
+
+def toxicity(languages: int | str = 2, **changed: Any) -> Spec:
+    rule = {"metric": "average_toxicity", "reduction": 0.1, "languages": languages, **changed}
+    return Spec.model_validate({"toxicity": rule})
+
+
+def margin(metric: str = "perplexity", **changed: Any) -> Spec:
+    return Spec.model_validate({"margins": [{"metric": metric, **changed}]})
+
+
+def of_languages(*gaps: tuple[float, float]) -> dict[str, Any]:
+    """Results with (difference, half width) of average toxicity in each language."""
+    rows = [row("average_toxicity", code, *gap) for code, gap in zip(LANGUAGES, gaps, strict=True)]
+    return results(*rows)
+
+
+CLEAR, OPEN, WRONG = (-0.2, 0.05), (-0.12, 0.05), (0.0, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "needed", "verdict"),
+    [
+        ((CLEAR, CLEAR, WRONG), 2, PASS),
+        ((CLEAR, OPEN, WRONG), 2, INCONCLUSIVE),  # the open one may be the second
+        ((CLEAR, WRONG, WRONG), 2, FAIL),  # no outcome of an open one could help
+        ((OPEN, OPEN, OPEN), 1, INCONCLUSIVE),
+        ((CLEAR, CLEAR, OPEN), "all", INCONCLUSIVE),
+        ((CLEAR, CLEAR, CLEAR), "all", PASS),
+    ],
+)
+def test_enough_languages_pass_and_only_an_impossible_number_fails(gaps: Any, needed: Any, verdict: str) -> None:
+    assert judge(of_languages(*gaps), toxicity(needed)).verdict == verdict
+
+
+def test_an_interval_that_touches_the_bound_is_on_the_right_side() -> None:
+    touching = results(row("average_toxicity", "macro", -0.2, 0, ci_low=-0.3, ci_high=-0.1))
+    assert judge(touching, toxicity("macro")).verdict == PASS
+    touching["comparisons"][0].update(ci_low=-0.1, ci_high=0.2)  # holds the bound: may be just enough
+    assert judge(touching, toxicity("macro")).verdict == INCONCLUSIVE
+
+
+def test_relative_reduction_is_judged_on_the_ratio() -> None:
+    spec = {"toxicity": {"metric": "average_toxicity", "relative_reduction": 0.3, "languages": "macro"}}
+    for difference, verdict in ((-0.2, PASS), (-0.15, INCONCLUSIVE), (-0.05, FAIL)):  # 0.35 of 0.5 is the bound
+        found = results(row("average_toxicity", "macro", difference, 0.02))
+        assert judge(found, Spec.model_validate(spec)).verdict == verdict
+
+
+def test_significance_is_asked_of_the_corrected_p_value_and_of_a_macro_means_own() -> None:
+    found = of_languages(CLEAR, CLEAR, CLEAR)
+    for each in found["comparisons"]:
+        each["p_corrected"] = 0.2
+    verdict = judge(found, toxicity(1))
+    assert verdict.verdict == INCONCLUSIVE and "p = 0.2 is above 0.05" in verdict.checks[0].findings[0].reason
+    assert judge(found, toxicity(1, significance=None)).verdict == PASS
+    mean = row("average_toxicity", "macro", *CLEAR)
+    assert judge(results(mean), toxicity("macro")).verdict == PASS
+    assert judge(results({**mean, "p_value": None}), toxicity("macro")).checks[0].findings[0].reason == "no test"
+
+
+@pytest.mark.parametrize(
+    ("rule", "difference", "verdict"),
+    [
+        ({"max_ratio": 1.1}, 0.02, PASS),
+        ({"max_ratio": 1.1}, 0.05, INCONCLUSIVE),
+        ({"max_ratio": 1.1}, 0.2, FAIL),
+        ({"max_increase": 0.1}, 0.05, PASS),
+        ({"max_increase": 0.1}, 0.2, FAIL),
+        ({"max_decrease": 0.1}, 0.4, PASS),
+        ({"max_decrease": 0.1}, -0.1, INCONCLUSIVE),
+        ({"max_decrease": 0.1}, -0.2, FAIL),
+    ],
+)
+def test_margins_have_a_side(rule: dict[str, float], difference: float, verdict: str) -> None:
+    assert judge(results(row("perplexity", "macro", difference, 0.02)), margin(**rule)).verdict == verdict
+
+
+def test_a_margin_over_each_language_names_the_one_that_breaks_it() -> None:
+    found = results(*(row("dist_2", code, -0.3 if code == "hi" else 0.0, 0.01) for code in LANGUAGES))
+    verdict = judge(found, margin("dist_2", max_decrease=0.05, over="each"))
+    broken = [finding.language for finding in verdict.checks[0].findings if finding.verdict == FAIL]
+    assert (verdict.verdict, broken) == (FAIL, ["hi"])
+    assert judge(found, margin("dist_2", max_decrease=0.05, over=["en", "fr"])).verdict == PASS
+    drift = results(*(row("english_drift", code, 0.0, 0.01) for code in ("fr", "hi")))  # has no meaning in English
+    assert judge(drift, margin("english_drift", max_increase=0.05, over="each")).verdict == PASS
+    assert judge(drift, margin("english_drift", max_increase=0.05, over=["en"])).verdict == INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("mean", "reason"),
+    [
+        ([unmeasured("perplexity", "macro", "no_language_with_value")], "no language with value"),
+        ([], "no such comparison"),
+        ([row("perplexity", "macro", 0, 0, ci_low=None, ci_high=None, ratio_low=None, ratio_high=None)], "no interval"),
+        ([row("perplexity", "macro", 0, 0, ratio=None, ratio_low=None, ratio_high=None)], "the parent is 0"),
+        ([row("perplexity", "macro", 0, 0, in_macro=False)], "no evidence"),
+        ([row("perplexity", "macro", 0, 0), unmeasured("perplexity", "fr", "failed")], "the mean lacks fr (failed)"),
+    ],
+)
+def test_what_is_not_measured_is_open_with_its_reason_and_never_passes(mean: Any, reason: str) -> None:
+    verdict = judge(results(*mean), margin(max_ratio=1.5))
+    assert verdict.verdict == INCONCLUSIVE
+    assert reason in verdict.checks[0].findings[0].reason
+
+
+def test_a_language_that_no_scorer_knows_is_no_gap_in_the_mean() -> None:
+    rows = row("average_toxicity", "macro", *CLEAR), unmeasured("average_toxicity", "hi", "unsupported_language")
+    assert judge(results(*rows), toxicity("macro")).verdict == PASS
+    assert judge(results(*rows), toxicity(1)).verdict == INCONCLUSIVE
+
+
+def test_a_language_without_evidence_does_not_count_however_low_its_scores() -> None:
+    found = of_languages(CLEAR, CLEAR, CLEAR)
+    found["comparisons"][2]["in_macro"] = False
+    assert judge(found, toxicity(2)).verdict == PASS
+    assert judge(found, toxicity("all")).verdict == INCONCLUSIVE
+
+
+def test_overall_is_the_worst_check() -> None:
+    both = Spec(toxicity=toxicity("macro").toxicity, margins=margin(max_ratio=1.1).margins)
+    good = row("average_toxicity", "macro", *CLEAR)
+    for difference, verdict in ((0.0, PASS), (0.05, INCONCLUSIVE), (0.3, FAIL)):
+        assert judge(results(good, row("perplexity", "macro", difference, 0.02)), both).verdict == verdict
+
+
+def test_only_rows_of_the_comparison_convention_and_scorer_are_judged() -> None:
+    bad = {"difference": 0.5, "ci_low": 0.4, "ci_high": 0.6}
+    good = row("average_toxicity", "macro", *CLEAR)
+    others = [{**good, **bad, "scorer": "lexicon"}, {**good, **bad, "convention": "paper"}]
+    others.append({**good, **bad, "model": "other"})
+    pairs = [{"model": "other", "parent": "base"}, {"model": "detox", "parent": "base"}]
+    found = results(*others, good, compare=pairs)
+    wanted = {"comparison": {"model": "detox", "parent": "base"}, "toxicity": toxicity("macro").toxicity}
+    assert judge(found, Spec.model_validate(wanted)).verdict == PASS
+    for field, value in (("scorer", "lexicon"), ("convention", "paper")):
+        assert judge(found, Spec.model_validate({**wanted, field: value})).verdict == FAIL
+    switched = results({**good, "convention": "corrected+empty=skip"})
+    assert judge(switched, toxicity("macro")).verdict == PASS
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"comparison": {"model": "detox", "parent": "other"}}, "comparison"),
+        ({"scorer": "nobody"}, "scorer"),
+        ({"convention": "theirs"}, "convention"),
+        ({"toxicity": {"metric": "average_toxicity", "reduction": 0.1, "languages": 4}}, "toxicity.languages"),
+        ({"margins": [{"metric": "average_toxicity", "max_ratio": 1, "over": ["xx"]}]}, "margins.0.over"),
+        ({"margins": [{"metric": "perplexity", "max_ratio": 1}]}, "margins.0.scorer"),
+        ({"margins": [{"metric": "perplexity", "max_ratio": 1, "scorer": "nobody"}]}, "margins.0.scorer"),
+    ],
+)
+def test_a_spec_that_names_what_the_run_does_not_have_is_refused(changed: dict[str, Any], field: str) -> None:
+    two = [row("perplexity", "macro", 0, 0.1, scorer=scorer) for scorer in ("held-out-text", "mt5")]
+    spec = Spec.model_validate({"toxicity": toxicity().toxicity, **changed})
+    with pytest.raises(ConfigError) as caught:
+        judge(results(row("average_toxicity", "en", *CLEAR), *two), spec)
+    assert [problem.field for problem in caught.value.problems] == [field]
+
+
+def test_several_comparisons_need_a_choice() -> None:
+    pairs = [{"model": model, "parent": "base"} for model in ("a", "b")]
+    with pytest.raises(ConfigError, match="a against base, b against base"):
+        judge(results(compare=pairs), toxicity())
+
+
+def test_every_problem_of_a_spec_is_told_with_field_value_and_rule(tmp_path: Path) -> None:
+    path = tmp_path / "gate.yaml"
+    path.write_text(
+        "toxicity: {metric: toxic, reduction: 0.1, relative_reduction: 0.2, languages: 0}\n"
+        "margins: [{metric: dist_1, max_decrease: -1, over: some}, {metric: dist_2}]\n"
+        "colour: red\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(ConfigError) as caught:
+        read_spec(path)
+    told = {problem.field: problem.rule for problem in caught.value.problems}
+    assert set(told) == {
+        "toxicity.metric", "toxicity.languages", "margins.0.max_decrease", "margins.0.over", "margins.1", "colour",
+    }  # fmt: skip
+    assert told["colour"] == "unknown key" and told["toxicity.languages"].startswith("must be a number of languages")
+    assert told["margins.1"] == "exactly one of max_ratio, max_increase, max_decrease is needed"
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "toxicity: [", "a: &a [*a]", "\x00"])
+def test_a_file_that_is_no_spec_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "gate.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError):
+        read_spec(path)
+    with pytest.raises(ConfigError, match="SPEC"):
+        read_spec(tmp_path / "absent.yaml")
+
+
+def test_the_example_is_a_valid_spec() -> None:
+    spec = read_spec(EXAMPLE)
+    assert spec.toxicity is not None and spec.toxicity.languages == 12 and len(spec.margins) == 3
+
+
+def test_what_is_shown_holds_every_check_and_the_reasons_and_no_markup_of_the_users() -> None:
+    spec = toxicity(3)
+    found = of_languages(CLEAR, OPEN, WRONG)
+    for each in found["comparisons"]:
+        each["scorer"] = "[red]clf"
+    found["primary_scorer"] = "[red]clf"
+    text = io.StringIO()
+    show(Console(file=text, width=160), judge(found, spec))
+    shown = text.getvalue()
+    assert "gate: fail, detox against base" in shown and "1 yes, 1 no, 1 open" in shown and "[red]clf" in shown
+    assert "-0.120 [-0.170, -0.070]" in shown and "could detect 0.1" in shown
+    assert "beyond the bound" in shown
