@@ -2,8 +2,9 @@
 
 The completion as a whole gets the identifier's most likely language, or "und" where that is not likelier than `SURE`.
 Fewer letters than `LETTERS` are "too_short", neither right nor wrong; a letter of a script other than Latin counts for
-`OTHER_SCRIPT`, because it says more: py3langid recognised 93 % of RTP-LX prompts cut to 20 Latin letters (89 % of 16,
-83 % of 12), and 97 % of those cut to 5 others.
+`OTHER_SCRIPT`, because it says more: py3langid recognised 93 % of RTP-LX prompts cut to 25 Latin characters (about 20
+letters), 87 % of 20 and 79 % of 15, and 97 % of those cut to 5 characters of another script
+(benchmarks/identifiers.py).
 
 Lines are judged as C5's script does, by the same identifier: ASCII punctuation goes, a line has 5 tokens or more, and
 any other answer than the asked language, "und" too, makes it wrong. One thing differs: the script looks for English
