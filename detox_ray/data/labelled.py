@@ -57,9 +57,11 @@ def rtp_lx_shares(folder: Path, languages: Sequence[str], toxic_from: float) -> 
         share = Share([], [], [])
         for record in records(path) if path.exists() else ():
             try:
-                share.rows.extend(_judged(rtp_lx.fields_of(record, language), language, record.row, toxic_from))
+                judged = list(_judged(rtp_lx.fields_of(record, language), language, record.row, toxic_from))
             except RowError as error:
                 share.flaws.append(Flaw(f"{path}:{record.line}", str(error)))
+            else:
+                share.rows.extend(judged)
         shares[language] = share
     return shares
 
@@ -125,7 +127,7 @@ def _label(fields: Fields) -> bool | None:
         return None
     label = _LABELS.get(str(int(value) if isinstance(value, bool) else value).strip())
     if label is None:
-        raise RowError(f"label must be 0 or 1, not {'another ' if isinstance(value, int | float) else ''}{kind(value)}")
+        raise RowError("label must be 0 or 1")
     return label
 
 
@@ -139,5 +141,5 @@ def _number(fields: Fields, name: str) -> float | None:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise RowError(f"{name} must be a finite number, not {kind(value)}")
+        raise RowError(f"{name} must be a finite number")
     return number
