@@ -7,7 +7,7 @@ the server refuses everybody (key, address), or most of a batch was given up, `S
 committed, so that a later run asks again.
 
 The service has no version and is retrained without notice (arXiv 2304.12397), so the revision names only server and
-attributes. Scores of different dates need not agree: the date of scoring is when the unit was committed.
+attributes. Scores of different dates need not agree: `notes` holds the date, for the unit's marker.
 
 The key comes from the environment and goes into a header, never into a URL, which clients and servers log. It is sent
 over https (or to this machine) only, and the key under its default name, which is Google's, only to Google.
@@ -97,6 +97,7 @@ class PerspectiveScorer:
             raise InputError(f"scorer {name}: {problem}")
         self.name, self.attributes = name, tuple(attributes)
         self.device = str(urlsplit(url).netloc)
+        self.notes: dict[str, Any] = {}
         self._interval, self._max_bytes, self._retries = 1 / queries_per_second, max_bytes, retries
         self._limiter = limiter or limiter_for(_address(url), key_env)
         self._sleep = sleep
@@ -111,6 +112,7 @@ class PerspectiveScorer:
 
     def score(self, texts: Sequence[str], language: str) -> list[Scores | Failure]:
         """Raises ServiceDown."""
+        self.notes["scored_on"] = datetime.now(UTC).date().isoformat()
         found: dict[int, Scores | Failure] = {}
         send: list[int] = []
         for row, text in enumerate(texts):
