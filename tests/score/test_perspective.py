@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from detox_ray.languages import LANGUAGES
 from detox_ray.score import perspective
 from detox_ray.score.limiter import Limiter, LocalLimiter
 from detox_ray.score.perspective import PerspectiveScorer, check, revision
-from detox_ray.score.scorers import Failure, ServiceDown
+from detox_ray.score.scorers import Failure, Noting, ServiceDown
 
 KEY = "AIzaSy-not-a-real-key"
 
@@ -82,6 +82,15 @@ def test_results_stand_in_the_order_of_the_texts_though_many_are_in_flight(slept
         found = scorer(server, slept).score(texts, "en")
     assert found == [{"toxicity": float(text)} for text in texts]
     assert slept.intervals == [0.01] * 200
+
+
+def test_the_date_of_scoring_is_noted_for_the_service_has_no_version(slept: Slept) -> None:
+    before = datetime.now(UTC).date()
+    with serve() as server:
+        asked = scorer(server, slept)
+        asked.score(["x"], "en")
+    assert isinstance(asked, Noting)
+    assert before <= date.fromisoformat(asked.notes["scored_on"]) <= datetime.now(UTC).date()
 
 
 def test_every_language_of_the_project_is_asked_for_by_the_apis_name() -> None:
