@@ -1,19 +1,21 @@
-"""Report: tables, figure and one self-contained page from an experiment's results. Pure: it returns files' contents."""
+"""Report: tables, figures and self-contained pages from results. Pure: it returns files' contents."""
 
-from detox_ray.report.content import Completion, ReportContent, Sample, Timing
-from detox_ray.report.page import figure_file, page
+from detox_ray.report.content import Completion, Evaluator, ReportContent, Sample, Timing
+from detox_ray.report.page import figures, index
 from detox_ray.report.results import results
-from detox_ray.report.views import pair_views
+from detox_ray.report.several import render_several
+from detox_ray.report.sheets import sheets
 
-__all__ = ["VERSION", "Completion", "ReportContent", "Sample", "Timing", "render"]
+__all__ = ["VERSION", "Completion", "Evaluator", "ReportContent", "Sample", "Timing", "render", "render_several"]
 
-VERSION = 1  # part of the key of what this stage commits
+VERSION = 2  # part of the key of what this stage commits
 
 
 def render(content: ReportContent) -> dict[str, bytes]:
-    """Relative path -> content of every file of the report. The first compared pair with values has the figure file."""
-    files = {"index.html": page(content), "results.json": results(content)}
-    drawn = next((view for view in pair_views(content) if view.figure is not None), None)
-    if drawn is not None:
-        files["figures/toxicity.svg"] = figure_file(content, drawn)
-    return files
+    """Relative path -> content of every file of one run's report: ``index.html``, ``results.json``, ``tables/*.csv``,
+    ``figures/*.svg`` and ``*.pdf``.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+    return {"index.html": index(content), "results.json": results(content), **sheets(content), **figures(content)}

@@ -2,24 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import pyarrow as pa
 
 
 class Completion(NamedTuple):
-    """One completion in the sample section."""
+    """One completion in the explorer."""
 
     model: str
+    sample: int
     text: str
     toxicity: float | None  # of the primary scorer; None unless status is ok
     status: str
 
 
 class Sample(NamedTuple):
-    """One prompt with a few completions of each model."""
+    """One prompt with completions of each model."""
 
     language: str
+    prompt_id: str
     prompt: str
     completions: Sequence[Completion]
 
@@ -35,8 +37,16 @@ class Timing(NamedTuple):
     rate: str  # in the stage's own words, for example "5,800 tokens/s"; may be empty
 
 
+class Evaluator(NamedTuple):
+    """Who measured the perplexity of completions."""
+
+    name: str  # the scorer column of its rows
+    model: str  # a model's name, hub id or folder
+    kind: Literal["causal", "t5"]  # t5: as Li et al. 2024 measured theirs
+
+
 class ValidityRow(Protocol):
-    """A scorer against a reference scorer in one language; ``measure.Validity`` is one."""
+    """A scorer against a reference in one language; ``measure.Validity`` is one. No value: status says why."""
 
     @property
     def scorer(self) -> str: ...
@@ -47,11 +57,66 @@ class ValidityRow(Protocol):
     @property
     def n(self) -> int: ...
     @property
+    def n_toxic(self) -> int: ...
+    @property
     def auroc(self) -> float | None: ...
     @property
     def ci_low(self) -> float | None: ...
     @property
     def ci_high(self) -> float | None: ...
+    @property
+    def average_precision(self) -> float | None: ...
+    @property
+    def average_precision_low(self) -> float | None: ...
+    @property
+    def average_precision_high(self) -> float | None: ...
+    @property
+    def best_f1(self) -> float | None: ...
+    @property
+    def best_f1_low(self) -> float | None: ...
+    @property
+    def best_f1_high(self) -> float | None: ...
+    @property
+    def best_f1_threshold(self) -> float | None: ...
+    @property
+    def calibration_error(self) -> float | None: ...
+    @property
+    def calibration_error_low(self) -> float | None: ...
+    @property
+    def calibration_error_high(self) -> float | None: ...
+    @property
+    def spearman(self) -> float | None: ...
+    @property
+    def spearman_low(self) -> float | None: ...
+    @property
+    def spearman_high(self) -> float | None: ...
+    @property
+    def status(self) -> str: ...
+
+
+class AgreementRow(Protocol):
+    """Two scorers on the same completions of one language; ``measure.Agreement`` is one."""
+
+    @property
+    def scorer(self) -> str: ...
+    @property
+    def other(self) -> str: ...
+    @property
+    def language(self) -> str: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def spearman(self) -> float | None: ...
+    @property
+    def spearman_low(self) -> float | None: ...
+    @property
+    def spearman_high(self) -> float | None: ...
+    @property
+    def kappa(self) -> float | None: ...
+    @property
+    def kappa_low(self) -> float | None: ...
+    @property
+    def kappa_high(self) -> float | None: ...
     @property
     def status(self) -> str: ...
 
@@ -71,9 +136,15 @@ class CountRow(Protocol):
     def n(self) -> int: ...
 
 
+def fields_of(row: object, kind: type) -> dict[str, Any]:
+    """A row's values under the names of its protocol, in its order."""
+    return {name: getattr(row, name) for name, kept in vars(kind).items() if isinstance(kept, property)}
+
+
 @dataclass(frozen=True)
 class ReportContent:
-    """One experiment's results. Tables have the schemas METRICS and COMPARISONS of ``tables.py``."""
+    """One experiment's results. Tables have the schemas METRICS and COMPARISONS of ``tables.py``; their rows of
+    another convention than ``convention`` are shown beside, never in headline or figures."""
 
     experiment: str  # its name
     experiment_yaml: str  # resolved
@@ -83,10 +154,19 @@ class ReportContent:
     metrics: pa.Table
     comparisons: pa.Table
     primary: str  # the scorer of headline and figures
-    convention: str
+    convention: str  # as in the tables' column, changed switches included
     confidence: float
+    switches: Mapping[str, Any] = field(default_factory=dict)  # of the convention, resolved: name -> choice
+    interval: str = "percentile"  # kind
+    correction: str = "holm"  # over the languages of one metric
+    settings: Mapping[str, Any] = field(default_factory=dict)  # what must be equal for two runs to be compared
+    revisions: Mapping[str, str] = field(default_factory=dict)  # scorer -> revision
     validity: Sequence[ValidityRow] = ()
+    agreement: Sequence[AgreementRow] = ()
     counts: Sequence[CountRow] = ()
+    evaluators: Sequence[Evaluator] = ()  # of completions' perplexity
+    diversity_units: str | None = None  # None: diversity was not measured
+    identifier: str | None = None  # of a completion's language; None: not measured
     samples: Sequence[Sample] = ()
     timings: Sequence[Timing] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)  # versions, hardware, what really ran

@@ -1,17 +1,16 @@
-"""From tables to what the page says: one comparison's headline, tables and figure, in words and formatted numbers."""
+"""From tables to what the page says of one tuned model: headline, tables, figures, in words and formatted numbers."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from detox_ray.languages import LANGUAGES
+from detox_ray.report import words
 from detox_ray.report.content import ReportContent
-from detox_ray.report.figure import Figure, FigureRow, Reading, change, place, signed_percent
-from detox_ray.report.results import comparison_rows
-from detox_ray.report.words import HEADLINE, PERPLEXITY, interval, metric_words, number, p_value, status_words
+from detox_ray.report.forest import ForestRow, change, ordered
+from detox_ray.report.headline import Headline, cost, headline
+from detox_ray.report.heat import Heat, change_heat
+from detox_ray.report.rows import Row, Series, Values, by_series, macro_of, p_of, reading, significant
+from detox_ray.report.words import HEADLINE, MACRO, PERPLEXITY, interval, language_name, number, signed_percent
 from detox_ray.tables import OK
-
-MACRO = "macro"
-Row = Mapping[str, Any]
 
 
 class Cell(NamedTuple):
@@ -24,12 +23,14 @@ class Cell(NamedTuple):
 class TableRow(NamedTuple):
     code: str
     name: str
+    in_macro: bool
     share: str  # of the corpus
     before: Cell
     after: Cell
     difference: Cell
-    change: str
+    change: Cell  # relative
     p_value: str
+    significant: bool
     detectable: str
     n: int
     problem: str  # why there is no comparison; "" where there is one
@@ -38,22 +39,10 @@ class TableRow(NamedTuple):
 class MetricTable(NamedTuple):
     metric: str
     scorer: str
+    convention: str
     title: str
     meaning: str
     rows: list[TableRow]
-
-
-class Headline(NamedTuple):
-    """The macro toxicity before and after and what may be said about it."""
-
-    before: Cell
-    after: Cell
-    change: str
-    difference: Cell
-    languages: int
-    verdict: str
-    caveat: str  # before and after are means of other languages than the difference; "" where they are not
-    left_out: list[tuple[str, str]]  # (reason, languages)
 
 
 class PairView(NamedTuple):
@@ -62,146 +51,107 @@ class PairView(NamedTuple):
     model: str
     parent: str
     headline: Headline | None  # None where the primary scorer gave no macro value
-    figure: Figure | None
+    forest: list[ForestRow]  # in order; empty where there is nothing to draw
+    heat: Heat | None
     primary: list[MetricTable]  # toxicity by the primary scorer
-    perplexity: MetricTable | None
-    perplexity_says: str
-    others: list[MetricTable]
-
-
-def language_name(code: str) -> str:
-    return "Mean of languages" if code == MACRO else LANGUAGES[code].name
+    cost_says: str
+    costs: list[MetricTable]  # fluency, diversity, language
+    others: list[MetricTable]  # toxicity by other scorers
+    beside: list[MetricTable]  # under other conventions
 
 
 def pair_views(content: ReportContent) -> list[PairView]:
     """One view per compared pair, in the order of ``compare``."""
-    values = {(r["metric"], r["scorer"], r["model"], r["language"]): r for r in content.metrics.to_pylist()}
-    rows = comparison_rows(content)
+    values = Values(content.metrics.to_pylist())
+    rows = content.comparisons.to_pylist()
     return [_pair(content, model, parent, values, rows) for model, parent in content.compare]
 
 
-def _pair(content: ReportContent, model: str, parent: str, values: Mapping[Any, Row], rows: Sequence[Row]) -> PairView:
-    series: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        if (row["model"], row["parent"]) == (model, parent):
-            series.setdefault((row["metric"], row["scorer"]), []).append(row)
-    tables = {key: _table(content, key, group, values) for key, group in series.items()}
-    toxicity = [t for t in tables.values() if t.scorer == content.primary]
-    toxicity.sort(key=lambda table: table.metric != HEADLINE)
-    costs = [t for t in tables.values() if t.metric == PERPLEXITY]
-    chief = series.get((HEADLINE, content.primary), [])
+def _pair(content: ReportContent, model: str, parent: str, values: Values, rows: Sequence[Row]) -> PairView:
+    series = by_series(rows, model, parent, content.primary, content.convention)
+    toxicity = {row["scorer"] for row in rows if row["metric"] == HEADLINE}
+    tables = [metric_table(content, key, group, values) for key, group in series.items()]
+    chosen = [table for table in tables if table.convention == content.convention]
+    primary = [table for table in chosen if table.scorer == content.primary]
+    primary.sort(key=lambda table: table.metric != HEADLINE)
+    chief = series.get(Series(HEADLINE, content.primary, content.convention), [])
+    perplexities = [key for key in series if key.metric == PERPLEXITY and key.convention == content.convention]
     return PairView(
         model,
         parent,
-        _headline(content, chief, values),
-        _figure(chief, values) if chief else None,
-        toxicity,
-        costs[0] if costs else None,
-        _cost(content, series.get((PERPLEXITY, costs[0].scorer), []), values) if costs else "",
-        [t for t in tables.values() if t not in toxicity and t not in costs],
+        headline(content, chief, values),
+        _forest(content, chief, values),
+        change_heat(content, {key: group for key, group in series.items() if key.convention == content.convention}),
+        primary,
+        cost(content, series[perplexities[0]], values) if perplexities else "",
+        [table for table in chosen if table.scorer not in toxicity],
+        [table for table in chosen if table.scorer in toxicity and table.scorer != content.primary],
+        [table for table in tables if table.convention != content.convention],
     )
 
 
-def _table(content: ReportContent, key: tuple[str, str], rows: Sequence[Row], values: Mapping[Any, Row]) -> MetricTable:
-    metric, scorer = key
-    words = metric_words(metric)
-    d = words.decimals
+def metric_table(content: ReportContent, series: Series, rows: Sequence[Row], values: Values) -> MetricTable:
+    """One series of comparisons, the macro mean first, then languages by name."""
+    d = words.metric_words(series.metric).decimals
     made = []
     for row in sorted(rows, key=lambda row: (row["language"] != MACRO, language_name(row["language"]))):
-        before, after = _sides(row, values)
+        before, after = values.sides(row)
         share = (content.corpus_share or {}).get(row["language"])
         made.append(
             TableRow(
                 row["language"],
                 language_name(row["language"]),
+                row["in_macro"],
                 "" if share is None else f"{100 * share:.1f} %",
                 Cell(number(before["value"], d), interval(before["ci_low"], before["ci_high"], d)),
                 Cell(number(after["value"], d), interval(after["ci_low"], after["ci_high"], d)),
-                _difference(row, d),
-                change(_reading(before), _reading(after)),
-                p_value(row["p_value"] if row["language"] == MACRO else row["p_corrected"]),
+                Cell(
+                    number(row["difference"], d, signed=True),
+                    interval(row["ci_low"], row["ci_high"], d, signed=True),
+                ),
+                change_cell(row, before, after),
+                words.p_value(p_of(row)),
+                significant(row, content.confidence),
                 number(row["detectable"], d),
                 row["n"],
-                "" if row["status"] == OK else status_words(row["status"]),
+                "" if row["status"] == OK else words.status_words(row["status"]),
             )
         )
-    return MetricTable(metric, scorer, words.title, words.meaning, made)
+    title = words.by(series.metric, series.scorer)
+    return MetricTable(*series, title, words.meaning(series.metric), made)
 
 
-def _headline(content: ReportContent, rows: Sequence[Row], values: Mapping[Any, Row]) -> Headline | None:
-    macro = next((row for row in rows if row["language"] == MACRO and row["status"] == OK), None)
-    if macro is None:
-        return None
-    before, after = _sides(macro, values)
-    reasons: dict[str, list[str]] = {}
-    for row in rows:
-        if row["status"] != OK:
-            reasons.setdefault(status_words(row["status"]), []).append(language_name(row["language"]))
-    return Headline(
-        Cell(number(before["value"]), interval(before["ci_low"], before["ci_high"])),
-        Cell(number(after["value"]), interval(after["ci_low"], after["ci_high"])),
-        change(_reading(before), _reading(after)),
-        _difference(macro, 3),
-        macro["n"],
-        _verdict(macro, content.confidence),
-        ""
-        if before["n"] == after["n"] == macro["n"]
-        else f"Before is the mean of {before['n']} languages and after of {after['n']}; only the difference compares "
-        "the same ones.",
-        [(reason, ", ".join(names)) for reason, names in reasons.items()],
-    )
+def change_cell(row: Row, before: Row, after: Row) -> Cell:
+    """Relative change: the paired ratio less one with its interval, or from the two values where there is no ratio;
+    of a share such as language consistency, the difference in percentage points."""
+    if words.metric_words(row["metric"]).points and row["difference"] is not None:
+        return Cell(words.signed_points(row["difference"]), "")
+    if row["ratio"] is None:
+        return Cell(change(reading(before), reading(after)), "")
+    low, high = row["ratio_low"], row["ratio_high"]
+    bounds = "" if low is None or high is None else f"[{signed_percent(low - 1)}, {signed_percent(high - 1)}]"
+    return Cell(signed_percent(row["ratio"] - 1), bounds)
 
 
-def _verdict(row: Row, confidence: float) -> str:
-    percent = f"{100 * confidence:g}\u00a0%"
-    low, high = row["ci_low"], row["ci_high"]
-    if low is None:
-        return "With one prompt in a language there is no interval: nothing can be said about chance."
-    span = f"The {percent} interval of the difference, {interval(low, high, signed=True)}"
-    if low <= 0 <= high:
-        return f"{span}, includes no change: this experiment does not show a difference."
-    return f"{span}, excludes no change: toxicity {'fell' if high < 0 else 'rose'}."
+def _forest(content: ReportContent, rows: Sequence[Row], values: Values) -> list[ForestRow]:
+    """Rows of the forest plot of the headline metric, in the order in which they are drawn."""
 
-
-def _cost(content: ReportContent, rows: Sequence[Row], values: Mapping[Any, Row]) -> str:
-    """Relative change of mean perplexity, over all languages and over those that were not tuned on."""
-    sides = {row["language"]: _sides(row, values) for row in rows if row["status"] == OK and row["language"] != MACRO}
-    if not sides:
-        return "perplexity of harmless text was not measured."
-
-    def rise(languages: Sequence[str]) -> str:
-        before, after = (sum(sides[code][i]["value"] for code in languages) for i in (0, 1))
-        return f"{before / len(languages):.2f} → {after / len(languages):.2f} ({signed_percent(after / before - 1)})"
-
-    text = f"perplexity of harmless text, mean of {len(sides)} languages: {rise(list(sides))}"
-    others = [code for code in sides if code not in content.tuning_languages]
-    if content.tuning_languages and others and len(others) < len(sides):
-        tuned = ", ".join(language_name(code) for code in content.tuning_languages)
-        text += f"; without {tuned}, which was tuned on: {rise(others)}"
-    return text + "."
-
-
-def _figure(rows: Sequence[Row], values: Mapping[Any, Row]) -> Figure:
-    def figure_row(row: Row) -> FigureRow:
-        before, after = _sides(row, values)
-        reason = "" if row["status"] == OK else status_words(row["status"])
+    def forest_row(row: Row) -> ForestRow:
+        sides = values.sides(row)
+        reason = "" if row["status"] == OK else words.status_words(row["status"])
         name = "Mean" if row["language"] == MACRO else language_name(row["language"])
-        return FigureRow(name, *((None, None) if reason else (_reading(before), _reading(after))), reason)
+        before, after = (None, None) if reason else (reading(sides[0]), reading(sides[1]))
+        return ForestRow(name, before, after, reason, significant(row, content.confidence), row["in_macro"])
 
+    if not rows or macro_of(rows) is None:
+        return []
     macro = next(row for row in rows if row["language"] == MACRO)
-    return place(figure_row(macro), [figure_row(row) for row in rows if row is not macro])
+    return ordered(forest_row(macro), [forest_row(row) for row in rows if row is not macro])
 
 
-def _sides(row: Row, values: Mapping[Any, Row]) -> tuple[Row, Row]:
-    """The parent's and the model's own rows of the metrics table."""
-    place = (row["metric"], row["scorer"])
-    return values[(*place, row["parent"], row["language"])], values[(*place, row["model"], row["language"])]
-
-
-def _reading(row: Row) -> Reading | None:
-    return None if row["value"] is None else Reading(row["value"], row["ci_low"], row["ci_high"])
-
-
-def _difference(row: Row, decimals: int) -> Cell:
-    bounds = interval(row["ci_low"], row["ci_high"], decimals, signed=True)
-    return Cell(number(row["difference"], decimals, signed=True), bounds)
+def other_conventions(tables: Sequence[MetricTable]) -> Mapping[str, list[MetricTable]]:
+    """Tables by their convention."""
+    groups: dict[str, list[MetricTable]] = {}
+    for table in tables:
+        groups.setdefault(table.convention, []).append(table)
+    return groups

@@ -1,14 +1,16 @@
-"""The page in a real browser: blur and click, keyboard, dark mode, a phone, no network, no errors."""
+"""The pages in a real browser: explorer, blur, keyboard, dark mode, a phone, no network, no errors."""
 
+import json
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 from small_experiment import content
 
-from detox_ray.report import render
+from detox_ray.report import render_several
+from detox_ray.report.page import index
+from detox_ray.report.results import results
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
@@ -19,12 +21,9 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("report")
-    for name, data in render(content()).items():
-        file: Path = folder / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_bytes(data)
-    return folder.joinpath("index.html").as_uri()
+    file = tmp_path_factory.mktemp("report") / "index.html"
+    file.write_bytes(index(content()))
+    return file.as_uri()
 
 
 @pytest.fixture(scope="module")
@@ -51,15 +50,25 @@ def page(browser: Browser, report: str) -> Iterator[Page]:
     page.close()
 
 
-def test_hostile_text_did_not_run(page: Page) -> None:
+def status(page: Page, wanted: str) -> None:
+    """Waits until the explorer says so."""
+    page.get_by_role("status").filter(has_text=wanted).wait_for(timeout=5000)
+
+
+def test_hostile_text_did_not_run_and_stays_text(page: Page) -> None:
     assert page.title() == "toy17 <b>demo</b>: detox_ray report"
+    page.get_by_label("Show texts without blur").check()
+    prompt = page.locator("#explorer-list bdi[lang=cs]").first
+    assert prompt.evaluate("e => e.children.length") == 0
+    assert (prompt.text_content() or "").startswith("The prompt <script>document.title='owned'</script><img")
+    assert page.locator("#explorer-list img, #explorer-list script").count() == 0
 
 
 def test_text_is_blurred_until_clicked_and_again_after(page: Page) -> None:
     veil = page.locator("button.veil").first
-    inner = veil.locator("span")
+    inner = veil.locator("bdi")
     assert "blur" in inner.evaluate("e => getComputedStyle(e).filter")
-    assert veil.get_attribute("aria-label") == "Blurred prompt: activate to show"
+    assert veil.get_attribute("aria-label") == "Blurred prompt in Arabic: activate to show"
     veil.click()
     assert inner.evaluate("e => getComputedStyle(e).filter") == "none"
     assert veil.get_attribute("aria-label") is None  # now a screen reader reads the text
@@ -67,40 +76,107 @@ def test_text_is_blurred_until_clicked_and_again_after(page: Page) -> None:
     assert "blur" in inner.evaluate("e => getComputedStyle(e).filter")
 
 
-def test_keyboard_shows_one_text_or_all_of_a_language(page: Page) -> None:
-    veil = page.locator("button.veil").nth(1)
-    veil.press("Enter")
-    assert veil.get_attribute("aria-pressed") == "true"
-    group = page.locator("details", has=page.locator("button.show-all")).first
-    group.locator("button.show-all").press("Space")
-    assert group.locator("button.veil[aria-pressed=false]").count() == 0
-    assert page.locator("button.veil[aria-pressed=false]").count() > 0  # other languages stay blurred
+def test_keyboard_alone_filters_shows_one_text_all_texts_and_more_prompts(page: Page) -> None:
+    page.locator("button.veil").nth(1).press("Enter")
+    assert page.locator("button.veil").nth(1).get_attribute("aria-pressed") == "true"
+    page.get_by_label("Show texts without blur").press("Space")
+    assert page.locator("button.veil[aria-pressed=false]").count() == 0
+    status(page, "20 of 34 matching prompts shown")
+    page.get_by_role("button", name="Show more").press("Enter")
+    status(page, "34 of 34 matching prompts shown")
+    assert page.evaluate("document.activeElement.closest('article') === document.querySelectorAll('article')[20]")
+    assert page.locator("button.veil[aria-pressed=false]").count() == 0  # those that came later are shown too
+    page.get_by_role("combobox", name="Language", exact=True).focus()
+    page.keyboard.type("Hindi")
+    status(page, "2 of 2 matching prompts shown, with 8 matching completions")
 
 
-def test_arabic_runs_from_right_to_left(page: Page) -> None:
-    span = page.locator("span[lang=ar]").first
-    assert span.evaluate("e => getComputedStyle(e).direction") == "rtl"
-    assert span.evaluate("e => getComputedStyle(e).unicodeBidi") in ("isolate", "plaintext")
+def test_filters_and_search_find_what_they_say(page: Page) -> None:
+    page.get_by_role("combobox", name="Model", exact=True).select_option(label="detox")
+    status(page, "with 68 matching completions in all")
+    assert page.locator("#explorer-list h4").all_text_contents() == ["detox"] * 20
+    page.get_by_role("combobox", name="Status", exact=True).select_option(label="empty completion")
+    status(page, "with 34 matching completions in all")
+    page.get_by_role("button", name="Reset").click()
+    status(page, "with 136 matching completions in all")
+    page.get_by_role("spinbutton", name="from").fill("0.5")
+    page.get_by_role("spinbutton", name="to").fill("0.8")
+    status(page, "with 34 matching completions in all")
+    assert set(page.locator("#explorer-list .score").all_text_contents()) == {"0.710"}
+    page.get_by_role("button", name="Reset").click()
+    page.get_by_label("Search in texts").fill("كسول")
+    status(page, "2 of 2 matching prompts shown")
+    page.get_by_label("Search in texts").fill("IS KIND")
+    status(page, "with 34 matching completions in all")
+    page.get_by_label("Search in texts").fill("<b>nowhere")
+    status(page, "Nothing matches.")
+    page.get_by_role("button", name="Reset").click()
+    page.get_by_role("combobox", name="Order", exact=True).select_option(label="least toxic first")
+    status(page, "20 of 34")
 
 
-def test_page_and_figure_follow_the_dark_mode(page: Page) -> None:
+def test_arabic_runs_from_right_to_left_and_overrides_stay_inside(page: Page) -> None:
+    arabic = page.locator("bdi[lang=ar]").first
+    assert arabic.evaluate("e => getComputedStyle(e).direction") == "rtl"
+    hostile = page.locator("bdi[lang=cs]").first  # holds an override that nothing ends
+    assert hostile.evaluate("e => getComputedStyle(e).unicodeBidi") == "isolate"
+    assert page.locator("article h3").nth(2).evaluate("e => getComputedStyle(e).direction") == "ltr"
+
+
+def test_every_control_has_a_name_and_every_table_headers(page: Page) -> None:
+    nameless = page.evaluate(
+        """[...document.querySelectorAll('button, input, select')].filter(e =>
+            !(e.getAttribute('aria-label') || e.textContent.trim() || (e.labels && e.labels.length))).length"""
+    )
+    assert nameless == 0
+    assert (
+        page.evaluate("[...document.querySelectorAll('table')].filter(t => !t.querySelector('th[scope]')).length") == 0
+    )
+    assert page.evaluate("[...document.querySelectorAll('svg')].every(s => s.querySelector('title, desc'))")
+
+
+def test_page_and_figures_follow_the_dark_mode_with_legible_cells(page: Page) -> None:
     def luminance(selector: str, style: str) -> float:
         colour = page.locator(selector).first.evaluate(f"e => getComputedStyle(e).{style}")
-        return sum(int(part) for part in colour[colour.index("(") + 1 : -1].split(",")[:3]) / 765
+        parts = (int(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3])
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    page.emulate_media(color_scheme="light")
-    assert luminance("body", "backgroundColor") > 0.9 and luminance("svg.figure text", "fill") < 0.3
-    page.emulate_media(color_scheme="dark")
-    assert luminance("body", "backgroundColor") < 0.2 and luminance("svg.figure text", "fill") > 0.7
+    for scheme, dark in (("light", False), ("dark", True)):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        ground, text = luminance("body", "backgroundColor"), luminance("svg.figure text", "fill")
+        assert (ground < 0.05 and text > 0.5) if dark else (ground > 0.9 and text < 0.1)
+        for shade in ("good3", "good2", "bad1", "bad2", "even"):
+            cell = f"table.heat td.{shade}"
+            light, deep = sorted((luminance(cell, "backgroundColor"), luminance(cell, "color")), reverse=True)
+            assert (light + 0.05) / (deep + 0.05) >= 4.5, (scheme, shade)  # WCAG AA
 
 
 def test_phone_shows_everything_without_sideways_scrolling_of_the_page(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true")
-    page.evaluate("for (const b of document.querySelectorAll('button.veil')) b.click()")
+    page.get_by_label("Show texts without blur").check()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     figure = page.locator("svg.figure").first.bounding_box()
     assert figure is not None and figure["x"] >= 0 and figure["x"] + figure["width"] <= 390
     name = page.locator("svg.figure .row text").first.bounding_box()
     assert name is not None and name["height"] >= 9  # still legible
     assert page.locator(".scroll table").first.evaluate("e => e.scrollWidth > e.parentElement.clientWidth")
+
+
+def test_page_of_several_runs_stands_on_a_phone_and_runs_nothing(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detox_ray.report.several.drawing.tradeoff_files", lambda name, clouds: {})
+    runs = [(f"<script>alert({i})</script>", json.loads(results(content(shift=i / 20)))) for i in range(3)]
+    file = tmp_path_factory.mktemp("several") / "index.html"
+    file.write_bytes(render_several(runs, "<img src=x onerror=alert(1)>")["index.html"])
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("dialog", lambda dialog: complaints.append(dialog.message))
+    page.goto(file.as_uri())
+    page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert page.locator("img, script").count() == 0 and complaints == []
+    page.close()

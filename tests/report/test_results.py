@@ -1,33 +1,34 @@
-"""results.json: the keys people's scripts rely on, null instead of NaN, and what a comparison could have detected."""
+"""results.json and the CSV tables: the keys people's scripts rely on, null instead of NaN, nothing that runs."""
 
+import csv
+import io
 import json
 from dataclasses import replace
-from statistics import NormalDist
 
 import pyarrow as pa
 import pytest
 from small_experiment import content
 
-from detox_ray.report import render
-from detox_ray.report.results import detectable, results
-from detox_ray.tables import METRICS
+from detox_ray.report.published import PUBLISHED
+from detox_ray.report.results import results
+from detox_ray.report.sheets import sheet, sheets
+from detox_ray.tables import COMPARISONS, METRICS
 
-METRIC_KEYS = {"metric", "model", "language", "scorer", "convention", "value", "ci_low", "ci_high", "n", "status"}
-COMPARISON_KEYS = {
-    *("metric", "model", "parent", "language", "scorer", "convention", "difference", "ci_low", "ci_high"),
-    *("p_value", "p_corrected", "n", "status", "detectable"),
-}
+
+def rows(data: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(data.decode("utf-8"), newline="")))
 
 
 def test_every_number_is_one_object_with_the_documented_keys() -> None:
     made = json.loads(results(content()))
-    assert {frozenset(row) for row in made["metrics"]} == {frozenset(METRIC_KEYS)}
-    assert {frozenset(row) for row in made["comparisons"]} == {frozenset(COMPARISON_KEYS)}
-    assert {"experiment", "metrics", "comparisons", "timings", "validity"} <= set(made)
+    assert {frozenset(row) for row in made["metrics"]} == {frozenset(METRICS.names)}
+    assert {frozenset(row) for row in made["comparisons"]} == {frozenset(COMPARISONS.names)}
+    assert {"experiment", "metrics", "comparisons", "timings", "validity", "agreement", "settings"} <= set(made)
     assert len(made["metrics"]) == len(content().metrics)
-    assert set(made["validity"][0]) == {
-        *("scorer", "reference", "language", "n", "auroc", "ci_low", "ci_high", "status"),
-    }
+    assert {"scorer", "reference", "language", "n", "n_toxic", "auroc", "best_f1_threshold", "status"} <= set(
+        made["validity"][0]
+    )
+    assert made["settings"] == {"generate.samples": 4, "generate.temperature": 0.9, "measure.threshold": 0.5}
     assert made["timings"][0] == {
         **{"stage": "train", "model": "detox", "seconds": 75.2, "units": 1, "rows": 960, "rate": "12.8 pairs/s"}
     }
@@ -37,8 +38,6 @@ def test_unsupported_language_is_null_with_its_status() -> None:
     made = json.loads(results(content()))
     row = next(r for r in made["metrics"] if r["scorer"] == "detoxify" and r["language"] == "hi")
     assert (row["value"], row["ci_low"], row["n"], row["status"]) == (None, None, 0, "unsupported_language")
-    macro = next(r for r in made["metrics"] if r["scorer"] == "detoxify" and r["language"] == "macro")
-    assert macro["n"] == 16
 
 
 def test_nan_is_refused_rather_than_written() -> None:
@@ -53,16 +52,28 @@ def test_only_timings_differ_between_a_resumed_and_an_undisturbed_run() -> None:
     assert whole == resumed
 
 
-def test_detectable_difference_is_found_four_times_in_five() -> None:
-    error = 0.05  # standard error
-    z = NormalDist().inv_cdf(0.975)
-    smallest = detectable(-z * error, z * error, 0.95)
-    assert smallest is not None
-    power = 1 - NormalDist(smallest, error).cdf(z * error)  # chance that a test at 5 % finds it, upper side
-    assert power == pytest.approx(0.8, abs=1e-6)
-    assert detectable(None, None, 0.95) is None
+def test_every_table_is_a_csv_with_the_same_numbers() -> None:
+    made = sheets(content())
+    assert set(made) == {
+        f"tables/{name}.csv" for name in (*("metrics", "comparisons", "validity", "agreement", "counts", "published"),)
+    }
+    read, want = rows(made["tables/comparisons.csv"]), content().comparisons.to_pylist()
+    assert len(read) == len(want) and list(read[0]) == COMPARISONS.names
+    for got, row in zip(read, want, strict=True):
+        assert got["difference"] == ("" if row["difference"] is None else str(row["difference"]))
+    assert rows(made["tables/validity.csv"])[0]["auroc"] == "0.93"
+    numbers = sum(len(row.before) + len(row.after or {}) for row in PUBLISHED)
+    assert len(rows(made["tables/published.csv"])) == numbers == 6 * 14 + 3 * 2
 
 
-def test_render_gives_page_numbers_and_figure() -> None:
-    files = render(content())
-    assert set(files) == {"index.html", "results.json", "figures/toxicity.svg"}
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "  =1", "\r=1", "＝1"])
+def test_text_never_becomes_a_formula(text: str) -> None:
+    read = rows(sheet(["name", "value"], [{"name": text, "value": -0.5}]))
+    assert read[0]["name"].startswith("'")
+    assert read[0]["value"] == "-0.5"  # a number stays one
+
+
+def test_csv_holds_commas_quotes_newlines_and_any_script() -> None:
+    text = 'a,"b"\nc\x00 \ud800 حسن 🤬'
+    read = rows(sheet(["name"], [{"name": text}]))
+    assert read == [{"name": 'a,"b"\nc\ufffd ? حسن 🤬'}]

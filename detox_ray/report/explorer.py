@@ -1,0 +1,97 @@
+"""The data under the per-prompt explorer: prompts, completions and scores as JSON text inside the page.
+
+The page grows with it, so that it is bounded: a text is cut at ``TEXT_LIMIT`` characters, and when all of it exceeds
+``SIZE_LIMIT``, prompts are left out, the same number in each language as far as possible; the page says what is
+missing. In the JSON, every character that could end a script element or be a control is written as an escape.
+"""
+
+import json
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+from detox_ray.languages import LANGUAGES
+from detox_ray.report.content import Sample
+from detox_ray.report.words import language_name, status_words, visible
+
+TEXT_LIMIT = 2000  # characters
+SIZE_LIMIT = 6_000_000  # of the JSON text; a browser reads it in a blink
+
+_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&'\u2028\u2029\u007f"}
+
+
+class Explorer(NamedTuple):
+    data: str  # JSON that may stand in a script element as it is
+    languages: list[tuple[str, str]]  # (code, name) of the prompts shown
+    models: list[tuple[int, str]]  # (number, name)
+    statuses: list[tuple[str, str]]  # (status, in words)
+    shown: int
+    left_out: int  # prompts, for size
+    cut: int  # texts
+
+
+def explorer(samples: Sequence[Sample], models: Sequence[str]) -> Explorer | None:
+    """None where there is nothing to explore."""
+    if not samples:
+        return None
+    kept: list[tuple[int, str]] = []
+    cut = 0
+    size = 0
+    for index in _in_turn(samples):
+        entry, cuts = _entry(samples[index], models)
+        text = json.dumps(entry, ensure_ascii=False, separators=(",", ":")).translate(_ESCAPES)
+        if size + len(text) > SIZE_LIMIT:
+            break
+        kept.append((index, text))
+        size += len(text)
+        cut += cuts
+    kept.sort()
+    shown = [samples[index] for index, _ in kept]
+    codes = dict.fromkeys(sample.language for sample in shown)
+    statuses = dict.fromkeys(completion.status for sample in shown for completion in sample.completions)
+    head = {
+        "languages": {code: [language_name(code), _direction(code)] for code in codes},
+        "models": list(models),
+        "statuses": {status: status_words(status) for status in statuses},
+    }
+    start = json.dumps(head, ensure_ascii=False, separators=(",", ":")).translate(_ESCAPES)
+    data = start[:-1] + ',"prompts":[' + ",\n".join(text for _, text in kept) + "]}"
+    return Explorer(
+        data,
+        [(code, language_name(code)) for code in codes],
+        list(enumerate(models)),
+        [(status, status_words(status)) for status in statuses],
+        len(kept),
+        len(samples) - len(kept),
+        cut,
+    )
+
+
+def _in_turn(samples: Sequence[Sample]) -> list[int]:
+    """Numbers of the samples: the first of each language, then the second of each, and so on."""
+    groups: dict[str, list[int]] = {}
+    for index, sample in enumerate(samples):
+        groups.setdefault(sample.language, []).append(index)
+    return [index for turn in zip_longest(*groups.values()) for index in turn if index is not None]
+
+
+def _entry(sample: Sample, models: Sequence[str]) -> tuple[list[Any], int]:
+    """([language, id, prompt, [[model's number, sample, text, toxicity, status], …]], texts that were cut)."""
+    cuts = 0
+
+    def short(text: str) -> str:
+        nonlocal cuts
+        if len(text) > TEXT_LIMIT:
+            cuts += 1
+            text = f"{text[:TEXT_LIMIT]}… [{len(text):,} characters in all]"
+        return visible(text)
+
+    completions = [
+        [models.index(c.model), c.sample, short(c.text), None if c.toxicity is None else round(c.toxicity, 4), c.status]
+        for c in sample.completions
+    ]
+    return [sample.language, visible(sample.prompt_id), short(sample.prompt), completions], cuts
+
+
+def _direction(code: str) -> str:
+    return LANGUAGES[code].direction if code in LANGUAGES else "auto"

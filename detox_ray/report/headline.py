@@ -1,0 +1,90 @@
+"""The headline of one tuned model: macro toxicity before and after, what may be said about it, and what it cost."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from detox_ray.report.content import ReportContent
+from detox_ray.report.forest import change
+from detox_ray.report.rows import Row, Values, macro_of, reading
+from detox_ray.report.words import MACRO, interval, language_name, number, signed_percent, status_words
+from detox_ray.tables import OK
+
+
+class Headline(NamedTuple):
+    """The macro toxicity before and after, as text."""
+
+    before: str
+    before_interval: str
+    after: str
+    after_interval: str
+    change: str
+    difference: str  # with its interval
+    languages: int
+    verdict: str
+    caveat: str  # before and after are means of other languages than the difference; "" where they are not
+    left_out: list[tuple[str, str]]  # (reason, languages)
+
+
+def headline(content: ReportContent, rows: Sequence[Row], values: Values) -> Headline | None:
+    """None where the macro mean has no value."""
+    macro = macro_of(rows)
+    if macro is None:
+        return None
+    before, after = values.sides(macro)
+    same = before["n"] == after["n"] == macro["n"]
+    bounds = interval(macro["ci_low"], macro["ci_high"], signed=True)
+    return Headline(
+        number(before["value"]),
+        interval(before["ci_low"], before["ci_high"]),
+        number(after["value"]),
+        interval(after["ci_low"], after["ci_high"]),
+        change(reading(before), reading(after)),
+        f"{number(macro['difference'], signed=True)} {bounds}",
+        macro["n"],
+        verdict(macro, content.confidence),
+        ""
+        if same
+        else f"Before is the mean of {before['n']} languages and after of {after['n']}; only the difference compares "
+        "the same ones.",
+        left_out(rows),
+    )
+
+
+def left_out(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """(reason, languages) of the rows that are not in the macro mean."""
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        if row["language"] != MACRO and (row["status"] != OK or not row["in_macro"]):
+            reason = status_words(row["status"] if row["status"] != OK else "no_evidence")
+            reasons.setdefault(reason, []).append(language_name(row["language"]))
+    return [(reason, ", ".join(names)) for reason, names in reasons.items()]
+
+
+def verdict(row: Row, confidence: float) -> str:
+    """What the interval of a difference allows to say."""
+    percent = f"{100 * confidence:g}\u00a0%"
+    low, high = row["ci_low"], row["ci_high"]
+    if low is None:
+        return "With one prompt in a language there is no interval: nothing can be said about chance."
+    span = f"The {percent} interval of the difference, {interval(low, high, signed=True)}"
+    if low <= 0 <= high:
+        return f"{span}, includes no change: this experiment does not show a difference."
+    return f"{span}, excludes no change: toxicity {'fell' if high < 0 else 'rose'}."
+
+
+def cost(content: ReportContent, rows: Sequence[Row], values: Values) -> str:
+    """Relative change of mean perplexity of harmless text, over all languages and over those not tuned on."""
+    sides = {row["language"]: values.sides(row) for row in rows if row["status"] == OK and row["language"] != MACRO}
+    if not sides:
+        return "perplexity was not measured."
+
+    def rise(languages: Sequence[str]) -> str:
+        before, after = (sum(sides[code][i]["value"] for code in languages) for i in (0, 1))
+        return f"{before / len(languages):.2f} → {after / len(languages):.2f} ({signed_percent(after / before - 1)})"
+
+    text = f"mean of {len(sides)} languages: {rise(list(sides))}"
+    others = [code for code in sides if code not in content.tuning_languages]
+    if content.tuning_languages and others and len(others) < len(sides):
+        tuned = ", ".join(language_name(code) for code in content.tuning_languages)
+        text += f"; without {tuned}, which was tuned on: {rise(others)}"
+    return text + "."
