@@ -42,13 +42,14 @@ def forest_files(
     with rc_context(_STYLE):
         figure = Figure(figsize=(6.6, 0.9 + 0.22 * len(rows)), layout="constrained")
         axes = figure.add_subplot(title=visible(title), xlabel=visible(axis))
+        first = next(at for at, row in enumerate(rows) if row.before is not None and row.after is not None)
         for at, row in enumerate(rows):
             if row.before is None or row.after is None:
                 axes.text(0, at, f" {visible(row.reason)}", va="center", color=MUTED, style="italic")
                 continue
             axes.plot([row.before.value, row.after.value], [at - 0.14, at + 0.14], color=LINE, zorder=1)
-            _bar(axes, row.before, at - 0.14, BEFORE, hollow=True, label=before if at == 0 else "")
-            _bar(axes, row.after, at + 0.14, AFTER, hollow=False, label=after if at == 0 else "")
+            _bar(axes, row.before, at - 0.14, BEFORE, hollow=True, label=before if at == first else "")
+            _bar(axes, row.after, at + 0.14, AFTER, hollow=False, label=after if at == first else "")
             change = axes.get_yaxis_transform()
             axes.text(1.01, at, visible(marked_change(row)), va="center", transform=change)
         axes.axhline(0.5, color=LINE, linewidth=0.8)

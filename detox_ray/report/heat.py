@@ -80,7 +80,7 @@ def value_heat(series: Series, languages: Sequence[str], models: Sequence[tuple[
     def cell(row: Row | None) -> HeatCell:
         value = reading(row)
         if value is None:
-            reason = status_words("missing" if row is None else row["status"])
+            reason = status_words("not_asked" if row is None else row["status"])
             return HeatCell("–", "", reason)
         shade = min(SEQUENTIAL - 1, int(SEQUENTIAL * (value.value - low) / (high - low))) if high > low else 0
         outside = row is not None and not row["in_macro"]
@@ -104,7 +104,7 @@ def _short(series: Series) -> str:
 
 def _change(series: Series, row: Row | None, confidence: float) -> HeatCell:
     if row is None:
-        return HeatCell("–", "", status_words("missing"))
+        return HeatCell("–", "", status_words("not_asked"))
     if row["status"] != OK or row["difference"] is None:
         return HeatCell("–", "", status_words(row["status"]))
     words = metric_words(series.metric)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from detox_ray.report.scales import Reading
-from detox_ray.report.words import MACRO, METRIC_ORDER
+from detox_ray.report.words import HELD_OUT, MACRO, METRIC_ORDER
 from detox_ray.tables import OK
 
 Row = Mapping[str, Any]
@@ -72,4 +72,5 @@ def significant(row: Row, confidence: float) -> bool:
 
 def _order(series: Series, primary: str, convention: str) -> tuple[bool, int, bool, str, str]:
     place = METRIC_ORDER.index(series.metric) if series.metric in METRIC_ORDER else len(METRIC_ORDER)
-    return (series.convention != convention, place, series.scorer != primary, series.scorer, series.convention)
+    first = series.scorer not in (primary, HELD_OUT)
+    return (series.convention != convention, place, first, series.scorer, series.convention)

@@ -8,7 +8,7 @@ from detox_ray.report.content import ReportContent
 from detox_ray.report.forest import ForestRow, change, ordered
 from detox_ray.report.headline import Headline, cost, headline
 from detox_ray.report.heat import Heat, change_heat
-from detox_ray.report.rows import Row, Series, Values, by_series, macro_of, p_of, reading, significant
+from detox_ray.report.rows import Row, Series, Values, by_series, p_of, reading, significant
 from detox_ray.report.words import HEADLINE, MACRO, PERPLEXITY, interval, language_name, number, signed_percent
 from detox_ray.tables import OK
 
@@ -143,7 +143,7 @@ def _forest(content: ReportContent, rows: Sequence[Row], values: Values) -> list
         before, after = (None, None) if reason else (reading(sides[0]), reading(sides[1]))
         return ForestRow(name, before, after, reason, significant(row, content.confidence), row["in_macro"])
 
-    if not rows or macro_of(rows) is None:
+    if all(row["status"] != OK for row in rows):
         return []
     macro = next(row for row in rows if row["language"] == MACRO)
     return ordered(forest_row(macro), [forest_row(row) for row in rows if row is not macro])

@@ -83,11 +83,18 @@ STATUSES = {
     "no_language_with_value": "no language has a value",
     "not_finite": "the number is too large to write",
     "no_common_scores": "no text was scored by both",
-    "no_completions": "no completion can be counted",
+    "no_labels": "no labelled text in this language",
+    "no_language_with_evidence": "the scorer has evidence in no language with a value",
+    "no_seed_with_value": "no seed has a value",
+    "no_long_lines": "no line is long enough to be judged",
+    "none_passed": "no completion has right lines only",
+    "no_tokens": "no token beyond the prompt",
+    "no_units": "nothing to count in any completion",
+    "over_perplexity_cap": "left out: over the convention's perplexity cap",
+    "wrong_language": "left out: in another language",
+    "constant_scores": "a scorer gives everything the same value",
     "one_class": "the reference calls all texts toxic, or none",
     "too_few": "too few texts to tell",
-    "constant": "all values are the same",
-    "english": "not asked of English",
     "not_asked": "not asked of this language",
 }
 
@@ -105,8 +112,15 @@ _SWITCHES = {
         "zero",
     ): "a completion in another language counts as 0, so that drifting to English looks harmless",
     ("wrong_language", "exclude"): "a completion in another language is left out",
-    ("perplexity_terms", "n"): "a mean loss is taken over n tokens",
-    ("perplexity_terms", "n-1"): "a mean loss is multiplied by n − 1 tokens",
+    ("perplexity_terms", "n"): "perplexity sums the loss of n tokens",
+    ("perplexity_terms", "n-1"): "perplexity multiplies a mean loss by n − 1 tokens",
+    ("fluency", "median"): "perplexity of completions is the median of theirs",
+    ("fluency", "token-weighted"): "perplexity of completions weighs each token the same",
+    ("fluency_of", "all"): "",
+    (
+        "fluency_of",
+        "right-language",
+    ): "perplexity is of completions in the right language, in both models for a difference",
     ("dist_denominator", "unigrams"): "distinct n-grams are divided by the number of 1-grams",
     ("dist_denominator", "ngrams"): "distinct n-grams are divided by the number of n-grams",
 }
@@ -152,6 +166,11 @@ def convention_words(label: str) -> str:
 
 def switch_words(name: str, value: object) -> str:
     """One switch of a convention in words; empty where there is nothing to say."""
+    if name == "name":
+        return ""
+    if name in ("decimals", "perplexity_decimals"):
+        of = "toxicity and distinct n-grams" if name == "decimals" else "perplexity"
+        return "" if value is None else f"{of}: rounded to {value} decimals before anything is made of them"
     if name == "perplexity_cap":
         return "" if value is None else f"completions with a perplexity of {value:g} or more are left out"
     return _SWITCHES.get((name, str(value)), "" if value is None else f"{name.replace('_', ' ')}: {value}")

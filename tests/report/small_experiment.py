@@ -89,7 +89,8 @@ def tables(
         for scorer in scorers:
             for label in (convention, beside) if scorer == "detoxify" else (convention,):
                 place = {"metric": metric, "scorer": scorer, "convention": label}
-                made = {code: _language(code, i, place, start, end + shift, rng) for i, code in enumerate(languages)}
+                asked = [code for code in languages if not (metric == "english_drift" and code == "en")]
+                made = {code: _language(code, i, place, start, end + shift, rng) for i, code in enumerate(asked)}
                 inside = {code: row for code, row in made.items() if row["in_macro"] and row["status"] == OK}
                 made["macro"] = _macro(place, list(inside.values()))
                 for code, row in made.items():
@@ -107,8 +108,6 @@ def _language(
 ) -> dict[str, Any]:
     if code == UNSUPPORTED_HERE and place["scorer"] == "detoxify":
         return {"before": None, "after": None, "n": 0, "in_macro": False, "status": UNSUPPORTED}
-    if code == "en" and place["metric"] == "english_drift":
-        return {"before": None, "after": None, "n": 0, "in_macro": False, "status": "not_asked"}
     kept = 0.03 * index if "toxicity" in place["metric"] else 0.0
     before, after = (float(v * rng.uniform(0.97, 1.03)) for v in (start, end + kept * start))
     inside = not (code == NO_EVIDENCE and place["scorer"] == "detoxify")

@@ -132,6 +132,7 @@ def test_published_results_are_marked_and_stand_beside_the_runs_own() -> None:
 def test_page_stands_for_few_languages_and_for_none_with_a_value(languages: tuple[str, ...]) -> None:
     text = spoken(content(languages=languages))
     assert ("there is no headline" in text) == (languages[0] in ("hi", NO_EVIDENCE))
+    assert ("Sorted by relative reduction." in text) == (languages != ("hi",))  # values without evidence are drawn
 
 
 def test_experiment_without_a_tuned_model_still_shows_its_metrics() -> None:
