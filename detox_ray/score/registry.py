@@ -62,9 +62,14 @@ class ResolvedScorer(NamedTuple):
         return isinstance(self.config, PerspectiveConfig)
 
     @property
+    def model_based(self) -> bool:
+        """Whether a GPU makes it faster."""
+        return isinstance(self.config, DetoxifyConfig | ClassifierConfig | GuardConfig)
+
+    @property
     def cached(self) -> bool:
         """Whether asking costs more than looking up what it said before."""
-        return isinstance(self.config, DetoxifyConfig | ClassifierConfig | GuardConfig | PerspectiveConfig)
+        return self.model_based or self.service
 
     @property
     def by_language(self) -> bool:

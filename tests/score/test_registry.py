@@ -1,12 +1,16 @@
 """Which scorers there are, what is wrong with those that are not, and when their keys change."""
 
 import json
+import pickle
+import shutil
 from pathlib import Path
 
 import pytest
+from tiny_classifier import write_classifier
 
 from detox_ray.config import ScoreConfig
-from detox_ray.score import KNOWN, check, resolve
+from detox_ray.models import LoadableModel
+from detox_ray.score import KNOWN, ResolvedScorer, catalogue, check, load, resolve
 from detox_ray.store import Store
 
 
@@ -94,3 +98,101 @@ def test_languages_of_a_scorer_are_part_of_its_key(store: Store, words: Path) ->
     (all_of_them,) = config(own(words)).scorers
     (only_english,) = config(own(words, languages=["en"])).scorers
     assert resolve(all_of_them, None, store, {}).key != resolve(only_english, None, store, {}).key
+
+
+def test_catalogue_says_what_each_scorer_is() -> None:
+    for entry in catalogue():
+        assert entry.name == entry.config.name and entry.kind == entry.config.type
+        assert entry.attributes[0] == "toxicity" and entry.origin and entry.licence and entry.cost
+    assert len({entry.name for entry in catalogue()}) == len(catalogue()) == len(KNOWN)
+
+
+def test_name_of_a_ready_scorer_is_its_own(words: Path) -> None:
+    (problem,) = check(config(own(words, name="perspective")))
+    assert problem.field == "score.scorers.0.name"
+
+
+def test_key_of_the_api_must_be_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PERSPECTIVE_API_KEY", raising=False)
+    (problem,) = check(config("perspective"))
+    assert "environment variable" in problem.rule
+    assert check(config({"name": "mine", "type": "perspective", "url": "http://127.0.0.1:9"})) == []
+
+
+def test_what_a_worker_is_sent_holds_no_key_and_can_be_pickled(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERSPECTIVE_API_KEY", "a-secret-key")
+    sent = pickle.dumps(resolve("perspective", None, store))
+    assert b"a-secret-key" not in sent
+    assert pickle.loads(sent) == resolve("perspective", None, store)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"path": "./nowhere"}, "path"),
+        ({"attributes": {"insult": "LABEL_1"}}, "attributes"),
+        ({"runtime": "onnx-int8", "dtype": "bfloat16"}, "dtype"),
+    ],
+)
+def test_classifier_that_cannot_be_is_a_problem(changes: dict[str, object], field: str) -> None:
+    entry = {"name": "mine", "type": "classifier", "path": "org/model", **changes}
+    (problem,) = check(config(entry))
+    assert problem.field == f"score.scorers.0.{field}"
+
+
+def test_int8_on_a_gpu_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = {"name": "mine", "type": "classifier", "path": "org/model", "runtime": "onnx-int8"}
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    (problem,) = check(config(entry))
+    assert problem.field == "score.scorers.0.runtime"
+
+
+def test_folder_of_pickled_weights_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    (problem,) = check(config({"name": "mine", "type": "classifier", "path": str(tmp_path)}))
+    assert "pickled" in problem.rule
+
+
+def test_hub_classifier_is_pinned_to_a_commit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pinned(name: str, path: str, revision: str | None, dtype: str) -> LoadableModel:
+        return LoadableModel(name, path, False, f"commit of {revision}", dtype, "m" * 16)
+
+    monkeypatch.setattr("detox_ray.models.resolve_path", pinned)
+    scorer = resolve("unitary-multilingual", None, store)
+    assert scorer.revision == "commit of refs/pr/2" and scorer.licence == "apache-2.0"
+    assert scorer.languages == ("en", "fr", "es", "it", "pt", "tr", "ru")
+    assert not store.files("scorers")
+
+
+def test_own_classifier_goes_into_the_run_and_is_loaded_from_there(store: Store, tmp_path: Path) -> None:
+    folder = write_classifier(tmp_path / "model", ["neutral", "toxic"], None)
+    (entry,) = config({"name": "mine", "type": "classifier", "path": str(folder)}).scorers
+    resolved = resolve(entry, None, store)
+    shutil.rmtree(folder)
+    scorer = load(pickle.loads(pickle.dumps(resolved)), store, 512)
+    (result,) = scorer.score(["leo is a liar"], "en")
+    assert isinstance(result, dict) and set(result) == {"toxicity"}
+
+
+def test_settings_that_change_values_change_the_identity_and_languages_only_the_key(store: Store, words: Path) -> None:
+    def resolved(**changes: object) -> ResolvedScorer:
+        (entry,) = config({"name": "mine", "type": "perspective", "url": "http://127.0.0.1:9", **changes}).scorers
+        return resolve(entry, None, store)
+
+    plain = resolved()
+    assert resolved(attributes=["toxicity", "insult"]).identity != plain.identity
+    assert resolved(url="http://127.0.0.1:8").identity != plain.identity
+    assert resolved(queries_per_second=5, key_env="OTHER").key == plain.key
+    fewer = resolved(languages=["en"])
+    assert fewer.identity == plain.identity and fewer.key != plain.key
+
+
+def test_stored_scores_go_into_the_run(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("text,language,toxicity\nrude,en,0.75\n", encoding="utf-8")
+    (entry,) = config({"name": "mine", "type": "stored", "path": str(path)}).scorers
+    resolved = resolve(entry, None, store)
+    path.unlink()
+    assert resolved.languages == ("en",) and not resolved.cached
+    assert load(resolved, store, 512).score(["rude"], "en") == [{"toxicity": 0.75}]

@@ -13,14 +13,16 @@ from detox_ray.cluster import Cluster
 from detox_ray.config import ScoreConfig
 from detox_ray.models import LoadableModel, resolve_path
 from detox_ray.progress import Progress
-from detox_ray.score import likelihoods, plan, plan_likelihoods, resolve, score
+from detox_ray.score import ResolvedScorer, job, likelihood_job, plan, plan_likelihoods, resolve
 from detox_ray.score.likelihood import LikelihoodWorker
 from detox_ray.store import Store, Unit
 from detox_ray.tables import TEXTS
+from detox_ray.unitjob import run_jobs
 
 pytestmark = pytest.mark.integration
 
-SETTINGS = ScoreConfig.model_validate({"scorers": ["toy17-detoxify", "toy17-lexicon"], "batch_tokens": 512})
+BOTH = {"name": "both", "type": "ensemble", "members": ["toy17-detoxify", "toy17-lexicon"], "combine": "max"}
+SETTINGS = ScoreConfig.model_validate({"scorers": ["toy17-detoxify", "toy17-lexicon", BOTH], "batch_tokens": 512})
 QUIET = Progress(Console(file=io.StringIO()))
 SENTENCES = ["Anna buys books in the garden today.", "Leo is kind.", "", "先生は親切です。", "المعلم لطيف", "x"]
 
@@ -72,23 +74,28 @@ def test_both_jobs_commit_every_unit(
 ) -> None:
     store.upload(toy_world, "toy17")
     generations = dict([commit("en", "Leo is a liar", "Leo is kind", ""), commit("ja", "先生は怠け者です")])
-    values: dict[str, list[float | None]] = {}
+    texts = pa.Table.from_pylist(
+        [{"text_id": f"en-{row}", "text": text, "source": "test"} for row, text in enumerate(SENTENCES)], schema=TEXTS
+    )
+    store.commit(Unit("texts", ("en",)), "t" * 16, texts)
+    keys = {"en": "t" * 16}
+    todo = plan_likelihoods(model, keys)
+    jobs, scorers = [likelihood_job(model, todo, keys, SETTINGS, store)], list[ResolvedScorer]()
     for entry in SETTINGS.scorers:
-        scorer = resolve(entry, "toy17", store, {})
+        scorers.append(resolve(entry, "toy17", store, {}))
+        jobs.append(job(scorers[-1], plan(scorers[-1], generations), generations, {}, SETTINGS, store))
+    run_jobs("score", jobs, actors=1, store=store, cluster=ray_cluster, progress=QUIET)
+
+    values: dict[str, list[float | None]] = {}
+    for scorer in scorers:
         units = plan(scorer, generations)
-        score(scorer, units, generations, SETTINGS, store, ray_cluster, QUIET)
         assert {unit: key for unit, key in store.committed("scores").items() if unit in units} == units
         rows = [row for unit, key in units.items() for row in store.read(unit, key).to_pylist()]
         values[scorer.name] = [row["value"] for row in rows if row["attribute"] == "toxicity"]
     assert values["toy17-lexicon"] == [1.0, 0.0, None, 1.0]
     assert [value is None for value in values["toy17-detoxify"]] == [False, False, True, False]
+    assert values["both"][::3] == [1.0, 1.0] and values["both"][1:3] == values["toy17-detoxify"][1:3]
 
-    texts = pa.Table.from_pylist(
-        [{"text_id": f"en-{row}", "text": text, "source": "test"} for row, text in enumerate(SENTENCES)], schema=TEXTS
-    )
-    store.commit(Unit("texts", ("en",)), "t" * 16, texts)
-    todo = plan_likelihoods(model, {"en": "t" * 16})
-    likelihoods(model, todo, {"en": "t" * 16}, SETTINGS, store, ray_cluster, QUIET)
     ((unit, key),) = todo.items()
     rows = store.read(unit, key).to_pylist()
     assert [row["status"] for row in rows] == ["ok", "ok", "empty", "ok", "ok", "empty"]

@@ -1,0 +1,181 @@
+"""Derived scorers and labelled texts: what a row becomes when its members are of two minds, and who is asked what."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from detox_ray.config import InputError, LexiconConfig, ScoreConfig
+from detox_ray.score import ResolvedScorer, plan, plan_labelled, resolve
+from detox_ray.score.derived import DerivedWorker
+from detox_ray.score.job import ScoringWorker
+from detox_ray.store import Store, Unit
+from detox_ray.tables import LABELLED, SCORES
+from detox_ray.unitjob import Task
+
+Commit = Callable[..., tuple[Unit, str]]
+Row = tuple[float | None, str]
+
+
+def member(name: str, languages: tuple[str, ...] | None = None) -> ResolvedScorer:
+    config = LexiconConfig(name=name, type="lexicon", path="x")
+    return ResolvedScorer(name, config, languages, f"revision of {name}", f"i-{name}", f"k-{name}")
+
+
+def derived(store: Store, entry: dict[str, Any], *members: ResolvedScorer) -> ResolvedScorer:
+    scorers = [{"name": each.name, "type": "lexicon", "path": "x"} for each in members]
+    config = ScoreConfig.model_validate({"scorers": [*scorers, {"name": "both", **entry}]}).scorers[-1]
+    return resolve(config, None, store, {each.name: each for each in members})
+
+
+def commit_scores(
+    store: Store, scorer: ResolvedScorer, source: tuple[Unit, str], blank: float | None, **rows: list[Row]
+) -> tuple[Unit, str]:
+    """Attribute -> (value, status) of each completion."""
+    ((unit, key),) = plan(scorer, dict([source])).items()
+    table = [
+        {"prompt_id": "en-0", "sample": sample, "attribute": name, "value": value, "status": status}
+        for name, column in rows.items()
+        for sample, (value, status) in enumerate(column)
+    ]
+    store.commit(unit, key, pa.Table.from_pylist(table, schema=SCORES), {"blank": dict.fromkeys(rows, blank)})
+    return unit, key
+
+
+def made(
+    store: Store, scorer: ResolvedScorer, source: tuple[Unit, str], *inputs: tuple[Unit, str]
+) -> tuple[dict[str, list[Row]], dict[str, Any]]:
+    ((unit, key),) = plan(scorer, dict([source])).items()
+    product = DerivedWorker(scorer, store).make(Task(unit, key, inputs))
+    rows: dict[str, list[Row]] = {}
+    for row in product.rows.to_pylist():
+        rows.setdefault(row["attribute"], []).append((row["value"], row["status"]))
+    return rows, product.info
+
+
+A, B, C = (member(name) for name in "abc")
+
+
+@pytest.mark.parametrize(("combine", "value"), [("mean", 0.5), ("median", 0.4), ("max", 0.9)])
+def test_ensemble_combines_the_attributes_all_members_have(
+    store: Store, commit: Commit, combine: str, value: float
+) -> None:
+    source = commit("en", "x")
+    ensemble = derived(store, {"type": "ensemble", "members": ["a", "b", "c"], "combine": combine}, A, B, C)
+    inputs = [
+        commit_scores(store, A, source, 0.1, toxicity=[(0.2, "ok")], insult=[(0.3, "ok")]),
+        commit_scores(store, B, source, 0.2, insult=[(0.1, "ok")], toxicity=[(0.4, "ok")]),
+        commit_scores(store, C, source, 0.6, toxicity=[(0.9, "ok")]),
+    ]
+    rows, info = made(store, ensemble, source, *inputs)
+    assert rows == {"toxicity": [(pytest.approx(value), "ok")]}
+    assert info["blank"] == {"toxicity": pytest.approx({"mean": 0.3, "median": 0.2, "max": 0.6}[combine])}
+    assert info["members"] == ["a", "b", "c"] and info["status_counts"] == {"ok": 1}
+
+
+def test_row_is_ok_only_if_all_members_are(store: Store, commit: Commit) -> None:
+    source = commit("en", *"wxyz")
+    ensemble = derived(store, {"type": "ensemble", "members": ["a", "b"]}, A, B)
+    one = [(0.2, "ok"), (None, "failed"), (0.4, "ok"), (None, "empty")]
+    two = [(0.6, "ok"), (0.1, "ok"), (None, "unsupported_language"), (None, "failed")]
+    rows, info = made(
+        store,
+        ensemble,
+        source,
+        commit_scores(store, A, source, None, toxicity=one),
+        commit_scores(store, B, source, 0.5, toxicity=two),
+    )
+    assert rows["toxicity"] == [
+        (pytest.approx(0.4), "ok"),
+        (None, "failed"),
+        (None, "unsupported_language"),
+        (None, "empty"),
+    ]
+    assert info["blank"] == {"toxicity": None}
+
+
+def test_unit_without_rows_is_a_unit_without_rows(store: Store, commit: Commit) -> None:
+    source = commit("en")
+    ensemble = derived(store, {"type": "ensemble", "members": ["a", "b"]}, A, B)
+    inputs = [commit_scores(store, each, source, 0.5, toxicity=[]) for each in (A, B)]
+    rows, info = made(store, ensemble, source, *inputs)
+    assert rows == {} and info["texts"] == 0 and info["status_counts"] == {}
+
+
+def calibration(path: Path, **changes: Any) -> Path:
+    content = {
+        "version": 1,
+        "scorer": "a",
+        "revision": "revision of a",
+        "reference": "human: mine",
+        "method": "isotonic",
+        "languages": {"en": {"n": 50, "x": [0.0, 0.5, 1.0], "y": [0.0, 0.9, 1.0]}},
+        **changes,
+    }
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_calibrated_scores_are_mapped_where_there_is_a_map(store: Store, commit: Commit, tmp_path: Path) -> None:
+    path = calibration(tmp_path / "map.json")
+    mapped = derived(store, {"type": "calibrated", "of": "a", "path": str(path)}, A)
+    assert mapped.languages == ("en",)
+    for language, expected in (
+        ("en", [(pytest.approx(0.45), "ok"), (None, "failed")]),
+        ("fr", [(None, "unsupported_language")] * 2),
+    ):
+        source = commit(language, "x", "y")
+        given = commit_scores(
+            store, A, source, 0.75, toxicity=[(0.25, "ok"), (None, "failed")], insult=[(0.5, "ok")] * 2
+        )
+        rows, info = made(store, mapped, source, given)
+        assert rows == {"toxicity": expected}
+        assert info["blank"] == {"toxicity": pytest.approx(0.95) if language == "en" else None}
+
+
+def test_calibration_of_another_revision_is_refused(store: Store, tmp_path: Path) -> None:
+    path = calibration(tmp_path / "map.json", revision="older")
+    with pytest.raises(InputError, match="older"):
+        derived(store, {"type": "calibrated", "of": "a", "path": str(path)}, A)
+
+
+def test_derived_units_follow_their_members_and_maps(store: Store, tmp_path: Path) -> None:
+    source = {Unit("generations", ("base", "en"), 1): "g"}
+
+    def key(*members: ResolvedScorer, **entry: Any) -> str:
+        (found,) = plan(derived(store, entry, *members), source).values()
+        return found
+
+    mean = key(A, B, type="ensemble", members=["a", "b"])
+    assert mean == key(A, B, type="ensemble", members=["a", "b"], combine="mean")
+    assert mean != key(A, B, type="ensemble", members=["a", "b"], combine="max")
+    assert mean != key(A, B._replace(key="new"), type="ensemble", members=["a", "b"])
+    path = calibration(tmp_path / "map.json")
+    before = key(A, type="calibrated", of="a", path=str(path))
+    calibration(path, languages={"en": {"n": 50, "x": [0.0, 1.0], "y": [0.0, 0.5]}})
+    assert before != key(A, type="calibrated", of="a", path=str(path))
+
+
+def test_labelled_texts_are_scored_like_completions(store: Store, obedient: Any) -> None:
+    texts = [("en-1", "0.5"), ("en-2", ""), ("en-3", "rude"), ("en-4", "0.5")]
+    rows = [
+        {"text_id": i, "cluster": i, "text": t, "kind": "prompt", "grade": 1.0, "toxic": False, "source": "s"}
+        for i, t in texts
+    ]
+    source = Unit("labelled", ("en",))
+    store.commit(source, "l" * 16, pa.Table.from_pylist(rows, schema=LABELLED))
+    ((unit, key),) = plan_labelled(A, {"en": "l" * 16}).items()
+    assert unit == Unit("labelled_scores", ("a", "en"))
+    product = ScoringWorker(A, 512, store).make(Task(unit, key, ((source, "l" * 16),)))
+    store.commit(unit, key, product.rows, product.info)
+    toxicity = [row for row in store.read(unit, key).to_pylist() if row["attribute"] == "toxicity"]
+    assert [(row["text_id"], row["value"], row["status"]) for row in toxicity] == [
+        ("en-1", 0.5, "ok"),
+        ("en-2", None, "empty"),
+        ("en-3", None, "failed"),
+        ("en-4", 0.5, "ok"),
+    ]
+    assert sorted(obedient.asked) == [" ", "0.5", "rude"]
