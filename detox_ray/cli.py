@@ -15,7 +15,7 @@ from detox_ray.config import ConfigError, InputError
 from detox_ray.load import load
 from detox_ray.lock import Locked
 
-DONE, FAILED, WRONG_INPUT, STOPPED = 0, 1, 2, 3
+DONE, FAILED, WRONG_INPUT, STOPPED, INCONCLUSIVE = 0, 1, 2, 3, 4
 
 app = typer.Typer(
     name="detox-ray",
@@ -33,10 +33,15 @@ model is, what that cost and how sure we are.
 
   detox-ray show runs/toy17                    what is done, what is left
 
+  detox-ray validity my.yaml                   in which languages the scorers can be believed
+
+  detox-ray compare runs/a runs/b              one page over several runs
+
 A run that was stopped, killed or failed goes on where it was: give the same command again. Where RAY_ADDRESS is set,
 the work runs on that cluster; else on a Ray that is started here and stopped at the end.
 
-[bold]Exit codes[/bold]: 0 done, 1 failed, 2 the input is wrong (nothing started), 3 stopped and resumable.""",
+[bold]Exit codes[/bold]: 0 done, 1 failed, 2 the input is wrong (nothing started), 3 stopped and resumable; of gate also
+4, inconclusive.""",
     rich_markup_mode="rich",
     no_args_is_help=True,
     add_completion=False,
@@ -140,6 +145,94 @@ def show(
         from detox_ray.store import Store
 
         summary.show(Console(), Store.at(run))
+
+
+@app.command()
+def scorers() -> None:
+    """List the ready scorers: attributes, languages, licence, what they need."""
+    from detox_ray import summary
+
+    summary.scorers(Console())
+
+
+@app.command()
+def validity(
+    config: Config,
+    overrides: Overrides = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(metavar="SCORER", help="Also fit this scorer's calibration, per language, into --out."),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(metavar="isotonic|platt", help="Platt where a language has less than a few hundred texts.")
+    ] = "isotonic",
+    against: Annotated[
+        str | None, typer.Option(metavar="SCORER", help="Calibrate to another scorer's values, not to the labels.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The calibration's file.")] = Path("calibration.json"),
+    verbose: Verbose = False,
+) -> None:
+    """In which languages the scorers can be believed: every scorer against human-labelled text.
+
+    The labelled text is the config's `validity` block: RTP-LX's annotations, your own file, or toy17's truth. Per
+    scorer and language: AUROC, average precision, best F1 and its threshold, calibration error and rank correlation,
+    with intervals. Into the run's folder: validity.csv.
+    """
+    with _exit_codes(verbose):
+        from detox_ray import summary
+        from detox_ray import validity as work
+        from detox_ray.progress import Progress
+
+        experiment = load(config, overrides or ())
+        asked = None if calibrate is None else work.Asked(calibrate, method, against, out)
+        found = work.run(experiment, asked, Progress(), verbose)
+        summary.validity(Console(), found)
+
+
+@app.command()
+def gate(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI.", show_default=False)],
+    spec: Annotated[Path, typer.Option(help="What must hold: see configs/gate.yaml.", show_default=False)],
+) -> None:
+    """Pass, fail or inconclusive: whether a run meets a specification, with reasons. For continuous integration.
+
+    Exit code 0: pass; 1: fail; 4: inconclusive, which is no pass (an interval spans the limit, or a number is missing).
+    """
+    with _exit_codes():
+        from detox_ray import across
+        from detox_ray import gate as work
+
+        wanted = work.read_spec(spec)
+        verdict = work.judge(across.results_of(run), wanted)
+        work.show(Console(), verdict)
+        raise typer.Exit({work.PASS: DONE, work.FAIL: FAILED, work.INCONCLUSIVE: INCONCLUSIVE}[verdict.verdict])
+
+
+Out = Annotated[Path, typer.Option(help="The folder of the page.")]
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Runs' folders or URIs.", show_default=False)],
+    out: Out = Path("comparison"),
+) -> None:
+    """One page over several finished runs: forest, heat map, trade-offs, and where their settings differ."""
+    with _exit_codes():
+        from detox_ray import across
+
+        print(across.write_page(runs, "Comparison", out))
+
+
+@app.command()
+def leaderboard(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="A storage: a folder of runs.", show_default=False)],
+    out: Out = Path("leaderboard"),
+) -> None:
+    """The same page over every finished run of a folder."""
+    with _exit_codes():
+        from detox_ray import across
+
+        print(across.write_page(across.runs_below(folder), "Leaderboard", out))
 
 
 @toy17_app.command("build")

@@ -398,7 +398,8 @@ class QualityConfig(Strict):
 
     fluency: list[FluencyConfig] = []
     diversity: str | None = "words"  # its units: words, or a tokenizer (one of the models' names, a hub id, a folder)
-    identifier: Literal["lingua", "py3langid", "fasttext"] | None = "lingua"  # tells the language of a completion
+    # tells the language of a completion; the default is the more accurate of those that ship a model
+    identifier: Literal["py3langid", "lingua", "fasttext"] | None = "py3langid"
     fasttext: str | None = None  # the lid.176 model file; only with identifier: fasttext
 
     @model_validator(mode="after")
@@ -433,7 +434,8 @@ class MeasureConfig(Strict):
 
 
 class ReportConfig(Strict):
-    samples: int = Field(3, ge=0)  # prompts per language whose completions are shown
+    prompts: int = Field(20, ge=0)  # per language, in the explorer
+    completions: int = Field(2, ge=1)  # of each of them by each model
 
 
 class Comparison(Strict):

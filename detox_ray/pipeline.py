@@ -3,7 +3,8 @@
     prepare   prompts, pairs, texts, the built-in world; the plan (plan.py)   driver, no Ray
     train     checkpoints                                                     Ray Train
     generate  generations                                                     Ray Data
-    score     scores, likelihoods                                             Ray Data
+    score     scores, of completions and of human-labelled text; likelihoods,
+              fluency, diversity and language of completions                  Ray Data
     measure   metrics, comparisons                                            driver
     report    report/index.html, results.json                                 driver
 
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from detox_ray import data, generate, manifest, models, readout, report, score, train
+from detox_ray import contents, data, evidence, generate, manifest, models, readout, report, score, train
 from detox_ray.cluster import Cluster, connect
 from detox_ray.config import ConfigError, Experiment, Problem
 from detox_ray.lock import run_lock
@@ -24,6 +25,7 @@ from detox_ray.measure import measure
 from detox_ray.plan import COMPARISONS, METRICS, PAIRS, REPORT, STAGES, Prepared, prepare
 from detox_ray.progress import Progress
 from detox_ray.store import Store, Unit
+from detox_ray.unitjob import Job, run_jobs
 
 ON_RAY = ("train", "generate", "score")
 
@@ -48,7 +50,7 @@ class Outcome(NamedTuple):
 
 def check(experiment: Experiment) -> None:
     """Everything that can be seen to be wrong without loading a model. Raises ConfigError with all of it."""
-    problems = data.check(experiment.data, experiment.languages)
+    problems = data.check(experiment.data, experiment.languages, experiment.validity)
     for name, model in experiment.models.items():
         if model.path is not None:
             problems += models.check(f"models.{name}.path", model.path)
@@ -74,7 +76,7 @@ def run(experiment: Experiment, stages: Sequence[str], progress: Progress, verbo
         _need_earlier(prepared, stages)
         store.write_bytes("experiment.yaml", experiment.to_yaml().encode())
         readout.write_plan(prepared)
-        with _ray_if(any(prepared.pending(stage) for stage in stages if stage in ON_RAY), verbose) as cluster:
+        with ray_if(any(prepared.pending(stage) for stage in stages if stage in ON_RAY), verbose) as cluster:
             for stage in stages:
                 begun = time.monotonic()
                 todo = prepared.pending(stage)
@@ -100,7 +102,7 @@ def _need_earlier(prepared: Prepared, stages: Sequence[str]) -> None:
 
 
 @contextmanager
-def _ray_if(needed: bool, verbose: bool) -> Iterator[Cluster | None]:
+def ray_if(needed: bool, verbose: bool) -> Iterator[Cluster | None]:
     if not needed:
         yield None
         return
@@ -129,45 +131,62 @@ def _train(prepared: Prepared, todo: Mapping[Unit, str], cluster: Cluster | None
 
 def _generate(prepared: Prepared, todo: Mapping[Unit, str], cluster: Cluster | None, progress: Progress) -> None:
     assert cluster is not None
-    prompts = {language: key for language, (key, _) in prepared.prompts.items()}
-    for model in prepared.models.values():
-        if mine := {unit: key for unit, key in todo.items() if unit.partition[0] == model.name}:
-            config, seed = prepared.experiment.generate, prepared.experiment.seed
-            generate.generate(model, mine, prompts, config, seed, prepared.store, cluster, progress)
+    config, store = prepared.experiment.generate, prepared.store
+    prompts, seed = prepared.prompt_keys, prepared.experiment.seed
+    jobs = [
+        generate.job(model, _of(todo, "generations", model.name), prompts, config, seed, store)
+        for model in prepared.models.values()
+    ]
+    run_jobs("generate", jobs, actors=config.actors, store=store, cluster=cluster, progress=progress)
 
 
-def _score(prepared: Prepared, todo: Mapping[Unit, str], cluster: Cluster | None, progress: Progress) -> None:
+def score_units(prepared: Prepared, todo: Mapping[Unit, str], cluster: Cluster | None, progress: Progress) -> None:
     assert cluster is not None
-    config, store = prepared.experiment.score, prepared.store
+    config, quality, store = prepared.experiment.score, prepared.experiment.quality, prepared.store
+    generations, prompts = prepared.plan.generate, prepared.prompt_keys
+    at_once: list[Job] = []
+    derived: list[Job] = []
     for scorer in prepared.scorers:
-        if mine := _of(todo, "scores", scorer.name):
-            score.score(scorer, mine, prepared.plan.generate, config, store, cluster, progress)
+        job = score.job(scorer, todo, generations, prepared.labelled, config, store)
+        (derived if scorer.members else at_once).append(job)
+    if languages := _of(todo, "identifications"):
+        at_once.append(score.identification_job(languages, generations, quality, store))
+    if diversities := _of(todo, "diversities"):
+        at_once.append(score.diversity_job(prepared.diversity_units, diversities, generations, prompts, store))
+    for evaluator in prepared.evaluators:
+        mine = _of(todo, "fluencies", evaluator.name)
+        at_once.append(score.fluency_job(evaluator, mine, generations, prompts, config, store))
     for model in prepared.models.values():
-        if mine := _of(todo, "likelihoods", model.name):
-            score.likelihoods(model, mine, prepared.texts, config, store, cluster, progress)
+        mine = _of(todo, "likelihoods", model.name)
+        at_once.append(score.likelihood_job(model, mine, prepared.texts, config, store))
+    for jobs in (at_once, *([job] for job in derived)):  # a derived scorer reads what those before it committed
+        run_jobs("score", jobs, actors=config.actors, store=store, cluster=cluster, progress=progress)
 
 
-def _of(units: Mapping[Unit, str], table: str, first: str) -> dict[Unit, str]:
-    return {unit: key for unit, key in units.items() if unit.table == table and unit.partition[0] == first}
+def _of(units: Mapping[Unit, str], table: str, first: str | None = None) -> dict[Unit, str]:
+    return {u: key for u, key in units.items() if u.table == table and first in (None, u.partition[0])}
 
 
 def _measure(prepared: Prepared, todo: Mapping[Unit, str], cluster: Cluster | None, progress: Progress) -> None:
     store, plan = prepared.store, prepared.plan.measure
     progress.say("measuring: metrics and comparisons with intervals")
-    measured = measure(readout.inputs(prepared), readout.settings(prepared.experiment))
+    validity = evidence.validities(prepared)
+    counting = evidence.evidence(prepared, validity)
+    measured = measure(readout.inputs(prepared, counting), readout.settings(prepared.experiment))
+    info = readout.measured_info(measured, validity)
     store.commit(COMPARISONS, plan[COMPARISONS], measured.comparisons)
-    store.commit(METRICS, plan[METRICS], measured.metrics, readout.measured_info(measured))
+    store.commit(METRICS, plan[METRICS], measured.metrics, info)
 
 
 def _report(prepared: Prepared, todo: Mapping[Unit, str], cluster: Cluster | None, progress: Progress) -> None:
     store, key = prepared.store, prepared.plan.report[REPORT]
-    files = report.render(readout.content(prepared))
+    files = report.render(contents.content(prepared))
     for path, content in files.items():
         store.write_bytes(f"report/{path}", content)
     store.commit(REPORT, key, None, {"files": sorted(files)})
 
 
-_STAGES = {"train": _train, "generate": _generate, "score": _score, "measure": _measure, "report": _report}
+_STAGES = {"train": _train, "generate": _generate, "score": score_units, "measure": _measure, "report": _report}
 
 
 def _record(prepared: Prepared, stage: str, seconds: float, cluster: Cluster | None) -> None:

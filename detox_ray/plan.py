@@ -5,7 +5,7 @@ No Ray.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ class Plan(NamedTuple):
 
     train: dict[Unit, str]
     generate: dict[Unit, str]
-    score: dict[Unit, str]  # scores of every scorer, and likelihoods
+    score: dict[Unit, str]  # scores of every scorer, and what else is said of texts
     measure: dict[Unit, str]
     report: dict[Unit, str]
 
@@ -46,12 +46,19 @@ class Prepared:
     store: Store
     prompts: dict[str, tuple[str, int]]  # language -> key of its prompts unit, rows
     texts: dict[str, str]  # language -> key of its texts unit
+    labelled: dict[str, str]  # language -> key of its labelled texts unit
     pairs_key: str | None
     skipped: dict[str, list[str]]  # folder of an input unit -> "path:line: reason" of each row left out
     notes: list[str]  # what the readers have to say of their sources
     models: dict[str, LoadableModel]  # in the experiment's order
     scorers: list[score.ResolvedScorer]
+    evaluators: list[LoadableModel]  # of completions' perplexity
+    diversity_units: LoadableModel | None  # what has the tokenizer; None: words
     plan: Plan
+
+    @property
+    def prompt_keys(self) -> dict[str, str]:
+        return {language: key for language, (key, _) in self.prompts.items()}
 
     def pending(self, stage: str) -> dict[Unit, str]:
         """The units of a stage that are not committed under their key."""
@@ -93,14 +100,37 @@ def prepare(experiment: Experiment, store: Store, progress: Progress) -> Prepare
     if config.texts is not None:
         read = data.read_texts(config.texts, languages, config.on_error, world)
         texts = {language: commit(Unit("texts", (language,)), rows) for language, rows in read.items()}
+    labelled: dict[str, str] = {}
+    if experiment.validity is not None:
+        judged = data.read_labelled(experiment.validity, languages, config.on_error, world)
+        labelled = {language: commit(Unit("labelled", (language,)), rows) for language, rows in judged.items()}
     pairs_key = None
     if config.pairs is not None:
         pairs_key = commit(PAIRS, data.read_pairs(config.pairs, config.on_error, world))
 
     resolved = _models(experiment, world, pairs_key)
-    scorers = [score.resolve(entry, TOY17 if world else None, store) for entry in experiment.score.scorers]
-    plan = _plan(experiment, prompts, texts, resolved, scorers, skipped)
-    return Prepared(experiment, store, prompts, texts, pairs_key, skipped, notes, resolved, scorers, plan)
+    scorers: dict[str, score.ResolvedScorer] = {}
+    for entry, name in zip(experiment.score.scorers, experiment.score.names, strict=True):
+        scorers[name] = score.resolve(entry, TOY17 if world else None, store, scorers)
+    quality = experiment.quality
+    evaluators = [score.resolve_evaluator(evaluator, resolved) for evaluator in quality.fluency]
+    units = None if quality.diversity is None else score.resolve_units(quality.diversity, resolved)
+    prepared = Prepared(
+        experiment,
+        store,
+        prompts,
+        texts,
+        labelled,
+        pairs_key,
+        skipped,
+        notes,
+        resolved,
+        list(scorers.values()),
+        evaluators,
+        units,
+        Plan({}, {}, {}, {}, {}),
+    )
+    return replace(prepared, plan=_plan(prepared))
 
 
 def _world(experiment: Experiment, store: Store, progress: Progress) -> Path:
@@ -131,36 +161,37 @@ def _models(experiment: Experiment, world: Path | None, pairs_key: str | None) -
     return {name: found[name] for name in experiment.models}
 
 
-def _plan(
-    experiment: Experiment,
-    prompts: dict[str, tuple[str, int]],
-    texts: dict[str, str],
-    resolved: dict[str, LoadableModel],
-    scorers: list[score.ResolvedScorer],
-    skipped: dict[str, list[str]],
-) -> Plan:
+def _plan(prepared: Prepared) -> Plan:
+    experiment, quality = prepared.experiment, prepared.experiment.quality
+    prompts = prepared.prompt_keys
     generations: dict[Unit, str] = {}
-    scores: dict[Unit, str] = {}
-    for model in resolved.values():
-        generations |= generate.plan(model, prompts, experiment.generate, experiment.seed)
-        scores |= score.plan_likelihoods(model, texts)
-    for scorer in scorers:
-        scores |= score.plan(scorer, generations)
+    said: dict[Unit, str] = {}
+    for model in prepared.models.values():
+        generations |= generate.plan(model, prepared.prompts, experiment.generate, experiment.seed)
+        said |= score.plan_likelihoods(model, prepared.texts)
+    for scorer in prepared.scorers:
+        said |= score.plan(scorer, generations)
+        said |= score.plan_labelled(scorer, prepared.labelled)
+    said |= score.plan_identifications(generations, quality)
+    if quality.diversity is not None:
+        said |= score.plan_diversities(prepared.diversity_units, generations, prompts)
+    for evaluator in prepared.evaluators:
+        said |= score.plan_fluencies(evaluator, generations, prompts)
     measured = key_of(
-        inputs=sorted([*generations.values(), *scores.values()]),
-        prompts=prompts,
+        inputs=sorted([*generations.values(), *said.values()]),
+        prompts=prepared.prompts,
+        labelled=prepared.labelled,
         settings=experiment.measure.model_dump(),
+        validity=experiment.validity and experiment.validity.model_dump(),
         compare=[comparison.model_dump() for comparison in experiment.comparisons],
-        scorers=[scorer.name for scorer in scorers],
+        scorers=[scorer.name for scorer in prepared.scorers],
+        identifier=quality.identifier,
         reference=experiment.score.reference,
         seed=experiment.seed,
         version=measure.VERSION,
     )
-    page = key_of(measured=measured, experiment=experiment.to_yaml(), skipped=skipped, version=report.VERSION)
-    return Plan(
-        train={Unit("checkpoints", (name,)): resolved[name].key for name, m in experiment.models.items() if m.train},
-        generate=generations,
-        score=scores,
-        measure={METRICS: measured, COMPARISONS: measured},
-        report={REPORT: page},
-    )
+    page = key_of(measured=measured, experiment=experiment.to_yaml(), skipped=prepared.skipped, version=report.VERSION)
+    checkpoints = {
+        Unit("checkpoints", (name,)): prepared.models[name].key for name, m in experiment.models.items() if m.train
+    }
+    return Plan(checkpoints, generations, said, {METRICS: measured, COMPARISONS: measured}, {REPORT: page})

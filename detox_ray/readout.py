@@ -1,16 +1,15 @@
 """Reads a run's folder back: for measuring, for the report, for the manifest and for `detox-ray show`."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
 
-from detox_ray.config import TOY17, Experiment
-from detox_ray.measure import Inputs, Measured, Settings, StatusCount, Validity
-from detox_ray.plan import COMPARISONS, METRICS, Prepared
-from detox_ray.report import Completion, ReportContent, Sample, Timing
+from detox_ray.config import Experiment
+from detox_ray.measure import Inputs, Measured, Settings, Validity
+from detox_ray.plan import Prepared
+from detox_ray.report import Timing
 from detox_ray.store import Store, Unit
 from detox_ray.tables import OK
 
@@ -48,17 +47,37 @@ def prompt_units(prepared: Prepared) -> dict[Unit, str]:
     return {Unit("prompts", (language,)): key for language, (key, _) in prepared.prompts.items()}
 
 
+SWITCHES = (
+    "pooling",
+    "at_threshold",
+    "empty",
+    "wrong_language",
+    "perplexity_cap",
+    "perplexity_terms",
+    "dist_denominator",
+)
+
+
 def settings(experiment: Experiment) -> Settings:
     chosen = experiment.measure
-    return Settings(chosen.convention, chosen.bootstrap, chosen.confidence, chosen.threshold, experiment.seed)
+    return Settings(
+        chosen.convention,
+        chosen.bootstrap,
+        chosen.confidence,
+        chosen.threshold,
+        experiment.seed,
+        {name: getattr(chosen, name) for name in SWITCHES},
+        chosen.interval,
+        chosen.correction,
+    )
 
 
-def inputs(prepared: Prepared) -> Inputs:
-    """What `measure` reads."""
+def inputs(prepared: Prepared, evidence: Mapping[str, Sequence[str]]) -> Inputs:
+    """What `measure` reads. ``evidence``: scorer -> languages that count in its macro means."""
     experiment, store, plan = prepared.experiment, prepared.store, prepared.plan
     scores = plan.of_table("scores")
     blanks: dict[tuple[str, str], float | None] = {}
-    if experiment.measure.convention == "paper":  # the only one that scores empty completions
+    if settings(experiment).choose().empty == "blank":
         for unit, key in scores.items():
             scorer, _, language = unit.partition
             blanks[scorer, language] = (store.info(unit, key).get("blank") or {}).get("toxicity")
@@ -73,13 +92,20 @@ def inputs(prepared: Prepared) -> Inputs:
         scores=Tables(store, scores),
         blanks=blanks,
         likelihoods=Tables(store, plan.of_table("likelihoods")),
+        identifications=Tables(store, plan.of_table("identifications")),
+        fluencies=Tables(store, plan.of_table("fluencies")),
+        diversities=Tables(store, plan.of_table("diversities")),
+        identifier=experiment.quality.identifier or "",
+        diversity_units=experiment.quality.diversity or "",
+        evidence=evidence,
     )
 
 
-def measured_info(measured: Measured) -> dict[str, Any]:
-    """What the marker of the metrics says beside them."""
+def measured_info(measured: Measured, validity: Sequence[Validity]) -> dict[str, Any]:
+    """What the marker of the metrics says beside them. ``validity``: against labelled text."""
     return {
-        "validity": [row._asdict() for row in measured.validity],
+        "validity": [row._asdict() for row in (*validity, *measured.validity)],
+        "agreement": [row._asdict() for row in measured.agreement],
         "counts": [row._asdict() for row in measured.counts],
     }
 
@@ -133,6 +159,14 @@ def _by_stage_and_model(prepared: Prepared) -> dict[tuple[str, str], list[dict[s
                 place = ("generate", unit.partition[0])
             case "likelihoods":
                 place = ("perplexity", unit.partition[0])
+            case "identifications":
+                place = ("languages", unit.partition[0])
+            case "diversities":
+                place = ("diversity", unit.partition[0])
+            case "fluencies":
+                place = (f"fluency: {unit.partition[0]}", unit.partition[1])
+            case "labelled_scores":
+                place = (f"score: {unit.partition[0]}", "labelled text")
             case _:
                 scorer, model, _ = unit.partition
                 place = (f"score: {scorer}", model)
@@ -167,10 +201,10 @@ def what_ran(prepared: Prepared) -> dict[str, Any]:
             }
         elif room == "generate":
             found["generate"][model_name] = _common(infos) | {"tokens": sum(info["tokens"] for info in infos)}
-        elif room == "score":
-            found["score"].setdefault(scorer, {})[model_name] = _common(infos)
+        elif scorer:
+            found.setdefault(room, {}).setdefault(scorer, {})[model_name] = _common(infos)
         else:
-            found.setdefault("perplexity", {})[model_name] = _common(infos)
+            found.setdefault(room, {})[model_name] = _common(infos)
     return found
 
 
@@ -185,76 +219,18 @@ def _common(infos: list[dict[str, Any]]) -> dict[str, Any]:
     return {**alike, "units": len(infos), "rows": sum(info["rows"] for info in infos), "seconds": seconds}
 
 
-def content(prepared: Prepared) -> ReportContent:
-    """What the report shows. Needs every stage before it to be committed."""
-    experiment, store, plan = prepared.experiment, prepared.store, prepared.plan
-    measured = store.info(METRICS, plan.measure[METRICS])
-    world = None
-    if experiment.uses_toy17:
-        world = json.loads((store.localize(TOY17) / "world.json").read_text(encoding="utf-8"))
-    return ReportContent(
-        experiment=experiment.name,
-        experiment_yaml=experiment.to_yaml(),
-        languages=experiment.languages,
-        models=list(prepared.models),
-        compare=[(comparison.model, comparison.parent) for comparison in experiment.comparisons],
-        metrics=store.read(METRICS, plan.measure[METRICS]),
-        comparisons=store.read(COMPARISONS, plan.measure[COMPARISONS]),
-        primary=experiment.score.headline,
-        convention=experiment.measure.convention,
-        confidence=experiment.measure.confidence,
-        validity=[Validity(**row) for row in measured["validity"]],
-        counts=[StatusCount(**row) for row in measured["counts"]],
-        samples=samples(prepared),
-        timings=timings(prepared),
-        manifest=store.read_json("manifest.json"),
-        corpus_share=world and world["token_share"],
-        skipped_rows={place: len(reasons) for place, reasons in prepared.skipped.items()},
-        tuning_languages=[experiment.data.pairs.language] if experiment.data.pairs else [],
-        toy_world=experiment.uses_toy17,
-        notes=prepared.notes,
-    )
-
-
-def samples(prepared: Prepared) -> list[Sample]:
-    """The first prompts of each language with the first completion of each model, and its score."""
-    experiment = prepared.experiment
-    wanted, primary = min(experiment.report.samples, experiment.generate.prompts_per_unit), experiment.score.headline
-    plan, store = prepared.plan, prepared.store
-    prompts_of, generations, scores = (
-        Tables(store, {unit: key for unit, key in units.items() if unit.shard == 0})
-        for units in (prompt_units(prepared), plan.generate, plan.of_table("scores"))
-    )
-    found = []
-    for language in experiment.languages if wanted else ():
-        prompts = prompts_of[language].slice(0, wanted).to_pylist()
-        first: dict[str, dict[str, Completion]] = {prompt["prompt_id"]: {} for prompt in prompts}
-        for model in prepared.models:
-            scored = {
-                row["prompt_id"]: row
-                for row in scores[primary, model, language].to_pylist()
-                if row["sample"] == 0 and row["attribute"] == "toxicity"
-            }
-            for row in generations[model, language].to_pylist():
-                if row["sample"] == 0 and row["prompt_id"] in first:
-                    score = scored[row["prompt_id"]]
-                    first[row["prompt_id"]][model] = Completion(model, row["text"], score["value"], score["status"])
-        for prompt in prompts:
-            found.append(Sample(language, prompt["text"], list(first[prompt["prompt_id"]].values())))
-    return found
-
-
 def headline(results: Mapping[str, Any]) -> list[str]:
     """Macro toxicity of each compared pair of models, as sentences, from results.json."""
     values = {
         (row["metric"], row["model"], row["language"], row["scorer"]): row
         for row in results["metrics"]
-        if row["status"] == OK
+        if row["status"] == OK and row["convention"] == results["convention"]
     }
     scorer, metric = results["primary_scorer"], "average_toxicity"
     lines = []
     for row in results["comparisons"]:
-        if (row["metric"], row["language"], row["scorer"]) != (metric, "macro", scorer) or row["status"] != OK:
+        place = (row["metric"], row["language"], row["scorer"], row["convention"], row["status"])
+        if place != (metric, "macro", scorer, results["convention"], OK):
             continue
         before = values[metric, row["parent"], "macro", scorer]["value"]
         after = values[metric, row["model"], "macro", scorer]["value"]

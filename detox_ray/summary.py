@@ -4,12 +4,17 @@ from collections import defaultdict
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from detox_ray import readout
 from detox_ray.config import InputError
+from detox_ray.measure.validity import has_evidence
 from detox_ray.pipeline import Outcome
+from detox_ray.score import catalogue
 from detox_ray.store import Store, Unit
+from detox_ray.tables import OK
+from detox_ray.validity import Found
 
 
 def duration(seconds: float) -> str:
@@ -26,7 +31,7 @@ def closing(console: Console, outcome: Outcome) -> None:
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     rates: dict[str, list[str]] = defaultdict(list)
     for timing in readout.timings(outcome.prepared):
-        room = "score" if timing.stage.startswith(("score", "perplexity")) else timing.stage
+        room = timing.stage if timing.stage in ("train", "generate") else "score"
         rates[room].append(f"{timing.stage} {timing.model}: {timing.rate}")
     for stage in outcome.stages:
         table.add_row(
@@ -95,3 +100,53 @@ def _cell(flags: list[bool] | None) -> str:
         return ""
     done: Any = sum(flags)
     return "✓" if done == len(flags) else f"{done}/{len(flags)}" if done else "·"
+
+
+def scorers(console: Console) -> None:
+    """The ready scorers."""
+    for entry in catalogue():
+        languages = "all" if entry.languages is None else " ".join(entry.languages)
+        console.print(f"[bold]{escape(entry.name)}[/] ({entry.kind}) {escape(entry.origin)}", highlight=False)
+        console.print(f"  {escape(' '.join(entry.attributes))}; languages: {languages}", highlight=False)
+        console.print(f"  licence: {escape(entry.licence)}; needs: {escape(entry.cost)}", highlight=False)
+    console.print("Any other: score.scorers takes {name, type, path, …}; types and fields are in the README.")
+
+
+def validity(console: Console, found: Found) -> None:
+    """A table per scorer, and what was fitted."""
+    for scorer in dict.fromkeys(row.scorer for row in found.rows):
+        rows = [row for row in found.rows if row.scorer == scorer]
+        table = Table(title=f"{scorer} against {rows[0].reference}", title_justify="left")
+        for name in ("language", "n", "toxic", "AUROC", "average precision", "best F1 (from)", "calibration error"):
+            table.add_column(name, justify="left" if name == "language" else "right")
+        table.add_column("Spearman", justify="right")
+        table.add_column("note")
+        for row in rows:
+            best = "" if row.best_f1 is None else f"{row.best_f1:.3f} ({row.best_f1_threshold:.3f})"
+            table.add_row(
+                row.language,
+                str(row.n),
+                str(row.n_toxic),
+                _bounded(row.auroc, row.ci_low, row.ci_high),
+                _bounded(row.average_precision, row.average_precision_low, row.average_precision_high),
+                best,
+                _bounded(row.calibration_error, row.calibration_error_low, row.calibration_error_high),
+                _bounded(row.spearman, row.spearman_low, row.spearman_high),
+                ("" if has_evidence(row) else "no evidence") if row.status == OK else row.status.replace("_", " "),
+            )
+        console.print(table)
+    console.print(f"written: {found.file}", highlight=False, markup=False, soft_wrap=True)
+    if found.calibration is not None:
+        fitted = found.calibration
+        for language, each in sorted(fitted.languages.items()):
+            after = "" if each.error_after is None else f" -> {each.error_after:.3f} (cross-validated)"
+            console.print(f"{language}: calibration error {each.error_before:.3f}{after}, n {each.n}", highlight=False)
+        for language, reason in fitted.refused.items():
+            console.print(f"{language}: no map: {reason.replace('_', ' ')}", highlight=False)
+        console.print(f"written: {found.calibration_file}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _bounded(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"

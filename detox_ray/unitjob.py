@@ -232,20 +232,3 @@ def _run(
         rule = "a worker process died again and again, often for want of memory: see Ray's logs, then run again"
         raise JobError(f"{bar.label}: {rule} ({_said(error).splitlines()[0]})") from error
     return failed
-
-
-def run_units(
-    label: str,
-    tasks: Sequence[Task],
-    worker: Callable[..., Worker],
-    settings: Mapping[str, Any],
-    *,
-    measure: str,
-    actors: int | Literal["auto"],
-    store: Store,
-    cluster: Cluster,
-    progress: Progress,
-    gpus: int = 1,
-) -> None:
-    job = Job(label, tasks, worker, settings, measure, gpus)
-    run_jobs(label, [job], actors=actors, store=store, cluster=cluster, progress=progress)

@@ -66,6 +66,8 @@ def config(toy_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             ],
             "reference": "words",
         },
+        "validity": {"source": "file", "path": str(toy_world / "labelled.jsonl")},
+        "quality": {"fluency": [{"name": "under-base", "model": "base"}]},
         "measure": {"bootstrap": 200},
     }
     path = folder / "experiment.yaml"
@@ -127,6 +129,20 @@ def test_run_leaves_every_number_and_says_what_ran(undisturbed: Path) -> None:
         for language in (*LANGUAGES, "macro"):
             for model in ("base", "detox"):
                 assert (metric, model, language, "classifier") in places
+    assert {(m["metric"], m["scorer"]) for m in results["metrics"]} >= {
+        ("perplexity", "held-out-text"),
+        ("perplexity", "under-base"),
+        ("dist_2", "words"),
+        ("language_consistency", "py3langid"),
+        ("english_drift", "py3langid"),
+    }
+    judged = {(row["scorer"], row["reference"]) for row in results["validity"]}
+    assert judged == {
+        ("classifier", "human: labelled.jsonl"),
+        ("words", "human: labelled.jsonl"),
+        ("classifier", "words"),
+    }
+    assert {(row["scorer"], row["other"]) for row in results["agreement"]} == {("classifier", "words")}
     assert {c["parent"] for c in results["comparisons"]} == {"base"}
     manifest = json.loads((undisturbed / "manifest.json").read_text())
     trained = manifest["train"]["detox"]
@@ -168,7 +184,7 @@ def test_changed_threshold_only_measures_and_reports_again(undisturbed: Path, co
 
 def test_killed_run_resumes_without_redoing_committed_units(undisturbed: Path, config: Path) -> None:
     folder = config.parent / "runs" / "killed"
-    for pattern in (r"train detox: \d+/", r"generate \w+: \d+/", r"score \S+: \d+/"):
+    for pattern in (r"train detox: \d+/", r"generate: \d+/", r"score: \d+/"):
         before = markers(folder) if folder.exists() else {}
         killed(pattern, "run", config, "name=killed")
         after = markers(folder)

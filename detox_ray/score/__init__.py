@@ -1,28 +1,38 @@
-"""Scoring: toxicity of completions by scorers, and likelihood of harmless text under models, as Ray Data jobs.
+"""Scoring: what scorers say of completions and of human-labelled text, and how fluent, diverse and in which language
+completions are. Every function that makes something returns a unit job (`detox_ray.unitjob`).
 
 Light on import: Ray, torch, Detoxify and transformers are imported only where they are used.
 """
 
 from detox_ray.score.catalogue import KNOWN, Entry, catalogue
 from detox_ray.score.check import check
-from detox_ray.score.job import VERSION, plan, score
-from detox_ray.score.labelled import plan_labelled, score_labelled
-from detox_ray.score.likelihood import likelihoods, plan_likelihoods
+from detox_ray.score.diversity import WORDS, diversity_job, plan_diversities, resolve_units
+from detox_ray.score.fluency import fluency_job, plan_fluencies, resolve_evaluator
+from detox_ray.score.identify import identification_job, plan_identifications
+from detox_ray.score.job import job, plan, plan_labelled
+from detox_ray.score.likelihood import likelihood_job, plan_likelihoods
 from detox_ray.score.registry import ResolvedScorer, load, resolve
 
 __all__ = [
     "KNOWN",
-    "VERSION",
+    "WORDS",
     "Entry",
     "ResolvedScorer",
     "catalogue",
     "check",
-    "likelihoods",
+    "diversity_job",
+    "fluency_job",
+    "identification_job",
+    "job",
+    "likelihood_job",
     "load",
     "plan",
+    "plan_diversities",
+    "plan_fluencies",
+    "plan_identifications",
     "plan_labelled",
     "plan_likelihoods",
     "resolve",
-    "score",
-    "score_labelled",
+    "resolve_evaluator",
+    "resolve_units",
 ]

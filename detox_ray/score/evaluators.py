@@ -22,6 +22,7 @@ T5 = ("t5", "mt5", "umt5")
 
 
 class Evaluator(Protocol):
+    kind: str  # "causal" or "t5"
     device: str
     vocabulary: int  # V: a batch's logits have so many numbers for each token
     context: int  # tokens that can be evaluated at once
@@ -50,6 +51,8 @@ def load(model: LoadableModel, store: Store) -> Evaluator:
 
 class CausalEvaluator:
     """The continuation loss. A prompt is cut from the left to half the context, as its end is what gets continued."""
+
+    kind = "causal"
 
     def __init__(self, model: LoadableModel, path: str):
         from transformers import AutoModelForCausalLM
@@ -81,6 +84,8 @@ class CausalEvaluator:
 
 class T5Evaluator:
     """The auto-encoding loss of Li et al. 2024. Relative positions: no text is too long for it, but memory ends."""
+
+    kind = "t5"
 
     def __init__(self, model: LoadableModel, path: str):
         from transformers import AutoModelForSeq2SeqLM, AutoTokenizer

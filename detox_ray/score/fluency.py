@@ -100,6 +100,7 @@ class FluencyWorker:
         rest = [pa.array(column, FLUENCIES.field(at).type) for at, column in enumerate(columns, 2)]
         info: dict[str, Any] = {
             "evaluator": self._name,
+            "kind": self._evaluator.kind,
             "device": self._evaluator.device,
             "texts": len(found),
             "status_counts": dict(Counter(row.status for row in found)),

@@ -1,19 +1,18 @@
-"""The scoring job: a unit is one scorer's view of one unit of completions, or of human-labelled texts (labelled.py).
+"""The scoring job: a unit is one scorer's view of one unit of completions, or of human-labelled texts (LABELLED).
 
 A row per text and attribute, each with a value or a status (answers.py). A derived scorer's units are made from its
 members' (derived.py), any other's from the texts.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
-from detox_ray.cluster import Cluster
-from detox_ray.config import ScoreConfig
-from detox_ray.progress import Progress
+from detox_ray.config import GuardConfig, ScoreConfig
 from detox_ray.score.answers import Answering, score_rows
 from detox_ray.score.derived import DerivedWorker
 from detox_ray.score.registry import ResolvedScorer
 from detox_ray.store import Store, Unit, key_of
-from detox_ray.unitjob import Product, Task, run_units
+from detox_ray.unitjob import Job, Product, Task
 
 VERSION = 2  # raise it whenever the code here or a scorer's changes what a unit holds
 
@@ -23,18 +22,36 @@ def plan(scorer: ResolvedScorer, generations: Mapping[Unit, str]) -> dict[Unit, 
     return planned("scores", scorer, generations)
 
 
-def score(
+def plan_labelled(scorer: ResolvedScorer, labelled: Mapping[str, str]) -> dict[Unit, str]:
+    """The same for human-labelled text, for the scorer's validity. ``labelled``: language -> key of its unit."""
+    return planned("labelled_scores", scorer, _labelled_units(labelled))
+
+
+def job(
     scorer: ResolvedScorer,
     pending: Mapping[Unit, str],
     generations: Mapping[Unit, str],
+    labelled: Mapping[str, str],
     config: ScoreConfig,
     store: Store,
-    cluster: Cluster,
-    progress: Progress,
-) -> None:
-    """Make and commit ``pending``. ``generations``: unit -> key of all units of generations. A derived scorer's
-    members' units must be committed. Raises JobError."""
-    run_scoring(f"score {scorer.name}", "scores", scorer, pending, generations, config, store, cluster, progress)
+) -> Job:
+    """The job that makes this scorer's units of ``pending``, of completions and of labelled text.
+
+    The mappings are as for the plans. A derived scorer's members' units must be committed when it runs.
+    """
+    tasks = []
+    for table, sources in (("scores", generations), ("labelled_scores", _labelled_units(labelled))):
+        for source, key in sources.items():
+            ((unit, unit_key),) = planned(table, scorer, {source: key}).items()
+            if unit in pending:
+                members = tuple(pair for each in scorer.members for pair in planned(table, each, {source: key}).items())
+                tasks.append(Task(unit, unit_key, members or ((source, key),)))
+    settings: dict[str, Any] = {"scorer": scorer, "store": store}
+    if scorer.members:
+        return Job(scorer.name, tasks, DerivedWorker, settings, "texts", gpus=0)
+    settings["batch_tokens"] = config.batch_tokens
+    guard = isinstance(scorer.config, GuardConfig)  # its engine does not give a GPU's memory back
+    return Job(scorer.name, tasks, ScoringWorker, settings, "texts", gpus=int(scorer.model_based), alone=guard)
 
 
 def planned(table: str, scorer: ResolvedScorer, sources: Mapping[Unit, str]) -> dict[Unit, str]:
@@ -45,48 +62,8 @@ def planned(table: str, scorer: ResolvedScorer, sources: Mapping[Unit, str]) -> 
     }
 
 
-def run_scoring(
-    label: str,
-    table: str,
-    scorer: ResolvedScorer,
-    pending: Mapping[Unit, str],
-    sources: Mapping[Unit, str],
-    config: ScoreConfig,
-    store: Store,
-    cluster: Cluster,
-    progress: Progress,
-) -> None:
-    """Make and commit ``pending`` units of ``table``. ``sources``: unit of texts -> key."""
-    tasks = []
-    for source, key in sources.items():
-        ((unit, unit_key),) = planned(table, scorer, {source: key}).items()
-        if unit in pending:
-            of_members = tuple(pair for each in scorer.members for pair in planned(table, each, {source: key}).items())
-            tasks.append(Task(unit, unit_key, of_members or ((source, key),)))
-    if scorer.members:
-        run_units(
-            label,
-            tasks,
-            DerivedWorker,
-            {"scorer": scorer, "store": store},
-            measure="texts",
-            actors=config.actors,
-            store=store,
-            cluster=cluster,
-            progress=progress,
-        )
-        return
-    run_units(
-        label,
-        tasks,
-        ScoringWorker,
-        {"scorer": scorer, "batch_tokens": config.batch_tokens, "store": store},
-        measure="texts",
-        actors=config.actors,
-        store=store,
-        cluster=cluster,
-        progress=progress,
-    )
+def _labelled_units(labelled: Mapping[str, str]) -> dict[Unit, str]:
+    return {Unit("labelled", (language,)): key for language, key in labelled.items()}
 
 
 class ScoringWorker:

@@ -11,15 +11,13 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from detox_ray.cluster import Cluster
 from detox_ray.config import ScoreConfig
 from detox_ray.models import LoadableModel
-from detox_ray.progress import Progress
 from detox_ray.score.batches import by_length
 from detox_ray.store import Store, Unit, key_of
 from detox_ray.tables import EMPTY, LIKELIHOODS, OK
 from detox_ray.tokens import Codec
-from detox_ray.unitjob import Product, Task, run_units
+from detox_ray.unitjob import Job, Product, Task
 
 VERSION = 1  # raise it whenever the code here changes what a unit holds
 LOGITS = 2**27  # numbers of a batch's logits at most: half a GiB in float32
@@ -35,31 +33,16 @@ def plan_likelihoods(model: LoadableModel, texts: Mapping[str, str]) -> dict[Uni
     }
 
 
-def likelihoods(
-    model: LoadableModel,
-    pending: Mapping[Unit, str],
-    texts: Mapping[str, str],
-    config: ScoreConfig,
-    store: Store,
-    cluster: Cluster,
-    progress: Progress,
-) -> None:
-    """Make and commit ``pending``. ``texts``: language -> key of its texts unit. Raises JobError."""
+def likelihood_job(
+    model: LoadableModel, pending: Mapping[Unit, str], texts: Mapping[str, str], config: ScoreConfig, store: Store
+) -> Job:
+    """The job that makes ``pending``; ``texts`` as for the plan."""
     tasks = [
         Task(unit, key, ((Unit("texts", (unit.partition[1],)), texts[unit.partition[1]]),))
         for unit, key in pending.items()
     ]
-    run_units(
-        f"perplexity {model.name}",
-        tasks,
-        LikelihoodWorker,
-        {"model": model, "batch_tokens": config.batch_tokens, "store": store},
-        measure="tokens",
-        actors=config.actors,
-        store=store,
-        cluster=cluster,
-        progress=progress,
-    )
+    settings = {"model": model, "batch_tokens": config.batch_tokens, "store": store}
+    return Job(f"perplexity {model.name}", tasks, LikelihoodWorker, settings, "tokens")
 
 
 class LikelihoodWorker:
