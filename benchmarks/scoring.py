@@ -123,7 +123,7 @@ def measure(size: str, texts: Sequence[str], vocabulary: Sequence[str], options:
         checkpoint = build(Path(scratch), vocabulary, size)
         scorer = DetoxifyScorer(size, checkpoint, Path(scratch), options.batch_tokens)
         ours, scores = timed(lambda some: scorer.score(some, "en"), texts)
-        line(f"ours, batch_tokens {options.batch_tokens}", ours)
+        line("ours", ours)
         model = Detoxify(checkpoint=str(checkpoint), huggingface_config_path=scratch, device=scorer._model.device)
         for slice_size in dict.fromkeys([options.slice, *([] if options.no_single else [1])]):
             seconds, theirs = timed(partial(predict, model, slice_size), texts)
@@ -132,12 +132,12 @@ def measure(size: str, texts: Sequence[str], vocabulary: Sequence[str], options:
             line(f"Detoxify.predict, {named}", seconds, f"ours is {seconds / ours:.1f}x; {same}")
         if options.int8:
             from detox_ray.score import onnx
-            from detox_ray.score.batches import BatchedClassifier
+            from detox_ray.score.batches import CPU_TOKENS, BatchedClassifier
 
             key = f"benchmark {size} {WORDS}"
             made = onnx.quantised(model.model.float().cpu().eval(), model.tokenizer, 512, key, torch.sigmoid)
             classes = {name: column for column, name in enumerate(CLASSES)}
-            int8 = BatchedClassifier(model.tokenizer, 512, made.forward, classes, options.batch_tokens)
+            int8 = BatchedClassifier(model.tokenizer, 512, made.forward, classes, CPU_TOKENS)
             seconds, quantised = timed(int8.score, texts)
             far = largest_difference(scores, quantised)
             note = f"{ours / seconds:.1f}x ours; largest score difference {far:.1e}; when loaded: {made.agreement}"
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=5000)
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--slice", type=int, default=64, help="texts per call of the baseline")
-    parser.add_argument("--batch-tokens", type=int, default=None, help="ours; default: the configuration's")
+    parser.add_argument("--batch-tokens", type=int, default=None, help="ours, at most; default: the configuration's")
     parser.add_argument("--no-single", action="store_true", help="without the baseline of one text at a time")
     parser.add_argument("--int8", action="store_true", help="also ONNX int8 (CPU only), with its agreement")
     options = parser.parse_args()

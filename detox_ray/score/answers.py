@@ -44,7 +44,7 @@ class Answering:
         resolved, scorer = self._resolved, self._scorer
         supported = resolved.languages is None or language in resolved.languages
         distinct = sorted({text for text in texts if text.strip()}) if supported else []
-        known, result_of = self._results([*distinct, BLANK], language, part) if supported else (0, {})
+        known, asked, result_of = self._results([*distinct, BLANK], language, part) if supported else (0, 0, {})
         blank = result_of.pop(BLANK, Failure(UNSUPPORTED))
         status_of = {text: FAILED if isinstance(result, Failure) else OK for text, result in result_of.items()}
         statuses = [status_of.get(text, EMPTY) if supported else UNSUPPORTED for text in texts]
@@ -64,12 +64,12 @@ class Answering:
             "status_counts": dict(Counter(statuses)),
             "failures": failures[:SHOWN_FAILURES],
             "blank": {name: blank[name] if isinstance(blank, dict) else None for name in scorer.attributes},
-            **(scorer.notes if isinstance(scorer, Noting) else {}),
+            **(scorer.notes if asked and isinstance(scorer, Noting) else {}),
         }
         return Answers(statuses, values, info)
 
-    def _results(self, texts: Sequence[str], language: str, part: str) -> tuple[int, dict[str, Scores | Failure]]:
-        """How many of the distinct texts (but the blank one) the cache knew, and a result for each."""
+    def _results(self, texts: Sequence[str], language: str, part: str) -> tuple[int, int, dict[str, Scores | Failure]]:
+        """How many of the distinct texts (but the blank one) the cache knew, how many were asked, each one's result."""
         folder = language if self._resolved.by_language else ANY
         found: dict[str, Scores | Failure] = {}
         if self._cache is not None:
@@ -85,7 +85,7 @@ class Answering:
             self._keep(answered, folder, f"{part}-begun-{len(answered)}")
             raise
         self._keep(answered, folder, part)
-        return known, found | answered
+        return known, len(new), found | answered
 
     def _keep(self, results: Mapping[str, Scores | Failure], folder: str, part: str) -> None:
         if self._cache is not None:

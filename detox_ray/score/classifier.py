@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detox_ray.config import ClassifierConfig, InputError
-from detox_ray.score.batches import BatchedClassifier, Forward
+from detox_ray.score.batches import CPU_TOKENS, BatchedClassifier, Forward
 from detox_ray.score.scorers import Failure, Scores
 
 MAX_TOKENS = 512
@@ -105,7 +105,8 @@ class ClassifierScorer:
             int8 = quantised(model, tokenizer, most, key, self._activation)
             forward, self.notes = int8.forward, {"dtype": "int8", "agreement": int8.agreement._asdict()}
             del self._model
-        self._batches = BatchedClassifier(tokenizer, most, forward, classes, batch_tokens)
+        budget = batch_tokens if on == "cuda" else min(batch_tokens, CPU_TOKENS)
+        self._batches = BatchedClassifier(tokenizer, most, forward, classes, budget)
 
     def score(self, texts: Sequence[str], language: str) -> list[Scores | Failure]:
         results = self._batches.score(texts)

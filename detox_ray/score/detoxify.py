@@ -15,7 +15,7 @@ from detoxify import Detoxify
 from detoxify.detoxify import MODEL_URLS
 
 from detox_ray.config import InputError
-from detox_ray.score.batches import BatchedClassifier
+from detox_ray.score.batches import CPU_TOKENS, BatchedClassifier
 from detox_ray.score.scorers import Failure, Scores
 
 MAX_TOKENS = 512
@@ -53,8 +53,9 @@ class DetoxifyScorer:
             self._model.model.to(torch.bfloat16)
         self._model.model.eval()
         self.notes: dict[str, Any] = {"dtype": str(self._model.model.dtype).removeprefix("torch.")}
+        budget = batch_tokens if on == "cuda" else min(batch_tokens, CPU_TOKENS)
         classes = {attribute: column for column, attribute in enumerate(self.attributes)}
-        self._batches = BatchedClassifier(tokenizer, most, self._probabilities, classes, batch_tokens)
+        self._batches = BatchedClassifier(tokenizer, most, self._probabilities, classes, budget)
 
     @classmethod
     def from_hub(cls, name: str, variant: str, batch_tokens: int) -> "DetoxifyScorer":

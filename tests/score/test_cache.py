@@ -41,6 +41,13 @@ def test_another_run_of_the_storage_asks_only_what_is_new(tmp_path: Path, obedie
     assert answers.info["blank"] == first.info["blank"] == {"toxicity": 0.25, "insult": 0.125}
 
 
+def test_notes_are_of_texts_that_were_asked(tmp_path: Path, obedient: Any) -> None:
+    obedient.notes = {"truncated_texts": 1}
+    answering = Answering(SCORER, 512, Store(str(tmp_path / "run")))
+    assert answering.answer(["0.5"], "en", "a").info["truncated_texts"] == 1
+    assert "truncated_texts" not in answering.answer(["0.5"], "en", "b").info
+
+
 def test_failures_are_tried_again(tmp_path: Path, obedient: Any) -> None:
     answering = Answering(SCORER, 512, Store(str(tmp_path / "run")))
     assert answering.answer(["gibberish"], "en", "a").statuses == ["failed"]

@@ -82,7 +82,7 @@ def test_both_jobs_commit_every_unit(
     todo = plan_likelihoods(model, keys)
     jobs, scorers = [likelihood_job(model, todo, keys, SETTINGS, store)], list[ResolvedScorer]()
     for entry in SETTINGS.scorers:
-        scorers.append(resolve(entry, "toy17", store, {}))
+        scorers.append(resolve(entry, "toy17", store, {each.name: each for each in scorers}))
         jobs.append(job(scorers[-1], plan(scorers[-1], generations), generations, {}, SETTINGS, store))
     run_jobs("score", jobs, actors=1, store=store, cluster=ray_cluster, progress=QUIET)
 
