@@ -13,7 +13,9 @@ from typer.testing import CliRunner, Result
 
 from detox_ray import pipeline
 from detox_ray.cli import app
+from detox_ray.gate import read_spec
 from detox_ray.lock import run_lock
+from detox_ray.score import KNOWN
 from detox_ray.store import Store
 
 Call = Callable[..., Result]
@@ -170,14 +172,34 @@ def test_show_of_something_else_is_refused(call: Call, tmp_path: Path) -> None:
 
 def test_help_names_every_command_and_the_exit_codes(call: Call) -> None:
     text = flat(call("--help"))
-    for word in ("run", "train", "generate", "score", "measure", "report", "validate", "show", "toy17", "Exit codes"):
+    commands = "run train generate score measure report validate show validity scorers gate compare leaderboard toy17"
+    for word in (*commands.split(), "Exit codes"):
         assert word in text
+
+
+def test_scorers_are_listed_with_their_licence(call: Call) -> None:
+    text = flat(call("scorers"))
+    assert all(f"{name} (" in text for name in KNOWN)
+    assert text.count("licence:") == len(KNOWN)
+
+
+def test_validity_needs_labelled_text_and_known_scorers(call: Call, tmp_path: Path) -> None:
+    config = Path(__file__).parents[1] / "configs" / "toy17.yaml"
+    asked = ("--calibrate", "nobody", "--method", "magic")
+    result = call("validity", config, f"storage={tmp_path}", "validity=null", *asked)
+    assert result.exit_code == 2
+    for field in ("validity: is needed", "--calibrate: must be one of", "--method: must be isotonic or platt"):
+        assert field in flat(result)
+    assert not (tmp_path / "toy17").exists()
 
 
 def test_shipped_configs_are_valid(call: Call, tmp_path: Path) -> None:
     folder = Path(__file__).parents[1] / "configs"
     shutil.copytree(folder, tmp_path / "configs")
     for path in sorted(folder.glob("*.yaml")):
+        if path.name == "gate.yaml":  # what a run must show, not an experiment
+            assert read_spec(path).toxicity is not None
+            continue
         if path.name == "rtp-lx.yaml":  # needs the user's own copy of the data
             continue
         result = call("validate", path, f"storage={tmp_path}")

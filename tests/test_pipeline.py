@@ -6,16 +6,20 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from detox_ray.cli import app
 from detox_ray.config import Experiment
 from detox_ray.load import load, validate
-from detox_ray.plan import STAGES
+from detox_ray.plan import STAGES, prepare
 from detox_ray.progress import Progress
 from detox_ray.store import Store
 
@@ -63,6 +67,7 @@ def config(toy_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                     "huggingface_config": str(toy_world / "classifier"),
                 },
                 {"name": "words", "type": "lexicon", "path": str(toy_world / "lexicon.json")},
+                {"name": "both", "type": "ensemble", "members": ["classifier", "words"], "combine": "max"},
             ],
             "reference": "words",
         },
@@ -85,22 +90,27 @@ def finished(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def killed(pattern: str, *arguments: str | Path) -> None:
-    """Start a run and end it with SIGKILL as soon as a line of its log matches."""
+def ended(by: signal.Signals, pattern: str, *arguments: str | Path) -> int:
+    """Start a run and send it a signal as soon as a line of its log matches; its exit code."""
     process = subprocess.Popen(
         command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     assert process.stderr is not None
+    seen = []
     try:
-        seen = []
         for line in process.stderr:
             seen.append(line)
             if re.search(pattern, line):
                 break
         else:
             pytest.fail(f"no line matched {pattern!r}:\n{''.join(seen)}")
+        os.killpg(process.pid, by)
+        for _ in process.stderr:  # until it has gone
+            pass
+        return process.wait(60)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process.stderr.close()
 
@@ -138,11 +148,11 @@ def test_run_leaves_every_number_and_says_what_ran(undisturbed: Path) -> None:
     }
     judged = {(row["scorer"], row["reference"]) for row in results["validity"]}
     assert judged == {
-        ("classifier", "human: labelled.jsonl"),
-        ("words", "human: labelled.jsonl"),
-        ("classifier", "words"),
+        *((scorer, "human: labelled.jsonl") for scorer in ("classifier", "words", "both")),
+        *((scorer, "words") for scorer in ("classifier", "both")),
     }
-    assert {(row["scorer"], row["other"]) for row in results["agreement"]} == {("classifier", "words")}
+    pairs = {frozenset((row["scorer"], row["other"])) for row in results["agreement"]}
+    assert pairs == {frozenset(pair) for pair in combinations(("classifier", "words", "both"), 2)}
     assert {c["parent"] for c in results["comparisons"]} == {"base"}
     manifest = json.loads((undisturbed / "manifest.json").read_text())
     trained = manifest["train"]["detox"]
@@ -182,17 +192,56 @@ def test_changed_threshold_only_measures_and_reports_again(undisturbed: Path, co
     assert {stage.stage for stage in back.stages if stage.made} == {"measure", "report"}
 
 
-def test_killed_run_resumes_without_redoing_committed_units(undisturbed: Path, config: Path) -> None:
+def test_killed_or_stopped_run_resumes_without_redoing_committed_units(undisturbed: Path, config: Path) -> None:
     folder = config.parent / "runs" / "killed"
-    for pattern in (r"train detox: \d+/", r"generate: \d+/", r"score: \d+/"):
+    stops = (
+        (signal.SIGKILL, r"train detox: \d+/", -signal.SIGKILL),
+        (signal.SIGKILL, r"generate: \d+/", -signal.SIGKILL),
+        (signal.SIGINT, r"score: \d+/", 3),
+    )
+    for by, pattern, code in stops:
         before = markers(folder) if folder.exists() else {}
-        killed(pattern, "run", config, "name=killed")
-        after = markers(folder)
-        assert before.items() <= after.items()
+        assert ended(by, pattern, "run", config, "name=killed") == code
+        assert before.items() <= markers(folder).items()
+    assert not (folder / "lock.json").exists()  # a stopped run gives it back
     before = markers(folder)
     finished("run", config, "name=killed")
     assert before.items() <= markers(folder).items()
     assert numbers(folder) == numbers(undisturbed)
+
+
+def test_validity_fits_a_calibration_that_a_scorer_can_use(undisturbed: Path, config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "calibration.json"
+    asked = ("--calibrate", "classifier", "--method", "platt", "--out", str(file))
+    done = CliRunner().invoke(app, ["validity", str(config), *asked])
+    assert done.exit_code == 0, done.output
+    assert "classifier against human: labelled.jsonl" in done.output
+    assert set(json.loads(file.read_text())["languages"]) | set(json.loads(file.read_text())["refused"]) == {*LANGUAGES}
+    rows = (undisturbed / "validity.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 1 + 3 * len(LANGUAGES)
+    raw = yaml.safe_load(config.read_text())
+    raw["score"]["scorers"].append({"name": "fair", "type": "calibrated", "of": "classifier", "path": str(file)})
+    prepared = prepare(validate(raw), Store.at(str(undisturbed)), Progress())
+    assert {unit.partition[0] for unit in prepared.pending("score")} == {"fair"}  # the other scores stand
+
+
+def test_gate_comparison_and_leaderboard_read_finished_runs(undisturbed: Path, tmp_path: Path) -> None:
+    spec = tmp_path / "gate.yaml"
+    demands = (
+        ("toxicity: {reduction: 1, languages: macro}", 1),  # twelve steps do not do that
+        ("margins: [{metric: perplexity, scorer: held-out-text, max_ratio: 100}]", 0),
+        ("margins: [{metric: perplexity, scorer: nobody, max_ratio: 100}]", 4),
+    )
+    for demand, code in demands:
+        spec.write_text(demand)
+        done = CliRunner().invoke(app, ["gate", str(undisturbed), "--spec", str(spec)])
+        assert done.exit_code == code, done.output
+    page = tmp_path / "page"
+    done = CliRunner().invoke(app, ["leaderboard", str(undisturbed.parent), "--out", str(page)])
+    assert done.exit_code == 0, done.output
+    assert "small" in (page / "index.html").read_text(encoding="utf-8")
+    done = CliRunner().invoke(app, ["compare", str(undisturbed), str(tmp_path)])
+    assert done.exit_code == 2 and "report/results.json" in done.output
 
 
 def test_show_counts_units_by_stage_model_and_language(undisturbed: Path) -> None:
