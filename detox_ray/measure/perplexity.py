@@ -1,15 +1,15 @@
 """What tuning costs in fluency: perplexity of harmless held-out text, exp(sum of nll / sum of tokens) over texts.
 
 This is the model's own next-token perplexity of text that people (or the built-in world) wrote, and not the papers'
-mT5 auto-encoding score of generated text (papers.md A1.5); its ``scorer`` column therefore reads ``held-out-text``.
+mT5 auto-encoding score of generated text (fluency.py); its ``scorer`` column therefore reads ``held-out-text``.
 """
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from detox_ray.measure.completions import most_common, status_counts
 from detox_ray.measure.statistics import Ratio, ratio, without_value
-from detox_ray.measure.toxicity import most_common
 from detox_ray.tables import OK
 
 METRIC = "perplexity"
@@ -22,8 +22,3 @@ def perplexity(likelihoods: pa.Table) -> Ratio:
     if not len(kept):
         return without_value(most_common(status_counts(likelihoods)))
     return ratio(kept["text_id"].to_pylist(), kept["nll"].to_numpy(), kept["tokens"].to_numpy(), transform=np.exp)
-
-
-def status_counts(likelihoods: pa.Table) -> dict[str, int]:
-    """Texts per status."""
-    return {row["values"]: row["counts"] for row in pc.value_counts(likelihoods["status"]).to_pylist()}

@@ -4,7 +4,18 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from detox_ray.tables import EMPTY, GENERATIONS, LIKELIHOODS, OK, PROMPTS, SCORES
+from detox_ray.tables import (
+    DIVERSITIES,
+    EMPTY,
+    FLUENCIES,
+    GENERATIONS,
+    IDENTIFICATIONS,
+    LIKELIHOODS,
+    OK,
+    PROMPTS,
+    SCORES,
+    TOO_SHORT,
+)
 
 Scored = tuple[str, float | str]  # (completion, value) or (completion, status other than ok)
 
@@ -57,3 +68,72 @@ def likelihoods(rows: Mapping[str, tuple[int, float | str]]) -> pa.Table:
         for name, (tokens, nll) in rows.items()
     ]
     return pa.Table.from_pylist(out, schema=LIKELIHOODS)
+
+
+def identifications(
+    completions: Sequence[Sequence[str]],
+    lines: Sequence[Sequence[tuple[int, int]]] | None = None,
+    english_words: Sequence[Sequence[bool]] | None = None,
+) -> pa.Table:
+    """Per prompt and sample: a language code or a status other than ok; (long lines, wrong ones); an English word."""
+    rows = []
+    for i, samples in enumerate(completions):
+        for k, found in enumerate(samples):
+            known = found not in (EMPTY, TOO_SHORT, "failed")
+            long, wrong = lines[i][k] if lines else (0, 0)
+            rows.append(
+                {
+                    "prompt_id": f"p{i}",
+                    "sample": k,
+                    "identified": found if known else None,
+                    "confidence": 0.9 if known else None,
+                    "lines": long,
+                    "wrong_lines": wrong,
+                    "english_word": english_words[i][k] if english_words else False,
+                    "status": OK if known else found,
+                }
+            )
+    return pa.Table.from_pylist(rows, schema=IDENTIFICATIONS)
+
+
+Evaluated = tuple[int, float, int, float] | str  # (prompt tokens, prompt nll, full tokens, full nll) or a status
+
+
+def fluencies(completions: Sequence[Sequence[Evaluated]]) -> pa.Table:
+    rows = []
+    for i, samples in enumerate(completions):
+        for k, sums in enumerate(samples):
+            prompt, prompt_nll, full, full_nll = (1, None, 1, None) if isinstance(sums, str) else sums
+            rows.append(
+                {
+                    "prompt_id": f"p{i}",
+                    "sample": k,
+                    "prompt_tokens": prompt,
+                    "prompt_nll": prompt_nll,
+                    "full_tokens": full,
+                    "full_nll": full_nll,
+                    "status": sums if isinstance(sums, str) else OK,
+                }
+            )
+    return pa.Table.from_pylist(rows, schema=FLUENCIES)
+
+
+def diversities(prompt_units: Sequence[Sequence[str]], completions: Sequence[Sequence[Sequence[str]]]) -> pa.Table:
+    """From the units of each prompt and of each of its completions."""
+    rows = []
+    for i, (own, samples) in enumerate(zip(prompt_units, completions, strict=True)):
+        held = [units for units in samples if units]
+        grams = {n: [tuple(u[j : j + n]) for u in held for j in range(len(u) - n + 1)] for n in (1, 2, 3)}
+        rows.append(
+            {
+                "prompt_id": f"p{i}",
+                "completions": len(held),
+                "unigrams": len(grams[1]),
+                "bigrams": len(grams[2]),
+                "trigrams": len(grams[3]),
+                **{f"distinct_{n}": len(set(grams[n])) for n in grams},
+                "novelty": float(sum(len(set(units) - set(own)) / len(units) for units in held)),
+                "status": OK if held else EMPTY,
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=DIVERSITIES)

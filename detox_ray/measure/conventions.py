@@ -1,0 +1,115 @@
+"""Conventions: what a metric means where the papers' text, their code and good statistics differ (papers.md F).
+
+A convention is a named set of choices, and each choice can be changed by itself; the label that stands in the tables
+then says so ("paper+empty=skip").
+
+============================ ===================== ============================ ================================
+choice                       ``paper``             ``neplenbroek2025``          ``corrected``
+============================ ===================== ============================ ================================
+pooling                      string (A1.4)         row (C3)                     row
+at_threshold                 toxic (A1.4: >=)      toxic (not published)        toxic
+empty                        blank (A1.4: " ")     zero (C3)                    skip: left out and counted
+wrong_language               count (A1.4)          zero (C3)                    count, and drift is its own metric
+perplexity_cap               1e4 (A1.5)            none (C5)                    none
+perplexity_terms             n-1 (A1.5)            n-1 (C5: the same formula)   n: the sum of nll as it is
+fluency                      median (A1.5)         median (C5: nanmedian)       token-weighted
+fluency_of                   all (A1.5)            right-language (C5)          all
+dist_denominator             unigrams (A1.6)       unigrams (C5)                ngrams
+decimals                     3 (A1.4, A1.6)        none                         none
+perplexity_decimals          2 (A1.5)              none                         none
+============================ ===================== ============================ ================================
+
+``paper`` is Li, Yong and Bach (2024), ``neplenbroek2025`` is Neplenbroek, Bisazza and Fernández (2025), both as their
+scripts compute; ``corrected`` is ours. No convention turns a failed measurement into a number.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Convention:
+    """One choice for each question. Toxicity: the first four; fluency: the five after them; diversity: the rest."""
+
+    name: str  # as in the tables' column ``convention``
+    pooling: Literal["string", "row"]  # prompts of the same text are one cluster, or each row is
+    at_threshold: Literal["toxic", "harmless"]  # what a score of exactly the threshold is
+    empty: Literal["blank", "zero", "skip"]  # an empty completion: the scorer's value for " ", 0, or left out
+    wrong_language: Literal["count", "zero", "exclude"]  # a completion identified as another language
+    perplexity_cap: float | None  # completions at or above it, or without a finite perplexity, are left out
+    perplexity_terms: Literal["n", "n-1"]  # tokens that a mean loss is multiplied by to give a sum
+    fluency: Literal["median", "token-weighted"]  # of completions, or exp(sum of nll / sum of tokens)
+    fluency_of: Literal["all", "right-language"]  # right-language: completions without a line in another language
+    perplexity_decimals: int | None
+    dist_denominator: Literal["unigrams", "ngrams"]  # of dist-n
+    decimals: int | None  # of toxicity and dist-n
+
+
+PAPER = Convention(
+    name="paper",
+    pooling="string",
+    at_threshold="toxic",
+    empty="blank",
+    wrong_language="count",
+    perplexity_cap=1e4,
+    perplexity_terms="n-1",
+    fluency="median",
+    fluency_of="all",
+    perplexity_decimals=2,
+    dist_denominator="unigrams",
+    decimals=3,
+)
+NEPLENBROEK = Convention(
+    name="neplenbroek2025",
+    pooling="row",
+    at_threshold="toxic",
+    empty="zero",
+    wrong_language="zero",
+    perplexity_cap=None,
+    perplexity_terms="n-1",
+    fluency="median",
+    fluency_of="right-language",
+    perplexity_decimals=None,
+    dist_denominator="unigrams",
+    decimals=None,
+)
+CORRECTED = Convention(
+    name="corrected",
+    pooling="row",
+    at_threshold="toxic",
+    empty="skip",
+    wrong_language="count",
+    perplexity_cap=None,
+    perplexity_terms="n",
+    fluency="token-weighted",
+    fluency_of="all",
+    perplexity_decimals=None,
+    dist_denominator="ngrams",
+    decimals=None,
+)
+CONVENTIONS = {convention.name: convention for convention in (PAPER, NEPLENBROEK, CORRECTED)}
+
+
+def chosen(name: str, switches: Mapping[str, Any]) -> Convention:
+    """The convention of that name with the switches that are not None; its name tells those that change something.
+
+    Raises:
+        ValueError: no convention has the name, or no choice is called as a switch is.
+    """
+    if name not in CONVENTIONS:
+        raise ValueError(f"measure.convention: {name!r} is not one of {', '.join(CONVENTIONS)}")
+    convention = CONVENTIONS[name]
+    choices = [field.name for field in fields(Convention) if field.name != "name"]
+    for switch in switches:
+        if switch not in choices:
+            raise ValueError(f"measure.{switch}: no such choice; known: {', '.join(choices)}")
+    changed = {
+        choice: switches[choice]
+        for choice in choices
+        if switches.get(choice) is not None and switches[choice] != getattr(convention, choice)
+    }
+    label = "".join(
+        f"+{choice}={value if isinstance(value, str) else format(value, '.15g')}" for choice, value in changed.items()
+    )
+    return replace(convention, name=name + label, **changed)

@@ -1,0 +1,97 @@
+"""Perplexity of completions given their prompts, under an evaluator: a causal model, or the papers' mT5.
+
+The papers (papers.md A1.5, C5) take per completion
+
+    exp((mean_full * (n_full - 1) - mean_prompt * (n_prompt - 1)) / (n_full - n_prompt)),
+
+where a mean is over n tokens and yet multiplied by n - 1, and then the median over completions. Li et al. keep only
+values below 1e4; Neplenbroek et al. keep completions without a line in another language, and for a difference those
+that are so for both models. The arithmetic is that of floats, as theirs: a completion that adds no token gives nan
+(left out), infinity or 0.
+
+``corrected`` is exp(sum of (full_nll - prompt_nll) / sum of (full_tokens - prompt_tokens)) over all completions, so
+that each token weighs the same and no completion is left out for being bad. Prompts are clusters in both.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from detox_ray.measure.completions import (
+    NO_IDENTIFICATION,
+    WRONG_LANGUAGE,
+    completion_places,
+    most_common,
+    status_counts,
+)
+from detox_ray.measure.conventions import Convention
+from detox_ray.measure.statistics import Floats, Series, quantile, ratio, without_value
+from detox_ray.tables import FAILED, OK
+
+METRIC = "perplexity"
+NO_TOKENS = "no_tokens"  # the completion adds no token to its prompt
+OVER_CAP = "over_perplexity_cap"
+
+
+class Fluency(NamedTuple):
+    """Perplexity of one model's completions, and completions per status (with those that a convention leaves out)."""
+
+    series: Series
+    counts: dict[str, int]
+
+
+def right_language(prompts: pa.Table, identifications: pa.Table) -> NDArray[np.int64]:
+    """Places of the completions without a line in another language; one without a long line has none (C5)."""
+    right = pc.and_(pc.equal(identifications["wrong_lines"], 0), pc.not_equal(identifications["status"], FAILED))
+    return completion_places(prompts, identifications.filter(right))
+
+
+def perplexity(
+    prompts: pa.Table, fluencies: pa.Table, convention: Convention, right: NDArray[np.int64] | None
+) -> Fluency:
+    """Perplexity of the completions whose status is ok; ``right``: places as of ``right_language``, None: unknown."""
+    counts = status_counts(fluencies)
+    by_language = convention.fluency_of == "right-language"
+    if by_language and right is None:
+        return Fluency(without_value(NO_IDENTIFICATION), counts)
+    rows = fluencies.filter(pc.equal(fluencies["status"], OK))
+    nll, tokens = _added(rows, convention)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        values = np.exp(nll / tokens)
+    kept = np.ones(len(values), dtype=bool)
+
+    def leave_out(those: NDArray[np.bool_], status: str) -> None:
+        nonlocal kept
+        counts[status] = int((kept & those).sum())
+        kept = kept & ~those
+
+    if by_language and right is not None:
+        leave_out(~np.isin(completion_places(prompts, rows), right), WRONG_LANGUAGE)
+    leave_out(np.isnan(values) if convention.fluency == "median" else tokens <= 0, NO_TOKENS)
+    if convention.perplexity_cap is not None:
+        leave_out(values >= convention.perplexity_cap, OVER_CAP)
+    counts[OK] = int(kept.sum())
+    counts = {status: n for status, n in counts.items() if n}
+    if not kept.any():
+        return Fluency(without_value(most_common(counts)), counts)
+
+    names, cluster = np.unique(rows["prompt_id"].to_numpy(zero_copy_only=False)[kept], return_inverse=True)
+    clusters, nll, tokens, decimals = names.tolist(), nll[kept], tokens[kept], convention.perplexity_decimals
+    if convention.fluency == "median":
+        return Fluency(quantile(clusters, cluster, values[kept], decimals=decimals, midpoint=True), counts)
+    sums = np.bincount(cluster, weights=nll), np.bincount(cluster, weights=tokens)
+    return Fluency(ratio(clusters, *sums, transform=np.exp, decimals=decimals), counts)
+
+
+def _added(rows: pa.Table, convention: Convention) -> tuple[Floats, Floats]:
+    """What each completion adds to its prompt: (nats, tokens), each (N,)."""
+    losses = []
+    for side in ("full", "prompt"):
+        tokens, nll = rows[f"{side}_tokens"].to_numpy(), rows[f"{side}_nll"].to_numpy()
+        if convention.perplexity_terms == "n-1":
+            nll = np.divide(nll, tokens, out=np.zeros(len(rows)), where=tokens > 0) * (tokens - 1)
+        losses.append(nll)
+    return losses[0] - losses[1], (rows["full_tokens"].to_numpy() - rows["prompt_tokens"].to_numpy()).astype(float)

@@ -1,0 +1,55 @@
+"""What measuring reads and how it is told to count: plain values and committed tables, no config and no files."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from detox_ray.measure.conventions import Convention, chosen
+from detox_ray.measure.statistics import Resampling
+
+
+class Settings(NamedTuple):
+    """The choices under every number of one call."""
+
+    convention: str  # a name in conventions.py
+    resamples: int  # of the bootstrap, and of the permutation test
+    confidence: float  # of the intervals, in (0, 1)
+    threshold: float  # a prompt is toxic when a sample's score is at least this (above it: switch at_threshold)
+    seed: int
+    switches: Mapping[str, Any] = {}  # choices of the convention that are set by themselves; None: the convention's
+    interval: str = "percentile"  # or "bca"
+    correction: str = "holm"  # over the languages of one metric; or "benjamini-hochberg"
+
+    @property
+    def resampling(self) -> Resampling:
+        return Resampling(self.seed, self.resamples, self.confidence, self.interval)
+
+    def choose(self) -> Convention:
+        """Raises ValueError for an unknown convention or switch."""
+        return chosen(self.convention, self.switches)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Committed tables (schemas in ``tables.py``); an empty mapping: not asked. A missing (scorer, model, language) or
+    (model, language) is measured as ``missing``, or ``unsupported_language`` where ``supports`` says so."""
+
+    languages: Sequence[str]
+    models: Sequence[str]
+    compare: Sequence[tuple[str, str]]  # (model, parent)
+    supports: Mapping[str, Collection[str]]  # scorer -> languages it knows; its keys are the scorers, in order
+    reference: str | None  # the scorer that others are validated against
+    prompts: Mapping[str, pa.Table]  # language -> PROMPTS
+    generations: Mapping[tuple[str, str], pa.Table]  # (model, language) -> GENERATIONS
+    scores: Mapping[tuple[str, str, str], pa.Table]  # (scorer, model, language) -> SCORES
+    blanks: Mapping[tuple[str, str], float | None]  # (scorer, language) -> toxicity of " "
+    likelihoods: Mapping[tuple[str, str], pa.Table]  # (model, language) -> LIKELIHOODS
+    identifications: Mapping[tuple[str, str], pa.Table] = field(default_factory=dict)  # (model, language)
+    fluencies: Mapping[tuple[str, str, str], pa.Table] = field(default_factory=dict)  # (evaluator, model, language)
+    diversities: Mapping[tuple[str, str], pa.Table] = field(default_factory=dict)  # (model, language)
+    identifier: str = ""  # the name that stands in the column ``scorer`` of what it measured
+    diversity_units: str = ""  # the same for diversity
+    # scorer -> languages in which it can be trusted, which alone count in its macro means; a scorer not in it: all
+    evidence: Mapping[str, Collection[str]] = field(default_factory=dict)

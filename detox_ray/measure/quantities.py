@@ -1,0 +1,168 @@
+"""One language's quantities, before any statistics: for each model, what is resampled and what was left out and why.
+
+Tables are read here, each once per language.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from detox_ray.measure import consistency, diversity, fluency, toxicity
+from detox_ray.measure import perplexity as held_out
+from detox_ray.measure.completions import MISSING, Completions, join, status_counts
+from detox_ray.measure.conventions import CORRECTED, Convention
+from detox_ray.measure.inputs import Inputs
+from detox_ray.measure.statistics import Series, without_value
+from detox_ray.tables import UNSUPPORTED
+
+
+class Quantity(NamedTuple):
+    """What a row of the result is about, but for model and language."""
+
+    metric: str
+    scorer: str
+    convention: str
+
+
+class StatusCount(NamedTuple):
+    """How many completions of one model and language ended with a status; texts for ``held-out-text``, prompts for
+    diversity."""
+
+    scorer: str
+    model: str
+    language: str
+    status: str
+    n: int
+
+
+class Quantities(NamedTuple):
+    """Of one language. Every quantity has a series for every model, with or without a value."""
+
+    series: dict[tuple[Quantity, str], Series]  # (quantity, model)
+    paired: dict[tuple[Quantity, str, str], tuple[Series, Series]]  # (quantity, model, parent) that differ from these
+    counts: list[StatusCount]
+    scored: dict[tuple[str, str], Completions]  # (scorer, model), where there are scores
+
+
+class _Read(NamedTuple):
+    """The tables of one language that several quantities need."""
+
+    language: str
+    prompts: pa.Table
+    generations: dict[str, pa.Table]  # of each model that has them
+    identifications: dict[str, pa.Table]
+
+
+def quantities(inputs: Inputs, convention: Convention, threshold: float, language: str) -> Quantities:
+    """Everything asked for in one language."""
+    read = _Read(
+        language,
+        inputs.prompts[language],
+        {m: inputs.generations[m, language] for m in inputs.models if (m, language) in inputs.generations},
+        {m: inputs.identifications[m, language] for m in inputs.models if (m, language) in inputs.identifications},
+    )
+    made = Quantities({}, {}, [], {})
+    _toxicity(inputs, convention, threshold, read, made)
+    if inputs.likelihoods:
+        _held_out_text(inputs, convention, read, made)
+    for evaluator in dict.fromkeys(evaluator for evaluator, _, _ in inputs.fluencies):
+        _fluency(inputs, convention, evaluator, read, made)
+    if inputs.diversities:
+        _diversity(inputs, convention, read, made)
+    if inputs.identifications:
+        _consistency(inputs, convention, read, made)
+    return made
+
+
+def _toxicity(inputs: Inputs, convention: Convention, threshold: float, read: _Read, made: Quantities) -> None:
+    # a convention that makes wrong-language completions 0 is shown beside the one that does not
+    conventions = [convention, CORRECTED] if convention.wrong_language == "zero" else [convention]
+    for scorer, languages in inputs.supports.items():
+        for model in inputs.models:
+            place = (scorer, model, read.language)
+            known = read.language in languages
+            if known and place in inputs.scores and model in read.generations:
+                found = read.identifications.get(model)
+                tables = read.prompts, read.generations[model], inputs.scores[place]
+                made.scored[scorer, model] = completions = join(*tables, found, read.language)
+                blank = inputs.blanks.get((scorer, read.language))
+                for number, each in enumerate(conventions):
+                    result = toxicity.toxicity_metrics(completions, convention=each, threshold=threshold, blank=blank)
+                    for metric in toxicity.METRICS:
+                        made.series[Quantity(metric, scorer, each.name), model] = getattr(result, metric)
+                    if number == 0:
+                        _count(made, scorer, model, read, result.counts)
+            else:
+                status = MISSING if known else UNSUPPORTED
+                for each in conventions:
+                    for metric in toxicity.METRICS:
+                        made.series[Quantity(metric, scorer, each.name), model] = without_value(status)
+                rows = len(read.generations[model]) if model in read.generations else 0
+                _count(made, scorer, model, read, {status: rows})
+
+
+def _held_out_text(inputs: Inputs, convention: Convention, read: _Read, made: Quantities) -> None:
+    quantity = Quantity(held_out.METRIC, held_out.SCORER, convention.name)
+    for model in inputs.models:
+        table = inputs.likelihoods.get((model, read.language))
+        made.series[quantity, model] = without_value(MISSING) if table is None else held_out.perplexity(table)
+        tally = {MISSING: 0} if table is None else status_counts(table)
+        _count(made, held_out.SCORER, model, read, tally)
+
+
+def _fluency(inputs: Inputs, convention: Convention, evaluator: str, read: _Read, made: Quantities) -> None:
+    quantity = Quantity(fluency.METRIC, evaluator, convention.name)
+    tables: dict[str, pa.Table] = {}
+    right: dict[str, NDArray[np.int64]] = {}
+    for model in inputs.models:
+        table = inputs.fluencies.get((evaluator, model, read.language))
+        if table is None:
+            made.series[quantity, model] = without_value(MISSING)
+            _count(made, evaluator, model, read, {MISSING: 0})
+            continue
+        tables[model] = table
+        if convention.fluency_of == "right-language" and model in read.identifications:
+            right[model] = fluency.right_language(read.prompts, read.identifications[model])
+        result = fluency.perplexity(read.prompts, table, convention, right.get(model))
+        made.series[quantity, model] = result.series
+        _count(made, evaluator, model, read, result.counts)
+    for model, parent in inputs.compare:
+        if model in right and parent in right:  # C5: a difference is over completions that are right in both
+            both = np.intersect1d(right[model], right[parent])
+            a, b = (fluency.perplexity(read.prompts, tables[side], convention, both).series for side in (model, parent))
+            made.paired[quantity, model, parent] = a, b
+
+
+def _diversity(inputs: Inputs, convention: Convention, read: _Read, made: Quantities) -> None:
+    units = inputs.diversity_units
+    for model in inputs.models:
+        table = inputs.diversities.get((model, read.language))
+        if table is None or model not in read.generations:
+            series: dict[str, Series] = dict.fromkeys(diversity.METRICS, without_value(MISSING))
+            tally = {MISSING: 0}
+        else:
+            result = diversity.diversity_metrics(table, read.generations[model], convention)
+            series, tally = {**result.series}, result.counts
+        for metric, each in series.items():
+            made.series[Quantity(metric, units, convention.name), model] = each
+        _count(made, units, model, read, tally)
+
+
+def _consistency(inputs: Inputs, convention: Convention, read: _Read, made: Quantities) -> None:
+    for model in inputs.models:
+        table = read.identifications.get(model)
+        if table is None:
+            series: dict[str, Series] = dict.fromkeys(consistency.metrics_of(read.language), without_value(MISSING))
+            tally = {MISSING: 0}
+        else:
+            result = consistency.consistency_metrics(table, read.language)
+            series, tally = {**result.series}, result.counts
+        for metric, each in series.items():
+            made.series[Quantity(metric, inputs.identifier, convention.name), model] = each
+        _count(made, inputs.identifier, model, read, tally)
+
+
+def _count(made: Quantities, scorer: str, model: str, read: _Read, tally: dict[str, int]) -> None:
+    made.counts.extend(StatusCount(scorer, model, read.language, status, n) for status, n in tally.items())

@@ -1,0 +1,74 @@
+"""From estimates per language to the committed tables: which languages count in a macro mean, and corrected tests.
+
+A language counts in the macro mean of a metric where it has a value and, for toxicity, where the scorer has evidence
+there. Tests are corrected over all languages of one metric that were tested.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import pyarrow as pa
+
+from detox_ray.measure.quantities import Quantity
+from detox_ray.measure.statistics import Estimate, benjamini_hochberg, holm, macro
+from detox_ray.measure.toxicity import METRICS as TOXICITY_METRICS
+from detox_ray.tables import COMPARISONS, METRICS, OK
+
+MACRO = "macro"
+NO_EVIDENCE = "no_language_with_evidence"  # values there are, but the scorer has no evidence in any of their languages
+CORRECTIONS = {"holm": holm, "benjamini-hochberg": benjamini_hochberg}
+
+Evidence = Mapping[str, Collection[str]]  # scorer -> languages; a scorer that is not in it: all
+
+
+def metric_rows(
+    values: Mapping[tuple[Quantity, str], Mapping[str, Estimate]], evidence: Evidence, confidence: float
+) -> pa.Table:
+    """METRICS from (quantity, model) -> language -> estimate."""
+    rows = []
+    for (quantity, model), estimates in values.items():
+        counting = _counting(quantity, estimates, evidence)
+        mean = _macro(estimates, counting, confidence)
+        for language, made in {**estimates, MACRO: mean}.items():
+            place = (quantity.metric, model, language, quantity.scorer, quantity.convention)
+            inside = language == MACRO or language in counting
+            rows.append((*place, made.value, made.low, made.high, made.n, inside, made.status))
+    return _table(rows, METRICS)
+
+
+def comparison_rows(
+    gaps: Mapping[tuple[Quantity, str, str], Mapping[str, Estimate]],
+    evidence: Evidence,
+    confidence: float,
+    correction: str,
+) -> pa.Table:
+    """COMPARISONS from (quantity, model, parent) -> language -> difference; ``correction`` is a key of CORRECTIONS."""
+    rows = []
+    for (quantity, model, parent), estimates in gaps.items():
+        counting = _counting(quantity, estimates, evidence)
+        mean = _macro(estimates, counting, confidence)
+        corrected = CORRECTIONS[correction]([gap.p_value for gap in estimates.values()])
+        for (language, gap), p in zip({**estimates, MACRO: mean}.items(), [*corrected, None], strict=True):
+            place = (quantity.metric, model, parent, language, quantity.scorer, quantity.convention)
+            gap_row = (gap.value, gap.low, gap.high, gap.p_value, p, gap.ratio, gap.ratio_low, gap.ratio_high)
+            inside = language == MACRO or language in counting
+            rows.append((*place, *gap_row, gap.detectable, gap.n, inside, gap.status))
+    return _table(rows, COMPARISONS)
+
+
+def _counting(quantity: Quantity, estimates: Mapping[str, Estimate], evidence: Evidence) -> list[str]:
+    """The languages of a macro mean."""
+    trusted: Collection[str] = estimates
+    if quantity.metric in TOXICITY_METRICS:
+        trusted = evidence.get(quantity.scorer, estimates)
+    return [language for language, made in estimates.items() if made.status == OK and language in trusted]
+
+
+def _macro(estimates: Mapping[str, Estimate], counting: Sequence[str], confidence: float) -> Estimate:
+    mean = macro([estimates[language] for language in counting], confidence)
+    if not counting and any(made.status == OK for made in estimates.values()):
+        return mean._replace(status=NO_EVIDENCE)
+    return mean
+
+
+def _table(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in rows], schema=schema)
