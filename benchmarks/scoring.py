@@ -144,6 +144,13 @@ def measure(size: str, texts: Sequence[str], vocabulary: Sequence[str], options:
             line("ours, onnx-int8 (not the same scores)", seconds, note)
 
 
+def cpu_name() -> str:
+    """As Linux says it, else the architecture."""
+    table = Path("/proc/cpuinfo")
+    lines = table.read_text().splitlines() if table.exists() else []
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--texts", type=int, default=5000)
@@ -163,7 +170,7 @@ def main() -> None:
     vocabulary = words(rng)
     texts = make_texts(rng, vocabulary, options.texts)
     lengths = sorted(len(text.split()) + 2 for text in texts)
-    on = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    on = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name()
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "transformers", "detoxify"))
     print(f"{on}, {os.cpu_count()} CPUs, {torch.get_num_threads()} threads; {versions}")
     print(
