@@ -1,9 +1,9 @@
-"""How far a scorer can be believed in a language: AUROC against a reference scorer on the same completions.
+"""Whether two scorers say the same of the same completions: Spearman's correlation and Cohen's kappa, per language.
 
-AUROC is the chance that a completion which the reference calls toxic (>= 0.5) has a higher value than one which it
-does not; ties count half. 0.5 is guessing. Completions of all models are pooled, and a prompt with all its completions
-is one cluster of the bootstrap. The value is exact; for the interval, values are ranked into at most 512 bins (ties
-together), which moves a bound by at most 0.001 and makes 2,000 resamples of 50,000 completions two matrix products.
+Spearman compares how they order completions; kappa compares their decisions (value >= threshold), beyond what two
+scorers with these shares of toxic completions would agree on by chance. Neither says which one is right: that is
+`validity`. Completions of all models are pooled; a prompt with all its completions is one cluster of the bootstrap,
+and intervals are percentile intervals.
 """
 
 from typing import Any, NamedTuple
@@ -11,73 +11,81 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detox_ray.measure.statistics import Floats, Resampling, percentile_interval, weights
+from detox_ray.measure.spearman import NOTHING, Bounded, Whole, bounds, histogram, numbered, spearman
+from detox_ray.measure.resampling import Floats, Resampling, weights
 from detox_ray.tables import OK
 
-TOXIC_FROM = 0.5  # of the reference's value
-_BINS = 512
-
-Counts = NDArray[Any]  # whole numbers as float32: twice as fast to multiply, and exact below 2**24
+NO_COMMON_SCORES = "no_common_scores"
+CONSTANT = "constant_scores"  # one of the two gives everything the same value: there is nothing to correlate
 
 
-class Validity(NamedTuple):
-    """One scorer in one language."""
+class Agreement(NamedTuple):
+    """Two scorers in one language."""
 
     scorer: str
-    reference: str
+    other: str
     language: str
     n: int  # completions that both scored
-    auroc: float | None
-    ci_low: float | None
-    ci_high: float | None
-    status: str  # "ok", or why there is no AUROC
+    spearman: float | None
+    spearman_low: float | None
+    spearman_high: float | None
+    kappa: float | None  # None where both decide the same way about everything, too: chance alone explains that
+    kappa_low: float | None
+    kappa_high: float | None
+    status: str  # "ok", or why there is no Spearman
 
 
-def auroc(
+def agreement(
     values: Floats,
-    reference: Floats,
-    prompts: NDArray[np.int64],
+    other_values: Floats,
+    prompts: NDArray[Any],
     language: str,
     resampling: Resampling,
-) -> tuple[float | None, float | None, float | None, str]:
-    """(auroc, ci_low, ci_high, status) of N completions scored by both; ``prompts`` (N,) numbers their prompts."""
-    toxic = reference >= TOXIC_FROM
+    *,
+    scorer: str,
+    other: str,
+    threshold: float,
+) -> Agreement:
+    """Of N completions scored by both; ``prompts`` (N,) names or numbers their prompts."""
     if not len(values):
-        return None, None, None, "no_common_scores"
-    if toxic.all() or not toxic.any():
-        return None, None, None, "one_class"  # the reference calls all of them toxic, or none
-    distinct, rank, ties = np.unique(values, return_inverse=True, return_counts=True)
-    _, cluster = np.unique(prompts, return_inverse=True)
-    size = int(cluster.max()) + 1
-    exact = _auroc(*_histograms(np.zeros_like(cluster), rank, toxic, 1, len(distinct)))
-    if size == 1:
-        return float(exact[0]), None, None, OK
-    if len(distinct) > _BINS:
-        rank = ((np.cumsum(ties) - ties) * _BINS // len(values))[rank]
-    bins = int(rank.max()) + 1
-    positive, negative = _histograms(cluster, rank, toxic, size, bins)
-    blocks = (block.astype(np.float32) for block in weights(size, language, resampling))
-    draws = np.concatenate([_auroc(block @ positive, block @ negative) for block in blocks])
-    draws = draws[~np.isnan(draws)]  # a resample without toxic or without harmless completions has no AUROC
-    low, high = percentile_interval(draws, resampling.confidence) if len(draws) else (None, None)
-    return float(exact[0]), low, high, OK
+        return no_agreement(scorer, other, language, NO_COMMON_SCORES)
+    cluster = numbered(prompts)
+    ranks = spearman(values, other_values, cluster, language, resampling)
+    decisions = cohen_kappa(values >= threshold, other_values >= threshold, cluster, language, resampling)
+    status = CONSTANT if ranks.value is None else OK
+    return Agreement(scorer, other, language, len(values), *ranks, *decisions, status)
 
 
-def _histograms(
-    cluster: NDArray[np.int64], rank: NDArray[np.int64], toxic: NDArray[np.bool_], clusters: int, bins: int
-) -> tuple[Counts, Counts]:
-    """(clusters, bins) counts of toxic and of harmless completions by rank of their value."""
-    place = cluster * bins + rank
-    positive, negative = (
-        np.bincount(place[side], minlength=clusters * bins).reshape(clusters, bins).astype(np.float32)
-        for side in (toxic, ~toxic)
-    )
-    return positive, negative
+def no_agreement(scorer: str, other: str, language: str, status: str) -> Agreement:
+    """The row of two scorers that could not be compared, and why (as "unsupported_language")."""
+    return Agreement(scorer, other, language, 0, *NOTHING, *NOTHING, status)
 
 
-def _auroc(positive: Counts, negative: Counts) -> Floats:
-    """(R,) from (R, bins): harmless completions ranked below each toxic one, plus half of those tied with it."""
-    positive, negative = positive.astype(np.float64), negative.astype(np.float64)
-    below = np.cumsum(negative, axis=1) - negative / 2
-    with np.errstate(invalid="ignore"):
-        return (positive * below).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
+def cohen_kappa(
+    decisions: NDArray[np.bool_],
+    other: NDArray[np.bool_],
+    cluster: Whole,
+    language: str,
+    resampling: Resampling,
+) -> Bounded:
+    """Cohen's kappa of (N,) with (N,) (Cohen 1960); ``cluster`` (N,) as of `numbered`."""
+    table = histogram(cluster, 2 * decisions.astype(np.int64) + other, 4).astype(np.float64)  # (P, 4)
+    value = float(_kappa(table.sum(axis=0)))
+    if np.isnan(value):
+        return NOTHING
+    if len(table) == 1:
+        return Bounded(value, None, None)
+    draws = np.concatenate([_kappa(block @ table) for block in weights(len(table), language, resampling)])
+    return Bounded(value, *bounds(draws, resampling.confidence))
+
+
+def _kappa(cells: Floats) -> Floats:
+    """(…, 4) counts of neither, other only, this only, both -> (…); NaN where chance explains everything."""
+    neither, second, first, both = np.moveaxis(cells, -1, 0)
+    total = neither + second + first + both
+    a, b = first + both, second + both
+    chance = a * b + (total - a) * (total - b)  # times total²
+    observed = (neither + both) * total
+    with np.errstate(invalid="ignore", divide="ignore"):
+        made: Floats = (observed - chance) / np.where(chance == total**2, np.nan, total**2 - chance)
+    return made
