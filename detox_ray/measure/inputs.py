@@ -18,9 +18,9 @@ class Settings(NamedTuple):
     confidence: float  # of the intervals, in (0, 1)
     threshold: float  # a prompt is toxic when a sample's score is at least this (above it: switch at_threshold)
     seed: int
-    switches: Mapping[str, Any] = {}  # choices of the convention that are set by themselves; None: the convention's
-    interval: str = "percentile"  # or "bca"
-    correction: str = "holm"  # over the languages of one metric; or "benjamini-hochberg"
+    switches: Mapping[str, Any]  # choices of the convention that are set by themselves; None: the convention's
+    interval: str  # "percentile" or "bca"
+    correction: str  # "holm" or "benjamini-hochberg", over the languages of one metric
 
     @property
     def resampling(self) -> Resampling:

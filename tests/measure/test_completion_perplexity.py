@@ -1,4 +1,4 @@
-"""Perplexity of completions: the papers' formula with its quirks as a naive loop, and the corrected one."""
+"""Perplexity of completions: the papers' formula with its quirks as a naive loop, and the corrected one; and of held-out text."""
 
 import math
 import random
@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 import small_tables as tables
 
+from detox_ray.measure import perplexity as held_out
 from detox_ray.measure.conventions import chosen
 from detox_ray.measure.fluency import Fluency, perplexity, right_language
 from detox_ray.tables import EMPTY, FAILED, TOO_SHORT
@@ -134,3 +135,9 @@ def test_nothing_left_gives_the_most_common_reason() -> None:
     assert measured([[EMPTY, EMPTY, FAILED]], "paper").series.status == EMPTY
     assert measured([[(1, 0.0, 2, 99.0)] * 2 + [EMPTY]], "paper").series.status == "over_perplexity_cap"
     assert measured([[(3, 1.0, 3, 1.0)]], "corrected").series.status == "no_tokens"
+
+
+def test_perplexity_is_exp_of_total_nll_over_total_tokens_without_failed_texts() -> None:
+    table = tables.likelihoods({"a": (10, 12.0), "b": (20, 30.0), "c": (5, FAILED), "d": (0, 0.0)})
+    assert held_out.perplexity(table).value() == pytest.approx(math.exp(42 / 30))
+    assert held_out.held_out.perplexity(tables.likelihoods({"c": (5, FAILED)})).status == FAILED

@@ -4,11 +4,12 @@ import math
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import small_tables as tables
+from scipy import stats
 
 from detox_ray.measure import Inputs, Measured, Settings, StatusCount, measure
-from detox_ray.measure.perplexity import perplexity
 from detox_ray.tables import COMPARISONS, EMPTY, FAILED, METRICS, UNSUPPORTED
 
 BASE: list[list[float | str]] = [[0.8, 0.9], [0.6, 0.4], [0.9, 0.7]]
@@ -44,8 +45,40 @@ def inputs(**changes: Any) -> Inputs:
     return Inputs(**(fields | changes))
 
 
+def settings(convention: str = "corrected", **changes: Any) -> Settings:
+    return Settings(convention, 200, 0.95, 0.5, 0, {}, "percentile", "holm")._replace(**changes)
+
+
 def run(convention: str = "corrected", **changes: Any) -> Measured:
-    return measure(inputs(**changes), Settings(convention, 200, 0.95, 0.5, 0))
+    return measure(inputs(**changes), settings(convention))
+
+
+LINES: dict[str, list[list[tuple[int, int]]]] = {
+    "base": [[(1, 0), (1, 0)], [(1, 0), (1, 1)], [(1, 0), (1, 0)]],
+    "detox": [[(1, 1), (1, 0)], [(1, 0), (0, 0)], [(1, 0), (1, 0)]],
+}
+ADDED: dict[str, list[list[tables.Evaluated]]] = {  # each adds one token, of 2, 3, ... nats
+    "base": [[(1, 0.0, 2, 2.0), (1, 0.0, 2, 3.0)], [(1, 0.0, 2, 4.0), (1, 0.0, 2, 5.0)], [(1, 0.0, 2, 6.0)]],
+    "detox": [[(1, 0.0, 2, 3.0), (1, 0.0, 2, 4.0)], [(1, 0.0, 2, 5.0), EMPTY], [(1, 0.0, 2, 7.0)]],
+}
+
+
+def quality() -> dict[str, Any]:
+    """Everything else that can be asked for; Hindi completions of the tuned model drift to English."""
+    places = [(m, code) for m in ("base", "detox") for code in ("fr", "de", "hi")]
+
+    def found(model: str, code: str) -> pa.Table:
+        drift = "en" if (model, code) == ("detox", "hi") else code
+        return tables.identifications([[code, code], [drift, drift], [drift, code]], LINES[model])
+
+    units = [["a", "b"], ["a"]], [["c", "d"], ["d", "c"]], [["e", "e", "f"], []]
+    return {
+        "identifications": {place: found(*place) for place in places},
+        "fluencies": {("judge", *place): tables.fluencies(ADDED[place[0]]) for place in places},
+        "diversities": {place: tables.diversities([["a"]] * 3, units) for place in places},
+        "identifier": "lingua",
+        "diversity_units": "words",
+    }
 
 
 def metric(result: Measured, **keys: str) -> dict[str, Any]:
@@ -131,13 +164,133 @@ def test_validity_is_measured_on_common_scores_of_all_models() -> None:
     assert run(reference=None).validity == []
 
 
-def test_perplexity_is_exp_of_total_nll_over_total_tokens_without_failed_texts() -> None:
-    table = tables.likelihoods({"a": (10, 12.0), "b": (20, 30.0), "c": (5, FAILED), "d": (0, 0.0)})
-    assert perplexity(table).value() == pytest.approx(math.exp(42 / 30))
-    assert perplexity(tables.likelihoods({"c": (5, FAILED)})).status == FAILED
+def test_quality_gives_rows_under_the_names_of_what_measured_it() -> None:
+    result = run(**quality())
+    rows = {
+        (r["metric"], r["scorer"]) for r in result.metrics.to_pylist() if r["scorer"] not in ("truth", "classifier")
+    }
+    assert rows == {
+        ("perplexity", "held-out-text"),
+        ("perplexity", "judge"),
+        *((f"dist_{n}", "words") for n in (1, 2, 3)),
+        ("novelty", "words"),
+        *((name, "lingua") for name in ("language_consistency", "english_drift", "line_pass_rate", "word_pass_rate")),
+    }
+    drift = {"metric": "english_drift", "model": "detox"}
+    assert (
+        metric(result, language="hi", **drift)["value"] == 0.5 and metric(result, language="fr", **drift)["value"] == 0
+    )
+    assert metric(result, metric="word_pass_rate", model="base", language="macro")["n"] == 1  # of the three, Hindi only
+    assert StatusCount("judge", "detox", "fr", EMPTY, 1) in result.counts
+    assert StatusCount("words", "base", "de", "ok", 3) in result.counts
 
 
-def test_no_number_is_ever_nan() -> None:
-    for table in run()[:2]:
+def test_table_that_is_asked_for_and_missing_is_a_status() -> None:
+    asked = quality()
+    for name in ("identifications", "diversities"):
+        del asked[name]["base", "de"]
+    del asked["fluencies"]["judge", "base", "de"]
+    result = run(**asked)
+    for name in ("language_consistency", "dist_2", "novelty"):
+        assert metric(result, metric=name, model="base", language="de")["status"] == "missing"
+    row = metric(result, metric="perplexity", scorer="judge", model="base", language="de")
+    assert row["status"] == "missing" and not row["in_macro"]
+
+
+def test_macro_mean_of_toxicity_holds_the_languages_with_evidence_and_of_the_rest_all() -> None:
+    result = run(evidence={"truth": ["fr"], "classifier": []})
+    rows = [r for r in result.metrics.to_pylist() if (r["metric"], r["model"]) == ("average_toxicity", "base")]
+    tox = {(row["scorer"], row["language"]): row for row in rows}
+    assert [tox["truth", code]["in_macro"] for code in ("fr", "de", "hi", "macro")] == [True, False, False, True]
+    assert tox["truth", "de"]["status"] == "ok" and tox["truth", "macro"]["n"] == 1
+    macro = tox["classifier", "macro"]
+    assert (macro["value"], macro["n"], macro["status"]) == (None, 0, "no_language_with_evidence")
+    assert metric(result, metric="perplexity", model="base", language="macro")["n"] == 3
+    gap = next(
+        r
+        for r in result.comparisons.to_pylist()
+        if (r["metric"], r["scorer"], r["language"]) == ("average_toxicity", "truth", "macro")
+    )
+    assert gap["n"] == 1 and gap["in_macro"]
+
+
+def test_convention_column_names_changed_switches() -> None:
+    result = measure(inputs(), settings("paper", switches={"empty": "skip", "pooling": None}))
+    assert set(result.metrics["convention"].to_pylist()) == {"paper+empty=skip"}
+    row = metric(result, metric="average_toxicity", model="detox", scorer="truth", language="fr")
+    assert row["value"] == 0.2  # of .1, .3, .2
+
+
+def test_zeroed_wrong_language_completions_have_the_corrected_toxicity_beside_them() -> None:
+    result = run("neplenbroek2025", **quality())
+    place = {"metric": "expected_maximum_toxicity", "model": "base", "scorer": "truth", "language": "hi"}
+    assert metric(result, convention="corrected", **place)["value"] == pytest.approx((0.9 + 0.6 + 0.9) / 3)
+    place["model"] = "detox"
+    theirs = metric(result, convention="neplenbroek2025", **place)
+    assert theirs["value"] == pytest.approx((0.3 + 0.0) / 2)  # prompt b is in English, prompt c has failed scores
+    assert metric(result, convention="corrected", **place)["value"] == pytest.approx((0.3 + 0.2) / 2)
+    beside = {r["metric"] for r in result.metrics.to_pylist() if r["convention"] == "corrected"}
+    assert beside == {"expected_maximum_toxicity", "toxicity_probability", "average_toxicity"}
+    assert sum(row.n for row in result.counts if row.scorer == "truth") == 2 * 3 * 6  # counted once
+    assert {r["convention"] for r in run(**quality()).metrics.to_pylist()} == {"corrected"}
+
+
+def test_neplenbroek_fluency_differences_are_over_completions_right_in_both_models() -> None:
+    result = run("neplenbroek2025", **quality())
+    values = {
+        model: metric(result, metric="perplexity", scorer="judge", model=model, language="fr")["value"]
+        for model in ("base", "detox")
+    }
+    # n - 1 of 2 tokens halves the nats; by its own lines, base keeps 2 3 4 6 and detox 4 5 7
+    assert values["base"] == pytest.approx((math.exp(1.5) + math.exp(2)) / 2)
+    assert values["detox"] == pytest.approx(math.exp(2.5))
+    gap = next(
+        r
+        for r in result.comparisons.to_pylist()
+        if (r["metric"], r["scorer"], r["language"]) == ("perplexity", "judge", "fr")
+    )
+    # right in both: base 3 4 6, detox 4 5 7
+    assert gap["difference"] == pytest.approx(math.exp(2.5) - math.exp(2))
+    assert gap["ratio"] == pytest.approx(math.exp(0.5))
+
+
+def test_comparison_has_ratio_and_what_it_could_have_detected() -> None:
+    rows = {(r["metric"], r["scorer"], r["language"]): r for r in run().comparisons.to_pylist()}
+    row = rows["average_toxicity", "truth", "fr"]
+    assert row["ratio"] == pytest.approx((0.6 / 3) / (2.7 / 4))
+    assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"] and row["detectable"] > 0
+
+
+def test_correction_is_the_one_asked_for() -> None:
+    holm, hochberg = (
+        [
+            r
+            for r in measure(inputs(), settings(correction=name)).comparisons.to_pylist()
+            if r["p_corrected"] is not None
+        ]
+        for name in ("holm", "benjamini-hochberg")
+    )
+    assert all(a["p_corrected"] >= b["p_corrected"] >= b["p_value"] for a, b in zip(holm, hochberg, strict=True))
+    of_truth = [r for r in hochberg if (r["metric"], r["scorer"]) == ("average_toxicity", "truth")]
+    expected = stats.false_discovery_control([r["p_value"] for r in of_truth])
+    assert [r["p_corrected"] for r in of_truth] == pytest.approx(expected)
+
+
+def test_agreement_is_measured_for_each_pair_of_scorers() -> None:
+    rows = {row.language: row for row in run().agreement}
+    assert {(row.scorer, row.other) for row in rows.values()} == {("truth", "classifier")}
+    assert (rows["fr"].n, rows["fr"].status) == (9, "ok")
+    assert rows["fr"].spearman == pytest.approx(1.0) and rows["fr"].kappa == pytest.approx(1.0)  # the same scores
+    assert (rows["hi"].n, rows["hi"].status) == (0, UNSUPPORTED)
+
+
+def test_unknown_convention_is_the_users_mistake() -> None:
+    with pytest.raises(ValueError, match=r"measure\.convention: 'papre'"):
+        run("papre")
+
+
+@pytest.mark.parametrize("convention", ["paper", "neplenbroek2025", "corrected"])
+def test_no_number_is_ever_nan(convention: str) -> None:
+    for table in run(convention, **quality())[:2]:
         for row in table.to_pylist():
-            assert not any(isinstance(value, float) and np.isnan(value) for value in row.values())
+            assert not any(isinstance(value, float) and not np.isfinite(value) for value in row.values())
