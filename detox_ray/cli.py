@@ -57,6 +57,9 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Dotted overrides, such as models.detox.train.beta=0.2."),
 ]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Score again what a scorer failed at, as when a service was down.")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the workers' logs, and tracebacks.")]
 
 
@@ -86,18 +89,22 @@ def _exit_codes(verbose: bool = False) -> Iterator[None]:
         raise typer.Exit(FAILED) from None
 
 
-def _stages(config: Path, overrides: list[str] | None, stages: Sequence[str], verbose: bool) -> None:
+def _stages(
+    config: Path, overrides: list[str] | None, stages: Sequence[str], verbose: bool, retry_failed: bool = False
+) -> None:
     with _exit_codes(verbose):
         experiment = load(config, overrides or ())
         from detox_ray import pipeline, summary
         from detox_ray.progress import Progress
 
-        outcome = pipeline.run(experiment, stages, Progress(), verbose)
+        outcome = pipeline.run(experiment, stages, Progress(), verbose, retry_failed)
         summary.closing(Console(), outcome)
 
 
 @app.command()
-def run(config: Config, overrides: Overrides = None, verbose: Verbose = False) -> None:
+def run(
+    config: Config, overrides: Overrides = None, verbose: Verbose = False, retry_failed: RetryFailed = False
+) -> None:
     """Carry an experiment through all its stages: train, generate, score, measure, report.
 
     What is committed under the same key is skipped, so the same command resumes a stopped run, and a finished one takes
@@ -105,7 +112,7 @@ def run(config: Config, overrides: Overrides = None, verbose: Verbose = False) -
     """
     from detox_ray.plan import STAGES
 
-    _stages(config, overrides, STAGES, verbose)
+    _stages(config, overrides, STAGES, verbose, retry_failed)
 
 
 def _stage_command(stage: str, text: str) -> None:
@@ -118,7 +125,16 @@ def _stage_command(stage: str, text: str) -> None:
 
 _stage_command("train", "Only train: every model that has a train block, parents first, into checkpoints/.")
 _stage_command("generate", "Only generate: completions of every prompt by every model, into generations/.")
-_stage_command("score", "Only score: every completion by every scorer, and held-out text by every model.")
+
+
+@app.command("score")
+def score_command(
+    config: Config, overrides: Overrides = None, verbose: Verbose = False, retry_failed: RetryFailed = False
+) -> None:
+    """Only score: every completion by every scorer, its fluency, diversity and language; labelled and held-out text."""
+    _stages(config, overrides, ("score",), verbose, retry_failed)
+
+
 _stage_command("measure", "Only measure: metrics and comparisons with their intervals.")
 _stage_command("report", "Only write the report: report/index.html and report/results.json.")
 

@@ -25,6 +25,7 @@ from detox_ray.measure import measure
 from detox_ray.plan import COMPARISONS, METRICS, PAIRS, REPORT, STAGES, Prepared, prepare
 from detox_ray.progress import Progress
 from detox_ray.store import Store, Unit
+from detox_ray.tables import FAILED
 from detox_ray.unitjob import Job, run_jobs
 
 ON_RAY = ("train", "generate", "score")
@@ -64,9 +65,18 @@ def check(experiment: Experiment) -> None:
         raise ConfigError(problems)
 
 
-def run(experiment: Experiment, stages: Sequence[str], progress: Progress, verbose: bool = False) -> Outcome:
-    """Carry the experiment through ``stages``. Raises ConfigError or ValueError for wrong input, Locked for a folder in
-    use, and what a stage raises; what was committed until then stays."""
+def run(
+    experiment: Experiment,
+    stages: Sequence[str],
+    progress: Progress,
+    verbose: bool = False,
+    retry_failed: bool = False,
+) -> Outcome:
+    """Carry the experiment through ``stages``; ``retry_failed``: also units that hold failed scores.
+
+    Raises ConfigError or ValueError for wrong input, Locked for a folder in use, and what a stage raises; what was
+    committed until then stays.
+    """
     started = time.monotonic()
     check(experiment)
     store = Store.at(experiment.folder)
@@ -74,6 +84,8 @@ def run(experiment: Experiment, stages: Sequence[str], progress: Progress, verbo
     with run_lock(store), manifest.peak_memory() as memory:
         prepared = prepare(experiment, store, progress)
         _need_earlier(prepared, stages)
+        if retry_failed:
+            _forget_failures(prepared, progress)
         store.write_bytes("experiment.yaml", experiment.to_yaml().encode())
         readout.write_plan(prepared)
         with ray_if(any(prepared.pending(stage) for stage in stages if stage in ON_RAY), verbose) as cluster:
@@ -99,6 +111,18 @@ def _need_earlier(prepared: Prepared, stages: Sequence[str]) -> None:
         if missing := prepared.pending(earlier):
             rule = f"the stage before it has units left to do: run `detox-ray {earlier} CONFIG` first"
             raise ConfigError([Problem(stages[0], f"{len(missing)} units of {earlier}", rule)])
+
+
+def _forget_failures(prepared: Prepared, progress: Progress) -> None:
+    """Take back what the score stage committed with failed rows, and what was made of it; the score cache keeps the
+    others' values."""
+    store, plan = prepared.store, prepared.plan
+    todo = prepared.pending("score")
+    done = {unit: key for unit, key in plan.score.items() if unit not in todo}
+    failed = [unit for unit, key in done.items() if store.info(unit, key).get("status_counts", {}).get(FAILED)]
+    for unit in (*failed, *((*plan.measure, *plan.report) if failed else ())):
+        store.retract(unit)
+    progress.say(f"{len(failed)} units with failed scores are made again")
 
 
 @contextmanager
