@@ -1,4 +1,4 @@
-"""Perplexity of completions: the papers' formula with its quirks as a naive loop, and the corrected one; and of held-out text."""
+"""Perplexity of completions: the papers' formula with its quirks as a loop, the corrected one; and of held-out text."""
 
 import math
 import random
@@ -140,4 +140,4 @@ def test_nothing_left_gives_the_most_common_reason() -> None:
 def test_perplexity_is_exp_of_total_nll_over_total_tokens_without_failed_texts() -> None:
     table = tables.likelihoods({"a": (10, 12.0), "b": (20, 30.0), "c": (5, FAILED), "d": (0, 0.0)})
     assert held_out.perplexity(table).value() == pytest.approx(math.exp(42 / 30))
-    assert held_out.held_out.perplexity(tables.likelihoods({"c": (5, FAILED)})).status == FAILED
+    assert held_out.perplexity(tables.likelihoods({"c": (5, FAILED)})).status == FAILED
