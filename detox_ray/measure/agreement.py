@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detox_ray.measure.spearman import NOTHING, Bounded, Whole, bounds, histogram, numbered, spearman
 from detox_ray.measure.resampling import Floats, Resampling, weights
+from detox_ray.measure.spearman import NOTHING, Bounded, Whole, bounds, histogram, numbered, spearman
 from detox_ray.tables import OK
 
 NO_COMMON_SCORES = "no_common_scores"

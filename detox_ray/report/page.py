@@ -1,7 +1,8 @@
 """The page of one run: ``index.html``, and its figures as files of their own."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
@@ -13,17 +14,20 @@ from detox_ray.report.explorer import explorer
 from detox_ray.report.forest import place as place_forest
 from detox_ray.report.published import PUBLISHED
 from detox_ray.report.results import flat
-from detox_ray.report.rows import Series, Values, reading
+from detox_ray.report.rows import Series, Values
 from detox_ray.report.template import html
 from detox_ray.report.tradeoff import clouds
 from detox_ray.report.tradeoff import place as place_cloud
 from detox_ray.report.views import PairView, other_conventions, pair_views
 
+ENGLISH = "en"
+
 
 class OwnRow(NamedTuple):
-    """One model's own macro means, beside the published ones."""
+    """One model's own summary, beside the published ones."""
 
     model: str
+    mean_of: str
     numbers: list[str]  # under the columns of the published results
 
 
@@ -89,19 +93,31 @@ def index(content: ReportContent) -> bytes:
 
 
 def own_rows(content: ReportContent) -> list[OwnRow]:
-    """Each model's macro means under the published metrics, of the first series of each in the report's order."""
+    """Each model under the published metrics, of the first series of each in the report's order, summarised as the two
+    papers do: the mean over languages, and English beside the mean ± population deviation over the others."""
     values = Values(content.metrics.to_pylist())
     t5 = {evaluator.name for evaluator in content.evaluators if evaluator.kind == "t5"}
     chosen: dict[str, Series] = {}
     for series in values.series(content.primary, content.convention):
         if series.convention == content.convention and (series.metric != words.PERPLEXITY or series.scorer in t5):
             chosen.setdefault(series.metric, series)
+    others = [language for language in content.languages if language != ENGLISH]
 
-    def value(model: str, metric: str) -> str:
-        found = reading(values.of(chosen[metric], model, words.MACRO)) if metric in chosen else None
-        return words.number(found.value if found else None, words.metric_words(metric).decimals)
+    def summary(model: str, metric: str, languages: Sequence[str]) -> str:
+        rows = [values.of(chosen[metric], model, language) for language in languages] if metric in chosen else []
+        found = [row["value"] for row in rows if row is not None and row["value"] is not None and row["in_macro"]]
+        decimals = words.metric_words(metric).decimals
+        spread = f" ± {words.number(pstdev(found), decimals)}" if len(found) > 1 else ""
+        return words.number(fmean(found) if found else None, decimals) + spread
 
-    return [OwnRow(model, [value(model, metric) for metric in words.PUBLISHED_METRICS]) for model in content.models]
+    kinds = [("all languages", [words.MACRO])]
+    if ENGLISH in content.languages and others:
+        kinds += [("English", [ENGLISH]), ("languages other than English", others)]
+    return [
+        OwnRow(model, mean_of, [summary(model, metric, languages) for metric in words.PUBLISHED_METRICS])
+        for model in content.models
+        for mean_of, languages in kinds
+    ]
 
 
 def figures(content: ReportContent) -> dict[str, bytes]:

@@ -3,13 +3,24 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pyarrow.compute as pc
 import pytest
 from small_experiment import HOSTILE, NO_EVIDENCE, SCRIPT, content
 
 from detox_ray.report import Completion, ReportContent, Sample
-from detox_ray.report.page import index
-from detox_ray.report.words import STATUSES, duration, interval, metric_words, number, p_value, signed_points, visible
+from detox_ray.report.page import index, own_rows
+from detox_ray.report.words import (
+    PUBLISHED_METRICS,
+    STATUSES,
+    duration,
+    interval,
+    metric_words,
+    number,
+    p_value,
+    signed_points,
+    visible,
+)
 from detox_ray.tables import OK
 
 
@@ -118,11 +129,31 @@ def test_validity_and_agreement_have_a_reason_where_they_have_no_number() -> Non
     assert "Can the scorers be believed?" not in spoken(replace(content(), validity=(), agreement=()))
 
 
+def test_own_results_are_summarised_as_the_papers_do() -> None:
+    made = content()
+    (metric,) = [at for at, name in enumerate(PUBLISHED_METRICS) if name == "average_toxicity"]
+    of = {
+        row["language"]: row["value"]
+        for row in made.metrics.to_pylist()
+        if (row["metric"], row["model"], row["scorer"]) == ("average_toxicity", "base", made.primary)
+        and row["convention"] == made.convention
+        and row["in_macro"]
+        and row["value"] is not None
+    }
+    others = [value for code, value in of.items() if code not in ("en", "macro")]
+    shown = {row.mean_of: row.numbers[metric] for row in own_rows(made) if row.model == "base"}
+    assert shown == {
+        "all languages": f"{of['macro']:.3f}",
+        "English": f"{of['en']:.3f}",
+        "languages other than English": f"{np.mean(others):.3f} ± {np.std(others):.3f}",
+    }
+
+
 def test_published_results_are_marked_and_stand_beside_the_runs_own() -> None:
     text = spoken(content())
     assert "published Li, Yong and Bach 2024 mGPT 0.502 → 0.157 0.468 → 0.039 0.121 → 0.028 18.74 → 23.68" in text
     assert "published Neplenbroek et al. 2025 Aya 23 0.541 ± 0.066" in text
-    assert re.search(r"this run detox 0\.\d{3}", text)
+    assert re.search(r"this run, all languages detox 0\.\d{3}", text)
     causal = replace(content(), evaluators=())  # then no perplexity compares with the paper's
     row = re.search(r"this run detox ([^a-z]*)", spoken(causal))
     assert row is not None and row[1].split()[3] == "–"
