@@ -221,7 +221,7 @@ def gate(
         wanted = work.read_spec(spec)
         verdict = work.judge(across.results_of(run), wanted)
         work.show(Console(), verdict)
-        raise typer.Exit({work.PASS: DONE, work.FAIL: FAILED, work.INCONCLUSIVE: INCONCLUSIVE}[verdict.verdict])
+    raise typer.Exit({work.PASS: DONE, work.FAIL: FAILED, work.INCONCLUSIVE: INCONCLUSIVE}[verdict.verdict])
 
 
 Out = Annotated[Path, typer.Option(help="The folder of the page.")]
