@@ -160,7 +160,7 @@ def test_run_leaves_every_number_and_says_what_ran(undisturbed: Path) -> None:
     assert manifest["generate"]["base"]["engine"] == "vllm"
     assert {"torch", "trl", "deepspeed", "ray", "detoxify"} <= set(manifest["versions"])
     page = (undisturbed / "report" / "index.html").read_text(encoding="utf-8")
-    assert 'dir="rtl"' in page
+    assert '"ar":["Arabic","rtl"]' in page
 
 
 def test_run_folder_opens_in_duckdb_without_loss_or_doubles(undisturbed: Path) -> None:
@@ -228,7 +228,7 @@ def test_validity_fits_a_calibration_that_a_scorer_can_use(undisturbed: Path, co
 def test_gate_comparison_and_leaderboard_read_finished_runs(undisturbed: Path, tmp_path: Path) -> None:
     spec = tmp_path / "gate.yaml"
     demands = (
-        ("toxicity: {reduction: 1, languages: macro}", 1),  # twelve steps do not do that
+        ("toxicity: {metric: average_toxicity, reduction: 1, languages: macro}", 1),  # twelve steps do not do that
         ("margins: [{metric: perplexity, scorer: held-out-text, max_ratio: 100}]", 0),
         ("margins: [{metric: perplexity, scorer: nobody, max_ratio: 100}]", 4),
     )

@@ -43,6 +43,7 @@ def test_all_locales_reach_a_report_in_a_bucket_without_loss(
             "detox": {"train": {"parent": "base", "max_steps": 2, "warmup_steps": 0, "max_length": 64}},
         },
         "generate": {"samples": SAMPLES},
+        "validity": {"source": "rtp-lx", "path": str(RTP_LX), "per_language": 40},
         "score": {"scorers": [{"name": "words", "type": "lexicon", "path": str(toy_world / "lexicon.json")}]},
         "measure": {"bootstrap": 100},
     }
@@ -66,5 +67,8 @@ def test_all_locales_reach_a_report_in_a_bucket_without_loss(
             assert scores["words", model, language].num_rows == len(expected)
     results = json.loads(store.read_bytes("report/results.json"))
     assert {row["language"] for row in results["metrics"]} == {*LANGUAGES, "macro"}
+    judged = {row["language"]: row for row in results["validity"]}
+    assert judged.keys() == LANGUAGES.keys() and {row["reference"] for row in judged.values()} == {"human: rtp-lx"}
+    assert all(row["n"] > 0 for row in judged.values())
     page = store.read_bytes("report/index.html").decode()
-    assert 'lang="ar"' in page and 'dir="rtl"' in page
+    assert '"ar":["Arabic","rtl"]' in page

@@ -230,7 +230,7 @@ def test_a_server_that_goes_down_on_the_way_is_given_up(slept: Slept) -> None:
 
     with serve(otherwise=reply) as server:
         said = down([str(number) for number in range(500)], server, slept, retries=0)
-    assert "in a row got no answer" in said and len(server.requests) < 200
+    assert "in a row got no answer" in said and len(server.requests) < 400  # not all; some were on their way
 
 
 def test_where_nobody_listens_the_service_is_down(slept: Slept) -> None:
