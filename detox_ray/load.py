@@ -6,14 +6,16 @@ OmegaConf merges, pydantic validates; what pydantic says of unions is turned int
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from detox_ray.config import ConfigError, Experiment, Problem
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -21,22 +23,26 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
 
     Raises ConfigError with every problem found.
     """
+    return validate(read(path, "CONFIG", overrides))
+
+
+def read(path: str | Path, name: str, overrides: Sequence[str] = ()) -> Any:
+    """What a YAML file holds, with overrides. ``name``: how messages call the file. Raises ConfigError."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError([Problem("CONFIG", str(path), f"cannot be read: {reason}")]) from None
+        raise ConfigError([Problem(name, str(path), f"cannot be read: {reason}")]) from None
     malformed = [problem for override in overrides if (problem := _malformed(override))]
     if malformed:
         raise ConfigError(malformed)
     try:
         # OmegaConf's YAML reads 1e-5 as a number and refuses keys that occur twice.
         merged = OmegaConf.merge(OmegaConf.create(text), OmegaConf.from_dotlist(list(overrides)))
-        raw = OmegaConf.to_container(merged, resolve=True)
+        return OmegaConf.to_container(merged, resolve=True)
     except _UNREADABLE as error:
         rule = f"is not a usable YAML mapping: {error}".removesuffix(": ")
-        raise ConfigError([Problem("CONFIG", str(path), rule)]) from None
-    return validate(raw)
+        raise ConfigError([Problem(name, str(path), rule)]) from None
 
 
 # OmegaConf asserts that YAML is a mapping or list, and follows an anchor that holds itself for ever.
@@ -63,10 +69,15 @@ def _malformed(override: str) -> Problem | None:
 
 def validate(raw: Any) -> Experiment:
     """An Experiment from a plain mapping. Raises ConfigError with every problem found."""
+    return validated(Experiment, raw, "CONFIG")
+
+
+def validated(model: type[Model], raw: Any, name: str) -> Model:
+    """The same for any pydantic model. ``name``: what stands for the whole where it is what is wrong."""
     try:
-        return Experiment.model_validate(raw)
+        return model.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(_problems(error)) from None
+        raise ConfigError([p if p.field else p._replace(field=name) for p in _problems(error)]) from None
 
 
 # What pydantic adds to a location to say which branch of a union it tried, or that a mapping's key is meant.
@@ -111,4 +122,4 @@ def _of_item(item: Any, path: str) -> list[Problem]:
         rule = "unknown key"
     if item["type"] == "missing":  # its value would be all that stands around it
         return [Problem(path, None, "is required")]
-    return [Problem(path or "CONFIG", item["input"], rule)]
+    return [Problem(path, item["input"], rule)]

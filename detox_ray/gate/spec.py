@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from pydantic import Field, PlainValidator, ValidationError, model_validator
+from pydantic import Field, PlainValidator, model_validator
 
 from detox_ray.config import Comparison, ConfigError, Problem, Strict
+from detox_ray.load import read, validated
 
 MACRO, EACH, ALL = "macro", "each", "all"
 ToxicityMetric = Literal["expected_maximum_toxicity", "toxicity_probability", "average_toxicity"]
@@ -80,38 +78,6 @@ class Spec(Strict):
         return self
 
 
-# OmegaConf asserts that YAML is a mapping or list, and follows an anchor that holds itself for ever.
-_UNREADABLE = (
-    OSError,
-    yaml.YAMLError,
-    OmegaConfBaseException,
-    ValueError,
-    TypeError,
-    LookupError,
-    AssertionError,
-    RecursionError,
-)
-
-
 def read_spec(path: str | Path) -> Spec:
     """A spec from YAML. Raises ConfigError with every problem found."""
-    try:
-        raw = OmegaConf.to_container(OmegaConf.create(Path(path).read_text(encoding="utf-8")), resolve=True)
-    except _UNREADABLE as error:
-        raise ConfigError([Problem("SPEC", str(path), f"is not a usable YAML file: {error}")]) from None
-    try:
-        return Spec.model_validate(raw)
-    except ValidationError as error:
-        raise ConfigError([problem for item in error.errors() for problem in _problems(item)]) from None
-
-
-def _problems(item: Any) -> list[Problem]:
-    """What pydantic found, in the user's words."""
-    path = ".".join(map(str, item["loc"]))
-    raised = item.get("ctx", {}).get("error")
-    if isinstance(raised, ConfigError):  # one of our validators: fields are relative to where it stands
-        return [p._replace(field=".".join(filter(None, (path, p.field))) or "SPEC") for p in raised.problems]
-    if item["type"] == "missing":  # its value would be all that stands around it
-        return [Problem(path, None, "is required")]
-    rule = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
-    return [Problem(path or "SPEC", item["input"], rule.replace("Input should be", "must be"))]
+    return validated(Spec, read(path, "SPEC"), "SPEC")
