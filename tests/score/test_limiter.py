@@ -61,17 +61,17 @@ def test_two_actors_share_one_rate_and_a_lost_queue_is_made_anew(ray_cluster: Cl
             assert isinstance(self.limiter, ClusterLimiter)
 
         def slots(self, count: int) -> list[float]:
-            return [self.limiter.reserve(10.0) + time.monotonic() for _ in range(count)]
+            return [self.limiter.reserve(1000.0) + time.monotonic() for _ in range(count)]
 
     first, second = Caller.remote(), Caller.remote()
     ray.get(first.slots.remote(1))  # the queue is its
     theirs = ray.get([first.slots.remote(5), second.slots.remote(5)])
     slots = sorted([*theirs[0], *theirs[1]])
     gaps = [after - before for before, after in pairwise(slots)]
-    assert gaps == pytest.approx([10.0] * 9, abs=2.0), "ten slots of two callers, none shared, none left out"
+    assert gaps == pytest.approx([1000.0] * 9, abs=100), "ten slots of two callers, none shared, none left out"
 
     other = ray.get(second.slots.remote(1))[0]
-    assert other == pytest.approx(slots[-1] + 10, abs=2.0)
+    assert other == pytest.approx(slots[-1] + 1000, abs=100)
     ray.kill(first)
     assert len(ray.get(second.slots.remote(2))) == 2
     ray.kill(second)
