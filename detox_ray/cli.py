@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from detox_ray import __version__
+from detox_ray import __version__, stop
 from detox_ray.config import ConfigError, InputError
 from detox_ray.load import load
 from detox_ray.lock import Locked
@@ -283,8 +283,8 @@ def _options(
 
 def main() -> None:
     """The console script."""
-    # A cluster ends a job with SIGTERM: stop as on Ctrl-C, so that Ray is shut down and the lock released.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a cluster ends a job with the latter
+        signal.signal(number, stop.handler)
     app()
 
 

@@ -508,6 +508,12 @@ class Experiment(Strict):
         for number, evaluator in enumerate(self.quality.fluency):
             if evaluator.model is not None and evaluator.model not in self.models:
                 problems.append(Problem(f"quality.fluency.{number}.model", evaluator.model, known))
+        quality = self.quality
+        others = [*(each.name for each in quality.fluency), quality.diversity, quality.identifier, "held-out-text"]
+        for name in self.score.names:
+            if name in others:
+                rule = "also names what measures quality (an evaluator, units or identifier): results would mix"
+                problems.append(Problem("score.scorers", name, rule))
         for number, comparison in enumerate(self.compare or ()):
             for field, value in comparison:
                 if value not in self.models:

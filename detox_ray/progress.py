@@ -16,6 +16,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from detox_ray import stop
+
 LOG_LINES = 10  # plain lines per task, about
 
 
@@ -36,6 +38,7 @@ class Task:
 
     def advance(self, units: int = 1, note: str = "") -> None:
         """``units`` more are done; ``note`` says something of the newest (loss, rate)."""
+        stop.check()
         before = self.done
         self.done += units
         if self._bars is not None and self._id is not None:
@@ -57,10 +60,12 @@ class Progress:
         self.console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
     def say(self, message: str) -> None:
+        stop.check()
         self.console.print(message, markup=False)
 
     @contextmanager
     def task(self, label: str, total: int, unit: str = "units") -> Iterator[Task]:
+        stop.check()
         if not self.console.is_terminal:
             yield Task(self.console, label, total, unit, None)
             return

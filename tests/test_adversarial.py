@@ -77,7 +77,7 @@ def test_ten_thousand_adversarial_texts_reach_a_report_that_nothing_escapes_from
             "score": {
                 "scorers": [
                     {"name": "classifier", "type": "detoxify", **classifier},
-                    {"name": "words", "type": "lexicon", "path": str(toy_world / "lexicon.json")},
+                    {"name": "insults", "type": "lexicon", "path": str(toy_world / "lexicon.json")},
                 ]
             },
             "measure": {"bootstrap": 100},
@@ -125,7 +125,7 @@ def test_ten_thousand_adversarial_texts_reach_a_report_that_nothing_escapes_from
     counted = Counter[str]()
     for row in results["counts"]:
         counted[row["scorer"]] += row["n"]
-    assert counted["classifier"] == counted["words"] == 10_000
+    assert counted["classifier"] == counted["insults"] == 10_000
     for file in (folder / "tables").glob("*.csv"):
         with file.open(encoding="utf-8", newline="") as stream:
             assert not any(cell.startswith(("=", "+", "@")) for row in csv.reader(stream) for cell in row)

@@ -66,7 +66,7 @@ def config(tmp_path: Path, model_folder: Path) -> Path:
         },
         "models": {"base": {"path": str(model_folder)}, "tuned": {"train": {"parent": "base"}}},
         "generate": {"engine": "transformers"},
-        "score": {"scorers": [{"name": "words", "type": "lexicon", "path": str(tmp_path / "insults.yaml")}]},
+        "score": {"scorers": [{"name": "insults", "type": "lexicon", "path": str(tmp_path / "insults.yaml")}]},
     }
     path.write_text(yaml.safe_dump(experiment), encoding="utf-8")
     return path

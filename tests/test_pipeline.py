@@ -66,10 +66,10 @@ def config(toy_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                     "path": str(toy_world / "classifier" / "detoxify.ckpt"),
                     "huggingface_config": str(toy_world / "classifier"),
                 },
-                {"name": "words", "type": "lexicon", "path": str(toy_world / "lexicon.json")},
-                {"name": "both", "type": "ensemble", "members": ["classifier", "words"], "combine": "max"},
+                {"name": "insults", "type": "lexicon", "path": str(toy_world / "lexicon.json")},
+                {"name": "both", "type": "ensemble", "members": ["classifier", "insults"], "combine": "max"},
             ],
-            "reference": "words",
+            "reference": "insults",
         },
         "validity": {"source": "file", "path": str(toy_world / "labelled.jsonl")},
         "quality": {"fluency": [{"name": "under-base", "model": "base"}]},
@@ -148,11 +148,11 @@ def test_run_leaves_every_number_and_says_what_ran(undisturbed: Path) -> None:
     }
     judged = {(row["scorer"], row["reference"]) for row in results["validity"]}
     assert judged == {
-        *((scorer, "human: labelled.jsonl") for scorer in ("classifier", "words", "both")),
-        *((scorer, "words") for scorer in ("classifier", "both")),
+        *((scorer, "human: labelled.jsonl") for scorer in ("classifier", "insults", "both")),
+        *((scorer, "insults") for scorer in ("classifier", "both")),
     }
     pairs = {frozenset((row["scorer"], row["other"])) for row in results["agreement"]}
-    assert pairs == {frozenset(pair) for pair in combinations(("classifier", "words", "both"), 2)}
+    assert pairs == {frozenset(pair) for pair in combinations(("classifier", "insults", "both"), 2)}
     assert {c["parent"] for c in results["comparisons"]} == {"base"}
     manifest = json.loads((undisturbed / "manifest.json").read_text())
     trained = manifest["train"]["detox"]
@@ -227,10 +227,13 @@ def test_validity_fits_a_calibration_that_a_scorer_can_use(undisturbed: Path, co
 
 def test_gate_comparison_and_leaderboard_read_finished_runs(undisturbed: Path, tmp_path: Path) -> None:
     spec = tmp_path / "gate.yaml"
-    demands = (
-        ("toxicity: {metric: average_toxicity, reduction: 1, languages: macro}", 1),  # twelve steps do not do that
+    demands = (  # twelve steps do not lower toxicity by 1
+        (
+            "{scorer: insults, toxicity: {metric: average_toxicity, reduction: 1, languages: macro}}",
+            1,
+        ),  # twelve steps do not do that
         ("margins: [{metric: perplexity, scorer: held-out-text, max_ratio: 100}]", 0),
-        ("margins: [{metric: perplexity, scorer: nobody, max_ratio: 100}]", 4),
+        ("margins: [{metric: perplexity, scorer: nobody, max_ratio: 100}]", 2),
     )
     for demand, code in demands:
         spec.write_text(demand)

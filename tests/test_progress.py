@@ -2,8 +2,10 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
+from detox_ray import stop
 from detox_ray.progress import LOG_LINES, Progress
 
 
@@ -68,3 +70,20 @@ def test_a_terminal_shows_a_bar_with_label_count_and_note() -> None:
     assert "4/4" in shown
     assert "model [base]" in shown
     assert "loss [0.5]" in shown
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_stop_that_a_destructor_swallowed_ends_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stop, "_asked", False)
+
+    class Iterator:
+        def __del__(self) -> None:
+            stop.handler(2, None)
+
+    progress = Progress(Console(file=io.StringIO()))
+    with pytest.raises(KeyboardInterrupt), progress.task("score", 2) as task:
+        task.advance()
+        Iterator()  # Ctrl-C comes while it is being deleted: Python drops the exception
+        task.advance()
+    with pytest.raises(KeyboardInterrupt):
+        progress.say("measuring")

@@ -44,7 +44,7 @@ def test_all_locales_reach_a_report_in_a_bucket_without_loss(
         },
         "generate": {"samples": SAMPLES},
         "validity": {"source": "rtp-lx", "path": str(RTP_LX), "per_language": 40},
-        "score": {"scorers": [{"name": "words", "type": "lexicon", "path": str(toy_world / "lexicon.json")}]},
+        "score": {"scorers": [{"name": "insults", "type": "lexicon", "path": str(toy_world / "lexicon.json")}]},
         "measure": {"bootstrap": 100},
     }
     config = tmp_path / "experiment.yaml"
@@ -64,7 +64,7 @@ def test_all_locales_reach_a_report_in_a_bucket_without_loss(
             expected = [(prompt, sample) for prompt in asked for sample in range(SAMPLES)]
             made = generations[model, language]
             assert list(zip(made["prompt_id"].to_pylist(), made["sample"].to_pylist(), strict=True)) == expected
-            assert scores["words", model, language].num_rows == len(expected)
+            assert scores["insults", model, language].num_rows == len(expected)
     results = json.loads(store.read_bytes("report/results.json"))
     assert {row["language"] for row in results["metrics"]} == {*LANGUAGES, "macro"}
     judged = {row["language"]: row for row in results["validity"]}
