@@ -333,7 +333,7 @@ class ScoreConfig(Strict):
     primary: Name | None = None  # the headline's; null: the first
     reference: Name | None = None  # truth that the others' validity is measured against on completions; null: none
     actors: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    batch_tokens: int = Field(8192, ge=512)  # padded tokens per forward pass, at most; a CPU takes 2,048
+    batch_tokens: int = Field(8192, ge=512)  # padded tokens per forward pass, at most; a CPU takes 1,024
 
     @property
     def names(self) -> list[str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Of a batch on a CPU, at most: activations of more fall out of its caches. 200 texts through an XLM-R base on two
 # cores took 30 CPU seconds with 1,024 tokens, 29 to 34 with 2,048, 37 with 4,096 and 50 with 8,192.
-CPU_TOKENS = 2048
+CPU_TOKENS = 1024
 CHARACTERS = 16  # per token, for a first cut of long text: no piece of a SentencePiece vocabulary is longer
 
 
