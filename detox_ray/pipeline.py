@@ -22,7 +22,7 @@ from detox_ray.cluster import Cluster, connect
 from detox_ray.config import ConfigError, Experiment, Problem
 from detox_ray.lock import run_lock
 from detox_ray.measure import measure
-from detox_ray.plan import COMPARISONS, METRICS, PAIRS, REPORT, STAGES, Prepared, prepare
+from detox_ray.plan import COMPARISONS, METRICS, REPORT, STAGES, Prepared, learns_from, prepare
 from detox_ray.progress import Progress
 from detox_ray.store import Store, Unit
 from detox_ray.tables import FAILED
@@ -136,7 +136,7 @@ def ray_if(needed: bool, verbose: bool) -> Iterator[Cluster | None]:
 
 def _train(prepared: Prepared, todo: Mapping[Unit, str], cluster: Cluster | None, progress: Progress) -> None:
     experiment = prepared.experiment
-    assert cluster is not None and prepared.pairs_key is not None
+    assert cluster is not None
     for name in experiment.training_order():
         unit, config = Unit("checkpoints", (name,)), experiment.models[name].train
         if unit in todo and config is not None:
@@ -144,7 +144,7 @@ def _train(prepared: Prepared, todo: Mapping[Unit, str], cluster: Cluster | None
                 name=name,
                 config=config,
                 parent=prepared.models[config.parent],
-                pairs=(PAIRS, prepared.pairs_key),
+                rows=(learns_from(config), prepared.training[learns_from(config)]),
                 seed=experiment.seed,
                 key=todo[unit],
                 store=prepared.store,

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from detox_ray import data, generate, measure, models, report, score, toy17, train
-from detox_ray.config import TOY17, Experiment
+from detox_ray.config import TOY17, Experiment, TrainConfig
 from detox_ray.models import LoadableModel
 from detox_ray.progress import Progress
 from detox_ray.store import Store, Unit, key_of
 
 STAGES = ("train", "generate", "score", "measure", "report")
 WORLD = Unit("world", (TOY17,))
-PAIRS = Unit("pairs")
+PAIRS, CORPUS = Unit("pairs"), Unit("corpus")
 METRICS, COMPARISONS = Unit("metrics"), Unit("comparisons")
 REPORT = Unit("report", ("page",))
 
@@ -47,7 +47,7 @@ class Prepared:
     prompts: dict[str, tuple[str, int]]  # language -> key of its prompts unit, rows
     texts: dict[str, str]  # language -> key of its texts unit
     labelled: dict[str, str]  # language -> key of its labelled texts unit
-    pairs_key: str | None
+    training: dict[Unit, str]  # PAIRS and CORPUS, where the experiment has them -> key
     skipped: dict[str, list[str]]  # folder of an input unit -> "path:line: reason" of each row left out
     notes: list[str]  # what the readers have to say of their sources
     models: dict[str, LoadableModel]  # in the experiment's order
@@ -104,11 +104,13 @@ def prepare(experiment: Experiment, store: Store, progress: Progress) -> Prepare
     if experiment.validity is not None:
         judged = data.read_labelled(experiment.validity, languages, config.on_error, world)
         labelled = {language: commit(Unit("labelled", (language,)), rows) for language, rows in judged.items()}
-    pairs_key = None
+    training: dict[Unit, str] = {}
     if config.pairs is not None:
-        pairs_key = commit(PAIRS, data.read_pairs(config.pairs, config.on_error, world))
+        training[PAIRS] = commit(PAIRS, data.read_pairs(config.pairs, config.on_error, world))
+    if config.corpus is not None:
+        training[CORPUS] = commit(CORPUS, data.read_corpus(config.corpus, config.on_error, world))
 
-    resolved = _models(experiment, world, pairs_key)
+    resolved = _models(experiment, world, training)
     scorers: dict[str, score.ResolvedScorer] = {}
     for entry, name in zip(experiment.score.scorers, experiment.score.names, strict=True):
         scorers[name] = score.resolve(entry, TOY17 if world else None, store, scorers)
@@ -121,7 +123,7 @@ def prepare(experiment: Experiment, store: Store, progress: Progress) -> Prepare
         prompts,
         texts,
         labelled,
-        pairs_key,
+        training,
         skipped,
         notes,
         resolved,
@@ -131,6 +133,10 @@ def prepare(experiment: Experiment, store: Store, progress: Progress) -> Prepare
         Plan({}, {}, {}, {}, {}),
     )
     return replace(prepared, plan=_plan(prepared))
+
+
+def learns_from(config: TrainConfig) -> Unit:
+    return CORPUS if config.train_on == "corpus" else PAIRS
 
 
 def _world(experiment: Experiment, store: Store, progress: Progress) -> Path:
@@ -144,7 +150,7 @@ def _world(experiment: Experiment, store: Store, progress: Progress) -> Path:
     return store.localize(TOY17)
 
 
-def _models(experiment: Experiment, world: Path | None, pairs_key: str | None) -> dict[str, LoadableModel]:
+def _models(experiment: Experiment, world: Path | None, training: Mapping[Unit, str]) -> dict[str, LoadableModel]:
     found: dict[str, LoadableModel] = {}
     for name, model in experiment.models.items():
         if model.path == TOY17:
@@ -155,8 +161,8 @@ def _models(experiment: Experiment, world: Path | None, pairs_key: str | None) -
             found[name] = models.resolve_path(name, model.path, model.revision, model.dtype)
     for name in experiment.training_order():
         config = experiment.models[name].train
-        assert config is not None and pairs_key is not None
-        key = train.key(config, found[config.parent].key, pairs_key, experiment.seed)
+        assert config is not None
+        key = train.key(config, found[config.parent].key, training[learns_from(config)], experiment.seed)
         found[name] = LoadableModel(name, f"checkpoints/{name}", True, None, experiment.models[name].dtype, key)
     return {name: found[name] for name in experiment.models}
 

@@ -27,11 +27,19 @@ PAIRS = pa.schema(
     ]
 )
 
-TEXTS = pa.schema(  # harmless held-out text, for perplexity
+TEXTS = pa.schema(  # harmless held-out text, for perplexity; or the corpus, to train on
     [
         pa.field("text_id", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
+    ]
+)
+
+REFERENCE_LOGPS = pa.schema(  # of PAIRS under a parent, as a training sees them: cut, with its special tokens
+    [
+        pa.field("pair_id", pa.string(), nullable=False),
+        pa.field("chosen", pa.float64(), nullable=False),  # sum over the completion's tokens, nats
+        pa.field("rejected", pa.float64(), nullable=False),
     ]
 )
 
@@ -178,6 +186,8 @@ TABLES: dict[str, tuple[pa.Schema, tuple[str, ...]]] = {
     "prompts": (PROMPTS, ("language",)),
     "pairs": (PAIRS, ()),
     "texts": (TEXTS, ("language",)),
+    "corpus": (TEXTS, ()),
+    "reference_logps": (REFERENCE_LOGPS, ("model", "settings")),
     "generations": (GENERATIONS, ("model", "language")),
     "scores": (SCORES, ("scorer", "model", "language")),
     "labelled": (LABELLED, ("language",)),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from detox_ray.config import ConfigError, Experiment, Problem
+from detox_ray.config import ConfigError, Experiment, LoraConfig, Problem
 from detox_ray.languages import LANGUAGES
 from detox_ray.load import load, validate
 
@@ -82,11 +82,11 @@ WRONG: list[tuple[str, Any, str, Any, str]] = [
     ("models.detox.train.parent", "detox", "models", ["base", "detox"], "detox: a model descends from itself"),
     ("models.detox.train.learning_rate", float("nan"), "models.detox.train.learning_rate", None, "finite"),
     ("models.detox.train.trainable", ["("], "models.detox.train.trainable", "(", "not a regular expression"),
-    ("models.detox.train.lora", {}, "models.detox.train.tuning", "full", "lora settings need tuning: lora"),
+    ("models.detox.train.lora", {}, "models.detox.train.lora", LoraConfig(), "needs tuning: lora"),
     ("data.prompts.path", "x", "data.prompts.path", "x", "takes no path"),
     ("data.prompts.source", "file", "data.prompts.path", None, "source file needs a path"),
     ("data.prompts.source", "hub", "data.prompts.source", "hub", "'rtp-lx', 'file' or 'toy17'"),
-    ("data.pairs", None, "data.pairs", None, "models.detox.train needs pairs"),
+    ("data.pairs", None, "data.pairs", None, "models.detox.train needs it"),
     ("data", None, "data", None, "mapping"),
     ("compare", [{"model": "detox", "parent": "bse"}], "compare.0.parent", "bse", "one of the models (base, detox)"),
     ("score.scorers", [3], "score.scorers.0", 3, "string or a mapping"),

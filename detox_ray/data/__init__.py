@@ -11,7 +11,16 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from detox_ray.config import TOY17, DataConfig, PairsConfig, Problem, PromptsConfig, TextsConfig, ValidityConfig
+from detox_ray.config import (
+    TOY17,
+    CorpusConfig,
+    DataConfig,
+    PairsConfig,
+    Problem,
+    PromptsConfig,
+    TextsConfig,
+    ValidityConfig,
+)
 from detox_ray.data import labelled, own_file, rtp_lx, toxicity_pairwise
 from detox_ray.data.rows import SHOWN_FLAWS, DataError, Flaw, Rows, Share
 from detox_ray.store import key_of
@@ -22,6 +31,7 @@ __all__ = [
     "DataError",
     "Rows",
     "check",
+    "read_corpus",
     "read_labelled",
     "read_pairs",
     "read_prompts",
@@ -71,6 +81,15 @@ def read_pairs(config: PairsConfig, on_error: OnError, world: Path | None = None
     if flaws and (on_error == "stop" or not rows):
         raise DataError(flaws)
     return Rows(_table(rows[: config.limit], PAIRS), [str(flaw) for flaw in flaws], notes)
+
+
+def read_corpus(config: CorpusConfig, on_error: OnError, world: Path | None = None) -> Rows:
+    """Rows of TEXTS to train on, in the source's order. Raises DataError as `read_prompts`."""
+    path = _path(config.source, config.path, world, "texts.jsonl")
+    rows, flaws, notes = own_file.read_texts(path, [config.language], config.source)[config.language]
+    if flaws and (on_error == "stop" or not rows):
+        raise DataError(flaws)
+    return Rows(_table(rows[: config.limit], TEXTS), [str(flaw) for flaw in flaws], notes)
 
 
 def read_labelled(

@@ -12,7 +12,8 @@ from detox_ray.progress import Progress
 from detox_ray.store import Store, Unit
 from detox_ray.train import board as boards
 from detox_ray.train import cpu, settings
-from detox_ray.train.worker import Job, run
+from detox_ray.train.place import Job
+from detox_ray.train.worker import run
 
 POLL_SECONDS = 0.5
 START_TIMEOUT_SECONDS = 300  # Ray Train's 60 are little where several workers import torch on few cores
@@ -27,7 +28,7 @@ def train(
     name: str,
     config: TrainConfig,
     parent: LoadableModel,
-    pairs: tuple[Unit, str],
+    rows: tuple[Unit, str],
     seed: int,
     key: str,
     store: Store,
@@ -36,9 +37,9 @@ def train(
 ) -> None:
     """Make the model ``name`` and commit it under ``key`` as Unit("checkpoints", (name,)).
 
-    ``pairs`` is the committed PAIRS unit and its key; Ray must be connected. A call that was killed goes on from its
-    last checkpoint when it is made again with the same key. Raises InputError where the setting is at fault (it names
-    the field), TrainingError where the training is.
+    ``rows`` is the committed unit (PAIRS, or a TEXTS table) that it learns from, and its key; Ray must be connected.
+    A call that was killed goes on from its last checkpoint when it is made again with the same key. Raises InputError
+    where the setting is at fault (it names the field), TrainingError where the training is.
     """
     started = time.monotonic()
     field = f"models.{name}.train"
@@ -46,7 +47,7 @@ def train(
     if config.dtype == "bfloat16" and not gpu:
         raise InputError(f"{field}.dtype: {settings.BFLOAT16_RULE}")
     _check_room(field, config, cluster, gpu)
-    job = Job(name, key, config, parent, pairs, settings.seed_of(config, seed), store, gpu)
+    job = Job(name, key, config, parent, rows, settings.seed_of(config, seed), store, gpu)
     board = boards.start()
     info = _follow(_Fit(job, board, cluster.address == "local"), board, f"train {name}", field, progress)
     info["seconds"] = round(time.monotonic() - started, 1)

@@ -5,7 +5,7 @@ Imported only by workers.
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
@@ -13,14 +13,12 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from detox_ray.config import InputError
 from detox_ray.store import Unit
-
-if TYPE_CHECKING:
-    from detox_ray.train.worker import Job
+from detox_ray.train.place import Job
 
 ADAPTER = "adapter"
 
 
-def gather(trainer: Any, job: "Job", parent: str, folder: Path) -> None:
+def gather(trainer: Any, job: Job, parent: str, folder: Path) -> None:
     """Write the whole weights (the adapter's, under LoRA) to ``folder`` on rank 0. Every rank must call it."""
     if job.config.tuning == "lora":
         trainer.save_model(str(folder / ADAPTER))
@@ -30,7 +28,7 @@ def gather(trainer: Any, job: "Job", parent: str, folder: Path) -> None:
     trainer.save_model(str(folder))
 
 
-def finish(job: "Job", parent: str, folder: Path) -> None:
+def finish(job: Job, parent: str, folder: Path) -> None:
     """On rank 0: merge, add what the parent has beside its weights, verify, and put the folder into the store."""
     unset_hf_deepspeed_config()  # else ZeRO-3 would shard what is loaded below, and wait for the other ranks
     loading = {**job.parent.loading(), "dtype": getattr(torch, job.config.dtype)}

@@ -10,7 +10,18 @@ from detox_ray.train import zero
 VERSION = 1  # of this stage's code: raise it when the same settings give another result
 
 # Where and how long, not what.
-_NO_INFLUENCE = {"parent", "seed", "deepspeed", "resources_per_worker", "max_failures", "checkpoint_every"}
+_NO_INFLUENCE = {
+    "parent",
+    "recipe",  # its choices stand in the other fields
+    "seed",
+    "deepspeed",
+    "min_workers",
+    "resources_per_worker",
+    "placement",
+    "max_failures",
+    "checkpoint_every",
+    "tracking",
+}
 
 
 def check(field: str, config: TrainConfig) -> list[Problem]:
@@ -41,7 +52,7 @@ def _has_gpu() -> bool:
     return os.environ.get("CUDA_VISIBLE_DEVICES") != "" and any(Path("/dev").glob("nvidia[0-9]*"))
 
 
-def key(config: TrainConfig, parent_key: str, pairs_key: str, seed: int) -> str:
+def key(config: TrainConfig, parent_key: str, rows_key: str, seed: int) -> str:
     """Hash of everything that changes the trained weights. Raises ValueError where the DeepSpeed JSON is wrong."""
     chosen = config.model_dump(mode="json", exclude=_NO_INFLUENCE)
     if config.tuning == "lora":
@@ -52,7 +63,7 @@ def key(config: TrainConfig, parent_key: str, pairs_key: str, seed: int) -> str:
         settings=chosen,
         deepspeed=zero.complete(zero.read(config.deepspeed)),
         parent=parent_key,
-        pairs=pairs_key,
+        rows=rows_key,
         seed=seed_of(config, seed),
     )
 

@@ -3,7 +3,7 @@
 import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from detox_ray.train.worker import freeze
+from detox_ray.train.tuning import freeze
 
 FIELD = "models.detox.train.trainable"
 

@@ -1,0 +1,62 @@
+"""Experiment: the validated description of a run. Every default of a user's option lives here and nowhere else."""
+
+from detox_ray.config.base import TOY17, ConfigError, InputError, Problem, Strict
+from detox_ray.config.data import (
+    CorpusConfig,
+    DataConfig,
+    PairsConfig,
+    PromptsConfig,
+    TextsConfig,
+    ValidityConfig,
+)
+from detox_ray.config.experiment import Comparison, Experiment, GenerateConfig, ModelConfig
+from detox_ray.config.measures import FluencyConfig, MeasureConfig, QualityConfig, ReportConfig
+from detox_ray.config.scorers import (
+    CalibratedConfig,
+    ClassifierConfig,
+    DetoxifyConfig,
+    EnsembleConfig,
+    GuardConfig,
+    LexiconConfig,
+    PerspectiveConfig,
+    ScoreConfig,
+    ScorerConfig,
+    StoredConfig,
+)
+from detox_ray.config.train import LoraConfig, TrainConfig
+from detox_ray.config.variants import Variant
+
+__all__ = [
+    "TOY17",
+    "CalibratedConfig",
+    "ClassifierConfig",
+    "Comparison",
+    "ConfigError",
+    "CorpusConfig",
+    "DataConfig",
+    "DetoxifyConfig",
+    "EnsembleConfig",
+    "Experiment",
+    "FluencyConfig",
+    "GenerateConfig",
+    "GuardConfig",
+    "InputError",
+    "LexiconConfig",
+    "LoraConfig",
+    "MeasureConfig",
+    "ModelConfig",
+    "PairsConfig",
+    "PerspectiveConfig",
+    "Problem",
+    "PromptsConfig",
+    "QualityConfig",
+    "ReportConfig",
+    "ScoreConfig",
+    "ScorerConfig",
+    "StoredConfig",
+    "Strict",
+    "TextsConfig",
+    "TrainConfig",
+    "ValidityConfig",
+    "Variant",
+]

@@ -1,0 +1,84 @@
+"""What every part of the description shares: problems and their errors, strict models, names, languages."""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from detox_ray.languages import GROUPS, LANGUAGES
+
+TOY17 = "toy17"  # the built-in world's name where a path, source or scorer may name it
+
+
+class Problem(NamedTuple):
+    """One thing wrong with the input."""
+
+    field: str  # dotted, as in an override
+    value: Any
+    rule: str
+
+    def __str__(self) -> str:
+        shown = repr(self.value)
+        return f"{self.field}: {self.rule} (got {shown if len(shown) <= 120 else shown[:117] + '...'})"
+
+
+class InputError(ValueError):
+    """What the user gave cannot be used; nothing expensive was started. The message names the place and the rule."""
+
+
+class ConfigError(InputError):
+    """The input is wrong; nothing was started. Holds every problem found."""
+
+    def __init__(self, problems: Sequence[Problem]):
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+        raise ValueError(
+            "a name becomes a folder: letters, digits, '.', '_' and '-' only, beginning with a letter or digit"
+        )
+    return value
+
+
+def _languages(value: Any) -> Any:
+    if isinstance(value, str):
+        if value not in GROUPS:
+            raise ValueError(f"unknown language group; known: {', '.join(GROUPS)} (or give a list of codes)")
+        return list(GROUPS[value])
+    return value
+
+
+def _language(value: str) -> str:
+    if value not in LANGUAGES:
+        raise ValueError(f"unknown language; known: {' '.join(LANGUAGES)}")
+    return value
+
+
+def no_secret(value: str) -> str:
+    # user@, user:password@ (a password may hold "/"), and the options by which pyarrow takes keys
+    secret = r"(?i)(?<=://)([^/?]*|[^?@]*:[^?@]*)@|(?<=[?&])(access_key|secret_key|session_token)=[^&]*"
+    hidden = re.sub(secret, "***", value)
+    if hidden != value:
+        raise ConfigError([Problem("", hidden, "credentials do not belong in a URI: set them in the environment")])
+    return value
+
+
+def distinct(value: list[Any]) -> list[Any]:
+    if len(set(value)) < len(value):
+        raise ValueError("each entry may occur once")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+LanguageCode = Annotated[str, AfterValidator(_language)]
+Languages = Annotated[list[LanguageCode], BeforeValidator(_languages), Field(min_length=1), AfterValidator(distinct)]
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class Strict(BaseModel):
+    """Frozen, no unknown keys, no NaN or infinity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

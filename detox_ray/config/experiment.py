@@ -1,0 +1,199 @@
+"""Experiment: the whole YAML, validated.
+
+All problems are collected and reported at once (load.py), each with field, value and rule (`ConfigError`). Checks
+that look outside the text (files, storage, model folders) live in the rooms that own those things and return the same
+`Problem`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, Field, JsonValue, model_validator
+
+from detox_ray.config.base import TOY17, ConfigError, DType, Languages, Name, Problem, Strict, no_secret
+from detox_ray.config.data import DataConfig, ValidityConfig
+from detox_ray.config.measures import MeasureConfig, QualityConfig, ReportConfig
+from detox_ray.config.scorers import ScoreConfig
+from detox_ray.config.train import TrainConfig
+from detox_ray.config.variants import Variant, expand
+from detox_ray.languages import GROUPS
+
+
+class ModelConfig(Strict):
+    """A node: either a path, or a train block that names its parent."""
+
+    path: str | None = None  # hub id, folder, or toy17
+    parent: Name | None = None  # of a path: the model that it was tuned from, with which it is compared
+    revision: str | None = None  # of a hub id: branch, tag or commit
+    dtype: DType = "auto"  # for generation and perplexity; auto: as the weights are saved
+    train: TrainConfig | None = None
+    variant: Variant | None = None  # set where a train block stands for several models (variants.py)
+
+    @property
+    def descends_from(self) -> str | None:
+        return self.train.parent if self.train else self.parent
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "ModelConfig":
+        if (self.path is None) == (self.train is None):
+            raise ValueError("a model has either a path or a train block")
+        if self.revision is not None and self.path is None:
+            raise ValueError("revision needs a path that is a hub id")
+        if self.parent is not None and self.path is None:
+            raise ConfigError([Problem("parent", self.parent, "needs a path; a train block names its parent itself")])
+        return self
+
+
+class GenerateConfig(Strict):
+    """Sampling as in both papers (papers' sections on toxicity evaluation: n=25, T=0.9, top-p=0.8, 20 tokens)."""
+
+    engine: Literal["auto", "vllm", "transformers"] = "auto"  # auto: vllm where it is installed
+    samples: int = Field(25, ge=1)  # completions per prompt
+    temperature: float = Field(0.9, ge=0)  # 0: greedy, then samples must be 1
+    top_p: float = Field(0.8, gt=0, le=1)
+    max_tokens: int = Field(20, ge=1)
+    actors: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"  # auto: one per GPU group, or one per 4 CPUs
+    prompts_per_unit: int = Field(256, ge=1)  # committed at once
+    tensor_parallel: int = Field(1, ge=1)  # GPUs per engine
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
+    cpu_kv_cache_gb: int = Field(1, ge=1)  # vLLM on CPU only
+
+    @model_validator(mode="after")
+    def _greedy_is_single(self) -> "GenerateConfig":
+        if self.temperature == 0 and self.samples > 1:
+            rule = "temperature 0 is greedy: every sample would be the same, so samples must be 1"
+            raise ConfigError([Problem("samples", self.samples, rule)])
+        return self
+
+
+class Comparison(Strict):
+    model: Name
+    parent: Name
+
+
+class Experiment(Strict):
+    """The whole YAML."""
+
+    name: Name
+    storage: Annotated[str, AfterValidator(no_secret)] = "runs"  # folder, s3://…, gs://…
+    languages: Languages = Field(default_factory=lambda: list(GROUPS["rtp-lx-17"]))
+    seed: int = Field(0, ge=0, lt=2**31)
+    data: DataConfig
+    models: dict[Name, ModelConfig] = Field(min_length=1)
+    compare: list[Comparison] | None = None  # null: each trained model with its parent
+    generate: GenerateConfig = GenerateConfig()
+    score: ScoreConfig
+    validity: ValidityConfig | None = None
+    quality: QualityConfig = QualityConfig()
+    measure: MeasureConfig = MeasureConfig()
+    report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expanded(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "models" not in given:
+            return given
+        try:
+            return {**given, "models": expand(given["models"])}
+        except ConfigError as error:
+            raise ConfigError([p._replace(field=f"models.{p.field}") for p in error.problems]) from None
+
+    @property
+    def folder(self) -> str:
+        """The run's folder or URI."""
+        if "://" not in self.storage:
+            return str(Path(self.storage).expanduser().resolve() / self.name)
+        base, mark, query = self.storage.partition("?")
+        return f"{base.rstrip('/')}/{self.name}{mark}{query}"
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        if self.compare is not None:
+            return self.compare
+        parents = {name: model.descends_from for name, model in self.models.items()}
+        return [Comparison(model=name, parent=parent) for name, parent in parents.items() if parent]
+
+    @property
+    def seed_groups(self) -> dict[str, list[str]]:
+        """Label -> models that differ in the seed only, two or more."""
+        groups: dict[str, list[str]] = {}
+        for name, model in self.models.items():
+            if model.variant is not None and "seed" in model.variant.values:
+                groups.setdefault(model.variant.label, []).append(name)
+        return {label: names for label, names in groups.items() if len(names) > 1}
+
+    @property
+    def sweeps(self) -> dict[str, dict[str, dict[str, JsonValue]]]:
+        """Family -> label (a model, or a seed group) -> what varies; of families where more than the seed does."""
+        found: dict[str, dict[str, dict[str, JsonValue]]] = {}
+        grouped = {name: label for label, names in self.seed_groups.items() for name in names}
+        for name, model in self.models.items():
+            if model.variant is not None:
+                values = {field: value for field, value in model.variant.values.items() if field != "seed"}
+                if values:
+                    found.setdefault(model.variant.family, {})[grouped.get(name, name)] = values
+        return found
+
+    @property
+    def uses_toy17(self) -> bool:
+        sources = (self.data.prompts, self.data.pairs, self.data.texts, self.validity)
+        return (
+            any(source is not None and source.source == TOY17 for source in sources)
+            or any(model.path == TOY17 for model in self.models.values())
+            or any(name.startswith(TOY17) for name in self.score.names)
+        )
+
+    def training_order(self) -> list[str]:
+        """Trained models, parents first."""
+        order: list[str] = []
+        waiting = {name: m.train.parent for name, m in self.models.items() if m.train}
+        while waiting:
+            ready = [name for name, parent in waiting.items() if parent not in waiting]
+            if not ready:
+                raise ValueError(f"{', '.join(waiting)}: a model descends from itself")
+            for name in ready:
+                order.append(name)
+                del waiting[name]
+        return order
+
+    @model_validator(mode="after")
+    def _references(self) -> "Experiment":
+        known = f"must be one of the models ({', '.join(self.models)})"
+        problems = []
+        for name, model in self.models.items():
+            parent = model.descends_from
+            if parent is not None and parent not in self.models:
+                field = "train.parent" if model.train else "parent"
+                problems.append(Problem(f"models.{name}.{field}", parent, known))
+            if model.train is not None:
+                needed = "corpus" if model.train.train_on == "corpus" else "pairs"
+                if getattr(self.data, needed) is None:
+                    problems.append(Problem(f"data.{needed}", None, f"models.{name}.train needs it"))
+        for label in self.seed_groups:
+            if label in self.models:
+                problems.append(Problem("models", label, "is also what the mean over the seeds of a model is called"))
+        for number, evaluator in enumerate(self.quality.fluency):
+            if evaluator.model is not None and evaluator.model not in self.models:
+                problems.append(Problem(f"quality.fluency.{number}.model", evaluator.model, known))
+        quality = self.quality
+        others = [*(each.name for each in quality.fluency), quality.diversity, quality.identifier, "held-out-text"]
+        for name in self.score.names:
+            if name in others:
+                rule = "also names what measures quality (an evaluator, units or identifier): results would mix"
+                problems.append(Problem("score.scorers", name, rule))
+        for number, comparison in enumerate(self.compare or ()):
+            for field, value in comparison:
+                if value not in self.models:
+                    problems.append(Problem(f"compare.{number}.{field}", value, known))
+        try:
+            self.training_order()
+        except ValueError as error:
+            problems.append(Problem("models", list(self.models), str(error)))
+        if problems:
+            raise ConfigError(problems)
+        return self
+
+    def to_yaml(self) -> str:
+        """The resolved config, every default written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,264 @@
+"""The train block: how a model is made from its parent.
+
+A recipe is a set of choices (``RECIPES``), as a convention is in measure: ``paper`` does what the two papers' scripts
+do, ``fast`` reaches the same objective sooner. Each choice can also be set by itself. An option that would have no
+effect is refused here.
+"""
+
+import re
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, Field, model_validator
+
+from detox_ray.config.base import ConfigError, Name, Problem, Strict, distinct
+
+Method = Literal["dpo", "sft", "kto", "orpo", "cpo"]
+Recipe = Literal["paper", "fast"]
+Tracker = Literal["tensorboard", "wandb", "mlflow"]
+METHODS: tuple[str, ...] = get_args(Method)
+
+# Losses by method, TRL's names; the first is the default.
+LOSSES: dict[str, tuple[str, ...]] = {
+    "dpo": (
+        "sigmoid",
+        "hinge",
+        "ipo",
+        "exo_pair",
+        "nca_pair",
+        "robust",
+        "bco_pair",
+        "sppo_hard",
+        "aot",
+        "aot_unpaired",
+        "apo_zero",
+        "apo_down",
+        "discopop",
+        "sigmoid_norm",
+    ),
+    "sft": ("nll",),
+    "kto": ("kto", "apo_zero_unpaired"),
+    "orpo": ("odds-ratio",),
+    "cpo": ("sigmoid", "hinge", "ipo", "simpo"),
+}
+# Losses that are a mean over pairs, so that a step may see its pairs in any grouping.
+GROUPABLE = {"dpo": set(LOSSES["dpo"]) - {"aot", "aot_unpaired", "bco_pair"}}
+LABEL_SMOOTHING = {("dpo", "sigmoid"), ("dpo", "exo_pair"), ("dpo", "robust"), ("cpo", "sigmoid")}
+
+# Each recipe's choices, for the methods that have them.
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {
+        "length_filter": "characters",
+        "truncation": "prompt-first",
+        "max_prompt_length": 64,
+        "reference": "live",
+        "batching": "padded",
+        "validation_limit": None,
+    },
+    "fast": {
+        "length_filter": "tokens",
+        "truncation": "end",
+        "reference": "cached",
+        "batching": "length-grouped",
+        "validation_limit": 256,
+    },
+}
+
+
+class LoraConfig(Strict):
+    """Li et al. 2024, Table 6, as defaults."""
+
+    r: int = Field(64, ge=1)
+    alpha: int = Field(16, ge=1)
+    dropout: float = Field(0.05, ge=0, lt=1)
+    # all-linear: every linear layer but the head (Neplenbroek et al. 2025); li2024: Li et al.'s list for the model's
+    # family, with embedding and head where theirs has them (papers.md A1.2); or names of modules
+    target_modules: Literal["all-linear", "li2024"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
+
+
+class TrainConfig(Strict):
+    """How a model is made from its parent. Defaults follow Li et al. 2024 (Table 6) where it says."""
+
+    parent: Name
+    method: Method = "dpo"
+    loss: str | None = None  # TRL's name of the method's loss; null: the method's first (LOSSES)
+    recipe: Recipe = "fast"
+    tuning: Literal["full", "lora", "qlora"] = "full"  # qlora: 4-bit nf4 weights, double quantisation; GPU only
+    lora: LoraConfig | None = None  # only with tuning: lora or qlora; null there means the defaults
+    # qlora: what the adapter is merged into: the parent's own weights, or their 4-bit rounding, which Neplenbroek et
+    # al. 2025 save (papers.md C2); null: the parent's own
+    merge_into: Literal["parent", "4-bit"] | None = None
+    trainable: list[str] | None = None  # full tuning: only parameters whose name one of these regular expressions finds
+
+    # Data
+    train_on: Literal["pairs", "corpus"] | None = None  # sft only: chosen completions, or data.corpus; null: pairs
+    data_fraction: float = Field(1.0, gt=0, le=1)  # the first so much of the rows, as Li et al.'s train_perc
+    separator: str = ""  # between prompt and completion; Neplenbroek et al. 2025 put a space for sft (papers.md C2)
+    max_length: int = Field(256, ge=8)  # tokens of prompt and completion
+    # characters: pairs are left out whose prompt and completion have more than max_length characters together, as Li
+    # et al.'s script does (papers.md A1.2 quirk 1); tokens: those whose prompt alone fills max_length
+    length_filter: Literal["characters", "tokens"] | None = None
+    # prompt-first: an over-long pair loses the start of its prompt down to max_prompt_length, then the end of its
+    # completion (TRL 0.8.6, which Li et al. used: papers.md A1.2 quirk 6); end: its end
+    truncation: Literal["prompt-first", "end"] | None = None
+    max_prompt_length: int | None = Field(None, ge=1)  # tokens; only with truncation: prompt-first
+    overflow: Literal["cut", "chunks"] | None = None  # sft on a corpus: the rest of a long text is cut, or more rows
+    validation_fraction: float = Field(0.05, ge=0, lt=1)
+    validation_limit: int | None = Field(None, ge=1)  # rows of the validation part that are evaluated; null: all
+    split_seed: int = Field(0, ge=0, lt=2**31)  # of the validation split: the same for every seed (papers.md A1.2)
+
+    # Objective
+    beta: float | None = Field(None, gt=0)  # null: 0.1, but for sft, which has none
+    label_smoothing: float | None = Field(None, ge=0, lt=0.5)  # dpo: sigmoid, exo_pair, robust; cpo: sigmoid
+    cpo_alpha: float | None = Field(None, ge=0)  # cpo: weight of the likelihood term; null: 1
+    simpo_gamma: float | None = Field(None, ge=0)  # cpo with loss: simpo: the target margin; null: 0.5
+    desirable_weight: float | None = Field(None, gt=0)  # kto; null: 1
+    undesirable_weight: float | None = Field(None, gt=0)  # kto; null: 1
+
+    # Optimisation
+    optimizer: Literal["rmsprop", "adamw"] = "rmsprop"
+    learning_rate: float = Field(1e-5, gt=0)
+    scheduler: Literal["constant_with_warmup", "linear", "cosine"] = "constant_with_warmup"
+    warmup_steps: int = Field(150, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(10.0, gt=0)
+    epochs: float = Field(5, gt=0)
+    max_steps: int | None = Field(None, ge=1)  # optimizer steps; overrides epochs
+    batch_size: int = Field(4, ge=1)  # rows per worker and accumulation step
+    gradient_accumulation: int = Field(1, ge=1)
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of the weights
+    autocast: Literal["float16", "bfloat16"] | None = None  # of the arithmetic on float32 weights; GPU only
+    gradient_checkpointing: bool = False
+    # dpo: live: a reference model (or the model without its adapter) runs beside the policy; cached: its
+    # log-probabilities are computed once and kept in the run's folder
+    reference: Literal["live", "cached"] | None = None
+    # padded: rows as they are drawn, padded to the longest; length-grouped: each step's rows, the same ones, in groups
+    # of like length that hold batch_tokens at most
+    batching: Literal["padded", "length-grouped"] | None = None
+    batch_tokens: int | None = Field(None, ge=64)  # padded tokens of a group; null: 8,192; only with length-grouped
+
+    # Evaluation and early end
+    evaluate_every: int | None = Field(25, ge=1)  # optimizer steps; null: at the end only
+    early_stopping: int | None = Field(10, ge=1)  # evaluations without a lower validation loss; null: never
+    keep: Literal["best", "last"] = "best"  # the checkpoint of the lowest validation loss, or the end's
+
+    # Where and how long; without influence on the result
+    workers: int = Field(1, ge=1)
+    min_workers: int | None = Field(None, ge=1)  # elastic: goes on with so many where no more are to be had
+    resources_per_worker: dict[str, float] | None = None  # null: one GPU where the cluster has GPUs, else one CPU
+    placement: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"  # of workers over nodes
+    deepspeed: str = "zero2"  # zero0 … zero3, or the path of a DeepSpeed JSON
+    offload: Literal["optimizer", "parameters"] | None = None  # to the CPU's memory; parameters: the optimizer too
+    nvme_path: str | None = None  # a local folder on every node, to which is offloaded instead
+    max_failures: int = Field(2, ge=0)  # lost workers survived before the run gives up
+    checkpoint_every: int = Field(25, ge=1)  # optimizer steps
+    tracking: Annotated[list[Tracker], AfterValidator(distinct)] = Field(["tensorboard"])
+    seed: int | None = Field(None, ge=0, lt=2**31)  # null: the experiment's
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_recipe(cls, given: Any) -> Any:
+        """What the recipe, and then the method, says of each choice that is not given."""
+        if not isinstance(given, dict) or given.get("recipe", "fast") not in RECIPES:
+            return given
+        method, filled = given.get("method", "dpo"), dict(given)
+        loss = given.get("loss") or (LOSSES.get(method) or [None])[0]
+        on_pairs = method != "sft" or given.get("train_on", "pairs") in ("pairs", None)
+        for name, choice in RECIPES[given.get("recipe", "fast")].items():
+            applies = {
+                "length_filter": on_pairs,
+                "truncation": on_pairs,
+                "max_prompt_length": on_pairs and filled.get("truncation") == "prompt-first",
+                "reference": method == "dpo",
+                "batching": method == "dpo",
+            }.get(name, True)
+            if name == "batching" and loss not in GROUPABLE.get(method, ()):
+                choice = "padded"
+            if applies and name not in given:
+                filled[name] = choice
+        defaults = {
+            "loss": loss,
+            "train_on": "pairs" if method == "sft" else None,
+            "overflow": None if on_pairs else "cut",
+            "beta": None if method == "sft" else 0.1,
+            "cpo_alpha": 1.0 if method == "cpo" else None,
+            "simpo_gamma": 0.5 if (method, loss) == ("cpo", "simpo") else None,
+            "desirable_weight": 1.0 if method == "kto" else None,
+            "undesirable_weight": 1.0 if method == "kto" else None,
+            "label_smoothing": 0.0 if (method, loss) in LABEL_SMOOTHING and loss == "sigmoid" else None,
+            "batch_tokens": 8192 if filled.get("batching") == "length-grouped" else None,
+            "merge_into": "parent" if given.get("tuning") == "qlora" else None,
+        }
+        for name, value in defaults.items():
+            if filled.get(name) is None and value is not None:
+                filled[name] = value
+        if not given.get("validation_fraction", 0.05):
+            for name in ("evaluate_every", "early_stopping"):
+                filled.setdefault(name, None)
+            filled.setdefault("keep", "last")
+        if "evaluate_every" in given and given["evaluate_every"] is None:
+            filled.setdefault("early_stopping", None)
+            filled.setdefault("keep", "last")
+        return filled
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainConfig":
+        adapter, pairs = self.tuning != "full", self.method != "sft" or self.train_on == "pairs"
+        dpo, cpo, kto = (self.method == method for method in ("dpo", "cpo", "kto"))
+        evaluated = self.evaluate_every is not None and self.validation_fraction > 0
+        loss = (self.method, self.loss)
+        # field -> (whether it may be set, what it needs)
+        needs: dict[str, tuple[bool, str]] = {
+            "lora": (adapter, "needs tuning: lora or qlora"),
+            "merge_into": (self.tuning == "qlora", "needs tuning: qlora"),
+            "trainable": (not adapter, "needs tuning: full"),
+            "train_on": (self.method == "sft", "needs method: sft; the others learn from pairs"),
+            "length_filter": (pairs, "needs pairs"),
+            "truncation": (pairs, "needs pairs"),
+            "max_prompt_length": (self.truncation == "prompt-first", "needs truncation: prompt-first"),
+            "overflow": (not pairs, "needs train_on: corpus"),
+            "beta": (self.method != "sft", "has no effect on sft"),
+            "cpo_alpha": (cpo, "needs method: cpo"),
+            "simpo_gamma": (loss == ("cpo", "simpo"), "needs method: cpo with loss: simpo"),
+            "desirable_weight": (kto, "needs method: kto"),
+            "undesirable_weight": (kto, "needs method: kto"),
+            "label_smoothing": (loss in LABEL_SMOOTHING, f"has no effect on the loss {self.loss} of {self.method}"),
+            "reference": (dpo, "needs method: dpo"),
+            "batching": (dpo, "needs method: dpo"),
+            "batch_tokens": (self.batching == "length-grouped", "needs batching: length-grouped"),
+            "evaluate_every": (self.validation_fraction > 0, "needs a validation_fraction above 0"),
+            "early_stopping": (evaluated, "needs evaluate_every and a validation_fraction above 0"),
+            "nvme_path": (self.offload is not None, "needs offload"),
+        }
+        problems = [
+            Problem(name, getattr(self, name), rule)
+            for name, (may, rule) in needs.items()
+            if not may and getattr(self, name) is not None
+        ]
+        if self.loss not in LOSSES[self.method]:
+            known = ", ".join(LOSSES[self.method])
+            problems.append(Problem("loss", self.loss, f"must be one of {self.method}'s losses: {known}"))
+        elif self.batching == "length-grouped" and self.loss not in GROUPABLE.get(self.method, ()):
+            problems.append(Problem("batching", self.batching, f"the loss {self.loss} looks at a whole batch: padded"))
+        if self.loss in ("exo_pair", "robust") and not self.label_smoothing:
+            problems.append(Problem("label_smoothing", self.label_smoothing, f"must be above 0 for {self.loss}"))
+        if self.keep == "best" and not evaluated:
+            rule = "keeping the best needs evaluate_every and a validation_fraction above 0"
+            problems.append(Problem("keep", self.keep, rule))
+        if self.truncation == "prompt-first" and (self.max_prompt_length or self.max_length) >= self.max_length:
+            rule = f"truncation: prompt-first needs one below max_length ({self.max_length})"
+            problems.append(Problem("max_prompt_length", self.max_prompt_length, rule))
+        if self.batch_tokens is not None and self.batch_tokens < 2 * self.max_length:
+            rule = f"must hold one pair: at least twice max_length ({2 * self.max_length})"
+            problems.append(Problem("batch_tokens", self.batch_tokens, rule))
+        if self.autocast is not None and self.dtype != "float32":
+            problems.append(Problem("autocast", self.autocast, "needs dtype: float32"))
+        if self.min_workers is not None and self.min_workers > self.workers:
+            problems.append(Problem("min_workers", self.min_workers, f"must not exceed workers ({self.workers})"))
+        for pattern in self.trainable or ():
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                problems.append(Problem("trainable", pattern, f"is not a regular expression: {error}"))
+        if problems:
+            raise ConfigError(problems)
+        return self

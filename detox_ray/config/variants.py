@@ -1,0 +1,95 @@
+"""Several seeds, and sweeps: a train block that stands for several models.
+
+``seeds: [0, 1, 2]`` makes one model a seed; a list in any other field makes one model an entry; several lists make
+every combination. Each model made is a variant of the family that the YAML names, and says what varies.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import JsonValue
+
+from detox_ray.config.base import ConfigError, Name, Problem, Strict
+
+# Fields that are lists by nature: a sweep over them is a list of lists (or of lists and values).
+_LISTS = {"trainable", "tracking", "lora.target_modules"}
+
+
+class Variant(Strict):
+    """What a model made from a family's train block is."""
+
+    family: Name
+    values: dict[str, JsonValue]  # field of the train block (dotted) -> this variant's; "seed" among them
+
+    @property
+    def label(self) -> str:
+        """The variant's name without its seed: what its siblings that differ in the seed only share."""
+        return _label(self.family, {name: value for name, value in self.values.items() if name != "seed"})
+
+
+def expand(models: Any) -> Any:
+    """``models`` of the YAML with every family replaced, where it stands, by its variants.
+
+    Raises ConfigError (fields relative to ``models``) where a list is empty or repeats itself, or a name is taken.
+    What is not a mapping is returned as it is: the models' own validation says what is wrong with it.
+    """
+    if not isinstance(models, dict):
+        return models
+    found: dict[Any, Any] = {}
+    problems: list[Problem] = []
+    for name, model in models.items():
+        block = model.get("train") if isinstance(model, dict) else None
+        lists = dict(_lists(block)) if isinstance(block, dict) else {}
+        if not isinstance(block, dict) or not lists:
+            found[name] = model
+            continue
+        for field, alternatives in lists.items():
+            shown = "seeds" if field == "seed" else field
+            if not alternatives or len({repr(value) for value in alternatives}) < len(alternatives):
+                rule = "must hold at least one value" if not alternatives else "each value may occur once"
+                problems.append(Problem(f"{name}.train.{shown}", alternatives, rule))
+        for combination in itertools.product(*lists.values()):
+            values = dict(zip(lists, combination, strict=True))
+            label = _label(str(name), values)
+            if label in found or label in models:
+                problems.append(Problem(label, label, f"is also the name of a variant of {name}"))
+            variant = {"family": name, "values": values}
+            found[label] = {**model, "train": _with(block, values), "variant": variant}
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def _lists(block: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+    """Fields (dotted) that hold a list of alternatives; seeds last, so that siblings stand together."""
+    flat = {name: value for name, value in block.items() if name not in ("seeds", "lora")}
+    lora = block.get("lora")
+    flat |= {f"lora.{name}": value for name, value in lora.items()} if isinstance(lora, dict) else {}
+    for name, value in flat.items():
+        many = isinstance(value, list) and (name not in _LISTS or any(isinstance(each, list) for each in value))
+        if many:
+            yield name, value
+    if "seeds" in block:
+        yield "seed", block["seeds"] if isinstance(block["seeds"], list) else [block["seeds"]]
+
+
+def _with(block: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    single = {name: value for name, value in block.items() if name != "seeds"}
+    for name, value in values.items():
+        if name.startswith("lora."):
+            single["lora"] = {**single["lora"], name.removeprefix("lora."): value}
+        else:
+            single[name] = value
+    return single
+
+
+def _label(family: str, values: dict[str, Any]) -> str:
+    """``detox-learning_rate-1e-05-seed0``."""
+    parts = [family]
+    for name, value in values.items():
+        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        shown = re.sub(r"[^A-Za-z0-9._-]+", "_", shown).strip("_")
+        parts.append(f"seed{shown}" if name == "seed" else f"{name}-{shown}")
+    return "-".join(parts)

@@ -1,0 +1,71 @@
+"""What is trained of a model: all parameters, those that patterns name, or an adapter.
+
+Imported by workers only.
+"""
+
+import re
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from trl.trainer.utils import disable_dropout_in_model
+
+from detox_ray.config import InputError
+from detox_ray.train import settings
+from detox_ray.train.place import Job
+
+
+def policy(job: Job, path: str) -> PreTrainedModel:
+    """The model to be trained, without its adapter, dropout off."""
+    model = _load(job, path)
+    if job.config.trainable is not None:
+        freeze(model, job.config.trainable, f"models.{job.name}.train.trainable")
+    return model
+
+
+def reference(job: Job, path: str) -> PreTrainedModel | None:
+    """The parent as it stands, or None where the policy without its adapter is just that."""
+    return _load(job, path) if job.config.tuning == "full" else None
+
+
+def _load(job: Job, path: str) -> Any:
+    # Inside a DeepSpeed configuration: under ZeRO-3 the model is sharded while it loads.
+    model = AutoModelForCausalLM.from_pretrained(path, **job.parent.loading(), dtype=getattr(torch, job.config.dtype))
+    # The reference's dropout must be off, so the policy's too, or their ratio is noise (TRL's default).
+    disable_dropout_in_model(model)
+    return model
+
+
+def adapter(job: Job) -> LoraConfig | None:
+    """The adapter to be put on the policy, or None."""
+    if job.config.tuning == "full":
+        return None
+    lora = settings.lora_of(job.config)
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+
+
+def freeze(model: nn.Module, patterns: list[str], field: str) -> None:
+    """Train only the parameters whose name one of ``patterns`` finds (re.search).
+
+    Tied weights are one parameter, with the name under which the model lists it first (usually the input embedding).
+    Raises InputError naming ``field`` where a pattern finds none.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - set(names)
+    for pattern in patterns:
+        if any(re.search(pattern, name) for name in names):
+            continue
+        shared = [name for name in sorted(tied) if re.search(pattern, name)]
+        because = f"; {shared[0]} is tied to another parameter: name that one" if shared else ""
+        raise InputError(f"{field}: {pattern!r} finds no parameter{because} (there are {', '.join(names[:4])}, …)")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(any(re.search(pattern, name) for pattern in patterns))

@@ -1,0 +1,67 @@
+"""Trainings without Ray: the code of a worker in processes of their own, imports paid once for any number of jobs.
+
+`train_alone` starts ``world`` processes that run this file.
+"""
+
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from detox_ray.train import cpu
+from detox_ray.train.place import Job, Place
+
+
+def train_alone(jobs: Sequence[Job], world: int = 1, timeout: float = 300) -> list[dict[str, Any] | str]:
+    """Run the jobs one after another; for each what its marker would say, or its error as "TypeName: message".
+
+    The result's folder lies in the job's store, as after `train.train`, without a marker.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "jobs").write_bytes(pickle.dumps(list(jobs)))
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+        started = [
+            subprocess.Popen([sys.executable, "-W", "ignore", __file__, folder, str(rank), str(world)], env=environment)
+            for rank in range(world)
+        ]
+        try:
+            codes = [process.wait(timeout) for process in started]
+        finally:
+            for process in started:
+                process.kill()
+                process.wait()
+        assert not any(codes), f"exit codes {codes}"
+        infos: list[dict[str, Any] | str] = pickle.loads((Path(folder) / "infos").read_bytes())
+        return infos
+
+
+def main(folder: Path, rank: int, world: int) -> None:
+    cpu.before_imports()
+    os.environ |= {"TQDM_DISABLE": "1", "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    import torch
+
+    from detox_ray.train.fit import fit
+
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=world)
+    infos: list[dict[str, Any] | str] = []
+    for job in pickle.loads((folder / "jobs").read_bytes()):
+        try:
+            info = fit(job, Place(rank, rank, world), [], None, 0)
+        except Exception as error:
+            infos.append(f"{type(error).__name__}: {error}")
+        else:
+            infos.append(info or {})
+    if rank == 0:
+        (folder / "infos").write_bytes(pickle.dumps(infos))
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
