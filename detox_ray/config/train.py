@@ -237,7 +237,7 @@ class TrainConfig(Strict):
         if self.loss not in LOSSES[self.method]:
             known = ", ".join(LOSSES[self.method])
             problems.append(Problem("loss", self.loss, f"must be one of {self.method}'s losses: {known}"))
-        elif self.batching == "length-grouped" and self.loss not in GROUPABLE.get(self.method, ()):
+        elif dpo and self.batching == "length-grouped" and self.loss not in GROUPABLE["dpo"]:
             problems.append(Problem("batching", self.batching, f"the loss {self.loss} looks at a whole batch: padded"))
         if self.loss in ("exo_pair", "robust") and not self.label_smoothing:
             problems.append(Problem("label_smoothing", self.label_smoothing, f"must be above 0 for {self.loss}"))

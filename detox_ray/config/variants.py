@@ -45,11 +45,16 @@ def expand(models: Any) -> Any:
         if not isinstance(block, dict) or not lists:
             found[name] = model
             continue
+        wrong = len(problems)
+        if "seeds" in block and "seed" in block:
+            problems.append(Problem(f"{name}.train.seed", block["seed"], "seeds are given too: one of both"))
         for field, alternatives in lists.items():
             shown = "seeds" if field == "seed" else field
             if not alternatives or len({repr(value) for value in alternatives}) < len(alternatives):
                 rule = "must hold at least one value" if not alternatives else "each value may occur once"
                 problems.append(Problem(f"{name}.train.{shown}", alternatives, rule))
+        if len(problems) > wrong:
+            continue
         for combination in itertools.product(*lists.values()):
             values = dict(zip(lists, combination, strict=True))
             label = _label(str(name), values)
