@@ -41,12 +41,18 @@ LOSSES: dict[str, tuple[str, ...]] = {
     "cpo": ("sigmoid", "hinge", "ipo", "simpo"),
 }
 # Losses that are a mean over pairs, so that a step may see its pairs in any grouping.
-GROUPABLE = {"dpo": set(LOSSES["dpo"]) - {"aot", "aot_unpaired", "bco_pair"}}
-LABEL_SMOOTHING = {("dpo", "sigmoid"), ("dpo", "exo_pair"), ("dpo", "robust"), ("cpo", "sigmoid")}
+GROUPABLE = {"dpo": set(LOSSES["dpo"]) - {"aot", "aot_unpaired"}}
+LABEL_SMOOTHING = {
+    *(("dpo", loss) for loss in ("exo_pair", "robust", "aot", "aot_unpaired")),
+    *(("cpo", loss) for loss in ("sigmoid", "simpo")),
+}
+_NEEDS_SMOOTHING = {("dpo", "exo_pair"), ("dpo", "robust")}  # with 0 the first is undefined, the second is sigmoid
 
 # Each recipe's choices, for the methods that have them.
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {
+        "bos": "always",
+        "loss_on": "text",
         "length_filter": "characters",
         "truncation": "prompt-first",
         "max_prompt_length": 64,
@@ -55,6 +61,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "validation_limit": None,
     },
     "fast": {
+        "bos": "tokenizer",
+        "loss_on": "completion",
         "length_filter": "tokens",
         "truncation": "end",
         "reference": "cached",
@@ -93,6 +101,11 @@ class TrainConfig(Strict):
     train_on: Literal["pairs", "corpus"] | None = None  # sft only: chosen completions, or data.corpus; null: pairs
     data_fraction: float = Field(1.0, gt=0, le=1)  # the first so much of the rows, as Li et al.'s train_perc
     separator: str = ""  # between prompt and completion; Neplenbroek et al. 2025 put a space for sft (papers.md C2)
+    # always: every pair's prompt starts with the begin token, where there is one (TRL 0.8.6, which Li et al. used);
+    # tokenizer: only where the tokenizer itself puts it, as in generation
+    bos: Literal["always", "tokenizer"] | None = None
+    # sft on pairs: what is learned: prompt and completion (Neplenbroek et al. 2025: papers.md C2), or completions only
+    loss_on: Literal["text", "completion"] | None = None
     max_length: int = Field(256, ge=8)  # tokens of prompt and completion
     # characters: pairs are left out whose prompt and completion have more than max_length characters together, as Li
     # et al.'s script does (papers.md A1.2 quirk 1); tokens: those whose prompt alone fills max_length
@@ -102,13 +115,15 @@ class TrainConfig(Strict):
     truncation: Literal["prompt-first", "end"] | None = None
     max_prompt_length: int | None = Field(None, ge=1)  # tokens; only with truncation: prompt-first
     overflow: Literal["cut", "chunks"] | None = None  # sft on a corpus: the rest of a long text is cut, or more rows
+    # the first so many rows of the training part, in the split's order; with overflow: chunks, chunks (papers.md C2)
+    train_limit: int | None = Field(None, ge=1)
     validation_fraction: float = Field(0.05, ge=0, lt=1)
     validation_limit: int | None = Field(None, ge=1)  # rows of the validation part that are evaluated; null: all
     split_seed: int = Field(0, ge=0, lt=2**31)  # of the validation split: the same for every seed (papers.md A1.2)
 
     # Objective
     beta: float | None = Field(None, gt=0)  # null: 0.1, but for sft, which has none
-    label_smoothing: float | None = Field(None, ge=0, lt=0.5)  # dpo: sigmoid, exo_pair, robust; cpo: sigmoid
+    label_smoothing: float | None = Field(None, ge=0, lt=0.5)  # null: 0, where LABEL_SMOOTHING has the loss
     cpo_alpha: float | None = Field(None, ge=0)  # cpo: weight of the likelihood term; null: 1
     simpo_gamma: float | None = Field(None, ge=0)  # cpo with loss: simpo: the target margin; null: 0.5
     desirable_weight: float | None = Field(None, gt=0)  # kto; null: 1
@@ -165,6 +180,8 @@ class TrainConfig(Strict):
         on_pairs = method != "sft" or given.get("train_on", "pairs") in ("pairs", None)
         for name, choice in RECIPES[given.get("recipe", "fast")].items():
             applies = {
+                "bos": method != "sft",
+                "loss_on": method == "sft" and on_pairs,
                 "length_filter": on_pairs,
                 "truncation": on_pairs,
                 "max_prompt_length": on_pairs and filled.get("truncation") == "prompt-first",
@@ -184,7 +201,7 @@ class TrainConfig(Strict):
             "simpo_gamma": 0.5 if (method, loss) == ("cpo", "simpo") else None,
             "desirable_weight": 1.0 if method == "kto" else None,
             "undesirable_weight": 1.0 if method == "kto" else None,
-            "label_smoothing": 0.0 if (method, loss) in LABEL_SMOOTHING and loss == "sigmoid" else None,
+            "label_smoothing": 0.0 if (method, loss) in LABEL_SMOOTHING - _NEEDS_SMOOTHING else None,
             "batch_tokens": 8192 if filled.get("batching") == "length-grouped" else None,
             "merge_into": "parent" if given.get("tuning") == "qlora" else None,
         }
@@ -212,6 +229,8 @@ class TrainConfig(Strict):
             "merge_into": (self.tuning == "qlora", "needs tuning: qlora"),
             "trainable": (not adapter, "needs tuning: full"),
             "train_on": (self.method == "sft", "needs method: sft; the others learn from pairs"),
+            "bos": (self.method != "sft", "has no effect on sft, which takes the tokenizer's special tokens"),
+            "loss_on": (self.method == "sft" and pairs, "needs method: sft and train_on: pairs"),
             "length_filter": (pairs, "needs pairs"),
             "truncation": (pairs, "needs pairs"),
             "max_prompt_length": (self.truncation == "prompt-first", "needs truncation: prompt-first"),
@@ -239,8 +258,10 @@ class TrainConfig(Strict):
             problems.append(Problem("loss", self.loss, f"must be one of {self.method}'s losses: {known}"))
         elif dpo and self.batching == "length-grouped" and self.loss not in GROUPABLE["dpo"]:
             problems.append(Problem("batching", self.batching, f"the loss {self.loss} looks at a whole batch: padded"))
-        if self.loss in ("exo_pair", "robust") and not self.label_smoothing:
+        if loss in _NEEDS_SMOOTHING and not self.label_smoothing:
             problems.append(Problem("label_smoothing", self.label_smoothing, f"must be above 0 for {self.loss}"))
+        if loss == ("kto", "kto") and self.batch_size == 1:
+            problems.append(Problem("batch_size", 1, "must be 2 or more: kto's KL term comes from the batch's other rows"))
         if self.keep == "best" and not evaluated:
             rule = "keeping the best needs evaluate_every and a validation_fraction above 0"
             problems.append(Problem("keep", self.keep, rule))
