@@ -261,7 +261,7 @@ class TrainConfig(Strict):
         if loss in _NEEDS_SMOOTHING and not self.label_smoothing:
             problems.append(Problem("label_smoothing", self.label_smoothing, f"must be above 0 for {self.loss}"))
         if loss == ("kto", "kto") and self.batch_size == 1:
-            problems.append(Problem("batch_size", 1, "must be 2 or more: kto's KL term comes from the batch's other rows"))
+            problems.append(Problem("batch_size", 1, "kto needs 2 or more: its KL term comes from the other rows"))
         if self.keep == "best" and not evaluated:
             rule = "keeping the best needs evaluate_every and a validation_fraction above 0"
             problems.append(Problem("keep", self.keep, rule))
