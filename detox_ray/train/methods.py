@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
 from detox_ray.config import TrainConfig
-from detox_ray.train import cpu, data, tuning, zero
+from detox_ray.train import cpu, data, head, tuning, zero
 from detox_ray.train.place import Job, Place
 
 LOG_ROWS = 200  # of the loss, at most about so many
@@ -25,16 +25,19 @@ def trainer(
     """A TRL trainer, ready to train. Every rank must call it, and gives it the whole data: it takes its share."""
     # Before the model is loaded: under ZeRO-3 it is sharded while it loads.
     arguments = _arguments(job, steps_of(job.config, len(split.train)), split.validation_batch)
-    return DPOTrainer(
-        model=tuning.policy(job, path),
+    policy = tuning.policy(job, path)
+    trainer = DPOTrainer(
+        model=policy,
         ref_model=tuning.reference(job, path),
         args=arguments,
         train_dataset=datasets.Dataset.from_list(split.train),
         eval_dataset=datasets.Dataset.from_list(split.validation) if split.validation else None,
         processing_class=tokenizer,
-        peft_config=tuning.adapter(job),
+        peft_config=tuning.adapter(job, policy),
         callbacks=list(callbacks),
     )
+    head.connect(trainer.model)
+    return trainer
 
 
 def _arguments(job: Job, steps: int, validation_batch: int) -> DPOConfig:

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from peft import LoraConfig
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 from trl.trainer.utils import disable_dropout_in_model
 
 from detox_ray.config import InputError
-from detox_ray.train import settings
+from detox_ray.train import families, head, settings
 from detox_ray.train.place import Job
 
 
@@ -22,6 +23,8 @@ def policy(job: Job, path: str) -> PreTrainedModel:
     model = _load(job, path)
     if job.config.trainable is not None:
         freeze(model, job.config.trainable, f"models.{job.name}.train.trainable")
+    if job.config.tuning != "full":
+        head.show_without_adapter(model)
     return model
 
 
@@ -31,15 +34,31 @@ def reference(job: Job, path: str) -> PreTrainedModel | None:
 
 
 def _load(job: Job, path: str) -> Any:
+    loading = {**job.parent.loading(), "dtype": getattr(torch, job.config.dtype)}
+    loading["attn_implementation"] = families.attention(AutoConfig.from_pretrained(path, **job.parent.loading()))
+    if job.config.tuning == "qlora":
+        loading["quantization_config"] = four_bit(job)
     # Inside a DeepSpeed configuration: under ZeRO-3 the model is sharded while it loads.
-    model = AutoModelForCausalLM.from_pretrained(path, **job.parent.loading(), dtype=getattr(torch, job.config.dtype))
+    model = AutoModelForCausalLM.from_pretrained(path, **loading)
     # The reference's dropout must be off, so the policy's too, or their ratio is noise (TRL's default).
     disable_dropout_in_model(model)
     return model
 
 
-def adapter(job: Job) -> LoraConfig | None:
-    """The adapter to be put on the policy, or None."""
+def four_bit(job: Job) -> BitsAndBytesConfig:
+    """nf4 with double quantisation, as Neplenbroek et al. 2025 (papers.md C2)."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, job.config.autocast or job.config.dtype),
+        # ZeRO-3 shards the packed weights too, and gathers only tensors of one type together
+        bnb_4bit_quant_storage=getattr(torch, job.config.dtype),
+    )
+
+
+def adapter(job: Job, model: PreTrainedModel) -> LoraConfig | None:
+    """The adapter to be put on the policy, or None. `head.connect` must follow once it is on."""
     if job.config.tuning == "full":
         return None
     lora = settings.lora_of(job.config)
@@ -47,7 +66,8 @@ def adapter(job: Job) -> LoraConfig | None:
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
+        target_modules=families.targets(model, lora.target_modules, f"models.{job.name}.train.lora.target_modules"),
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
         bias="none",
         task_type="CAUSAL_LM",
     )
