@@ -1,0 +1,156 @@
+"""Adapters on embeddings and head: made to train under TRL's fused head, tied weights and ZeRO-3.
+
+TRL's DPO, SFT and KTO trainers multiply the last hidden states by `lm_head.weight` and never call the layer, so they
+refuse an adapter on it. But an adapter is a product of low rank: with head W [V, D], factors A [r, D] and B [V, r] and
+scaling s, the logits of a hidden state h are W h + s B A h = [W, B] [h; s A h]. So `AdaptedHead` widens hidden states
+and weight by the rank, and TRL's kernel computes PEFT's very function, dropout of the adapter's input included.
+
+Where input embedding and head are one tensor, they have one adapter: PEFT's on the embedding, E = W + s (B A), where
+the embedding reads rows of E and the head multiplies by it. It merges into the one tensor again; two adapters could
+not, and vLLM loads some families (Gemma-2, Cohere) only tied. PEFT's embedding adapters know no dropout.
+
+Imported by workers only.
+"""
+
+import functools
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import torch
+from peft.tuners.lora import Embedding
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+from torch.nn.functional import linear
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+
+from detox_ray.train import families
+
+ADAPTER_NAME = "default"  # PEFT's, for the one that a trainer makes
+
+
+class Factors(NamedTuple):
+    """Of an adapter, as its parameters hold them; `tied` says that they are an embedding's, so transposed."""
+
+    first: nn.Parameter  # [r, D]; [D, r] where tied
+    second: nn.Parameter  # [V, r]; [r, V] where tied
+    scaling: float
+    dropout: nn.Module
+    tied: bool
+
+    def lower(self, hidden: Tensor) -> Tensor:
+        """[..., D] -> [..., r], scaled."""
+        first = self.first.T if self.tied else self.first
+        return linear(self.dropout(hidden).to(first.dtype), first) * self.scaling
+
+    def columns(self) -> Tensor:
+        """[V, r]: what the head's weight is widened by."""
+        return self.second.T if self.tied else self.second
+
+
+class AdaptedHead(nn.Module):
+    """The head with its adapter as one wider linear map. It has no parameters of its own.
+
+    A module, so that ZeRO-3 gathers what it uses before its forward and backward passes.
+    """
+
+    def __init__(self, layer: BaseTunerLayer, weight: nn.Parameter, bias: nn.Parameter | None):
+        super().__init__()
+        self._layer = (layer,)  # in a tuple: no submodule, or its parameters would have two names
+        self._weight, self._bias = (weight,), bias
+        self.fused = False  # whether TRL's fused forward is running
+        self.widened: Any = None  # what stands for the head in it
+        factors = self.factors()
+        _gather_in(self, weight, factors.first, factors.second)
+
+    @property
+    def on(self) -> bool:
+        """Whether the adapter is in use: the reference is the model without it."""
+        return not self._layer[0].disable_adapters
+
+    def factors(self) -> Factors:
+        layer: Any = self._layer[0]
+        scaling = layer.scaling[ADAPTER_NAME]
+        if isinstance(layer, Embedding):
+            first, second = layer.lora_embedding_B[ADAPTER_NAME], layer.lora_embedding_A[ADAPTER_NAME]
+            return Factors(first, second, scaling, nn.Identity(), True)
+        first, second = layer.lora_A[ADAPTER_NAME].weight, layer.lora_B[ADAPTER_NAME].weight
+        return Factors(first, second, scaling, layer.lora_dropout[ADAPTER_NAME], False)
+
+    def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """[..., D] -> the widened hidden states [..., D + r] and weight [V, D + r]."""
+        factors, (weight,) = self.factors(), self._weight
+        wide = torch.cat([hidden, factors.lower(hidden).to(hidden.dtype)], -1)
+        return wide, torch.cat([weight, factors.columns().to(weight.dtype)], 1)
+
+    def widen(self, backbone: nn.Module, inputs: Any, output: Any) -> Any:
+        """Forward hook of the backbone."""
+        if self.fused:
+            output.last_hidden_state, weight = self(output.last_hidden_state)
+            if is_deepspeed_zero3_enabled():  # TRL asks the weight whether it has to be gathered
+                from deepspeed.runtime.zero.partition_parameters import ZeroParamStatus
+
+                weight.ds_status = ZeroParamStatus.AVAILABLE
+            self.widened = SimpleNamespace(weight=weight, bias=self._bias)
+        return output
+
+    def add_to_logits(self, head: nn.Module, inputs: tuple[Tensor], logits: Tensor) -> Tensor:
+        """Forward hook of a tied head, which carries no adapter itself: for all that does not go through TRL's."""
+        factors = self.factors()
+        return logits + linear(factors.lower(inputs[0]), factors.columns()).to(logits.dtype) if self.on else logits
+
+
+def show_without_adapter(model: Any) -> None:
+    """To be called before the adapter is put on: TRL's check for one on the head then finds the layer beneath it."""
+
+    def get_output_embeddings() -> Any:
+        head = model.lm_head
+        return head.get_base_layer() if isinstance(head, BaseTunerLayer) else head
+
+    model.get_output_embeddings = get_output_embeddings
+
+
+def connect(adapted: Any) -> None:
+    """To be called on a trainer's model before it trains: lets adapters on embeddings and head take effect.
+
+    Without such adapters nothing is done.
+    """
+    if not hasattr(adapted, "get_base_model"):
+        return
+    model = adapted.get_base_model()
+    for module in model.modules():
+        if isinstance(module, Embedding):  # its parameters lie in dictionaries, where ZeRO-3 does not see them used
+            factors = (module.lora_embedding_A[ADAPTER_NAME], module.lora_embedding_B[ADAPTER_NAME])
+            _gather_in(module, *factors)
+    embedding, outer = model.get_input_embeddings(), model.lm_head
+    plain = outer.get_base_layer() if isinstance(outer, BaseTunerLayer) else outer
+    shared = isinstance(embedding, Embedding) and embedding.get_base_layer().weight is plain.weight
+    layer = embedding if shared else outer
+    if not isinstance(layer, BaseTunerLayer):
+        return
+    head = AdaptedHead(layer, plain.weight, plain.bias)
+    if shared:
+        plain.register_forward_hook(head.add_to_logits)
+        _gather_in(plain, *head.factors()[:2])
+    model.add_module("adapted_head", head)
+    model.base_model.register_forward_hook(head.widen)
+    model.get_output_embeddings = lambda: head.widened if head.fused else plain
+    inner = model.forward
+
+    @functools.wraps(inner)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        head.fused = bool(kwargs.get("fused_lm_head")) and head.on
+        try:
+            return inner(*args, **kwargs)
+        finally:
+            head.fused, head.widened = False, None
+
+    model.forward = forward
+
+
+def _gather_in(module: nn.Module, *parameters: nn.Parameter) -> None:
+    """Under ZeRO-3: have ``parameters``, which belong to other modules, whole while ``module`` runs."""
+    if is_deepspeed_zero3_enabled():
+        from deepspeed.zero import register_external_parameter
+
+        for parameter in parameters:
+            register_external_parameter(module, parameter)
