@@ -27,13 +27,16 @@ PAIRS = pa.schema(
     ]
 )
 
-TEXTS = pa.schema(  # harmless held-out text, for perplexity; or the corpus, to train on
+TEXTS = pa.schema(  # harmless held-out text, for perplexity
     [
         pa.field("text_id", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
     ]
 )
+
+TRAIN, VALIDATION = "train", "validation"
+CORPUS = TEXTS.append(pa.field("split", pa.string(), nullable=False))  # to train on; VALIDATION: the source's own part
 
 REFERENCE_LOGPS = pa.schema(  # of PAIRS under a parent, as a training sees them: cut, with its special tokens
     [
@@ -153,6 +156,8 @@ METRICS = pa.schema(
         pa.field("ci_low", pa.float64()),
         pa.field("ci_high", pa.float64()),
         pa.field("n", pa.int64(), nullable=False),  # prompts (texts for perplexity); for macro, languages
+        pa.field("seeds", pa.int64(), nullable=False),  # models of which the row is the mean; 1 for a model's own
+        pa.field("seed_std", pa.float64()),  # between them, sample standard deviation; null for a model's own
         pa.field("in_macro", pa.bool_(), nullable=False),  # counts in the macro mean; true for "macro" itself
         pa.field("status", pa.string(), nullable=False),  # "ok", or why there is no value
     ]
@@ -176,6 +181,8 @@ COMPARISONS = pa.schema(
         pa.field("ratio_high", pa.float64()),
         pa.field("detectable", pa.float64()),  # smallest true difference found four times in five
         pa.field("n", pa.int64(), nullable=False),
+        pa.field("seeds", pa.int64(), nullable=False),
+        pa.field("seed_std", pa.float64()),  # between the seeds' differences
         pa.field("in_macro", pa.bool_(), nullable=False),
         pa.field("status", pa.string(), nullable=False),
     ]
@@ -186,7 +193,7 @@ TABLES: dict[str, tuple[pa.Schema, tuple[str, ...]]] = {
     "prompts": (PROMPTS, ("language",)),
     "pairs": (PAIRS, ()),
     "texts": (TEXTS, ("language",)),
-    "corpus": (TEXTS, ()),
+    "corpus": (CORPUS, ()),
     "reference_logps": (REFERENCE_LOGPS, ("model", "settings")),
     "generations": (GENERATIONS, ("model", "language")),
     "scores": (SCORES, ("scorer", "model", "language")),

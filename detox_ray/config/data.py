@@ -30,7 +30,11 @@ class PromptsConfig(Source):
 
 
 class PairsConfig(Source):
-    """Preference pairs. Path: folder of split_*.jsonl or RTP_LX_*.json, or a file with prompt, chosen, rejected."""
+    """Preference pairs (papers.md D1, D2, D8).
+
+    Path: folder of split_*.jsonl or RTP_LX_*.json; BiasDPO's file or folder; or a JSONL, Parquet or CSV file with
+    prompt, chosen, rejected.
+    """
 
     source: Literal["toxicity-pairwise", "rtp-lx", "biasdpo", "file", "toy17"]
     language: LanguageCode = "en"
@@ -40,12 +44,13 @@ class PairsConfig(Source):
 class CorpusConfig(Source):
     """Text that sft trains on (papers.md C2, D8).
 
-    Path: Panda's or Jigsaw unintended bias's files, or a JSONL or Parquet file with text.
+    Path: a JSONL, Parquet or CSV file, or a folder of train* and validation* files, whose validation rows are then used
+    instead of a part of the others. Panda's rows have `perturbed`, Jigsaw's `comment_text` and `target`, others `text`.
     """
 
     source: Literal["panda", "jigsaw-unintended-bias", "file", "toy17"]
     language: LanguageCode = "en"
-    limit: int | None = Field(None, ge=1)  # the first so many; null: all
+    limit: int | None = Field(None, ge=1)  # the first so many rows to train on, without the validation rows; null: all
 
 
 class TextsConfig(Source):

@@ -1,4 +1,4 @@
-"""Readers: sources of prompts, preference pairs, held-out and labelled text -> tables with the schemas of tables.py.
+"""Readers: sources of prompts, pairs, text to train on, held-out and labelled text -> tables of tables.py's schemas.
 
 A bad row (not JSON, not UTF-8, a field that is missing, of another type or empty) ends the run with its file, line and
 reason, or is skipped and listed, as `data.on_error` says. Limits count good rows. A row's id comes from its place in
@@ -21,13 +21,12 @@ from detox_ray.config import (
     TextsConfig,
     ValidityConfig,
 )
-from detox_ray.data import labelled, own_file, rtp_lx, toxicity_pairwise
+from detox_ray.data import biasdpo, corpus, labelled, own_file, rtp_lx, toxicity_pairwise
 from detox_ray.data.rows import SHOWN_FLAWS, DataError, Flaw, Rows, Share
 from detox_ray.store import key_of
-from detox_ray.tables import LABELLED, PAIRS, PROMPTS, TEXTS
+from detox_ray.tables import CORPUS, LABELLED, PAIRS, PROMPTS, TEXTS, TRAIN
 
 __all__ = [
-    "VERSION",
     "DataError",
     "Rows",
     "check",
@@ -41,8 +40,6 @@ __all__ = [
 ]
 
 reference = labelled.reference
-
-VERSION = 1  # of what the readers make of a source; part of the keys
 
 OnError = Literal["stop", "skip"]
 
@@ -74,22 +71,39 @@ def read_texts(
 def read_pairs(config: PairsConfig, on_error: OnError, world: Path | None = None) -> Rows:
     """Rows of PAIRS, in the source's order. Raises DataError as `read_prompts`."""
     path = _path(config.source, config.path, world, "pairs.jsonl")
-    read = {"rtp-lx": rtp_lx.read_pairs, "toxicity-pairwise": toxicity_pairwise.read_pairs}
-    rows, flaws, notes = read.get(config.source, own_file.read_pairs)(path, config.language)
-    if not rows and not flaws:
-        flaws = [Flaw(str(path), f"holds no pairs in language {config.language}")]
-    if flaws and (on_error == "stop" or not rows):
-        raise DataError(flaws)
-    return Rows(_table(rows[: config.limit], PAIRS), [str(flaw) for flaw in flaws], notes)
+    _english_in_toy17("pairs", config.source, config.language)
+    read = {
+        "rtp-lx": rtp_lx.read_pairs,
+        "toxicity-pairwise": toxicity_pairwise.read_pairs,
+        "biasdpo": biasdpo.read_pairs,
+    }
+    share = read.get(config.source, own_file.read_pairs)(path, config.language)
+    if not share.rows and not share.flaws:
+        share.flaws.append(Flaw(str(path), f"holds no pairs in language {config.language}"))
+    return _rows(share._replace(rows=share.rows[: config.limit]), PAIRS, on_error)
 
 
 def read_corpus(config: CorpusConfig, on_error: OnError, world: Path | None = None) -> Rows:
-    """Rows of TEXTS to train on, in the source's order. Raises DataError as `read_prompts`."""
-    path = _path(config.source, config.path, world, "texts.jsonl")
-    rows, flaws, notes = own_file.read_texts(path, [config.language], config.source)[config.language]
-    if flaws and (on_error == "stop" or not rows):
-        raise DataError(flaws)
-    return Rows(_table(rows[: config.limit], TEXTS), [str(flaw) for flaw in flaws], notes)
+    """Rows of CORPUS, in the source's order, those to validate with last. Raises DataError as `read_prompts`."""
+    path = _path(config.source, config.path, world, "pairs.jsonl")
+    _english_in_toy17("corpus", config.source, config.language)
+    share = corpus.read(path, config.source, config.language, config.limit)
+    if not any(row["split"] == TRAIN for row in share.rows):
+        share = share._replace(rows=[])
+    if not share.rows and not share.flaws:
+        share.flaws.append(Flaw(str(path), f"holds no text to train on in language {config.language}"))
+    return _rows(share, CORPUS, on_error)
+
+
+def _rows(share: Share, schema: pa.Schema, on_error: OnError) -> Rows:
+    if share.flaws and (on_error == "stop" or not share.rows):
+        raise DataError(share.flaws)
+    return Rows(_table(share.rows, schema), [str(flaw) for flaw in share.flaws], share.notes)
+
+
+def _english_in_toy17(what: str, source: str, language: str) -> None:
+    if source == TOY17 and language != "en":
+        raise DataError([Flaw(f"data.{what}.language", f"toy17's pairs are in English (en), not {language}")])
 
 
 def read_labelled(
@@ -138,11 +152,13 @@ def check(data: DataConfig, languages: Sequence[str], validity: ValidityConfig |
                 more = len(error.flaws) - SHOWN_FLAWS
                 problems.append(Problem(field, f"{more} more", "and so on; data.on_error=skip leaves bad rows out"))
 
-    prompts, pairs, texts = data.prompts, data.pairs, data.texts
+    prompts, pairs, corpus_, texts = data.prompts, data.pairs, data.corpus, data.texts
     if prompts.source != TOY17:
         attempt("data.prompts.path", lambda: read_prompts(prompts, languages, data.on_error))
     if pairs is not None and pairs.source != TOY17:
         attempt("data.pairs.path", lambda: read_pairs(pairs, data.on_error))
+    if corpus_ is not None and corpus_.source != TOY17:
+        attempt("data.corpus.path", lambda: read_corpus(corpus_, data.on_error))
     if texts is not None and texts.source != TOY17:
         attempt("data.texts.path", lambda: read_texts(texts, languages, data.on_error))
     if validity is not None and validity.source != TOY17:

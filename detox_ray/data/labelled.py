@@ -88,7 +88,7 @@ def file_shares(path: Path, languages: Sequence[str], source: str, toxic_from: f
             "source": source,
         }
 
-    shares = own_file.by_language(path, languages, ("text",), row, (*JSON_LINES, *PARQUET, *CSV))
+    shares = own_file.by_language([path], languages, ("text",), row, (*JSON_LINES, *PARQUET, *CSV))
     if not judged and any(share.flaws for share in shares.values()):
         reason = "no row has a 'label' (0 or 1) or a 'grade' (a number); every row needs text, language and one of them"
         raise DataError([Flaw(str(path), reason)])

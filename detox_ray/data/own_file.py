@@ -1,23 +1,26 @@
-"""People's own data: one JSON Lines or Parquet file. toy17's world holds the same files.
+"""People's own data: one JSON Lines, Parquet or (but for prompts and texts) CSV file. toy17's world holds the same.
 
     prompts   text, language; optional index, annotations
     texts     text, language
-    pairs     prompt, chosen, rejected; optional language
+    pairs     prompt, chosen, rejected; optional language (BiasDPO is published in this form: papers.md D8)
 
 `language` may be left out where only one is possible: the experiment's single one, or the one that the pairs are said
 to be in. Rows in other languages than those asked for are left out, and a note counts them.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from detox_ray.data.rows import (
+    CSV,
     JSON_LINES,
     PARQUET,
+    Columns,
     DataError,
     Flaw,
+    Record,
     RowError,
     Share,
     index_of,
@@ -27,6 +30,7 @@ from detox_ray.data.rows import (
     records,
     row_id,
     text_of,
+    texts_of,
 )
 
 Fields = dict[str, Any]
@@ -44,7 +48,7 @@ def read_prompts(path: Path, languages: Sequence[str], source: str) -> dict[str,
             "annotations": json_of(fields, "annotations"),
         }
 
-    return by_language(path, languages, ("text",), prompt)
+    return by_language([path], languages, ("text",), prompt)
 
 
 def read_texts(path: Path, languages: Sequence[str], source: str) -> dict[str, Share]:
@@ -53,7 +57,7 @@ def read_texts(path: Path, languages: Sequence[str], source: str) -> dict[str, S
     def text(fields: Fields, language: str, row: int) -> Fields:
         return {"text_id": row_id(language, row), "text": text_of(fields, "text"), "source": source}
 
-    return by_language(path, languages, ("text",), text)
+    return by_language([path], languages, ("text",), text)
 
 
 def read_pairs(path: Path, language: str) -> Share:
@@ -61,37 +65,39 @@ def read_pairs(path: Path, language: str) -> Share:
     names = ("prompt", "chosen", "rejected")
 
     def pair(fields: Fields, language: str, row: int) -> Fields:
-        prompt, chosen, rejected = (text_of(fields, name) for name in names)
+        prompt, chosen, rejected = texts_of(fields, names)
         return pair_of(row_id(language, row), prompt, chosen, rejected, language)
 
-    return by_language(path, [language], names, pair)[language]
+    return by_language([path], [language], names, pair, JSON_LINES + PARQUET + CSV)[language]
 
 
 def by_language(
-    path: Path,
+    files: Sequence[Path],
     languages: Sequence[str],
     needed: Sequence[str],
-    build: Callable[[Fields, str, int], Fields],
+    build: Callable[[Fields, str, int], Fields | None],
     formats: Sequence[str] = JSON_LINES + PARQUET,
+    enough: int | None = None,
 ) -> dict[str, Share]:
     """Each row in the share of its language. A bad row whose language cannot be told is in the first one's.
 
-    Raises DataError where the file cannot be read, or a column is missing altogether.
+    ``build`` makes a row of the table, or None of what is left out; it is given the row's ordinal over all files.
+    Reading stops where every language has ``enough`` rows. Raises DataError where a file cannot be read, or a column is
+    missing altogether.
     """
-    if path.exists() and path.suffix not in formats:
-        known = "JSON Lines, Parquet or CSV" if ".csv" in formats else "JSON Lines or Parquet"
-        raise DataError([Flaw(str(path), f"must be {known}, so end in {' '.join(formats)}")])
+    for path in files:
+        if path.exists() and path.suffix not in formats:
+            known = "JSON Lines, Parquet or CSV" if ".csv" in formats else "JSON Lines or Parquet"
+            raise DataError([Flaw(str(path), f"must be {known}, so end in {' '.join(formats)}")])
+    source = files[0] if len(files) == 1 else files[0].parent
     shares = {language: Share([], [], []) for language in languages}
-    columns = (*needed, "language") if len(languages) > 1 else tuple(needed)
-    parsed = 0
-    seen: Counter[str] = Counter()
+    columns = Columns(source, (*needed, "language") if len(languages) > 1 else needed)
     others: Counter[str] = Counter()
-    for record in records(path):
+    for path, record in _records(files):
         language = languages[0]
         try:
             fields = record.fields()
-            parsed += 1
-            seen.update(column for column in columns if column in fields)
+            columns.saw(fields)
             named = fields.get("language")
             if isinstance(named, str) and named not in shares:
                 others[named] += 1
@@ -102,15 +108,24 @@ def by_language(
                 raise RowError(f"language must be a code such as 'en', not {kind(named)}")
             elif len(languages) > 1:
                 raise RowError("has no field 'language'")
-            shares[language].rows.append(build(fields, language, record.row))
+            row = build(fields, language, record.row)
+            if row is not None:
+                shares[language].rows.append(row)
         except RowError as error:
             shares[language].flaws.append(Flaw(f"{path}:{record.line}", str(error)))
-    absent = [column for column in columns if parsed and not seen[column]]
-    if absent:
-        raise DataError(
-            [Flaw(str(path), f"no row has a {column!r}; every row needs {', '.join(columns)}") for column in absent]
-        )
+        if enough is not None and all(len(share.rows) >= enough for share in shares.values()):
+            break
+    columns.check()
     if others:
         listed = ", ".join(f"{code[:20]!r}: {count}" for code, count in others.most_common(10))
-        shares[languages[0]].notes.append(f"{path}: rows in languages that were not asked for left out ({listed})")
+        shares[languages[0]].notes.append(f"{source}: rows in languages that were not asked for left out ({listed})")
     return shares
+
+
+def _records(files: Sequence[Path]) -> Iterator[tuple[Path, Record]]:
+    """The files' records, their ordinals going on from file to file."""
+    row = 0
+    for path in files:
+        for record in records(path, row):
+            row = record.row + 1
+            yield path, record

@@ -7,6 +7,7 @@ end the run or are counted. No message repeats the text of a row, which may be o
 import codecs
 import csv
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -162,13 +163,50 @@ def is_blank(text: str) -> bool:
     return all(unicodedata.category(character)[0] in "ZC" for character in text)
 
 
+class Columns:
+    """The columns that a file's rows have, so that what none of them has is said once and not for every line."""
+
+    def __init__(self, path: Path, needed: Sequence[str]):
+        self.path, self.needed = path, tuple(needed)
+        self._seen: dict[str, None] = {}  # in the order in which they came
+
+    def saw(self, fields: dict[str, Any]) -> None:
+        self._seen.update(dict.fromkeys(fields))
+
+    def check(self) -> None:
+        """Raises DataError with each needed column that no row has, and what the rows have instead."""
+        absent = [column for column in self.needed if self._seen and column not in self._seen]
+        if not absent:
+            return
+        # Only what looks like a name: a key, too, could hold text.
+        names = [name for name in self._seen if re.fullmatch(r"\w{1,40}", name)]
+        found = f" (there are {', '.join(names[:10])}{', …' if len(names) > 10 else ''})" if names else ""
+        rule = f"every row needs {', '.join(self.needed)}{found}"
+        raise DataError([Flaw(str(self.path), f"no row has a {column!r}; {rule}") for column in absent])
+
+
+def texts_of(fields: dict[str, Any], names: Sequence[str]) -> list[str]:
+    """The fields' texts, as `text_of`. Raises RowError with everything wrong with all of them."""
+    texts, wrong = [], []
+    for name in names:
+        try:
+            texts.append(text_of(fields, name))
+        except RowError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise RowError("; ".join(wrong))
+    return texts
+
+
 def text_of(fields: dict[str, Any], name: str) -> str:
     """The field's text, as it stands. Raises RowError where it is missing, not text, or blank."""
     value = fields.get(name)
     if value is None:
         raise RowError(f"has no field {name!r}")
     if not isinstance(value, str):
-        raise RowError(f"{name} must be text, not {kind(value)}")
+        chat = isinstance(value, list) and value and all(isinstance(part, dict) and "content" in part for part in value)
+        said = "a list of chat messages: give their text" if chat else kind(value)
+        raise RowError(f"{name} must be text, not {said}")
     if is_blank(value):
         raise RowError(f"{name} is empty")
     return _encodable(value, name)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from detox_ray.config import DataConfig, PairsConfig, PromptsConfig, TextsConfig
+from detox_ray.config import CorpusConfig, DataConfig, PairsConfig, PromptsConfig, TextsConfig
 from detox_ray.data import check, source_key
 from detox_ray.tables import TEXTS
 
@@ -14,12 +14,18 @@ def test_all_sources_are_checked_at_once(write_lines: Callable[..., Path], tmp_p
     data = DataConfig(
         prompts=PromptsConfig(source="rtp-lx", path=str(tmp_path / "absent")),
         pairs=PairsConfig(source="file", path=str(write_lines("pairs.jsonl", [{"prompt": "a", "rejected": "b"}]))),
+        corpus=CorpusConfig(source="panda", path=str(tmp_path / "nowhere.jsonl")),
         texts=TextsConfig(source="file", path=str(write_lines("texts.jsonl", [{"language": "en", "text": "a"}, b"{"]))),
     )
     problems = check(data, ["en", "hi"])
     assert [(problem.field, Path(problem.value).name, problem.rule) for problem in problems] == [
         ("data.prompts.path", "absent", "must be a folder of RTP_LX_*.json"),
-        ("data.pairs.path", "pairs.jsonl", "no row has a 'chosen'; every row needs prompt, chosen, rejected"),
+        (
+            "data.pairs.path",
+            "pairs.jsonl",
+            "no row has a 'chosen'; every row needs prompt, chosen, rejected (there are prompt, rejected)",
+        ),
+        ("data.corpus.path", "nowhere.jsonl", "cannot be read: no such file"),
         ("data.texts.path", "texts.jsonl", "holds no usable texts in language hi"),
         (
             "data.texts.path",
@@ -39,7 +45,10 @@ def test_bad_rows_are_no_problem_where_they_are_to_be_skipped(write_lines: Calla
 
 def test_the_built_in_world_needs_no_check() -> None:
     toy = DataConfig(
-        prompts=PromptsConfig(source="toy17"), pairs=PairsConfig(source="toy17"), texts=TextsConfig(source="toy17")
+        prompts=PromptsConfig(source="toy17"),
+        pairs=PairsConfig(source="toy17"),
+        corpus=CorpusConfig(source="toy17"),
+        texts=TextsConfig(source="toy17"),
     )
     assert check(toy, ["en"]) == []
 

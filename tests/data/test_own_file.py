@@ -136,7 +136,10 @@ def test_a_missing_column_is_said_once(write_lines: Callable[..., Path]) -> None
     for on_error in ("stop", "skip"):
         with pytest.raises(DataError) as caught:
             prompts(path, ["en", "fr"], on_error)
-        assert str(caught.value) == f"{path}: no row has a 'text'; every row needs text, language"
+        assert (
+            str(caught.value)
+            == f"{path}: no row has a 'text'; every row needs text, language (there are language, prompt)"
+        )
 
 
 def test_a_language_without_a_prompt_is_an_error_even_when_skipping(write_lines: Callable[..., Path]) -> None:
@@ -231,6 +234,41 @@ def test_pairs_without_chosen_are_refused(write_lines: Callable[..., Path], tmp_
         pairs(path)
 
 
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"prompt": "a"}, "has no field 'chosen'; has no field 'rejected'"),
+        ({"prompt": ["a"], "chosen": "b"}, "prompt must be text, not a list; has no field 'rejected'"),
+        (
+            {"prompt": "a", "chosen": [{"role": "assistant", "content": "b"}], "rejected": "c"},
+            "chosen must be text, not a list of chat messages: give their text",
+        ),
+    ],
+)
+def test_a_pair_in_another_form_is_told_all_that_it_lacks(
+    write_lines: Callable[..., Path], row: dict[str, Any], reason: str
+) -> None:
+    good = {"prompt": "a", "chosen": "b", "rejected": "c"}
+    read = pairs(write_lines("p.jsonl", [good, row]), on_error="skip")
+    assert [line.partition(".jsonl:")[2] for line in read.skipped] == [f"2: {reason}"]
+
+
+def test_columns_that_are_there_instead_are_named_but_never_text(write_lines: Callable[..., Path]) -> None:
+    rows = [{"question": "a", "good": "b", "somebody's private words": "c"}] * 3
+    with pytest.raises(DataError) as caught:
+        pairs(write_lines("p.jsonl", rows))
+    assert len(caught.value.flaws) == 3
+    assert all(flaw.reason.endswith("(there are question, good)") for flaw in caught.value.flaws)
+
+
+def test_pairs_may_be_csv(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text('prompt,chosen,rejected\n"The cat, ""Tom""",sleeps,lies\n', encoding="utf-8")
+    assert pairs(path).table.select(["prompt", "chosen"]).to_pylist() == [
+        {"prompt": 'The cat, "Tom"', "chosen": "sleeps"}
+    ]
+
+
 def test_no_pairs_in_the_language_is_an_error(write_lines: Callable[..., Path]) -> None:
     row = {"prompt": "a", "chosen": "b", "rejected": "c", "language": "fr"}
     with pytest.raises(DataError, match="holds no pairs in language en"):
@@ -245,3 +283,5 @@ def test_toy17_is_read_from_its_world(write_lines: Callable[..., Path], tmp_path
     assert read["fr"].table["source"].to_pylist() == ["toy17"]
     assert read_texts(TextsConfig(source="toy17"), ["fr"], "stop", tmp_path)["fr"].table.num_rows == 1
     assert read_pairs(PairsConfig(source="toy17"), "stop", tmp_path).table["chosen"].to_pylist() == ["b"]
+    with pytest.raises(DataError, match=r"data\.pairs\.language: toy17's pairs are in English"):
+        read_pairs(PairsConfig(source="toy17", language="fr"), "stop", tmp_path)

@@ -8,6 +8,10 @@ import pytest
 
 from detox_ray.config import PairsConfig
 from detox_ray.data import DataError, Rows, read_pairs
+from detox_ray.data.toxicity_pairwise import PUBLISHED
+
+# A row of another form: the other names, and a conversation.
+OTHER = {"prompt": "f", "chosen": " x", "pert_gen_text": [{"role": "assistant", "content": "y"}]}
 
 
 def record(prompt: str, chosen: Any, rejected: Any) -> dict[str, Any]:
@@ -35,7 +39,18 @@ def test_splits_are_read_in_the_order_of_their_numbers(write_lines: Callable[...
     rows = read(tmp_path)
     assert rows.table["prompt"].to_pylist() == ["p0", "p1", "p2", "p10"]
     assert rows.table["pair_id"].to_pylist() == ["en-00000", "en-00001", "en-00002", "en-00003"]
-    assert "split_3.jsonl" in rows.notes[0]
+    assert "split_3.jsonl" in rows.notes[-1]
+
+
+def test_a_copy_of_another_size_than_the_published_one_is_noted(
+    write_lines: Callable[..., Path], tmp_path: Path
+) -> None:
+    assert PUBLISHED == 24_576
+    for number in range(6):
+        write_lines(f"split_{number}.jsonl", [record(str(i), " x", " y") for i in range(4_096)])
+    assert read(tmp_path, limit=1).notes == []
+    write_lines("split_5.jsonl", [record("a", " x", " y")])
+    assert "holds 20,481 pairs; published are 24,576" in read(tmp_path, limit=1).notes[0]
 
 
 def test_unperturbed_text_is_chosen_and_spaces_stay(write_lines: Callable[..., Path], tmp_path: Path) -> None:
@@ -53,13 +68,15 @@ def test_a_repeated_prompt_is_cut_and_counted(write_lines: Callable[..., Path], 
 
 def test_bad_rows_name_their_own_split_and_ids_count_them(write_lines: Callable[..., Path], tmp_path: Path) -> None:
     write_lines("split_0.jsonl", [record("a", " x", " x"), record("b", " x", " y")])
-    write_lines("split_1.jsonl", [record("c", "", " y"), record("d", " x", None), record("e", " x", " y")])
+    write_lines("split_1.jsonl", [record("c", "", " y"), record("d", " x", None), record("e", " x", " y"), OTHER])
     rows = read(tmp_path, "skip", limit=5)
     assert rows.table["pair_id"].to_pylist() == ["en-00001", "en-00004"]
     assert [line.rpartition("/")[2] for line in rows.skipped] == [
         "split_0.jsonl:1: the chosen and the rejected completion are the same",
         "split_1.jsonl:1: unpert_gen_text is empty",
         "split_1.jsonl:2: has no field 'pert_gen_text'",
+        "split_1.jsonl:4: has no field 'prompt_text'; has no field 'unpert_gen_text'; pert_gen_text must be text, "
+        "not a list of chat messages: give their text",
     ]
     with pytest.raises(DataError, match=r"split_1\.jsonl:2"):
         read(tmp_path)

@@ -1,0 +1,142 @@
+"""Text to train on: which rows of the published files it is, their parts, limits and errors."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from detox_ray.config import CorpusConfig
+from detox_ray.data import DataError, Rows, read_corpus
+from detox_ray.tables import CORPUS
+
+Write = Callable[..., Path]
+
+
+def corpus(source: Any, path: Path, on_error: Any = "stop", **fields: Any) -> Rows:
+    return read_corpus(CorpusConfig(source=source, path=str(path), **fields), on_error)
+
+
+def jigsaw(path: Path, score: str, rows: list[tuple[str, Any]]) -> Path:
+    path.write_text(
+        "".join([f"id,comment_text,{score},obscene\n", *(f'1,"{text}",{value},0.9\n' for text, value in rows)])
+    )
+    return path
+
+
+def test_jigsaw_is_what_is_below_a_tenth(tmp_path: Path) -> None:
+    rows = [("mild", 0.0999), ("at it", 0.1), ("harsh", 0.8), ("none", 0.0), ("", 0.0)]
+    read = corpus("jigsaw-unintended-bias", jigsaw(tmp_path / "mine.csv", "target", rows))
+    assert read.table.schema == CORPUS
+    assert read.table.to_pylist() == [
+        {"text_id": "en-00000", "text": "mild", "source": "jigsaw-unintended-bias", "split": "train"},
+        {"text_id": "en-00003", "text": "none", "source": "jigsaw-unintended-bias", "split": "train"},
+    ]
+    assert read.skipped == []
+    assert read.notes == [
+        "mine.csv: 2 rows with a toxicity of 0.1 or more left out",
+        "mine.csv: 1 rows with no comment_text left out",
+    ]
+
+
+def test_jigsaws_folder_validates_with_its_private_test_file(tmp_path: Path) -> None:
+    """Neplenbroek et al. 2025 take test_private_leaderboard, where the score is called toxicity."""
+    jigsaw(tmp_path / "train.csv", "target", [("a", 0.0), ("b", 0.5), ("c", 0.05)])
+    jigsaw(tmp_path / "test_private_expanded.csv", "toxicity", [("d", 0.5), ("e", 0.0)])
+    jigsaw(tmp_path / "test_public_expanded.csv", "toxicity", [("f", 0.0)])
+    (tmp_path / "identity_individual_annotations.csv").write_text("id,worker\n1,2\n")
+    table = corpus("jigsaw-unintended-bias", tmp_path).table
+    assert list(zip(*(table[name].to_pylist() for name in ("text_id", "text", "split")), strict=True)) == [
+        ("en-00000", "a", "train"),
+        ("en-00002", "c", "train"),
+        ("en-00001-validation", "e", "validation"),
+    ]
+
+
+@pytest.mark.parametrize("score", ["", "high", "1.5", "-0.1", "nan"])
+def test_a_comment_without_a_score_is_a_bad_row(tmp_path: Path, score: str) -> None:
+    path = jigsaw(tmp_path / "train.csv", "target", [("a", 0.0), ("b", score)])
+    reason = r"train\.csv:3: target \(in the test files: toxicity\) must be a number from 0 to 1"
+    with pytest.raises(DataError, match=reason):
+        corpus("jigsaw-unintended-bias", path)
+    assert corpus("jigsaw-unintended-bias", path, "skip").table["text"].to_pylist() == ["a"]
+
+
+def test_panda_is_its_perturbed_texts_over_all_shards(tmp_path: Path) -> None:
+    for part, count in (("train-00000-of-00002", 3), ("train-00001-of-00002", 2), ("validation-00000-of-00001", 1)):
+        rows = [{"original": "x", "perturbed": f"{part[:14]} {i}", "selected_word": "y"} for i in range(count)]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{part}.parquet")
+    table = corpus("panda", tmp_path, limit=4).table
+    assert table["text_id"].to_pylist() == ["en-00000", "en-00001", "en-00002", "en-00003", "en-00000-validation"]
+    assert table["text"].to_pylist()[2:4] == ["train-00000-of 2", "train-00001-of 0"]
+
+
+def test_the_limit_counts_usable_rows_and_stops_the_reading(write_lines: Write) -> None:
+    rows = [{"text": "a"}, b"{", {"text": "b"}, {"text": "c"}, b"{"]
+    read = corpus("file", write_lines("mine.jsonl", rows), "skip", limit=2)
+    assert read.table["text"].to_pylist() == ["a", "b"]
+    assert len(read.skipped) == 1  # the second bad row lies behind
+
+
+def test_own_text_names_its_language_or_is_in_the_one_asked_for(write_lines: Write) -> None:
+    rows = [{"text": "a"}, {"text": "b", "language": "fr"}, {"text": "c", "language": "sv"}]
+    read = corpus("file", write_lines("mine.jsonl", rows), language="sv")
+    assert read.table["text"].to_pylist() == ["a", "c"]
+    assert "'fr': 1" in read.notes[0]
+
+
+def test_an_empty_text_of_ones_own_is_a_bad_row(write_lines: Write) -> None:
+    with pytest.raises(DataError, match=r"mine\.jsonl:2: text is empty"):
+        corpus("file", write_lines("mine.jsonl", [{"text": "a"}, {"text": " "}]))
+
+
+def test_a_source_that_has_another_form_says_what_it_needs_and_what_is_there(write_lines: Write) -> None:
+    path = write_lines("panda.jsonl", [{"original": "a", "text": "b"}] * 3)
+    with pytest.raises(DataError) as caught:
+        corpus("panda", path)
+    assert str(caught.value) == (
+        f"{path}: no row has a 'perturbed'; every row needs perturbed (there are original, text)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (["panda.jsonl"], r"holds no train\* file"),
+        (["training.jsonl"], r"holds no train\* file"),
+        (["train.jsonl", "train.csv"], "the same part in several formats"),
+        ([], r"holds no train\* file"),
+    ],
+)
+def test_a_folder_whose_part_is_not_clear_is_refused(
+    write_lines: Write, tmp_path: Path, names: Any, reason: str
+) -> None:
+    for name in names:
+        write_lines(f"data/{name}", [{"perturbed": "a"}])
+    (tmp_path / "data").mkdir(exist_ok=True)
+    with pytest.raises(DataError, match=reason):
+        corpus("panda", tmp_path / "data")
+
+
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+def test_nothing_to_train_on_is_an_error_and_validation_rows_alone_are_nothing(
+    write_lines: Write, tmp_path: Path, on_error: str
+) -> None:
+    write_lines("train.jsonl", [{"text": "a", "language": "fr"}])
+    write_lines("validation.jsonl", [{"text": "b"}])
+    with pytest.raises(DataError, match="holds no text to train on in language en"):
+        corpus("file", tmp_path, on_error)
+    write_lines("train.jsonl", [b"{"])
+    with pytest.raises(DataError, match="is not JSON"):
+        corpus("file", tmp_path, on_error)
+
+
+def test_toy17_learns_from_the_harmless_side_of_its_pairs(write_lines: Write, tmp_path: Path) -> None:
+    write_lines("pairs.jsonl", [{"prompt": "a", "chosen": " good", "rejected": " bad"}])
+    write_lines("texts.jsonl", [{"text": "held out", "language": "en"}])
+    table = read_corpus(CorpusConfig(source="toy17"), "stop", tmp_path).table
+    assert table.select(["text", "split"]).to_pylist() == [{"text": " good", "split": "train"}]
+    with pytest.raises(DataError, match=r"data\.corpus\.language: toy17's pairs are in English"):
+        read_corpus(CorpusConfig(source="toy17", language="fr"), "stop", tmp_path)
