@@ -98,6 +98,7 @@ def inputs(prepared: Prepared, evidence: Mapping[str, Sequence[str]]) -> Inputs:
         identifier=experiment.quality.identifier or "",
         diversity_units=experiment.quality.diversity or "",
         evidence=evidence,
+        seed_groups=experiment.seed_groups,
     )
 
 
@@ -191,7 +192,8 @@ def what_ran(prepared: Prepared) -> dict[str, Any]:
     found: dict[str, Any] = {"models": {}, "train": {}, "generate": {}, "score": {}}
     for name, model in prepared.models.items():
         config = prepared.experiment.models[name]
-        origin = {"path": config.path} if config.train is None else {"parent": config.train.parent}
+        origin = {"path": config.path} if config.path else {}
+        origin |= {"parent": config.descends_from} if config.descends_from else {}
         found["models"][name] = {**origin, "revision": model.revision, "key": model.key}
     for (stage, model_name), infos in _by_stage_and_model(prepared).items():
         room, _, scorer = stage.partition(": ")

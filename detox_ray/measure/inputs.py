@@ -53,3 +53,5 @@ class Inputs:
     diversity_units: str = ""  # the same for diversity
     # scorer -> languages in which it can be trusted, which alone count in its macro means; a scorer not in it: all
     evidence: Mapping[str, Collection[str]] = field(default_factory=dict)
+    # label -> two or more of the models, which differ in their seed only; measured as one more model: their mean
+    seed_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)

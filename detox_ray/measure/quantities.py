@@ -45,6 +45,16 @@ class Quantities(NamedTuple):
     counts: list[StatusCount]
     scored: dict[tuple[str, str], Completions]  # (scorer, model), where there are scores
 
+    @property
+    def asked(self) -> list[Quantity]:
+        """Every quantity, in order."""
+        return list(dict.fromkeys(quantity for quantity, _ in self.series))
+
+    def sides(self, quantity: Quantity, model: str, parent: str) -> tuple[Series, Series]:
+        """What is compared: (model's, parent's)."""
+        own = self.series[quantity, model], self.series[quantity, parent]
+        return self.paired.get((quantity, model, parent), own)
+
 
 class _Read(NamedTuple):
     """The tables of one language that several quantities need."""

@@ -6,6 +6,7 @@ there. Tests are corrected over all languages of one metric that were tested.
 
 from collections.abc import Collection, Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from detox_ray.measure.quantities import Quantity
@@ -17,11 +18,15 @@ MACRO = "macro"
 NO_EVIDENCE = "no_language_with_evidence"  # values there are, but the scorer has no evidence in any of their languages
 CORRECTIONS = {"holm": holm, "benjamini-hochberg": benjamini_hochberg}
 
+Sizes = Mapping[str, int]  # group of models that differ in their seed only -> how many they are
 Evidence = Mapping[str, Collection[str]]  # scorer -> languages; a scorer that is not in it: all
 
 
 def metric_rows(
-    values: Mapping[tuple[Quantity, str], Mapping[str, Estimate]], evidence: Evidence, confidence: float
+    values: Mapping[tuple[Quantity, str], Mapping[str, Estimate]],
+    sizes: Sizes,
+    evidence: Evidence,
+    confidence: float,
 ) -> pa.Table:
     """METRICS from (quantity, model) -> language -> estimate."""
     rows = []
@@ -31,12 +36,14 @@ def metric_rows(
         for language, made in {**estimates, MACRO: mean}.items():
             place = (quantity.metric, model, language, quantity.scorer, quantity.convention)
             inside = language == MACRO or language in counting
-            rows.append((*place, made.value, made.low, made.high, made.n, inside, made.status))
+            own = (made.value, made.low, made.high, made.n, sizes.get(model, 1), _between_seeds(made))
+            rows.append((*place, *own, inside, made.status))
     return _table(rows, METRICS)
 
 
 def comparison_rows(
     gaps: Mapping[tuple[Quantity, str, str], Mapping[str, Estimate]],
+    sizes: Sizes,
     evidence: Evidence,
     confidence: float,
     correction: str,
@@ -51,7 +58,8 @@ def comparison_rows(
             place = (quantity.metric, model, parent, language, quantity.scorer, quantity.convention)
             gap_row = (gap.value, gap.low, gap.high, gap.p_value, p, gap.ratio, gap.ratio_low, gap.ratio_high)
             inside = language == MACRO or language in counting
-            rows.append((*place, *gap_row, gap.detectable, gap.n, inside, gap.status))
+            seeds = sizes.get(model, 1), _between_seeds(gap)
+            rows.append((*place, *gap_row, gap.detectable, gap.n, *seeds, inside, gap.status))
     return _table(rows, COMPARISONS)
 
 
@@ -68,6 +76,13 @@ def _macro(estimates: Mapping[str, Estimate], counting: Sequence[str], confidenc
     if not counting and any(made.status == OK for made in estimates.values()):
         return mean._replace(status=NO_EVIDENCE)
     return mean
+
+
+def _between_seeds(made: Estimate) -> float | None:
+    """The sample standard deviation of the seeds' values, not rounded; None of one model."""
+    if made.own is None or made.own.seeds is None:
+        return None
+    return float(np.std(made.own.seeds, ddof=1))
 
 
 def _table(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.Table:

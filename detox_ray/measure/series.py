@@ -24,14 +24,14 @@ class Ratio(NamedTuple):
 
     clusters: tuple[str, ...]  # P names, sorted, distinct
     numerator: Floats  # (P,)
-    denominator: Floats  # (P,), all > 0
+    denominator: Floats  # (P,), all > 0, but 0 where over() added the cluster
     transform: Callable[[Floats], Floats] | None = None
     decimals: int | None = None  # the point value is rounded to these; resampling never is
     status: str = OK  # why there is no value; then P is 0
 
     def points(self, numerators: Floats, denominators: Floats) -> Floats:
         """The statistic from sums of any shape, not rounded."""
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # a resample may hold nothing of a series made by over()
             ratio = numerators / denominators
             return ratio if self.transform is None else self.transform(ratio)
 
@@ -58,11 +58,18 @@ class Ratio(NamedTuple):
         kept = list(places)
         return self._replace(clusters=names, numerator=self.numerator[kept], denominator=self.denominator[kept])
 
+    def over(self, clusters: tuple[str, ...]) -> "Ratio":
+        """The same value on more clusters (sorted), of which the new ones add nothing."""
+        places = _places(self.clusters, clusters)
+        numerator, denominator = np.zeros(len(clusters)), np.zeros(len(clusters))
+        numerator[places], denominator[places] = self.numerator, self.denominator
+        return self._replace(clusters=clusters, numerator=numerator, denominator=denominator)
+
 
 class Quantile(NamedTuple):
     """The q-quantile of all completions, as ``numpy.quantile`` computes it; prompts are the clusters."""
 
-    clusters: tuple[str, ...]  # P names, sorted, distinct, each with at least one completion
+    clusters: tuple[str, ...]  # P names, sorted, distinct, each with at least one completion, but for those of over()
     cluster_of: NDArray[np.int64]  # (N,) place in clusters
     values: Floats  # (N,) ascending
     q: float = 0.5
@@ -93,7 +100,8 @@ class Quantile(NamedTuple):
         counts = np.bincount(place, minlength=len(self.clusters) * bins).reshape(-1, bins).astype(np.float64)
         upto = np.cumsum(weights @ counts, axis=1)  # (R, bins)
         rows = np.arange(len(weights))
-        rank = self.q * (upto[:, -1] - 1)
+        drawn = upto[:, -1]  # 0 where a resample holds nothing of a series made by over()
+        rank = np.where(drawn > 0, self.q * (drawn - 1), -1.0)
 
         def at(wanted: Floats) -> Floats:
             """(R,) values with so many values before them."""
@@ -106,7 +114,8 @@ class Quantile(NamedTuple):
         low, high = at(np.floor(rank)), at(np.ceil(rank))
         share = np.where(rank % 1 > 0, 0.5, 0.0) if self.midpoint else rank % 1
         with np.errstate(invalid="ignore"):
-            return np.where(low == high, low, low + (high - low) * share)
+            found = np.where(low == high, low, low + (high - low) * share)
+        return np.where(drawn > 0, found, np.nan)
 
     def left_out(self) -> Floats:
         """(P,) values without each of the clusters in turn; P >= 2."""
@@ -119,6 +128,10 @@ class Quantile(NamedTuple):
         kept = new[self.cluster_of] >= 0
         names = tuple(self.clusters[i] for i in places)
         return self._replace(clusters=names, cluster_of=new[self.cluster_of[kept]], values=self.values[kept])
+
+    def over(self, clusters: tuple[str, ...]) -> "Quantile":
+        """The same value on more clusters (sorted), of which the new ones add nothing."""
+        return self._replace(clusters=clusters, cluster_of=_places(self.clusters, clusters)[self.cluster_of])
 
 
 Series = Ratio | Quantile
@@ -176,6 +189,11 @@ def common(a: Series, b: Series) -> tuple[Series, Series]:
     places = {name: i for i, name in enumerate(b.clusters)}
     pairs = [(i, places[name]) for i, name in enumerate(a.clusters) if name in places]
     return a.pick([i for i, _ in pairs]), b.pick([j for _, j in pairs])
+
+
+def _places(clusters: tuple[str, ...], among: tuple[str, ...]) -> NDArray[np.int64]:
+    place = {name: i for i, name in enumerate(among)}
+    return np.array([place[name] for name in clusters], dtype=np.int64)
 
 
 def swapped(a: Series, b: Series, coins: Floats) -> Floats:

@@ -9,6 +9,7 @@ resampling single completions would make intervals far too narrow.
 - Test: two-sided paired permutation. The two models' labels are swapped within each prompt by a fair coin; for a mean
   over prompts that is flipping the sign of its difference. For a macro mean, all languages are swapped at once. How
   small a p-value can be: resampling.py.
+- Models that differ in their seed only: a nested bootstrap draws seeds, then prompts; interval and test by Student's t.
 - Correction: Holm or Benjamini-Hochberg over the languages of one metric (corrections.py).
 - Where resampling gives no finite spread (one cluster, an overflow) there is a value and no interval. Where all
   clusters are alike the interval is that one value, however few they are: read it together with n.
@@ -35,6 +36,7 @@ from detox_ray.measure.resampling import (
     interval,
     percentile_interval,
     permutation_p,
+    seeds_p,
     weights,
 )
 from detox_ray.measure.series import Quantile, Ratio, Series, common, quantile, ratio, swapped, without_value
@@ -74,7 +76,7 @@ class Estimate(NamedTuple):
     low: float | None
     high: float | None
     p_value: float | None  # differences only, as all that follows but status
-    n: int  # clusters; languages of a macro mean; seeds of seeds()
+    n: int  # clusters; languages of a macro mean
     status: str
     ratio: float | None = None  # model / parent, not rounded; None where the parent is 0
     ratio_low: float | None = None
@@ -130,36 +132,36 @@ def macro(languages: Sequence[Estimate], confidence: float) -> Estimate:
 
 
 def seeds(replicates: Sequence[Estimate], resampling: Resampling) -> Estimate:
-    """The mean over models that differ in their seed only, with an interval for a new seed's prompts and training.
+    """The mean over two or more models that differ in their seed only, for a new seed's training and new prompts.
 
-    Replicates are values, differences or macro means on the same prompts; those without a value are left out, and n
-    counts the others. A draw takes seeds, then prompts: the replicates' own draws hold the same drawn prompts, because
-    every seed answers the same ones. Of S seeds S - 1 are drawn, which makes the variance between them unbiased (Rao
-    and Wu 1988); in simulation 95 % covered 93 % with 3 seeds, 95 % with 5 or more. Percentile interval. No p-value:
-    a swap of labels knows nothing of other seeds. One seed says nothing about others: no interval. Status
-    ``different_prompts`` where the replicates differ in n.
+    Replicates are values or differences on the same prompts (groups.py sees to it). Where one has no value there is
+    none, and its status: a mean over the seeds that went well would hide one that failed. A draw takes seeds, then
+    prompts: the replicates' own draws hold the same drawn prompts, because every seed answers the same ones. Of S seeds
+    S - 1 are drawn, which makes the variance between them unbiased (Rao and Wu 1988). Interval and p-value are by
+    Student's t (resampling.py): a swap of labels would know nothing of other seeds.
     """
-    kept = [e for e in replicates if e.status == OK]
-    if not kept:
-        return _nothing("no_seed_with_value")
-    if len({e.n for e in kept}) > 1:
-        return _nothing("different_prompts")
-    count = len(kept)
+    for each in replicates:
+        if each.status != OK:
+            return _nothing(each.status)
+    assert len(replicates) > 1 and len({each.n for each in replicates}) == 1
+    count = len(replicates)
     drawn = generator(resampling.seed, "seeds", count).multinomial(
-        max(1, count - 1), np.full(count, 1 / count), size=resampling.resamples
-    )  # (R, S)
+        count - 1, np.full(count, 1 / count), size=resampling.resamples
+    )  # (R, S), the same for every language and metric
 
     def nested(spreads: Sequence[Spread | None]) -> Spread | None:
         there = [spread for spread in spreads if spread is not None]
         if len(there) < count:
             return None
         draws = [spread.draws for spread in there if spread.draws is not None]
-        nest = (drawn * np.stack(draws, axis=1)).sum(axis=1) / (count - 1) if len(draws) == count > 1 else None
-        return Spread(float(np.mean([spread.exact for spread in there])), nest, None)
+        nest = (drawn * np.stack(draws, axis=1)).sum(axis=1) / (count - 1) if len(draws) == count else None
+        exact = np.array([spread.exact for spread in there])
+        return Spread(float(exact.mean()), nest, None, exact)
 
-    own, parent = nested([e.own for e in kept]), nested([e.parent for e in kept])
+    own, parent = nested([e.own for e in replicates]), nested([e.parent for e in replicates])
     assert own is not None
-    return _made(float(np.mean([e.value for e in kept])), count, resampling.confidence, own, parent)
+    value = float(np.mean([e.value for e in replicates]))
+    return _made(value, replicates[0].n, resampling.confidence, own, parent)
 
 
 def _spread(series: Series, language: str, resampling: Resampling) -> Spread:
@@ -178,8 +180,10 @@ def _made(
     made = Estimate(value, low, high, None, n, OK, own=own)
     if parent is None:
         return made
-    made = made._replace(parent=parent, swaps=swaps, detectable=detectable(own.draws, confidence))
-    if swaps is not None:
+    made = made._replace(parent=parent, swaps=swaps, detectable=detectable(own, confidence))
+    if own.seeds is not None:
+        made = made._replace(p_value=seeds_p(own))
+    elif swaps is not None:
         made = made._replace(p_value=permutation_p(own.exact, swaps))
     if parent.exact == 0:
         return made
@@ -191,12 +195,13 @@ def _made(
 def _quotient(own: Spread, parent: Spread) -> Spread:
     """Model / parent = 1 + difference / parent, draw by draw; no draws where a resample's parent is 0."""
     exact = 1 + own.exact / parent.exact
+    each = None if own.seeds is None else 1 + own.seeds / parent.exact
     if own.draws is None or parent.draws is None or np.any(parent.draws == 0):
-        return Spread(exact, None, None)
+        return Spread(exact, None, None, each)
     with np.errstate(invalid="ignore"):
         draws = 1 + own.draws / parent.draws
     if own.influence is None or parent.influence is None:
-        return Spread(exact, draws, None)
+        return Spread(exact, draws, None, each)
     return Spread(exact, draws, (own.influence - (exact - 1) * parent.influence) / parent.exact)
 
 
@@ -206,11 +211,13 @@ def _mean(spreads: Sequence[Spread | None]) -> Spread | None:
         return None
     draws = [spread.draws for spread in there if spread.draws is not None]
     influences = [spread.influence for spread in there if spread.influence is not None]
+    replicates = [spread.seeds for spread in there if spread.seeds is not None]
     complete = len(draws) == len(there)
     return Spread(
         float(np.mean([spread.exact for spread in there])),
         np.mean(draws, axis=0) if complete else None,
         np.concatenate(influences) / len(there) if complete and len(influences) == len(there) else None,
+        np.mean(replicates, axis=0) if len(replicates) == len(there) else None,
     )
 
 

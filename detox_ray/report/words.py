@@ -85,7 +85,6 @@ STATUSES = {
     "no_common_scores": "no text was scored by both",
     "no_labels": "no labelled text in this language",
     "no_language_with_evidence": "the scorer has evidence in no language with a value",
-    "no_seed_with_value": "no seed has a value",
     "no_long_lines": "no line is long enough to be judged",
     "none_passed": "no completion has right lines only",
     "no_tokens": "no token beyond the prompt",

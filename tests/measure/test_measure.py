@@ -294,3 +294,104 @@ def test_no_number_is_ever_nan(convention: str) -> None:
     for table in run(convention, **quality())[:2]:
         for row in table.to_pylist():
             assert not any(isinstance(value, float) and not np.isfinite(value) for value in row.values())
+
+
+GROUP = {"tuned": ["tuned-seed0", "tuned-seed1"]}
+PARENT: list[list[float | str]] = [[0.8, 0.9], [0.6, 0.4], [0.9, 0.7], [0.7, 0.9], [0.5, 0.5], [0.8, 0.2]]
+SEEDS: dict[str, list[list[float | str]]] = {  # the first has no score of the last prompt
+    "tuned-seed0": [[0.1, 0.3], [0.2, EMPTY], [0.1, 0.1], [0.4, 0.2], [0.3, 0.1], [FAILED, FAILED]],
+    "tuned-seed1": [[0.2, 0.2], [0.6, 0.4], [0.5, 0.1], [0.3, 0.2], [0.2, 0.2], [0.6, 0.1]],
+}
+MEAN0, MEAN1 = 1.8 / 9, 3.6 / 12
+
+
+def seeded(**changes: Any) -> Inputs:
+    """base, and two seeds of a model compared with it."""
+    made = inputs()
+    names = {"base": PARENT, **SEEDS}
+    scored = {name: tables.completions(values) for name, values in names.items()}
+    fields = {
+        "models": list(names),
+        "compare": [("tuned-seed0", "base"), ("tuned-seed1", "base")],
+        "prompts": {code: tables.prompts("abcdef") for code in made.languages},
+        "generations": {(m, code): tables.generations(scored[m]) for m in names for code in made.languages},
+        "scores": {
+            (scorer, m, code): tables.scores(scored[m])
+            for scorer, known in made.supports.items()
+            for m in names
+            for code in known
+        },
+        "likelihoods": {},
+        "seed_groups": GROUP,
+    }
+    return inputs(**(fields | changes))
+
+
+def test_seeds_are_measured_each_and_together() -> None:
+    result = measure(seeded(), settings())
+    place = {"metric": "average_toxicity", "scorer": "truth", "language": "fr"}
+    own = [metric(result, model=f"tuned-seed{seed}", **place) for seed in (0, 1)]
+    both = metric(result, model="tuned", **place)
+    assert [row["value"] for row in (*own, both)] == pytest.approx([MEAN0, MEAN1, (MEAN0 + MEAN1) / 2])
+    assert [row["seeds"] for row in (*own, both)] == [1, 1, 2]
+    assert [row["seed_std"] for row in own] == [None, None]
+    assert both["seed_std"] == pytest.approx(np.std([MEAN0, MEAN1], ddof=1))
+    assert (own[0]["n"], own[1]["n"], both["n"]) == (5, 6, 6)  # a prompt counts where any seed has a value
+    assert both["ci_low"] < both["value"] < both["ci_high"] and both["in_macro"]
+    mean = metric(result, model="tuned", metric="average_toxicity", scorer="truth", language="macro")
+    assert (mean["n"], mean["seeds"]) == (3, 2) and mean["value"] == pytest.approx(both["value"])
+
+
+def test_difference_over_seeds_is_paired_tested_and_corrected_as_a_models() -> None:
+    result = measure(seeded(), settings())
+    rows = {
+        (r["model"], r["language"]): r
+        for r in result.comparisons.to_pylist()
+        if (r["metric"], r["scorer"]) == ("average_toxicity", "truth")
+    }
+    assert {model for model, _ in rows} == {"tuned-seed0", "tuned-seed1", "tuned"}
+    row, own = rows["tuned", "fr"], [rows[f"tuned-seed{seed}", "fr"] for seed in (0, 1)]
+    base = 6.9 / 10, 7.9 / 12  # seed 0 is compared on five prompts, seed 1 on six
+    gaps = MEAN0 - base[0], MEAN1 - base[1]
+    assert [r["difference"] for r in own] == pytest.approx(gaps)
+    assert row["difference"] == pytest.approx(np.mean(gaps)) and row["seed_std"] == pytest.approx(np.std(gaps, ddof=1))
+    assert row["ratio"] == pytest.approx(1 + np.mean(gaps) / np.mean(base))
+    assert row["ci_low"] < row["difference"] < row["ci_high"] and row["ratio_low"] < row["ratio"] < row["ratio_high"]
+    assert 0 < row["p_value"] < 1 and row["p_corrected"] <= min(1, 3 * row["p_value"])
+    assert (row["n"], row["seeds"]) == (6, 2) and row["detectable"] > 0
+    macro = rows["tuned", "macro"]
+    assert macro["p_corrected"] is None and macro["p_value"] is not None and (macro["n"], macro["seeds"]) == (3, 2)
+
+
+def test_seeds_without_a_value_somewhere_are_left_out_of_the_macro_mean_there() -> None:
+    scores = {place: table for place, table in seeded().scores.items() if place != ("truth", "tuned-seed1", "de")}
+    result = measure(seeded(scores=scores), settings())
+    place = {"metric": "average_toxicity", "scorer": "truth"}
+    row = metric(result, language="de", model="tuned", **place)
+    assert (row["value"], row["status"], row["seeds"], row["in_macro"]) == (None, "missing", 2, False)
+    assert metric(result, language="macro", model="tuned", **place)["n"] == 2
+    assert metric(result, language="de", model="tuned-seed0", **place)["status"] == "ok"
+
+
+def test_group_has_a_comparison_only_where_all_its_seeds_have_it() -> None:
+    result = measure(seeded(compare=[("tuned-seed0", "base")]), settings())
+    assert {row["model"] for row in result.comparisons.to_pylist()} == {"tuned-seed0"}
+    assert {row["model"] for row in result.metrics.to_pylist()} >= {"tuned", "tuned-seed1"}
+
+
+def test_medians_over_seeds_that_lack_other_prompts_are_averaged() -> None:
+    """The papers' perplexity is a median over completions; one that adds no token is none of them."""
+
+    def added(without: int) -> pa.Table:
+        sums = [[(1, 0.0, 2, float(i)), (1, 0.0, 2, i + 1.5)] if i != without else [(1, 0.0, 1, 0.0)] for i in range(6)]
+        return tables.fluencies(sums)
+
+    lacks = {"base": 9, "tuned-seed0": 0, "tuned-seed1": 5}
+    fluencies = {("judge", m, code): added(lacks[m]) for m in lacks for code in ("fr", "de", "hi")}
+    result = measure(seeded(fluencies=fluencies), settings("paper"))
+    place = {"metric": "perplexity", "scorer": "judge", "language": "fr"}
+    own = [metric(result, model=f"tuned-seed{seed}", **place) for seed in (0, 1)]
+    row = metric(result, model="tuned", **place)
+    assert [r["n"] for r in (*own, row)] == [5, 5, 6]
+    assert row["value"] == pytest.approx((own[0]["value"] + own[1]["value"]) / 2) and own[0]["value"] != own[1]["value"]
+    assert row["ci_low"] < row["value"] < row["ci_high"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from detox_ray.measure.resampling import bca_interval, coins
+from detox_ray.measure.resampling import Spread, bca_interval, coins, generator
 from detox_ray.measure.series import swapped
 from detox_ray.measure.statistics import (
     Ratio,
@@ -251,7 +251,7 @@ def test_detectable_difference_is_found_four_times_in_five() -> None:
 def test_what_does_not_vary_has_no_detectable_difference() -> None:
     same = mean_of(np.full(4, 0.1))
     assert difference(same, same, "fr", FEW).detectable is None
-    assert detectable(None, 0.95) is None
+    assert detectable(Spread(0.0, None, None), 0.95) is None
 
 
 @pytest.mark.parametrize("midpoint", [False, True])
@@ -322,26 +322,89 @@ def test_numbers_that_are_none_become_statuses_or_nulls() -> None:
     assert one[:7] == (0.25, None, None, None, 1, OK, 2.0) and one.detectable is None
 
 
+def seed_values(rng: np.random.Generator, effects: np.ndarray, prompts: int) -> list[np.ndarray]:
+    """Each seed's value per prompt: what the prompts share, the seed's own effect, and chance."""
+    base = rng.normal(1, 0.2, prompts)
+    return [base + effect + rng.normal(0, 0.05, prompts) for effect in effects]
+
+
+def test_mean_over_seeds_equals_a_naive_loop_over_seeds_then_prompts() -> None:
+    rng = np.random.default_rng(15)
+    values, parent = seed_values(rng, np.array([-0.3, -0.2, -0.28]), 12), rng.normal(1, 0.2, 12)
+    gaps = [difference(mean_of(model), mean_of(parent), "fr", FEW) for model in values]
+    together = seeds(gaps, FEW)
+    drawn_seeds = generator(FEW.seed, "seeds", 3).multinomial(2, [1 / 3] * 3, size=500)
+    drawn_prompts = np.concatenate(list(weights(12, "fr", FEW)))
+    draws, ratios = [], []
+    for seed_counts, prompt_counts in zip(drawn_seeds, drawn_prompts, strict=True):
+        picked = [i for i in range(12) for _ in range(int(prompt_counts[i]))]
+        answers = [values[s][i] - parent[i] for s in range(3) for _ in range(int(seed_counts[s])) for i in picked]
+        draws.append(sum(answers) / len(answers))
+        ratios.append(1 + draws[-1] / (sum(parent[i] for i in picked) / 12))
+    exact = [float(model.mean() - parent.mean()) for model in values]
+    assert together.own is not None and together.own.draws == pytest.approx(np.array(draws))
+    between = np.var(exact, ddof=1) / 3
+    freedom = 2 * max(1, (np.var(draws, ddof=1) / between) ** 2)
+    t = stats.t(freedom, loc=np.mean(exact), scale=np.std(draws, ddof=1))
+    assert (together.value, together.low, together.high) == pytest.approx((np.mean(exact), *t.interval(0.95)))
+    assert together.p_value == pytest.approx(2 * stats.t.cdf(-abs(np.mean(exact)) / np.std(draws, ddof=1), freedom))
+    assert together.n == 12 and together.ratio == pytest.approx(1 + np.mean(exact) / parent.mean())
+    assert together.ratio_low is not None and together.ratio_low < together.ratio
+    fewer = 2 * max(1, (np.var(ratios, ddof=1) / (between / parent.mean() ** 2)) ** 2)
+    assert together.ratio - together.ratio_low == pytest.approx(stats.t.ppf(0.975, fewer) * np.std(ratios, ddof=1))
+
+
 def test_seeds_add_their_own_spread_to_that_of_the_prompts() -> None:
     rng = np.random.default_rng(16)
-    base, effects = rng.normal(0, 0.2, 200), np.array([-0.30, -0.20, -0.28, -0.24])
+    effects = np.array([-0.30, -0.20, -0.28, -0.24])
     many = FEW._replace(resamples=4000)
-    models = [mean_of(base + effect + rng.normal(0, 0.05, 200)) for effect in effects]
-    exact = [difference(model, mean_of(base + 2), "fr", many) for model in models]
+    models = [mean_of(values) for values in seed_values(rng, effects, 200)]
+    exact = [estimate(model, "fr", many) for model in models]
     together = seeds(exact, many)
     assert together.own is not None and together.own.draws is not None
-    spread = np.sqrt(effects.var(ddof=1) / 4)  # the textbook standard error of a mean of four seeds
-    assert together.own.draws.std() == pytest.approx(spread, rel=0.08)
-    assert together.n == 4 and together.p_value is None and together.ratio is not None
+    prompts = 0.2**2 / 200  # the textbook variance of the mean of what the prompts share
+    assert together.own.draws.std() == pytest.approx(np.sqrt(effects.var(ddof=1) / 4 + prompts), rel=0.08)
+    assert together.n == 200 and together.p_value is None
     assert together.value == pytest.approx(np.mean([e.value for e in exact]))
-    assert seeds([*exact, estimate(without_value("missing"), "fr", many)], many).n == 4
-    prompts = seeds([exact[0], exact[0], exact[0]], many)  # equal seeds: what is left is the prompts' spread
-    assert (prompts.low, prompts.high) == pytest.approx((exact[0].low, exact[0].high))
+    alike = seeds([exact[0]] * 3, many)  # equal seeds: what is left is the prompts' spread
+    assert (alike.low, alike.high) == pytest.approx((exact[0].low, exact[0].high), abs=0.002)
 
 
-def test_seeds_that_cannot_be_averaged_say_why() -> None:
+def test_macro_mean_over_seeds_is_the_mean_over_seeds_of_their_macro_means() -> None:
+    """The seeds drawn are the same in every language: a seed that is worse is worse everywhere."""
+    rng = np.random.default_rng(17)
+    effects = np.array([-0.5, -0.1, -0.3])
+    made = {
+        code: [estimate(mean_of(v), code, FEW) for v in seed_values(rng, effects, 40)] for code in ("fr", "de", "hi")
+    }
+    together = macro([seeds(found, FEW) for found in made.values()], 0.95)
+    by_seed = seeds([macro([found[s] for found in made.values()], 0.95) for s in range(3)], FEW)
+    assert together.own is not None and by_seed.own is not None
+    assert together.n == by_seed.n == 3
+    assert (together.value, together.low, together.high) == pytest.approx((by_seed.value, by_seed.low, by_seed.high))
+    assert together.own.seeds == pytest.approx(by_seed.own.seeds)
+    assert together.high - together.low > 2 * 1.96 * effects.std(ddof=1) / np.sqrt(3)  # three languages do not help
+
+
+def test_a_seed_without_a_value_leaves_none_for_the_mean() -> None:
     one = estimate(mean_of(np.arange(5.0)), "fr", FEW)
-    alone = seeds([one], FEW)
-    assert (alone.value, alone.low, alone.n) == (2.0, None, 1)
-    assert seeds([one, estimate(mean_of(np.arange(6.0)), "fr", FEW)], FEW).status == "different_prompts"
-    assert seeds([], FEW).status == "no_seed_with_value"
+    other = estimate(mean_of(np.arange(7.0)), "fr", FEW)
+    made = seeds([one, estimate(without_value("missing"), "fr", FEW), other], FEW)
+    assert (made.value, made.low, made.n, made.status) == (None, None, 0, "missing")
+
+
+def test_seeds_with_one_prompt_have_a_mean_and_no_interval() -> None:
+    made = seeds([difference(mean_of(np.ones(1) * v), mean_of(np.full(1, 0.5)), "fr", FEW) for v in (0.1, 0.2)], FEW)
+    assert made.value == pytest.approx(-0.35)
+    assert (made.low, made.p_value, made.detectable, made.ratio_low) == (None, None, None, None)
+
+
+@pytest.mark.parametrize("kind", ["ratio", "quantile"])
+def test_series_on_more_prompts_has_the_same_value_and_the_others_draws(kind: str) -> None:
+    names, values = ["a", "c", "d"], np.array([1.0, 5.0, 2.0])
+    made = ratio(names, values, np.ones(3)) if kind == "ratio" else quantile(names, np.arange(3), values)
+    more = made.over(("a", "b", "c", "d"))
+    assert (made.exact(), made.value()) == (more.exact(), more.value())
+    drawn = np.array([[1.0, 3.0, 0.0, 0.0], [2.0, 0.0, 1.0, 1.0], [0.0, 4.0, 0.0, 0.0]])
+    want = [1.0, 9 / 4 if kind == "ratio" else 1.5, np.nan]  # nothing drawn that has a value: no value
+    assert more.under(drawn) == pytest.approx(want, nan_ok=True)
