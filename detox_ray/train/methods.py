@@ -1,88 +1,281 @@
-"""The trainer of each method: TRL's own, with the arguments that the train block stands for.
+"""The trainer of each method: TRL's own, with the arguments that the train block stands for, on token ids of ours.
 
 Imported by workers only.
 """
 
 import math
+import random
 from collections.abc import Sequence
 from typing import Any
 
 import datasets
-from transformers import TrainerCallback
-from trl import DPOConfig, DPOTrainer
+import torch
+from transformers import Trainer, TrainerCallback, set_seed
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
+from trl.experimental.cpo import CPOConfig, CPOTrainer
+from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 from detox_ray.config import TrainConfig
-from detox_ray.train import cpu, data, head, tuning, zero
+from detox_ray.train import cpu, fast, head, settings, tuning, zero
+from detox_ray.train.data import Split
 from detox_ray.train.place import Job, Place
+from detox_ray.train.tokens import Row
 
 LOG_ROWS = 200  # of the loss, at most about so many
 OPTIMIZERS = {"rmsprop": "rmsprop", "adamw": "adamw_torch"}  # ours -> transformers' name
+ROW = "row"  # column of the datasets and of a batch: the row's number in its dataset
+
+
+class _KnowsItsRows(Trainer):
+    """Can say which rows an optimizer step was made of."""
+
+    _of_step: tuple[int, list[torch.Tensor]] = (-1, [])
+    row_ids: list[str]  # of the training rows
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        numbers = inputs.pop(ROW)
+        if model.training:
+            if self._of_step[0] != self.state.global_step:
+                self._of_step = (self.state.global_step, [])
+            self._of_step[1].append(numbers)
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def rows_of_step(self) -> list[str]:
+        """pair_id or text_id of this rank's rows in the optimizer step that is running, or has just run."""
+        return [self.row_ids[number] for numbers in self._of_step[1] for number in numbers.tolist()]
+
+
+class _TakesIds(_KnowsItsRows):
+    """TRL's preparation of data is left out: the columns are what it would make, or what `tokens` makes instead."""
+
+    def _prepare_dataset(self, dataset: datasets.Dataset, *args: Any, **kwargs: Any) -> datasets.Dataset:
+        return dataset  # DPO, KTO
+
+    def tokenize_row(self, feature: Row, model: Any = None) -> Row:
+        return {}  # ORPO, CPO: nothing to add
+
+
+class _DPO(_TakesIds, DPOTrainer):
+    pass
+
+
+class _FastDPO(_KnowsItsRows, fast.FastDPOTrainer):
+    pass
+
+
+class _SFT(_KnowsItsRows, SFTTrainer):
+    pass
+
+
+class _KTO(_TakesIds, KTOTrainer):
+    pass
+
+
+class _ORPO(_TakesIds, ORPOTrainer):
+    pass
+
+
+class _CPO(_TakesIds, CPOTrainer):
+    pass
+
+
+TRAINERS: dict[str, tuple[Any, Any]] = {
+    "dpo": (_DPO, DPOConfig),
+    "sft": (_SFT, SFTConfig),
+    "kto": (_KTO, KTOConfig),
+    "orpo": (_ORPO, ORPOConfig),
+    "cpo": (_CPO, CPOConfig),
+}
+
+
+class _Collator:
+    """TRL's, with the rows' numbers beside what it makes."""
+
+    def __init__(self, inner: Any):
+        self._inner = inner
+
+    def __call__(self, rows: list[Row]) -> dict[str, Any]:
+        numbers = torch.tensor([row[ROW] for row in rows])
+        return {**self._inner([{k: v for k, v in row.items() if k != ROW} for row in rows]), ROW: numbers}
 
 
 def trainer(
-    job: Job, place: Place, path: str, tokenizer: Any, split: data.Split, callbacks: Sequence[TrainerCallback]
+    job: Job, place: Place, path: str, tokenizer: Any, split: Split, callbacks: Sequence[TrainerCallback]
 ) -> Any:
     """A TRL trainer, ready to train. Every rank must call it, and gives it the whole data: it takes its share."""
+    config = job.config
+    made, arguments_of = TRAINERS[config.method]
+    batch = split.validation_batch
+    if config.method == "kto":  # two rows a pair; a batch of one has no other row to estimate KL from
+        batch = batch if batch > 1 else 2
+    rows = columns(split.train, config, config.batch_size, job.seed)
+    held_out = columns(split.validation, config, batch, job.seed)
+    train = datasets.Dataset.from_list(rows)
+    steps = steps_of(config, len(train))
+    extra: dict[str, Any] = {}
+    groups = settings.accumulation(config, place.world)
+    if config.reference == "cached" or config.batching == "length-grouped":
+        plan = fast.plan(train, job, place, steps)
+        made, extra, groups = _FastDPO, {"job": job, "place": place, "plan": plan}, plan.groups if plan else groups
     # Before the model is loaded: under ZeRO-3 it is sharded while it loads.
-    arguments = _arguments(job, steps_of(job.config, len(split.train)), split.validation_batch)
+    arguments = arguments_of(**_common(job, steps, groups, batch), **_own(config))
+    set_seed(job.seed)  # the adapter's first values
     policy = tuning.policy(job, path)
-    trainer = DPOTrainer(
+    if (config.method == "dpo" and config.reference == "live") or config.method == "kto":
+        extra["ref_model"] = tuning.reference(job, path)
+    trainer = made(
         model=policy,
-        ref_model=tuning.reference(job, path),
         args=arguments,
-        train_dataset=datasets.Dataset.from_list(split.train),
-        eval_dataset=datasets.Dataset.from_list(split.validation) if split.validation else None,
+        train_dataset=train,
+        eval_dataset=datasets.Dataset.from_list(held_out) if held_out else None,
         processing_class=tokenizer,
         peft_config=tuning.adapter(job, policy),
         callbacks=list(callbacks),
+        **extra,
     )
     head.connect(trainer.model)
+    trainer.row_ids = row_ids(split.train, config, job.seed)
+    trainer.data_collator = _Collator(trainer.data_collator)
     return trainer
 
 
-def _arguments(job: Job, steps: int, validation_batch: int) -> DPOConfig:
+def columns(rows: Sequence[Row], config: TrainConfig, batch: int, seed: int) -> list[Row]:
+    """The rows as the method's collator takes them, numbered.
+
+    kto sees every pair as two rows, shuffled: TRL takes rows in their order, because each batch of ``batch`` rows
+    estimates its KL term from its own completions, each moved on to the next row's prompt.
+    """
+    if config.method == "kto":
+        found = _unpaired(rows, seed)
+        for begin in range(0, len(found), batch):
+            part = found[begin : begin + batch]
+            for row, other in zip(part, [part[-1], *part[:-1]], strict=True):
+                row["KL_completion_ids"] = other["completion_ids"]
+    elif config.method in ("orpo", "cpo"):
+        found = [_labelled(row) for row in rows]
+    else:
+        found = [dict(row) for row in rows]
+    return [
+        {**{name: value for name, value in row.items() if name not in _ids(config)}, ROW: number}
+        for number, row in enumerate(found)
+    ]
+
+
+def row_ids(rows: Sequence[Row], config: TrainConfig, seed: int) -> list[str]:
+    """The id of each row that `columns` makes."""
+    found = _unpaired(rows, seed) if config.method == "kto" else rows
+    return [row.get("pair_id") or row["text_id"] for row in found]
+
+
+def _ids(config: TrainConfig) -> tuple[str, ...]:
+    """Columns that no collator knows. DPO's passes over pair_id, by which log-probabilities are cached."""
+    return () if config.method == "dpo" else ("pair_id", "text_id")
+
+
+def _unpaired(rows: Sequence[Row], seed: int) -> list[Row]:
+    found = [
+        {
+            "pair_id": row["pair_id"],
+            "prompt_ids": row["prompt_ids"],
+            "completion_ids": row[f"{side}_ids"],
+            "label": side == "chosen",
+        }
+        for row in rows
+        for side in ("chosen", "rejected")
+    ]
+    random.Random(seed).shuffle(found)
+    return found
+
+
+def _labelled(row: Row) -> Row:
+    """What ORPO's and CPO's trainers read, for both sides."""
+    found: Row = {}
+    for side in ("chosen", "rejected"):
+        prompt, completion = row["prompt_ids"], row[f"{side}_ids"]
+        found |= {
+            f"{side}_input_ids": prompt + completion,
+            f"{side}_attention_mask": [1] * (len(prompt) + len(completion)),
+            f"{side}_labels": [-100] * len(prompt) + completion,
+        }
+    return found
+
+
+def _own(config: TrainConfig) -> dict[str, Any]:
+    """The method's arguments. Rows are cut already; dropout is off where the model is loaded, LoRA's own is kept."""
+    smoothing = {} if config.label_smoothing is None else {"label_smoothing": config.label_smoothing}
+    own: dict[str, dict[str, Any]] = {
+        "dpo": {
+            "beta": config.beta,
+            "loss_type": [config.loss],
+            "max_length": None,
+            "disable_dropout": False,
+            "precompute_ref_log_probs": config.reference == "cached",
+            **smoothing,
+        },
+        "sft": {"max_length": None, "dataset_kwargs": {"skip_prepare_dataset": True}},
+        "kto": {
+            "beta": config.beta,
+            "loss_type": config.loss,
+            "desirable_weight": config.desirable_weight,
+            "undesirable_weight": config.undesirable_weight,
+            "max_length": None,
+            "disable_dropout": False,
+        },
+        "orpo": {"beta": config.beta, "max_length": config.max_length, "disable_dropout": False},
+        "cpo": {
+            "beta": config.beta,
+            "loss_type": config.loss,
+            "cpo_alpha": config.cpo_alpha,
+            "simpo_gamma": config.simpo_gamma,
+            "max_length": config.max_length,
+            "disable_dropout": False,
+            **smoothing,
+        },
+    }
+    return own[config.method]
+
+
+def _common(job: Job, steps: int, groups: int, validation_batch: int) -> dict[str, Any]:
+    """transformers' arguments. Logging, evaluating and saving are decided by callbacks."""
     config = job.config
-    assert config.beta is not None  # dpo has one
     extra = {} if job.gpu else cpu.prepare()
-    return DPOConfig(
-        output_dir=str(job.scratch),
-        deepspeed=zero.complete(zero.read(config.deepspeed)),
-        seed=job.seed,
-        data_seed=job.seed,
-        beta=config.beta,
-        max_length=config.max_length,
-        disable_dropout=False,  # done below, where LoRA's own dropout is kept
-        optim=OPTIMIZERS[config.optimizer],
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=config.scheduler,
-        warmup_steps=config.warmup_steps,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-        num_train_epochs=config.epochs,
-        max_steps=config.max_steps or -1,
-        per_device_train_batch_size=config.batch_size,
-        per_device_eval_batch_size=validation_batch or config.batch_size,
-        gradient_accumulation_steps=config.gradient_accumulation,
-        gradient_checkpointing=config.gradient_checkpointing,
-        bf16=config.dtype == "bfloat16",
-        eval_strategy="no",
-        save_strategy="steps",
-        save_steps=config.checkpoint_every,
-        logging_strategy="steps",
-        logging_steps=max(1, steps // LOG_ROWS),
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=job.gpu,
+    return {
+        "output_dir": str(job.scratch),
+        "deepspeed": zero.of(config, job.gpu),
+        "seed": job.seed,
+        "data_seed": job.seed,
+        "optim": OPTIMIZERS[config.optimizer],
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": config.scheduler,
+        "warmup_steps": config.warmup_steps,
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "num_train_epochs": config.epochs,
+        "max_steps": config.max_steps or -1,
+        "per_device_train_batch_size": config.batch_size,
+        "per_device_eval_batch_size": validation_batch or config.batch_size,
+        "gradient_accumulation_steps": groups,
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "bf16": config.dtype == "bfloat16",
+        "eval_strategy": "no",
+        "save_strategy": "steps",
+        "save_steps": config.checkpoint_every,
+        "logging_strategy": "steps",
+        "logging_steps": max(1, steps // LOG_ROWS),
+        "logging_first_step": True,
+        "logging_nan_inf_filter": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "remove_unused_columns": False,  # else the rows' numbers were removed
+        "dataloader_pin_memory": job.gpu,
         **extra,
-    )
+    }
 
 
-def steps_of(config: TrainConfig, pairs: int) -> int:
-    """Optimizer steps that training on ``pairs`` pairs takes."""
+def steps_of(config: TrainConfig, rows: int) -> int:
+    """Optimizer steps that training on ``rows`` rows of the trainer's dataset takes."""
     if config.max_steps is not None:
         return config.max_steps
-    batches = -(-pairs // (config.workers * config.batch_size))
+    batches = -(-rows // (config.workers * config.batch_size))
     per_epoch = -(-batches // config.gradient_accumulation)
     return max(1, math.ceil(config.epochs * per_epoch))

@@ -1,0 +1,146 @@
+"""From texts to token ids, once, before any trainer sees them: special tokens, where a completion begins, what is cut.
+
+A pair is the text of prompt, separator and completion joined as they stand, as in generation. The tokenizer's end token
+is appended to every completion (as TRL does, and did when Li et al. 2024 trained with it): the model also learns that
+the text may end there, equally for both, so the preference itself says nothing of length.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from detox_ray.config import InputError, TrainConfig
+
+Row = dict[str, Any]  # what a trainer's dataset holds: an id, and lists of token ids
+
+
+def check(tokenizer: Any, model_config: Any, parent: str, field: str, max_length: int) -> None:
+    """Raise InputError where tokenizer and model do not fit each other or ``max_length``.
+
+    A tokenizer without pad token pads with its end token, as both papers do: padding is masked wherever it is read.
+    """
+    text = model_config.get_text_config()
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"models.{parent}: its tokenizer has no end token, which training appends to completions")
+    largest, rows = max(tokenizer.get_vocab().values()), text.vocab_size
+    if largest >= rows:
+        token = tokenizer.convert_ids_to_tokens(largest)
+        raise InputError(
+            f"models.{parent}: its tokenizer's largest token id is {largest} ({token!r}), but the model has "
+            f"embeddings for {rows} tokens only: they do not belong together"
+        )
+    limit = getattr(text, "max_position_embeddings", None)  # BLOOM has none: its positions have no end
+    if limit is not None and max_length > limit:
+        raise InputError(f"{field}.max_length: {max_length} is more than {parent}'s limit of {limit} positions")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+
+
+def pair_rows(pairs: Sequence[dict[str, str]], tokenizer: Any, config: TrainConfig) -> list[list[Row]]:
+    """For each pair its row, or none where the length filter leaves it out or the cut leaves nothing to learn.
+
+    A row has pair_id, prompt_ids, chosen_ids, rejected_ids; for sft pair_id, input_ids, labels (-100: not learned).
+    """
+    prompts = [pair["prompt"] + config.separator for pair in pairs]
+    encoded = [
+        _encode(tokenizer, [prompt + end for prompt, end in zip(prompts, ends, strict=True)])
+        for ends in ([""] * len(pairs), *([pair[side] for pair in pairs] for side in ("chosen", "rejected")))
+    ]
+    return [
+        _pair_row(pair, prompt, chosen, rejected, tokenizer, config)
+        for pair, prompt, chosen, rejected in zip(pairs, *encoded, strict=True)
+    ]
+
+
+def _pair_row(
+    pair: dict[str, str], prompt: list[int], chosen: list[int], rejected: list[int], tokenizer: Any, config: TrainConfig
+) -> list[Row]:
+    longer = max(len(pair["chosen"]), len(pair["rejected"]))
+    if config.length_filter == "characters" and len(pair["prompt"]) + longer > config.max_length:
+        return []
+    # Tokens may merge over the border: the completion then begins with the merged token (as in TRL).
+    start = min(_shared(prompt, chosen), _shared(prompt, rejected))
+    if config.length_filter == "tokens" and start >= config.max_length:
+        return []
+    context = prompt[:start]
+    if config.bos == "always" and tokenizer.bos_token_id is not None and context[:1] != [tokenizer.bos_token_id]:
+        context = [tokenizer.bos_token_id, *context]
+    completions = [_ended(ids[start:], tokenizer) for ids in (chosen, rejected)]
+    if config.method == "sft":
+        context, (completion,) = cut(context, completions[:1], config)
+        ids = context + completion
+        labels = ids if config.loss_on == "text" else [-100] * len(context) + completion
+        learned = any(label != -100 for label in labels[1:])  # nothing predicts the first
+        return [{"pair_id": pair["pair_id"], "input_ids": ids, "labels": labels}] if learned else []
+    context, (chosen, rejected) = cut(context, completions, config)
+    if not chosen or not rejected:
+        return []
+    return [{"pair_id": pair["pair_id"], "prompt_ids": context, "chosen_ids": chosen, "rejected_ids": rejected}]
+
+
+def cut(
+    prompt: list[int], completions: Sequence[list[int]], config: TrainConfig
+) -> tuple[list[int], tuple[list[int], ...]]:
+    """``prompt`` and its completions brought down to max_length tokens, by config.truncation.
+
+    ``prompt-first`` is TRL 0.8.6's rule, whose measure is the longer completion: if it does not fit, the prompt keeps
+    its last max_prompt_length tokens; if it still does not, every completion keeps its first max_length -
+    max_prompt_length, however short the prompt.
+    """
+    most, longest = config.max_length, max(map(len, completions))
+    if config.truncation == "prompt-first":
+        assert config.max_prompt_length is not None  # the recipe's or the user's
+        if len(prompt) + longest > most:
+            prompt = prompt[-config.max_prompt_length :]
+        if len(prompt) + longest > most:
+            completions = [ids[: most - config.max_prompt_length] for ids in completions]
+    prompt = prompt[:most]
+    return prompt, tuple(ids[: most - len(prompt)] for ids in completions)
+
+
+def text_rows(texts: Sequence[dict[str, str]], tokenizer: Any, config: TrainConfig) -> list[list[Row]]:
+    """For each text of a corpus its rows (text_id, input_ids, labels); none where it is empty.
+
+    With ``overflow: chunks`` a long text makes several, each beginning with what the tokenizer puts before a text
+    (papers.md C2: transformers' return_overflowing_tokens).
+    """
+    prefix = _prefix(tokenizer)
+    found = []
+    for text, ids in zip(texts, _encode(tokenizer, [text["text"] for text in texts]), strict=True):
+        ids, size = _ended(ids, tokenizer), config.max_length
+        pieces = [ids[:size]]
+        if config.overflow == "chunks":
+            size -= len(prefix)
+            body = ids[len(prefix) :]
+            pieces = [prefix + body[start : start + size] for start in range(0, len(body), size)]
+            if len(pieces) > 1 and len(pieces[-1]) == len(prefix) + 1:
+                pieces.pop()  # the end token alone
+        empty = len(ids) - len(prefix) <= 1
+        found.append(
+            [] if empty else [{"text_id": text["text_id"], "input_ids": each, "labels": each} for each in pieces]
+        )
+    return found
+
+
+def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    ids: list[list[int]] = tokenizer(texts)["input_ids"] if texts else []
+    return ids
+
+
+def _prefix(tokenizer: Any) -> list[int]:
+    """The special tokens that the tokenizer puts before a text."""
+    whole, bare = tokenizer("a")["input_ids"], tokenizer("a", add_special_tokens=False)["input_ids"]
+    starts = [start for start in range(len(whole)) if whole[start : start + len(bare)] == bare]
+    prefix: list[int] = whole[: starts[0]] if starts else []
+    return prefix
+
+
+def _ended(ids: list[int], tokenizer: Any) -> list[int]:
+    return ids if ids[-1:] == [tokenizer.eos_token_id] else [*ids, tokenizer.eos_token_id]
+
+
+def _shared(first: list[int], second: list[int]) -> int:
+    """Length of the longest common beginning."""
+    for index, (one, other) in enumerate(zip(first, second, strict=False)):
+        if one != other:
+            return index
+    return min(len(first), len(second))
