@@ -171,7 +171,8 @@ class Columns:
         self._seen: dict[str, None] = {}  # in the order in which they came
 
     def saw(self, fields: dict[str, Any]) -> None:
-        self._seen.update(dict.fromkeys(fields))
+        if not fields.keys() <= self._seen.keys():
+            self._seen.update(dict.fromkeys(fields))
 
     def check(self) -> None:
         """Raises DataError with each needed column that no row has, and what the rows have instead."""
