@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from detox_ray.config import PairsConfig
-from detox_ray.data import DataError, Rows, read_pairs
-from detox_ray.data.toxicity_pairwise import PUBLISHED
+from detox_ray.data import DataError, Rows, read_pairs, toxicity_pairwise
 
 # A row of another form: the other names, and a conversation.
 OTHER = {"prompt": "f", "chosen": " x", "pert_gen_text": [{"role": "assistant", "content": "y"}]}
@@ -43,14 +42,15 @@ def test_splits_are_read_in_the_order_of_their_numbers(write_lines: Callable[...
 
 
 def test_a_copy_of_another_size_than_the_published_one_is_noted(
-    write_lines: Callable[..., Path], tmp_path: Path
+    write_lines: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert PUBLISHED == 24_576
-    for number in range(6):
-        write_lines(f"split_{number}.jsonl", [record(str(i), " x", " y") for i in range(4_096)])
+    assert toxicity_pairwise.PUBLISHED == 24_576
+    monkeypatch.setattr(toxicity_pairwise, "PUBLISHED", 1_002)
+    write_lines("split_0.jsonl", [record(str(i), " x", " y") for i in range(1_000)])
+    write_lines("split_1.jsonl", [record("a", " x", " y")] * 2)
     assert read(tmp_path, limit=1).notes == []
-    write_lines("split_5.jsonl", [record("a", " x", " y")])
-    assert "holds 20,481 pairs; published are 24,576" in read(tmp_path, limit=1).notes[0]
+    write_lines("split_1.jsonl", [record("a", " x", " y")])
+    assert "holds 1,001 pairs; published are 1,002" in read(tmp_path, limit=1).notes[0]
 
 
 def test_unperturbed_text_is_chosen_and_spaces_stay(write_lines: Callable[..., Path], tmp_path: Path) -> None:
