@@ -1,15 +1,22 @@
-"""The DeepSpeed configuration of a run: one of the three JSON files beside this one, or the user's own.
+"""The DeepSpeed configuration of a run: one of the four JSON files beside this one, or the user's own.
 
 A JSON decides how memory is shared out (ZeRO stage, offload, buckets). What decides the result (batch, precision,
 clipping, optimizer, schedule) belongs to the train block, so that a setting has one home and the run's key sees it.
+Of an own JSON, what DeepSpeed documents as a matter of memory or communication alone stays out of the key; any other
+setting in it counts.
 """
 
+import ctypes.util
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
-BUILT_IN = ("zero1", "zero2", "zero3")
+from detox_ray.config import InputError, Problem, TrainConfig
+
+BUILT_IN = ("zero0", "zero1", "zero2", "zero3")
 FOLDER = Path(__file__).parent / "deepspeed"
+STAGES = (0, 1, 2, 3)
 
 # DeepSpeed's name -> what in the train block says it.
 _ELSEWHERE = {
@@ -17,15 +24,31 @@ _ELSEWHERE = {
     "scheduler": "scheduler, warmup_steps",
     "bf16": "dtype",
     "fp16": "dtype",
+    "torch_autocast": "autocast",
     "gradient_clipping": "max_grad_norm",
     "gradient_accumulation_steps": "gradient_accumulation",
     "train_batch_size": "batch_size, workers",
     "train_micro_batch_size_per_gpu": "batch_size",
 }
 
+# Settings whose effect on the result is the order in which floats are summed, if that.
+_MEMORY_ONLY = {
+    *_ELSEWHERE,
+    *("zero_allow_untested_optimizer", "zero_force_ds_cpu_optimizer", "activation_checkpointing", "aio"),
+    *("steps_per_print", "wall_clock_breakdown", "memory_breakdown", "dump_state", "comms_logger", "flops_profiler"),
+}
+_ZERO_MEMORY_ONLY = {
+    *("stage", "contiguous_gradients", "reduce_scatter", "reduce_bucket_size", "use_multi_rank_bucket_allreduce"),
+    *("allgather_partitions", "allgather_bucket_size", "overlap_comm", "offload_param", "offload_optimizer"),
+    *("sub_group_size", "stage3_prefetch_bucket_size", "stage3_param_persistence_threshold"),
+    *("stage3_model_persistence_threshold", "stage3_max_live_parameters", "stage3_max_reuse_distance"),
+    *("stage3_gather_16bit_weights_on_model_save", "stage3_module_granularity_threshold", "round_robin_gradients"),
+    *("stage3_use_all_reduce_for_fetch_params", "stage3_allgather_sequential", "memory_efficient_linear"),
+}
+
 
 def read(name: str) -> dict[str, Any]:
-    """The JSON object that ``name`` (zero1, zero2, zero3 or a path) stands for, as written.
+    """The JSON object that ``name`` (zero0 … zero3 or a path) stands for, as written.
 
     Raises ValueError saying what is wrong with it.
     """
@@ -38,12 +61,77 @@ def read(name: str) -> dict[str, Any]:
         raise ValueError(f"is not a readable JSON file: {error}") from None
     zero = content.get("zero_optimization") if isinstance(content, dict) else None
     stage = zero.get("stage") if isinstance(zero, dict) else None
-    if stage not in (1, 2, 3) or isinstance(stage, bool):
-        raise ValueError("must be a JSON object whose zero_optimization.stage is 1, 2 or 3")
+    if stage not in STAGES or isinstance(stage, bool):
+        raise ValueError("must be a JSON object whose zero_optimization.stage is 0, 1, 2 or 3")
     for name_there, fields in _ELSEWHERE.items():
         if not _is_auto(content.get(name_there, "auto")):
             raise ValueError(f"must not set {name_there}: the train block does ({fields}); leave it out or 'auto'")
     return content
+
+
+def problems(field: str, config: TrainConfig) -> list[Problem]:
+    """What is wrong with ``deepspeed``, ``offload`` and ``nvme_path`` of the train block ``field``."""
+    try:
+        content = read(config.deepspeed)
+    except ValueError as error:
+        return [Problem(f"{field}.deepspeed", config.deepspeed, str(error))]
+    zero, found = content["zero_optimization"], []
+    adams = [f"zero_optimization.{name}" for name in ("zenflow",) if zero.get(name)]
+    adams += ["zero_optimization.offload_optimizer.super_offload"] * bool(_part(zero, "optimizer").get("super_offload"))
+    adams += ["zero_force_ds_cpu_optimizer"] * bool(content.get("zero_force_ds_cpu_optimizer"))
+    for name in adams:
+        rule = f"must not set {name}: that offload works with DeepSpeed's own Adam only, not with {config.optimizer}"
+        found.append(Problem(f"{field}.deepspeed", config.deepspeed, f"{rule} (PyTorch's)"))
+    if config.offload is not None:
+        found += _offload_problems(field, config, zero)
+    own_nvme = any(_part(zero, of).get("device") == "nvme" for of in ("optimizer", "param"))
+    if own_nvme and (missing := missing_for_nvme()):
+        found.append(Problem(f"{field}.deepspeed", config.deepspeed, f"offloads to NVMe, but {missing}"))
+    return found
+
+
+def _offload_problems(field: str, config: TrainConfig, zero: dict[str, Any]) -> list[Problem]:
+    found, stage = [], zero["stage"]
+    needed = 3 if config.offload == "parameters" or config.nvme_path else 1
+    if stage < needed:
+        what = f"{config.offload} to NVMe" if config.nvme_path else str(config.offload)
+        rule = f"offloading {what} needs ZeRO stage {needed}{' or more' * (needed < 3)}, deepspeed says {stage}"
+        found.append(Problem(f"{field}.offload", config.offload, rule))
+    if "offload_optimizer" in zero or "offload_param" in zero:
+        rule = "the DeepSpeed JSON has its own offload_optimizer or offload_param: say it in one place"
+        found.append(Problem(f"{field}.offload", config.offload, rule))
+    if config.nvme_path is not None:
+        if not Path(config.nvme_path).is_absolute():
+            rule = "must be an absolute path: every worker, on every node, opens it"
+            found.append(Problem(f"{field}.nvme_path", config.nvme_path, rule))
+        if missing := missing_for_nvme():
+            found.append(Problem(f"{field}.nvme_path", config.nvme_path, f"cannot be used here: {missing}"))
+    return found
+
+
+def missing_for_nvme() -> str | None:
+    """Why DeepSpeed's asynchronous file access cannot work on this machine, or None. Imports nothing heavy."""
+    package = importlib.util.find_spec("deepspeed")
+    for folder in (package.submodule_search_locations or []) if package else []:
+        if any(Path(folder, "ops", "aio").glob("async_io_op*.so")):  # built with the package (DS_BUILD_AIO=1)
+            return None
+    if ctypes.util.find_library("aio") is None:
+        return "DeepSpeed's async_io operator needs the library libaio with its headers, which is not installed"
+    return None
+
+
+def of(config: TrainConfig, gpu: bool) -> dict[str, Any]:
+    """The whole configuration that DeepSpeed gets. Raises InputError where this worker's node lacks what it needs."""
+    content = read(config.deepspeed)
+    if config.nvme_path is not None and (missing := missing_for_nvme()):
+        raise InputError(f"nvme_path: {config.nvme_path} cannot be used on this worker's node: {missing}")
+    zero = dict(content["zero_optimization"])
+    if config.offload is not None:
+        target = {"device": "nvme", "nvme_path": config.nvme_path} if config.nvme_path else {"device": "cpu"}
+        zero["offload_optimizer"] = {**target, "pin_memory": gpu}
+        if config.offload == "parameters":
+            zero["offload_param"] = {**target, "pin_memory": gpu}
+    return complete({**content, "zero_optimization": zero})
 
 
 def complete(content: dict[str, Any]) -> dict[str, Any]:
@@ -65,6 +153,19 @@ def complete(content: dict[str, Any]) -> dict[str, Any]:
             "stage3_gather_16bit_weights_on_model_save": True,
         }
     return filled
+
+
+def influence(content: dict[str, Any]) -> dict[str, Any]:
+    """The part of a JSON that may change the trained weights by more than rounding; nothing of the built-in ones."""
+    zero = {name: value for name, value in content["zero_optimization"].items() if name not in _ZERO_MEMORY_ONLY}
+    rest = {name: value for name, value in content.items() if name not in {*_MEMORY_ONLY, "zero_optimization"}}
+    return {**rest, **({"zero_optimization": zero} if zero else {})}
+
+
+def _part(zero: dict[str, Any], of: str) -> dict[str, Any]:
+    """``offload_optimizer`` or ``offload_param``, empty where it is not there."""
+    value = zero.get(f"offload_{of}")
+    return value if isinstance(value, dict) else {}
 
 
 def _is_auto(value: Any) -> bool:
