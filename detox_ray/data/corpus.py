@@ -70,6 +70,8 @@ def read(path: Path, source: str, language: str, limit: int | None) -> Share:
 
 def _files(path: Path, form: Form) -> tuple[list[Path], list[Path]]:
     """Files to train on and to validate with."""
+    if not path.exists():
+        raise DataError([Flaw(str(path), "cannot be read: no such file or folder")])
     if not path.is_dir():
         return [path], []
     files = sorted(file for file in path.iterdir() if file.suffix in FORMATS)

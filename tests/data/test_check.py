@@ -25,7 +25,7 @@ def test_all_sources_are_checked_at_once(write_lines: Callable[..., Path], tmp_p
             "pairs.jsonl",
             "no row has a 'chosen'; every row needs prompt, chosen, rejected (there are prompt, rejected)",
         ),
-        ("data.corpus.path", "nowhere.jsonl", "cannot be read: no such file"),
+        ("data.corpus.path", "nowhere.jsonl", "cannot be read: no such file or folder"),
         ("data.texts.path", "texts.jsonl", "holds no usable texts in language hi"),
         (
             "data.texts.path",
