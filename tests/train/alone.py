@@ -1,6 +1,6 @@
 """Trainings without Ray: the code of a worker in processes of their own, imports paid once for any number of jobs.
 
-`train_alone` starts ``world`` processes that run this file.
+`alone` starts ``world`` processes that run this file.
 """
 
 import os
@@ -8,12 +8,14 @@ import pickle
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from detox_ray.train import cpu
 from detox_ray.train.place import Job, Place
+
+Each = Callable[[Job, Place], dict[str, Any] | None]
 
 
 def train_alone(jobs: Sequence[Job], world: int = 1, timeout: float = 300) -> list[dict[str, Any] | str]:
@@ -21,8 +23,19 @@ def train_alone(jobs: Sequence[Job], world: int = 1, timeout: float = 300) -> li
 
     The result's folder lies in the job's store, as after `train.train`, without a marker.
     """
+    return alone(trained, jobs, world, timeout)
+
+
+def trained(job: Job, place: Place) -> dict[str, Any] | None:
+    from detox_ray.train.fit import fit
+
+    return fit(job, place, [], None, 0)
+
+
+def alone(each: Each, jobs: Sequence[Job], world: int = 1, timeout: float = 300) -> list[dict[str, Any] | str]:
+    """What ``each``, a function of a module beside this one, returns on rank 0 for each of the jobs, or its error."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "jobs").write_bytes(pickle.dumps(list(jobs)))
+        (Path(folder) / "jobs").write_bytes(pickle.dumps((each, list(jobs))))
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
         started = [
             subprocess.Popen([sys.executable, "-W", "ignore", __file__, folder, str(rank), str(world)], env=environment)
@@ -45,14 +58,13 @@ def main(folder: Path, rank: int, world: int) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     import torch
 
-    from detox_ray.train.fit import fit
-
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=world)
     infos: list[dict[str, Any] | str] = []
-    for job in pickle.loads((folder / "jobs").read_bytes()):
+    each, jobs = pickle.loads((folder / "jobs").read_bytes())
+    for job in jobs:
         try:
-            info = fit(job, Place(rank, rank, world), [], None, 0)
+            info = each(job, Place(rank, rank, world))
         except Exception as error:
             infos.append(f"{type(error).__name__}: {error}")
         else:
