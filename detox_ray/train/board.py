@@ -14,6 +14,7 @@ class State(NamedTuple):
     total: int = 0  # optimizer steps; 0 until the first worker is ready
     step: int = 0
     note: str = ""
+    warnings: tuple[str, ...] = ()  # what a person should know though the training goes on, each once
     error: tuple[bool, str] | None = None  # (the user's mistake, message)
 
 
@@ -29,6 +30,10 @@ class Board:
 
     def at(self, step: int, note: str) -> None:
         self._state = self._state._replace(step=step, note=note or self._state.note)
+
+    def warn(self, message: str) -> None:
+        if message not in self._state.warnings:
+            self._state = self._state._replace(warnings=(*self._state.warnings, message))
 
     def fail(self, users_mistake: bool, message: str) -> None:
         if self._state.error is None:

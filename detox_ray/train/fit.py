@@ -1,4 +1,4 @@
-"""One training, on one worker: load, train with TRL under DeepSpeed, evaluate; rank 0 saves the result.
+"""One training, on one worker: load, train with TRL under DeepSpeed, go back to the best step; rank 0 saves the result.
 
 Nothing here knows of Ray: the process group is open, and what outside must hear of (checkpoints, progress) goes through
 the trainer's callbacks. Imported by workers only, after `cpu.before_imports`.
@@ -7,95 +7,131 @@ the trainer's callbacks. Imported by workers only, after `cpu.before_imports`.
 import importlib.metadata
 import resource
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import AutoTokenizer, TrainerCallback
+from transformers import AutoConfig, AutoTokenizer, TrainerCallback
+from transformers.integrations.deepspeed import deepspeed_load_checkpoint
 from transformers.trainer_callback import PrinterCallback
 
-from detox_ray.config import InputError
-from detox_ray.train import data, methods, result
+from detox_ray.train import curves, data, divergence, methods, result, tokens
 from detox_ray.train.place import Job, Place
+from detox_ray.train.rhythm import Rhythm
+from detox_ray.train.watch import watch
+
+CheckpointAt = Callable[[int], AbstractContextManager[Path]]  # opens the checkpoint of a step as a local folder
 
 
 def fit(
-    job: Job, place: Place, callbacks: Sequence[TrainerCallback], resume_from: Path | None, restarts: int
+    job: Job,
+    place: Place,
+    callbacks: Sequence[TrainerCallback],
+    resume_from: Path | None,
+    restarts: int,
+    checkpoint_at: CheckpointAt | None = None,
 ) -> dict[str, Any] | None:
     """Train, and put the result's folder into the store. Every rank must call it.
 
-    ``resume_from``: a local checkpoint folder; ``restarts``: how often this training was begun before. Rank 0 returns
-    what the marker will say.
+    ``resume_from``: a local checkpoint folder; ``restarts``: how often this training was begun before;
+    ``checkpoint_at``: where ``callbacks`` take the checkpoints elsewhere, how to get one back. Rank 0 returns what the
+    marker will say.
     """
     transformers.logging.set_verbosity_error()
     path = job.parent.local_path(job.store)
     tokenizer = AutoTokenizer.from_pretrained(path, **job.parent.loading())
-    if tokenizer.eos_token is None:
-        raise InputError(f"models.{job.parent.name}: its tokenizer has no end token, which training appends")
-    split = data.split(
-        job.store.read(*job.rows),
-        lambda prompts: [len(ids) for ids in tokenizer(prompts)["input_ids"]],
-        job.config.max_length,
-        job.config.validation_fraction,
-        place.world,
-        job.config.batch_size,
-        job.seed,
-    )
+    field = f"models.{job.name}.train"
+    model_config = AutoConfig.from_pretrained(path, **job.parent.loading())
+    tokens.check(tokenizer, model_config, job.parent.name, field, job.config.max_length)
+    split = data.split(job.store.read(*job.rows), tokenizer, job.config, job.config.workers, field)
     if place.local_rank == 0:
         shutil.rmtree(job.scratch, ignore_errors=True)  # of workers that were lost
         job.scratch.mkdir(mode=0o700)  # ours alone, or an error: what is read back from a checkpoint is trusted
     torch.distributed.barrier()
-    trainer = methods.trainer(job, place, path, tokenizer, split, callbacks)
+    config, validated = job.config, bool(split.validation)
+    rhythm = Rhythm(validated, config.evaluate_every, config.early_stopping, config.keep == "best")
+    measured = validated and divergence.unmeasured(config) is None
+    kl = [divergence.MeasureKL(split.validation)] if measured else []
+    trainer = methods.trainer(job, place, path, tokenizer, split, [*kl, rhythm, *callbacks])
+    for each in kl:
+        each.trainer = trainer
+    watch(trainer, gradients=config.autocast != "float16")
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=None if resume_from is None else str(resume_from))
     engine = trainer.model_wrapped
     # TRL and accelerate fall back to plain DDP without a word where something is amiss.
     assert type(engine).__name__ == "DeepSpeedEngine", f"the model is wrapped in {type(engine).__name__}"
 
-    evaluation = trainer.evaluate() if split.validation else {}
+    ended = curves.ending(trainer.state.log_history, trainer.state.global_step, trainer.state.max_steps, config)
+    if ended["kept_step"] != trainer.state.global_step:
+        with (checkpoint_at or _in_scratch(job))(ended["kept_step"]) as folder:
+            deepspeed_load_checkpoint(engine, str(folder), load_module_strict=config.tuning == "full")
     written = job.scratch / "result"
     result.gather(trainer, job, path, written)
     info = None
     if place.rank == 0:
-        info = _info(job, trainer, split, evaluation, restarts)
+        info = {**_info(job, trainer, split, restarts), **ended, **_curves(job, trainer, ended["kept_step"], validated)}
         result.finish(job, path, written)
     torch.distributed.barrier()
     return info
 
 
-def _info(job: Job, trainer: Any, split: data.Split, evaluation: dict[str, float], restarts: int) -> dict[str, Any]:
+def _in_scratch(job: Job) -> CheckpointAt:
+    """Where the trainer leaves checkpoints if nobody takes them."""
+
+    @contextmanager
+    def checkpoint_at(step: int) -> Iterator[Path]:
+        yield job.scratch / f"checkpoint-{step}"
+
+    return checkpoint_at
+
+
+def _curves(job: Job, trainer: Any, kept_step: int, validated: bool) -> dict[str, Any]:
+    """The training's and the evaluations' rows, the kept step's evaluation, and whether the divergence was measured."""
+    log, config = trainer.state.log_history, job.config
+    validation = curves.validation(log, config)
+    kept = next((row for row in validation if row["step"] == kept_step), {})
+    reason = divergence.unmeasured(config) if validated else "there are no validation rows"
+    return {
+        "log": curves.training(log, config),
+        "validation": validation,
+        "evaluation": {name: value for name, value in kept.items() if name not in ("step", "epoch")},
+        "kl_to_parent": {"status": "ok"} if reason is None else {"status": "not measured", "reason": reason},
+    }
+
+
+def _info(job: Job, trainer: Any, split: data.Split, restarts: int) -> dict[str, Any]:
     """What really ran, read off the engine and the trainer's state."""
     engine = trainer.model_wrapped
     optimizer = getattr(engine.optimizer, "optimizer", engine.optimizer)
     sizes = [(getattr(p, "ds_numel", p.numel()), p.requires_grad) for p in trainer.model.parameters()]
-    names = {"loss": "loss", "rewards/margins": "reward_margin", "rewards/accuracies": "reward_accuracy",
-             "learning_rate": "learning_rate", "grad_norm": "grad_norm", "epoch": "epoch"}  # fmt: skip
-    log = [row for row in trainer.state.log_history if "loss" in row]
     peak = torch.cuda.max_memory_allocated() if job.gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "method": job.config.method,
         "tuning": job.config.tuning,
         "engine": type(engine).__name__,
         "zero_stage": engine.zero_optimization_stage(),
+        "offload": _offloaded(engine),
         "world_size": torch.distributed.get_world_size(),
         "backend": torch.distributed.get_backend(),
         "device": str(engine.device),
         "optimizer": type(optimizer).__name__,
         "steps": trainer.state.global_step,
-        "pairs_train": len(trainer.train_dataset),
-        "pairs_validation": len(split.validation),
-        "pairs_dropped": split.dropped,
+        "rows_train": len(split.train),
+        "rows_validation": len(split.validation),
+        "rows_left_out": split.dropped,
         "trainable_parameters": sum(size for size, trained in sizes if trained),
         "total_parameters": sum(size for size, _ in sizes),
-        "log": [{"step": row["step"], **{ours: row[its] for its, ours in names.items() if its in row}} for row in log],
-        "evaluation": {
-            ours: evaluation[f"eval_{its}"]
-            for its, ours in names.items()
-            if its != "epoch" and f"eval_{its}" in evaluation
-        },
         "restarts": restarts,
         "peak_memory_gb": round(peak / 2**30, 3),  # of one worker: the GPU's where there is one, else the process's
         "versions": {p: importlib.metadata.version(p) for p in ("torch", "transformers", "trl", "deepspeed", "ray")},
     }
+
+
+def _offloaded(engine: Any) -> str | None:
+    """What DeepSpeed keeps outside the device, in the train block's words."""
+    parts = {"parameters": engine.zero_offload_param(), "optimizer": engine.zero_offload_optimizer()}
+    return next((name for name, part in parts.items() if part is not None and part.device != "none"), None)

@@ -1,0 +1,190 @@
+"""Where a training's curves go while it runs: TensorBoard's event files in the run's folder, Weights & Biases, MLflow.
+
+Rank 0 writes. A resumed training goes on in the same tracked run: Weights & Biases by the run's id, MLflow by the id
+kept beside the event files, TensorBoard by a new file that hides the steps that are taken again. Addresses and keys
+come from the environment alone (WANDB_API_KEY, WANDB_PROJECT, MLFLOW_TRACKING_URI, …), on a cluster from its nodes'.
+
+Tracking never ends a training: a tracker that fails is left alone from there on, with a warning, and the marker says
+so.
+"""
+
+import importlib.util
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from detox_ray.store import key_of
+from detox_ray.train.place import Job
+
+FOLDER = "training-logs"  # in the run's folder; one folder a model
+PROJECT = "detox-ray"  # Weights & Biases' project and MLflow's experiment, where the environment names none
+
+_PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
+
+
+def check(trackers: Sequence[str]) -> list[tuple[str, str]]:
+    """(tracker, rule) of what this machine lacks. Looks for packages and variables only: imports nothing."""
+    problems = []
+    joined = bool(os.environ.get("RAY_ADDRESS"))  # a cluster's nodes have an environment of their own
+    for name in trackers:
+        if importlib.util.find_spec(_PACKAGES[name]) is None:
+            problems.append((name, f"needs the package {_PACKAGES[name]}, which is not installed"))
+        elif name == "wandb" and not joined and not _wandb_can_start():
+            problems.append((name, "needs WANDB_API_KEY in the environment (or WANDB_MODE=offline)"))
+        elif name == "mlflow" and not joined and not os.environ.get("MLFLOW_TRACKING_URI"):
+            problems.append((name, "needs MLFLOW_TRACKING_URI in the environment"))
+    return problems
+
+
+def _wandb_can_start() -> bool:
+    return bool(os.environ.get("WANDB_API_KEY")) or os.environ.get("WANDB_MODE", "") in ("offline", "disabled")
+
+
+class Tracker(Protocol):
+    def log(self, step: int, values: Mapping[str, float]) -> None: ...
+    def keep(self) -> None:
+        """A checkpoint is about to be made: what was logged until here must survive a kill."""
+
+    def finish(self) -> None: ...
+
+
+class TensorBoard:
+    """Event files, one a start of the training; on an object store copied there at each checkpoint."""
+
+    def __init__(self, job: Job, step: int):
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        self._store, self._target = job.store, f"{FOLDER}/{job.name}"
+        for file in self._store.files(self._target):
+            if "tfevents" in file and not file.endswith(job.key):  # of other settings
+                self._store.delete(file)
+        folder = Path(self._store.path(self._target)) if self._store.is_local else job.scratch / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        before = set(folder.iterdir())
+        # Not SummaryWriter: it writes from a thread whose queue nobody can wait for.
+        self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}.{job.key}")
+        (self._file,) = set(folder.iterdir()) - before
+        started = SessionLog(status=SessionLog.START)  # TensorBoard hides what older files hold from this step on
+        self._writer.write_event(Event(step=step + 1, wall_time=time.time(), session_log=started))
+        self._writer.flush()
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        for name, value in values.items():
+            self._writer.write_event(Event(step=step, wall_time=time.time(), summary=scalar(name, value)))
+        self._writer.flush()
+
+    def keep(self) -> None:
+        if not self._store.is_local:
+            self._store.write_bytes(f"{self._target}/{self._file.name}", self._file.read_bytes())
+
+    def finish(self) -> None:
+        self._writer.close()
+        self.keep()
+
+
+class WeightsAndBiases:
+    def __init__(self, job: Job, step: int):
+        import wandb
+
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            id=key_of(store=job.store.uri, name=job.name, key=job.key),
+            name=job.name,
+            resume="allow",
+            config=job.config.model_dump(mode="json"),
+            dir=str(job.scratch),
+        )
+        # Its own step may not go back, as ours does where a resumed training takes steps again.
+        self._run.define_metric("step")
+        self._run.define_metric("*", step_metric="step")
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        self._run.log({"step": step, **values})
+
+    def keep(self) -> None:
+        return
+
+    def finish(self) -> None:
+        self._run.finish()
+
+
+class MLflow:
+    def __init__(self, job: Job, step: int):
+        import mlflow
+
+        self._entities, self._client = mlflow.entities, mlflow.MlflowClient()
+        note = f"{FOLDER}/{job.name}/mlflow.json"
+        known = job.store.read_json(note) if job.store.exists(note) else {}
+        if known.get("key") == job.key:
+            self._run_id: str = known["run_id"]
+            self._client.update_run(self._run_id, status="RUNNING")
+            return
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
+        experiment = self._client.get_experiment_by_name(name)
+        number = self._client.create_experiment(name) if experiment is None else experiment.experiment_id
+        self._run_id = self._client.create_run(number, run_name=job.name, tags={"detox_ray.key": job.key}).info.run_id
+        settings = job.config.model_dump(mode="json")
+        params = [mlflow.entities.Param(field, str(value)) for field, value in settings.items()]
+        self._client.log_batch(self._run_id, params=params)
+        job.store.write_json(note, {"key": job.key, "run_id": self._run_id})
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        now = int(time.time() * 1000)
+        metrics = [self._entities.Metric(name, value, now, step) for name, value in values.items()]
+        self._client.log_batch(self._run_id, metrics=metrics)
+
+    def keep(self) -> None:
+        return
+
+    def finish(self) -> None:
+        self._client.set_terminated(self._run_id)
+
+
+_OPEN: dict[str, Callable[[Job, int], Tracker]] = {
+    "tensorboard": TensorBoard,
+    "wandb": WeightsAndBiases,
+    "mlflow": MLflow,
+}
+
+
+class Trackers:
+    """All trackers of one training. ``status``: tracker -> "ok", or what it failed with and when."""
+
+    def __init__(self, job: Job, warn: Callable[[str], None]):
+        self._job, self._warn = job, warn
+        self._open: dict[str, Tracker] = {}
+        self.status: dict[str, str] = {}
+
+    def begin(self, step: int) -> None:
+        """Open them; ``step`` is the checkpoint's from which the training goes on, or 0."""
+        for name in self._job.config.tracking:
+            self.status[name] = "ok"
+            self._guarded(name, step, lambda name: self._open.update({name: _OPEN[name](self._job, step)}))
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        self._each(step, lambda name: self._open[name].log(step, values))
+
+    def keep(self, step: int) -> None:
+        self._each(step, lambda name: self._open[name].keep())
+
+    def finish(self, step: int) -> None:
+        self._each(step, lambda name: self._open[name].finish())
+        self._open.clear()
+
+    def _each(self, step: int, act: Callable[[str], None]) -> None:
+        for name in list(self._open):
+            self._guarded(name, step, act)
+
+    def _guarded(self, name: str, step: int, act: Callable[[str], None]) -> None:
+        try:
+            act(name)
+        except Exception as error:
+            self._open.pop(name, None)
+            self.status[name] = f"failed at step {step}: {type(error).__name__}: {error}"
+            self._warn(f"tracking by {name} {self.status[name]}; the training goes on without it")
