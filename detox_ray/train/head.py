@@ -23,8 +23,6 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
-from detox_ray.train import families
-
 ADAPTER_NAME = "default"  # PEFT's, for the one that a trainer makes
 
 
@@ -53,22 +51,21 @@ class AdaptedHead(nn.Module):
     A module, so that ZeRO-3 gathers what it uses before its forward and backward passes.
     """
 
-    def __init__(self, layer: BaseTunerLayer, weight: nn.Parameter, bias: nn.Parameter | None):
+    def __init__(self, layer: BaseTunerLayer, plain: Any):
         super().__init__()
-        self._layer = (layer,)  # in a tuple: no submodule, or its parameters would have two names
-        self._weight, self._bias = (weight,), bias
+        self._layers = (layer, plain)  # in a tuple: no submodules, or their parameters would have two names
         self.fused = False  # whether TRL's fused forward is running
         self.widened: Any = None  # what stands for the head in it
         factors = self.factors()
-        _gather_in(self, weight, factors.first, factors.second)
+        _gather_in(self, plain.weight, factors.first, factors.second)
 
     @property
     def on(self) -> bool:
         """Whether the adapter is in use: the reference is the model without it."""
-        return not self._layer[0].disable_adapters
+        return not self._layers[0].disable_adapters
 
     def factors(self) -> Factors:
-        layer: Any = self._layer[0]
+        layer: Any = self._layers[0]
         scaling = layer.scaling[ADAPTER_NAME]
         if isinstance(layer, Embedding):
             first, second = layer.lora_embedding_B[ADAPTER_NAME], layer.lora_embedding_A[ADAPTER_NAME]
@@ -78,7 +75,7 @@ class AdaptedHead(nn.Module):
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """[..., D] -> the widened hidden states [..., D + r] and weight [V, D + r]."""
-        factors, (weight,) = self.factors(), self._weight
+        factors, weight = self.factors(), self._layers[1].weight
         wide = torch.cat([hidden, factors.lower(hidden).to(hidden.dtype)], -1)
         return wide, torch.cat([weight, factors.columns().to(weight.dtype)], 1)
 
@@ -90,7 +87,7 @@ class AdaptedHead(nn.Module):
                 from deepspeed.runtime.zero.partition_parameters import ZeroParamStatus
 
                 weight.ds_status = ZeroParamStatus.AVAILABLE
-            self.widened = SimpleNamespace(weight=weight, bias=self._bias)
+            self.widened = SimpleNamespace(weight=weight, bias=self._layers[1].bias)
         return output
 
     def add_to_logits(self, head: nn.Module, inputs: tuple[Tensor], logits: Tensor) -> Tensor:
@@ -122,12 +119,12 @@ def connect(adapted: Any) -> None:
             factors = (module.lora_embedding_A[ADAPTER_NAME], module.lora_embedding_B[ADAPTER_NAME])
             _gather_in(module, *factors)
     embedding, outer = model.get_input_embeddings(), model.lm_head
-    plain = outer.get_base_layer() if isinstance(outer, BaseTunerLayer) else outer
+    plain: Any = outer.get_base_layer() if isinstance(outer, BaseTunerLayer) else outer
     shared = isinstance(embedding, Embedding) and embedding.get_base_layer().weight is plain.weight
     layer = embedding if shared else outer
     if not isinstance(layer, BaseTunerLayer):
         return
-    head = AdaptedHead(layer, plain.weight, plain.bias)
+    head = AdaptedHead(layer, plain)
     if shared:
         plain.register_forward_hook(head.add_to_logits)
         _gather_in(plain, *head.factors()[:2])
@@ -150,7 +147,7 @@ def connect(adapted: Any) -> None:
 def _gather_in(module: nn.Module, *parameters: nn.Parameter) -> None:
     """Under ZeRO-3: have ``parameters``, which belong to other modules, whole while ``module`` runs."""
     if is_deepspeed_zero3_enabled():
-        from deepspeed.zero import register_external_parameter
+        from deepspeed.runtime.zero.partition_parameters import register_external_parameter
 
         for parameter in parameters:
             register_external_parameter(module, parameter)

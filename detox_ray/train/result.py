@@ -3,6 +3,7 @@
 Imported only by workers.
 """
 
+import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,15 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from detox_ray.config import InputError
 from detox_ray.store import Unit
+from detox_ray.train import merging, tuning
 from detox_ray.train.place import Job
 
 ADAPTER = "adapter"
 
 
 def gather(trainer: Any, job: Job, parent: str, folder: Path) -> None:
-    """Write the whole weights (the adapter's, under LoRA) to ``folder`` on rank 0. Every rank must call it."""
-    if job.config.tuning == "lora":
+    """Write the whole weights (or the adapter's) to ``folder`` on rank 0. Every rank must call it."""
+    if job.config.tuning != "full":
         trainer.save_model(str(folder / ADAPTER))
         return
     # TRL sets the pad token in the configs; the tuned model must generate under the settings that its parent has.
@@ -29,50 +31,59 @@ def gather(trainer: Any, job: Job, parent: str, folder: Path) -> None:
 
 
 def finish(job: Job, parent: str, folder: Path) -> None:
-    """On rank 0: merge, add what the parent has beside its weights, verify, and put the folder into the store."""
+    """On rank 0: merge, add what the parent has beside its weights, verify, and put the folder into the store.
+
+    Never holds more than one model beside the one that was trained.
+    """
     unset_hf_deepspeed_config()  # else ZeRO-3 would shard what is loaded below, and wait for the other ranks
     loading = {**job.parent.loading(), "dtype": getattr(torch, job.config.dtype)}
     base = AutoModelForCausalLM.from_pretrained(parent, **loading)
-    if job.config.tuning == "lora":
-        _merge(base, folder)
-        base = AutoModelForCausalLM.from_pretrained(parent, **loading)
+    before, generation = digests(base), base.generation_config
+    if job.config.tuning != "full":
+        if job.config.merge_into == "4-bit":
+            del base
+            base = AutoModelForCausalLM.from_pretrained(parent, **loading, quantization_config=tuning.four_bit(job))
+        merging.merge(base, folder / ADAPTER).save_pretrained(folder)
         _remove_all_but(folder / ADAPTER, ("adapter_config.json", ".safetensors"))
+    del base
     _remove_all_but(folder, ("config.json", "model.safetensors.index.json", ".safetensors"))
     AutoTokenizer.from_pretrained(parent, **job.parent.loading()).save_pretrained(folder)
     try:
         GenerationConfig.from_pretrained(parent, **job.parent.loading()).save_pretrained(folder)
     except OSError:  # the parent has none: what its config implies
-        base.generation_config.save_pretrained(folder)
-    verify(folder, base)
+        generation.save_pretrained(folder)
+    verify(folder, loading["dtype"], before)
     job.store.retract(Unit("checkpoints", (job.name,)))  # what stood there is gone from here on
     job.store.upload(folder, f"checkpoints/{job.name}")
 
 
-def verify(folder: Path, parent: torch.nn.Module) -> None:
-    """Raise unless ``folder`` loads whole, its weights are numbers, and some differ from the parent's."""
+def verify(folder: Path, dtype: torch.dtype, before: dict[str, str]) -> None:
+    """Raise unless ``folder`` loads whole, its weights are numbers, and some are not as ``before`` (`digests`).
+
+    ValueError where weights are missing or too many, FloatingPointError where one is no number, InputError where none
+    has changed.
+    """
     loaded: Any = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=next(parent.parameters()).dtype, local_files_only=True, output_loading_info=True
+        folder, dtype=dtype, local_files_only=True, output_loading_info=True
     )
     tuned, report = loaded
     wrong = {what: sorted(names) for what, names in report.items() if names}
     if wrong:
         raise ValueError(f"the trained weights do not fit the model: {wrong}")
-    before = dict(parent.named_parameters())
-    changed = False
     for name, parameter in tuned.named_parameters():
         if not torch.isfinite(parameter).all():
             raise FloatingPointError(f"the trained weights hold NaN or infinity ({name}): lower learning_rate")
-        changed = changed or not torch.equal(parameter, before[name])
-    if not changed:
+    if digests(tuned) == before:
         raise InputError("training changed no weight: learning_rate is too small, or warmup_steps longer than the run")
 
 
-def _merge(base: Any, folder: Path) -> None:
-    """Write ``base`` with the adapter's product added to its weights."""
-    from peft import PeftModel
-
-    merged = PeftModel.from_pretrained(base, folder / ADAPTER).merge_and_unload()
-    merged.save_pretrained(folder)
+def digests(model: torch.nn.Module) -> dict[str, str]:
+    """A hash of each parameter's bits, by name: to see later whether any has changed without keeping the model."""
+    found = {}
+    for name, parameter in model.named_parameters():
+        bits: Any = parameter.detach().contiguous().view(-1).view(torch.uint8).numpy()
+        found[name] = hashlib.sha256(bits).hexdigest()
+    return found
 
 
 def _remove_all_but(folder: Path, endings: tuple[str, ...]) -> None:
