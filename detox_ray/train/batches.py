@@ -1,0 +1,134 @@
+"""Which pairs of an optimizer step are computed together.
+
+A step's pairs are given: those that TRL's sampler draws for it. Here they are sorted by length and cut into groups,
+each padded to its longest sequence and computed at once. What a step yields does not depend on the cut, only what it
+costs: every worker gets the same number of groups in every step (ZeRO-3 computes them in lockstep, and gradients are
+accumulated over a fixed number), so a group more costs every step another pass, and saves it padding.
+
+Lengths are of a pair: tokens of prompt and longer completion. A group of n pairs takes 2 n times its longest in padded
+tokens, for chosen and rejected. Pure numerics.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+# What a pass costs however little it holds, in tokens' worth of computing: kernel launches, reading the weights,
+# exchanging gradients. Only steers how many groups a step is cut into.
+OVERHEAD_TOKENS = 256
+SAMPLE_STEPS = 32  # so many steps decide the number of groups
+
+
+class Group(NamedTuple):
+    """Pairs that one worker computes at once."""
+
+    pairs: list[int]  # their numbers in the dataset
+    weight: float  # of each pair in the worker's loss; 0: computed only because the other workers compute one
+
+
+def groups_per_step(steps: Sequence[Sequence[int]], lengths: Sequence[int], workers: int, budget: int) -> int:
+    """Groups per worker and step: as many as the neediest of ``steps`` (pairs' numbers) needs to hold to ``budget``
+    padded tokens a group, or more where that takes less time."""
+    drawn = [sorted((lengths[pair] for pair in step), reverse=True) for step in steps]
+    least = max(-(-len(fill(step, budget)) // workers) for step in drawn)
+    sample = drawn[:: -(-len(drawn) // SAMPLE_STEPS)]
+    most = max(least, -(-max(map(len, sample)) // workers))
+    best, lowest = least, float("inf")
+    for groups in range(least, most + 1):
+        cost = sum(_cost(step, workers, groups, budget) for step in sample)
+        if cost >= lowest:
+            break
+        best, lowest = groups, cost
+    return best
+
+
+def divide(step: Sequence[int], lengths: Sequence[int], workers: int, groups: int, budget: int) -> list[list[Group]]:
+    """Each worker's ``groups`` groups of a step (pairs' numbers), in the order of computing.
+
+    The weights are such that the mean over workers and groups of the groups' weighted sums of losses is the mean over
+    the step's pairs. Groups with the same place in the order are of like size on all workers.
+    """
+    pairs = sorted(step, key=lambda pair: -lengths[pair])  # stable: the same on every worker
+    sizes = [lengths[pair] for pair in pairs]
+    weight = workers * groups / len(pairs)
+    cut = [
+        (cost, Group(pairs[begin:end], weight))
+        for begin, end, cost in _ranges(sizes, partition(sizes, min(workers * groups, len(pairs)), budget, workers > 1))
+    ]
+    cut += [(0, Group([pairs[-1]], 0.0))] * (workers * groups - len(cut))
+    cut.sort(key=lambda one: -one[0])
+    shares: list[list[Group]] = [[] for _ in range(workers)]
+    loads = [0] * workers
+    for place in range(groups):
+        idle = sorted(range(workers), key=lambda worker: loads[worker])
+        for worker, (cost, group) in zip(idle, cut[place * workers : (place + 1) * workers], strict=True):
+            shares[worker].append(group)
+            loads[worker] += cost
+    return shares
+
+
+def fill(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """All pairs (their numbers), longest first, in the fewest groups of at most ``budget`` padded tokens."""
+    groups: list[list[int]] = []
+    for pair in sorted(range(len(lengths)), key=lambda pair: -lengths[pair]):
+        if groups and 2 * (len(groups[-1]) + 1) * lengths[groups[-1][0]] <= budget:
+            groups[-1].append(pair)
+        elif 2 * lengths[pair] <= budget:
+            groups.append([pair])
+        else:
+            raise ValueError(f"a pair of {lengths[pair]} tokens does not fit a group of {budget}")
+    return groups
+
+
+def partition(lengths: Sequence[int], groups: int, budget: int, even: bool) -> list[int]:
+    """Cut pairs of these lengths, longest first, into ``groups`` (at most ``len(lengths)``) groups of at most
+    ``budget`` padded tokens with the least padding; where each ends.
+
+    ``even``: with the least padding among those cuts whose largest group is as small as it can be: for workers that
+    wait for each other. Exact, by dynamic programming over the sorted pairs.
+    """
+    count = len(lengths)
+    sizes = np.subtract.outer(np.arange(count + 1), np.arange(count + 1)).T  # [begin, end]: pairs between
+    costs = np.where(sizes > 0, 2.0 * sizes * np.append(lengths, 0)[:, None], np.inf)
+    costs[costs > budget] = np.inf
+    if even:
+        largest, _ = _best(costs, groups, np.maximum)
+        costs[costs > largest] = np.inf
+    total, begins = _best(costs, groups, np.add)
+    if not np.isfinite(total):
+        raise ValueError(f"{count} pairs do not fit {groups} groups of {budget} tokens")
+    ends, end = [], count
+    for begin in reversed(begins):
+        ends.append(end)
+        end = int(begin[end])
+    return ends[::-1]
+
+
+def _best(costs: NDArray[np.float64], groups: int, join: np.ufunc) -> tuple[float, list[NDArray[np.int64]]]:
+    """Least joined cost of ``groups`` consecutive ranges over all pairs; by range, its best begin for each end."""
+    least = np.full(len(costs), np.inf)
+    least[0] = 0
+    begins = []
+    for _ in range(groups):
+        through = join(least[:, None], costs)
+        begins.append(through.argmin(axis=0))
+        least = through.min(axis=0)
+    return float(least[-1]), begins
+
+
+def _ranges(lengths: Sequence[int], ends: Iterable[int]) -> list[tuple[int, int, int]]:
+    """(begin, end, padded tokens) of each group."""
+    ranges, begin = [], 0
+    for end in ends:
+        ranges.append((begin, end, 2 * (end - begin) * lengths[begin]))
+        begin = end
+    return ranges
+
+
+def _cost(lengths: Sequence[int], workers: int, groups: int, budget: int) -> float:
+    """Of a step, in tokens' worth of time: at each place in the order the largest of the workers' groups counts."""
+    ends = partition(lengths, min(workers * groups, len(lengths)), budget, workers > 1)
+    costs = sorted((cost for _, _, cost in _ranges(lengths, ends)), reverse=True)
+    return sum(costs[::workers]) + groups * OVERHEAD_TOKENS

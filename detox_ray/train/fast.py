@@ -1,0 +1,251 @@
+"""DPO with the same steps for less: cached reference log-probabilities, and pairs of like length computed together.
+
+Both keep TRL's loss, and the pairs of each optimizer step are those that TRL's own sampler draws with the same seed, so
+the losses are TRL's up to float error (LoRA's dropout, which draws per batch, aside). Imported by workers only.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import datasets
+import torch
+from accelerate.data_loader import BatchSamplerShard, SeedableRandomSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+from trl import DPOTrainer
+from trl.models.utils import prepare_deepspeed
+
+from detox_ray.train import batches, reference, settings
+from detox_ray.train.place import Job, Place
+
+TOKEN_IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
+
+
+class Draw(NamedTuple):
+    """What decides which pairs TRL's sampler draws for which step."""
+
+    pairs: int
+    workers: int
+    batch_size: int  # per worker and accumulation step
+    accumulation: int
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of an epoch."""
+        per_worker = -(-self.pairs // (self.workers * self.batch_size))
+        return -(-per_worker // self.accumulation)
+
+    def epoch(self, number: int) -> Iterator[list[int]]:
+        """Each step's pairs: the batches of all workers and accumulation steps, a ragged end as TRL has it (several
+        workers fill it up with the epoch's first pairs)."""
+        shares = [self._share(number, worker) for worker in range(self.workers)]
+        for begin in range(0, len(shares[0]), self.accumulation):
+            yield [pair for share in shares for batch in share[begin : begin + self.accumulation] for pair in batch]
+
+    def _share(self, epoch: int, worker: int) -> list[list[int]]:
+        sampler = SeedableRandomSampler(range(self.pairs), data_seed=self.seed)
+        sampler.set_epoch(epoch)
+        drawn = BatchSampler(sampler, self.batch_size, drop_last=False)
+        return list(drawn if self.workers == 1 else BatchSamplerShard(drawn, self.workers, worker))
+
+
+class Plan(NamedTuple):
+    """How the steps of a training are cut. ``groups`` is its ``gradient_accumulation_steps``."""
+
+    draw: Draw
+    lengths: list[int]  # of each pair, as batches has them
+    budget: int  # padded tokens of a group
+    groups: int  # per worker and step
+
+
+def plan(dataset: datasets.Dataset, job: Job, place: Place, steps: int) -> Plan | None:
+    """For ``steps`` optimizer steps on ``dataset``; None where the train block does not group by length."""
+    config = job.config
+    if config.batching != "length-grouped":
+        return None
+    assert config.batch_tokens is not None  # the config fills it in
+    accumulation = settings.accumulation(config, place.world)
+    draw = Draw(len(dataset), place.world, config.batch_size, accumulation, job.seed)
+    drawn: list[list[int]] = []
+    while len(drawn) < steps:
+        drawn += draw.epoch(len(drawn) // draw.steps)
+    lengths = _lengths(dataset)
+    groups = batches.groups_per_step(drawn[:steps], lengths, place.world, config.batch_tokens)
+    return Plan(draw, lengths, config.batch_tokens, groups)
+
+
+def _lengths(dataset: datasets.Dataset) -> list[int]:
+    return [reference.length(row) for row in dataset.select_columns(list(TOKEN_IDS))]
+
+
+class Groups(Sampler[list[tuple[int, float]]]):
+    """One worker's groups, step after step: (pair's number, its weight in the loss)."""
+
+    def __init__(self, plan: Plan, rank: int):
+        self._plan, self._rank, self._epoch = plan, rank, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._plan.draw.steps * self._plan.groups
+
+    def __iter__(self) -> Iterator[list[tuple[int, float]]]:
+        draw, lengths, budget, groups = self._plan
+        for step in draw.epoch(self._epoch):
+            for group in batches.divide(step, lengths, draw.workers, groups, budget)[self._rank]:
+                yield [(pair, group.weight) for pair in group.pairs]
+
+
+class Weighted(Dataset[dict[str, Any]]):
+    """The rows of a dataset by (number, weight)."""
+
+    def __init__(self, rows: datasets.Dataset):
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, item: tuple[int, float]) -> dict[str, Any]:
+        number, weight = item
+        return {**self._rows[number], "weight": weight}
+
+
+class EpochLoader(DataLoader[dict[str, Any]]):
+    """Tells its sampler the epoch, as accelerate's loaders do."""
+
+    def set_epoch(self, epoch: int) -> None:
+        self.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
+
+
+def _collate(collator: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {**collator(rows), "weight": sum(row["weight"] for row in rows)}
+
+
+class _Alone:
+    """An accelerator whose gathers do nothing: TRL gathers every metric of every batch over the ranks, which takes time
+    and fails where their batches differ in size."""
+
+    def __init__(self, accelerator: Any):
+        self._accelerator = accelerator
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._accelerator, name)
+
+    def gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor
+
+    gather_for_metrics = gather
+
+
+class FastDPOTrainer(DPOTrainer):
+    """TRL's DPOTrainer on token ids: columns pair_id, prompt_ids, chosen_ids, rejected_ids, cut to length.
+
+    Takes its arguments, and: ``plan`` (None: batches as TRL has them), whose ``groups`` must be
+    ``args.gradient_accumulation_steps``. With ``args.precompute_ref_log_probs`` the reference's log-probabilities are
+    computed while it is constructed, unless the store has them. Logged metrics are those of all ranks' pairs since the
+    last log, weighted by pairs (by tokens where they are means over tokens).
+    """
+
+    def __init__(self, *args: Any, job: Job, place: Place, plan: Plan | None, **kwargs: Any):
+        self._job, self._place, self._plan = job, place, plan
+        self._logps: reference.Logps | None = None
+        self._sums: dict[str, dict[str, list[float]]] = {"train": {}, "eval": {}}
+        super().__init__(*args, **kwargs)
+        assert plan is None or self.args.gradient_accumulation_steps == plan.groups
+        held_out: Any = self.eval_dataset
+        if held_out is not None:  # batches of like length; their order has no influence
+            lengths = _lengths(held_out)
+            self.eval_dataset = held_out.select(sorted(range(len(lengths)), key=lengths.__getitem__))
+
+    def _prepare_dataset(self, dataset: datasets.Dataset, *args: Any, **kwargs: Any) -> datasets.Dataset:
+        return dataset  # it holds token ids already
+
+    # The reference
+
+    def _precompute_ref_logps(self, dataset: datasets.Dataset, name: str, batch_size: int) -> datasets.Dataset:
+        """TRL's hook, called for the training and then for the validation set."""
+        if self._logps is None:
+            both: list[Any] = [one for one in (self.train_dataset, self.eval_dataset) if one is not None]
+            rows = [row for one in both for row in one]
+            self._logps = reference.logps(self, self._job, self._place, rows)
+            self._release_reference_engine()
+        values = [self._logps[pair] for pair in dataset["pair_id"]]
+        for column, which in (("ref_chosen_logps", 0), ("ref_rejected_logps", 1)):
+            dataset = dataset.add_column(column, [value[which] for value in values])
+        return dataset
+
+    def reference_engine(self) -> Any:
+        """The parent, wrapped so that it can be run: the policy before its first step."""
+        if self._precompute_engine is None:
+            policy: Any = self.model
+            self._precompute_engine = prepare_deepspeed(policy, self.accelerator)
+        return self._precompute_engine
+
+    def _release_reference_engine(self) -> None:
+        if self._precompute_engine is not None:
+            self._precompute_engine.destroy()
+            self._precompute_engine = None
+
+    # Batches
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        if self._plan is None:
+            return super().get_train_dataloader()
+        return EpochLoader(
+            Weighted(self.train_dataset),
+            batch_sampler=Groups(self._plan, self._place.rank),
+            collate_fn=functools.partial(_collate, self.data_collator),
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        weight = inputs.pop("weight", None)
+        gathering = self.accelerator
+        self.accelerator = _Alone(gathering)
+        try:
+            loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        finally:
+            self.accelerator = gathering
+        if weight != 0:
+            self._count(inputs["completion_mask"])
+        self._metrics[self._mode].clear()
+        return loss if weight is None else loss * weight
+
+    # Metrics
+
+    @property
+    def _mode(self) -> str:
+        model: Any = self.model
+        return "train" if model.training else "eval"
+
+    def _count(self, completion_mask: torch.Tensor) -> None:
+        """Add what TRL has noted of one batch, with its weight, to the sums since the last log."""
+        chosen, rejected = completion_mask[:, 1:].sum(dim=1).chunk(2)
+        tokens = {
+            "entropy": chosen.sum() + rejected.sum(),
+            "logits/chosen": chosen.sum(),
+            "logits/rejected": rejected.sum(),
+            "mean_token_accuracy": chosen.sum(),
+        }
+        for name, (value,) in self._metrics[self._mode].items():
+            if name == "num_tokens":
+                continue
+            weight = float(tokens.get(name, len(chosen)))
+            sums = self._sums[self._mode].setdefault(name, [0.0, 0.0])
+            sums[0] += weight * value
+            sums[1] += weight
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        mode = self._mode
+        if sums := self._sums[mode]:
+            mine = torch.tensor([sums[name] for name in sorted(sums)] + [[self._total_train_tokens, 1]])
+            ours = self.accelerator.gather(mine[None].to(self.args.device)).double().sum(dim=0)
+            for name, (total, weight) in zip(sorted(sums), ours[:-1].tolist(), strict=True):
+                self._metrics[mode][name] = [total / weight]
+            self._metrics[mode]["num_tokens"] = [ours[-1, 0].item()]
+            sums.clear()
+        super().log(logs, start_time)
