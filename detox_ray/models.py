@@ -5,6 +5,7 @@ the loaders turns `trust_remote_code` on.
 """
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,8 +54,28 @@ def check(field: str, path: str) -> list[Problem]:
             rule = "holds only pickled weights, which can run code when loaded: convert them to safetensors"
             return [Problem(field, ", ".join(pickled[:3]), rule)]
         return [Problem(field, path, "is a model folder without weights: it has no *.safetensors")]
+    problems = _shards(field, folder)
+    if problems:
+        return problems
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
         return [Problem(field, path, "is a model folder without a tokenizer")]
+    return []
+
+
+def _shards(field: str, folder: Path) -> list[Problem]:
+    """Files that the index of sharded weights names and the folder has not: loading would fail, hours later."""
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return []
+    try:
+        named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return [Problem(field, index.name, "is not an index of weights: a JSON object with weight_map")]
+    missing = sorted(name for name in named if not (folder / str(name)).is_file())
+    if missing:
+        few = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+        rule = f"{len(missing)} of {len(named)} files of weights that {index.name} names are missing"
+        return [Problem(field, few, rule)]
     return []
 
 

@@ -53,6 +53,24 @@ def test_safetensors_beside_pickled_weights_are_enough(tmp_path: Path) -> None:
     assert check(FIELD, str(folder(tmp_path / "m", WHOLE | {"pytorch_model.bin": b"x"}))) == []
 
 
+def test_sharded_weights_are_accepted_whole_and_refused_with_the_missing_files_named(tmp_path: Path) -> None:
+    shards = [f"model-0000{number}-of-00005.safetensors" for number in range(1, 6)]
+    index = {"metadata": {}, "weight_map": {f"layer.{n}.{w}": s for n, s in enumerate(shards) for w in "ab"}}
+    files = without("model.safetensors") | {"model.safetensors.index.json": json.dumps(index).encode()}
+    assert check(FIELD, str(folder(tmp_path / "whole", files | dict.fromkeys(shards, b"weights")))) == []
+    (problem,) = check(FIELD, str(folder(tmp_path / "most", files | dict.fromkeys(shards[:4], b"weights"))))
+    assert (problem.field, problem.value) == (FIELD, shards[4])
+    assert problem.rule == "1 of 5 files of weights that model.safetensors.index.json names are missing"
+    (problem,) = check(FIELD, str(folder(tmp_path / "one", files | dict.fromkeys(shards[:1], b"weights"))))
+    assert problem.value == f"{', '.join(shards[1:4])}, …"
+
+
+@pytest.mark.parametrize("index", [b"", b"[]", b'{"weight_map": []}', b'{"other": {}}', b"\xff"])
+def test_an_index_that_cannot_be_read_is_refused(tmp_path: Path, index: bytes) -> None:
+    (problem,) = check(FIELD, str(folder(tmp_path / "m", WHOLE | {"model.safetensors.index.json": index})))
+    assert (problem.value, "weight_map" in problem.rule) == ("model.safetensors.index.json", True)
+
+
 def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "absent", tmp_path / "file"):
