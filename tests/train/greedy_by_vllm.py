@@ -1,0 +1,36 @@
+"""Greedy tokens of several models by vLLM, one after another: a program, so that tests pay vLLM's import once.
+
+Standard input: {"models": {name: [folder, [[token, …], …]]}, "tokens": n}. Last line of output: {name: [[token, …]]}.
+"""
+
+import json
+import sys
+
+from detox_ray import vllm
+
+
+def main() -> None:
+    given = json.load(sys.stdin)
+    answers = {}
+    for name, (folder, prompts) in given["models"].items():
+        llm = vllm.start(
+            folder,
+            {"revision": None},
+            "float32",
+            64,
+            tensor_parallel=1,
+            gpu_memory_utilization=0.5,
+            cpu_kv_cache_gb=1,
+        )
+        from vllm import SamplingParams, TokensPrompt
+
+        sampling = SamplingParams(temperature=0, max_tokens=given["tokens"], ignore_eos=True, detokenize=False)
+        outputs = llm.generate([TokensPrompt(prompt_token_ids=ids) for ids in prompts], sampling, use_tqdm=False)
+        answers[name] = [list(output.outputs[0].token_ids) for output in outputs]
+        vllm.end(llm)
+        print(name, file=sys.stderr)
+    print(json.dumps(answers))
+
+
+if __name__ == "__main__":
+    main()
