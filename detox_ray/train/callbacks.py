@@ -1,6 +1,8 @@
-"""What the trainer does between steps besides training: report checkpoints, note progress, stop on a lost loss."""
+"""What the trainer tells Ray Train and the board between steps: checkpoints and progress.
 
-import math
+Imported by Ray Train's workers only.
+"""
+
 from pathlib import Path
 from typing import Any
 
@@ -8,29 +10,36 @@ import ray.train
 import torch.distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from detox_ray.config import TrainConfig
+from detox_ray.train import checkpoints
+from detox_ray.train.curves import named
+from detox_ray.train.place import BEST_STEP, Place
+from detox_ray.train.rhythm import best, evaluations
+from detox_ray.train.tracking import Trackers
+
 
 class ReportCheckpoints(TrainerCallback):
     """Hand each checkpoint to Ray Train.
 
     All ranks must have written their part before one of them uploads the folder; without the barrier this raced about
     once in 20 runs (Ray's own callback does). One process a node uploads, the others only report.
+
+    ``best_step`` makes the newest best outrank all other checkpoints where Ray Train decides which to keep.
     """
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> TrainerControl:
-        if state.global_step >= state.max_steps:
-            control.should_save = False  # the result is saved next; a resumed trainer could not take zero steps
-        if control.should_save:
-            control.should_log = True  # the log's running means are not in the checkpoint: close them first
-        return control
+    def __init__(self, place: Place, keep_best: bool):
+        self._place, self._keep_best = place, keep_best
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        metrics = {"step": state.global_step}
+        evaluated = evaluations(state.log_history)
+        is_best = bool(evaluated) and evaluated[best([loss for _, loss in evaluated])][0] == state.global_step
+        metrics = {"step": state.global_step, BEST_STEP: state.global_step if self._keep_best and is_best else 0}
         torch.distributed.barrier()
-        if ray.train.get_context().get_local_rank() == 0:
+        if self._place.local_rank == 0:
             assert args.output_dir is not None
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            here = ray.train.get_context().get_local_world_size()
+            checkpoints.seal(folder, state.global_step, self._place.rank, here, self._place.world)
             ray.train.report(
                 metrics,
                 checkpoint=ray.train.Checkpoint.from_directory(folder),
@@ -40,8 +49,42 @@ class ReportCheckpoints(TrainerCallback):
             ray.train.report(metrics)
 
 
+class Track(TrainerCallback):
+    """On rank 0: the trainer's log to the trackers.
+
+    Stands before `ReportCheckpoints`: what was logged until a checkpoint is kept before it counts.
+    """
+
+    def __init__(self, trackers: Trackers, config: TrainConfig):
+        self._trackers, self._config = trackers, config
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._trackers.begin(state.global_step)
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if "loss" in state.log_history[-1]:
+            self._log("train", state)
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._log("validation", state)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._trackers.keep(state.global_step)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._trackers.finish(state.global_step)
+
+    def _log(self, part: str, state: TrainerState) -> None:
+        values = named(state.log_history[-1], self._config)
+        self._trackers.log(state.global_step, {f"{part}/{name}": value for name, value in values.items()})
+
+
 class NoteProgress(TrainerCallback):
-    """Rank 0 notes steps and loss on the board; every rank stops when the loss is no number."""
+    """Rank 0 notes steps and losses on the board."""
 
     def __init__(self, board: Any, rank: int):
         self._board, self._rank = board, rank
@@ -64,13 +107,7 @@ class NoteProgress(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        loss = (logs or {}).get("loss")
-        if loss is None:
-            return
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss became {loss} at step {state.global_step}: lower learning_rate or max_grad_norm, "
-                "or use float32"
-            )
-        if self._rank == 0:
-            self._board.at.remote(state.global_step, f"loss {loss:.4f}")
+        for name, words in (("loss", "loss"), ("eval_loss", "validation loss")):
+            value = (logs or {}).get(name)
+            if self._rank == 0 and value is not None:
+                self._board.at.remote(state.global_step, f"{words} {value:.4f}")

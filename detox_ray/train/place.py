@@ -23,6 +23,7 @@ class Job(NamedTuple):
     seed: int  # the effective one
     store: Store
     gpu: bool
+    node: int = 0  # on which this worker is, counted by Ray Train; several may be one machine
 
     @property
     def folder(self) -> str:
@@ -32,7 +33,7 @@ class Job(NamedTuple):
     @property
     def scratch(self) -> Path:
         """Local folder of this node for what is on its way to the store. The next call finds it again and clears it."""
-        who = key_of(store=self.store.uri, name=self.name, key=self.key, user=getpass.getuser())
+        who = key_of(store=self.store.uri, name=self.name, key=self.key, node=self.node, user=getpass.getuser())
         return Path(tempfile.gettempdir()) / f"detox-ray-training-{who}"
 
 

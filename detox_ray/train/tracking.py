@@ -89,16 +89,22 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
+    """Offline runs (WANDB_MODE=offline) stand in the run's folder, for `wandb sync`."""
+
     def __init__(self, job: Job, step: int):
         import wandb
 
+        if os.environ.get("WANDB_MODE") == "offline" and not job.store.is_local:
+            raise OSError("WANDB_MODE=offline needs storage on a disk")
+        folder = Path(job.store.path(f"{FOLDER}/{job.name}")) if job.store.is_local else job.scratch
+        folder.mkdir(parents=True, exist_ok=True)
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             id=key_of(store=job.store.uri, name=job.name, key=job.key),
             name=job.name,
             resume="allow",
             config=job.config.model_dump(mode="json"),
-            dir=str(job.scratch),
+            dir=str(folder),
         )
         # Its own step may not go back, as ours does where a resumed training takes steps again.
         self._run.define_metric("step")

@@ -6,11 +6,13 @@ Heavy imports are inside, after `cpu.before_imports`.
 import os
 import shutil
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from detox_ray.config import InputError
-from detox_ray.train import cpu
+from detox_ray.train import checkpoints, cpu
 from detox_ray.train.place import Job, Place
 
 
@@ -18,7 +20,7 @@ def run(given: dict[str, Any]) -> Any:
     """Entry of every worker. Rank 0 returns what its marker will say; an error that would recur goes to the board."""
     import ray.train
 
-    job, board = given["job"], given["board"]
+    job, board = given["job"]._replace(node=ray.train.get_context().get_node_rank()), given["board"]
     if ray.get(board.state.remote()).error is not None:
         return None
     try:
@@ -41,18 +43,43 @@ def _train(job: Job, board: Any) -> dict[str, Any] | None:
     os.environ["TQDM_DISABLE"] = "1"
     import ray.train
 
-    from detox_ray.train.callbacks import NoteProgress, ReportCheckpoints
+    from detox_ray.train.callbacks import NoteProgress, ReportCheckpoints, Track
     from detox_ray.train.fit import fit
+    from detox_ray.train.tracking import Trackers
 
     context = ray.train.get_context()
     place = Place(context.get_world_rank(), context.get_local_rank(), context.get_world_size())
     restarts = _count_start(job) - 1 if place.rank == 0 else 0
-    callbacks = [ReportCheckpoints(), NoteProgress(board, place.rank)]
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        return fit(job, place, callbacks, None, restarts)
-    with checkpoint.as_directory() as folder:
-        return fit(job, place, callbacks, Path(folder), restarts)
+    trackers = Trackers(job, board.warn.remote)
+    track = [Track(trackers, job.config)] if place.rank == 0 else []
+    callbacks = [*track, ReportCheckpoints(place, job.config.keep == "best"), NoteProgress(board, place.rank)]
+    with checkpoints.opened(job.store, _agreed(job, place, board)) as folder:
+        info = fit(job, place, callbacks, folder, restarts, lambda step: _best(job, place, board, step))
+    return None if info is None else {**info, "tracking": trackers.status}
+
+
+@contextmanager
+def _best(job: Job, place: Place, board: Any, step: int) -> Iterator[Path]:
+    """The checkpoint of the best step, as a local folder."""
+    found = _agreed(job, place, board, step)
+    if found is None:
+        raise RuntimeError(
+            f"the checkpoint of step {step}, the best, is damaged or gone: remove {job.folder} to train anew"
+        )
+    with checkpoints.opened(job.store, found) as folder:
+        assert folder is not None  # something was found
+        yield folder
+
+
+def _agreed(job: Job, place: Place, board: Any, step: int | None = None) -> checkpoints.Found | None:
+    """The newest whole checkpoint (of ``step``), the same on every worker: rank 0 looks."""
+    import ray.train.collective
+
+    found = None
+    if place.rank == 0:
+        found = checkpoints.newest(job.store, job.folder, lambda warning: ray.get(board.warn.remote(warning)), step)
+    agreed: checkpoints.Found | None = ray.train.collective.broadcast_from_rank_zero(found)
+    return agreed
 
 
 def _count_start(job: Job) -> int:

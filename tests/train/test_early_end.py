@@ -1,10 +1,15 @@
 """Early stopping, the best checkpoint, lost losses and the divergence, in real trainings without Ray."""
 
+import os
 import shutil
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pytest
 import torch
@@ -14,8 +19,11 @@ from small_training import pairs_table, train_config
 from torch.distributions import Categorical, kl_divergence
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from detox_ray import train
+from detox_ray.cluster import Cluster
 from detox_ray.models import LoadableModel
-from detox_ray.store import Store, Unit
+from detox_ray.progress import Progress
+from detox_ray.store import Store, StoreError, Unit
 from detox_ray.tables import PAIRS
 from detox_ray.train import data
 from detox_ray.train.divergence import sequences
@@ -137,6 +145,62 @@ def test_log_ratios_and_curves_are_in_the_marker(trained: dict[str, tuple[Job, d
     assert last["reward_margin"] == pytest.approx(
         0.1 * (last["chosen_log_ratio"] - last["rejected_log_ratio"]), rel=1e-3, abs=1e-6
     )
+
+
+class KillOnceAfter(threading.Thread):
+    """SIGKILLs one Ray Train worker of this process's Ray as soon as a checkpoint of a step after ``step`` stands."""
+
+    def __init__(self, store: Store, step: int):
+        super().__init__(daemon=True)
+        self.store, self.step, self.killed = store, step, False
+
+    def run(self) -> None:
+        while not self.killed:
+            time.sleep(0.02)  # between two looks, not for something to have happened
+            seals = [file for file in self.store.files("training") if "/sealed-by-" in file]
+            if any(self._step(seal) > self.step for seal in seals):
+                victims = [process.pid for process in psutil.Process().children(recursive=True) if _trains(process)]
+                os.kill(min(victims), signal.SIGKILL)
+                self.killed = True
+
+    def _step(self, seal: str) -> int:
+        try:
+            return int(self.store.read_json(seal)["step"])
+        except (StoreError, FileNotFoundError):  # being written, or deleted
+            return 0
+
+
+def _trains(process: psutil.Process) -> bool:
+    try:
+        return "RayTrainWorker" in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def test_best_checkpoint_survives_newer_ones_and_a_killed_worker(
+    tmp_path: Path,
+    trained: dict[str, tuple[Job, dict[str, Any] | str]],
+    parent: LoadableModel,
+    ray_cluster: Cluster,
+) -> None:
+    undisturbed, expected = done(trained, "zero2")
+    store = Store.at(str(tmp_path))
+    store.commit(*ROWS, undecided_pairs(72))
+    killer = KillOnceAfter(store, expected["best_step"])
+    killer.start()
+    train.train("zero2", undisturbed.config, parent, ROWS, 0, "k" * 16, store, ray_cluster, Progress())
+    assert killer.killed
+    info = store.info(Unit("checkpoints", ("zero2",)), "k" * 16)
+    assert info["restarts"] == 1
+    told = ("log", "validation", "evaluation", "stopped", "best_step", "kept_step", "steps")
+    assert {name: info[name] for name in told} == {name: expected[name] for name in told}
+    weights, whole = (
+        load_file(Path(each.path("checkpoints/zero2")) / "model.safetensors") for each in (store, undisturbed.store)
+    )
+    assert all(torch.equal(weights[part], whole[part]) for part in whole)
+    # Its curves stand in the run's folder, those before the kill and those after.
+    assert len([file for file in store.files("training-logs/zero2") if "tfevents" in file]) == 2
+    assert info["tracking"] == {"tensorboard": "ok"}
 
 
 def test_lost_loss_stops_at_its_step_and_names_the_rows(trained: dict[str, tuple[Job, dict[str, Any] | str]]) -> None:

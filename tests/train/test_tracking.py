@@ -3,8 +3,9 @@
 import struct
 import sys
 import types
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from small_training import train_config
@@ -132,6 +133,68 @@ def test_weights_and_biases_go_on_in_the_same_run(store: Store, monkeypatch: pyt
     assert ("*", "step") in run.metrics
     assert run.logged == [{"step": 4, "train/loss": 0.5}] and run.finished
     assert not any("key" in name.lower() and name != "key" for name in begun[0])
+
+
+class FakeMlflow(types.ModuleType):
+    """What MLflow's client is documented to take (https://mlflow.org/docs/latest/api_reference), in memory."""
+
+    class Entities(NamedTuple):
+        Metric: Any = NamedTuple("Metric", [("key", str), ("value", float), ("timestamp", int), ("step", int)])
+        Param: Any = NamedTuple("Param", [("key", str), ("value", str)])
+
+    def __init__(self) -> None:
+        super().__init__("mlflow")
+        self.entities = self.Entities()
+        self.runs: dict[str, list[Any]] = {}
+        self.experiments: list[str] = []
+        self.ended: list[str] = []
+        self.resumed: list[tuple[str, str]] = []
+
+    def MlflowClient(self) -> "FakeMlflow":
+        return self
+
+    def get_experiment_by_name(self, name: str) -> Any:
+        return types.SimpleNamespace(experiment_id=name) if name in self.experiments else None
+
+    def create_experiment(self, name: str) -> str:
+        self.experiments.append(name)
+        return name
+
+    def create_run(self, experiment_id: str, *, run_name: str, tags: dict[str, str]) -> Any:
+        self.runs[f"run{len(self.runs)}"] = []
+        return types.SimpleNamespace(info=types.SimpleNamespace(run_id=f"run{len(self.runs) - 1}"))
+
+    def update_run(self, run_id: str, *, status: str) -> None:
+        self.resumed.append((run_id, status))
+
+    def log_batch(self, run_id: str, *, metrics: Sequence[Any] = (), params: Sequence[Any] = ()) -> None:
+        self.runs[run_id] += [*metrics, *params]
+
+    def set_terminated(self, run_id: str) -> None:
+        self.ended.append(run_id)
+
+
+def test_mlflow_goes_on_in_the_same_run_and_other_settings_get_another(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeMlflow()
+    monkeypatch.setitem(sys.modules, "mlflow", fake)
+    warnings: list[str] = []
+    for step, key in ((0, "0123456789abcdef"), (3, "0123456789abcdef"), (0, "fedcba9876543210")):
+        trackers = Trackers(job(store, "mlflow", key=key), warnings.append)
+        trackers.begin(step)
+        trackers.log(step + 1, {"train/loss": 0.5})
+    trackers.finish(1)
+    assert warnings == []
+    first, second = fake.runs.values()
+    metrics = [entry for entry in first if hasattr(entry, "step")]
+    assert [(metric.key, metric.value, metric.step) for metric in metrics] == [
+        ("train/loss", 0.5, 1),
+        ("train/loss", 0.5, 4),
+    ]
+    assert ("learning_rate", "0.001") in [tuple(entry) for entry in first if not hasattr(entry, "step")]
+    assert len(second) > 1
+    assert fake.resumed == [("run0", "RUNNING")] and fake.ended == ["run1"] and fake.experiments == ["detox-ray"]
 
 
 def test_a_tracker_that_fails_is_left_alone_and_the_training_goes_on(
