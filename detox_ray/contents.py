@@ -51,6 +51,8 @@ def content(prepared: Prepared) -> ReportContent:
         tuning_languages=[experiment.data.pairs.language] if experiment.data.pairs else [],
         toy_world=experiment.uses_toy17,
         notes=prepared.notes,
+        seed_groups=experiment.seed_groups,
+        sweeps=experiment.sweeps,
     )
 
 

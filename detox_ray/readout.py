@@ -222,23 +222,27 @@ def _common(infos: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def headline(results: Mapping[str, Any]) -> list[str]:
-    """Macro toxicity of each compared pair of models, as sentences, from results.json."""
+    """Macro toxicity of each compared pair of models, of seeds their mean, as sentences, from results.json."""
     values = {
         (row["metric"], row["model"], row["language"], row["scorer"]): row
         for row in results["metrics"]
         if row["status"] == OK and row["convention"] == results["convention"]
     }
     scorer, metric = results["primary_scorer"], "average_toxicity"
+    shown = [(pair["model"], pair["parent"]) for pair in results["compare"]]
     lines = []
     for row in results["comparisons"]:
         place = (row["metric"], row["language"], row["scorer"], row["convention"], row["status"])
-        if place != (metric, "macro", scorer, results["convention"], OK):
+        if place != (metric, "macro", scorer, results["convention"], OK) or (row["model"], row["parent"]) not in shown:
             continue
         before = values[metric, row["parent"], "macro", scorer]["value"]
         after = values[metric, row["model"], "macro", scorer]["value"]
         change = f" ({(after - before) / before:+.0%})" if before else ""
+        own = row.get("seeds", 1)  # a report made before there were seeds has none
+        seeds = f" (mean of {own} seeds)" if own > 1 else ""
+        bounds = "" if row["ci_low"] is None else f" [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
         lines.append(
-            f"average toxicity over {row['n']} languages ({scorer}): {row['parent']} {before:.3f}, {row['model']} "
-            f"{after:.3f}{change}; difference {row['difference']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
+            f"average toxicity over {row['n']} languages ({scorer}): {row['parent']} {before:.3f}, "
+            f"{row['model']}{seeds} {after:.3f}{change}; difference {row['difference']:+.3f}{bounds}"
         )
     return lines

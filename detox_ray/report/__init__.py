@@ -8,7 +8,7 @@ from detox_ray.report.sheets import sheets
 
 __all__ = ["VERSION", "Completion", "Evaluator", "ReportContent", "Sample", "Timing", "render", "render_several"]
 
-VERSION = 2  # part of the key of what this stage commits
+VERSION = 3  # part of the key of what this stage commits
 
 
 def render(content: ReportContent) -> dict[str, bytes]:

@@ -174,4 +174,8 @@ class ReportContent:
     skipped_rows: Mapping[str, int] = field(default_factory=dict)  # input -> rows left out by data.on_error: skip
     tuning_languages: Sequence[str] = ()  # of the pairs; told apart in the perplexity summary
     toy_world: bool = False  # say that toy17 is a model organism
+    # label -> models that differ in their seed only; the tables hold rows of the label too, their mean
+    seed_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    # family -> model (or label of a seed group) -> field of its training -> value: what a sweep varies
+    sweeps: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     notes: Sequence[str] = ()

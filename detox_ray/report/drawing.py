@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BEFORE, AFTER, MUTED, LINE = "#c2500a", "#0068a6", "#5a6472", "#d9dde3"  # as in colours.css
+DASHES = ("solid", "dashed", "dotted", "dashdot")  # of curves
 SHADES = {
     **{"good3": "#8cc0e8", "good2": "#b9d9f2", "good1": "#e0eefa", "even": "#f2f3f5", "": "#ffffff"},
     **{"bad1": "#fdebd6", "bad2": "#f9cfa0", "bad3": "#f0ab66"},
@@ -105,9 +106,11 @@ def tradeoff_files(name: str, clouds: Sequence[Cloud]) -> dict[str, bytes]:
         for index, cloud in enumerate(clouds):
             axes = figure.add_subplot(rows, columns, index + 1)
             _cloud(axes, cloud)
-        hollow = any(point.published for cloud in clouds for point in cloud.points)
-        note = f"; hollow diamonds: published by {LI} (another scorer)" if hollow else ""
-        _footnote(figure, f"dashed: models that no other beats on both axes{note}")
+        points = [point for cloud in clouds for point in cloud.points]
+        notes = ["dashed: models that no other beats on both axes"] if any(cloud.ranked for cloud in clouds) else []
+        notes += [f"hollow diamonds: published by {LI} (another scorer)"] if any(p.published for p in points) else []
+        notes += ["hollow dot: before tuning"] if any(p.parent for p in points) else []
+        _footnote(figure, "; ".join(notes))
         return _files(name, figure)
 
 
@@ -119,15 +122,20 @@ def _cloud(axes: "Axes", cloud: Cloud) -> None:
     front = [cloud.points[i] for i in cloud.frontier]
     if len(front) > 1:
         axes.plot([p.x.value for p in front], [p.y.value for p in front], color=AFTER, linestyle="--", linewidth=1)
+    for number, curve in enumerate(cloud.curves):
+        through = [cloud.points[i] for i in curve]
+        line = {"color": AFTER, "linestyle": DASHES[number % len(DASHES)], "linewidth": 1, "alpha": 0.7}
+        axes.plot([p.x.value for p in through], [p.y.value for p in through], **line)  # type: ignore[arg-type]
     for point in cloud.points:
         x, y = point.x.value, point.y.value
         if point.published:
             axes.plot(x, y, marker="D", markersize=4, markerfacecolor="white", markeredgecolor=MUTED, linestyle="")
             continue
         (x_low, x_high), (y_low, y_high) = point.x.ends, point.y.ends
-        axes.plot([x_low, x_high], [y, y], color=AFTER, linewidth=1)
-        axes.plot([x, x], [y_low, y_high], color=AFTER, linewidth=1)
-        axes.plot(x, y, marker="o", markersize=5, color=AFTER)
+        colour = BEFORE if point.parent else AFTER
+        axes.plot([x_low, x_high], [y, y], color=colour, linewidth=1)
+        axes.plot([x, x], [y_low, y_high], color=colour, linewidth=1)
+        axes.plot(x, y, marker="o", markersize=5, color=colour, markerfacecolor="white" if point.parent else colour)
         axes.annotate(visible(shortened(point.name)), (x, y), xytext=(4, 5), textcoords="offset points")
     axes.margins(0.08)
     axes.set_ylim(bottom=0)

@@ -15,6 +15,8 @@ from detox_ray.report.forest import place as place_forest
 from detox_ray.report.published import PUBLISHED
 from detox_ray.report.results import flat
 from detox_ray.report.rows import Series, Values
+from detox_ray.report.shown import shown_models
+from detox_ray.report.sweeps import sweep_clouds, sweep_tables
 from detox_ray.report.template import html
 from detox_ray.report.tradeoff import clouds
 from detox_ray.report.tradeoff import place as place_cloud
@@ -77,6 +79,8 @@ def index(content: ReportContent) -> bytes:
         figure_names=[{kind: figure_name(kind, view) for kind in ("forest", "heatmap")} for view in pairs],
         beside=[other_conventions(view.beside) for view in pairs],
         panels=[place_cloud(panel) for panel in clouds(content)],
+        sweep_panels=[place_cloud(panel) for panel in sweep_clouds(content)],
+        sweep_tables=sweep_tables(content),
         validity=validity_tables(content.validity),
         agreement=agreement_tables(content.agreement),
         counts=count_lines(content.counts),
@@ -115,13 +119,13 @@ def own_rows(content: ReportContent) -> list[OwnRow]:
         kinds += [("English", [ENGLISH]), ("languages other than English", others)]
     return [
         OwnRow(model, mean_of, [summary(model, metric, languages) for metric in words.PUBLISHED_METRICS])
-        for model in content.models
+        for model in shown_models(content)
         for mean_of, languages in kinds
     ]
 
 
 def figures(content: ReportContent) -> dict[str, bytes]:
-    """``figures/*.svg`` and ``*.pdf``: of each compared pair what can be drawn, and the trade-offs."""
+    """``figures/*.svg`` and ``*.pdf``: of each compared pair what can be drawn, the trade-offs and the sweeps."""
     files: dict[str, bytes] = {}
     for view in pair_views(content):
         title, _, axis, before, after = forest_words(content, view)
@@ -130,5 +134,6 @@ def figures(content: ReportContent) -> dict[str, bytes]:
         if view.heat:
             title = f"Change per metric and language, {view.parent} to {view.model}"
             files |= drawing.heat_files(figure_name("heatmap", view), view.heat, title)
-    panels = clouds(content)
-    return files | (drawing.tradeoff_files("tradeoff", panels) if panels else {})
+    for name, panels in (("tradeoff", clouds(content)), ("sweeps", sweep_clouds(content))):
+        files |= drawing.tradeoff_files(name, panels) if panels else {}
+    return files

@@ -1,7 +1,9 @@
 """``results.json``: one object per number, for people's scripts; keys are fixed in architecture.md.
 
 ``null`` where there is no number (the row's ``status`` says why), never NaN. Everything but ``timings`` is the same
-for the same experiment, whatever was resumed. ``several.py`` reads these documents back.
+for the same experiment, whatever was resumed. ``models`` and ``compare`` are those that the report shows: a group of
+seeds stands for its models, whose own numbers are in ``metrics`` and ``comparisons`` too. ``several.py`` and the gate
+read these documents back.
 """
 
 import json
@@ -9,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from detox_ray.report.content import AgreementRow, CountRow, ReportContent, ValidityRow, fields_of
+from detox_ray.report.shown import shown_models, shown_pairs
 
 
 def results(content: ReportContent) -> bytes:
@@ -36,8 +39,10 @@ def document(content: ReportContent) -> dict[str, Any]:
         "diversity_units": content.diversity_units,
         "identifier": content.identifier,
         "languages": list(content.languages),
-        "models": list(content.models),
-        "compare": [{"model": model, "parent": parent} for model, parent in content.compare],
+        "models": shown_models(content),
+        "compare": [{"model": model, "parent": parent} for model, parent in shown_pairs(content)],
+        "seed_groups": {label: list(models) for label, models in content.seed_groups.items()},
+        "sweeps": {family: {name: dict(own) for name, own in made.items()} for family, made in content.sweeps.items()},
         "metrics": content.metrics.to_pylist(),
         "comparisons": content.comparisons.to_pylist(),
         "validity": [fields_of(row, ValidityRow) for row in content.validity],

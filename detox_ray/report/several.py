@@ -8,22 +8,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from detox_ray.report import drawing, words
+from detox_ray.report.cells import Cell, value_cell
 from detox_ray.report.forest import Forest, ForestRow, place_differences
 from detox_ray.report.headline import verdict
 from detox_ray.report.heat import Heat, value_heat
 from detox_ray.report.published import PUBLISHED
-from detox_ray.report.rows import Series, Values, p_of, reading, significant
+from detox_ray.report.rows import Series, Values, p_of, reading, series_of, significant
 from detox_ray.report.scales import Reading
 from detox_ray.report.sheets import published_sheet, sheet
 from detox_ray.report.template import html
 from detox_ray.report.tradeoff import Cloud, Panel, axes, cloud, place
-from detox_ray.report.views import Cell
-from detox_ray.report.words import HEADLINE, MACRO, interval, language_name, number, shortened
+from detox_ray.report.words import HEADLINE, MACRO, language_name, shortened
 from detox_ray.tables import OK
 
 NEEDED = (
     *("experiment", "convention", "confidence", "primary_scorer", "settings", "revisions", "evaluators", "languages"),
-    *("models", "compare", "metrics", "comparisons", "interval", "correction"),
+    *("models", "compare", "metrics", "comparisons", "interval", "correction", "seed_groups"),
 )
 
 NO_RANK = float("inf")
@@ -42,6 +42,7 @@ class RankRow(NamedTuple):
     tuned_from: str
     cells: list[Cell]  # under the group's columns
     languages: int
+    seeds: int  # models of which this is the mean
 
 
 class Group(NamedTuple):
@@ -146,22 +147,19 @@ def _ranking(runs: Sequence[Run], series: Sequence[Series], chief: Series) -> li
         parents = [pair["parent"] for pair in run.document["compare"] if pair["model"] == model]
         rank = "–" if place_of == NO_RANK else str(1 + sum(other < place_of for other, _, _ in found))
         macro = run.values.of(chief, model, MACRO)
-        cells = [_cell(s, run, model) for s in series]
-        rows.append(RankRow(rank, run.name, model, ", ".join(parents), cells, macro["n"] if macro else 0))
+        cells = [value_cell(run.values.of(s, model, MACRO)) for s in series]
+        n, seeds = (macro["n"], macro["seeds"]) if macro else (0, 1)
+        rows.append(RankRow(rank, run.name, model, ", ".join(parents), cells, n, seeds))
     return rows
-
-
-def _cell(series: Series, run: Run, model: str) -> Cell:
-    row, d = run.values.of(series, model, MACRO), words.metric_words(series.metric).decimals
-    return Cell("–", "") if row is None else Cell(number(row["value"], d), interval(row["ci_low"], row["ci_high"], d))
 
 
 def _differences(runs: Sequence[Run], chief: Series, confidence: float) -> list[tuple[ForestRow, str]]:
     """The macro difference of every compared pair, the largest fall first."""
     rows = []
     for run in runs:
+        shown = {(pair["model"], pair["parent"]) for pair in run.document["compare"]}
         for row in run.document["comparisons"]:
-            if (row["metric"], row["scorer"], row["convention"]) == chief and row["language"] == MACRO:
+            if series_of(row) == chief and row["language"] == MACRO and (row["model"], row["parent"]) in shown:
                 name = shortened(f"{run.name}: {row['model']} − {row['parent']}")
                 if row["status"] != OK:
                     rows.append((ForestRow(name, None, None, words.status_words(row["status"])), ""))

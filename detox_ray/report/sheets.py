@@ -10,6 +10,7 @@ from typing import Any
 
 from detox_ray.report.content import AgreementRow, CountRow, ReportContent, ValidityRow, fields_of
 from detox_ray.report.published import PUBLISHED
+from detox_ray.report.sweeps import sweep_lines
 from detox_ray.tables import COMPARISONS, METRICS
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four: full width
@@ -24,6 +25,7 @@ def sheets(content: ReportContent) -> dict[str, bytes]:
         "tables/agreement.csv": _of(AgreementRow, content.agreement),
         "tables/counts.csv": _of(CountRow, content.counts),
         "tables/published.csv": published_sheet(),
+        **({"tables/sweeps.csv": sheet(list(lines[0]), lines)} if (lines := sweep_lines(content)) else {}),
     }
 
 

@@ -2,7 +2,7 @@
 
 A model is on the frontier where no other model is at least as good on both axes and better on one, by the values alone
 (the intervals say how sure that is). Values are macro means. Published results stand beside as hollow marks and are
-never part of a frontier.
+never part of a frontier. Sweeps (sweeps.py) are drawn on the same axes, as curves.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from detox_ray.report import published
 from detox_ray.report.content import ReportContent
 from detox_ray.report.rows import Series, Values, reading
 from detox_ray.report.scales import Reading, Tick, scale
+from detox_ray.report.shown import shown_models, shown_pairs
 from detox_ray.report.words import CONSISTENCY, HEADLINE, MACRO, PERPLEXITY, by, metric_words, number, shortened
 
 WIDTH, HEIGHT = 460, 330
@@ -21,16 +22,17 @@ AXES = (PERPLEXITY, "dist_2", CONSISTENCY)
 
 
 class Point(NamedTuple):
-    """A model, or a published result."""
+    """A model, the parent of a sweep, or a published result."""
 
     name: str
     x: Reading
     y: Reading
     published: bool = False
+    parent: bool = False
 
 
 class Cloud(NamedTuple):
-    """One panel. ``links`` join parent and model by their points' numbers."""
+    """One panel. ``links`` join parent and model by their points' numbers, ``curves`` what a sweep went through."""
 
     title: str
     x_label: str
@@ -39,10 +41,14 @@ class Cloud(NamedTuple):
     higher_x: bool  # is better
     points: list[Point]
     links: list[tuple[int, int]]
+    curves: tuple[tuple[int, ...], ...] = ()
+    ranked: bool = True  # draw the frontier
 
     @property
     def frontier(self) -> list[int]:
-        """Numbers of the models that no other model beats, from left to right."""
+        """Numbers of the models that no other model beats, from left to right; none where they are not ranked."""
+        if not self.ranked:
+            return []
         own = [i for i, point in enumerate(self.points) if not point.published]
         side = -1 if self.higher_x else 1
         place = {i: (side * self.points[i].x.value, self.points[i].y.value) for i in own}
@@ -56,6 +62,7 @@ class Cloud(NamedTuple):
 class PlacedPoint(NamedTuple):
     name: str
     published: bool
+    parent: bool
     x: float
     y: float
     x_low: float
@@ -81,6 +88,7 @@ class Panel(NamedTuple):
     points: list[PlacedPoint]
     links: list[tuple[float, float, float, float]]
     frontier: str  # an SVG path; "" with fewer than two models
+    curves: list[str]  # SVG paths
     x_ticks: list[Tick]
     y_ticks: list[Tick]
 
@@ -90,11 +98,11 @@ def clouds(content: ReportContent) -> list[Cloud]:
     values = Values(content.metrics.to_pylist())
     chief = Series(HEADLINE, content.primary, content.convention)
     t5 = {evaluator.name for evaluator in content.evaluators if evaluator.kind == "t5"}
-    pairs = [(model, parent) for model, parent in content.compare]
+    models, pairs = shown_models(content), shown_pairs(content)
     return [
-        cloud(chief, axis, [(model, values, model) for model in content.models], pairs, axis.scorer in t5)
+        cloud(chief, axis, [(model, values, model) for model in models], pairs, axis.scorer in t5)
         for axis in axes(values, content.primary, content.convention)
-        if any(reading(values.of(axis, model, MACRO)) for model in content.models)
+        if any(reading(values.of(axis, model, MACRO)) for model in models)
     ]
 
 
@@ -124,10 +132,15 @@ def cloud(
             points += [
                 Point(name, Reading(x, None, None), Reading(y, None, None), True) for name, x, y in (before, after)
             ]
+    return framed(chief, axis)._replace(points=points, links=links)
+
+
+def framed(chief: Series, axis: Series) -> Cloud:
+    """A panel without points: its title and axes."""
     words = metric_words(axis.metric)
     x_label, y_label = f"{by(axis.metric, axis.scorer)} ({words.better} is better)", by(*chief[:2])
     title = f"Toxicity against {by(axis.metric, axis.scorer).lower()}"
-    return Cloud(title, x_label, y_label, words.decimals, words.better == "higher", points, links)
+    return Cloud(title, x_label, y_label, words.decimals, words.better == "higher", [], [])
 
 
 def place(made: Cloud) -> Panel:
@@ -148,7 +161,17 @@ def place(made: Cloud) -> Panel:
         (x_low, x_high), (y_low, y_high) = point.x.ends, point.y.ends
         placed.append(
             PlacedPoint(
-                *(shortened(point.name), point.published, px, py, x.at(x_low), x.at(x_high), y.at(y_low), y.at(y_high)),
+                *(
+                    shortened(point.name),
+                    point.published,
+                    point.parent,
+                    px,
+                    py,
+                    x.at(x_low),
+                    x.at(x_high),
+                    y.at(y_low),
+                    y.at(y_high),
+                ),
                 *(px + (-8 if ends else 8), label_y, ends, _spoken(point, made)),
             )
         )
@@ -156,10 +179,15 @@ def place(made: Cloud) -> Panel:
     links = [(placed[a].x, placed[a].y, placed[b].x, placed[b].y) for a, b in made.links]
     return Panel(
         *(WIDTH, HEIGHT, LEFT, right, TOP, bottom, made.title, made.x_label, made.y_label, placed, links),
-        "M" + " L".join(f"{p.x} {p.y}" for p in front) if len(front) > 1 else "",
+        _path(front) if len(front) > 1 else "",
+        [_path([placed[i] for i in curve]) for curve in made.curves],
         x.ticks,
         y.ticks,
     )
+
+
+def _path(points: Sequence[PlacedPoint]) -> str:
+    return "M" + " L".join(f"{p.x} {p.y}" for p in points)
 
 
 def _spoken(point: Point, made: Cloud) -> str:

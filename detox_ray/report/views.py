@@ -4,20 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from detox_ray.report import words
+from detox_ray.report.cells import Cell, change_cell, difference_cell, value_cell
 from detox_ray.report.content import ReportContent
-from detox_ray.report.forest import ForestRow, change, ordered
+from detox_ray.report.forest import ForestRow, ordered
 from detox_ray.report.headline import Headline, cost, headline
 from detox_ray.report.heat import Heat, change_heat
 from detox_ray.report.rows import Row, Series, Values, by_series, p_of, reading, significant
-from detox_ray.report.words import HEADLINE, MACRO, PERPLEXITY, interval, language_name, number, signed_percent
+from detox_ray.report.seeds import SeedTable, seed_table
+from detox_ray.report.shown import shown_pairs
+from detox_ray.report.words import HEADLINE, MACRO, PERPLEXITY, language_name, number
 from detox_ray.tables import OK
-
-
-class Cell(NamedTuple):
-    """A number and its interval, as text."""
-
-    value: str
-    interval: str
 
 
 class TableRow(NamedTuple):
@@ -33,6 +29,7 @@ class TableRow(NamedTuple):
     significant: bool
     detectable: str
     n: int
+    between: str  # standard deviation of the difference between seeds; "" for one model
     problem: str  # why there is no comparison; "" where there is one
 
 
@@ -50,6 +47,7 @@ class PairView(NamedTuple):
 
     model: str
     parent: str
+    seeds: SeedTable | None  # None: one model, not the mean of several
     headline: Headline | None  # None where the primary scorer gave no macro value
     forest: list[ForestRow]  # in order; empty where there is nothing to draw
     heat: Heat | None
@@ -61,10 +59,10 @@ class PairView(NamedTuple):
 
 
 def pair_views(content: ReportContent) -> list[PairView]:
-    """One view per compared pair, in the order of ``compare``."""
+    """One view per compared pair, in the order of ``compare``; of seeds, their mean's."""
     values = Values(content.metrics.to_pylist())
     rows = content.comparisons.to_pylist()
-    return [_pair(content, model, parent, values, rows) for model, parent in content.compare]
+    return [_pair(content, model, parent, values, rows) for model, parent in shown_pairs(content)]
 
 
 def _pair(content: ReportContent, model: str, parent: str, values: Values, rows: Sequence[Row]) -> PairView:
@@ -79,6 +77,7 @@ def _pair(content: ReportContent, model: str, parent: str, values: Values, rows:
     return PairView(
         model,
         parent,
+        seed_table(content, model, list(series), values),
         headline(content, chief, values),
         _forest(content, chief, values),
         change_heat(content, {key: group for key, group in series.items() if key.convention == content.convention}),
@@ -103,34 +102,20 @@ def metric_table(content: ReportContent, series: Series, rows: Sequence[Row], va
                 language_name(row["language"]),
                 row["in_macro"],
                 "" if share is None else f"{100 * share:.1f} %",
-                Cell(number(before["value"], d), interval(before["ci_low"], before["ci_high"], d)),
-                Cell(number(after["value"], d), interval(after["ci_low"], after["ci_high"], d)),
-                Cell(
-                    number(row["difference"], d, signed=True),
-                    interval(row["ci_low"], row["ci_high"], d, signed=True),
-                ),
+                value_cell(before),
+                value_cell(after),
+                difference_cell(row),
                 change_cell(row, before, after),
                 words.p_value(p_of(row)),
                 significant(row, content.confidence),
                 number(row["detectable"], d),
                 row["n"],
+                "" if row["seed_std"] is None else f"± {number(row['seed_std'], d)}",
                 "" if row["status"] == OK else words.status_words(row["status"]),
             )
         )
     title = words.by(series.metric, series.scorer)
     return MetricTable(*series, title, words.meaning(series.metric), made)
-
-
-def change_cell(row: Row, before: Row, after: Row) -> Cell:
-    """Relative change: the paired ratio less one with its interval, or from the two values where there is no ratio;
-    of a share such as language consistency, the difference in percentage points."""
-    if words.metric_words(row["metric"]).points and row["difference"] is not None:
-        return Cell(words.signed_points(row["difference"]), "")
-    if row["ratio"] is None:
-        return Cell(change(reading(before), reading(after)), "")
-    low, high = row["ratio_low"], row["ratio_high"]
-    bounds = "" if low is None or high is None else f"[{signed_percent(low - 1)}, {signed_percent(high - 1)}]"
-    return Cell(signed_percent(row["ratio"] - 1), bounds)
 
 
 def _forest(content: ReportContent, rows: Sequence[Row], values: Values) -> list[ForestRow]:

@@ -98,7 +98,7 @@ def tables(
                         value = row[side]
                         metrics.append({**place, "model": model, "language": code, "value": value})
                         metrics[-1] |= {"ci_low": value and value * 0.95, "ci_high": value and value * 1.05}
-                        metrics[-1] |= {key: row[key] for key in ("n", "in_macro", "status")}
+                        metrics[-1] |= {key: row[key] for key in ("n", "in_macro", "status")} | {"seeds": 1}
                     comparisons.append({**place, "model": "detox", "parent": "base", "language": code} | _gap(row))
     return pa.Table.from_pylist(metrics, schema=METRICS), pa.Table.from_pylist(comparisons, schema=COMPARISONS)
 
@@ -123,7 +123,7 @@ def _macro(place: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> dict[
 
 def _gap(row: Mapping[str, Any]) -> dict[str, Any]:
     """The columns of a comparison under its two values: an interval of a tenth of the larger on both sides."""
-    shared = {key: row[key] for key in ("n", "in_macro", "status")}
+    shared = {key: row[key] for key in ("n", "in_macro", "status")} | {"seeds": 1}
     names = ("difference", "ci_low", "ci_high", "p_value", "p_corrected", "ratio", "ratio_low", "ratio_high")
     if row["before"] is None:
         return shared | dict.fromkeys((*names, "detectable"))
