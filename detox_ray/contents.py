@@ -10,7 +10,8 @@ from detox_ray.config import TOY17, Experiment
 from detox_ray.measure import Agreement, StatusCount, Validity
 from detox_ray.plan import COMPARISONS, METRICS, Prepared
 from detox_ray.readout import Tables, prompt_units, settings, timings
-from detox_ray.report import Completion, Evaluator, ReportContent, Sample
+from detox_ray.report import Completion, Evaluator, ReportContent, Sample, Training
+from detox_ray.store import Unit
 
 
 def content(prepared: Prepared) -> ReportContent:
@@ -45,6 +46,7 @@ def content(prepared: Prepared) -> ReportContent:
         identifier=experiment.quality.identifier,
         samples=samples(prepared),
         timings=timings(prepared),
+        training=trainings(prepared),
         manifest=store.read_json("manifest.json"),
         corpus_share=world and world["token_share"],
         skipped_rows={place: len(reasons) for place, reasons in prepared.skipped.items()},
@@ -54,6 +56,18 @@ def content(prepared: Prepared) -> ReportContent:
         seed_groups=experiment.seed_groups,
         sweeps=experiment.sweeps,
     )
+
+
+def trainings(prepared: Prepared) -> list[Training]:
+    """How the trained models learned, in the models' order."""
+    found = []
+    for name in prepared.models:
+        unit = Unit("checkpoints", (name,))
+        if unit in prepared.plan.train:
+            info = prepared.store.info(unit, prepared.plan.train[unit])
+            told = ("method", "steps", "planned_steps", "stopped", "best_step", "kept_step", "log", "validation")
+            found.append(Training(name, **{key: info[key] for key in told}, no_kl=info["kl_to_parent"].get("reason")))
+    return found
 
 
 def _evaluators(prepared: Prepared) -> list[Evaluator]:

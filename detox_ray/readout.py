@@ -199,7 +199,7 @@ def what_ran(prepared: Prepared) -> dict[str, Any]:
         room, _, scorer = stage.partition(": ")
         if room == "train":
             found["train"][model_name] = {
-                name: value for name, value in infos[0].items() if name not in ("log", "rows")
+                name: value for name, value in infos[0].items() if name not in ("log", "validation", "rows")
             }
         elif room == "generate":
             found["generate"][model_name] = _common(infos) | {"tokens": sum(info["tokens"] for info in infos)}

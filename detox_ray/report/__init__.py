@@ -1,12 +1,22 @@
 """Report: tables, figures and self-contained pages from results. Pure: it returns files' contents."""
 
-from detox_ray.report.content import Completion, Evaluator, ReportContent, Sample, Timing
+from detox_ray.report.content import Completion, Evaluator, ReportContent, Sample, Timing, Training
 from detox_ray.report.page import figures, index
 from detox_ray.report.results import results
 from detox_ray.report.several import render_several
 from detox_ray.report.sheets import sheets
 
-__all__ = ["VERSION", "Completion", "Evaluator", "ReportContent", "Sample", "Timing", "render", "render_several"]
+__all__ = [
+    "VERSION",
+    "Completion",
+    "Evaluator",
+    "ReportContent",
+    "Sample",
+    "Timing",
+    "Training",
+    "render",
+    "render_several",
+]
 
 VERSION = 3  # part of the key of what this stage commits
 

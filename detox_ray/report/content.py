@@ -37,6 +37,21 @@ class Timing(NamedTuple):
     rate: str  # in the stage's own words, for example "5,800 tokens/s"; may be empty
 
 
+class Training(NamedTuple):
+    """How one model learned: its log, as its marker keeps it."""
+
+    model: str
+    method: str
+    steps: int  # taken
+    planned_steps: int
+    stopped: Literal["planned", "early"]
+    best_step: int | None  # of the lowest validation loss; None without validation
+    kept_step: int  # whose weights the model has
+    log: Sequence[Mapping[str, float]]  # rows with step and what was logged
+    validation: Sequence[Mapping[str, float]]
+    no_kl: str | None = None  # why the divergence from the parent was not measured
+
+
 class Evaluator(NamedTuple):
     """Who measured the perplexity of completions."""
 
@@ -169,6 +184,7 @@ class ReportContent:
     identifier: str | None = None  # of a completion's language; None: not measured
     samples: Sequence[Sample] = ()
     timings: Sequence[Timing] = ()
+    training: Sequence[Training] = ()  # of the trained models
     manifest: Mapping[str, Any] = field(default_factory=dict)  # versions, hardware, what really ran
     corpus_share: Mapping[str, float] | None = None  # language -> share of the pretraining text, where known
     skipped_rows: Mapping[str, int] = field(default_factory=dict)  # input -> rows left out by data.on_error: skip

@@ -12,6 +12,7 @@ from detox_ray.report.heat import Heat
 from detox_ray.report.published import LI
 from detox_ray.report.scales import Reading
 from detox_ray.report.tradeoff import Cloud
+from detox_ray.report.training import Chart
 from detox_ray.report.words import shortened, visible
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 BEFORE, AFTER, MUTED, LINE = "#c2500a", "#0068a6", "#5a6472", "#d9dde3"  # as in colours.css
 DASHES = ("solid", "dashed", "dotted", "dashdot")  # of curves
+LEARNING = {  # kind of a training's line -> colour, style
+    **{"training": (MUTED, "solid"), "validation": (AFTER, "solid")},
+    **{"chosen": (AFTER, "solid"), "rejected": (BEFORE, "dashed")},
+}
 SHADES = {
     **{"good3": "#8cc0e8", "good2": "#b9d9f2", "good1": "#e0eefa", "even": "#f2f3f5", "": "#ffffff"},
     **{"bad1": "#fdebd6", "bad2": "#f9cfa0", "bad3": "#f0ab66"},
@@ -140,6 +145,31 @@ def _cloud(axes: "Axes", cloud: Cloud) -> None:
     axes.margins(0.08)
     axes.set_ylim(bottom=0)
     axes.locator_params(nbins=5)
+
+
+def curve_files(name: str, charts: Sequence[Chart], title: str) -> dict[str, bytes]:
+    """Relative path -> SVG and PDF of a training's curves, one panel a quantity."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(_STYLE):
+        columns = min(len(charts), 3)
+        rows = -(-len(charts) // columns)
+        figure = Figure(figsize=(3.2 * columns, 2.3 * rows), layout="constrained")
+        figure.suptitle(visible(title), fontsize=9)
+        for index, chart in enumerate(charts):
+            axes = figure.add_subplot(rows, columns, index + 1, title=chart.title, xlabel="step", ylabel=chart.unit)
+            for line in chart.lines:
+                colour, style = LEARNING[line.kind]
+                steps, values = [step for step, _ in line.points], [value for _, value in line.points]
+                axes.plot(steps, values, color=colour, linestyle=style, linewidth=1.1, label=line.name)
+            for mark in chart.marks:
+                axes.axvline(mark.step, color="black", linewidth=0.7, linestyle=(":", "--")[mark.kind == "kept"])
+            axes.set_xlim(0, chart.steps)
+            axes.legend(frameon=False, fontsize=7)
+        stopped = any(mark.kind == "stopped" for chart in charts for mark in chart.marks)
+        _footnote(figure, "dashed: the step whose weights were kept" + "; dotted: stopped early" * stopped)
+        return _files(name, figure)
 
 
 def _bar(axes: "Axes", reading: Reading, at: float, colour: str, hollow: bool, label: str) -> None:

@@ -20,6 +20,7 @@ from detox_ray.report.sweeps import sweep_clouds, sweep_tables
 from detox_ray.report.template import html
 from detox_ray.report.tradeoff import clouds
 from detox_ray.report.tradeoff import place as place_cloud
+from detox_ray.report.training import charts, told
 from detox_ray.report.views import PairView, other_conventions, pair_views
 
 ENGLISH = "en"
@@ -81,6 +82,7 @@ def index(content: ReportContent) -> bytes:
         panels=[place_cloud(panel) for panel in clouds(content)],
         sweep_panels=[place_cloud(panel) for panel in sweep_clouds(content)],
         sweep_tables=sweep_tables(content),
+        trainings=told(content),
         validity=validity_tables(content.validity),
         agreement=agreement_tables(content.agreement),
         counts=count_lines(content.counts),
@@ -125,7 +127,8 @@ def own_rows(content: ReportContent) -> list[OwnRow]:
 
 
 def figures(content: ReportContent) -> dict[str, bytes]:
-    """``figures/*.svg`` and ``*.pdf``: of each compared pair what can be drawn, the trade-offs and the sweeps."""
+    """``figures/*.svg`` and ``*.pdf``: of each compared pair what can be drawn, the trade-offs, the sweeps and
+    how each model learned."""
     files: dict[str, bytes] = {}
     for view in pair_views(content):
         title, _, axis, before, after = forest_words(content, view)
@@ -136,4 +139,7 @@ def figures(content: ReportContent) -> dict[str, bytes]:
             files |= drawing.heat_files(figure_name("heatmap", view), view.heat, title)
     for name, panels in (("tradeoff", clouds(content)), ("sweeps", sweep_clouds(content))):
         files |= drawing.tradeoff_files(name, panels) if panels else {}
+    for training in content.training:
+        if panels_of := charts(training):
+            files |= drawing.curve_files(f"training-{training.model}", panels_of, f"Training of {training.model}")
     return files

@@ -11,6 +11,7 @@ from typing import Any
 from detox_ray.report.content import AgreementRow, CountRow, ReportContent, ValidityRow, fields_of
 from detox_ray.report.published import PUBLISHED
 from detox_ray.report.sweeps import sweep_lines
+from detox_ray.report.training import curve_lines
 from detox_ray.tables import COMPARISONS, METRICS
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four: full width
@@ -26,6 +27,7 @@ def sheets(content: ReportContent) -> dict[str, bytes]:
         "tables/counts.csv": _of(CountRow, content.counts),
         "tables/published.csv": published_sheet(),
         **({"tables/sweeps.csv": sheet(list(lines[0]), lines)} if (lines := sweep_lines(content)) else {}),
+        **({"tables/training.csv": sheet(list(rows[0]), rows)} if (rows := curve_lines(content)) else {}),
     }
 
 

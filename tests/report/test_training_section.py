@@ -1,0 +1,116 @@
+"""How a model learned: its curves, where it stopped, which step was kept."""
+
+import csv
+import io
+import math
+import re
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import pytest
+from small_experiment import content
+
+from detox_ray.report import ReportContent, Training
+from detox_ray.report.drawing import curve_files
+from detox_ray.report.page import index
+from detox_ray.report.sheets import sheets
+from detox_ray.report.training import MOST, charts, curve_lines, place, sentence
+
+
+def training(model: str = "detox", steps: int = 40, early: bool = True) -> Training:
+    """A validation loss that is lowest at step 20."""
+    log = [
+        {"step": float(step), "loss": 0.69 * math.exp(-step / 15), "reward_margin": step / 50, "grad_norm": 3.0}
+        for step in range(1, steps + 1)
+    ]
+    validation = [
+        {"step": float(step), "loss": 0.5 + abs(step - 20) / 100, "reward_margin": 0.3, "reward_accuracy": 0.9,
+         "chosen_log_ratio": 0.1, "rejected_log_ratio": -2.0, "kl_to_parent": 0.01}
+        for step in range(5, steps + 1, 5)
+    ]  # fmt: skip
+    planned, stopped = (100, "early") if early else (steps, "planned")
+    return Training(model, "dpo", steps, planned, stopped, 20, 20 if early else steps, log, validation)  # type: ignore[arg-type]
+
+
+def learned(*trainings: Training) -> ReportContent:
+    """A small experiment's report with these trainings."""
+    return replace(content(("en", "fr")), training=trainings)
+
+
+def test_a_chart_for_each_quantity_that_was_logged() -> None:
+    made = {chart.title: chart for chart in charts(training())}
+    assert list(made) == [
+        "Loss",
+        "Reward margin",
+        "Reward accuracy",
+        "Log-ratio to the parent (validation)",
+        "KL divergence from the parent",
+        "Gradient norm",
+    ]
+    assert [line.name for line in made["Loss"].lines] == ["training", "validation"]
+    assert [line.name for line in made["Log-ratio to the parent (validation)"].lines] == ["chosen", "rejected"]
+    assert made["Loss"].lines[1].points[3] == (20, 0.5)
+    assert charts(training()._replace(log=[], validation=[])) == []
+
+
+def test_best_step_and_early_stop_stand_where_they_were() -> None:
+    chart = charts(training())[0]
+    placed = place(chart)
+    kept, stopped = placed.marks
+    assert (kept.kind, kept.words) == ("kept", "kept: step 20")
+    assert (stopped.kind, stopped.words) == ("stopped", "stopped early: step 40")
+    axis = {float(tick.label.replace(",", "")): tick.at for tick in placed.x_ticks}
+    assert kept.x == pytest.approx((axis[0] + axis[40]) / 2) and stopped.x == axis[40]
+    assert [mark.words for mark in charts(training(early=False))[0].marks] == ["kept: step 40"]
+    lowest = max(y for _, y in placed.lines[1].dots)  # down is larger in SVG
+    assert placed.lines[1].dots[3][1] == lowest
+
+
+def test_long_lines_are_drawn_as_means_of_equal_runs_and_the_table_has_every_point() -> None:
+    long = training(steps=4 * MOST, early=False)
+    (line, *_) = charts(long)[0].lines
+    assert len(line.points) == MOST
+    step, value = line.points[0]
+    assert step == 2.5 and value == pytest.approx(sum(0.69 * math.exp(-s / 15) for s in (1, 2, 3, 4)) / 4)
+    assert sum(row["part"] == "training" for row in curve_lines(learned(long))) == 4 * MOST
+
+
+def test_sentence_says_how_it_ended_and_what_was_kept() -> None:
+    assert sentence(training()) == (
+        "Trained by dpo in 40 steps of 100 planned, stopped early by a validation loss that fell no more. The weights "
+        "kept are those of step 20, the lowest of 8 evaluations (validation loss 0.500)."
+    )
+    last = sentence(training(early=False)._replace(no_kl="no reference model"))
+    assert "in 40 steps. The weights kept are those of step 40, one of 8 evaluations (validation loss 0.700)." in last
+    assert last.endswith("The KL divergence from the parent was not measured: no reference model.")
+    bare = training(early=False)._replace(validation=[], best_step=None)
+    assert sentence(bare) == "Trained by dpo in 40 steps. The weights kept are those of step 40."
+
+
+def test_section_is_on_the_page_with_its_files_and_only_where_models_were_trained() -> None:
+    made = learned(training(), training("other"))
+    page = index(made).decode()
+    section = page[page.index('<section aria-labelledby="training">') :].split("</section>")[0]
+    assert section.count("<svg") == 12 and '<a href="#training">' in page
+    for svg in re.findall(r"<svg.*?</svg>", section, re.DOTALL):
+        ElementTree.fromstring(svg)
+    drawn = [f"figures/training-{model}.{kind}" for model in ("detox", "other") for kind in ("svg", "pdf")]
+    assert re.findall(r'href="((?:figures|tables)/[^"]+)"', section) == [*drawn, "tables/training.csv"]
+    assert "tables/training.csv" in sheets(made)
+    assert "nan" not in section.lower().replace("finan", "")
+    assert 'id="training"' not in index(learned()).decode()
+
+
+def test_table_has_one_line_a_row_and_gaps_where_nothing_was_logged() -> None:
+    table = sheets(learned(training()))["tables/training.csv"].decode()
+    lines = list(csv.DictReader(io.StringIO(table)))
+    assert len(lines) == 40 + 8
+    assert lines[0]["part"] == "training" and lines[0]["kl_to_parent"] == ""
+    assert float(lines[-1]["kl_to_parent"]) == 0.01
+
+
+def test_figure_files_are_the_same_every_time() -> None:
+    shown = charts(training())[4:]
+    first, second = (curve_files("training-detox", shown, "Training of detox") for _ in range(2))
+    assert first == second and set(first) == {"figures/training-detox.svg", "figures/training-detox.pdf"}
+    assert b"KL divergence from the parent" in first["figures/training-detox.svg"]
