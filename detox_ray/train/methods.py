@@ -16,7 +16,7 @@ from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 from detox_ray.config import TrainConfig
-from detox_ray.train import cpu, fast, head, settings, tuning, zero
+from detox_ray.train import autocast, cpu, fast, head, settings, tuning, zero
 from detox_ray.train.data import Split
 from detox_ray.train.place import Job, Place
 from detox_ray.train.tokens import Row
@@ -123,6 +123,7 @@ def trainer(
     policy = tuning.policy(job, path)
     if (config.method == "dpo" and config.reference == "live") or config.method == "kto":
         extra["ref_model"] = tuning.reference(job, path)
+    scale = [autocast.RightScale()] if config.autocast == "float16" else []
     trainer = made(
         model=policy,
         args=arguments,
@@ -130,9 +131,11 @@ def trainer(
         eval_dataset=datasets.Dataset.from_list(held_out) if held_out else None,
         processing_class=tokenizer,
         peft_config=tuning.adapter(job, policy),
-        callbacks=list(callbacks),
+        callbacks=[*scale, *callbacks],
         **extra,
     )
+    for each in scale:
+        each.trainer = trainer
     head.connect(trainer.model)
     trainer.row_ids = row_ids(split.train, config, job.seed)
     trainer.data_collator = _Collator(trainer.data_collator)
@@ -241,7 +244,7 @@ def _common(job: Job, steps: int, groups: int, validation_batch: int) -> dict[st
     extra = {} if job.gpu else cpu.prepare()
     return {
         "output_dir": str(job.scratch),
-        "deepspeed": zero.of(config, job.gpu),
+        "deepspeed": {**zero.of(config, job.gpu), **autocast.section(config)},
         "seed": job.seed,
         "data_seed": job.seed,
         "optim": OPTIMIZERS[config.optimizer],

@@ -41,6 +41,7 @@ def _train(job: Job, board: Any) -> dict[str, Any] | None:
     if not job.gpu:
         cpu.before_imports()
     os.environ["TQDM_DISABLE"] = "1"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # TRL's trainers would tell the hub that they are used
     import ray.train
 
     from detox_ray.train.callbacks import NoteProgress, ReportCheckpoints, Track

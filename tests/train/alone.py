@@ -54,7 +54,13 @@ def alone(each: Each, jobs: Sequence[Job], world: int = 1, timeout: float = 300)
 
 def main(folder: Path, rank: int, world: int) -> None:
     cpu.before_imports()
-    os.environ |= {"TQDM_DISABLE": "1", "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
+    os.environ |= {
+        "TQDM_DISABLE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(world),
+    }
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     import torch
 

@@ -57,7 +57,7 @@ def test_full_tuning_runs_under_deepspeed_and_learns(undisturbed: tuple[Store, d
         "device": "cpu",
         "optimizer": "RMSprop",
     }
-    assert info["pairs_train"] + info["pairs_validation"] == 72
+    assert (info["rows_train"], info["rows_validation"], info["rows_left_out"]) == (64, 8, 0)
     assert info["trainable_parameters"] == info["total_parameters"] > 0
     assert info["restarts"] == 0
     log = info["log"]
