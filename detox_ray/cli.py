@@ -1,5 +1,6 @@
 """The command line: parse, call, print."""
 
+import json
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ model is, what that cost and how sure we are.
   detox-ray run configs/toy17.yaml             the built-in world, on this machine
 
   detox-ray validate my.yaml                   everything wrong with a config, at once
+
+  detox-ray plan my.yaml                       memory, time and disk that it will take, before it is started
 
   detox-ray run my.yaml generate.samples=10    any field can be set on the command line, dotted
 
@@ -149,6 +152,61 @@ def validate(config: Config, overrides: Overrides = None) -> None:
         pipeline.check(experiment)
         models, languages = len(experiment.models), len(experiment.languages)
         print(f"{config} is valid: {models} models, {languages} languages; run folder {experiment.folder}")
+
+
+@app.command()
+def plan(
+    config: Config,
+    overrides: Overrides = None,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="NAME", help="a100-80gb (toy17: cpu), h100, h200, a6000, v100-32gb, l4, …"),
+    ] = None,
+    gpus: Annotated[int | None, typer.Option(help="GPUs of the cluster; as many as training asks for.")] = None,
+    gpu_memory: Annotated[float | None, typer.Option(metavar="GIB", help="Of one device, instead of its own.")] = None,
+    node_memory: Annotated[
+        float | None, typer.Option(metavar="GIB", help="Of a node, for offload; not checked.")
+    ] = None,
+    reserve: Annotated[float | None, typer.Option(metavar="GIB", help="Of a device, left free; 2.")] = None,
+    tflops: Annotated[float | None, typer.Option(help="Peak of one device, instead of its own.")] = None,
+    mfu: Annotated[float | None, typer.Option(help="Share of it that training and scoring reach; 0.4.")] = None,
+    decode_mfu: Annotated[float | None, typer.Option(help="Share that generation reaches; 0.1.")] = None,
+    start_seconds: Annotated[float | None, typer.Option(help="To start a training or an engine; 60.")] = None,
+    bytes_per_token: Annotated[float | None, typer.Option(help="Of text, where no tokenizer is here; 3.")] = None,
+    fill: Annotated[float | None, typer.Option(help="Of max_length, by a row, where no data is here; 0.5.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON.")] = False,
+) -> None:
+    """What an experiment will take, before anything is spent: memory, tokens, time, disk; all of it estimated.
+
+    Works offline: models by folder, config.json or published dimensions; rows counted where the data is here. Exit code
+    2 where something cannot fit, with the changes that would make it fit.
+    """
+    with _exit_codes():
+        from detox_ray import estimate as work
+        from detox_ray.estimate import show as shown
+
+        experiment = load(config, overrides or ())
+        assumed = work.assumptions_for(
+            experiment,
+            device=device,
+            gpus=gpus,
+            gpu_memory=gpu_memory,
+            node_memory=node_memory,
+            reserve=reserve,
+            tflops=tflops,
+            mfu=mfu,
+            decode_mfu=decode_mfu,
+            start_seconds=start_seconds,
+            bytes_per_token=bytes_per_token,
+            fill=fill,
+        )
+        found = work.estimate(experiment, assumed)
+        if as_json:
+            print(json.dumps(shown.as_json(found), indent=2, ensure_ascii=False))
+        else:
+            shown.show(Console(), found)
+        if found.problems:
+            raise ConfigError(found.problems)
 
 
 @app.command()

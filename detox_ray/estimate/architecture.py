@@ -1,0 +1,248 @@
+"""A model without its weights: built on the meta device from its config, asked for counts.
+
+Activations are counted, not guessed from a formula: one forward pass over shapes alone, in which every tensor that
+autograd would keep for the backward pass is measured once. So a new family needs nothing here.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from detox_ray.config import ConfigError, InputError, LoraConfig, Problem
+
+COUNTED = "counted_attention"  # the name under which transformers finds `_attention`
+
+
+class Kept(NamedTuple):
+    """Bytes that a forward pass keeps for the backward pass."""
+
+    layers: tuple[int, ...]  # per decoder layer
+    outside: int  # embeddings, final norm; what the head takes is not in it
+    boundary: int  # hidden states between two layers
+
+    @property
+    def whole(self) -> int:
+        return self.outside + sum(self.layers)
+
+    @property
+    def checkpointed(self) -> int:
+        """With gradient checkpointing: each layer's input, and one layer while it is computed again."""
+        return self.outside + len(self.layers) * self.boundary + max(self.layers)
+
+
+class Tuning(NamedTuple):
+    """What of a train block decides which parameters are trained."""
+
+    lora: LoraConfig | None = None
+    trainable: tuple[str, ...] | None = None  # patterns; None: all
+    field: str = "trainable"  # for messages
+
+
+class Architecture:
+    """One causal language model, as a training would see it. Holds no weights."""
+
+    def __init__(self, config: dict[str, Any], tuning: Tuning | None = None, dtype: str = "float32"):
+        import torch
+
+        self.config = _config(config)
+        self.model = _build(self.config, dtype)
+        self.bytes_each = torch.finfo(getattr(torch, dtype)).bits // 8
+        self.parameters = sum(p.numel() for p in self.model.parameters())
+        head = self.model.get_output_embeddings().weight
+        self.head = head.numel()
+        self.tied = self.model.get_input_embeddings().weight is head
+        self.embedding = self.model.get_input_embeddings().weight.numel()
+        self.largest = max(sum(p.numel() for p in m.parameters(recurse=False)) for m in self.model.modules())
+        # What QLoRA keeps in 4 bits: linear layers, but the head.
+        self.linear = sum(
+            m.weight.numel()
+            for m in self.model.modules()
+            if type(m).__name__ in ("Linear", "Conv1D") and m.weight is not head
+        )
+        _tune(self, tuning or Tuning())
+        self.trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        self.largest_trained = max((p.numel() for p in self.model.parameters() if p.requires_grad), default=0)
+        self.head_trained = head.requires_grad
+        self._kept: dict[tuple[int, int], Kept] = {}
+
+    @property
+    def layers(self) -> int:
+        return int(self.config.num_hidden_layers)
+
+    @property
+    def width(self) -> int:
+        return int(self.config.hidden_size)
+
+    @property
+    def vocabulary(self) -> int:
+        return self.head // self.width
+
+    @property
+    def matrix_parameters(self) -> int:
+        """Parameters that every token is multiplied with: all but a look-up table that is not the head too."""
+        return self.parameters - (0 if self.tied else self.embedding)
+
+    @property
+    def attention_width(self) -> int:
+        """Heads times head size."""
+        heads = int(self.config.num_attention_heads)
+        return heads * int(getattr(self.config, "head_dim", None) or self.width // heads)
+
+    @property
+    def kv_elements_per_token(self) -> int:
+        """Numbers in the KV cache per token, over all layers."""
+        heads = int(self.config.num_attention_heads)
+        kv_heads = int(getattr(self.config, "num_key_value_heads", None) or heads)
+        return 2 * self.layers * kv_heads * (self.attention_width // heads)
+
+    @property
+    def saved_dtype(self) -> str:
+        """How the weights are saved, as `detox_ray.tokens` decides it."""
+        return str(self.config.dtype or "float32").removeprefix("torch.")
+
+    def kept(self, rows: int, length: int) -> Kept:
+        """Activations of ``rows`` sequences of ``length`` tokens."""
+        if (rows, length) not in self._kept:
+            self._kept[rows, length] = _count(self, rows, length)
+        return self._kept[rows, length]
+
+
+@lru_cache(maxsize=32)
+def _cached(config: str, tuning: str, dtype: str) -> Architecture:
+    import json
+
+    given = json.loads(tuning)
+    lora = LoraConfig.model_validate(given["lora"]) if given["lora"] else None
+    patterns = None if given["trainable"] is None else tuple(given["trainable"])
+    return Architecture(json.loads(config), Tuning(lora, patterns, given["field"]), dtype)
+
+
+def architecture(config: dict[str, Any], tuning: Tuning | None = None, dtype: str = "float32") -> Architecture:
+    """The same one for the same arguments: advice asks for it many times."""
+    import json
+
+    tuning = tuning or Tuning()
+    chosen = {"lora": tuning.lora and tuning.lora.model_dump(), "trainable": tuning.trainable, "field": tuning.field}
+    return _cached(json.dumps(config, sort_keys=True), json.dumps(chosen, sort_keys=True), dtype)
+
+
+def _config(given: dict[str, Any]) -> Any:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    family = str(given.get("model_type"))
+    if family not in CONFIG_MAPPING:
+        raise InputError(f"config.json: model_type {family!r} is not one that the installed transformers knows")
+    return CONFIG_MAPPING[family].from_dict(given)
+
+
+def _build(config: Any, dtype: str) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from detox_ray.train.families import attention
+
+    saved = config.dtype  # from_config sets it to what is asked for
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=getattr(torch, dtype), attn_implementation=attention(config)
+        )
+    config.dtype = saved
+    for module in model.modules():  # training turns it off; adapters, which come later, keep theirs
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+def _tune(built: Architecture, tuning: Tuning) -> None:
+    """Freeze what is not trained; put the adapter on, with its own parameters in float32 as PEFT makes them."""
+    if tuning.trainable is not None:
+        from detox_ray.train.tuning import freeze
+
+        freeze(built.model, list(tuning.trainable), tuning.field)
+    if tuning.lora is not None:
+        import peft
+        import torch
+
+        from detox_ray.train.families import targets
+
+        modules = targets(built.model, tuning.lora.target_modules, tuning.field)
+        chosen = peft.LoraConfig(
+            r=tuning.lora.r,
+            lora_alpha=tuning.lora.alpha,
+            lora_dropout=tuning.lora.dropout,
+            target_modules=modules,
+            task_type="CAUSAL_LM",
+        )
+        with torch.device("meta"):
+            built.model = peft.get_peft_model(built.model, chosen, low_cpu_mem_usage=True)
+
+
+def _attention(module: Any, query: Any, key: Any, value: Any, _mask: Any, **_: Any) -> tuple[Any, None]:
+    """Stands for torch's fused attention: keeps query, key, value, output and one float32 per query and head.
+
+    Key and value are repeated for grouped queries, as transformers does where there is a mask (and TRL gives one).
+    """
+    import torch
+
+    class Fused(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, query: Any, key: Any, value: Any) -> Any:
+            output = torch.empty_like(query)
+            ctx.save_for_backward(query, key, value, output, query.new_empty(query.shape[:-1], dtype=torch.float32))
+            return output
+
+        @staticmethod
+        def backward(ctx: Any, *_: Any) -> Any:
+            raise NotImplementedError
+
+    groups = getattr(module, "num_key_value_groups", 1)
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    return Fused.apply(query, key, value).transpose(1, 2).contiguous(), None
+
+
+def _count(built: Architecture, rows: int, length: int) -> Kept:
+    import torch
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(COUNTED, _attention)
+    model = built.model
+    backbone = (model.get_base_model() if hasattr(model, "peft_config") else model).base_model
+    stacks = [m for m in backbone.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == built.layers]
+    if not stacks:
+        rule = "its decoder layers are not found, so its activations cannot be counted"
+        raise ConfigError([Problem("model_type", built.config.model_type, rule)])
+    weights = {p.untyped_storage()._cdata for p in model.parameters()}
+    held: dict[int, Any] = {}  # storages stay alive, so that their ids are not given again
+    sizes = dict.fromkeys([-1, *range(built.layers)], 0)
+    running = -1
+
+    def pack(tensor: Any) -> Any:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights and storage._cdata not in held:
+            held[storage._cdata] = storage
+            sizes[running] += storage.nbytes()
+        return tensor
+
+    def enter(number: int) -> Any:
+        def hook(*_: Any) -> None:
+            nonlocal running
+            running = number
+
+        return hook
+
+    hooks = [layer.register_forward_pre_hook(enter(number)) for number, layer in enumerate(stacks[0])]
+    hooks += [layer.register_forward_hook(enter(-1)) for layer in stacks[0]]
+    chosen = backbone.config._attn_implementation
+    if chosen == "sdpa":
+        backbone.config._attn_implementation = COUNTED
+    model.train()
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            ids = torch.zeros(rows, length, dtype=torch.long, device="meta")
+            backbone(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
+    finally:
+        backbone.config._attn_implementation = chosen
+        for hook in hooks:
+            hook.remove()
+    boundary = rows * length * built.width * built.bytes_each
+    return Kept(tuple(sizes[number] for number in range(built.layers)), sizes[-1], boundary)

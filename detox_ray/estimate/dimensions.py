@@ -1,0 +1,103 @@
+"""A model's config, and how many parameters a scorer has, without loading either and without needing the network."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from detox_ray.config import TOY17, InputError
+from detox_ray.models import is_folder
+
+TABLE = Path(__file__).with_name("dimensions.yaml")
+
+
+class Found(NamedTuple):
+    config: dict[str, Any]  # as in config.json
+    source: str  # where it was found
+    folder: str | None  # on this machine, where its tokenizer may be
+
+
+@cache
+def table() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+    return content
+
+
+def model_config(name: str, path: str, revision: str | None, world: Path | None) -> Found:
+    """The config of ``models.<name>.path``: a folder, a config.json, toy17, or a hub id (cached, published, or asked).
+
+    ``world``: toy17's folder where it is built. Raises InputError where none of them has it.
+    """
+    field = f"models.{name}.path"
+    if path == TOY17:
+        if world is not None:
+            return Found(_read(world / "model" / "config.json", field), "the built world", str(world / "model"))
+        return Found(_toy17(), "toy17's size (it is not built yet)", None)
+    file = Path(path).expanduser()
+    if file.is_file():
+        return Found(_read(file, field), str(file), None)
+    if is_folder(path):
+        if not (file / "config.json").is_file():
+            raise InputError(f"{field}: must be a hub id, a folder with a config.json, or such a file (got {path!r})")
+        return Found(_read(file / "config.json", field), str(file / "config.json"), str(file))
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    cached = try_to_load_from_cache(path, "config.json", revision=revision or "main")
+    if isinstance(cached, str):
+        return Found(_read(Path(cached), field), "the hub's cache", str(Path(cached).parent))
+    for entry in table()["models"]:
+        if path in entry["ids"]:
+            saved = {} if entry["dtype"] is None else {"dtype": entry["dtype"]}
+            return Found({**entry["config"], **saved}, f"published dimensions ({entry['source']})", None)
+    try:
+        return Found(_read(Path(hf_hub_download(path, "config.json", revision=revision)), field), "the hub", None)
+    except Exception as error:
+        raise InputError(
+            f"{field}: {path} is neither among the published dimensions nor in the local cache, and the hub could "
+            f"not be asked ({type(error).__name__}): give a folder or a config.json"
+        ) from None
+
+
+def scorer_parameters(path: str) -> tuple[int, str] | None:
+    """Parameters of a scorer or evaluator by hub id, variant or folder, and where from; None: unknown."""
+    known = table()["parameters"].get(path)
+    if known is not None:
+        return int(known), "published"
+    for entry in table()["models"]:
+        if path in entry["ids"]:
+            return int(entry["parameters"]), "published"
+    weights = list(Path(path).expanduser().glob("*.safetensors")) if is_folder(path) else []
+    if weights:
+        return sum(file.stat().st_size for file in weights) // 4, "its files, at 4 bytes a parameter"
+    return None
+
+
+def _read(file: Path, field: str) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{field}: {file} is not a readable config.json: {error}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{field}: {file} is not a model's config.json")
+    return content
+
+
+def _toy17() -> dict[str, Any]:
+    """The model that toy17's default world will have; its vocabulary from its tokenizer, which takes a second."""
+    from detox_ray.toy17 import DEFAULT
+    from detox_ray.toy17.model import build_tokenizer
+
+    return {
+        "model_type": "llama",
+        "vocab_size": len(build_tokenizer(DEFAULT)),
+        "hidden_size": DEFAULT.width,
+        "intermediate_size": DEFAULT.inner,
+        "num_hidden_layers": DEFAULT.layers,
+        "num_attention_heads": DEFAULT.heads,
+        "num_key_value_heads": DEFAULT.heads,
+        "max_position_embeddings": DEFAULT.positions,
+        "tie_word_embeddings": True,
+        "dtype": "float32",
+    }

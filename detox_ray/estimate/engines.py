@@ -1,0 +1,54 @@
+"""What generation and scoring hold on a device: weights, and room for keys and values."""
+
+from typing import NamedTuple
+
+from detox_ray.config import GenerateConfig
+from detox_ray.estimate.architecture import Architecture
+from detox_ray.estimate.assumptions import GIB, Assumptions
+
+CONTEXT = 4096  # tokens at most (detox_ray.tokens)
+WORKSPACE = 2 * GIB  # activations and logits of vLLM's largest batch, as it measures them itself when it starts
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+class Engine(NamedTuple):
+    """One engine's memory per device, in bytes."""
+
+    model: str
+    weights: int
+    room: int  # for keys and values; below 0 where the weights do not fit
+    per_token: int  # keys and values of one token
+    context: int  # tokens that must fit at once
+    sequences: int  # that run at the same time
+    limit: int  # that the engine may take
+    assumption: str
+
+    @property
+    def fits(self) -> bool:
+        return self.room >= self.context * self.per_token
+
+
+def of_model(
+    name: str, built: Architecture, dtype: str, config: GenerateConfig, tokens: float, assumed: Assumptions
+) -> Engine:
+    """``tokens``: of a prompt and its completion; ``dtype``: of the experiment's model."""
+    saved = built.saved_dtype if dtype == "auto" else dtype
+    each, parts = BYTES.get(saved, 4), config.tensor_parallel
+    weights = built.parameters * each // parts
+    positions = getattr(built.config, "max_position_embeddings", None) or 2048
+    context = min(CONTEXT, positions)
+    per_token = built.kv_elements_per_token * each // parts
+    if assumed.gpu:
+        limit = int((assumed.memory(1) + assumed.reserve * GIB) * config.gpu_memory_utilization)
+        room = limit - weights - WORKSPACE
+        how = f"{config.gpu_memory_utilization:.0%} of the GPU, less weights and {WORKSPACE / GIB:g} GiB to work with"
+    else:
+        limit = int(assumed.memory(1))
+        room = min(config.cpu_kv_cache_gb * GIB, limit - weights)
+        how = f"generate.cpu_kv_cache_gb: {config.cpu_kv_cache_gb}"
+    fitting = int(max(0, room) / (per_token * tokens))
+    shared = f", over {parts} GPUs" if parts > 1 else ""
+    return Engine(
+        name, weights, room, per_token, context, fitting, limit,
+        f"weights in {saved}{shared}; keys and values: {how}",
+    )  # fmt: skip
