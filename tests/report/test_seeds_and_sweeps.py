@@ -111,7 +111,12 @@ def test_sweep_is_a_table_with_its_parent_first() -> None:
     assert "tables/sweeps.csv" not in sheets(content(("ar", "en")))
 
 
-def test_page_and_files_show_the_sweep() -> None:
+def test_page_and_files_show_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    def undrawn(name: str, *_: object) -> dict[str, bytes]:
+        return {f"figures/{name}.{kind}": b"" for kind in ("svg", "pdf")}
+
+    monkeypatch.setattr("detox_ray.report.page.drawing.forest_files", undrawn)
+    monkeypatch.setattr("detox_ray.report.page.drawing.heat_files", undrawn)
     files = render(swept())
     figure = ElementTree.fromstring(files["figures/sweeps.svg"])
     words = {"".join(text.itertext()).strip() for text in figure.iter("{http://www.w3.org/2000/svg}text")}
