@@ -18,7 +18,7 @@ from detox_ray.train.place import Job, Place
 Each = Callable[[Job, Place], dict[str, Any] | None]
 
 
-def train_alone(jobs: Sequence[Job], world: int = 1, timeout: float = 300) -> list[dict[str, Any] | str]:
+def train_alone(jobs: Sequence[Job], world: int = 1, timeout: float = 600) -> list[dict[str, Any] | str]:
     """Run the jobs one after another; for each what its marker would say, or its error as "TypeName: message".
 
     The result's folder lies in the job's store, as after `train.train`, without a marker.
@@ -32,7 +32,7 @@ def trained(job: Job, place: Place) -> dict[str, Any] | None:
     return fit(job, place, [], None, 0)
 
 
-def alone(each: Each, jobs: Sequence[Job], world: int = 1, timeout: float = 300) -> list[dict[str, Any] | str]:
+def alone(each: Each, jobs: Sequence[Job], world: int = 1, timeout: float = 600) -> list[dict[str, Any] | str]:
     """What ``each``, a function of a module beside this one, returns on rank 0 for each of the jobs, or its error."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "jobs").write_bytes(pickle.dumps((each, list(jobs))))

@@ -194,6 +194,7 @@ def test_loss_is_the_one_that_the_train_block_names(
 
 
 SHORT = {"max_steps": 4, "evaluate_every": None, "checkpoint_every": 100}
+PAPER = {"recipe": "paper", "max_prompt_length": 32, "max_length": 100, "max_grad_norm": 1.2}
 TRAININGS: dict[str, dict[str, Any]] = {
     "kto": {"method": "kto", "deepspeed": "zero3", "batch_size": 8, "keep": "last"},
     "orpo": {"method": "orpo", "gradient_checkpointing": True},
@@ -201,17 +202,10 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "corpus": {"method": "sft", "train_on": "corpus", "overflow": "chunks", "max_length": 8, "optimizer": "adamw"},
     "sft": {"method": "sft"},
     "sft twice": {"method": "sft", "batch_size": 2, "gradient_accumulation": 2},
-    "paper": {"recipe": "paper", "max_prompt_length": 32, "max_length": 100},
-    "paper twice": {
-        "recipe": "paper",
-        "max_prompt_length": 32,
-        "max_length": 100,
-        "batch_size": 2,
-        "gradient_accumulation": 2,
-    },
+    "paper": PAPER,
+    "paper twice": {**PAPER, "batch_size": 2, "gradient_accumulation": 2},
     "too long": {"max_length": 129},
-    "float32": {"optimizer": "adamw", "max_grad_norm": 1.2},
-    "float16": {"optimizer": "adamw", "max_grad_norm": 1.2, "autocast": "float16"},
+    "paper float16": {**PAPER, "autocast": "float16"},
 }
 
 
@@ -263,11 +257,11 @@ def test_accumulated_batches_make_the_steps_of_whole_ones(trained: dict[str, dic
 
 
 def test_float16_arithmetic_clips_by_the_gradient_without_its_scale(trained: dict[str, dict[str, Any] | str]) -> None:
-    whole, cast = (info_of(trained, which)["log"] for which in ("float32", "float16"))
+    whole, cast = (info_of(trained, which)["log"] for which in ("paper", "paper float16"))
     assert any(row["grad_norm"] > 1.2 for row in whole)  # some steps are clipped
     for one, other in zip(whole, cast, strict=True):
-        assert other["loss"] == pytest.approx(one["loss"], rel=2e-3)
-        assert other["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-2)
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-2)
+        assert other["grad_norm"] == pytest.approx(one["grad_norm"], rel=2e-2)
     assert [row["loss"] for row in cast] != [row["loss"] for row in whole]
 
 
