@@ -6,6 +6,7 @@ the loaders turns `trust_remote_code` on.
 
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,14 +40,29 @@ def is_folder(path: str) -> bool:
     return path.startswith((".", "/", "~")) or Path(path).exists() or path.count("/") > 1
 
 
-def check(field: str, path: str) -> list[Problem]:
-    """Problems of ``models.<name>.path`` that can be seen without loading it. Hub ids are resolved later."""
+TOKENIZER = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
+ADAPTER = "adapter_config.json"
+
+
+def stands_alone(files: Collection[str]) -> bool:
+    """Whether a folder with these files is a model by itself: not an adapter, not weights without a tokenizer."""
+    return "config.json" in files and any(name in files for name in TOKENIZER)
+
+
+def check(field: str, path: str, parent: str | None = None) -> list[Problem]:
+    """Problems of ``models.<name>.path`` that can be seen without loading it. Hub ids are resolved later.
+
+    With a ``parent`` it may be an adapter, or lack a tokenizer.
+    """
     if path == TOY17 or not is_folder(path):
         return []
     folder = Path(path).expanduser()
     if not folder.is_dir():
         return [Problem(field, path, "must be a hub id (org/name), toy17, or an existing folder")]
-    if not (folder / "config.json").is_file():
+    adapter = (folder / ADAPTER).is_file() and not (folder / "config.json").is_file()
+    if adapter and parent is None:
+        return [Problem(field, path, "is an adapter: name the model that it was trained on, as parent beside path")]
+    if not adapter and not (folder / "config.json").is_file():
         return [Problem(field, path, "is not a Hugging Face model folder: it has no config.json")]
     if not list(folder.glob("*.safetensors")):
         pickled = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLED)
@@ -57,8 +73,8 @@ def check(field: str, path: str) -> list[Problem]:
     problems = _shards(field, folder)
     if problems:
         return problems
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
-        return [Problem(field, path, "is a model folder without a tokenizer")]
+    if parent is None and not any((folder / name).is_file() for name in TOKENIZER):
+        return [Problem(field, path, "is a model folder without a tokenizer (parent beside path lends it one)")]
     return []
 
 
@@ -99,6 +115,24 @@ def resolve_path(name: str, path: str, revision: str | None, dtype: str) -> Load
     return LoadableModel(name, path, False, commit, dtype, key_of(hub=path, commit=commit))
 
 
+def alone(model: LoadableModel) -> bool:
+    """Whether a model given by a path stands alone (`stands_alone`)."""
+    if model.revision is None:
+        return stands_alone({file.name for file in Path(model.location).iterdir()})
+    return stands_alone(_hub_files(model.location, model.revision))
+
+
+def _hub_files(repository: str, commit: str) -> set[str]:
+    """Names of a repository's files; where the hub does not answer, of those in the cache."""
+    from huggingface_hub import HfApi, scan_cache_dir
+
+    try:
+        return {file.rfilename for file in HfApi().model_info(repository, revision=commit).siblings or ()}
+    except Exception:
+        revisions = [r for repo in scan_cache_dir().repos if repo.repo_id == repository for r in repo.revisions]
+        return {file.file_name for revision in revisions if revision.commit_hash == commit for file in revision.files}
+
+
 def _hub_commit(repository: str, revision: str | None) -> str:
     """The commit that ``revision`` names today. Raises InputError where it has no safetensors or cannot be found."""
     from huggingface_hub import HfApi, try_to_load_from_cache
@@ -106,9 +140,10 @@ def _hub_commit(repository: str, revision: str | None) -> str:
     try:
         info = HfApi().model_info(repository, revision=revision)
     except Exception as error:  # the hub is unreachable or refuses: a cached snapshot names its commit
-        cached = try_to_load_from_cache(repository, "config.json", revision=revision or "main")
-        if isinstance(cached, str):
-            return Path(cached).parent.name
+        for name in ("config.json", ADAPTER):
+            cached = try_to_load_from_cache(repository, name, revision=revision or "main")
+            if isinstance(cached, str):
+                return Path(cached).parent.name
         raise InputError(
             f"{repository}: the hub could not be asked ({error}) and the model is not in the local cache"
         ) from None

@@ -54,7 +54,7 @@ def check(experiment: Experiment) -> None:
     problems = data.check(experiment.data, experiment.languages, experiment.validity)
     for name, model in experiment.models.items():
         if model.path is not None:
-            problems += models.check(f"models.{name}.path", model.path)
+            problems += models.check(f"models.{name}.path", model.path, model.parent)
         if model.train is not None:
             problems += train.check(f"models.{name}.train", model.train)
     problems += generate.check(experiment.generate)
@@ -137,20 +137,26 @@ def ray_if(needed: bool, verbose: bool) -> Iterator[Cluster | None]:
 def _train(prepared: Prepared, todo: Mapping[Unit, str], cluster: Cluster | None, progress: Progress) -> None:
     experiment = prepared.experiment
     assert cluster is not None
-    for name in experiment.training_order():
-        unit, config = Unit("checkpoints", (name,)), experiment.models[name].train
-        if unit in todo and config is not None:
-            train.train(
-                name=name,
-                config=config,
-                parent=prepared.models[config.parent],
-                rows=(learns_from(config), prepared.training[learns_from(config)]),
-                seed=experiment.seed,
-                key=todo[unit],
-                store=prepared.store,
-                cluster=cluster,
-                progress=progress,
-            )
+    for name in experiment.descent_order():
+        unit, model = Unit("checkpoints", (name,)), experiment.models[name]
+        if unit not in todo:
+            continue
+        assert model.descends_from is not None
+        parent = prepared.models[model.descends_from]
+        if model.train is None:
+            train.import_checkpoint(prepared.imported[name], parent, todo[unit], prepared.store, progress)
+            continue
+        train.train(
+            name=name,
+            config=model.train,
+            parent=parent,
+            rows=(learns_from(model.train), prepared.training[learns_from(model.train)]),
+            seed=experiment.seed,
+            key=todo[unit],
+            store=prepared.store,
+            cluster=cluster,
+            progress=progress,
+        )
 
 
 def _generate(prepared: Prepared, todo: Mapping[Unit, str], cluster: Cluster | None, progress: Progress) -> None:

@@ -51,6 +51,7 @@ class Prepared:
     skipped: dict[str, list[str]]  # folder of an input unit -> "path:line: reason" of each row left out
     notes: list[str]  # what the readers have to say of their sources
     models: dict[str, LoadableModel]  # in the experiment's order
+    imported: dict[str, LoadableModel]  # as given, of those that are made whole in the run's folder
     scorers: list[score.ResolvedScorer]
     evaluators: list[LoadableModel]  # of completions' perplexity
     diversity_units: LoadableModel | None  # what has the tokenizer; None: words
@@ -110,7 +111,7 @@ def prepare(experiment: Experiment, store: Store, progress: Progress) -> Prepare
     if config.corpus is not None:
         training[CORPUS] = commit(CORPUS, data.read_corpus(config.corpus, config.on_error, world))
 
-    resolved = _models(experiment, world, training)
+    resolved, imported = _models(experiment, world, training)
     scorers: dict[str, score.ResolvedScorer] = {}
     for entry, name in zip(experiment.score.scorers, experiment.score.names, strict=True):
         scorers[name] = score.resolve(entry, TOY17 if world else None, store, scorers)
@@ -127,6 +128,7 @@ def prepare(experiment: Experiment, store: Store, progress: Progress) -> Prepare
         skipped,
         notes,
         resolved,
+        imported,
         list(scorers.values()),
         evaluators,
         units,
@@ -150,7 +152,10 @@ def _world(experiment: Experiment, store: Store, progress: Progress) -> Path:
     return store.localize(TOY17)
 
 
-def _models(experiment: Experiment, world: Path | None, training: Mapping[Unit, str]) -> dict[str, LoadableModel]:
+def _models(
+    experiment: Experiment, world: Path | None, training: Mapping[Unit, str]
+) -> tuple[dict[str, LoadableModel], dict[str, LoadableModel]]:
+    """All models as they will be; and, as they are given, those that are imported (train/imports.py)."""
     found: dict[str, LoadableModel] = {}
     for name, model in experiment.models.items():
         if model.path == TOY17:
@@ -159,12 +164,20 @@ def _models(experiment: Experiment, world: Path | None, training: Mapping[Unit, 
             found[name] = LoadableModel(name, f"{TOY17}/model", True, None, model.dtype, key)
         elif model.path is not None:
             found[name] = models.resolve_path(name, model.path, model.revision, model.dtype)
-    for name in experiment.training_order():
-        config = experiment.models[name].train
-        assert config is not None
-        key = train.key(config, found[config.parent].key, training[learns_from(config)], experiment.seed)
-        found[name] = LoadableModel(name, f"checkpoints/{name}", True, None, experiment.models[name].dtype, key)
-    return {name: found[name] for name in experiment.models}
+    imported: dict[str, LoadableModel] = {}
+    for name in experiment.descent_order():
+        model = experiment.models[name]
+        assert model.descends_from is not None
+        parent = found[model.descends_from]
+        if model.train is not None:
+            key = train.key(model.train, parent.key, training[learns_from(model.train)], experiment.seed)
+        elif models.alone(found[name]):
+            continue
+        else:
+            imported[name] = found[name]
+            key = train.import_key(found[name], parent)
+        found[name] = LoadableModel(name, f"checkpoints/{name}", True, None, model.dtype, key)
+    return {name: found[name] for name in experiment.models}, imported
 
 
 def _plan(prepared: Prepared) -> Plan:
@@ -189,6 +202,7 @@ def _plan(prepared: Prepared) -> Plan:
         labelled=prepared.labelled,
         settings=experiment.measure.model_dump(),
         validity=experiment.validity and experiment.validity.model_dump(),
+        seed_groups=experiment.seed_groups,
         compare=[comparison.model_dump() for comparison in experiment.comparisons],
         scorers=[scorer.name for scorer in prepared.scorers],
         identifier=quality.identifier,
@@ -198,6 +212,8 @@ def _plan(prepared: Prepared) -> Plan:
     )
     page = key_of(measured=measured, experiment=experiment.to_yaml(), skipped=prepared.skipped, version=report.VERSION)
     checkpoints = {
-        Unit("checkpoints", (name,)): prepared.models[name].key for name, m in experiment.models.items() if m.train
+        Unit("checkpoints", (name,)): model.key
+        for name, model in prepared.models.items()
+        if model.location.startswith("checkpoints/") and model.in_store
     }
     return Plan(checkpoints, generations, said, {METRICS: measured, COMPARISONS: measured}, {REPORT: page})

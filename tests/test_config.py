@@ -144,7 +144,7 @@ def test_parents_are_trained_first() -> None:
         "base": {"path": "x"},
     }
     mine = validate(raw)
-    assert mine.training_order() == ["middle", "last"]
+    assert mine.descent_order() == ["middle", "last"]
     assert [(c.model, c.parent) for c in mine.comparisons] == [("last", "middle"), ("middle", "base")]
 
 

@@ -137,17 +137,17 @@ class Experiment(Strict):
 
     @property
     def uses_toy17(self) -> bool:
-        sources = (self.data.prompts, self.data.pairs, self.data.texts, self.validity)
+        sources = (self.data.prompts, self.data.pairs, self.data.corpus, self.data.texts, self.validity)
         return (
             any(source is not None and source.source == TOY17 for source in sources)
             or any(model.path == TOY17 for model in self.models.values())
             or any(name.startswith(TOY17) for name in self.score.names)
         )
 
-    def training_order(self) -> list[str]:
-        """Trained models, parents first."""
+    def descent_order(self) -> list[str]:
+        """Models that have a parent, trained or imported, parents first."""
         order: list[str] = []
-        waiting = {name: m.train.parent for name, m in self.models.items() if m.train}
+        waiting = {name: m.descends_from for name, m in self.models.items() if m.descends_from}
         while waiting:
             ready = [name for name, parent in waiting.items() if parent not in waiting]
             if not ready:
@@ -187,7 +187,7 @@ class Experiment(Strict):
                 if value not in self.models:
                     problems.append(Problem(f"compare.{number}.{field}", value, known))
         try:
-            self.training_order()
+            self.descent_order()
         except ValueError as error:
             problems.append(Problem("models", list(self.models), str(error)))
         if problems:

@@ -3,7 +3,8 @@
 Light on import: torch, Ray and the trainers are imported only by the functions that train.
 """
 
+from detox_ray.train.imports import import_checkpoint, import_key
 from detox_ray.train.job import TrainingError, train
 from detox_ray.train.settings import VERSION, check, key
 
-__all__ = ["VERSION", "TrainingError", "check", "key", "train"]
+__all__ = ["VERSION", "TrainingError", "check", "import_checkpoint", "import_key", "key", "train"]
