@@ -180,7 +180,7 @@ def _training_problem(field: str, needs: Memory, limit: int, suggestions: list[A
 def _engine_problem(engine: Engine) -> Problem:
     need = engine.weights + engine.context * engine.per_token + engines.WORKSPACE
     rule = (
-        f"an engine must hold weights, and keys and values of {engine.context} tokens, in {engine.limit / GIB:.1f} GiB: "
+        f"an engine must hold weights and the cache of {engine.context} tokens in {engine.limit / GIB:.1f} GiB: "
         "a larger GPU, dtype: bfloat16, or generate.tensor_parallel over several"
     )
     return Problem(f"models.{engine.model}", f"{need / GIB:.1f} GiB to generate, estimated", rule)

@@ -52,7 +52,9 @@ def model_config(name: str, path: str, revision: str | None, world: Path | None)
             saved = {} if entry["dtype"] is None else {"dtype": entry["dtype"]}
             return Found({**entry["config"], **saved}, f"published dimensions ({entry['source']})", None)
     try:
-        return Found(_read(Path(hf_hub_download(path, "config.json", revision=revision)), field), "the hub", None)
+        return Found(
+            _read(Path(hf_hub_download(path, "config.json", revision=revision, etag_timeout=5)), field), "the hub", None
+        )
     except Exception as error:
         raise InputError(
             f"{field}: {path} is neither among the published dimensions nor in the local cache, and the hub could "

@@ -1,0 +1,139 @@
+"""`detox-ray plan`: offline, on what is there and what is published; refusals that say what would fit."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from detox_ray.cli import app
+from detox_ray.estimate import assumptions_for, estimate
+from detox_ray.estimate.dimensions import model_config
+from detox_ray.load import load, validate
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+EXPERIMENTS = sorted(file for file in CONFIGS.glob("*.yaml") if "models:" in file.read_text())
+DIMENSIONS = {
+    "model_type": "llama", "vocab_size": 1000, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 512, "dtype": "float32",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("DETOX_RAY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "220")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """An experiment on the user's own files; of the model there is a config.json only."""
+    (tmp_path / "config.json").write_text(json.dumps(DIMENSIONS))
+    prompts = [{"text": "Anna and Ben say", "language": "en"}] * 10
+    pairs = [{"prompt": "You are", "chosen": " kind and honest", "rejected": " an idiot"}] * 40
+    for name, rows in (("prompts", prompts), ("pairs", pairs)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "insults.yaml").write_text("en: [idiot]\n")
+    experiment = {
+        "name": "mine", "storage": str(tmp_path / "runs"), "languages": ["en"],
+        "data": {name: {"source": "file", "path": str(tmp_path / f"{name}.jsonl")} for name in ("prompts", "pairs")},
+        "models": {
+            "base": {"path": str(tmp_path / "config.json")},
+            "tuned": {"train": {"parent": "base", "recipe": "paper", "max_length": 64, "max_prompt_length": 8,
+                                "validation_fraction": 0.1, "max_steps": 10, "batch_size": 2}},
+        },
+        "score": {"scorers": [{"name": "insults", "type": "lexicon", "path": str(tmp_path / "insults.yaml")}]},
+    }  # fmt: skip
+    path = tmp_path / "experiment.yaml"
+    path.write_text(yaml.safe_dump(experiment))
+    return path
+
+
+def plan(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["plan", *map(str, arguments)])
+
+
+def test_counts_rows_and_tokens_of_the_data_that_is_there(config: Path) -> None:
+    result = plan(config, "--json", "--device", "cpu", "--bytes-per-token", "4")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    (training,) = found["trainings"]
+    assert (training["rows"]["train"], training["rows"]["validation"]) == (36, 4)
+    # "You are": 2 tokens of 4 bytes; with " kind and honest" 6, with " an idiot" 4; and an end token each
+    assert training["rows"]["mean"] == pytest.approx((7 + 5) / 2)
+    assert training["tokens"] == 10 * 2 * 2 * 7  # steps, pairs, sequences, padded to the longer
+    assert found["prompts"]["rows"] == 10
+    generated = [stage for stage in found["stages"] if stage["stage"] == "generate"]
+    assert [stage["tokens"] for stage in generated] == [10 * 4 + 10 * 25 * 20] * 2
+    assert found["estimate"] and found["fits"]
+    assert not (config.parent / "runs").exists()  # nothing is written
+
+
+def test_every_number_shown_stands_beside_its_assumption(config: Path) -> None:
+    found = json.loads(plan(config, "--json").stdout)
+    shown = [*found["stages"], *found["disk"], *found["engines"], *found["models"].values()]
+    shown += [part for training in found["trainings"] for part in training["memory"]["parts"]]
+    shown += [training["rows"] for training in found["trainings"]] + [found["prompts"]]
+    assert all(each["assumption"] for each in shown)
+    text = plan(config).output
+    assert "estimates, nothing was measured" in text and "40% of the peak" in text
+
+
+def test_what_cannot_fit_is_refused_with_changes_that_were_tried(config: Path) -> None:
+    result = plan(config, "--gpu-memory", "2.012", "models.tuned.train.deepspeed=zero0")  # 12 MiB beside the reserve
+    assert result.exit_code == 2
+    assert "models.tuned.train: a worker must fit 0.0 GiB; what would fit:" in result.output
+    found = json.loads(plan(config, "--gpu-memory", "2.012", "models.tuned.train.deepspeed=zero0", "--json").stdout)
+    (training,) = found["trainings"]
+    assert training["memory"]["device_bytes"] > training["memory"]["limit_bytes"] and training["advice"]
+    for advice in training["advice"]:  # what is advised is what was asked for
+        changes = [f"models.tuned.train.{name}={value}" for name, value in advice["changes"].items()]
+        changed = plan(config, "--gpu-memory", "2.012", "models.tuned.train.deepspeed=zero0", *changes)
+        assert "models.tuned.train:" not in changed.output and "models.base: " in changed.output  # vLLM fits neither
+    assert "--gpus" in plan(config, "--gpus", "1", "models.tuned.train.workers=2").output
+
+
+def test_options_are_checked_and_a_cpu_refuses_what_needs_a_gpu(config: Path) -> None:
+    assert "--device: must be one of" in plan(config, "--device", "abacus").output
+    assert "--mfu: must be above 0" in plan(config, "--mfu", "0").output
+    refused = plan(config, "--device", "cpu", "models.tuned.train.dtype=bfloat16")
+    assert refused.exit_code == 2 and "bfloat16 needs GPU workers" in refused.output
+    unknown = plan(config, "models.base.path=nobody/knows-this")
+    assert unknown.exit_code == 2 and "give a folder or a config.json" in unknown.output
+
+
+def test_twice_the_speed_is_half_the_time(config: Path) -> None:
+    slow, fast = (
+        json.loads(plan(config, "--json", "--tflops", tflops, "--start-seconds", "1e-9").stdout)["stages"][0]["hours"]
+        for tflops in ("0.001", "0.002")
+    )
+    assert slow == pytest.approx(2 * fast, rel=1e-6)
+
+
+def test_toy17_is_planned_without_its_world() -> None:
+    found = json.loads(plan(CONFIGS / "toy17.yaml", "--json").stdout)
+    assert found["fits"] and found["assumptions"]["device"].startswith("cpu")
+    assert found["models"]["base"]["parameters"] == pytest.approx(1.2e6, rel=0.05)
+    assert found["trainings"][0]["steps"] == 60
+
+
+@pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
+def test_dimensions_of_every_shipped_experiment_are_known_offline(file: Path) -> None:
+    for name, model in load(file).models.items():
+        if model.path is not None:
+            assert model_config(name, model.path, model.revision, None).config["model_type"]
+
+
+def test_seeds_are_estimated_once_and_share_the_reference(config: Path) -> None:
+    raw = yaml.safe_load(config.read_text())
+    raw["models"]["tuned"]["train"] |= {"seeds": [0, 1, 2], "recipe": "fast"}
+    del raw["models"]["tuned"]["train"]["max_prompt_length"]
+    experiment = validate(raw)
+    found = estimate(experiment, assumptions_for(experiment))
+    (training,) = found.trainings
+    assert training.names == ["tuned-seed0", "tuned-seed1", "tuned-seed2"]
+    whats = [stage.what for stage in found.stages if stage.stage == "train"]
+    assert sum("reference" in what for what in whats) == 1
+    assert sum("training" in what for what in whats) == 3
