@@ -5,12 +5,16 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from small_training import train_config
 from tiny_families import FAMILIES, TIED
 from tiny_families import tiny as tiny_with_dropout
 from torch.nn.functional import log_softmax
 from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
-from detox_ray.train import families, head
+from detox_ray.models import LoadableModel
+from detox_ray.store import Store, Unit
+from detox_ray.train import families, head, tuning
+from detox_ray.train.place import Job
 
 FIELD = "models.detox.train.lora.target_modules"
 IDS = torch.tensor([[5, 17, 99, 3, 250, 8], [7, 7, 31, 2, 11, 390]])
@@ -156,3 +160,26 @@ def test_gemma_trains_with_its_attention_cap() -> None:
     assert families.attention(not_capped) is None
     eager, default = (tiny("gemma2", attn_implementation=a) for a in ("eager", "sdpa"))
     assert not torch.allclose(naive(eager), naive(default), atol=1e-3)  # why: sdpa leaves the cap out
+
+
+def test_4_bit_weights_are_loaded_as_the_paper_quantises_them(
+    monkeypatch: pytest.MonkeyPatch, parent: LoadableModel, store: Store
+) -> None:
+    """nf4 with double quantisation, computed with in the type of `autocast` (papers.md C2)."""
+    given: dict[str, Any] = {}
+
+    def from_pretrained(path: str, **arguments: Any) -> Any:
+        given.update(arguments)
+        return tiny("llama")
+
+    monkeypatch.setattr("detox_ray.train.tuning.AutoModelForCausalLM.from_pretrained", from_pretrained)
+    config = train_config(tuning="qlora", autocast="float16")
+    job = Job("detox", "k", config, parent, (Unit("pairs"), "k"), 0, store, True)
+    policy = tuning.policy(job, parent.location)
+    chosen = given["quantization_config"]
+    assert (chosen.load_in_4bit, chosen.bnb_4bit_quant_type, chosen.bnb_4bit_use_double_quant) == (True, "nf4", True)
+    assert chosen.bnb_4bit_compute_dtype == torch.float16
+    assert tuning.reference(job, parent.location) is None
+    put_on = tuning.adapter(job, policy)
+    assert put_on is not None
+    assert (put_on.r, put_on.lora_alpha, put_on.target_modules) == (64, 16, "all-linear")
