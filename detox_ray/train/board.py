@@ -44,7 +44,9 @@ class Board:
 
 
 def start() -> Any:
-    """A new board's actor handle. It takes no CPU from the workers."""
+    """A new board's actor handle. It takes no CPU from the workers, and is lost with the driver's node only."""
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    return ray.remote(num_cpus=0)(Board).remote()
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0)(Board).options(scheduling_strategy=here).remote()
