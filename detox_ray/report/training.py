@@ -13,7 +13,7 @@ from detox_ray.report.scales import Tick, scale
 from detox_ray.report.words import number
 
 WIDTH, HEIGHT = 460, 260
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 34, 44
+LEFT, RIGHT, TOP, BOTTOM = 70, 14, 34, 44
 MOST = 300  # points of a line
 
 Points = list[tuple[float, float]]  # step, value
