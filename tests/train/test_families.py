@@ -1,5 +1,6 @@
 """Every family of models, tiny: trained under DeepSpeed, merged, read back by transformers, PEFT and vLLM."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -24,6 +25,8 @@ pytestmark = pytest.mark.integration
 
 PROMPTS = ["Anna and Ben say that Carla is", "David and Emma say that Felix is"]
 TUNINGS = ("full", "lora")
+ADAPTED = [*((family, "lora") for family in FAMILIES), ("cohere", "orpo")]
+BITSANDBYTES = importlib.util.find_spec("bitsandbytes") is not None
 NEW_TOKENS = 12
 
 
@@ -38,18 +41,26 @@ class Trained(NamedTuple):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, parent: LoadableModel) -> Trained:
-    """Three steps each: full under ZeRO-2; the paper's LoRA under ZeRO-3 that shards even the smallest tensor."""
+    """Three steps each: full as TRL does it, under ZeRO-2; the paper's LoRA with the recipe `fast`, and once with ORPO,
+    whose loss is computed from logits, under ZeRO-3 that shards even the smallest tensor."""
     folder = tmp_path_factory.mktemp("families")
     store, tokenizer = Store.at(str(folder / "run")), AutoTokenizer.from_pretrained(parent.location)
     parents = {family: saved(family, folder / family, tokenizer) for family in FAMILIES}
     zero3 = folder / "zero3.json"
     zero3.write_text(json.dumps({"zero_optimization": {"stage": 3, "stage3_param_persistence_threshold": 0}}))
-    same = {"workers": 1, "max_steps": 3, "learning_rate": 3e-3, "validation_fraction": 0, "reference": "live"}
-    same |= {"batching": "padded"}
+    same: dict[str, Any] = {"workers": 1, "max_steps": 3, "learning_rate": 3e-3, "validation_fraction": 0}
     lora = {"tuning": "lora", "lora": {"r": 4, "alpha": 16, "target_modules": "li2024"}, "deepspeed": str(zero3)}
-    configs = {"full": train_config(**same), "lora": train_config(**same, **lora)}
+    configs = {
+        "full": train_config(**same, reference="live", batching="padded"),
+        "lora": train_config(**same, **lora),
+        "orpo": train_config(**same, **lora, method="orpo"),
+        "qlora": train_config(**same, **{**lora, "tuning": "qlora", "deepspeed": "zero2"}),
+        "qlora-4-bit": train_config(**same, **{**lora, "tuning": "qlora", "deepspeed": "zero2", "merge_into": "4-bit"}),
+    }
+    names = [(family, tuning) for family in FAMILIES for tuning in TUNINGS] + [("cohere", "orpo")]
+    if BITSANDBYTES:
+        names += [("llama", "qlora"), ("llama", "qlora-4-bit")]
     pairs = commit_pairs(store, 24)
-    names = [(family, tuning) for family in FAMILIES for tuning in TUNINGS]
     jobs = [
         Job(f"{family}-{tuning}", "k", configs[tuning], parents[family], pairs, 0, store, False)
         for family, tuning in names
@@ -90,16 +101,16 @@ def test_full_tuning_changes_every_weight_that_has_a_gradient(trained: Trained, 
     assert there - different == set()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_adapters_change_what_the_list_names_and_nothing_else(trained: Trained, family: str) -> None:
-    different, there = changed(trained.parents[family].location, trained.folder(family, "lora"))
+@pytest.mark.parametrize(("family", "tuning"), ADAPTED)
+def test_adapters_change_what_the_list_names_and_nothing_else(trained: Trained, family: str, tuning: str) -> None:
+    different, there = changed(trained.parents[family].location, trained.folder(family, tuning))
     listed = families.LI2024[family]
     assert different == {name for name in there if name.split(".")[-2] in listed and name.endswith(".weight")}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_merged_model_computes_what_parent_and_adapter_compute(trained: Trained, family: str) -> None:
-    folder = trained.folder(family, "lora")
+@pytest.mark.parametrize(("family", "tuning"), ADAPTED)
+def test_merged_model_computes_what_parent_and_adapter_compute(trained: Trained, family: str, tuning: str) -> None:
+    folder = trained.folder(family, tuning)
     parent = AutoModelForCausalLM.from_pretrained(trained.parents[family].location)
     plain = logits(parent, folder)
     merged = AutoModelForCausalLM.from_pretrained(folder)
@@ -108,6 +119,18 @@ def test_merged_model_computes_what_parent_and_adapter_compute(trained: Trained,
     assert not torch.allclose(adapted, plain, atol=1e-3)
     shared = merged.get_input_embeddings().weight is merged.get_output_embeddings().weight
     assert shared == (family in TIED) == merged.config.tie_word_embeddings
+
+
+@pytest.mark.skipif(not BITSANDBYTES, reason="bitsandbytes is not installed")
+def test_4_bit_training_is_merged_into_the_parent_or_its_rounding(trained: Trained) -> None:
+    into_parent, into_4_bit = (trained.folder("llama", f"qlora{suffix}") for suffix in ("", "-4-bit"))
+    parent = AutoModelForCausalLM.from_pretrained(trained.parents["llama"].location)
+    adapted = logits(PeftModel.from_pretrained(parent, into_parent / "adapter"), into_parent)
+    merged, rounded = (AutoModelForCausalLM.from_pretrained(folder) for folder in (into_parent, into_4_bit))
+    torch.testing.assert_close(logits(merged, into_parent), adapted, atol=1e-4, rtol=1e-4)
+    # nf4: blocks of 64 values (here the rows), each a multiple of the block's largest out of 16
+    blocks = rounded.model.layers[0].mlp.up_proj.weight.detach().flatten().view(-1, 64)
+    assert max(len(block.unique()) for block in blocks) <= 16 < len(merged.model.layers[0].mlp.up_proj.weight.unique())
 
 
 @pytest.fixture(scope="module")
