@@ -237,8 +237,8 @@ def _saving(built: Architecture, config: TrainConfig, settings: dict[str, Any]) 
     if settings["stage"] == 3:
         how = "rank 0 gathers the whole weights when it saves"
         parts.append(Part("weights to save", built.parameters * each, "host", "save", how))
-    how = "rank 0 loads parent and result to compare them"
-    return [*parts, Part("verification", 2 * built.parameters * each, "host", "save", how)]
+    how = "rank 0 loads the parent, then the result, to compare them"
+    return [*parts, Part("verification", built.parameters * each, "host", "save", how)]
 
 
 def _bytes_each(config: TrainConfig) -> int:
