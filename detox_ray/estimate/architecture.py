@@ -138,7 +138,7 @@ def _build(config: Any, dtype: str) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from detox_ray.train.families import attention
+    from detox_ray.models import attention
 
     saved = config.dtype  # from_config sets it to what is asked for
     with torch.device("meta"):

@@ -14,6 +14,7 @@ import transformers
 
 from detox_ray.config import GenerateConfig
 from detox_ray.generate.engines import Completion, Generated, room
+from detox_ray.models import attention
 from detox_ray.tokens import Codec
 
 ROWS = 256  # in one batch
@@ -31,7 +32,9 @@ class TransformersEngine:
         self._limit = room(self._codec, config)
         self._on = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.cuda.get_device_name() if self._on == "cuda" else "cpu"
-        model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype, use_safetensors=True, **loading)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, use_safetensors=True, attn_implementation=attention(self._codec.config), **loading
+        )
         self._model: torch.nn.Module = model.eval().to(self._on)
         ends = model.generation_config.eos_token_id
         tokenizer_end = self._codec.tokenizer.eos_token_id

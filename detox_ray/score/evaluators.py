@@ -14,7 +14,7 @@ Shapes: B texts, T tokens, V vocabulary.
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from detox_ray.models import LoadableModel
+from detox_ray.models import LoadableModel, attention
 from detox_ray.store import Store
 from detox_ray.tokens import CONTEXT, Codec
 
@@ -59,7 +59,13 @@ class CausalEvaluator:
 
         self._codec = Codec(path, model.loading())
         self._on, self.device = _device()
-        loaded = AutoModelForCausalLM.from_pretrained(path, dtype=model.dtype, use_safetensors=True, **model.loading())
+        loaded = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=model.dtype,
+            use_safetensors=True,
+            attn_implementation=attention(self._codec.config),
+            **model.loading(),
+        )
         self._model: Any = loaded.eval().to(self._on)
         self.vocabulary: int = self._codec.config.get_text_config().vocab_size
         self.context = self._codec.context

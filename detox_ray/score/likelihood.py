@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from detox_ray.config import ScoreConfig
-from detox_ray.models import LoadableModel
+from detox_ray.models import LoadableModel, attention
 from detox_ray.score.batches import by_length
 from detox_ray.store import Store, Unit, key_of
 from detox_ray.tables import EMPTY, LIKELIHOODS, OK
@@ -57,7 +57,13 @@ class LikelihoodWorker:
         self._codec = Codec(path, model.loading())
         self._on = "cuda" if torch.cuda.is_available() else "cpu"
         self._device = torch.cuda.get_device_name() if self._on == "cuda" else "cpu"
-        loaded = AutoModelForCausalLM.from_pretrained(path, dtype=model.dtype, use_safetensors=True, **model.loading())
+        loaded = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=model.dtype,
+            use_safetensors=True,
+            attn_implementation=attention(self._codec.config),
+            **model.loading(),
+        )
         self._model: torch.nn.Module = loaded.eval().to(self._on)
 
     def make(self, task: Task) -> Product:

@@ -7,7 +7,6 @@ Imported by workers only.
 from typing import Any, Literal
 
 from torch import nn
-from transformers import PretrainedConfig
 from transformers.pytorch_utils import Conv1D
 
 from detox_ray.config import InputError
@@ -66,12 +65,3 @@ def tied(model: Any) -> bool:
 def name_of(model: nn.Module, module: nn.Module) -> str:
     """The dotted name of ``module`` in ``model``."""
     return next(name for name, candidate in model.named_modules() if candidate is module)
-
-
-def attention(config: PretrainedConfig) -> str | None:
-    """The attention that the family is to be trained with; None: transformers' own choice.
-
-    Gemma-2 caps its attention logits, which of the built-in attentions only "eager" does: "sdpa" leaves the cap out in
-    silence, and another model would be trained than the one that vLLM runs.
-    """
-    return "eager" if getattr(config, "attn_logit_softcapping", None) else None

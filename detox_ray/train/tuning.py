@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from trl.trainer.utils import disable_dropout_in_model
 
 from detox_ray.config import InputError
+from detox_ray.models import attention
 from detox_ray.train import families, head, settings
 from detox_ray.train.place import Job
 
@@ -35,7 +36,7 @@ def reference(job: Job, path: str) -> PreTrainedModel | None:
 
 def _load(job: Job, path: str) -> Any:
     loading = {**job.parent.loading(), "dtype": getattr(torch, job.config.dtype)}
-    loading["attn_implementation"] = families.attention(AutoConfig.from_pretrained(path, **job.parent.loading()))
+    loading["attn_implementation"] = attention(AutoConfig.from_pretrained(path, **job.parent.loading()))
     if job.config.tuning == "qlora":
         loading["quantization_config"] = four_bit(job)
     # Inside a DeepSpeed configuration: under ZeRO-3 the model is sharded while it loads.

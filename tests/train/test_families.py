@@ -16,7 +16,7 @@ from small_training import commit_pairs, train_config
 from tiny_families import FAMILIES, TIED, saved
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from detox_ray.models import LoadableModel
+from detox_ray.models import LoadableModel, attention
 from detox_ray.store import Store
 from detox_ray.train import families
 from detox_ray.train.place import Job
@@ -158,8 +158,8 @@ def test_vllm_loads_the_result_and_says_what_transformers_says(
     trained: Trained, by_vllm: dict[str, list[list[int]]], family: str
 ) -> None:
     folder = trained.folder(family, "lora")
-    attention = families.attention(AutoModelForCausalLM.from_pretrained(folder).config)
-    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation=attention).eval()
+    attended = attention(AutoModelForCausalLM.from_pretrained(folder).config)
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation=attended).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     for prompt, answer in zip(PROMPTS, by_vllm[family], strict=True):
         given = tokenizer(prompt, return_tensors="pt")

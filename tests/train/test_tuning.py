@@ -11,7 +11,7 @@ from tiny_families import tiny as tiny_with_dropout
 from torch.nn.functional import log_softmax
 from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
-from detox_ray.models import LoadableModel
+from detox_ray.models import LoadableModel, attention
 from detox_ray.store import Store, Unit
 from detox_ray.train import families, head, tuning
 from detox_ray.train.place import Job
@@ -156,8 +156,8 @@ def test_without_adapter_on_embedding_or_head_nothing_is_added() -> None:
 
 def test_gemma_trains_with_its_attention_cap() -> None:
     capped, not_capped = tiny("gemma2").config, tiny("llama").config
-    assert families.attention(capped) == "eager"
-    assert families.attention(not_capped) is None
+    assert attention(capped) == "eager"
+    assert attention(not_capped) is None
     eager, default = (tiny("gemma2", attn_implementation=a) for a in ("eager", "sdpa"))
     assert not torch.allclose(naive(eager), naive(default), atol=1e-3)  # why: sdpa leaves the cap out
 
