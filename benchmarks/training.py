@@ -190,16 +190,21 @@ def our_trainer(folder: Path, side: str, options: argparse.Namespace) -> Any:
 
 def run_side(folder: Path, side: str, options: argparse.Namespace) -> None:
     """Train, and leave the numbers in the folder."""
+    import torch
+
     from detox_ray.train import cpu
 
-    os.environ |= {"TQDM_DISABLE": "1", "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    os.environ["TQDM_DISABLE"] = "1"
     if side != "trl":
-        cpu.before_imports()
-    else:
-        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
-            del os.environ[name]
-    import torch
+        os.environ |= {
+            "RANK": "0",
+            "LOCAL_RANK": "0",
+            "WORLD_SIZE": "1",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": "0",
+        }
+        if not torch.cuda.is_available():
+            cpu.before_imports()
     import transformers
     from transformers.trainer_callback import PrinterCallback
 
@@ -210,12 +215,13 @@ def run_side(folder: Path, side: str, options: argparse.Namespace) -> None:
     trainer.remove_callback(PrinterCallback)
     trainer.args.logging_steps = 1
     trainer.data_collator = counting = Counting(trainer.data_collator)
-    started = time.perf_counter()
+    started, processor = time.perf_counter(), time.process_time()
     trainer.train()
-    seconds = time.perf_counter() - started
+    seconds, processor = time.perf_counter() - started, time.process_time() - processor
     log = [row for row in trainer.state.log_history if "loss" in row]
     numbers = {
         "seconds": seconds + getattr(trainer, "reference_seconds", 0.0),
+        "processor_seconds": processor,
         "reference_seconds": getattr(trainer, "reference_seconds", 0.0),
         "pairs": len(trainer.train_dataset) * options.epochs,
         "real": counting.real,
@@ -239,18 +245,24 @@ def memory() -> float:
 
 def report(numbers: dict[str, dict[str, Any]]) -> None:
     """The table, and the curves of the first side against each of the others."""
-    print(f"{'':10} {'pairs/s':>8} {'tokens/s':>9} {'padding':>8} {'memory':>8} {'seconds':>8}  of which reference")
+    print(
+        f"{'':10} {'pairs/s':>8} {'tokens/s':>9} {'padding':>8} {'memory':>8} "
+        f"{'seconds':>8} {'reference':>9} {'CPU':>8}"
+    )
     first, *others = numbers
     for side, one in numbers.items():
         faster = numbers[first]["seconds"] / one["seconds"]
         print(
             f"{side:10} {one['pairs'] / one['seconds']:8.1f} {one['real'] / one['seconds']:9.0f} "
             f"{1 - one['real'] / one['padded']:8.0%} {one['memory']:6.2f}GB {one['seconds']:8.1f}  "
-            f"{one['reference_seconds']:5.1f}    {faster:.2f}x {first}"
+            f"{one['reference_seconds']:8.1f} {one['processor_seconds']:8.1f}  {faster:.2f}x {first}"
             f"{', gradient checkpointing' if one['checkpointing'] else ''}"
             f"{', ' + str(one['groups']) + ' groups a step' if one['groups'] > 1 else ''}"
         )
-    print("tokens/s: without padding; memory: peak above what the process held before the model was loaded")
+    print("tokens/s: without padding; memory: peak above what the process held before the model was loaded; reference:")
+    print(
+        "seconds of its pass, in the seconds; CPU: processor seconds of train(), which other processes do not disturb"
+    )
     curves = {side: one["losses"] for side, one in numbers.items()}
     steps = len(curves[first])
     print(f"\nloss, mean of the steps up to{'':2}" + "".join(f"{side:>11}" for side in curves))
