@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -193,14 +192,14 @@ def test_validity_needs_labelled_text_and_known_scorers(call: Call, tmp_path: Pa
     assert not (tmp_path / "toy17").exists()
 
 
-def test_shipped_configs_are_valid(call: Call, tmp_path: Path) -> None:
+def test_shipped_configs_lack_only_data_and_gpus(call: Call, tmp_path: Path) -> None:
     folder = Path(__file__).parents[1] / "configs"
-    shutil.copytree(folder, tmp_path / "configs")
+    assert read_spec(folder / "gate.yaml").toxicity is not None  # what a run must show, not an experiment
     for path in sorted(folder.glob("*.yaml")):
-        if path.name == "gate.yaml":  # what a run must show, not an experiment
-            assert read_spec(path).toxicity is not None
-            continue
-        if path.name == "rtp-lx.yaml":  # needs the user's own copy of the data
+        if path.name == "gate.yaml":
             continue
         result = call("validate", path, f"storage={tmp_path}")
-        assert result.exit_code == 0, result.output
+        fields = set(re.findall(r"^\s*([a-z][\w.-]+): ", result.output, re.MULTILINE))
+        missing = {field for field in fields if re.fullmatch(r"(data\.\w+|validity)\.path", field)}
+        missing |= {field for field in fields if re.fullmatch(r"models\..+\.train\.(autocast|dtype|tuning)", field)}
+        assert fields == missing and result.exit_code == (2 if missing else 0), result.output
