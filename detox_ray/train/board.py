@@ -14,6 +14,7 @@ class State(NamedTuple):
     total: int = 0  # optimizer steps; 0 until the first worker is ready
     step: int = 0
     note: str = ""
+    reference: tuple[int, int] = (0, 0)  # passes of the reference before the first step: done, total
     warnings: tuple[str, ...] = ()  # what a person should know though the training goes on, each once
     error: tuple[bool, str] | None = None  # (the user's mistake, message)
 
@@ -30,6 +31,9 @@ class Board:
 
     def at(self, step: int, note: str) -> None:
         self._state = self._state._replace(step=step, note=note or self._state.note)
+
+    def refer(self, done: int, total: int) -> None:
+        self._state = self._state._replace(reference=(done, total))
 
     def warn(self, message: str) -> None:
         if message not in self._state.warnings:

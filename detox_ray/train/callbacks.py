@@ -89,6 +89,11 @@ class NoteProgress(TrainerCallback):
     def __init__(self, board: Any, rank: int):
         self._board, self._rank = board, rank
 
+    def on_reference_pass(self, done: int, total: int) -> None:
+        """Called by `reference.logps`; not one of transformers' events."""
+        if self._rank == 0:
+            self._board.refer.remote(done, total)
+
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:

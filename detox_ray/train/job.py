@@ -158,9 +158,18 @@ def _follow(
     fit.start()
     label = fit.name
     state = boards.State()
-    while fit.is_alive() and not state.total:
+    while fit.is_alive() and not state.total and not state.reference[1]:
         fit.join(POLL_SECONDS)
         state = _look(board, state, label, clock, progress)
+    if state.reference[1]:
+        with progress.task(f"{label}: reference", total=state.reference[1], unit="groups") as task:
+            while True:
+                if state.reference[0] > task.done:
+                    task.advance(state.reference[0] - task.done)
+                if state.total or not fit.is_alive():
+                    break
+                fit.join(POLL_SECONDS)
+                state = _look(board, state, label, clock, progress)
     if state.total:
         with progress.task(label, total=state.total, unit="steps") as task:
             while True:

@@ -79,6 +79,9 @@ def _compute(trainer: Any, place: Place, rows: Sequence[Mapping[str, Any]], grou
         chosen, rejected = (half.double().tolist() for half in trainer.compute_ref_log_probs(engine, batch))
         ids = [rows[number]["pair_id"] for number in group]
         found |= {pair: (one, other) for pair, one, other in zip(ids, chosen, rejected, strict=True)}
+        for callback in trainer.callback_handler.callbacks:
+            if hasattr(callback, "on_reference_pass"):
+                callback.on_reference_pass(min(begin + place.world, len(groups)), len(groups))
     return found
 
 
