@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed-$(ACCELERATOR)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help setup demo test lint lock clean
+.PHONY: help setup demo test test-training test-rest lint lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -33,8 +33,15 @@ $(STAMP): $(LOCK) cluster/locks/build.txt cluster/locks/torch-$(ACCELERATOR).txt
 demo: setup ## the main job on the built-in world: report in runs/toy17/report/index.html
 	$(BIN)/detox-ray run configs/toy17.yaml
 
+# Two halves of like length side by side: most of an integration test is one process that starts and imports.
 test: setup lint ## linter, type checker, all tests
-	$(BIN)/python -m pytest
+	$(MAKE) -k -j2 --output-sync=line test-training test-rest
+
+test-training: setup
+	$(BIN)/python -m pytest tests/train tests/estimate
+
+test-rest: setup
+	$(BIN)/python -m pytest --ignore=tests/train --ignore=tests/estimate
 
 lint: setup ## linter, formatter and type checker
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 # What a pass costs however little it holds, in tokens' worth of computing: kernel launches, reading the weights,
 # exchanging gradients. Only steers how many groups a step is cut into.
-OVERHEAD_TOKENS = 256
+OVERHEAD_TOKENS = 128
 SAMPLE_STEPS = 32  # so many steps decide the number of groups
 
 
