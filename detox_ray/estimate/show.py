@@ -1,6 +1,6 @@
 """An estimate for people and for programs."""
 
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -134,7 +134,7 @@ def _engines(console: Console, found: Estimate) -> None:
     console.print(table)
 
 
-def _table(title: str, *columns: tuple[str, str]) -> Table:
+def _table(title: str, *columns: tuple[str, Literal["left", "right"]]) -> Table:
     table = Table(title=title, title_justify="left")
     for name, justify in columns:
         table.add_column(name, justify=justify)
