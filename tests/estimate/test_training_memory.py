@@ -103,6 +103,7 @@ def test_states_agree_with_deepspeeds_own_estimators(workers: int) -> None:
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_estimate_lies_between_ten_percent_below_and_forty_above_the_measured_peak() -> None:
     """Real trainings of 24 M parameters. All cases: `python benchmarks/memory.py`."""
     script = Path(__file__).parents[2] / "benchmarks" / "memory.py"

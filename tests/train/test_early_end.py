@@ -177,6 +177,7 @@ def _trains(process: psutil.Process) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_best_checkpoint_survives_newer_ones_and_a_killed_worker(
     tmp_path: Path,
     trained: dict[str, tuple[Job, dict[str, Any] | str]],

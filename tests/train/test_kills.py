@@ -12,7 +12,7 @@ from detox_ray.models import LoadableModel
 from detox_ray.store import Store
 from detox_ray.train.place import Job
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 def test_run_that_loses_a_node_and_its_newest_checkpoint_ends_as_an_undisturbed_one(

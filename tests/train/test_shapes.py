@@ -92,6 +92,7 @@ def resumed(job: Job, place: Place) -> dict[str, Any] | None:
         shutil.rmtree(job.scratch, ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_run_goes_on_with_fewer_workers_on_the_same_rows_in_each_step(
     tmp_path: Path, shapes: dict[str, Job], trained: dict[str, dict[str, Any]], parent: LoadableModel
 ) -> None:

@@ -144,6 +144,7 @@ def test_killed_worker_and_repeated_call_end_with_the_losses_of_an_undisturbed_r
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
+@pytest.mark.slow
 def test_lora_under_zero3_on_an_object_store_is_merged_exactly(
     s3_store: Store, parent: LoadableModel, ray_cluster: Cluster
 ) -> None:
