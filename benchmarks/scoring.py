@@ -11,7 +11,6 @@ in a large one). Lengths in tokens are log-normal, mean about 40, a few above 30
 
 import argparse
 import os
-import platform
 import random
 import tempfile
 import time
@@ -144,13 +143,6 @@ def measure(size: str, texts: Sequence[str], vocabulary: Sequence[str], options:
             line("ours, onnx-int8 (not the same scores)", seconds, note)
 
 
-def cpu_name() -> str:
-    """As Linux says it, else the architecture."""
-    table = Path("/proc/cpuinfo")
-    lines = table.read_text().splitlines() if table.exists() else []
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--texts", type=int, default=5000)
@@ -164,13 +156,14 @@ def main() -> None:
     import torch
 
     from detox_ray.config import ScoreConfig
+    from detox_ray.manifest import hardware
 
     options.batch_tokens = options.batch_tokens or ScoreConfig.model_fields["batch_tokens"].default
     rng = random.Random(0)
     vocabulary = words(rng)
     texts = make_texts(rng, vocabulary, options.texts)
     lengths = sorted(len(text.split()) + 2 for text in texts)
-    on = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name()
+    on = torch.cuda.get_device_name() if torch.cuda.is_available() else hardware()["cpu"]
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "transformers", "detoxify"))
     print(f"{on}, {os.cpu_count()} CPUs, {torch.get_num_threads()} threads; {versions}")
     print(

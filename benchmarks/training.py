@@ -19,7 +19,6 @@ import argparse
 import json
 import math
 import os
-import platform
 import random
 import resource
 import subprocess
@@ -280,13 +279,6 @@ def report(numbers: dict[str, dict[str, Any]]) -> None:
         )
 
 
-def cpu_name() -> str:
-    """As Linux says it, else the architecture."""
-    table = Path("/proc/cpuinfo")
-    lines = table.read_text().splitlines() if table.exists() else []
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=512)
@@ -302,7 +294,9 @@ def main() -> None:
         run_side(Path(options.run[1]), options.run[0], options)
         return
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "transformers", "trl", "deepspeed"))
-    print(f"{cpu_name()}, {os.cpu_count()} CPUs, {options.threads} threads; {versions}")
+    from detox_ray.manifest import hardware
+
+    print(f"{hardware()['cpu']}, {os.cpu_count()} CPUs, {options.threads} threads; {versions}")
     pairs = make_pairs(options.pairs)
     lengths = sorted(
         len(pair["prompt"].split()) + max(len(pair[side].split()) for side in ("chosen", "rejected")) + 1

@@ -132,14 +132,14 @@ def alone(model: LoadableModel) -> bool:
 
 
 def _hub_files(repository: str, commit: str) -> set[str]:
-    """Names of a repository's files; where the hub does not answer, of those in the cache."""
-    from huggingface_hub import HfApi, scan_cache_dir
+    """Names of a repository's files; where the hub does not answer, those of the decisive ones that are cached."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
 
     try:
         return {file.rfilename for file in HfApi().model_info(repository, revision=commit).siblings or ()}
-    except Exception:
-        revisions = [r for repo in scan_cache_dir().repos if repo.repo_id == repository for r in repo.revisions]
-        return {file.file_name for revision in revisions if revision.commit_hash == commit for file in revision.files}
+    except Exception:  # the hub is unreachable or refuses; that the commit is known means that it is cached
+        decisive = ("config.json", ADAPTER, *TOKENIZER)
+        return {name for name in decisive if isinstance(try_to_load_from_cache(repository, name, revision=commit), str)}
 
 
 def _hub_commit(repository: str, revision: str | None) -> str:
