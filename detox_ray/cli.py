@@ -309,6 +309,40 @@ def leaderboard(
         print(across.write_page(across.runs_below(folder), "Leaderboard", out))
 
 
+@app.command()
+def serve(
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="A run's folder or URI, such as runs/toy17.", show_default=False),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Of the serve block, such as limits.n=8.")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="Instead of RUN: a model by folder or hub id; may be repeated."),
+    ] = None,
+    scorer: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="With --model: a ready scorer; may be repeated.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to bind; beyond loopback, API keys are needed.")] = None,
+    port: Annotated[int | None, typer.Option(help="0: a free one.")] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Talk to the models of a run side by side: OpenAI-compatible API, comparison, scoring, a web page.
+
+    Ends on Ctrl-C or SIGTERM, after the requests in flight.
+    """
+    with _exit_codes(verbose):
+        from detox_ray import summary
+        from detox_ray.serve import run as work
+        from detox_ray.serve import served
+
+        given = [*(overrides or ()), *(f"{k}={v}" for k, v in (("host", host), ("port", port)) if v is not None)]
+        args = served.arguments(run, model or (), scorer or (), given)
+        work.run(args, lambda running: summary.serving(Console(), running), verbose)
+
+
 @toy17_app.command("build")
 def build_toy17(seed: Annotated[int, typer.Option(min=0, help="The world's seed.")] = 0) -> None:
     """Build the world into the cache ($DETOX_RAY_CACHE, else ~/.cache/detox_ray) and print its folder.

@@ -33,16 +33,29 @@ def read(path: str | Path, name: str, overrides: Sequence[str] = ()) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError([Problem(name, str(path), f"cannot be read: {reason}")]) from None
-    malformed = [problem for override in overrides if (problem := _malformed(override))]
-    if malformed:
-        raise ConfigError(malformed)
+    _check_form(overrides)
     try:
         # OmegaConf's YAML reads 1e-5 as a number and refuses keys that occur twice.
-        merged = OmegaConf.merge(OmegaConf.create(text), OmegaConf.from_dotlist(list(overrides)))
-        return OmegaConf.to_container(merged, resolve=True)
+        whole = OmegaConf.merge(OmegaConf.create(text), OmegaConf.from_dotlist(list(overrides)))
+        return OmegaConf.to_container(whole, resolve=True)
     except _UNREADABLE as error:
         rule = f"is not a usable YAML mapping: {error}".removesuffix(": ")
         raise ConfigError([Problem(name, str(path), rule)]) from None
+
+
+def merged(block: dict[str, Any], overrides: Sequence[str]) -> Any:
+    """A plain mapping with dotted ``key=value`` overrides. Raises ConfigError."""
+    _check_form(overrides)
+    try:
+        return OmegaConf.to_container(OmegaConf.merge(OmegaConf.create(block), OmegaConf.from_dotlist(list(overrides))))
+    except _UNREADABLE as error:
+        raise ConfigError([Problem("override", " ".join(overrides), f"does not fit: {error}")]) from None
+
+
+def _check_form(overrides: Sequence[str]) -> None:
+    malformed = [problem for override in overrides if (problem := _malformed(override))]
+    if malformed:
+        raise ConfigError(malformed)
 
 
 # OmegaConf asserts that YAML is a mapping or list, and follows an anchor that holds itself for ever.

@@ -12,6 +12,7 @@ from detox_ray.config import InputError
 from detox_ray.measure.validity import has_evidence
 from detox_ray.pipeline import Outcome
 from detox_ray.score import catalogue
+from detox_ray.serve.run import Running
 from detox_ray.store import Store, Unit
 from detox_ray.tables import OK
 from detox_ray.validity import Found
@@ -150,3 +151,8 @@ def _bounded(value: float | None, low: float | None, high: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def serving(console: Console, running: Running) -> None:
+    """Where the service answers."""
+    console.print(f"{running.url} answers after {running.seconds:.0f} s", highlight=False)

@@ -22,7 +22,7 @@ def device() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
-def start(
+def arguments(
     path: str,
     loading: dict[str, Any],
     dtype: str,
@@ -31,27 +31,36 @@ def start(
     tensor_parallel: int,
     gpu_memory_utilization: float,
     cpu_kv_cache_gb: int,
-) -> Any:
-    """A `vllm.LLM` of the model at ``path`` (a folder or hub id). ``context``: tokens of prompt and answer at most."""
+) -> dict[str, Any]:
+    """Of an engine of the model at ``path`` (a folder or hub id), offline or serving. Call it before importing vLLM.
+
+    ``context``: tokens of prompt and answer at most.
+    """
     on_gpu = device() != "cpu"
-    arguments: dict[str, Any] = (
+    placed: dict[str, Any] = (
         {"tensor_parallel_size": tensor_parallel, "gpu_memory_utilization": gpu_memory_utilization}
         if on_gpu
         else _prepare_cpu(cpu_kv_cache_gb)
     )
-    arguments["dtype"] = dtype
+    return {
+        "model": path,
+        "revision": loading["revision"],
+        "tokenizer_revision": loading["revision"],
+        "trust_remote_code": False,
+        "load_format": "safetensors",
+        "max_model_len": context,
+        "seed": 0,
+        "dtype": dtype,
+        **placed,
+    }
+
+
+def start(path: str, loading: dict[str, Any], dtype: str, context: int, **place: Any) -> Any:
+    """A `vllm.LLM`; arguments as of ``arguments``."""
+    made = arguments(path, loading, dtype, context, **place)
     from vllm import LLM
 
-    return LLM(
-        model=path,
-        revision=loading["revision"],
-        tokenizer_revision=loading["revision"],
-        trust_remote_code=False,
-        load_format="safetensors",
-        max_model_len=context,
-        seed=0,
-        **arguments,
-    )
+    return LLM(**made)
 
 
 def end(llm: Any) -> None:

@@ -23,6 +23,7 @@ from detox_ray.config.scorers import (
     ScorerConfig,
     StoredConfig,
 )
+from detox_ray.config.serve import EngineConfig, LimitsConfig, ReplicasConfig, ScoringConfig, ServeConfig
 from detox_ray.config.train import LoraConfig, TrainConfig
 from detox_ray.config.variants import Variant
 
@@ -35,6 +36,7 @@ __all__ = [
     "CorpusConfig",
     "DataConfig",
     "DetoxifyConfig",
+    "EngineConfig",
     "EnsembleConfig",
     "Experiment",
     "FluencyConfig",
@@ -42,6 +44,7 @@ __all__ = [
     "GuardConfig",
     "InputError",
     "LexiconConfig",
+    "LimitsConfig",
     "LoraConfig",
     "MeasureConfig",
     "ModelConfig",
@@ -50,9 +53,12 @@ __all__ = [
     "Problem",
     "PromptsConfig",
     "QualityConfig",
+    "ReplicasConfig",
     "ReportConfig",
     "ScoreConfig",
     "ScorerConfig",
+    "ScoringConfig",
+    "ServeConfig",
     "StoredConfig",
     "Strict",
     "TextsConfig",

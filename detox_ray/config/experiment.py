@@ -15,6 +15,7 @@ from detox_ray.config.base import TOY17, ConfigError, DType, Languages, Name, Pr
 from detox_ray.config.data import DataConfig, ValidityConfig
 from detox_ray.config.measures import MeasureConfig, QualityConfig, ReportConfig
 from detox_ray.config.scorers import ScoreConfig
+from detox_ray.config.serve import ServeConfig
 from detox_ray.config.train import TrainConfig
 from detox_ray.config.variants import Variant, expand
 from detox_ray.languages import GROUPS
@@ -88,6 +89,7 @@ class Experiment(Strict):
     quality: QualityConfig = QualityConfig()
     measure: MeasureConfig = MeasureConfig()
     report: ReportConfig = ReportConfig()
+    serve: ServeConfig = ServeConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -182,6 +184,12 @@ class Experiment(Strict):
             if name in others:
                 rule = "also names what measures quality (an evaluator, units or identifier): results would mix"
                 problems.append(Problem("score.scorers", name, rule))
+        for name in self.serve.scorers or ():
+            if name not in self.score.names:
+                rule = f"must be one of score.scorers ({', '.join(self.score.names)})"
+                problems.append(Problem("serve.scorers", name, rule))
+        for field, names in (("models", self.serve.models or ()), ("engines", self.serve.engines)):
+            problems += [Problem(f"serve.{field}", name, known) for name in names if name not in self.models]
         for number, comparison in enumerate(self.compare or ()):
             for field, value in comparison:
                 if value not in self.models:

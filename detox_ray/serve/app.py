@@ -1,0 +1,83 @@
+"""The Ray Serve application: a gateway, an engine deployment per engine, and the scoring deployment.
+
+``build`` is what a Serve config file names as ``import_path``; `detox-ray serve` deploys the same.
+"""
+
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+
+from detox_ray.config import EngineConfig, ReplicasConfig
+from detox_ray.serve.engine import Engine
+from detox_ray.serve.gateway import Gateway
+from detox_ray.serve.scoring import Scoring
+from detox_ray.serve.served import EngineSpec, ServeArgs, Served, resolve
+
+NAME = "detox-ray"  # of the application
+IMPORT_PATH = "detox_ray.serve.app:build"
+START_S = 600.0  # a replica may take to load its model before it counts as failed
+
+
+def build(args: ServeArgs) -> Application:
+    """From arguments to a bound application. Raises ConfigError or InputError where the input is wrong."""
+    return application(resolve(args), gpus=_has_gpus())
+
+
+def application(served: Served, gpus: bool) -> Application:
+    """Bound deployments. ``gpus``: whether engines reserve GPUs."""
+    config, limits = served.config, served.config.limits
+    engines: dict[str, Application] = {}
+    for spec in served.engines:
+        deployment = serve.deployment(name=engine_name(spec), **_engine_options(spec, gpus))(Engine)
+        engines |= dict.fromkeys(spec.names, deployment.bind(spec, served.store, limits))
+    scoring = serve.deployment(name="scoring", **_options(config.scoring, gpus=config.scoring.gpus if gpus else 0))(
+        Scoring
+    ).bind(served.scorers, served.identifier, served.fasttext, config.scoring, served.store)
+    gateway = serve.deployment(
+        name="gateway",
+        num_replicas=config.gateways,
+        max_ongoing_requests=2 * limits.in_flight_total,  # so that those it refuses get an answer, too
+        graceful_shutdown_timeout_s=limits.drain_s,
+        ray_actor_options={"num_cpus": 0},
+    )(serve.ingress()(Gateway))
+    return gateway.bind(served, engines, scoring)
+
+
+def engine_name(spec: EngineSpec) -> str:
+    """Of its deployment."""
+    return f"engine-{spec.model.name}"
+
+
+def _engine_options(spec: EngineSpec, gpus: bool) -> dict[str, Any]:
+    config: EngineConfig = spec.config
+    if gpus and config.tensor_parallel > 1:  # vLLM's workers are actors of their own
+        bundles = [{"CPU": config.cpus, "GPU": 1}] + [{"GPU": 1}] * (config.tensor_parallel - 1)
+        options = _options(config, gpus=1)
+        return options | {"placement_group_bundles": bundles, "placement_group_strategy": "PACK"}
+    return _options(config, gpus=1 if gpus else 0)
+
+
+def _options(config: ReplicasConfig, gpus: float) -> dict[str, Any]:
+    scaled: dict[str, Any] = {"num_replicas": config.replicas}
+    if config.max_replicas is not None and config.max_replicas > config.replicas:
+        scaled = {
+            "autoscaling_config": {
+                "min_replicas": config.replicas,
+                "max_replicas": config.max_replicas,
+                "target_ongoing_requests": config.target_ongoing,
+            }
+        }
+    return {
+        **scaled,
+        "max_ongoing_requests": config.max_ongoing,
+        "ray_actor_options": {"num_cpus": config.cpus, "num_gpus": gpus},
+        "health_check_period_s": 5.0,
+        "health_check_timeout_s": 30.0,
+    }
+
+
+def _has_gpus() -> bool:
+    import ray
+
+    return ray.cluster_resources().get("GPU", 0) > 0
