@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from detox_ray import __version__, stop
-from detox_ray.config import ConfigError, InputError
+from detox_ray.config import ConfigError, InputError, Problem
 from detox_ray.load import load
 from detox_ray.lock import Locked
 
@@ -327,6 +327,13 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to bind; beyond loopback, API keys are needed.")] = None,
     port: Annotated[int | None, typer.Option(help="0: a free one.")] = None,
+    write_config: Annotated[
+        Path | None,
+        typer.Option("--write-config", metavar="FILE", help="Start nothing: write the YAML for `serve deploy`."),
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="With --write-config: KubeRay's RayService with this container image.")
+    ] = None,
     verbose: Verbose = False,
 ) -> None:
     """Talk to the models of a run side by side: OpenAI-compatible API, comparison, scoring, a web page.
@@ -335,11 +342,19 @@ def serve(
     """
     with _exit_codes(verbose):
         from detox_ray import summary
+        from detox_ray.serve import manifests, served
         from detox_ray.serve import run as work
-        from detox_ray.serve import served
 
         given = [*(overrides or ()), *(f"{k}={v}" for k, v in (("host", host), ("port", port)) if v is not None)]
         args = served.arguments(run, model or (), scorer or (), given)
+        if write_config is not None:
+            resolved = served.resolve(args)  # what cannot be served is said here, not on the cluster
+            manifest = manifests.ray_service(args, resolved, image) if image else manifests.serve_config(args)
+            write_config.write_text(manifests.text(manifest), encoding="utf-8")
+            print(write_config)
+            return
+        if image is not None:
+            raise ConfigError([Problem("--image", image, "goes with --write-config")])
         work.run(args, lambda running: summary.serving(Console(), running), verbose)
 
 

@@ -1,6 +1,6 @@
 """The Ray Serve application: a gateway, an engine deployment per engine, and the scoring deployment.
 
-``build`` is what a Serve config file names as ``import_path``; `detox-ray serve` deploys the same.
+``build`` is what a Serve config file (manifests.py) names as ``import_path``; `detox-ray serve` deploys the same.
 """
 
 from typing import Any
@@ -14,9 +14,6 @@ from detox_ray.serve.gateway import Gateway
 from detox_ray.serve.scoring import Scoring
 from detox_ray.serve.served import EngineSpec, ServeArgs, Served, resolve
 
-NAME = "detox-ray"  # of the application
-IMPORT_PATH = "detox_ray.serve.app:build"
-START_S = 600.0  # a replica may take to load its model before it counts as failed
 
 
 def build(args: ServeArgs) -> Application:

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import NamedTuple
 
 from detox_ray.cluster import connect
+from detox_ray.serve.manifests import APPLICATION
 from detox_ray.serve.served import ServeArgs, Served, resolve
 
 
@@ -41,7 +42,7 @@ def run(args: ServeArgs, ready: Callable[[Running], None], verbose: bool = False
         serve.start(http_options=http)
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            serve.run(app.application(served, gpus=cluster.gpus > 0), name=app.NAME, route_prefix="/")
+            serve.run(app.application(served, gpus=cluster.gpus > 0), name=APPLICATION, route_prefix="/")
             for number in before:
                 signal.signal(number, _setter(stopped))
             ready(Running(f"http://{config.host}:{port}", served, time.monotonic() - begun))
@@ -50,7 +51,7 @@ def run(args: ServeArgs, ready: Callable[[Running], None], verbose: bool = False
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-            serve.delete(app.NAME)
+            serve.delete(APPLICATION)
             serve.shutdown()
 
 

@@ -37,7 +37,7 @@ class ServeArgs(Strict):
     @model_validator(mode="after")
     def _one_of(self) -> "ServeArgs":
         if (self.run is None) == (not self.models):
-            raise ConfigError([Problem("run", self.run, "give either a run, or models by name and path")])
+            raise ConfigError([Problem("run", self.run, "give either RUN, or models: --model NAME=PATH")])
         if self.run is not None and self.scorers:
             raise ConfigError([Problem("scorers", self.scorers, "a run has its own: choose by serve.scorers")])
         return self
