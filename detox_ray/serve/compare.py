@@ -25,3 +25,12 @@ Server-sent events, each ``event: NAME`` and one line ``data: JSON``:
     error   {"error": error}, with "model", "prompt" and "sample" where only that sample failed (the others go on)
     done    {"id"}                                      once, last; without it the stream broke off
 """
+
+from fastapi import APIRouter
+
+from detox_ray.serve.gateway import Gateway
+
+
+def routes(gateway: Gateway) -> APIRouter:
+    """None yet."""
+    return APIRouter()

@@ -1,5 +1,6 @@
 """HTTP: the routes of the service. What they do lives beside it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
@@ -8,28 +9,35 @@ from detox_ray.serve.served import Served
 
 
 class Gateway:
-    """The ingress deployment."""
+    """The ingress deployment. Routers of other files get it and use its public attributes."""
 
-    def __init__(self, served: Served, engines: dict[str, DeploymentHandle], scoring: DeploymentHandle):
-        self._served, self._engines, self._scoring = served, engines, scoring
+    def __init__(self, served: Served, engines: Mapping[str, DeploymentHandle], scoring: DeploymentHandle):
+        self.served = served
+        self.engines = dict(engines)  # by every name that a model is served under
+        self.scoring = scoring
 
     def __serve_build_asgi_app__(self) -> Any:
-        from fastapi import FastAPI, Request
-        from fastapi.responses import JSONResponse, Response
+        from fastapi import FastAPI
+        from fastapi.exceptions import RequestValidationError
+        from starlette.exceptions import HTTPException
 
-        app = FastAPI(title="detox_ray")
+        from detox_ray.serve import compare, completions, errors, operations, pages, perspective
 
-        @app.get("/healthz")
-        async def healthz() -> dict[str, str]:
-            return {"status": "ok"}
-
-        @app.post("/v1/completions")
-        async def completions(request: Request) -> Response:
-            body = await request.json()
-            engine = self._engines.get(body["model"])
-            if engine is None:
-                return JSONResponse({"error": {"message": "unknown model"}}, 404)
-            answer = await engine.answer.remote("completions", body, "x")
-            return Response(answer.body, answer.status, media_type="application/json")
-
+        app = FastAPI(title="detox_ray", docs_url=None, redoc_url=None)
+        for router in (operations, completions, compare, perspective, pages):
+            app.include_router(router.routes(self))
+        app.add_exception_handler(errors.Refused, errors.on_refused)
+        app.add_exception_handler(RequestValidationError, errors.on_validation)
+        app.add_exception_handler(HTTPException, errors.on_routing)
         return app
+
+    def engine(self, model: str) -> DeploymentHandle:
+        """Of the model. Raises Refused (404) where it is not served."""
+        from detox_ray.serve.errors import Refused
+
+        if model not in self.engines:
+            served = ", ".join(self.engines)
+            raise Refused(
+                404, f"model {model[:100]!r} is not served: choose one of {served}", "model", "model_not_found"
+            )
+        return self.engines[model]
