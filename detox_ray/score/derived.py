@@ -1,4 +1,4 @@
-"""Scorers made of other scorers' committed units: ensembles of several, and one mapped by a calibration.
+"""Scorers made of others: ensembles of several, and one mapped by a calibration. A run makes them of committed units.
 
 They load no model and ask no text: a row is what its members' rows of the same text make it. It is "ok" only if all of
 them are, else it has the first other status: a mean over those that happened to answer would be another scorer.
@@ -7,7 +7,7 @@ Shapes: M members, N texts.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,41 +39,22 @@ class Column(NamedTuple):
     statuses: list[str]
 
 
-class DerivedWorker:
-    """Makes the units of an ensemble or of a calibrated scorer."""
+class Derivation:
+    """The rule by which a derived scorer's column follows from its members'."""
 
     def __init__(self, scorer: ResolvedScorer, store: Store):
-        self._scorer, self._store = scorer, store
+        self._scorer = scorer
         self._calibration: Calibration | None = None
         if isinstance(scorer.config, CalibratedConfig):
             self._calibration = Calibration.load(store.read_bytes(f"{scorer.folder}/{scorer.file}").decode())
 
-    def make(self, task: Task) -> Product:
-        language = task.unit.partition[-1]
-        tables = [self._store.read(unit, key) for unit, key in task.inputs]
-        infos = [self._store.info(unit, key) for unit, key in task.inputs]
-        blanks = [info["blank"] for info in infos]  # of each member, by attribute
-        common = [name for name in blanks[0] if all(name in blank for blank in blanks)]
-        if self._calibration is not None:
-            common = [name for name in common if name == "toxicity"]
-        texts, columns = tables[0].slice(0, 0), dict[str, Column]()
-        for name in common:
-            rows = [table.filter(pc.equal(table["attribute"], name)) for table in tables]
-            texts = _same_texts(rows)
-            columns[name] = self._combined([_column(each) for each in rows], language)
-        statuses = columns[common[0]].statuses if common else []
-        info: dict[str, Any] = {
-            "scorer": self._scorer.name,
-            "revision": self._scorer.revision,
-            "device": "cpu",
-            "texts": texts.num_rows,
-            "members": [member.name for member in self._scorer.members],
-            "status_counts": dict(Counter(statuses)),
-            "blank": {name: self._blank([blank[name] for blank in blanks], language) for name in common},
-        }
-        return Product(_table(task.unit.table, texts, columns), info, texts.num_rows)
+    def attributes(self, members: Sequence[Collection[str]]) -> list[str]:
+        """Of the scorer, from its members'."""
+        common = [name for name in members[0] if all(name in other for other in members)]
+        return common if self._calibration is None else [name for name in common if name == "toxicity"]
 
-    def _combined(self, members: Sequence[Column], language: str) -> Column:
+    def column(self, members: Sequence[Column], language: str) -> Column:
+        """One attribute of the texts, from the same attribute of each member."""
         statuses = [next((s for s in each if s != OK), OK) for each in zip(*(m.statuses for m in members), strict=True)]
         supported = self._scorer.languages is None or language in self._scorer.languages
         supported = supported and (self._calibration is None or language in self._calibration.languages)
@@ -90,9 +71,40 @@ class DerivedWorker:
         assert isinstance(self._scorer.config, EnsembleConfig)
         return COMBINE[self._scorer.config.combine](values_MN)
 
+
+class DerivedWorker:
+    """Makes the units of an ensemble or of a calibrated scorer."""
+
+    def __init__(self, scorer: ResolvedScorer, store: Store):
+        self._scorer, self._store = scorer, store
+        self._derivation = Derivation(scorer, store)
+
+    def make(self, task: Task) -> Product:
+        language = task.unit.partition[-1]
+        tables = [self._store.read(unit, key) for unit, key in task.inputs]
+        infos = [self._store.info(unit, key) for unit, key in task.inputs]
+        blanks = [info["blank"] for info in infos]  # of each member, by attribute
+        common = self._derivation.attributes(blanks)
+        texts, columns = tables[0].slice(0, 0), dict[str, Column]()
+        for name in common:
+            rows = [table.filter(pc.equal(table["attribute"], name)) for table in tables]
+            texts = _same_texts(rows)
+            columns[name] = self._derivation.column([_column(each) for each in rows], language)
+        statuses = columns[common[0]].statuses if common else []
+        info: dict[str, Any] = {
+            "scorer": self._scorer.name,
+            "revision": self._scorer.revision,
+            "device": "cpu",
+            "texts": texts.num_rows,
+            "members": [member.name for member in self._scorer.members],
+            "status_counts": dict(Counter(statuses)),
+            "blank": {name: self._blank([blank[name] for blank in blanks], language) for name in common},
+        }
+        return Product(_table(task.unit.table, texts, columns), info, texts.num_rows)
+
     def _blank(self, values: Sequence[float | None], language: str) -> float | None:
         members = [Column(np.array([np.nan if value is None else value]), [OK]) for value in values]
-        combined = float(self._combined(members, language).values[0])
+        combined = float(self._derivation.column(members, language).values[0])
         return None if np.isnan(combined) else combined
 
 

@@ -110,13 +110,13 @@ class IdentificationWorker:
         return [self._judged(text, its, language, answers) for text, its in zip(texts, lines, strict=True)]
 
     def _judged(self, text: str, lines: "Sequence[Line]", language: str, answers: Mapping[str, Identified]) -> Judged:
-        wrong = sum(_label(answers[line]) != language for line, _ in lines)
+        wrong = sum(label(answers[line]) != language for line, _ in lines)
         other_script = LANGUAGES[language].script != "Latn"
         english = other_script and any(is_english_word(token) for _, tokens in lines for token in tokens)
         if not enough_letters(text):
             return Judged(None, None, len(lines), wrong, english, TOO_SHORT if text.strip() else EMPTY)
         answer = answers[" ".join(text.split())]
-        return Judged(_label(answer), answer.confidence, len(lines), wrong, english, OK)
+        return Judged(label(answer), answer.confidence, len(lines), wrong, english, OK)
 
 
 class Line(NamedTuple):
@@ -149,7 +149,8 @@ def is_latin(letter: str) -> bool:
     return letter < "\u0250" or "\u1e00" <= letter <= "\u1eff"
 
 
-def _label(answer: Identified) -> str:
+def label(answer: Identified) -> str:
+    """The language, or "und" where it is too uncertain."""
     return answer.code if answer.confidence > SURE else UNDETERMINED
 
 
