@@ -149,9 +149,15 @@ def _of_run(run: str, config: ServeConfig) -> Served:
         experiment.quality.identifier,
         experiment.quality.fasttext,
         _prompts(store, experiment.languages),
-        run.rstrip("/").rpartition("/")[0] or ".",
+        _storage(store),
         config,
     )
+
+
+def _storage(store: Store) -> str:
+    """The folder that the run's folder lies in."""
+    folder, mark, query = store.uri.partition("?")
+    return folder.rstrip("/").rpartition("/")[0] + mark + query
 
 
 def _of_models(args: ServeArgs) -> Served:

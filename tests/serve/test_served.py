@@ -75,7 +75,7 @@ def test_an_adapter_shares_its_parents_engine_and_all_others_have_their_own(run:
     assert [spec.names for spec in found.engines] == [["base", "lora"], ["lora-on-lora"], ["full"]]
     assert found.parents == {"lora": "base", "lora-on-lora": "lora", "full": "base"}
     assert [scorer.name for scorer in found.scorers] == ["insults"] and found.primary == "insults"
-    assert found.config.limits.n == 7
+    assert found.config.limits.n == 7 and found.runs == str(Path(run).parent)
 
 
 def test_engines_are_not_shared_where_the_config_says_so_or_gives_the_model_one(run: str) -> None:
