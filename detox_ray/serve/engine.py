@@ -5,17 +5,25 @@ gives it a request that the gateway has checked, and passes on what it says. A L
 parent's engine.
 """
 
+import asyncio
 import json
+import sys
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, Literal, NamedTuple
+from uuid import uuid4
 
 from detox_ray import vllm
-from detox_ray.config import LimitsConfig
+from detox_ray.config import InputError, LimitsConfig
+from detox_ray.serve.errors import Refused, content
+from detox_ray.serve.refusals import refusal
 from detox_ray.serve.served import EngineSpec
 from detox_ray.store import Store
 from detox_ray.tokens import Codec
 
 Kind = Literal["completions", "chat"]
+OPENAI_MAX_TOKENS = 16  # of /v1/completions, where a request names none
+LONG = 20_000  # characters; tokenizing so many takes about 10 ms
 
 
 class Answer(NamedTuple):
@@ -105,29 +113,73 @@ class Engine:
         self._chat = OpenAIServingChat(
             self._llm, self._models, "assistant", online_renderer=renderer, request_logger=None, **common
         )
+        # What a request leaves open is as in OpenAI's API and in offline generation, not as in the model's own
+        # generation_config.json (top_k, repetition_penalty, …); that file's end tokens hold everywhere.
+        self._completion.default_sampling_params = self._chat.default_sampling_params = {}
+        self._chats = bool(self._codec.tokenizer.chat_template)
+        self._vocabulary = int(self._codec.config.get_text_config().vocab_size)
 
     async def cards(self) -> list[Card]:
         """Of the models that it answers as."""
-        chat = bool(self._codec.tokenizer.chat_template)
-        return [Card(name, self._codec.context, chat, self._spec.model.name) for name in self._spec.names]
+        return [Card(name, self._codec.context, self._chats, self._spec.model.name) for name in self._spec.names]
 
     async def answer(self, kind: Kind, body: dict[str, Any], request_id: str) -> Answer:
         """The whole answer to an OpenAI request that is not to be streamed."""
-        made = await self._make(kind, body, request_id)
-        return made if isinstance(made, Answer) else Answer(200, made.model_dump_json())
+        try:
+            return _answer(await self._make(kind, body, request_id))
+        except Exception as error:
+            return _refused(refusal(error, body))
 
     async def stream(self, kind: Kind, body: dict[str, Any], request_id: str) -> AsyncGenerator[str | Answer, None]:
         """Server-sent events as vLLM writes them; or one Answer, where the request is refused."""
-        made = await self._make(kind, body, request_id)
-        if isinstance(made, Answer):
-            yield made
+        try:
+            made = await self._make(kind, body, request_id)
+        except Exception as error:
+            yield _refused(refusal(error, body))
             return
-        async for event in made:
-            yield event
+        if not isinstance(made, AsyncGenerator):
+            yield _answer(made)
+            return
+        async with aclosing(made):  # a client that leaves ends the generation, too
+            async for event in made:
+                yield event
 
-    async def sample(self, model: str, prompt: str, sampling: Sampling) -> AsyncGenerator[Delta | Sampled, None]:
-        """One sample, drawn as offline generation draws it: deltas, and the finished sample last."""
-        raise NotImplementedError
+    async def sample(
+        self, model: str, prompt: str, sampling: Sampling
+    ) -> AsyncGenerator[Delta | Sampled | Answer, None]:
+        """One sample, drawn as offline generation draws it: deltas, and the finished sample last.
+
+        Or one Answer, where it is refused; or one after deltas, where the engine failed.
+        """
+        from vllm import SamplingParams, TokensPrompt
+        from vllm.exceptions import GenerationError
+        from vllm.sampling_params import RequestOutputKind
+
+        try:
+            ids = await self._encode("prompt", prompt)
+            self._check_room(len(ids), sampling.max_tokens, "prompt")
+            how = SamplingParams(**sampling._asdict(), output_kind=RequestOutputKind.DELTA)
+            adapter = self._models.lora_requests.get(model)
+            drawn = self._llm.generate(
+                TokensPrompt(prompt_token_ids=ids), how, f"sample-{uuid4().hex}", lora_request=adapter
+            )
+            tokens: list[int] = []
+            async with aclosing(drawn):
+                async for output in drawn:
+                    (grown,) = output.outputs
+                    tokens += grown.token_ids
+                    if grown.text:
+                        yield Delta(grown.text)
+                    if grown.finish_reason in ("stop", "length"):
+                        yield Sampled(self._codec.completion(ids, tokens), len(tokens), grown.finish_reason)
+                    elif grown.finish_reason is not None:
+                        raise GenerationError(f"a sample ended with {grown.finish_reason}")
+        except Exception as error:
+            yield _refused(refusal(error, Sampling._fields))
+
+    async def running(self) -> int:
+        """Samples that are being drawn or wait in the engine."""
+        return int(self._llm.output_processor.get_num_unfinished_requests())
 
     async def check_health(self) -> None:
         """Called by Ray Serve: a replica whose engine is dead is replaced."""
@@ -138,20 +190,75 @@ class Engine:
             self._llm.shutdown()
 
     async def _make(self, kind: Kind, body: dict[str, Any], request_id: str) -> Any:
-        """vLLM's response, its generator of events, or our Answer to what it refuses."""
+        """vLLM's response, its generator of events, or its ErrorResponse. Raises what `refusal` understands."""
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
         from vllm.entrypoints.openai.completion.protocol import CompletionRequest
-        from vllm.entrypoints.serve.engine.protocol import ErrorResponse
-        from vllm.exceptions import VLLMClientError
 
-        made: Any
+        if kind == "completions":
+            prompts = await self._prompts(body)
+            return await self._completion.create_completion(
+                CompletionRequest(**{**body, "prompt": prompts}, request_id=request_id)
+            )
+        if not self._chats:
+            rule = f"{body['model']} has no chat template: use /v1/completions"
+            raise Refused(400, rule, "model", "no_chat_template")
+        request = ChatCompletionRequest(**body, request_id=request_id)
+        rendered = await self._chat.render_chat_request(request)
+        if not isinstance(rendered, tuple):
+            return rendered
+        (prompt,) = rendered[1]
+        tokens = len(prompt["prompt_token_ids"])
+        wanted = request.max_completion_tokens or request.max_tokens
+        self._check_room(tokens, wanted or 1, "messages")
+        if wanted is None:
+            request.max_tokens = min(self._limits.max_tokens, self._codec.context - tokens)
+        return await self._chat.create_chat_completion(request)
+
+    async def _prompts(self, body: dict[str, Any]) -> list[list[int]]:
+        """Tokens of each prompt, by the same rules as offline: vLLM's own would end some of them with an end token."""
+        given = body["prompt"]
+        one = isinstance(given, str) or (bool(given) and isinstance(given[0], int))
+        prompts = [given] if one else given
+        if not prompts:
+            raise Refused(400, "prompt must not be an empty list", "prompt")
+        wanted = body.get("max_tokens") or OPENAI_MAX_TOKENS
+        found = []
+        for index, prompt in enumerate(prompts):
+            name = "prompt" if one else f"prompt[{index}]"
+            if not (isinstance(prompt, str) or (prompt and max(prompt) < self._vocabulary)):
+                raise Refused(400, f"{name} must be text, or tokens of the model's {self._vocabulary}", name)
+            found.append(await self._encode(name, prompt) if isinstance(prompt, str) else prompt)
+            self._check_room(len(found[-1]), wanted, name)
+        return found
+
+    async def _encode(self, name: str, prompt: str) -> list[int]:
+        """Tokens of a prompt. Long ones are made in a thread, where they keep nobody waiting."""
         try:
-            if kind == "chat":
-                made = await self._chat.create_chat_completion(ChatCompletionRequest(**body, request_id=request_id))
+            if len(prompt) > LONG:
+                encoded = await asyncio.to_thread(self._codec.encode, [prompt], sys.maxsize)
             else:
-                made = await self._completion.create_completion(CompletionRequest(**body, request_id=request_id))
-        except (VLLMClientError, ValueError) as error:
-            return Answer(400, json.dumps({"error": {"message": str(error), "type": "invalid_request_error"}}))
-        if isinstance(made, ErrorResponse):
-            return Answer(made.error.code, json.dumps({"error": made.error.model_dump()}))
-        return made
+                encoded = self._codec.encode([prompt], sys.maxsize)
+        except InputError as error:
+            raise Refused(400, str(error), name) from None
+        return encoded.ids[0]
+
+    def _check_room(self, prompt_tokens: int, max_tokens: int, field: str) -> None:
+        """Raises Refused for a prompt that is too long by itself, or with the answer: nothing is cut."""
+        context, code = self._codec.context, "context_length_exceeded"
+        allowed = min(self._limits.prompt_tokens, context - 1)
+        if prompt_tokens > allowed:
+            raise Refused(400, f"{field} must have at most {allowed} tokens (it has {prompt_tokens})", field, code)
+        if prompt_tokens + max_tokens > context:
+            rule = f"{field} has {prompt_tokens} tokens and max_tokens is {max_tokens}: together at most {context} fit"
+            raise Refused(400, rule, "max_tokens", code)
+
+
+def _answer(made: Any) -> Answer:
+    """Of vLLM's response, or of its ErrorResponse."""
+    if (error := getattr(made, "error", None)) is not None:
+        return _refused(Refused(error.code, error.message, error.param))
+    return Answer(200, made.model_dump_json())
+
+
+def _refused(refused: Refused) -> Answer:
+    return Answer(refused.status_code, json.dumps(content(refused, ""), ensure_ascii=False))
