@@ -36,6 +36,8 @@ model is, what that cost and how sure we are.
 
   detox-ray show runs/toy17                    what is done, what is left
 
+  detox-ray serve runs/toy17                   talk to its models side by side, in the browser or over HTTP
+
   detox-ray validity my.yaml                   in which languages the scorers can be believed
 
   detox-ray compare runs/a runs/b              one page over several runs
@@ -342,6 +344,7 @@ def serve(
     """
     with _exit_codes(verbose):
         from detox_ray import summary
+        from detox_ray.progress import Progress
         from detox_ray.serve import manifests, served
         from detox_ray.serve import run as work
 
@@ -355,7 +358,25 @@ def serve(
             return
         if image is not None:
             raise ConfigError([Problem("--image", image, "goes with --write-config")])
-        work.run(args, lambda running: summary.serving(Console(), running), verbose)
+        work.run(args, lambda running: summary.serving(Console(), running), Progress(), verbose)
+
+
+@app.command()
+def keys(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is: for logs and limits.")] = "default",
+) -> None:
+    """Make an API key for serve: it is shown once, on standard error; the line to keep goes to standard output.
+
+    detox-ray keys alice >> keys.txt; detox-ray serve runs/toy17 api_keys=keys.txt
+    """
+    with _exit_codes():
+        from detox_ray.serve import keys as work
+
+        key, entry = work.make(name)
+        Console(stderr=True).print(
+            f"key of {name}, shown only now: {key}", markup=False, highlight=False, soft_wrap=True
+        )
+        print(entry)
 
 
 @toy17_app.command("build")

@@ -154,5 +154,12 @@ def _bounded(value: float | None, low: float | None, high: float | None) -> str:
 
 
 def serving(console: Console, running: Running) -> None:
-    """Where the service answers."""
-    console.print(f"{running.url} answers after {running.seconds:.0f} s", highlight=False)
+    """Where the service answers, and with what."""
+    served, url = running.served, running.url
+    console.print(f"{url} answers after {running.seconds:.0f} s", highlight=False)
+    for spec in served.engines:
+        adapters = f", and by adapters {', '.join(spec.adapters)}" if spec.adapters else ""
+        console.print(f"  model {spec.model.name}{adapters}", highlight=False, markup=False)
+    scorers = ", ".join(scorer.name for scorer in served.scorers) or "none: completions are not scored"
+    console.print(f"  scorers {scorers}", highlight=False, markup=False)
+    console.print(f"  page {url}/ · OpenAI API {url}/v1 · {url}/v1/compare · stop with Ctrl-C", highlight=False)
