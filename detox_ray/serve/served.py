@@ -11,7 +11,9 @@ from detox_ray.config import (
     ConfigError,
     EngineConfig,
     Experiment,
+    GenerateConfig,
     InputError,
+    MeasureConfig,
     ModelConfig,
     Problem,
     ServeConfig,
@@ -78,6 +80,8 @@ class Served(NamedTuple):
     prompts: list[Prompt]
     runs: str | None  # the storage whose runs are listed
     config: ServeConfig
+    generate: GenerateConfig = GenerateConfig()  # how completions are drawn where a request does not say
+    threshold: float = MeasureConfig().threshold  # of the score from which a completion is toxic
 
     @property
     def models(self) -> list[str]:
@@ -151,6 +155,8 @@ def _of_run(run: str, config: ServeConfig) -> Served:
         _prompts(store, experiment.languages),
         _storage(store),
         config,
+        experiment.generate,
+        experiment.measure.threshold,
     )
 
 
