@@ -67,7 +67,7 @@ class ServeConfig(Strict):
     scoring: ScoringConfig = ScoringConfig()
     gateways: int = Field(1, ge=1)  # processes that answer HTTP; each keeps limits and metrics for itself
     limits: LimitsConfig = LimitsConfig()
-    require_key: bool | None = None  # null: where host is beyond loopback
+    require_key: bool | None = None  # null: where host is beyond loopback, or keys are given
     api_keys: str | None = None  # file of hashed keys (detox-ray keys); also $DETOX_RAY_API_KEYS
     cors: list[str] = Field(default_factory=list)  # origins whose pages may call; none by default
     log_prompts: bool = False  # prompts and completions into the log

@@ -9,11 +9,11 @@ from ray import serve
 from ray.serve import Application
 
 from detox_ray.config import EngineConfig, ReplicasConfig
+from detox_ray.serve import keys
 from detox_ray.serve.engine import Engine
 from detox_ray.serve.gateway import Gateway
 from detox_ray.serve.scoring import Scoring
 from detox_ray.serve.served import EngineSpec, ServeArgs, Served, resolve
-
 
 
 def build(args: ServeArgs) -> Application:
@@ -38,7 +38,7 @@ def application(served: Served, gpus: bool) -> Application:
         graceful_shutdown_timeout_s=limits.drain_s,
         ray_actor_options={"num_cpus": 0},
     )(serve.ingress()(Gateway))
-    return gateway.bind(served, engines, scoring)
+    return gateway.bind(served, engines, scoring, keys.of(config))
 
 
 def engine_name(spec: EngineSpec) -> str:

@@ -31,6 +31,15 @@ class Answer(NamedTuple):
 
     status: int  # HTTP's
     body: str  # JSON; of an error {"error": {"message", "type", "param", "code"}}
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Usage(NamedTuple):
+    """What a stream took; its last item."""
+
+    prompt_tokens: int
+    completion_tokens: int
 
 
 class Sampling(NamedTuple):
@@ -176,6 +185,15 @@ class Engine:
                         raise GenerationError(f"a sample ended with {grown.finish_reason}")
         except Exception as error:
             yield _refused(refusal(error, Sampling._fields))
+
+    async def finished(self, model: str, prompt: str, sampling: Sampling) -> Sampled | Answer:
+        """What `sample` ends with, in one message."""
+        last: Sampled | Answer | None = None
+        async with aclosing(self.sample(model, prompt, sampling)) as grown:
+            async for item in grown:
+                last = None if isinstance(item, Delta) else item
+        assert last is not None, "a sample ends with one of them"
+        return last
 
     async def running(self) -> int:
         """Samples that are being drawn or wait in the engine."""

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException as RoutingError
 
 GOOGLE = "/v1alpha1/"  # below it errors are in Google's form
@@ -68,7 +69,8 @@ def of_validation(error: RequestValidationError) -> Refused:
     """400 that names every field at fault; the first is ``param``. Says nothing of the values: they may be prompts."""
     told: dict[str, str] = {}
     for problem in error.errors():
-        told.setdefault(field(problem["loc"], error.body), problem["msg"])
+        rule = "is not supported" if problem["type"] == "extra_forbidden" else problem["msg"]
+        told.setdefault(field(problem["loc"], error.body), rule)
     message = "; ".join(f"{name}: {rule}" if name else rule for name, rule in list(told.items())[:10])
     return Refused(400, message, param=next(iter(told), None) or None)
 
@@ -88,6 +90,55 @@ def field(loc: Sequence[str | int], body: Any) -> str:
         elif part == loc[-1]:  # missing
             name = f"{name}.{part}" if name else part
     return name[:100]
+
+
+class Said(BaseModel):
+    """OpenAI's error."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """What comes with every status from 400 on."""
+
+    error: Said
+
+
+class GoogleSaid(BaseModel):
+    """Google's error."""
+
+    code: int  # HTTP's status
+    message: str
+    status: str
+    details: list[dict[str, Any]] = []
+
+
+class GoogleErrorBody(BaseModel):
+    """What comes with every status from 400 on below /v1alpha1/."""
+
+    error: GoogleSaid
+
+
+_WHEN: dict[int | str, str] = {
+    400: "The request is wrong; the error names the field",
+    401: "The API key is missing or wrong",
+    403: "On loopback: the Host header names another machine",
+    413: "The body is too large",
+    415: "The content type is not application/json",
+    429: "Too many requests in flight; see Retry-After",
+    500: "The service failed",
+    503: "Stopping, or a replica is gone; see Retry-After",
+    504: "No answer in time",
+    "default": "Any other error",
+}
+Responses = dict[int | str, dict[str, Any]]  # of the OpenAPI document
+RESPONSES: Responses = {status: {"model": ErrorBody, "description": when} for status, when in _WHEN.items()}
+GOOGLE_RESPONSES: Responses = {
+    status: {"model": GoogleErrorBody, "description": when} for status, when in _WHEN.items()
+}
 
 
 async def on_refused(request: Request, error: Exception) -> JSONResponse:

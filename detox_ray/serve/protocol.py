@@ -1,4 +1,4 @@
-"""What a client may send: strict JSON bodies, checked once, at the edge.
+"""What a client may send: strict JSON bodies, checked once, at the edge; and OpenAI's requests.
 
 Strict means: no field that is not known, no NaN, no "3" for 3, no invalid UTF-8 or lone surrogate, no nesting without
 end, no other content type: a web page can send text/plain across origins without being asked, JSON it cannot. A field
@@ -6,14 +6,19 @@ that is null counts as not given.
 """
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import from_json
 
+from detox_ray.config import LimitsConfig
 from detox_ray.serve.errors import Refused
+
+MAX_SEED = 2**62  # sample k has seed + k, which must stay within 64 bits
+Token = Annotated[int, Field(ge=0, lt=2**31)]
+Stop = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Body(BaseModel):
@@ -25,6 +30,90 @@ class Body(BaseModel):
     @classmethod
     def _nulls_are_not_given(cls, given: Any) -> Any:
         return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
+
+
+class StreamOptions(Body):
+    include_usage: bool = False
+
+
+class Generation(Body):
+    """What OpenAI's two requests share; what a client leaves out is vLLM's default, which is OpenAI's."""
+
+    model: str
+    n: int = Field(1, ge=1)
+    seed: int = Field(0, ge=0, le=MAX_SEED)
+    temperature: float = Field(1, ge=0, le=2)
+    top_p: float = Field(1, gt=0, le=1)
+    max_tokens: int = Field(16, ge=1)
+    presence_penalty: float = Field(0, ge=-2, le=2)
+    frequency_penalty: float = Field(0, ge=-2, le=2)
+    stop: Stop | Annotated[list[Stop], Field(max_length=16)] = Field(default_factory=list)
+    stream: bool = False
+    stream_options: StreamOptions = StreamOptions()
+    # What clients send to OpenAI for its own purposes; it changes no answer.
+    user: str = Field("", exclude=True)
+    metadata: dict[str, Any] = Field(default_factory=dict, exclude=True)
+    store: bool = Field(False, exclude=True)
+
+    def within(self, limits: LimitsConfig) -> None:
+        """Raises Refused (400) that names the field."""
+        at_most("n", self.n, limits.n)
+        at_most("max_tokens", self.max_tokens, limits.max_tokens)
+
+    def forward(self) -> dict[str, Any]:
+        """What the engine is asked for: what was given, and nothing else."""
+        body = self.model_dump(exclude_unset=True)
+        if not self.stream:
+            body.pop("stream_options", None)
+        return body
+
+
+class Completion(Generation):
+    """A request to /v1/completions."""
+
+    prompt: (
+        str
+        | Annotated[list[str], Field(min_length=1)]
+        | Annotated[list[Token], Field(min_length=1)]
+        | Annotated[list[Annotated[list[Token], Field(min_length=1)]], Field(min_length=1)]
+    )
+    logprobs: int = Field(0, ge=0, le=20)
+    echo: Literal[False] = False
+
+    def within(self, limits: LimitsConfig) -> None:
+        super().within(limits)
+        if isinstance(self.prompt, list) and not isinstance(self.prompt[0], int):
+            at_most("prompt", len(self.prompt), limits.prompts, "prompts")
+
+
+class TextPart(Body):
+    type: Literal["text"]
+    text: str
+
+
+class Message(Body):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | Annotated[list[TextPart], Field(min_length=1)]
+    name: str = ""
+
+
+class Chat(Generation):
+    """A request to /v1/chat/completions."""
+
+    messages: list[Message] = Field(min_length=1)
+    max_completion_tokens: int = Field(16, ge=1)
+    logprobs: bool = False
+    top_logprobs: int = Field(0, ge=0, le=20)
+
+    def within(self, limits: LimitsConfig) -> None:
+        super().within(limits)
+        at_most("max_completion_tokens", self.max_completion_tokens, limits.max_tokens)
+
+
+def at_most(field: str, value: int, limit: int, unit: str = "") -> None:
+    """Raises Refused (400) that names the field."""
+    if value > limit:
+        raise Refused(400, f"{field}: must be at most {limit}{' ' if unit else ''}{unit} (got {value})", field)
 
 
 class JsonRequest(Request):

@@ -1,0 +1,109 @@
+"""API keys: made, kept as hashes, asked for."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_gateway import client, gateway
+from typer.testing import CliRunner
+
+from detox_ray.cli import app
+from detox_ray.config import ConfigError, ServeConfig
+from detox_ray.serve import keys
+
+KEY, ENTRY = keys.make("alice")
+OTHER, OTHER_ENTRY = keys.make("bob")
+
+
+def test_command_shows_key_once_and_line_to_keep() -> None:
+    said = CliRunner().invoke(app, ["keys", "alice"])
+    entry = said.stdout.strip()
+    key = said.stderr.split()[-1]
+    assert said.exit_code == 0 and key.startswith(keys.PREFIX) and key not in entry
+    (found,) = keys.of(ServeConfig(), {keys.ENVIRONMENT: entry}) or []
+    assert keys.holder(key, [found]) == "alice"
+    assert CliRunner().invoke(app, ["keys", "a:b"]).exit_code == 2
+
+
+def test_holder_is_found_among_several_and_nobody_else() -> None:
+    assert keys.holder(KEY, [OTHER_ENTRY, ENTRY]) == "alice"
+    assert keys.holder(KEY, [OTHER_ENTRY]) is None
+    assert keys.holder(ENTRY.digest, [ENTRY]) is None  # who reads the file cannot get in with it
+    assert keys.holder("naïve ключ", [ENTRY]) is None
+
+
+def test_keys_are_on_beyond_loopback_or_where_given(tmp_path: Path) -> None:
+    file = tmp_path / "keys.txt"
+    file.write_text(f"# of the lab\n\n{ENTRY}\n{OTHER_ENTRY}\n")
+    both = {keys.ENVIRONMENT: f"{ENTRY},{OTHER_ENTRY}"}
+    assert keys.of(ServeConfig(), {}) is None
+    assert keys.of(ServeConfig(), both) == [ENTRY, OTHER_ENTRY]
+    assert keys.of(ServeConfig(api_keys=str(file)), {}) == [ENTRY, OTHER_ENTRY]
+    assert keys.of(ServeConfig(require_key=False), both) is None
+    assert keys.of(ServeConfig(host="0.0.0.0", require_key=False), {}) is None
+    for host in ("0.0.0.0", "::", "10.0.0.1", "example.org"):
+        with pytest.raises(ConfigError, match=r"serve\.api_keys.*beyond loopback"):
+            keys.of(ServeConfig(host=host), {})
+        assert keys.of(ServeConfig(host=host), both) == [ENTRY, OTHER_ENTRY]
+    for host in ("127.0.0.1", "::1", "localhost", "127.1.2.3"):
+        assert keys.of(ServeConfig(host=host), {}) is None
+
+
+def test_malformed_line_is_told_of_without_its_text(tmp_path: Path) -> None:
+    file = tmp_path / "keys.txt"
+    file.write_text(f"{ENTRY}\n{KEY}\n")
+    with pytest.raises(ConfigError) as told:
+        keys.of(ServeConfig(api_keys=str(file)), {})
+    assert "entry 2" in str(told.value) and KEY not in str(told.value)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        keys.of(ServeConfig(api_keys=str(tmp_path / "none")), {})
+
+
+def ask(folder: Path, path: str, method: str = "GET", **sent: Any) -> Any:
+    async def go() -> Any:
+        async with client(gateway(folder, keys=[ENTRY, OTHER_ENTRY])) as http:
+            return await http.request(method, path, **sent)
+
+    return asyncio.run(go())
+
+
+def test_key_opens_and_its_holder_is_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = ask(tmp_path, "/v1/models", headers={"authorization": f"Bearer {KEY}"})
+    said = capsys.readouterr().out
+    assert answer.status_code == 200
+    assert json.loads(said)["key"] == "alice" and KEY not in said and ENTRY.digest not in said
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/metrics", "/openapi.json", "/nothing", "/v1alpha1/x", "/runs.json"])
+def test_without_key_nothing_is_open(tmp_path: Path, path: str) -> None:
+    for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {KEY}"}):
+        answer = ask(tmp_path, path, headers=headers)
+        assert answer.status_code == 401, answer.text
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_probes_need_no_key(tmp_path: Path, path: str) -> None:
+    assert ask(tmp_path, path).status_code == 200
+
+
+def test_pages_are_open_for_reading_only(tmp_path: Path) -> None:
+    assert ask(tmp_path, "/").status_code != 401
+    assert ask(tmp_path, "/", "POST").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [{"headers": {"x-goog-api-key": KEY}}, {"params": {"key": KEY}}, {"headers": {"authorization": f"Bearer {KEY}"}}],
+)
+def test_perspective_takes_the_key_where_google_does(tmp_path: Path, sent: Any) -> None:
+    assert ask(tmp_path, "/v1alpha1/nothing", "POST", **sent).status_code == 404
+    if "authorization" not in sent.get("headers", {}):
+        assert ask(tmp_path, "/v1/nothing", "POST", **sent).status_code == 401
+
+
+def test_wrong_key_on_perspective_is_told_in_googles_form(tmp_path: Path) -> None:
+    error = ask(tmp_path, "/v1alpha1/comments:analyze", "POST", json={}).json()["error"]
+    assert (error["code"], error["status"]) == (401, "UNAUTHENTICATED")
