@@ -200,7 +200,7 @@ def write_runs(folder: Path) -> Path:
     write("done/manifest.json", json.dumps(manifest))
     write("done/report/results.json", json.dumps(results))
     page = (
-        "<!doctype html><meta charset=utf-8><title>report</title><style>p { color: rgb(1, 2, 3); }</style><p>made"
+        "<!doctype html><meta charset=utf-8><title>report</title><style>p { color: rgb(1, 2, 3); }</style><p>made</p>"
         "<a href=figures/forest.svg>figure</a><script>"
         "let seen; try { seen = sessionStorage.length } catch { seen = 'no storage' }"
         "document.querySelector('p').textContent += ' ' + origin + ' ' + seen;"
