@@ -43,6 +43,7 @@ class Detected(NamedTuple):
     language: str | None  # a code, or "und"; None under every status but "ok"
     confidence: float | None
     status: str  # "ok", "too_short", "empty", "failed", "off"
+    guess: str | None = None  # the likeliest, however unlikely; None where there is no letter, or no identifier
 
 
 class Judged(NamedTuple):
@@ -109,18 +110,24 @@ class Scoring:
         scored = await asyncio.gather(*(self._score(scorer, text, told) for scorer in asked))
         return Judged(detected, dict(zip(scorers, scored, strict=True)))
 
+    async def judge_all(self, texts: Sequence[str], language: str | None, scorers: Sequence[str]) -> list[Judged]:
+        """As `judge`, of each."""
+        return await asyncio.gather(*(self.judge(text, language, scorers) for text in texts))
+
     async def detect(self, text: str) -> Detected:
-        """The language of a text; of too few letters it is not told."""
+        """The language of a text; of too few letters it is guessed only."""
         if self._identifier is None:
             return Detected(None, None, OFF)
-        if not enough_letters(text):
+        if not any(character.isalpha() for character in text):
             return Detected(None, None, TOO_SHORT if text.strip() else EMPTY)
         try:
             (answer,) = await asyncio.to_thread(self._identifier.identify, [" ".join(text.split())])
         except Exception:
             log.exception("the language identifier failed")
             return Detected(None, None, FAILED)
-        return Detected(label(answer), answer.confidence, OK)
+        if not enough_letters(text):
+            return Detected(None, None, TOO_SHORT, answer.code)
+        return Detected(label(answer), answer.confidence, OK, answer.code)
 
     def _attributes(self, scorer: ResolvedScorer) -> Sequence[str]:
         if not scorer.members:
