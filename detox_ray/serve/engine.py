@@ -103,6 +103,7 @@ class Engine:
         from vllm.renderers.online_renderer import OnlineRenderer
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        vllm.end_engines_with_parent()
         self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments, disable_log_stats=True))
         self._models = OpenAIServingModels(
             self._llm,
@@ -135,14 +136,17 @@ class Engine:
     async def answer(self, kind: Kind, body: dict[str, Any], request_id: str) -> Answer:
         """The whole answer to an OpenAI request that is not to be streamed."""
         try:
-            return _answer(await self._make(kind, body, request_id))
+            return _answer(await self._make(kind, body, request_id, _http()))
         except Exception as error:
             return _refused(refusal(error, body))
 
-    async def stream(self, kind: Kind, body: dict[str, Any], request_id: str) -> AsyncGenerator[str | Answer, None]:
-        """Server-sent events as vLLM writes them; or one Answer, where the request is refused."""
+    async def stream(
+        self, kind: Kind, body: dict[str, Any], request_id: str
+    ) -> AsyncGenerator[str | Usage | Answer, None]:
+        """Server-sent events as vLLM writes them, and Usage last; or one Answer, where the request is refused."""
+        http = _http()
         try:
-            made = await self._make(kind, body, request_id)
+            made = await self._make(kind, body, request_id, http)
         except Exception as error:
             yield _refused(refusal(error, body))
             return
@@ -152,6 +156,8 @@ class Engine:
         async with aclosing(made):  # a client that leaves ends the generation, too
             async for event in made:
                 yield event
+        if (used := http.state.request_metadata.final_usage_info) is not None:  # None: it failed on the way
+            yield Usage(used.prompt_tokens, used.completion_tokens or 0)
 
     async def sample(
         self, model: str, prompt: str, sampling: Sampling
@@ -196,7 +202,7 @@ class Engine:
         return last
 
     async def running(self) -> int:
-        """Samples that are being drawn or wait in the engine."""
+        """Samples of this replica's engine that are being drawn, or wait until it has room for them."""
         return int(self._llm.output_processor.get_num_unfinished_requests())
 
     async def check_health(self) -> None:
@@ -207,7 +213,7 @@ class Engine:
         if hasattr(self, "_llm"):
             self._llm.shutdown()
 
-    async def _make(self, kind: Kind, body: dict[str, Any], request_id: str) -> Any:
+    async def _make(self, kind: Kind, body: dict[str, Any], request_id: str, http: Any) -> Any:
         """vLLM's response, its generator of events, or its ErrorResponse. Raises what `refusal` understands."""
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
         from vllm.entrypoints.openai.completion.protocol import CompletionRequest
@@ -215,7 +221,7 @@ class Engine:
         if kind == "completions":
             prompts = await self._prompts(body)
             return await self._completion.create_completion(
-                CompletionRequest(**{**body, "prompt": prompts}, request_id=request_id)
+                CompletionRequest(**{**body, "prompt": prompts}, request_id=request_id), http
             )
         if not self._chats:
             rule = f"{body['model']} has no chat template: use /v1/completions"
@@ -230,7 +236,7 @@ class Engine:
         self._check_room(tokens, wanted or 1, "messages")
         if wanted is None:
             request.max_tokens = min(self._limits.max_tokens, self._codec.context - tokens)
-        return await self._chat.create_chat_completion(request)
+        return await self._chat.create_chat_completion(request, http)
 
     async def _prompts(self, body: dict[str, Any]) -> list[list[int]]:
         """Tokens of each prompt, by the same rules as offline: vLLM's own would end some of them with an end token."""
@@ -275,7 +281,14 @@ def _answer(made: Any) -> Answer:
     """Of vLLM's response, or of its ErrorResponse."""
     if (error := getattr(made, "error", None)) is not None:
         return _refused(Refused(error.code, error.message, error.param))
-    return Answer(200, made.model_dump_json())
+    return Answer(200, made.model_dump_json(), made.usage.prompt_tokens, made.usage.completion_tokens or 0)
+
+
+def _http() -> Any:
+    """A request as vLLM's server has one: it leaves the usage of a stream there."""
+    from starlette.requests import Request
+
+    return Request({"type": "http", "headers": []})
 
 
 def _refused(refused: Refused) -> Answer:

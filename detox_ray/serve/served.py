@@ -138,6 +138,8 @@ def _of_run(run: str, config: ServeConfig) -> Served:
     if problems:
         raise ConfigError(problems)
     parents = {name: parent for name in names if (parent := experiment.models[name].descends_from) in found}
+    # Merged into its parent's 4-bit rounding; on the parent's own weights its adapter would make another model.
+    rounded = {name for name in parents if (train := experiment.models[name].train) and train.merge_into == "4-bit"}
     wanted = experiment.score.names if config.scorers is None else config.scorers
     scorers: dict[str, score.ResolvedScorer] = {}
     for entry, name in zip(experiment.score.scorers, experiment.score.names, strict=True):
@@ -146,7 +148,7 @@ def _of_run(run: str, config: ServeConfig) -> Served:
     return Served(
         store,
         experiment.name,
-        _engines(found, parents, store, config),
+        _engines(found, {tuned: parent for tuned, parent in parents.items() if tuned not in rounded}, store, config),
         parents,
         [scorer for name, scorer in scorers.items() if name in wanted],
         headline if headline in wanted else next(iter(wanted), None),

@@ -14,6 +14,7 @@ from detox_ray.progress import Progress
 from detox_ray.store import Store, Unit
 
 LANGUAGES = ["ar", "en", "ja"]
+CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }} {% endfor %}"  # of full only
 CPUS = 0.5  # of each replica, for all share two cores
 
 
@@ -85,6 +86,7 @@ def _save_models(experiment: Experiment, store: Store, world: Path) -> None:
     for name, model in (("full", full), ("lora", adapted.merge_and_unload())):
         folder = Path(store.path(f"checkpoints/{name}"))
         model.save_pretrained(folder)
+        tokenizer.chat_template = CHAT_TEMPLATE if name == "full" else None
         tokenizer.save_pretrained(folder)
         store.commit(Unit("checkpoints", (name,)), folder_key(folder), None)
 

@@ -1,0 +1,285 @@
+"""Completions per second of `detox-ray serve` against vLLM's own OpenAI server: same model, arguments and requests.
+
+    python benchmarks/serving.py                          1, 8 and 32 clients; whole answers, then streams
+    python benchmarks/serving.py --clients 8 --rounds 3   more rounds where the machine is not quiet
+
+One side runs at a time; a round is one start of each. A client sends its next request once the last is answered, over
+a connection that it keeps. Request i has prompt i and seed i: both sides draw the same tokens, 32 of each, for the
+model has no end token. Its weights are random and it has toy17's shape: time depends on shapes. Each side's processor
+seconds are counted over all of its processes: on a machine that does other things as well they are the steadier
+figure. Rounds are put together; percentiles are of all requests.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+NAME = "base"
+TOKENS = 32
+SAMPLING = {"temperature": 0.9, "top_p": 0.8, "max_tokens": TOKENS}
+START_S = 300
+PER_CLIENTS = {1: 100, 8: 400, 32: 800}  # requests
+
+
+WORDS = 2000
+PROMPTS = 400
+
+
+class Load(NamedTuple):
+    """What was measured of one side, by one number of clients."""
+
+    seconds: float
+    cpu_seconds: float
+    latencies: list[float]  # s
+    first: list[float]  # s until the first token; of streams
+    tokens: int  # completed; of whole answers
+
+
+def build(folder: Path) -> list[str]:
+    """A random model of toy17's shape; returns its words, each of which is one token."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    syllables = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
+    words = [first + second for first in syllables for second in syllables][:WORDS]
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(["?", *words])}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="?").save_pretrained(folder)
+    config = LlamaConfig(
+        vocab_size=WORDS + 1,
+        hidden_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=352,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return words
+
+
+def engine_arguments(model: str) -> dict[str, Any]:
+    """As detox_ray/serve/engine.py makes them, and in the environment what they need."""
+    from detox_ray import vllm
+    from detox_ray.config import EngineConfig
+    from detox_ray.tokens import Codec
+
+    config, loading = EngineConfig(), {"revision": None, "trust_remote_code": False}
+    codec = Codec(model, loading)
+    made = vllm.arguments(
+        model,
+        loading,
+        codec.saved_dtype,
+        codec.context,
+        tensor_parallel=config.tensor_parallel,
+        gpu_memory_utilization=config.gpu_memory_utilization,
+        cpu_kv_cache_gb=config.cpu_kv_cache_gb,
+    )
+    return made | {"disable_log_stats": True}
+
+
+def flags(arguments: dict[str, Any]) -> list[str]:
+    """The same on vLLM's command line."""
+    found = []
+    for name, value in arguments.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            found += [f"--{option}" if value else f"--no-{option}"]
+        elif value is not None:
+            found += [f"--{option}", str(value)]
+    return found
+
+
+def commands(model: str, port: int) -> dict[str, list[str]]:
+    ours = ["detox_ray.cli", "serve", "--model", f"{NAME}={model}", "--port", str(port)]
+    server = ["vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)]
+    server += ["--served-model-name", NAME, "--disable-uvicorn-access-log", *flags(engine_arguments(model))]
+    return {"vllm": [sys.executable, "-m", *server], "ours": [sys.executable, "-m", *ours]}
+
+
+@contextmanager
+def running(command: Sequence[str], url: str, log: Path) -> Iterator[int]:
+    """The server, once it has answered; gives the id of its session."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        asyncio.run(_answered(url, process, log))
+        yield process.pid
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+async def _answered(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    import httpx
+
+    body = {"model": NAME, "prompt": "the", "max_tokens": 1}
+    async with httpx.AsyncClient(timeout=60) as client:
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                answer = await client.post(f"{url}/v1/completions", json=body)
+                if answer.status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.5)
+    raise SystemExit(f"no answer from {url}:\n{log.read_text(errors='replace')[-3000:]}")
+
+
+async def load(
+    url: str, clients: int, count: int, prompts: Sequence[str], stream: bool, cpu: Callable[[], float]
+) -> Load:
+    """``count`` requests by ``clients`` at once. Raises for any answer but 200."""
+    import httpx
+
+    numbers = iter(range(count))
+    latencies: list[float] = []
+    first: list[float] = []
+    tokens = 0
+
+    async def work(client: httpx.AsyncClient) -> None:
+        nonlocal tokens
+        for number in numbers:
+            body = {"model": NAME, "prompt": prompts[number % len(prompts)], "seed": number, **SAMPLING}
+            begun = time.perf_counter()
+            if stream:
+                first.append(await _stream(client, url, body) - begun)
+            else:
+                answer = (await client.post(f"{url}/v1/completions", json=body)).raise_for_status()
+                tokens += answer.json()["usage"]["completion_tokens"]
+            latencies.append(time.perf_counter() - begun)
+
+    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
+    async with httpx.AsyncClient(timeout=120, limits=limits) as client:
+        before, begun = cpu(), time.perf_counter()
+        await asyncio.gather(*(work(client) for _ in range(clients)))
+        return Load(time.perf_counter() - begun, cpu() - before, latencies, first, tokens)
+
+
+async def _stream(client: Any, url: str, body: dict[str, Any]) -> float:
+    """When the first token came."""
+    at = None
+    async with client.stream("POST", f"{url}/v1/completions", json={**body, "stream": True}) as answer:
+        answer.raise_for_status()
+        async for line in answer.aiter_lines():
+            if at is None and line.startswith("data: {"):
+                assert "choices" in json.loads(line[6:]), line
+                at = time.perf_counter()
+    assert at is not None
+    return at
+
+
+def cpu_seconds(leader: int, known: dict[int, float]) -> float:
+    """Of all processes below ``leader``, those included that ended since ``known`` was last filled."""
+    import psutil
+
+    family = [psutil.Process(leader), *psutil.Process(leader).children(recursive=True)]
+    for process in family:
+        try:
+            times = process.cpu_times()
+            known[process.pid] = times.user + times.system
+        except psutil.NoSuchProcess:
+            continue
+    return sum(known.values())
+
+
+def together(loads: Sequence[Load]) -> Load:
+    return Load(
+        sum(load.seconds for load in loads),
+        sum(load.cpu_seconds for load in loads),
+        [value for load in loads for value in load.latencies],
+        [value for load in loads for value in load.first],
+        sum(load.tokens for load in loads),
+    )
+
+
+def show(name: str, load: Load) -> str:
+    requests = len(load.latencies)
+    said = f"  {name:<5} {requests / load.seconds:7.1f} requests/s"
+    said += f"  {1000 * load.cpu_seconds / requests:6.1f} ms of processor each  latency {percentiles(load.latencies)}"
+    if load.first:
+        said += f"  first token {percentiles(load.first)}"
+    if load.tokens:
+        said += f"  {load.tokens / load.seconds:6.0f} tokens/s"
+    return said
+
+
+def percentiles(values: Sequence[float]) -> str:
+    """p50/p90/p99 in ms."""
+    cuts = statistics.quantiles(values, n=100, method="inclusive")
+    return "/".join(f"{1000 * cuts[at - 1]:.0f}" for at in (50, 90, 99)) + " ms"
+
+
+def make_prompts(words: Sequence[str]) -> list[str]:
+    """Of 4 to 12 words."""
+    rng = random.Random(0)
+    return [" ".join(rng.choices(words, k=rng.randint(4, 12))) for _ in range(PROMPTS)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--requests", type=int, help="per number of clients and round (default: 100, 400, 800)")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--port", type=int, default=8123)
+    parser.add_argument("--only", choices=["ours", "vllm"], help="one side, without a ratio")
+    args = parser.parse_args()
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # Ray sets it for a replica of one CPU; so vLLM's server has it, too
+    os.environ.pop("RAY_ADDRESS", None)
+    url = f"http://127.0.0.1:{args.port}"
+    found: dict[tuple[bool, int, str], list[Load]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder:
+        prompts = make_prompts(build(Path(folder) / "model"))
+        sides = commands(f"{folder}/model", args.port)
+        sides = {side: command for side, command in sides.items() if args.only in (None, side)}
+        for _ in range(args.rounds):
+            for side, command in sides.items():
+                with running(command, url, Path(folder) / f"{side}.log") as leader:
+                    known: dict[int, float] = {}
+                    cpu = lambda leader=leader, known=known: cpu_seconds(leader, known)  # noqa: E731
+                    asyncio.run(load(url, 8, 100, prompts, False, cpu))  # warm
+                    for stream in (False, True):
+                        for clients in args.clients:
+                            count = args.requests or PER_CLIENTS.get(clients, 20 * clients)
+                            count = count // 2 if stream else count
+                            measured = asyncio.run(load(url, clients, count, prompts, stream, cpu))
+                            found[stream, clients, side].append(measured)
+                            print(
+                                f"{'streams' if stream else 'whole'}, {clients} clients",
+                                show(side, measured),
+                                flush=True,
+                            )
+    print(f"\n{platform.machine()}, {os.cpu_count()} cores, {args.rounds} rounds")
+    for stream in (False, True):
+        for clients in args.clients:
+            print(f"{'streams' if stream else 'whole answers'}, {clients} clients")
+            totals = {side: together(found[stream, clients, side]) for side in sides}
+            for side, total in totals.items():
+                print(show(side, total))
+            if len(totals) == 2:
+                rate = {side: len(total.latencies) / total.seconds for side, total in totals.items()}
+                print(f"  ours / vllm: {rate['ours'] / rate['vllm']:.2f}")
+
+
+if __name__ == "__main__":
+    main()
