@@ -106,7 +106,7 @@ def _open(scope: Scope) -> bool:
 
 
 def _google(scope: Scope) -> bool:
-    return bool(scope["path"].startswith((errors.GOOGLE, "/$discovery")))
+    return bool(scope["path"].startswith(errors.GOOGLE))
 
 
 def _given(scope: Scope) -> str:

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException as RoutingError
 
-GOOGLE = "/v1alpha1/"  # below it errors are in Google's form
+GOOGLE = ("/v1alpha1/", "/$discovery/")  # below them errors are in Google's form
 
 # https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
 _GOOGLE_STATUS = {
@@ -117,7 +117,7 @@ class GoogleSaid(BaseModel):
 
 
 class GoogleErrorBody(BaseModel):
-    """What comes with every status from 400 on below /v1alpha1/."""
+    """What comes with every status from 400 on on the Perspective routes."""
 
     error: GoogleSaid
 

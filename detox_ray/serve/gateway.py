@@ -35,6 +35,7 @@ class Gateway:
         from fastapi.exceptions import RequestValidationError
         from starlette.exceptions import HTTPException
         from starlette.middleware.cors import CORSMiddleware
+        from starlette.routing import Route
 
         from detox_ray import __version__
         from detox_ray.serve import compare, completions, errors, operations, pages, perspective
@@ -46,9 +47,12 @@ class Gateway:
         config = self.served.config
         # No docs_url: those pages load scripts from elsewhere.
         app = FastAPI(title="detox_ray", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
-        for router in (operations, completions, compare, perspective, pages):
-            responses = errors.GOOGLE_RESPONSES if router is perspective else errors.RESPONSES
-            app.include_router(router.routes(self), responses=responses)  # a route's own go before these
+        paths: set[str] = set()
+        for room in (operations, completions, compare, perspective, pages):
+            router = room.routes(self)
+            paths |= {route.path for route in router.routes if isinstance(route, Route)}
+            # A route's own responses go before these.
+            app.include_router(router, responses=errors.GOOGLE_RESPONSES if room is perspective else errors.RESPONSES)
         app.add_exception_handler(errors.Refused, errors.on_refused)
         app.add_exception_handler(RequestValidationError, errors.on_validation)
         app.add_exception_handler(HTTPException, errors.on_routing)
@@ -63,7 +67,7 @@ class Gateway:
                 expose_headers=["x-request-id", "retry-after"],
             )
         app.add_middleware(Security, loopback=not beyond_loopback(config.host))
-        app.add_middleware(RequestLog, metrics=self.metrics, texts=config.log_prompts)
+        app.add_middleware(RequestLog, metrics=self.metrics, paths=paths, texts=config.log_prompts)
         return app
 
     @property

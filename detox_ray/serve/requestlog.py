@@ -9,6 +9,7 @@ import re
 import sys
 import time
 import uuid
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,8 +43,8 @@ def set_key(scope: Scope, name: str) -> None:
 class RequestLog:
     """Outermost of the middlewares."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, texts: bool):
-        self._app, self._metrics, self._texts = app, metrics, texts
+    def __init__(self, app: ASGIApp, metrics: Metrics, paths: Collection[str], texts: bool):
+        self._app, self._metrics, self._paths, self._texts = app, metrics, paths, texts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -76,17 +77,20 @@ class RequestLog:
             self._finish(scope, record, status or 499, time.perf_counter() - begun, first)
 
     def _finish(self, scope: Scope, record: dict[str, Any], status: int, seconds: float, first: float) -> None:
-        path = getattr(scope.get("route"), "path", "other")
-        method = scope["method"] if path != "other" else "any"
-        self._metrics.requests.labels(path, method, status).inc()
-        self._metrics.seconds.labels(path).observe(seconds)
+        path = scope["path"]
+        if route := scope.get("route"):
+            path = route.path  # such as /runs/{name}/{ticket}: what stands for the names may be secret
+        known = route is not None or path in self._paths  # one that is refused at the door has no route yet
+        label, method = (path, scope["method"]) if known else ("other", "any")
+        self._metrics.requests.labels(label, method, status).inc()
+        self._metrics.seconds.labels(label).observe(seconds)
         if record.get("stream") and first:
-            self._metrics.first_token.labels(path).observe(first)
+            self._metrics.first_token.labels(label).observe(first)
         line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             **{name: value for name, value in record.items() if self._texts or name not in TEXTS},
             "method": scope["method"],
-            "path": scope["path"][:200],
+            "path": path[:200],
             "status": status,  # 499: the client went away before the answer began
             "seconds": round(seconds, 4),
         }

@@ -125,6 +125,10 @@ def gateway(
     return Gateway(served, engines, scoring, keys)
 
 
-def client(made: Gateway, host: str = "localhost") -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(made.__serve_build_asgi_app__(), raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url=f"http://{host}")
+def client(made: Gateway) -> httpx.AsyncClient:
+    return client_of(made.__serve_build_asgi_app__())
+
+
+def client_of(app: Any) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost")

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_gateway import client, gateway
+from fake_gateway import client_of, gateway
 from typer.testing import CliRunner
 
-from detox_ray.cli import app
+from detox_ray import cli
 from detox_ray.config import ConfigError, ServeConfig
 from detox_ray.serve import keys
 
@@ -18,13 +18,13 @@ OTHER, OTHER_ENTRY = keys.make("bob")
 
 
 def test_command_shows_key_once_and_line_to_keep() -> None:
-    said = CliRunner().invoke(app, ["keys", "alice"])
+    said = CliRunner().invoke(cli.app, ["keys", "alice"])
     entry = said.stdout.strip()
     key = said.stderr.split()[-1]
     assert said.exit_code == 0 and key.startswith(keys.PREFIX) and key not in entry
     (found,) = keys.of(ServeConfig(), {keys.ENVIRONMENT: entry}) or []
     assert keys.holder(key, [found]) == "alice"
-    assert CliRunner().invoke(app, ["keys", "a:b"]).exit_code == 2
+    assert CliRunner().invoke(cli.app, ["keys", "a:b"]).exit_code == 2
 
 
 def test_holder_is_found_among_several_and_nobody_else() -> None:
@@ -61,49 +61,54 @@ def test_malformed_line_is_told_of_without_its_text(tmp_path: Path) -> None:
         keys.of(ServeConfig(api_keys=str(tmp_path / "none")), {})
 
 
-def ask(folder: Path, path: str, method: str = "GET", **sent: Any) -> Any:
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return gateway(tmp_path_factory.mktemp("storage"), keys=[ENTRY, OTHER_ENTRY]).__serve_build_asgi_app__()
+
+
+def ask(app: Any, path: str, method: str = "GET", **sent: Any) -> Any:
     async def go() -> Any:
-        async with client(gateway(folder, keys=[ENTRY, OTHER_ENTRY])) as http:
+        async with client_of(app) as http:
             return await http.request(method, path, **sent)
 
     return asyncio.run(go())
 
 
-def test_key_opens_and_its_holder_is_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    answer = ask(tmp_path, "/v1/models", headers={"authorization": f"Bearer {KEY}"})
+def test_key_opens_and_its_holder_is_logged(app: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = ask(app, "/v1/models", headers={"authorization": f"Bearer {KEY}"})
     said = capsys.readouterr().out
     assert answer.status_code == 200
     assert json.loads(said)["key"] == "alice" and KEY not in said and ENTRY.digest not in said
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/metrics", "/openapi.json", "/nothing", "/v1alpha1/x", "/runs.json"])
-def test_without_key_nothing_is_open(tmp_path: Path, path: str) -> None:
+def test_without_key_nothing_is_open(app: Any, path: str) -> None:
     for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {KEY}"}):
-        answer = ask(tmp_path, path, headers=headers)
+        answer = ask(app, path, headers=headers)
         assert answer.status_code == 401, answer.text
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_probes_need_no_key(tmp_path: Path, path: str) -> None:
-    assert ask(tmp_path, path).status_code == 200
+def test_probes_need_no_key(app: Any, path: str) -> None:
+    assert ask(app, path).status_code == 200
 
 
-def test_pages_are_open_for_reading_only(tmp_path: Path) -> None:
-    assert ask(tmp_path, "/").status_code != 401
-    assert ask(tmp_path, "/", "POST").status_code == 401
+def test_pages_are_open_for_reading_only(app: Any) -> None:
+    assert ask(app, "/").status_code != 401
+    assert ask(app, "/", "POST").status_code == 401
 
 
 @pytest.mark.parametrize(
     "sent",
     [{"headers": {"x-goog-api-key": KEY}}, {"params": {"key": KEY}}, {"headers": {"authorization": f"Bearer {KEY}"}}],
 )
-def test_perspective_takes_the_key_where_google_does(tmp_path: Path, sent: Any) -> None:
-    assert ask(tmp_path, "/v1alpha1/nothing", "POST", **sent).status_code == 404
+def test_perspective_takes_the_key_where_google_does(app: Any, sent: Any) -> None:
+    assert ask(app, "/v1alpha1/nothing", "POST", **sent).status_code == 404
     if "authorization" not in sent.get("headers", {}):
-        assert ask(tmp_path, "/v1/nothing", "POST", **sent).status_code == 401
+        assert ask(app, "/v1/nothing", "POST", **sent).status_code == 401
 
 
-def test_wrong_key_on_perspective_is_told_in_googles_form(tmp_path: Path) -> None:
-    error = ask(tmp_path, "/v1alpha1/comments:analyze", "POST", json={}).json()["error"]
+def test_wrong_key_on_perspective_is_told_in_googles_form(app: Any) -> None:
+    error = ask(app, "/v1alpha1/comments:analyze", "POST", json={}).json()["error"]
     assert (error["code"], error["status"]) == (401, "UNAUTHENTICATED")

@@ -1,22 +1,30 @@
 """Requests that are wrong get a 4xx that names the field, in OpenAI's form."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from fake_gateway import client, gateway
+from fake_gateway import client_of, gateway
 
 LIMITS = {"n": 4, "prompts": 3, "max_tokens": 64, "body_bytes": 20_000}
 
 
-def post(folder: Path, path: str = "/v1/completions", **sent: Any) -> httpx.Response:
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return gateway(tmp_path_factory.mktemp("storage"), limits=LIMITS).__serve_build_asgi_app__()
+
+
+def ask(app: Any, method: str, url: str | httpx.URL, **sent: Any) -> httpx.Response:
     async def go() -> httpx.Response:
-        async with client(gateway(folder, limits=LIMITS)) as http:
-            return await http.post(path, **sent)
+        async with client_of(app) as http:
+            return await http.request(method, url, **sent)
 
     return asyncio.run(go())
+
+
+def post(app: Any, path: str = "/v1/completions", **sent: Any) -> httpx.Response:
+    return ask(app, "POST", path, **sent)
 
 
 @pytest.mark.parametrize(
@@ -51,9 +59,9 @@ def post(folder: Path, path: str = "/v1/completions", **sent: Any) -> httpx.Resp
         ('"model": null', "model"),
     ],
 )
-def test_wrong_field_is_named(tmp_path: Path, changed: str, field: str) -> None:
+def test_wrong_field_is_named(app: Any, changed: str, field: str) -> None:
     body = f'{{"model": "base", "prompt": "x", {changed}}}'
-    answer = post(tmp_path, content=body.encode(), headers={"content-type": "application/json"})
+    answer = post(app, content=body.encode(), headers={"content-type": "application/json"})
     error = answer.json()["error"]
     assert answer.status_code == 400, error
     assert error["type"] == "invalid_request_error"
@@ -70,8 +78,8 @@ def test_wrong_field_is_named(tmp_path: Path, changed: str, field: str) -> None:
         ([{"role": "user", "content": [{"type": "image_url"}]}], "messages[0].content[0].type"),
     ],
 )
-def test_wrong_message_is_named(tmp_path: Path, messages: list[Any], field: str) -> None:
-    answer = post(tmp_path, "/v1/chat/completions", json={"model": "base", "messages": messages})
+def test_wrong_message_is_named(app: Any, messages: list[Any], field: str) -> None:
+    answer = post(app, "/v1/chat/completions", json={"model": "base", "messages": messages})
     error = answer.json()["error"]
     assert answer.status_code == 400 and field in error["message"], error
 
@@ -90,46 +98,42 @@ def test_wrong_message_is_named(tmp_path: Path, messages: list[Any], field: str)
         b'{"model": "base", "prompt": ' + b"[" * 5000 + b"]" * 5000 + b"}",
     ],
 )
-def test_broken_body_is_refused(tmp_path: Path, body: bytes) -> None:
-    answer = post(tmp_path, content=body, headers={"content-type": "application/json"})
+def test_broken_body_is_refused(app: Any, body: bytes) -> None:
+    answer = post(app, content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=a"])
-def test_other_content_types_are_refused(tmp_path: Path, kind: str) -> None:
-    answer = post(tmp_path, content=b'{"model": "base", "prompt": "x"}', headers={"content-type": kind})
+def test_other_content_types_are_refused(app: Any, kind: str) -> None:
+    answer = post(app, content=b'{"model": "base", "prompt": "x"}', headers={"content-type": kind})
     assert answer.status_code == 415
 
 
-def test_value_at_fault_is_not_repeated(tmp_path: Path) -> None:
-    answer = post(tmp_path, json={"model": "base", "prompt": {"secret": "text"}})
+def test_value_at_fault_is_not_repeated(app: Any) -> None:
+    answer = post(app, json={"model": "base", "prompt": {"secret": "text"}})
     assert answer.status_code == 400 and "text" not in answer.text.replace("text/", "")
 
 
-def test_unknown_model_path_and_method_are_told(tmp_path: Path) -> None:
-    answer = post(tmp_path, json={"model": "none", "prompt": "x"})
+def test_unknown_model_path_and_method_are_told(app: Any) -> None:
+    answer = post(app, json={"model": "none", "prompt": "x"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
     assert "base" in answer.json()["error"]["message"]
-    answer = post(tmp_path, "/v1/nothing", json={})
+    answer = post(app, "/v1/nothing", json={})
     assert answer.status_code == 404 and answer.json()["error"]["type"] == "invalid_request_error"
-    answer = post(tmp_path, "/v1/models", json={})
+    answer = post(app, "/v1/models", json={})
     assert answer.status_code == 405 and answer.headers["allow"] == "GET"
 
 
 @pytest.mark.parametrize(
     "path", ["/../etc/passwd", "/static/..%2f..%2fetc/passwd", "/v1/models/..%2f..", "//x", "/%00"]
 )
-def test_path_tricks_find_nothing(tmp_path: Path, path: str) -> None:
-    async def go() -> httpx.Response:
-        async with client(gateway(tmp_path)) as http:
-            return await http.get(httpx.URL("http://localhost", raw_path=path.encode()))
-
-    assert asyncio.run(go()).status_code in (400, 404)
+def test_path_tricks_find_nothing(app: Any, path: str) -> None:
+    assert ask(app, "GET", httpx.URL("http://localhost", raw_path=path.encode())).status_code in (400, 404)
 
 
 @pytest.mark.parametrize("said", [True, False], ids=["said", "chunked"])
-def test_large_body_is_refused_while_it_comes(tmp_path: Path, said: bool) -> None:
+def test_large_body_is_refused_while_it_comes(app: Any, said: bool) -> None:
     sent = 0
 
     async def chunks() -> Any:
@@ -139,11 +143,11 @@ def test_large_body_is_refused_while_it_comes(tmp_path: Path, said: bool) -> Non
             yield b"x" * 1000
 
     headers = {"content-type": "application/json"} | ({"content-length": "10000000"} if said else {})
-    answer = post(tmp_path, content=chunks(), headers=headers)
+    answer = post(app, content=chunks(), headers=headers)
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
     assert sent <= (0 if said else LIMITS["body_bytes"] + 1000)
 
 
-def test_errors_of_perspective_are_in_googles_form(tmp_path: Path) -> None:
-    answer = post(tmp_path, "/v1alpha1/nothing", json={})
+def test_errors_of_perspective_are_in_googles_form(app: Any) -> None:
+    answer = post(app, "/v1alpha1/nothing", json={})
     assert answer.json()["error"]["status"] == "NOT_FOUND" and answer.json()["error"]["code"] == 404
