@@ -1,4 +1,4 @@
-"""Real prompts of RTP-LX in 17 locales and 11 scripts go through every stage without loss, with a bucket as storage."""
+"""Real prompts of RTP-LX in 17 locales and 11 scripts go from prompt to report without loss, with a bucket as storage."""
 
 import json
 import os
@@ -38,10 +38,7 @@ def test_all_locales_reach_a_report_in_a_bucket_without_loss(
             "pairs": {"source": "rtp-lx", "path": str(RTP_LX), "limit": 32},
             "on_error": "skip",
         },
-        "models": {
-            "base": {"path": str(toy_world / "model")},
-            "detox": {"train": {"parent": "base", "max_steps": 2, "warmup_steps": 0, "max_length": 64}},
-        },
+        "models": {"base": {"path": str(toy_world / "model")}},
         "generate": {"samples": SAMPLES},
         "validity": {"source": "rtp-lx", "path": str(RTP_LX), "per_language": 40},
         "score": {"scorers": [{"name": "insults", "type": "lexicon", "path": str(toy_world / "lexicon.json")}]},
@@ -60,11 +57,10 @@ def test_all_locales_reach_a_report_in_a_bucket_without_loss(
     for language in LANGUAGES:
         asked = prompts[language]["prompt_id"].to_pylist()
         assert len(asked) == PROMPTS
-        for model in ("base", "detox"):
-            expected = [(prompt, sample) for prompt in asked for sample in range(SAMPLES)]
-            made = generations[model, language]
-            assert list(zip(made["prompt_id"].to_pylist(), made["sample"].to_pylist(), strict=True)) == expected
-            assert scores["insults", model, language].num_rows == len(expected)
+        expected = [(prompt, sample) for prompt in asked for sample in range(SAMPLES)]
+        made = generations["base", language]
+        assert list(zip(made["prompt_id"].to_pylist(), made["sample"].to_pylist(), strict=True)) == expected
+        assert scores["insults", "base", language].num_rows == len(expected)
     results = json.loads(store.read_bytes("report/results.json"))
     assert {row["language"] for row in results["metrics"]} == {*LANGUAGES, "macro"}
     judged = {row["language"]: row for row in results["validity"]}

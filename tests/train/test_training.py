@@ -168,6 +168,7 @@ def test_lora_under_zero3_on_an_object_store_is_merged_exactly(
     assert not torch.allclose(merged, plain, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_mistake_that_would_recur_ends_the_training_at_once_with_its_field(
     store: Store, parent: LoadableModel, ray_cluster: Cluster
 ) -> None:
