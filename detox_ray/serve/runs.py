@@ -35,9 +35,7 @@ class Runs:
 
     def __init__(self, storage: str):
         self._store = Store.at(storage)
-        self._known: dict[
-            str, tuple[tuple[int, ...], Run]
-        ] = {}  # name -> (its files' times and sizes, itself)
+        self._known: dict[str, tuple[tuple[int, ...], Run]] = {}  # name -> (its files' times and sizes, itself)
 
     def listed(self) -> list[Run]:
         """The newest first. A folder is a run that has a manifest."""
@@ -64,7 +62,10 @@ class Runs:
 
     def _run(self, name: str) -> Run | None:
         manifest, results = f"{name}/manifest.json", f"{name}/report/results.json"
-        infos = self._store.fs.get_file_info([self._store.path(manifest), self._store.path(results)])
+        try:
+            infos = self._store.fs.get_file_info([self._store.path(manifest), self._store.path(results)])
+        except OSError:  # a folder that may not be looked into
+            return None
         if infos[0].type != pafs.FileType.File:
             return None
         mark = tuple(number or 0 for info in infos for number in (info.mtime_ns, info.size))

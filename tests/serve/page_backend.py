@@ -11,37 +11,42 @@ from types import SimpleNamespace
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import Request
 from fastapi.responses import StreamingResponse
+from starlette.routing import Route
 
-from detox_ray.config import LimitsConfig, ServeConfig
-from detox_ray.serve import errors, keys, pages
-from detox_ray.serve.door import Door
-from detox_ray.serve.limits import Admission
-from detox_ray.serve.metrics import Metrics
-from detox_ray.serve.requestlog import RequestLog
-from detox_ray.serve.security import Security
-from detox_ray.serve.served import Prompt
+from detox_ray.config import EngineConfig, GenerateConfig, ServeConfig
+from detox_ray.models import LoadableModel
+from detox_ray.serve import errors, keys
+from detox_ray.serve.gateway import Gateway
+from detox_ray.serve.served import EngineSpec, Prompt, Served
+from detox_ray.store import Store
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>\u202e"
 VALUES = [0.91, 0.2, 0.5, None]  # of the samples, in turn; None: not scored
 
 
-def served(runs: Path | None = None, **changed: Any) -> Any:
-    """What the pages need to know of a service."""
-    told = {
-        "title": "small <b>world</b>",
-        "models": ["detox", "base"],
-        "parents": {"detox": "base"},
-        "scorers": [SimpleNamespace(name="classifier"), SimpleNamespace(name="insults")],
-        "primary": "classifier",
-        "threshold": 0.5,
-        "prompts": [Prompt("ar", "المعلم"), Prompt("ar", "الطبيب"), Prompt("en", f"The king {HOSTILE}")],
-        "runs": None if runs is None else str(runs),
-        "config": ServeConfig(),
-        "generate": SimpleNamespace(samples=25, temperature=0.9, top_p=0.8, max_tokens=20),
-    }
-    return SimpleNamespace(**told | changed)
+def served(runs: Path | None = None) -> Served:
+    """Two models, two scorers, and prompts in two languages."""
+    scorers: list[Any] = [SimpleNamespace(name="classifier"), SimpleNamespace(name="insults")]
+    specs = [
+        EngineSpec(LoadableModel(name, "", True, None, "auto", ""), {}, 0, EngineConfig()) for name in ("detox", "base")
+    ]
+    return Served(
+        Store.at("."),
+        title="small <b>world</b>",
+        engines=specs,
+        parents={"detox": "base"},
+        scorers=scorers,
+        primary="classifier",
+        identifier=None,
+        fasttext=None,
+        prompts=[Prompt("ar", "المعلم"), Prompt("ar", "الطبيب"), Prompt("en", f"The king {HOSTILE}")],
+        runs=None if runs is None else str(runs),
+        config=ServeConfig(),
+        generate=GenerateConfig(),
+        threshold=0.5,
+    )
 
 
 class Backend:
@@ -49,20 +54,17 @@ class Backend:
 
     def __init__(self, runs: Path | None = None, keyed: bool = False):
         self.key, entry = keys.make("test")
-        entries = [entry] if keyed else None
-        gateway: Any = SimpleNamespace(served=served(runs), key_hashes=[entry.digest for entry in entries or []])
+        nobody: Any = SimpleNamespace()  # engines and scoring: the comparison below needs none
+        engines = dict.fromkeys(("detox", "base"), nobody)
+        self.app = Gateway(served(runs), engines, nobody, [entry] if keyed else None).__serve_build_asgi_app__()
+        self.app.router.routes.insert(0, Route("/v1/compare", self._compare, methods=["POST"]))
         self.asked: list[dict[str, Any]] = []
         self.left = threading.Event()  # a client went away in mid-stream
         self._gate = asyncio.Event()
-        self.app = FastAPI(openapi_url=None)
-        self.app.include_router(pages.routes(gateway))
-        self.app.add_api_route("/v1/compare", self._compare, methods=["POST"])
-        self.app.add_exception_handler(errors.Refused, errors.on_refused)
-        limits, metrics = LimitsConfig(), Metrics()
-        self.app.add_middleware(Door, admission=Admission(limits, metrics), limits=limits, entries=entries)
-        self.app.add_middleware(Security, loopback=True)
-        self.app.add_middleware(RequestLog, metrics=metrics, texts=False)
         self.url, self._loop = "", asyncio.new_event_loop()
+
+    def close_gate(self) -> None:
+        self._loop.call_soon_threadsafe(self._gate.clear)
 
     def open_gate(self) -> None:
         self._loop.call_soon_threadsafe(self._gate.set)

@@ -12,6 +12,7 @@ from page_backend import HOSTILE, Backend, answering
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+expect.set_options(timeout=20_000)  # on a loaded machine
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
@@ -108,6 +109,7 @@ def test_typed_prompt_is_compared_and_each_completion_judged_in_words_shape_and_
 
 
 def test_both_columns_stream_and_scores_come_later(page: Page, backend: Backend) -> None:
+    backend.close_gate()
     compare(page, "wait", "writing", Samples=2)
     for model in ("base", "detox"):
         column = page.get_by_role("region", name=model)
@@ -166,7 +168,7 @@ def test_example_is_chosen_in_its_language_and_direction(page: Page, backend: Ba
 
 
 def test_stop_ends_the_stream_and_the_server_notices(page: Page, backend: Backend) -> None:
-    backend._gate.clear()
+    backend.close_gate()
     backend.left.clear()
     stop = page.get_by_role("button", name="Stop")
     expect(stop).to_be_disabled()
@@ -352,3 +354,22 @@ def test_text_is_legible_in_light_and_dark_and_stands_still_where_asked(page: Pa
         light, deep = sorted((luminance("#go", "color"), luminance("#go", "backgroundColor")), reverse=True)
         assert (light + 0.05) / (deep + 0.05) >= 4.5, scheme
     assert page.locator("button.veil bdi").first.evaluate("e => getComputedStyle(e).transitionDuration") == "0s"
+
+
+def test_events_are_read_however_the_network_cuts_them(page: Page) -> None:
+    said = 'event: token\r\ndata: {"text": "كلب 🐕"}\r\n\r\n: ping\n\nevent: done\ndata: {}\n\nevent: cut\ndata: {'
+    for size in (1, 2, 3, 7, 1000):
+        found = page.evaluate(
+            """async ([said, size]) => {
+                const { events } = await import("/static/service.js");
+                const bytes = new TextEncoder().encode(said), found = [];
+                const body = new ReadableStream({ start(to) {
+                    for (let i = 0; i < bytes.length; i += size) to.enqueue(bytes.slice(i, i + size));
+                    to.close();
+                } });
+                for await (const event of events(new Response(body))) found.push(event);
+                return found;
+            }""",
+            [said, size],
+        )
+        assert found == [["token", {"text": "كلب 🐕"}], ["done", {}]], size

@@ -22,7 +22,9 @@ function draw(data) {
   document.title = `${data.title}: detox_ray`;
   languages = new Map(data.languages.map((each) => [each.code, each]));
   columns = new Columns(byId("columns"), languages, data.threshold, () => byId("show").checked);
-  byId("toxic-means").textContent = `toxic: ${data.primary ?? "the score"} gives ${data.threshold} or more`;
+  byId("toxic-means").textContent = `toxic: ${data.primary} gives ${data.threshold} or more`;
+  byId("marks").hidden = data.primary === null;
+  byId("api").hidden = key() !== null; // a link sends no key
   for (const { code, name } of data.languages) {
     for (const list of [language, byId("examples-of")]) list.append(new Option(name, code));
   }
