@@ -314,6 +314,7 @@ def test_key_is_asked_for_kept_in_the_tab_and_never_in_what_is_copied(browser: B
 def test_phone_shows_everything_without_sideways_scrolling(page: Page) -> None:
     page.set_viewport_size({"width": 375, "height": 700})
     compare(page, "the king " * 30 + "x" * 300)
+    expect(page.locator("#legend")).to_be_in_viewport()  # what is written is seen without a search
     page.get_by_label("Show texts without blur").check()
     assert page.evaluate("document.documentElement.scrollWidth") == 375
     boxes = [column.bounding_box() for column in page.locator(".column").all()]

@@ -126,6 +126,7 @@ async function follow(response, signal) {
     if (name === "start") {
       columns.start(data);
       byId("legend").hidden = false;
+      if (byId("columns").getBoundingClientRect().top > 0.8 * innerHeight) byId("legend").scrollIntoView(); // on a phone
       status.textContent = `${data.models.join(" and ")}: writing, samples each: ${data.samples}.`;
     } else if (name === "token") columns.token(data);
     else if (name === "sample") columns.sample(data);
