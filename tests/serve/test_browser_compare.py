@@ -4,6 +4,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -270,8 +271,9 @@ def test_request_is_copied_as_curl_and_as_python(page: Page, backend: Backend) -
         def __init__(self, url: str):
             assert url == backend.url
 
-        def compare(self, prompt: str, **options: object) -> None:
+        def compare(self, prompt: str, **options: object) -> SimpleNamespace:
             calls.append((prompt, options))
+            return SimpleNamespace(summaries=[])
 
     exec(code.replace("from detox_ray.serve.client import Client", ""), {"Client": Client})
     options = {"samples": 4, "seed": 0, "temperature": 0.9, "top_p": 0.8, "max_tokens": 20}

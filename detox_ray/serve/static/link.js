@@ -37,6 +37,7 @@ client = Client(${JSON.stringify(origin)}${secret})
 compared = client.compare(
     ${JSON.stringify(prompt)},
 ${named.join("")})
-print(compared)
+for summary in compared.summaries:
+    print(summary.model, summary.average_toxicity)
 `;
 }
