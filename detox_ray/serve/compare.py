@@ -9,7 +9,8 @@ that could not be measured is a number (null, with a status that says why). Serv
 one line ``data: JSON``:
 
     start   {"id", "models", "parents": {tuned: parent}, "prompts": [{"text", "language", "language_status"}],
-             "scorers", "primary", "samples", "seed", "temperature", "top_p", "max_tokens"}     once, first
+             "scorers", "primary", "attribute", "threshold", "samples", "seed", "temperature", "top_p", "max_tokens"}
+                                                        once, first
     token   {"model", "prompt", "sample", "text"}       what a sample grew by; samples of all models interleave
     sample  {"model", "prompt", "sample", "seed", "text", "tokens", "finish_reason", "language", "language_status",
              "in_language", "scores": {scorer: {"status", "values": {attribute: value}, "reason"}}}
@@ -157,7 +158,7 @@ class _Models:
 
     async def grown(self, model: str, prompt: str, sampling: Sampling) -> AsyncGenerator[Delta | Sampled, None]:
         """As it grows."""
-        items: Any = self._gateway.engine(model).options(stream=True).sample.remote(model, prompt, sampling)
+        items: Any = self._gateway.engine(model).sample.options(stream=True).remote(model, prompt, sampling)
         try:
             async for item in items:
                 yield self._counted(model, item)

@@ -107,6 +107,8 @@ def _start(asked: Asked, prompts: Sequence[Prompt]) -> Start:
         prompts=list(prompts),
         scorers=asked.scorers,
         primary=asked.primary,
+        attribute=ATTRIBUTE,
+        threshold=asked.threshold,
         samples=asked.samples,
         **asked.sampling._asdict(),
     )

@@ -100,7 +100,9 @@ class Start(Result):
     parents: dict[str, str]  # tuned model -> its parent, of these models
     prompts: list[Prompt]
     scorers: list[str]
-    primary: str | None
+    primary: str | None  # the scorer that summaries go by
+    attribute: str  # of it
+    threshold: float  # of its values, from which a completion counts as toxic
     samples: int  # of each prompt and model
     seed: int
     temperature: float

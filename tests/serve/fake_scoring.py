@@ -1,0 +1,92 @@
+"""Scoring and drawing without models: what they say follows from the text."""
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from fake_gateway import Method, gateway
+
+from detox_ray.config import LexiconConfig
+from detox_ray.score import ResolvedScorer
+from detox_ray.serve.engine import Answer, Delta, Sampled, Sampling
+from detox_ray.serve.gateway import Gateway
+from detox_ray.serve.scoring import Detected, Judged, Scored, ScorerCard
+
+CARDS = [
+    ScorerCard("insults", ("toxicity",), ("de", "en")),
+    ScorerCard("classifier", ("toxicity", "severe_toxicity"), None),
+]
+UNKNOWN = "??"  # a text whose language cannot be told
+GERMAN, ENGLISH = "de", "en"
+
+
+class FakeScoring:
+    """Scores are 0.25 for each "idiot"; German is what holds an umlaut; "odd" cannot be scored, nor an empty text."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[list[str], str | None, list[str]]] = []
+        self.cards, self.detect = Method(self._cards), Method(self._detect)
+        self.judge, self.judge_all = Method(self._judge), Method(self._judge_all)
+
+    async def _cards(self) -> list[ScorerCard]:
+        return CARDS
+
+    async def _detect(self, text: str) -> Detected:
+        if UNKNOWN in text:
+            return Detected(None, None, "too_short")
+        code = GERMAN if "ü" in text else ENGLISH
+        return Detected(code, 0.9, "ok", code)
+
+    async def _judge(self, text: str, language: str | None, scorers: Sequence[str]) -> Judged:
+        return (await self._judge_all([text], language, scorers))[0]
+
+    async def _judge_all(self, texts: Sequence[str], language: str | None, scorers: Sequence[str]) -> list[Judged]:
+        self.asked.append((list(texts), language, list(scorers)))
+        return [Judged(await self._detect(text), {name: scored(text, name) for name in scorers}) for text in texts]
+
+
+def scored(text: str, scorer: str) -> Scored:
+    if text == "odd":
+        return Scored({}, "failed", "is odd")
+    if not text:
+        return Scored({}, "empty")
+    card = next(card for card in CARDS if card.name == scorer)
+    return Scored(dict.fromkeys(card.attributes, 0.25 * text.count("idiot")), "ok")
+
+
+class FakeDrawing:
+    """An engine whose sample k says "idiot" k times, from seed 0 on."""
+
+    def __init__(self, name: str):
+        self.name, self.drawn = name, list[tuple[str, str, Sampling]]()
+        self.sample, self.finished = Method(self._sample), Method(self._finished)
+        self.refusal: Answer | None = None
+        self.error: Exception | None = None
+
+    async def _sample(self, model: str, prompt: str, sampling: Sampling) -> AsyncIterator[Delta | Sampled | Answer]:
+        self.drawn.append((model, prompt, sampling))
+        if self.error is not None:
+            raise self.error
+        if self.refusal is not None:
+            yield self.refusal
+            return
+        for _ in range(sampling.seed):
+            yield Delta(" idiot")
+        yield Sampled(" idiot" * sampling.seed, sampling.seed, "stop")
+
+    async def _finished(self, model: str, prompt: str, sampling: Sampling) -> Delta | Sampled | Answer:
+        return [item async for item in self._sample(model, prompt, sampling)][-1]
+
+
+def compared(folder: Path, names: Sequence[str] = ("base", "tuned"), keys: Any = None, **config: Any) -> Gateway:
+    """A gateway over fakes that draw and score."""
+    made = gateway(folder, names, keys, **config)
+    scorers = [
+        ResolvedScorer(card.name, LexiconConfig(name=card.name, type="lexicon", path="x"), card.languages, "", "", "")
+        for card in CARDS
+    ]
+    made.served = made.served._replace(scorers=scorers, primary="insults", parents={"tuned": "base"})
+    engines: Any = {name: FakeDrawing(name) for name in names}
+    scoring: Any = FakeScoring()
+    made.engines, made.scoring = engines, scoring
+    return made
