@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import from_json
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, model_validator
+from pydantic_core import PydanticCustomError, from_json
 
 from detox_ray.config import LimitsConfig
 from detox_ray.serve.errors import Refused
@@ -30,6 +30,15 @@ class Body(BaseModel):
     @classmethod
     def _nulls_are_not_given(cls, given: Any) -> Any:
         return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
+
+
+def _prompt(value: Any, handler: Callable[[Any], Any]) -> Any:
+    """One rule instead of what is wrong by each of the forms that a prompt may have."""
+    try:
+        return handler(value)
+    except ValidationError:
+        rule = "must be text, a list of texts, a list of tokens, or a list of such lists; no list may be empty"
+        raise PydanticCustomError("prompt", rule) from None
 
 
 class StreamOptions(Body):
@@ -71,12 +80,13 @@ class Generation(Body):
 class Completion(Generation):
     """A request to /v1/completions."""
 
-    prompt: (
+    prompt: Annotated[
         str
         | Annotated[list[str], Field(min_length=1)]
         | Annotated[list[Token], Field(min_length=1)]
-        | Annotated[list[Annotated[list[Token], Field(min_length=1)]], Field(min_length=1)]
-    )
+        | Annotated[list[Annotated[list[Token], Field(min_length=1)]], Field(min_length=1)],
+        WrapValidator(_prompt),
+    ]
     logprobs: int = Field(0, ge=0, le=20)
     echo: Literal[False] = False
 

@@ -1,6 +1,6 @@
 """What browsers are told to forbid, and which names the service answers under."""
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from detox_ray.serve import errors
@@ -19,6 +19,7 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "cache-control": "no-store",
 }
+_RAW = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 _LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
 
 
@@ -38,9 +39,9 @@ class Security:
 
         async def secured(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                given = {name.lower() for name, _ in message["headers"]}
+                missing = [header for header in _RAW if header[0] not in given]
+                message = {**message, "headers": [*message["headers"], *missing]}
             await send(message)
 
         if self._loopback and not is_loopback(Headers(scope=scope).get("host", "")):

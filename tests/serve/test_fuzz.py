@@ -22,21 +22,20 @@ MODELS = ["base", "lora", "full"]
 
 
 def aimed(document: dict[str, Any]) -> dict[str, Any]:
-    """So that requests reach the engines: models that are served, and few tokens."""
-    for schema in document["components"]["schemas"].values():
-        properties = schema.get("properties", {})
-        for name in ("max_tokens", "max_completion_tokens"):
-            if name in properties:
-                properties[name] |= {"maximum": 4}
-        if "n" in properties:
-            properties["n"] |= {"maximum": 4}
-        if "prompt" in properties or "messages" in properties:
-            for name, place in (
-                ("model", properties.get("model")),
-                ("models", properties.get("models", {}).get("items")),
-            ):
-                if place is not None and name in properties:
-                    place |= {"enum": MODELS}
+    """So that requests reach the engines: models that are served, few tokens, few samples."""
+    schemas = document["components"]["schemas"]
+    for path in ("/v1/completions", "/v1/chat/completions", "/v1/compare"):
+        sent = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        schema = schemas[sent["$ref"].rpartition("/")[2]]
+        properties = schema["properties"]
+        for name in {"max_tokens", "max_completion_tokens", "n", "samples"} & set(properties):
+            properties[name] |= {"maximum": 4}
+        if "samples" in properties:  # left out, they are the experiment's
+            schema["required"] += ["samples", "max_tokens"]
+        if "model" in properties:
+            properties["model"] |= {"enum": MODELS}
+        if "models" in properties:
+            properties["models"] |= {"items": {"enum": MODELS}}
     return document
 
 
@@ -49,7 +48,7 @@ def fuzz(schema: Any, examples: int, checks: list[Any], **sent: Any) -> int:
             @given(case=operation.as_strategy(generation_mode=mode))
             @settings(max_examples=examples, **SETTINGS)
             def attempt(case: schemathesis.Case) -> None:
-                case.validate_response(case.call(**sent), checks=checks)
+                case.validate_response(case.call(timeout=120, **sent), checks=checks)
 
             with suppress(Unsatisfiable):  # an operation without parameters has no wrong requests
                 attempt()

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 
 ALICE, BOB = keys.make("alice"), keys.make("bob")
 ASK = {"model": "base", "prompt": "the king", "max_tokens": 4}
-TIMEOUT_S = 8.0
+TIMEOUT_S = 10.0
 
 
 class Held:
@@ -37,6 +37,9 @@ class Held:
             f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self._socket.sendall(head.encode() + body[:-1])
+
+    def leave(self) -> None:
+        self._socket.close()
 
     def finish(self) -> str:
         self._socket.sendall(self._rest)
@@ -117,6 +120,15 @@ def test_key_opens_the_service_and_stays_out_of_the_logs(guarded: Service) -> No
     texts = [guarded.log.read_text(errors="replace"), *ray_logs(guarded.process.pid)]
     assert any('"path": "/v1/models"' in text for text in texts)  # it is the right place
     assert not any(key in text for text in texts for key in (ALICE[0], BOB[0]))
+
+
+def test_client_that_leaves_is_not_in_flight(guarded: Service) -> None:
+    begun = time.monotonic()
+    held = Held(guarded.url, ALICE[0])
+    wait_until_in_flight(guarded.url, 1)
+    held.leave()
+    wait_until_in_flight(guarded.url, 0)
+    assert time.monotonic() - begun < TIMEOUT_S
 
 
 def test_full_service_says_when_to_come_again_and_gives_up_what_never_ends(guarded: Service) -> None:

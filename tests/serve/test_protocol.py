@@ -46,8 +46,8 @@ def post(app: Any, path: str = "/v1/completions", **sent: Any) -> httpx.Response
         ('"prompt": 7', "prompt"),
         ('"prompt": []', "prompt"),
         ('"prompt": ["a", "b", "c", "d"]', "prompt"),
-        ('"prompt": [[]]', "prompt[0]"),
-        ('"prompt": [1, -1]', "prompt[1]"),
+        ('"prompt": [[]]', "prompt"),
+        ('"prompt": [1, -1]', "prompt"),
         ('"prompt": [1, "a"]', "prompt"),
         ('"stop": ["a", ""]', "stop[1]"),
         ('"logprobs": 21', "logprobs"),
@@ -111,8 +111,9 @@ def test_other_content_types_are_refused(app: Any, kind: str) -> None:
 
 
 def test_value_at_fault_is_not_repeated(app: Any) -> None:
-    answer = post(app, json={"model": "base", "prompt": {"secret": "text"}})
-    assert answer.status_code == 400 and "text" not in answer.text.replace("text/", "")
+    for wrong in ({"prompt": {"a": "hush"}}, {"prompt": "x", "seed": "hush"}, {"prompt": "x", "n": "hush"}):
+        answer = post(app, json={"model": "base", **wrong})
+        assert answer.status_code == 400 and "hush" not in answer.text
 
 
 def test_unknown_model_path_and_method_are_told(app: Any) -> None:
