@@ -99,9 +99,11 @@ def _prepare_cpu(kv_cache_gb: int) -> dict[str, Any]:
     """All that vLLM needs on a CPU only: environment (before its import) and arguments of LLM.
 
     One process (start in 3 s instead of 14 to 23), no pinning of threads (Ray has shared the cores out), a KV cache of
-    a stated size (it would take 92 % of memory), eager (compiling costs more than it gains on small models), and no
-    chunked prefill: with a seed per request that kills the engine.
+    a stated size (it would take 92 % of memory), eager (compiling costs more than it gains on small models, and the
+    first request for log-probabilities held all others up for 15 s), and no chunked prefill: with a seed per request
+    that kills the engine.
     """
+    os.environ["TORCHDYNAMO_DISABLE"] = "1"
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(kv_cache_gb)

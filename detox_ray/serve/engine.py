@@ -7,23 +7,23 @@ parent's engine.
 
 import asyncio
 import json
-import sys
-from collections.abc import AsyncGenerator
+import os
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 from detox_ray import vllm
-from detox_ray.config import InputError, LimitsConfig
+from detox_ray.config import LimitsConfig
 from detox_ray.serve.errors import Refused, content
-from detox_ray.serve.refusals import refusal
+from detox_ray.serve.prompts import Prompts
+from detox_ray.serve.refusals import DEAD, refusal
 from detox_ray.serve.served import EngineSpec
 from detox_ray.store import Store
 from detox_ray.tokens import Codec
 
 Kind = Literal["completions", "chat"]
-OPENAI_MAX_TOKENS = 16  # of /v1/completions, where a request names none
-LONG = 20_000  # characters; tokenizing so many takes about 10 ms
+LEAVE_S = 1.0  # in which the last answers of a replica go out
 
 
 class Answer(NamedTuple):
@@ -83,6 +83,7 @@ class Engine:
         path = model.local_path(store)
         self._spec, self._limits = spec, limits
         self._codec = Codec(path, model.loading())
+        self._prompts = Prompts(self._codec, limits)
         arguments = vllm.arguments(
             path,
             model.loading(),
@@ -93,7 +94,10 @@ class Engine:
             cpu_kv_cache_gb=spec.config.cpu_kv_cache_gb,
         )
         if spec.adapters:
-            arguments |= {"enable_lora": True, "max_loras": len(spec.adapters), "max_lora_rank": spec.rank}
+            # One slot more than adapters, which stays zero: vLLM's CPU kernels give requests without an adapter the last
+            # one (index -1), as soon as one with an adapter is in the same batch.
+            slots = len(spec.adapters) + 1
+            arguments |= {"enable_lora": True, "max_loras": slots, "max_lora_rank": spec.rank}
 
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
@@ -127,7 +131,6 @@ class Engine:
         # generation_config.json (top_k, repetition_penalty, …); that file's end tokens hold everywhere.
         self._completion.default_sampling_params = self._chat.default_sampling_params = {}
         self._chats = bool(self._codec.tokenizer.chat_template)
-        self._vocabulary = int(self._codec.config.get_text_config().vocab_size)
 
     async def cards(self) -> list[Card]:
         """Of the models that it answers as."""
@@ -138,7 +141,7 @@ class Engine:
         try:
             return _answer(await self._make(kind, body, request_id, _http()))
         except Exception as error:
-            return _refused(refusal(error, body))
+            return self._told(error, body)
 
     async def stream(
         self, kind: Kind, body: dict[str, Any], request_id: str
@@ -148,7 +151,7 @@ class Engine:
         try:
             made = await self._make(kind, body, request_id, http)
         except Exception as error:
-            yield _refused(refusal(error, body))
+            yield self._told(error, body)
             return
         if not isinstance(made, AsyncGenerator):
             yield _answer(made)
@@ -171,8 +174,8 @@ class Engine:
         from vllm.sampling_params import RequestOutputKind
 
         try:
-            ids = await self._encode("prompt", prompt)
-            self._check_room(len(ids), sampling.max_tokens, "prompt")
+            ids = await self._prompts.encode("prompt", prompt)
+            self._prompts.check_room(len(ids), sampling.max_tokens, "prompt")
             how = SamplingParams(**sampling._asdict(), output_kind=RequestOutputKind.DELTA)
             adapter = self._models.lora_requests.get(model)
             drawn = self._llm.generate(
@@ -190,7 +193,7 @@ class Engine:
                     elif grown.finish_reason is not None:
                         raise GenerationError(f"a sample ended with {grown.finish_reason}")
         except Exception as error:
-            yield _refused(refusal(error, Sampling._fields))
+            yield self._told(error, Sampling._fields)
 
     async def finished(self, model: str, prompt: str, sampling: Sampling) -> Sampled | Answer:
         """What `sample` ends with, in one message."""
@@ -207,11 +210,24 @@ class Engine:
 
     async def check_health(self) -> None:
         """Called by Ray Serve: a replica whose engine is dead is replaced."""
+        if self._llm.errored:
+            self._leave()
         await self._llm.check_health()
 
     def __del__(self) -> None:
         if hasattr(self, "_llm"):
             self._llm.shutdown()
+
+    def _told(self, error: Exception, given: Collection[str]) -> Answer:
+        refused = refusal(error, given)
+        if refused is DEAD:
+            self._leave()
+        return _refused(refused)
+
+    def _leave(self) -> None:
+        """End this process, whose engine is dead: Ray Serve sends it nothing more and starts another at once, rather
+        than after three failed checks of health, until when it would answer everything with an error."""
+        asyncio.get_running_loop().call_later(LEAVE_S, os._exit, 1)
 
     async def _make(self, kind: Kind, body: dict[str, Any], request_id: str, http: Any) -> Any:
         """vLLM's response, its generator of events, or its ErrorResponse. Raises what `refusal` understands."""
@@ -219,7 +235,7 @@ class Engine:
         from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 
         if kind == "completions":
-            prompts = await self._prompts(body)
+            prompts = await self._prompts.of_completion(body)
             return await self._completion.create_completion(
                 CompletionRequest(**{**body, "prompt": prompts}, request_id=request_id), http
             )
@@ -233,48 +249,10 @@ class Engine:
         (prompt,) = rendered[1]
         tokens = len(prompt["prompt_token_ids"])
         wanted = request.max_completion_tokens or request.max_tokens
-        self._check_room(tokens, wanted or 1, "messages")
+        self._prompts.check_room(tokens, wanted or 1, "messages")
         if wanted is None:
             request.max_tokens = min(self._limits.max_tokens, self._codec.context - tokens)
         return await self._chat.create_chat_completion(request, http)
-
-    async def _prompts(self, body: dict[str, Any]) -> list[list[int]]:
-        """Tokens of each prompt, by the same rules as offline: vLLM's own would end some of them with an end token."""
-        given = body["prompt"]
-        one = isinstance(given, str) or (bool(given) and isinstance(given[0], int))
-        prompts = [given] if one else given
-        if not prompts:
-            raise Refused(400, "prompt must not be an empty list", "prompt")
-        wanted = body.get("max_tokens") or OPENAI_MAX_TOKENS
-        found = []
-        for index, prompt in enumerate(prompts):
-            name = "prompt" if one else f"prompt[{index}]"
-            if not (isinstance(prompt, str) or (prompt and max(prompt) < self._vocabulary)):
-                raise Refused(400, f"{name} must be text, or tokens of the model's {self._vocabulary}", name)
-            found.append(await self._encode(name, prompt) if isinstance(prompt, str) else prompt)
-            self._check_room(len(found[-1]), wanted, name)
-        return found
-
-    async def _encode(self, name: str, prompt: str) -> list[int]:
-        """Tokens of a prompt. Long ones are made in a thread, where they keep nobody waiting."""
-        try:
-            if len(prompt) > LONG:
-                encoded = await asyncio.to_thread(self._codec.encode, [prompt], sys.maxsize)
-            else:
-                encoded = self._codec.encode([prompt], sys.maxsize)
-        except InputError as error:
-            raise Refused(400, str(error), name) from None
-        return encoded.ids[0]
-
-    def _check_room(self, prompt_tokens: int, max_tokens: int, field: str) -> None:
-        """Raises Refused for a prompt that is too long by itself, or with the answer: nothing is cut."""
-        context, code = self._codec.context, "context_length_exceeded"
-        allowed = min(self._limits.prompt_tokens, context - 1)
-        if prompt_tokens > allowed:
-            raise Refused(400, f"{field} must have at most {allowed} tokens (it has {prompt_tokens})", field, code)
-        if prompt_tokens + max_tokens > context:
-            rule = f"{field} has {prompt_tokens} tokens and max_tokens is {max_tokens}: together at most {context} fit"
-            raise Refused(400, rule, "max_tokens", code)
 
 
 def _answer(made: Any) -> Answer:

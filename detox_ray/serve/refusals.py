@@ -13,6 +13,7 @@ from detox_ray.serve.errors import Refused
 
 log = logging.getLogger(__name__)
 
+_OURS = {"input_tokens": "messages"}  # vLLM's word for a rendered chat that is too long; prompts are checked before
 _FAILED = Refused(500, "the engine failed on this request", code="engine_failed")
 DEAD = Refused(503, "the model's engine has died and is being replaced: try again", code="engine_dead")
 
@@ -35,7 +36,7 @@ def refusal(error: Exception, given: Collection[str]) -> Refused:
         log.error("a request failed", exc_info=error)
         return _FAILED
     message = _plain(error, told.message)
-    return Refused(told.code, message, told.param or field(message, given))
+    return Refused(told.code, message, _OURS.get(told.param or "", told.param) or field(message, given))
 
 
 def field(message: str, given: Collection[str]) -> str | None:

@@ -1,0 +1,84 @@
+"""What becomes of an engine when its client goes away, when it dies, and when the replica that started it dies."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from service import Service
+
+pytestmark = pytest.mark.integration
+
+LONG = {"prompt": ["the king"] * 4, "n": 8, "max_tokens": 480, "temperature": 2.0, "seed": 0}
+
+
+def eventually(holds: Callable[[], bool], within: float) -> None:
+    deadline = time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < deadline, "did not come about"
+        time.sleep(0.1)
+
+
+def queue(service: Service, engine: str) -> float:
+    """Samples that the engine works on, of /metrics."""
+    lines = httpx.get(f"{service.url}/metrics", timeout=30).text.splitlines()
+    (value,) = (line.split()[-1] for line in lines if line.startswith(f'detox_ray_engine_queue{{engine="{engine}"}}'))
+    return float(value)
+
+
+def ask(service: Service, model: str) -> int:
+    body = {"model": model, "prompt": "the king", "max_tokens": 2}
+    return httpx.post(f"{service.url}/v1/completions", json=body, timeout=60).status_code
+
+
+def replica(service: Service, model: str) -> psutil.Process:
+    family = psutil.Process(service.process.pid).children(recursive=True)
+    (found,) = (process for process in family if f"engine-{model}" in " ".join(process.cmdline()))
+    return found
+
+
+def engine_of(process: psutil.Process) -> psutil.Process:
+    """The EngineCore that a replica started."""
+    (found,) = (child for child in process.children(recursive=True) if "EngineCore" in " ".join(child.cmdline()))
+    return found
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+def test_client_that_goes_away_frees_its_slots_in_the_engine(service: Service, stream: bool) -> None:
+    body: dict[str, Any] = {"model": "base", "stream": stream, **LONG}
+    with httpx.Client(timeout=30) as client:
+        if stream:
+            with client.stream("POST", f"{service.url}/v1/completions", json=body) as answer:
+                next(answer.iter_lines())
+                assert queue(service, "base") > 0
+        else:
+            with pytest.raises(httpx.ReadTimeout):
+                client.post(f"{service.url}/v1/completions", json=body, timeout=0.5)
+    eventually(lambda: queue(service, "base") == 0, within=5)
+
+
+@pytest.mark.slow
+def test_replica_whose_engine_dies_answers_cleanly_and_is_replaced(service: Service) -> None:
+    first = replica(service, "full")
+    body = {"model": "full", "stream": True, **LONG}
+    with httpx.stream("POST", f"{service.url}/v1/completions", json=body, timeout=60) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        engine_of(first).kill()
+        said = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+    assert "error" in said[-1], "the stream says that it broke off"
+    eventually(lambda: not first.is_running(), within=20)
+    eventually(lambda: ask(service, "full") == 200, within=180)
+    assert ask(service, "base") == 200
+
+
+@pytest.mark.slow
+def test_engine_ends_with_the_replica_that_started_it(service: Service) -> None:
+    first = replica(service, "full")
+    engine = engine_of(first)
+    first.kill()
+    eventually(lambda: not engine.is_running(), within=10)
+    eventually(lambda: ask(service, "full") == 200, within=180)
