@@ -53,6 +53,10 @@ class Gateway:
             paths |= {route.path for route in router.routes if isinstance(route, Route)}
             # A route's own responses go before these.
             app.include_router(router, responses=errors.GOOGLE_RESPONSES if room is perspective else errors.RESPONSES)
+        if self.keys is not None:
+            document = app.openapi()  # FastAPI keeps it
+            document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            document["security"] = [{"key": []}]
         app.add_exception_handler(errors.Refused, errors.on_refused)
         app.add_exception_handler(RequestValidationError, errors.on_validation)
         app.add_exception_handler(HTTPException, errors.on_routing)

@@ -94,4 +94,4 @@ class RequestLog:
             "status": status,  # 499: the client went away before the answer began
             "seconds": round(seconds, 4),
         }
-        print(json.dumps(line, ensure_ascii=False), file=sys.stdout, flush=True)
+        print(json.dumps(line), file=sys.stdout, flush=True)  # ASCII, whatever the locale

@@ -89,6 +89,11 @@ def test_without_key_nothing_is_open(app: Any, path: str) -> None:
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
+def test_openapi_document_says_that_a_key_is_needed(app: Any) -> None:
+    document = ask(app, "/openapi.json", headers={"authorization": f"Bearer {KEY}"}).json()
+    assert document["security"] == [{"key": []}]
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_probes_need_no_key(app: Any, path: str) -> None:
     assert ask(app, path).status_code == 200
