@@ -240,7 +240,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--requests", type=int, help="per number of clients and round (default: 100, 400, 800)")
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--port", type=int, default=8123)
+    parser.add_argument("--port", type=int, default=8999)
     parser.add_argument("--only", choices=["ours", "vllm"], help="one side, without a ratio")
     args = parser.parse_args()
 

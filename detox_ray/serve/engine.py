@@ -94,9 +94,9 @@ class Engine:
             cpu_kv_cache_gb=spec.config.cpu_kv_cache_gb,
         )
         if spec.adapters:
-            # One slot more than adapters, which stays zero: vLLM's CPU kernels give requests without an adapter the last
-            # one (index -1), as soon as one with an adapter is in the same batch.
-            slots = len(spec.adapters) + 1
+            # On a CPU one slot more than adapters, which stays zero: vLLM's kernels there give samples of the base the
+            # last slot's adapter (index -1, which means none) when one with an adapter is in the same batch.
+            slots = len(spec.adapters) + (vllm.device() == "cpu")
             arguments |= {"enable_lora": True, "max_loras": slots, "max_lora_rank": spec.rank}
 
         from vllm.engine.arg_utils import AsyncEngineArgs

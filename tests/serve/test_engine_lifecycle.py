@@ -29,9 +29,12 @@ def queue(service: Service, engine: str) -> float:
     return float(value)
 
 
-def ask(service: Service, model: str) -> int:
+def answers(service: Service, model: str) -> bool:
     body = {"model": model, "prompt": "the king", "max_tokens": 2}
-    return httpx.post(f"{service.url}/v1/completions", json=body, timeout=60).status_code
+    try:
+        return httpx.post(f"{service.url}/v1/completions", json=body, timeout=5).status_code == 200
+    except httpx.TimeoutException:  # it waits for a replica
+        return False
 
 
 def replica(service: Service, model: str) -> psutil.Process:
@@ -52,8 +55,10 @@ def test_client_that_goes_away_frees_its_slots_in_the_engine(service: Service, s
     with httpx.Client(timeout=30) as client:
         if stream:
             with client.stream("POST", f"{service.url}/v1/completions", json=body) as answer:
-                next(answer.iter_lines())
-                assert queue(service, "base") > 0
+                assert answer.status_code == 200
+                lines = answer.iter_lines()
+                next(lines)
+                eventually(lambda: queue(service, "base") > 0, within=5)
         else:
             with pytest.raises(httpx.ReadTimeout):
                 client.post(f"{service.url}/v1/completions", json=body, timeout=0.5)
@@ -71,8 +76,8 @@ def test_replica_whose_engine_dies_answers_cleanly_and_is_replaced(service: Serv
         said = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
     assert "error" in said[-1], "the stream says that it broke off"
     eventually(lambda: not first.is_running(), within=20)
-    eventually(lambda: ask(service, "full") == 200, within=180)
-    assert ask(service, "base") == 200
+    eventually(lambda: answers(service, "full"), within=180)
+    assert answers(service, "base")
 
 
 @pytest.mark.slow
@@ -81,4 +86,4 @@ def test_engine_ends_with_the_replica_that_started_it(service: Service) -> None:
     engine = engine_of(first)
     first.kill()
     eventually(lambda: not engine.is_running(), within=10)
-    eventually(lambda: ask(service, "full") == 200, within=180)
+    eventually(lambda: answers(service, "full"), within=180)
