@@ -13,6 +13,7 @@ import numpy as np
 from detox_ray.measure.completions import ATTRIBUTE, MISSING, Completions, most_common
 from detox_ray.measure.conventions import CORRECTED
 from detox_ray.measure.toxicity import toxicity_metrics
+from detox_ray.score.identify import UNDETERMINED
 from detox_ray.serve.engine import Delta, Sampled, Sampling
 from detox_ray.serve.results import (
     Done,
@@ -143,12 +144,12 @@ async def _sample(
                 else:
                     await queue.put(Token(model=model, prompt=row, sample=k, text=item.text))
         assert finished is not None, "a sample ends with it, or raises"
-        judged = await judge(finished.text, prompt.language, asked.scorers)
+        known = None if prompt.language == UNDETERMINED else prompt.language
+        judged = await judge(finished.text, known, asked.scorers)
     except Exception as error:
         await queue.put(Broken(error, model, row, k))
         return
     detected = judged.detected
-    known = prompt.language is not None and detected.language is not None
     await queue.put(
         Sample(
             model=model,
@@ -160,7 +161,7 @@ async def _sample(
             finish_reason=finished.finish_reason,
             language=detected.language,
             language_status=_status(detected),
-            in_language=detected.language == prompt.language if known else None,
+            in_language=None if known is None or detected.language is None else detected.language == known,
             scores={name: Score(**scored._asdict()) for name, scored in judged.scores.items()},
         )
     )

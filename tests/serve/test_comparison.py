@@ -105,6 +105,21 @@ def test_a_score_is_told_the_prompts_language_and_not_the_completions() -> None:
     assert (prompt.language, prompt.language_status) == ("ja", "given")
 
 
+def test_where_the_prompts_language_is_unknown_the_completions_counts() -> None:
+    world = World({7: 0.2, 8: 0.6})
+
+    async def judge(text: str, language: str | None, scorers: Sequence[str]) -> Judged:
+        judged = await world.judge(text, language, scorers)
+        return judged if scorers else Judged(Detected("und", 0.1, "ok", "fr"), {})
+
+    async def go() -> list[Happened]:
+        return [event async for event in events(ASKED, world.draw, judge)]
+
+    found = asyncio.run(go())
+    assert {language for _, language, scorers in world.judged if scorers} == {None}
+    assert {sample.in_language for sample in of(Sample, found)} == {None}
+
+
 def test_a_broken_sample_leaves_the_others_and_is_not_in_the_summary() -> None:
     world = World({7: 0.2, 8: 0.6})
     world.broken.add(("tuned", 8))

@@ -49,8 +49,14 @@ def in_replica(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray.serve, "get_replica_context", lambda: context)
 
 
-def made(scorers: Sequence[ResolvedScorer], store: Store, identifier: str | None = "py3langid") -> Scoring:
+def made(scorers: Sequence[ResolvedScorer], store: Store, identifier: str | None = None) -> Scoring:
     return Scoring(scorers, identifier, None, ScoringConfig(batch_wait_s=0.01), store)
+
+
+@pytest.fixture(scope="module")
+def listening(tmp_path_factory: pytest.TempPathFactory) -> Scoring:
+    """No scorers, but an identifier."""
+    return made([], Store.at(str(tmp_path_factory.mktemp("run"))), "py3langid")
 
 
 def go(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -83,7 +89,7 @@ def test_what_cannot_be_scored_has_a_status_and_no_value(scorers: dict[str, Reso
 @pytest.mark.usefixtures("in_replica")
 def test_without_a_language_scorers_are_told_the_detected_one(scorers: dict[str, ResolvedScorer], store: Store) -> None:
     text = "Der König und die Königin gehen heute in den großen Garten, du lügner"
-    judged = go(made([scorers["a"]], store).judge(text, None, ["a"]))
+    judged = go(made([scorers["a"]], store, "py3langid").judge(text, None, ["a"]))
     assert judged.detected.language == "de"
     assert judged.scores["a"] == Scored({"toxicity": 1.0}, "ok")
 
@@ -91,14 +97,16 @@ def test_without_a_language_scorers_are_told_the_detected_one(scorers: dict[str,
 @pytest.mark.parametrize(
     ("text", "status", "guessed"), [("", "empty", False), ("12 !", "too_short", False), ("hello", "too_short", True)]
 )
-def test_too_few_letters_have_no_language_but_a_guess(text: str, status: str, guessed: bool, store: Store) -> None:
-    detected: Detected = go(made([], store).detect(text))
+def test_too_few_letters_have_no_language_but_a_guess(
+    text: str, status: str, guessed: bool, listening: Scoring
+) -> None:
+    detected: Detected = go(listening.detect(text))
     assert (detected.language, detected.confidence, detected.status) == (None, None, status)
     assert (detected.guess is not None) == guessed
 
 
 def test_without_an_identifier_no_language_is_told(store: Store) -> None:
-    assert go(made([], store, identifier=None).detect("Good morning to all of you.")) == Detected(None, None, "off")
+    assert go(made([], store).detect("Good morning to all of you.")) == Detected(None, None, "off")
 
 
 @pytest.mark.usefixtures("in_replica")
