@@ -1,5 +1,6 @@
 """`detox-ray serve`: deploy the application, say where it is, serve until stopped, drain, stop."""
 
+import logging
 import os
 import signal
 import sys
@@ -39,6 +40,8 @@ def run(args: ServeArgs, ready: Callable[[Running], None], progress: Progress, v
 
         from detox_ray.serve import app
 
+        if not verbose:
+            logging.getLogger("ray.serve").setLevel(logging.WARNING)
         config = served.config
         port = config.port or _free_port(config.host)
         http = serve.HTTPOptions(
