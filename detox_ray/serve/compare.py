@@ -52,11 +52,16 @@ from detox_ray.serve.served import Served
 
 Names = Annotated[list[str], Field(max_length=64)]
 
+EVENT = {  # as a schema
+    "type": "object",
+    "properties": {"event": {"type": "string", "enum": list(EVENTS)}, "data": {"type": "string"}},
+    "required": ["event", "data"],
+}
 ANSWERS: errors.Responses = {
     200: {
         "model": Comparison,
         "description": "The comparison; with `stream`, server-sent events: start, token, sample, model, error, done",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": EVENT}},
     },
     404: {"model": errors.ErrorBody, "description": "A model or scorer is not served"},
 }

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -67,7 +68,7 @@ def happened(world: World, asked: Asked = ASKED) -> list[Happened]:
     return asyncio.run(go())
 
 
-def of(kind: type, found: Sequence[Happened]) -> list:  # type: ignore[type-arg]
+def of(kind: type[Any], found: Sequence[Happened]) -> list[Any]:
     return [event for event in found if isinstance(event, kind)]
 
 

@@ -82,7 +82,7 @@ def test_spans_are_sentences_in_utf16(made: Service) -> None:
 
 
 def test_the_primary_scorer_answers_and_another_what_it_does_not_know(made: Service) -> None:
-    asked = {"TOXICITY": {}, "SEVERE_TOXICITY": {}, "TOXICITY@classifier": {}}
+    asked: dict[str, Any] = {"TOXICITY": {}, "SEVERE_TOXICITY": {}, "TOXICITY@classifier": {}}
     answer = post(made, comment("idiot idiot") | {"requestedAttributes": asked}).json()
     assert list(answer["attributeScores"]) == list(asked)
     assert [scorers for _, _, scorers in made.scoring.asked[-2:]] == [["insults"], ["classifier"]]

@@ -128,7 +128,8 @@ def test_texts_that_come_at_once_make_one_batch(
 class Recorder:
     """A scorer that remembers what it was asked and says how long a text is."""
 
-    name, attributes, device = "recorder", ("toxicity",), "cpu"
+    name, device = "recorder", "cpu"
+    attributes: tuple[str, ...] = ("toxicity",)
 
     def __init__(self, error: Exception | None = None) -> None:
         self.asked: list[tuple[list[str], str]] = []
