@@ -246,7 +246,7 @@ class Engine:
         rendered = await self._chat.render_chat_request(request)
         if not isinstance(rendered, tuple):
             return rendered
-        (prompt,) = rendered[1]
+        prompt: Any = rendered[1][0]
         tokens = len(prompt["prompt_token_ids"])
         wanted = request.max_completion_tokens or request.max_tokens
         self._prompts.check_room(tokens, wanted or 1, "messages")

@@ -11,7 +11,7 @@ import pydantic
 
 from detox_ray.serve.errors import Refused
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ray.serve")
 
 _OURS = {"input_tokens": "messages"}  # vLLM's word for a rendered chat that is too long; prompts are checked before
 _FAILED = Refused(500, "the engine failed on this request", code="engine_failed")
