@@ -15,6 +15,8 @@ from detox_ray.serve.gateway import Gateway
 from detox_ray.serve.scoring import Scoring
 from detox_ray.serve.served import EngineSpec, ServeArgs, Served, resolve
 
+QUIET = {"enable_access_log": False}  # no line per call of a deployment: the gateway writes one per request
+
 
 def build(args: ServeArgs) -> Application:
     """From arguments to a bound application. Raises ConfigError or InputError where the input is wrong."""
@@ -33,6 +35,7 @@ def application(served: Served, gpus: bool) -> Application:
     ).bind(served.scorers, served.identifier, served.fasttext, config.scoring, served.store)
     gateway = serve.deployment(
         name="gateway",
+        logging_config=QUIET,
         num_replicas=config.gateways,
         max_ongoing_requests=2 * limits.in_flight_total,  # so that those it refuses get an answer, too
         graceful_shutdown_timeout_s=limits.drain_s,
@@ -68,6 +71,7 @@ def _options(config: ReplicasConfig, gpus: float) -> dict[str, Any]:
     return {
         **scaled,
         "max_ongoing_requests": config.max_ongoing,
+        "logging_config": QUIET,
         "ray_actor_options": {"num_cpus": config.cpus, "num_gpus": gpus},
         "health_check_period_s": 5.0,
         "health_check_timeout_s": 30.0,
