@@ -348,7 +348,10 @@ def serve(
         from detox_ray.serve import manifests, served
         from detox_ray.serve import run as work
 
-        given = [*(overrides or ()), *(f"{k}={v}" for k, v in (("host", host), ("port", port)) if v is not None)]
+        options = {"host": host, "port": port}
+        given = [*(overrides or ()), *(f"{name}={value}" for name, value in options.items() if value is not None)]
+        if model and run is not None and "=" in run:  # there is no RUN: it is an override
+            given, run = [run, *given], None
         args = served.arguments(run, model or (), scorer or (), given)
         if write_config is not None:
             resolved = served.resolve(args)  # what cannot be served is said here, not on the cluster

@@ -1,4 +1,4 @@
-"""Real prompts of RTP-LX in 17 locales and 11 scripts go from prompt to report without loss, with a bucket as storage."""
+"""Real prompts of RTP-LX in 17 locales and 11 scripts go from prompt to report without loss, in a bucket as storage."""
 
 import json
 import os

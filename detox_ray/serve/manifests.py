@@ -15,6 +15,8 @@ from detox_ray.store import Store
 IMPORT_PATH = "detox_ray.serve.app:build"
 APPLICATION = "detox-ray"
 KEYS = "DETOX_RAY_API_KEYS"  # the environment variable with hashed keys
+# Environment of Ray Serve's processes: no threads to hop between on a request's way.
+LEAN = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0", "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"}
 
 
 def serve_config(args: ServeArgs) -> dict[str, Any]:
@@ -97,7 +99,7 @@ def _pod(name: str, image: str, resources: dict[str, str]) -> dict[str, Any]:
     container = {
         "name": name,
         "image": image,
-        "env": [hashed],
+        "env": [hashed, *({"name": name, "value": value} for name, value in LEAN.items())],
         "resources": {"limits": resources, "requests": resources},
         "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}],
     }

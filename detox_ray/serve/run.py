@@ -14,12 +14,8 @@ from typing import Any, NamedTuple
 from detox_ray.cluster import connect
 from detox_ray.progress import Progress
 from detox_ray.serve import keys
-from detox_ray.serve.manifests import APPLICATION
+from detox_ray.serve.manifests import APPLICATION, LEAN
 from detox_ray.serve.served import ServeArgs, Served, resolve
-
-# Of Ray Serve's processes, where Ray is started here: no threads to hop between on a request's way. Without log lines
-# per call as well (app.py) a completion took 52 instead of 77 ms of processor (benchmarks/serving.py, 32 clients).
-LEAN = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0", "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"}
 
 
 class Running(NamedTuple):

@@ -1,12 +1,12 @@
 """What is served, from a run's folder or from names and paths, and the files that a cluster deploys. No Ray."""
 
-import json
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
+from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from detox_ray.cli import app
@@ -25,11 +25,14 @@ def model_folder(folder: Path) -> Path:
     return folder
 
 
-def adapter(folder: Path, **changes: Any) -> None:
-    model_folder(folder.parent)
+def adapter(folder: Path) -> None:
+    """Of a Llama's query projection, beside the merged model."""
+    (model_folder(folder.parent) / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
     folder.mkdir()
-    config = {"peft_type": "LORA", "r": 8, "target_modules": ["q_proj"], "bias": "none", **changes}
-    (folder / "adapter_config.json").write_text(json.dumps(config))
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 8, "target_modules": ["q_proj"]}')
+    name = "base_model.model.model.layers.0.self_attn.q_proj"
+    factors = {f"{name}.lora_A.weight": np.zeros((8, 4)), f"{name}.lora_B.weight": np.zeros((4, 8))}
+    save_file(factors, folder / "adapter_model.safetensors")
 
 
 @pytest.fixture
@@ -113,6 +116,15 @@ def test_wrong_arguments_are_refused_by_name(models: list[str], scorers: list[st
     with pytest.raises(ConfigError) as error:
         served.resolve(served.arguments(None, models, scorers, ()))
     assert field in [problem.field for problem in error.value.problems]
+
+
+def test_an_override_after_models_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DETOX_RAY_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "serve.yaml"
+    model = f"a={model_folder(tmp_path / 'm')}"
+    result = CliRunner().invoke(app, ["serve", "--model", model, "limits.n=3", "--write-config", str(file)])
+    assert result.exit_code == 0, result.output
+    assert yaml.safe_load(file.read_text())["applications"][0]["args"]["serve"]["limits"]["n"] == 3
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
