@@ -8,6 +8,7 @@ import functools
 import os
 import pickle
 import select
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,8 @@ def alone(each: Each, jobs: Sequence[Job], world: int = 1, timeout: float = 600)
     """What ``each``, a function of a module beside this one, returns on rank 0 for each of the jobs, or its error."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "jobs").write_bytes(pickle.dumps((each, list(jobs))))
+        for job in jobs:  # what a driver's worker removes at its end, and some tests look at
+            atexit.register(shutil.rmtree, job.scratch, ignore_errors=True)
         workers = _workers(world)
         try:
             for worker in workers:
