@@ -1,10 +1,12 @@
 """Fixtures that more than one room needs."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.fs as pafs
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from detox_ray.cluster import Cluster, connect
 
@@ -16,6 +18,18 @@ def ray_cluster() -> Iterator[Cluster]:
         patch.delenv("RAY_ADDRESS", raising=False)
         with connect(num_cpus=2) as cluster:
             yield cluster
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The installed Chromium; for one module, for its event loop keeps others from running theirs."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no Chromium is installed")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield launched
+        launched.close()
 
 
 @pytest.fixture(scope="session")
