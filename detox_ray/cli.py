@@ -2,21 +2,18 @@
 
 import json
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from detox_ray import __version__, stop
-from detox_ray.config import ConfigError, InputError, Problem
+from detox_ray.config import ConfigError
+from detox_ray.exits import DONE, FAILED, INCONCLUSIVE, Verbose, exit_codes
 from detox_ray.load import load
-from detox_ray.lock import Locked
-
-DONE, FAILED, WRONG_INPUT, STOPPED, INCONCLUSIVE = 0, 1, 2, 3, 4
+from detox_ray.serve.commands import keys, serve
 
 app = typer.Typer(
     name="detox-ray",
@@ -65,39 +62,12 @@ Overrides = Annotated[
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Score again what a scorer failed at, as when a service was down.")
 ]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the workers' logs, and tracebacks.")]
-
-
-@contextmanager
-def _exit_codes(verbose: bool = False) -> Iterator[None]:
-    """Turn what the block raises into a message and one of the four exit codes."""
-    say = Console(stderr=True, highlight=False, soft_wrap=True).print
-    try:
-        yield
-    except ConfigError as error:
-        count = len(error.problems)
-        say(f"[bold red]{count} problem{'s' if count > 1 else ''}; nothing was started[/]")
-        for problem in error.problems:
-            say(f"  {escape(str(problem))}")
-        raise typer.Exit(WRONG_INPUT) from None
-    except (InputError, Locked) as error:
-        say(f"[bold red]nothing was started:[/] {escape(str(error))}")
-        raise typer.Exit(WRONG_INPUT) from None
-    except KeyboardInterrupt:
-        say("[bold yellow]stopped[/]: what was committed stays; the same command goes on from there")
-        raise typer.Exit(STOPPED) from None
-    except Exception as error:
-        if verbose:
-            raise
-        say(f"[bold red]failed:[/] {escape(str(error) or type(error).__name__)}")
-        say("what was committed stays; --verbose shows the traceback and the workers' logs")
-        raise typer.Exit(FAILED) from None
 
 
 def _stages(
     config: Path, overrides: list[str] | None, stages: Sequence[str], verbose: bool, retry_failed: bool = False
 ) -> None:
-    with _exit_codes(verbose):
+    with exit_codes(verbose):
         experiment = load(config, overrides or ())
         from detox_ray import pipeline, summary
         from detox_ray.progress import Progress
@@ -147,7 +117,7 @@ _stage_command("report", "Only write the report: report/index.html and report/re
 @app.command()
 def validate(config: Config, overrides: Overrides = None) -> None:
     """Check an experiment without starting anything: every problem at once, each with field, value and rule."""
-    with _exit_codes():
+    with exit_codes():
         experiment = load(config, overrides or ())
         from detox_ray import pipeline
 
@@ -183,7 +153,7 @@ def plan(
     Works offline: models by folder, config.json or published dimensions; rows counted where the data is here. Exit code
     2 where something cannot fit, with the changes that would make it fit.
     """
-    with _exit_codes():
+    with exit_codes():
         from detox_ray import estimate as work
         from detox_ray.estimate import show as shown
 
@@ -216,7 +186,7 @@ def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI, such as runs/toy17.")],
 ) -> None:
     """Status of a run: committed and planned units by stage, model and language; the headline where there is one."""
-    with _exit_codes():
+    with exit_codes():
         from detox_ray import summary
         from detox_ray.store import Store
 
@@ -254,7 +224,7 @@ def validity(
     scorer and language: AUROC, average precision, best F1 and its threshold, calibration error and rank correlation,
     with intervals. Into the run's folder: validity.csv.
     """
-    with _exit_codes(verbose):
+    with exit_codes(verbose):
         from detox_ray import summary
         from detox_ray import validity as work
         from detox_ray.progress import Progress
@@ -274,7 +244,7 @@ def gate(
 
     Exit code 0: pass; 1: fail; 4: inconclusive, which is no pass (an interval spans the limit, or a number is missing).
     """
-    with _exit_codes():
+    with exit_codes():
         from detox_ray import across
         from detox_ray import gate as work
 
@@ -293,7 +263,7 @@ def compare(
     out: Out = Path("comparison"),
 ) -> None:
     """One page over several finished runs: forest, heat map, trade-offs, and where their settings differ."""
-    with _exit_codes():
+    with exit_codes():
         from detox_ray import across
 
         print(across.write_page(runs, "Comparison", out))
@@ -305,81 +275,14 @@ def leaderboard(
     out: Out = Path("leaderboard"),
 ) -> None:
     """The same page over every finished run of a folder."""
-    with _exit_codes():
+    with exit_codes():
         from detox_ray import across
 
         print(across.write_page(across.runs_below(folder), "Leaderboard", out))
 
 
-@app.command()
-def serve(
-    run: Annotated[
-        str | None,
-        typer.Argument(metavar="[RUN]", help="A run's folder or URI, such as runs/toy17.", show_default=False),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Of the serve block, such as limits.n=8.")
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=PATH", help="Instead of RUN: a model by folder or hub id; may be repeated."),
-    ] = None,
-    scorer: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="With --model: a ready scorer; may be repeated.")
-    ] = None,
-    host: Annotated[str | None, typer.Option(help="Address to bind; beyond loopback, API keys are needed.")] = None,
-    port: Annotated[int | None, typer.Option(help="0: a free one.")] = None,
-    write_config: Annotated[
-        Path | None,
-        typer.Option("--write-config", metavar="FILE", help="Start nothing: write the YAML for `serve deploy`."),
-    ] = None,
-    image: Annotated[
-        str | None, typer.Option(help="With --write-config: KubeRay's RayService with this container image.")
-    ] = None,
-    verbose: Verbose = False,
-) -> None:
-    """Talk to the models of a run side by side: OpenAI-compatible API, comparison, scoring, a web page.
-
-    Ends on Ctrl-C or SIGTERM, after the requests in flight.
-    """
-    with _exit_codes(verbose):
-        from detox_ray import summary
-        from detox_ray.progress import Progress
-        from detox_ray.serve import manifests, served
-        from detox_ray.serve import run as work
-
-        options = {"host": host, "port": port}
-        given = [*(overrides or ()), *(f"{name}={value}" for name, value in options.items() if value is not None)]
-        if model and run is not None and "=" in run:  # there is no RUN: it is an override
-            given, run = [run, *given], None
-        args = served.arguments(run, model or (), scorer or (), given)
-        if write_config is not None:
-            resolved = served.resolve(args)  # what cannot be served is said here, not on the cluster
-            manifest = manifests.ray_service(args, resolved, image) if image else manifests.serve_config(args)
-            write_config.write_text(manifests.text(manifest), encoding="utf-8")
-            print(write_config)
-            return
-        if image is not None:
-            raise ConfigError([Problem("--image", image, "goes with --write-config")])
-        work.run(args, lambda running: summary.serving(Console(), running), Progress(), verbose)
-
-
-@app.command()
-def keys(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is: for logs and limits.")] = "default",
-) -> None:
-    """Make an API key for serve: it is shown once, on standard error; the line to keep goes to standard output.
-
-    detox-ray keys alice >> keys.txt; detox-ray serve runs/toy17 api_keys=keys.txt
-    """
-    with _exit_codes():
-        from detox_ray.serve import keys as work
-
-        key, entry = work.make(name)
-        Console(stderr=True).print(
-            f"key of {name}, shown only now: {key}", markup=False, highlight=False, soft_wrap=True
-        )
-        print(entry)
+app.command()(serve)
+app.command()(keys)
 
 
 @toy17_app.command("build")
@@ -388,7 +291,7 @@ def build_toy17(seed: Annotated[int, typer.Option(min=0, help="The world's seed.
 
     `detox-ray run` does this by itself when a config names toy17.
     """
-    with _exit_codes():
+    with exit_codes():
         from detox_ray import toy17
         from detox_ray.progress import Progress
 

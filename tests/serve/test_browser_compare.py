@@ -214,8 +214,8 @@ def test_one_failed_sample_leaves_the_others(page: Page) -> None:
 def test_service_that_is_gone_is_told(page: Page) -> None:
     page.route("**/v1/compare", lambda route: route.abort())
     compare(page, "the king", until="")
-    page.unroute_all()
     expect(page.get_by_role("alert")).to_have_text("The service cannot be reached. Is it still running?")
+    page.unroute_all()
 
 
 def test_link_fills_the_form_and_starts_nothing(page: Page, backend: Backend) -> None:

@@ -1,0 +1,42 @@
+"""How a command ends: what it raises becomes a message and an exit code."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from detox_ray.config import ConfigError, InputError
+from detox_ray.lock import Locked
+
+DONE, FAILED, WRONG_INPUT, STOPPED, INCONCLUSIVE = 0, 1, 2, 3, 4
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the workers' logs, and tracebacks.")]
+
+
+@contextmanager
+def exit_codes(verbose: bool = False) -> Iterator[None]:
+    """Turn what the block raises into a message and one of the four exit codes."""
+    say = Console(stderr=True, highlight=False, soft_wrap=True).print
+    try:
+        yield
+    except ConfigError as error:
+        count = len(error.problems)
+        say(f"[bold red]{count} problem{'s' if count > 1 else ''}; nothing was started[/]")
+        for problem in error.problems:
+            say(f"  {escape(str(problem))}")
+        raise typer.Exit(WRONG_INPUT) from None
+    except (InputError, Locked) as error:
+        say(f"[bold red]nothing was started:[/] {escape(str(error))}")
+        raise typer.Exit(WRONG_INPUT) from None
+    except KeyboardInterrupt:
+        say("[bold yellow]stopped[/]: what was committed stays; the same command goes on from there")
+        raise typer.Exit(STOPPED) from None
+    except Exception as error:
+        if verbose:
+            raise
+        say(f"[bold red]failed:[/] {escape(str(error) or type(error).__name__)}")
+        say("what was committed stays; --verbose shows the traceback and the workers' logs")
+        raise typer.Exit(FAILED) from None

@@ -1,0 +1,79 @@
+"""The commands of serving: parse, call, print."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from detox_ray.config import ConfigError, Problem
+from detox_ray.exits import Verbose, exit_codes
+
+
+def serve(
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="A run's folder or URI, such as runs/toy17.", show_default=False),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Of the serve block, such as limits.n=8.")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="Instead of RUN: a model by folder or hub id; may be repeated."),
+    ] = None,
+    scorer: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="With --model: a ready scorer; may be repeated.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to bind; beyond loopback, API keys are needed.")] = None,
+    port: Annotated[int | None, typer.Option(help="0: a free one.")] = None,
+    write_config: Annotated[
+        Path | None,
+        typer.Option("--write-config", metavar="FILE", help="Start nothing: write the YAML for `serve deploy`."),
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="With --write-config: KubeRay's RayService with this container image.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Talk to the models of a run side by side: OpenAI-compatible API, comparison, scoring, a web page.
+
+    Ends on Ctrl-C or SIGTERM, after the requests in flight.
+    """
+    with exit_codes(verbose):
+        from detox_ray import summary
+        from detox_ray.progress import Progress
+        from detox_ray.serve import manifests, served
+        from detox_ray.serve import run as work
+
+        options = {"host": host, "port": port}
+        given = [*(overrides or ()), *(f"{name}={value}" for name, value in options.items() if value is not None)]
+        if model and run is not None and "=" in run:  # there is no RUN: it is an override
+            given, run = [run, *given], None
+        args = served.arguments(run, model or (), scorer or (), given)
+        if write_config is not None:
+            resolved = served.resolve(args)  # what cannot be served is said here, not on the cluster
+            manifest = manifests.ray_service(args, resolved, image) if image else manifests.serve_config(args)
+            write_config.write_text(manifests.text(manifest), encoding="utf-8")
+            print(write_config)
+            return
+        if image is not None:
+            raise ConfigError([Problem("--image", image, "goes with --write-config")])
+        work.run(args, lambda running: summary.serving(Console(), running), Progress(), verbose)
+
+
+def keys(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is: for logs and limits.")] = "default",
+) -> None:
+    """Make an API key for serve: it is shown once, on standard error; the line to keep goes to standard output.
+
+    detox-ray keys alice >> keys.txt; detox-ray serve runs/toy17 api_keys=keys.txt
+    """
+    with exit_codes():
+        from detox_ray.serve import keys as work
+
+        key, entry = work.make(name)
+        Console(stderr=True).print(
+            f"key of {name}, shown only now: {key}", markup=False, highlight=False, soft_wrap=True
+        )
+        print(entry)
