@@ -51,9 +51,9 @@ def engine_name(spec: EngineSpec) -> str:
 
 def _engine_options(spec: EngineSpec, gpus: bool) -> dict[str, Any]:
     config: EngineConfig = spec.config
-    if gpus and config.tensor_parallel > 1:  # vLLM's workers are actors of their own
+    if gpus and config.tensor_parallel > 1:  # vLLM's workers are actors of their own, and theirs are the GPUs
         bundles = [{"CPU": config.cpus, "GPU": 1}] + [{"GPU": 1}] * (config.tensor_parallel - 1)
-        options = _options(config, gpus=1)
+        options = _options(config, gpus=0)
         return options | {"placement_group_bundles": bundles, "placement_group_strategy": "PACK"}
     return _options(config, gpus=1 if gpus else 0)
 

@@ -95,11 +95,13 @@ _Lines.add_representer(
 
 def _pod(name: str, image: str, resources: dict[str, str]) -> dict[str, Any]:
     hashed = {"name": KEYS, "valueFrom": {"secretKeyRef": {"name": APPLICATION, "key": "api-keys"}}}
+    # As cluster.py has it: an engine whose workers have the GPUs sees that there are some.
+    environment = {**LEAN, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     memory = {"name": "shm", "emptyDir": {"medium": "Memory"}}
     container = {
         "name": name,
         "image": image,
-        "env": [hashed, *({"name": name, "value": value} for name, value in LEAN.items())],
+        "env": [hashed, *({"name": name, "value": value} for name, value in environment.items())],
         "resources": {"limits": resources, "requests": resources},
         "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}],
     }
