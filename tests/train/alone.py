@@ -1,18 +1,15 @@
 """Trainings without Ray: the code of a worker in processes of their own, imports paid once for any number of jobs.
 
-`alone` starts ``world`` processes that run this file; they stay for its next call.
+`alone` starts ``world`` processes that run this file.
 """
 
 import atexit
-import functools
 import os
 import pickle
-import select
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,57 +40,23 @@ def alone(each: Each, jobs: Sequence[Job], world: int = 1, timeout: float = 600)
         (Path(folder) / "jobs").write_bytes(pickle.dumps((each, list(jobs))))
         for job in jobs:  # what a driver's worker removes at its end, and some tests look at
             atexit.register(shutil.rmtree, job.scratch, ignore_errors=True)
-        workers = _workers(world)
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+        started = [
+            subprocess.Popen([sys.executable, "-W", "ignore", __file__, folder, str(rank), str(world)], env=environment)
+            for rank in range(world)
+        ]
         try:
-            for worker in workers:
-                worker.begin(folder)
-            deadline = time.monotonic() + timeout
-            for worker in workers:
-                worker.wait(deadline - time.monotonic())
-        except BaseException:
-            _workers.cache_clear()
-            for worker in workers:
-                worker.end()
-            raise
+            codes = [process.wait(timeout) for process in started]
+        finally:
+            for process in started:
+                process.kill()
+                process.wait()
+        assert not any(codes), f"exit codes {codes}"
         infos: list[dict[str, Any] | str] = pickle.loads((Path(folder) / "infos").read_bytes())
         return infos
 
 
-class _Worker:
-    """A process that stays until the tests end: it is told a folder with jobs, and says when they are done."""
-
-    def __init__(self, group: str, rank: int, world: int):
-        self._done, told = os.pipe()
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-        command = [sys.executable, "-W", "ignore", __file__, group, str(told), str(rank), str(world)]
-        self._process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, pass_fds=[told])
-        os.close(told)
-        atexit.register(self.end)
-
-    def begin(self, folder: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{folder}\n".encode())
-        self._process.stdin.flush()
-
-    def wait(self, seconds: float) -> None:
-        ready, _, _ = select.select([self._done], [], [], max(0, seconds))
-        if not ready:
-            raise TimeoutError(f"the jobs were not done within {seconds:.0f} s")
-        assert os.read(self._done, 1), f"a worker died: exit code {self._process.wait()}"
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-
-@functools.cache
-def _workers(world: int) -> list[_Worker]:
-    folder = tempfile.TemporaryDirectory()
-    atexit.register(folder.cleanup)
-    return [_Worker(f"{folder.name}/group", rank, world) for rank in range(world)]
-
-
-def main(group: str, done: int, rank: int, world: int) -> None:
+def main(folder: Path, rank: int, world: int) -> None:
     cpu.before_imports()
     os.environ |= {
         "TQDM_DISABLE": "1",
@@ -106,15 +69,7 @@ def main(group: str, done: int, rank: int, world: int) -> None:
     import torch
 
     torch.set_num_threads(1)
-    # One group for all calls: DeepSpeed keeps the first one that it sees.
-    torch.distributed.init_process_group("gloo", init_method=f"file://{group}", rank=rank, world_size=world)
-    for line in sys.stdin:
-        _run(Path(line.strip()), rank, world)
-        torch.distributed.barrier()
-        os.write(done, b".")
-
-
-def _run(folder: Path, rank: int, world: int) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=world)
     infos: list[dict[str, Any] | str] = []
     each, jobs = pickle.loads((folder / "jobs").read_bytes())
     for job in jobs:
@@ -126,7 +81,9 @@ def _run(folder: Path, rank: int, world: int) -> None:
             infos.append(info or {})
     if rank == 0:
         (folder / "infos").write_bytes(pickle.dumps(infos))
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
