@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
+from detox_ray.serve import keys
 from detox_ray.serve.served import ServeArgs, Served
 from detox_ray.store import Store
 
 IMPORT_PATH = "detox_ray.serve.app:build"
 APPLICATION = "detox-ray"
-KEYS = "DETOX_RAY_API_KEYS"  # the environment variable with hashed keys
 # Environment of Ray Serve's processes: no threads to hop between on a request's way.
 LEAN = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0", "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"}
 
@@ -94,7 +94,7 @@ _Lines.add_representer(
 
 
 def _pod(name: str, image: str, resources: dict[str, str]) -> dict[str, Any]:
-    hashed = {"name": KEYS, "valueFrom": {"secretKeyRef": {"name": APPLICATION, "key": "api-keys"}}}
+    hashed = {"name": keys.ENVIRONMENT, "valueFrom": {"secretKeyRef": {"name": APPLICATION, "key": "api-keys"}}}
     # As cluster.py has it: an engine whose workers have the GPUs sees that there are some.
     environment = {**LEAN, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     memory = {"name": "shm", "emptyDir": {"medium": "Memory"}}
