@@ -5,7 +5,7 @@
 
 Starts `detox-ray serve RUN` on a free port of this machine and keeps ``--clients`` clients busy, each drawing its next
 request at random: completions (plain and streamed), a comparison (plain and streamed), a comment to analyse, the page.
-Every ``--kill-every`` seconds one process of the service's engine, scoring and gateway replicas gets SIGKILL, in turn.
+Every ``--kill-every`` seconds one process of the service's engine and scoring replicas gets SIGKILL, in turn.
 
 A request is **answered** (2xx, and a stream that ends as it should), **refused** (429, 503 with Retry-After: never
 accepted), **failed cleanly** (another 5xx, or a stream that ends with an error event), or **lost** (no answer, or a
@@ -33,7 +33,7 @@ import httpx
 import psutil
 
 PROMPTS = ["the king is", "my neighbour", "she said that", "el perro", "der alte Mann", "la maison"]
-REPLICAS = ("engine-", "scoring", "gateway")
+REPLICAS = ("engine-", "scoring")
 SAMPLE_S = 2.0
 
 
@@ -196,7 +196,7 @@ async def _kill(pid: int, end: float, every: float, kills: list[Kill]) -> None:
 
 def _replica(process: psutil.Process, kind: str) -> bool:
     try:
-        return bool(re.match(rf"ray::ServeReplica:detox-ray:{kind}", process.cmdline()[0]))
+        return bool(re.match(rf"ray::ServeReplica:.*:{kind}", process.cmdline()[0]))
     except (psutil.Error, IndexError):
         return False
 

@@ -1,6 +1,7 @@
 """The Ray Serve application: a gateway, an engine deployment per engine, and the scoring deployment.
 
-``build`` is what a Serve config file (manifests.py) names as ``import_path``; `detox-ray serve` deploys the same.
+``build`` is what a Serve config file (manifests.py) names as ``import_path``. `detox-ray serve` deploys the parts
+behind the gateway, which it runs in its own process (run.py).
 """
 
 from typing import Any
@@ -15,6 +16,7 @@ from detox_ray.serve.gateway import Gateway
 from detox_ray.serve.scoring import Scoring
 from detox_ray.serve.served import EngineSpec, ServeArgs, Served, resolve
 
+SCORING = "scoring"
 QUIET = {"enable_access_log": False}  # no line per call of a deployment: the gateway writes one per request
 
 
@@ -24,15 +26,10 @@ def build(args: ServeArgs) -> Application:
 
 
 def application(served: Served, gpus: bool) -> Application:
-    """Bound deployments. ``gpus``: whether engines reserve GPUs."""
+    """The gateway with all that it asks, bound. ``gpus``: whether engines reserve GPUs."""
     config, limits = served.config, served.config.limits
-    engines: dict[str, Application] = {}
-    for spec in served.engines:
-        deployment = serve.deployment(name=engine_name(spec), **_engine_options(spec, gpus))(Engine)
-        engines |= dict.fromkeys(spec.names, deployment.bind(spec, served.store, limits))
-    scoring = serve.deployment(name="scoring", **_options(config.scoring, gpus=config.scoring.gpus if gpus else 0))(
-        Scoring
-    ).bind(served.scorers, served.identifier, served.fasttext, config.scoring, served.store)
+    made = parts(served, gpus)
+    engines = {name: made[engine_name(spec)] for spec in served.engines for name in spec.names}
     gateway = serve.deployment(
         name="gateway",
         logging_config=QUIET,
@@ -41,7 +38,20 @@ def application(served: Served, gpus: bool) -> Application:
         graceful_shutdown_timeout_s=limits.drain_s,
         ray_actor_options={"num_cpus": 0},
     )(serve.ingress()(Gateway))
-    return gateway.bind(served, engines, scoring, keys.of(config))
+    return gateway.bind(served, engines, made[SCORING], keys.of(config), proxied=True)
+
+
+def parts(served: Served, gpus: bool) -> dict[str, Application]:
+    """What a gateway asks, bound, by the name of its deployment: each engine, and the scoring."""
+    config, limits = served.config, served.config.limits
+    made: dict[str, Application] = {}
+    for spec in served.engines:
+        deployment = serve.deployment(name=engine_name(spec), **_engine_options(spec, gpus))(Engine)
+        made[engine_name(spec)] = deployment.bind(spec, served.store, limits)
+    options = _options(config.scoring, gpus=config.scoring.gpus if gpus else 0)
+    scoring = serve.deployment(name=SCORING, **options)(Scoring)
+    made[SCORING] = scoring.bind(served.scorers, served.identifier, served.fasttext, config.scoring, served.store)
+    return made
 
 
 def engine_name(spec: EngineSpec) -> str:

@@ -163,12 +163,13 @@ class _Models:
 
     async def grown(self, model: str, prompt: str, sampling: Sampling) -> AsyncGenerator[Delta | Sampled, None]:
         """As it grows."""
-        items: Any = self._gateway.engine(model).sample.options(stream=True).remote(model, prompt, sampling)
+        groups: Any = self._gateway.engine(model).sample.options(stream=True).remote(model, prompt, sampling)
         try:
-            async for item in items:
-                yield self._counted(model, item)
+            async for group in groups:
+                for item in group:
+                    yield self._counted(model, item)
         finally:
-            items.cancel()  # of a sample that is finished it does nothing
+            groups.cancel()  # of a sample that is finished it does nothing
 
     async def finished(self, model: str, prompt: str, sampling: Sampling) -> AsyncGenerator[Delta | Sampled, None]:
         """Once it is finished: a message of Ray's and not one for each token."""

@@ -78,8 +78,8 @@ def routes(gateway: Gateway) -> APIRouter:
         forward = body.forward()
         note(request, model=body.model, stream=body.stream, prompt=forward.get("prompt", forward.get("messages")))
         if body.stream:
-            events = engine.stream.options(stream=True).remote(kind, forward, request_id(request))
-            return await _events(gateway, body.model, request, events)
+            groups = engine.stream.options(stream=True).remote(kind, forward, request_id(request))
+            return await _events(gateway, body.model, request, groups)
         answer: Answer = await gateway.ask(engine.answer, kind, forward, request_id(request))
         _count(gateway, body.model, request, answer.prompt_tokens, answer.completion_tokens)
         note(request, completion=answer.body)
@@ -96,29 +96,33 @@ def routes(gateway: Gateway) -> APIRouter:
     return router
 
 
-async def _events(gateway: Gateway, model: str, request: Request, items: Any) -> Response:
+async def _events(gateway: Gateway, model: str, request: Request, groups: Any) -> Response:
     """Server-sent events; or, where the engine refuses, its plain answer."""
     try:
-        first = await anext(items)
+        first = await anext(groups)
     except BaseException:  # cancelled as well
-        items.cancel()
+        groups.cancel()
         raise
-    if isinstance(first, Answer):
-        return _plain(first)
+    if isinstance(first[0], Answer):
+        return _plain(first[0])
 
     async def events() -> AsyncGenerator[str, None]:
-        said = [first]
-        try:
-            yield first
-            async for item in items:
+        said: list[str] = []
+
+        def text(group: list[str | Usage]) -> str:
+            for item in group:
                 if isinstance(item, Usage):
                     _count(gateway, model, request, item.prompt_tokens, item.completion_tokens)
-                else:
-                    said.append(item)
-                    yield item
+            said.append("".join(item for item in group if isinstance(item, str)))
+            return said[-1]
+
+        try:
+            yield text(first)
+            async for group in groups:
+                yield text(group)
             note(request, completion="".join(said))
         finally:
-            items.cancel()  # of a client that went away: its slot in the engine is free again
+            groups.cancel()  # of a client that went away: its slot in the engine is free again
 
     return StreamingResponse(events(), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 

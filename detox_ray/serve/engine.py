@@ -16,6 +16,7 @@ from uuid import uuid4
 from detox_ray import vllm
 from detox_ray.config import LimitsConfig
 from detox_ray.serve.errors import Refused, content
+from detox_ray.serve.grouping import grouped
 from detox_ray.serve.prompts import Prompts
 from detox_ray.serve.refusals import DEAD, refusal
 from detox_ray.serve.served import EngineSpec
@@ -145,8 +146,53 @@ class Engine:
 
     async def stream(
         self, kind: Kind, body: dict[str, Any], request_id: str
+    ) -> AsyncGenerator[list[str | Usage | Answer], None]:
+        """Server-sent events as vLLM writes them, and Usage last; or one Answer, where the request is refused.
+
+        In lists, as `grouped` makes them.
+        """
+        async with aclosing(grouped(self._stream(kind, body, request_id))) as groups:
+            async for group in groups:
+                yield group
+
+    async def sample(
+        self, model: str, prompt: str, sampling: Sampling
+    ) -> AsyncGenerator[list[Delta | Sampled | Answer], None]:
+        """One sample, drawn as offline generation draws it: deltas, and the finished sample last.
+
+        Or one Answer, where it is refused; or one after deltas, where the engine failed. In lists, as `grouped` makes
+        them.
+        """
+        async with aclosing(grouped(self._sample(model, prompt, sampling))) as groups:
+            async for group in groups:
+                yield group
+
+    async def finished(self, model: str, prompt: str, sampling: Sampling) -> Sampled | Answer:
+        """What `sample` ends with, in one message."""
+        last: Sampled | Answer | None = None
+        async with aclosing(self._sample(model, prompt, sampling)) as grown:
+            async for item in grown:
+                last = None if isinstance(item, Delta) else item
+        assert last is not None, "a sample ends with one of them"
+        return last
+
+    async def running(self) -> int:
+        """Samples of this replica's engine that are being drawn, or wait until it has room for them."""
+        return int(self._llm.output_processor.get_num_unfinished_requests())
+
+    async def check_health(self) -> None:
+        """Called by Ray Serve: a replica whose engine is dead is replaced."""
+        if self._llm.errored:
+            self._leave()
+        await self._llm.check_health()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_llm"):
+            self._llm.shutdown()
+
+    async def _stream(
+        self, kind: Kind, body: dict[str, Any], request_id: str
     ) -> AsyncGenerator[str | Usage | Answer, None]:
-        """Server-sent events as vLLM writes them, and Usage last; or one Answer, where the request is refused."""
         http = _http()
         try:
             made = await self._make(kind, body, request_id, http)
@@ -162,13 +208,9 @@ class Engine:
         if (used := http.state.request_metadata.final_usage_info) is not None:  # None: it failed on the way
             yield Usage(used.prompt_tokens, used.completion_tokens or 0)
 
-    async def sample(
+    async def _sample(
         self, model: str, prompt: str, sampling: Sampling
     ) -> AsyncGenerator[Delta | Sampled | Answer, None]:
-        """One sample, drawn as offline generation draws it: deltas, and the finished sample last.
-
-        Or one Answer, where it is refused; or one after deltas, where the engine failed.
-        """
         from vllm import SamplingParams, TokensPrompt
         from vllm.exceptions import GenerationError
         from vllm.sampling_params import RequestOutputKind
@@ -194,29 +236,6 @@ class Engine:
                         raise GenerationError(f"a sample ended with {grown.finish_reason}")
         except Exception as error:
             yield self._told(error, Sampling._fields)
-
-    async def finished(self, model: str, prompt: str, sampling: Sampling) -> Sampled | Answer:
-        """What `sample` ends with, in one message."""
-        last: Sampled | Answer | None = None
-        async with aclosing(self.sample(model, prompt, sampling)) as grown:
-            async for item in grown:
-                last = None if isinstance(item, Delta) else item
-        assert last is not None, "a sample ends with one of them"
-        return last
-
-    async def running(self) -> int:
-        """Samples of this replica's engine that are being drawn, or wait until it has room for them."""
-        return int(self._llm.output_processor.get_num_unfinished_requests())
-
-    async def check_health(self) -> None:
-        """Called by Ray Serve: a replica whose engine is dead is replaced."""
-        if self._llm.errored:
-            self._leave()
-        await self._llm.check_health()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_llm"):
-            self._llm.shutdown()
 
     def _told(self, error: Exception, given: Collection[str]) -> Answer:
         refused = refusal(error, given)

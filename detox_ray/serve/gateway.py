@@ -11,7 +11,10 @@ from detox_ray.serve.served import Served
 
 
 class Gateway:
-    """The ingress deployment. Routers of other files get it and use its public attributes."""
+    """Routers of other files get it and use its public attributes.
+
+    ``proxied``: it is the ingress deployment behind Ray Serve's proxy, rather than in the process that listens.
+    """
 
     def __init__(
         self,
@@ -19,6 +22,7 @@ class Gateway:
         engines: Mapping[str, DeploymentHandle],
         scoring: DeploymentHandle,
         keys: Sequence[Entry] | None = None,
+        proxied: bool = False,
     ):
         from detox_ray.serve.limits import Admission
         from detox_ray.serve.metrics import Metrics
@@ -27,10 +31,12 @@ class Gateway:
         self.engines = dict(engines)  # by every name that a model is served under
         self.scoring = scoring
         self.keys = keys  # None: no request needs one
+        self.proxied = proxied
         self.metrics = Metrics()
         self.admission = Admission(served.config.limits, self.metrics)
 
-    def __serve_build_asgi_app__(self) -> Any:
+    def asgi(self) -> Any:
+        """The FastAPI application."""
         from fastapi import FastAPI
         from fastapi.exceptions import RequestValidationError
         from starlette.exceptions import HTTPException
@@ -71,8 +77,12 @@ class Gateway:
                 expose_headers=["x-request-id", "retry-after"],
             )
         app.add_middleware(Security, loopback=not beyond_loopback(config.host))
-        app.add_middleware(RequestLog, metrics=self.metrics, paths=paths, texts=config.log_prompts)
+        app.add_middleware(
+            RequestLog, metrics=self.metrics, paths=paths, texts=config.log_prompts, proxied=self.proxied
+        )
         return app
+
+    __serve_build_asgi_app__ = asgi  # Ray Serve's name for it
 
     @property
     def key_hashes(self) -> list[str]:

@@ -41,10 +41,10 @@ def set_key(scope: Scope, name: str) -> None:
 
 
 class RequestLog:
-    """Outermost of the middlewares."""
+    """Outermost of the middlewares. ``proxied``: behind Ray Serve's proxy."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, paths: Collection[str], texts: bool):
-        self._app, self._metrics, self._paths, self._texts = app, metrics, paths, texts
+    def __init__(self, app: ASGIApp, metrics: Metrics, paths: Collection[str], texts: bool, proxied: bool):
+        self._app, self._metrics, self._paths, self._texts, self._proxied = app, metrics, paths, texts, proxied
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -61,7 +61,7 @@ class RequestLog:
             nonlocal status, first
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if given is None:  # Ray Serve's proxy gives each request one, and returns it itself
+                if given is None or not self._proxied:  # Ray Serve's proxy returns the id that a request came with
                     MutableHeaders(scope=message)["x-request-id"] = made
             elif not first and message.get("body"):
                 first = time.perf_counter() - begun

@@ -1,21 +1,27 @@
-"""`detox-ray serve`: deploy the application, say where it is, serve until stopped, drain, stop."""
+"""`detox-ray serve`: deploy engines and scoring, answer HTTP in this process, drain and stop at the end.
 
+The gateway is the one that a cluster runs behind Ray Serve's proxies (app.application). Here it listens itself: a
+request takes one hop between processes, not three.
+"""
+
+import asyncio
 import logging
 import os
-import signal
-import sys
+import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import FrameType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from detox_ray.cluster import connect
+from detox_ray.cluster import Cluster, connect
 from detox_ray.progress import Progress
 from detox_ray.serve import keys
 from detox_ray.serve.manifests import APPLICATION, LEAN
 from detox_ray.serve.served import ServeArgs, Served, resolve
+
+if TYPE_CHECKING:
+    from detox_ray.serve.server import Server
 
 
 class Running(NamedTuple):
@@ -29,62 +35,71 @@ class Running(NamedTuple):
 def run(args: ServeArgs, ready: Callable[[Running], None], progress: Progress, verbose: bool = False) -> None:
     """Serve until SIGINT or SIGTERM; then let the requests in flight end, ``limits.drain_s`` at most.
 
-    Raises ConfigError or InputError for wrong input, before Ray is started.
+    Raises ConfigError or InputError for wrong input or an address that is taken, before Ray is started.
     """
     begun = time.monotonic()
     served = resolve(args)
-    keys.of(served.config)  # wrong ones are told of before anything is started
-    stopped = threading.Event()
-    from ray import serve  # before LEAN is set: this process has no event loop that its own handles could use
-
-    for name, value in LEAN.items():
+    config, entries = served.config, keys.of(served.config)
+    for name, value in LEAN.items():  # before ray.serve is imported
         os.environ.setdefault(name, value)
-    with connect(num_cpus=_cpus(served), verbose=verbose) as cluster:
-        from detox_ray.serve import app
+    from detox_ray.serve import app
+    from detox_ray.serve.gateway import Gateway
+    from detox_ray.serve.server import Server, bound
+
+    with bound(config.host, config.port) as listener, connect(num_cpus=_cpus(served), verbose=verbose) as cluster:
+        from ray import serve
 
         if not verbose:
             logging.getLogger("ray.serve").setLevel(logging.WARNING)
-        config = served.config
-        port = config.port or _free_port(config.host)
-        http = serve.HTTPOptions(
-            host=config.host, port=port, request_timeout_s=config.limits.timeout_s + config.limits.drain_s
-        )
-        serve.start(http_options=http)
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        serve.start(proxy_location="Disabled")
+        parts = app.parts(served, gpus=cluster.gpus > 0)
+        port = listener.getsockname()[1]
+        # Of its own on a cluster where others serve, too; those that a killed one left there are replaced by the next.
+        names = {part: f"{APPLICATION}-{socket.gethostname()}-{port}-{part}" for part in parts}
         try:
-            with _reported(progress, served):
-                serve.run(app.application(served, gpus=cluster.gpus > 0), name=APPLICATION, route_prefix="/")
-            for number in before:
-                signal.signal(number, _setter(stopped))
-            ready(Running(f"http://{config.host}:{port}", served, time.monotonic() - begun))
-            while not stopped.wait(1):
-                pass
-            _restore(before)  # a second signal ends the draining
-            _drain(config.limits.drain_s)
+            with _reported(progress, names):
+                targets = [serve.RunTarget(parts[part], name, route_prefix=None) for part, name in names.items()]
+                handles = dict(zip(parts, serve.run_many(targets), strict=True))
+            engines = {name: handles[app.engine_name(spec)] for spec in served.engines for name in spec.names}
+            gateway = Gateway(served, engines, handles[app.SCORING], entries)
+            url = f"http://{config.host}:{port}"
+            server = Server(gateway, lambda: ready(Running(url, served, time.monotonic() - begun)))
+            with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+                runner.run(_until_stopped(server, listener, cluster))
         finally:
-            _restore(before)
-            serve.delete(APPLICATION)
-            if cluster.address == "local":  # on a joined cluster there may be others' applications
+            if cluster.address == "local":
                 serve.shutdown()
+            else:  # there may be others' applications
+                for name in names.values():
+                    serve.delete(name)
+
+
+async def _until_stopped(server: "Server", listener: socket.socket, cluster: Cluster) -> None:
+    from ray import serve
+
+    try:
+        await server.serve([listener])
+    finally:
+        if cluster.address == "local":  # here, for handles live in this loop
+            await serve.shutdown_async()
 
 
 @contextmanager
-def _reported(progress: Progress, served: Served) -> Iterator[None]:
-    """While the block runs, say which deployments are up: engines, scoring, gateway."""
+def _reported(progress: Progress, names: Mapping[str, str]) -> Iterator[None]:
+    """While the block runs, say which parts are up. ``names``: of their applications."""
     from ray import serve
 
     over = threading.Event()
-    total = len(served.engines) + 2
 
     def watch() -> None:
         up: set[str] = set()
-        with progress.task("start", total, "deployments") as task:
-            while len(up) < total and not over.wait(1):
-                found = serve.status().applications.get(APPLICATION)
-                for name, deployment in found.deployments.items() if found else ():
-                    if deployment.status == "HEALTHY" and name not in up:
-                        up.add(name)
-                        task.advance(note=name)
+        with progress.task("start", len(names), "deployments") as task:
+            while len(up) < len(names) and not over.wait(1):
+                found = serve.status().applications
+                for part, name in names.items():
+                    if part not in up and name in found and found[name].status == "RUNNING":
+                        up.add(part)
+                        task.advance(note=part)
 
     thread = threading.Thread(target=watch, name="start-up", daemon=True)
     thread.start()
@@ -95,35 +110,9 @@ def _reported(progress: Progress, served: Served) -> Iterator[None]:
         thread.join()
 
 
-def _drain(seconds: float) -> None:
-    """Every gateway says that it is not ready, takes no more requests, and ends those that it has."""
-    from ray import serve
-
-    left = serve.get_app_handle(APPLICATION).broadcast("drain").results(timeout_s=seconds + 10)
-    if sum(left):
-        print(f"{sum(left)} requests did not end within {seconds:g} s", file=sys.stderr)
-
-
-def _restore(handlers: dict[signal.Signals, Any]) -> None:
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
-def _setter(event: threading.Event) -> Callable[[int, FrameType | None], None]:
-    return lambda number, frame: event.set()
-
-
 def _cpus(served: Served) -> int:
     """Of a Ray that is started here: enough for every replica, for on a laptop they share the cores."""
     wanted = sum(spec.config.cpus * (spec.config.max_replicas or spec.config.replicas) for spec in served.engines)
     scoring = served.config.scoring
     wanted += scoring.cpus * (scoring.max_replicas or scoring.replicas)
     return max(os.cpu_count() or 1, int(wanted) + 1)
-
-
-def _free_port(host: str) -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])

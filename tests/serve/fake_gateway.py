@@ -1,7 +1,7 @@
 """A gateway over fakes: its whole ASGI application, without Ray, vLLM or a scorer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from detox_ray.config import EngineConfig, ServeConfig
 from detox_ray.models import LoadableModel
 from detox_ray.serve.engine import Answer, Card, Usage
 from detox_ray.serve.gateway import Gateway
+from detox_ray.serve.grouping import grouped
 from detox_ray.serve.keys import Entry
 from detox_ray.serve.served import EngineSpec, Served
 from detox_ray.store import Store
@@ -62,7 +63,8 @@ class FakeEngine:
         self.go = asyncio.Event()
         self.go.set()
         self.deaths: list[Exception] = []
-        self.answer, self.stream, self.cards = Method(self._answer), Method(self._stream), Method(self._cards)
+        self.answer, self.cards = Method(self._answer), Method(self._cards)
+        self.stream = Method(lambda *asked: grouped(self._stream(*asked)))
 
     def broadcast(self, method: str) -> Reply:
         return Reply(self._running)
@@ -74,7 +76,9 @@ class FakeEngine:
         await self.go.wait()
         return Answer(200, '{"choices": []}', 3, 5)
 
-    async def _stream(self, kind: str, body: dict[str, Any], request_id: str) -> AsyncIterator[str | Usage | Answer]:
+    async def _stream(
+        self, kind: str, body: dict[str, Any], request_id: str
+    ) -> AsyncGenerator[str | Usage | Answer, None]:
         self.asked.append((kind, body, request_id))
         if body["model"] == "refuses":
             yield Answer(400, '{"error": {"message": "no"}}')
@@ -126,7 +130,7 @@ def gateway(
 
 
 def client(made: Gateway) -> httpx.AsyncClient:
-    return client_of(made.__serve_build_asgi_app__())
+    return client_of(made.asgi())
 
 
 def client_of(app: Any) -> httpx.AsyncClient:

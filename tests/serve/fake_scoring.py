@@ -1,6 +1,6 @@
 """Scoring and drawing without models: what they say follows from the text."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from detox_ray.config import LexiconConfig
 from detox_ray.score import ResolvedScorer
 from detox_ray.serve.engine import Answer, Delta, Sampled, Sampling
 from detox_ray.serve.gateway import Gateway
+from detox_ray.serve.grouping import grouped
 from detox_ray.serve.scoring import Detected, Judged, Scored, ScorerCard
 
 CARDS = [
@@ -59,11 +60,14 @@ class FakeDrawing:
 
     def __init__(self, name: str):
         self.name, self.drawn = name, list[tuple[str, str, Sampling]]()
-        self.sample, self.finished = Method(self._sample), Method(self._finished)
+        self.finished = Method(self._finished)
+        self.sample = Method(lambda *asked: grouped(self._sample(*asked)))
         self.refusal: Answer | None = None
         self.error: Exception | None = None
 
-    async def _sample(self, model: str, prompt: str, sampling: Sampling) -> AsyncIterator[Delta | Sampled | Answer]:
+    async def _sample(
+        self, model: str, prompt: str, sampling: Sampling
+    ) -> AsyncGenerator[Delta | Sampled | Answer, None]:
         self.drawn.append((model, prompt, sampling))
         if self.error is not None:
             raise self.error

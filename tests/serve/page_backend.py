@@ -56,7 +56,7 @@ class Backend:
         self.key, entry = keys.make("test")
         nobody: Any = SimpleNamespace()  # engines and scoring: the comparison below needs none
         engines = dict.fromkeys(("detox", "base"), nobody)
-        self.app = Gateway(served(runs), engines, nobody, [entry] if keyed else None).__serve_build_asgi_app__()
+        self.app = Gateway(served(runs), engines, nobody, [entry] if keyed else None).asgi()
         self.app.router.routes.insert(0, Route("/v1/compare", self._compare, methods=["POST"]))
         self.asked: list[dict[str, Any]] = []
         self.left = threading.Event()  # a client went away in mid-stream

@@ -43,6 +43,7 @@ def serving(run: str, log: Path, *overrides: str) -> Iterator[Service]:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise
+    assert process.returncode == 0, log.read_text(errors="replace")[-5000:]
 
 
 def _url(process: subprocess.Popen[bytes], log: Path) -> str:

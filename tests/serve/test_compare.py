@@ -32,7 +32,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Service:
     limits = {"prompts": 2, "n": 5, "max_tokens": 50}
     gateway = compared(tmp_path_factory.mktemp("run"), limits=limits)
     gateway.served = gateway.served._replace(generate=EXPERIMENT)
-    return Service(gateway, gateway.__serve_build_asgi_app__())
+    return Service(gateway, gateway.asgi())
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def test_malformed_line_is_told_of_without_its_text(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return gateway(tmp_path_factory.mktemp("storage"), keys=[ENTRY, OTHER_ENTRY]).__serve_build_asgi_app__()
+    return gateway(tmp_path_factory.mktemp("storage"), keys=[ENTRY, OTHER_ENTRY]).asgi()
 
 
 def ask(app: Any, path: str, method: str = "GET", **sent: Any) -> Any:

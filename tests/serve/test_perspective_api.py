@@ -23,7 +23,7 @@ class Service(NamedTuple):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Service:
     gateway = compared(tmp_path_factory.mktemp("run"))
-    return Service(gateway.__serve_build_asgi_app__(), gateway.scoring)
+    return Service(gateway.asgi(), gateway.scoring)
 
 
 def post(made: Service, body: Any = None, content: bytes | None = None) -> httpx.Response:

@@ -12,7 +12,7 @@ LIMITS = {"n": 4, "prompts": 3, "max_tokens": 64, "body_bytes": 20_000}
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return gateway(tmp_path_factory.mktemp("storage"), limits=LIMITS).__serve_build_asgi_app__()
+    return gateway(tmp_path_factory.mktemp("storage"), limits=LIMITS).asgi()
 
 
 def ask(app: Any, method: str, url: str | httpx.URL, **sent: Any) -> httpx.Response:

@@ -1,0 +1,19 @@
+"""The HTTP server over fake engines: `python small_server.py FOLDER LIMIT=VALUE…` prints its address, later "ended"."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from fake_gateway import gateway
+
+from detox_ray.config import ServeConfig
+from detox_ray.serve import keys
+from detox_ray.serve.server import Server, bound
+
+if __name__ == "__main__":
+    limits = {name: float(value) for name, value in (given.split("=") for given in sys.argv[2:])}
+    made = gateway(Path(sys.argv[1]), keys=keys.of(ServeConfig()), limits=limits)
+    with bound("127.0.0.1", 0) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        asyncio.run(Server(made, lambda: print(url, flush=True)).serve([listener]))
+    print("ended", flush=True)
