@@ -12,6 +12,9 @@ STAMP := $(VENV)/.installed-$(ACCELERATOR)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
+# Many processes import the same large packages: compiling those each time, where this is set, takes longer than the rest.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo test test-all lint lock clean
 
 help: ## what can be made

@@ -65,7 +65,7 @@ class ServeConfig(Strict):
     engine: EngineConfig = EngineConfig()
     engines: dict[Name, EngineConfig] = Field(default_factory=dict)  # by model, instead of engine
     scoring: ScoringConfig = ScoringConfig()
-    gateways: int = Field(1, ge=1)  # processes that answer HTTP; each keeps limits and metrics for itself
+    gateways: int = Field(1, ge=1)  # on a cluster: processes that answer HTTP, each with limits and metrics of its own
     limits: LimitsConfig = LimitsConfig()
     require_key: bool | None = None  # null: where host is beyond loopback, or keys are given
     api_keys: str | None = None  # file of hashed keys (detox-ray keys); also $DETOX_RAY_API_KEYS

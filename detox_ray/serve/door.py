@@ -6,7 +6,8 @@ Innermost of the middlewares, so that all it says gets headers, an id and a line
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers
@@ -36,11 +37,14 @@ class Door:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         streaming: bool | None = None  # None: the answer has not begun
+        caller = Caller(limited(scope, receive, self._limits.body_bytes))
 
         async def watched(message: Message) -> None:
             nonlocal streaming
             if message["type"] == "http.response.start":
                 streaming = Headers(raw=message["headers"]).get("content-type", "").startswith("text/event-stream")
+            elif not message.get("more_body"):
+                caller.answered = True
             await send(message)
 
         try:
@@ -48,9 +52,11 @@ class Door:
             if scope["path"] in WATCHED:
                 return await self._app(scope, receive, watched)
             with self._admission.admitted(key):
-                async with asyncio.timeout(self._limits.timeout_s):
-                    await self._app(scope, limited(scope, receive, self._limits.body_bytes), watched)
+                async with asyncio.timeout(self._limits.timeout_s) as limit, caller.heeded(limit):
+                    await self._app(scope, caller.receive, watched)
         except Exception as error:
+            if caller.left:  # nobody waits for an answer
+                return
             refused = self._refused(error)
             if streaming is None:
                 await errors.response(refused, scope["path"])(scope, receive, send)
@@ -84,6 +90,49 @@ class Door:
             return Refused(500, "the service failed at this request", code="internal_error")
         _log.warning("A request failed: %s", type(error).__name__)
         return refused
+
+
+class Caller:
+    """The other end of a request. What it has asked for ends when it goes away."""
+
+    def __init__(self, receive: Receive):
+        self._receive = receive
+        self._asked, self._gone = asyncio.Event(), asyncio.Event()
+        self.answered = False
+
+    @property
+    def left(self) -> bool:
+        """Before it was answered."""
+        return self._gone.is_set() and not self.answered
+
+    async def receive(self) -> Message:
+        """For the application: the body, and later that the caller has gone."""
+        if self._asked.is_set():
+            await self._gone.wait()
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._gone.set()
+        elif not message.get("more_body"):
+            self._asked.set()
+        return message
+
+    @asynccontextmanager
+    async def heeded(self, limit: asyncio.Timeout) -> AsyncGenerator[None, None]:
+        """While the block lasts: ``limit`` is over once the caller goes away after its body came whole."""
+
+        async def watch() -> None:
+            await self._asked.wait()
+            await self._receive()  # after a body comes nothing but the end
+            self._gone.set()
+            if not self.answered:
+                limit.reschedule(asyncio.get_running_loop().time())
+
+        watching = asyncio.create_task(watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
 
 
 def of_ray(error: Exception) -> Refused | None:

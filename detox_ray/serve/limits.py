@@ -53,12 +53,12 @@ class Admission:
 def limited(scope: Scope, receive: Receive, most: int) -> Receive:
     """``receive``, but Refused (413) is raised once the body has more than ``most`` bytes, said or sent."""
     said = Headers(scope=scope).get("content-length", "")
-    if said.isdecimal() and int(said[:20]) > most:
-        raise _too_large(most)
     got = 0
 
     async def counted() -> Message:
         nonlocal got
+        if said.isdecimal() and int(said[:20]) > most:
+            raise _too_large(most)
         message = await receive()
         got += len(message.get("body", b""))
         if got > most:

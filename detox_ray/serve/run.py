@@ -62,7 +62,7 @@ def run(args: ServeArgs, ready: Callable[[Running], None], progress: Progress, v
                 handles = dict(zip(parts, serve.run_many(targets), strict=True))
             engines = {name: handles[app.engine_name(spec)] for spec in served.engines for name in spec.names}
             gateway = Gateway(served, engines, handles[app.SCORING], entries)
-            url = f"http://{config.host}:{port}"
+            url = f"http://[{config.host}]:{port}" if ":" in config.host else f"http://{config.host}:{port}"
             server = Server(gateway, lambda: ready(Running(url, served, time.monotonic() - begun)))
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
                 runner.run(_until_stopped(server, listener, cluster))

@@ -13,6 +13,7 @@ from detox_ray.config import ConfigError, Problem
 from detox_ray.serve.gateway import Gateway
 
 CLOSE_S = 5  # for connections whose requests have ended, or were given up
+KEEP_ALIVE_S = 75  # longer than clients keep theirs: one that reuses it must not find it just closed
 
 
 class Server(uvicorn.Server):
@@ -28,6 +29,8 @@ class Server(uvicorn.Server):
                 proxy_headers=False,  # nobody in front is trusted
                 server_header=False,
                 timeout_graceful_shutdown=CLOSE_S,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                ws="none",
             )
         )
         self._gateway, self._ready = gateway, ready

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 from fake_gateway import gateway
 
@@ -12,7 +13,9 @@ from detox_ray.serve.server import Server, bound
 
 if __name__ == "__main__":
     limits = {name: float(value) for name, value in (given.split("=") for given in sys.argv[2:])}
-    made = gateway(Path(sys.argv[1]), keys=keys.of(ServeConfig()), limits=limits)
+    made = gateway(Path(sys.argv[1]), ["base", "never"], keys=keys.of(ServeConfig()), limits=limits)
+    engines: Any = made.engines
+    engines["never"].go.clear()  # it begins no answer, and ends no stream that it began
     with bound("127.0.0.1", 0) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         asyncio.run(Server(made, lambda: print(url, flush=True)).serve([listener]))

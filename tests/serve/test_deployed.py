@@ -1,7 +1,6 @@
 """The service as a cluster runs it: from the written file, the gateway a deployment behind Ray Serve's proxy."""
 
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import psutil
 import pytest
 import ray
 import yaml
+from ray._private.worker import global_worker
 from typer.testing import CliRunner
 
 from detox_ray.cli import app
@@ -70,9 +70,8 @@ def wait_until_ready(url: str) -> None:
 
 def ray_logs() -> list[str]:
     """Of the Ray that this process started."""
-    commands = " ".join(" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True))
-    (session,) = set(re.findall(r"/\S*?/session_[0-9][\w-]+", commands))
-    return [log.read_text(errors="replace") for log in Path(session, "logs").rglob("*.*") if log.is_file()]
+    folder = Path(global_worker.node.get_logs_dir_path())
+    return [log.read_text(errors="replace") for log in folder.rglob("*.*") if log.is_file()]
 
 
 def test_key_opens_it_and_stays_out_of_the_logs(url: str) -> None:

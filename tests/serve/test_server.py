@@ -108,6 +108,16 @@ def test_client_that_leaves_is_not_in_flight(server: Running) -> None:
     assert time.monotonic() - begun < TIMEOUT_S
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_a_client_has_asked_for_ends_when_it_leaves(server: Running, stream: bool) -> None:
+    begun = time.monotonic()
+    with httpx.Client(headers={"authorization": f"Bearer {ALICE[0]}"}) as client, pytest.raises(httpx.ReadTimeout):
+        body = {**ASK, "model": "never", "stream": stream}
+        client.post(f"{server.url}/v1/completions", json=body, timeout=httpx.Timeout(30, read=0.3))
+    wait_until_in_flight(server.url, 0)
+    assert time.monotonic() - begun < TIMEOUT_S
+
+
 def test_full_service_says_when_to_come_again_and_gives_up_what_never_ends(server: Running) -> None:
     begun = time.monotonic()
     held = [Held(server.url, ALICE[0]) for _ in range(2)]
