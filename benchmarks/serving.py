@@ -1,17 +1,19 @@
 """Completions per second of `detox-ray serve` against vLLM's own OpenAI server: same model, arguments and requests.
 
-    python benchmarks/serving.py                          1, 8 and 32 clients; whole answers, then streams
-    python benchmarks/serving.py --clients 8 --rounds 3   more rounds where the machine is not quiet
+    python benchmarks/serving.py                           1, 8 and 32 clients; whole answers, then streams
+    python benchmarks/serving.py --clients 8 --rounds 12   more rounds where the machine is not quiet
 
-One side runs at a time; a round is one start of each. A client sends its next request once the last is answered, over
-a connection that it keeps. Request i has prompt i and seed i: both sides draw the same tokens, 32 of each, for the
-model has no end token. Its weights are random and it has toy17's shape: time depends on shapes. Each side's processor
-seconds are counted over all of its processes: on a machine that does other things as well they are the steadier
-figure. Rounds are put together; percentiles are of all requests.
+Both servers are up. A round loads one for a few seconds and then the other, in turn first; the one that is not loaded
+is stopped meanwhile (SIGSTOP), so that it takes nothing from the other. The ratio is the median over rounds of the two
+rates of one round, with the smallest and the largest: what the machine does beside over minutes cancels. A client sends
+its next request once the last is answered, over a connection that it keeps. Request i has prompt i and seed i: both
+sides draw the same tokens, 32 of each, for the model has no end token. Its weights are random and it has toy17's shape:
+time depends on shapes. Processor seconds are of all of a side's processes. Percentiles are of all requests.
 """
 
 import argparse
 import asyncio
+import functools
 import json
 import os
 import platform
@@ -24,7 +26,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +34,7 @@ NAME = "base"
 TOKENS = 32
 SAMPLING = {"temperature": 0.9, "top_p": 0.8, "max_tokens": TOKENS}
 START_S = 300
-PER_CLIENTS = {1: 100, 8: 400, 32: 800}  # requests
+SECONDS = 3.0  # of a load, about
 
 
 WORDS = 2000
@@ -235,50 +237,85 @@ def make_prompts(words: Sequence[str]) -> list[str]:
     return [" ".join(rng.choices(words, k=rng.randint(4, 12))) for _ in range(PROMPTS)]
 
 
+def requests_for(clients: int) -> int:
+    """That take about SECONDS on two cores."""
+    return max(10, round(SECONDS * {1: 4, 8: 22, 32: 44}.get(clients, clients)))
+
+
+@contextmanager
+def resumed(leader: int) -> Iterator[None]:
+    """The side's processes run while the block lasts, and are stopped after it."""
+    import psutil
+
+    family = [psutil.Process(leader), *psutil.Process(leader).children(recursive=True)]
+    for process in family:
+        process.resume()
+    try:
+        yield
+    finally:
+        for process in family:
+            process.suspend()
+
+
+def measure(
+    sides: dict[str, tuple[str, int]], clients: int, stream: bool, rounds: int, prompts: Sequence[str]
+) -> dict[str, list[Load]]:
+    """Loads of each side, one a round. ``sides``: address and process."""
+    found: dict[str, list[Load]] = defaultdict(list)
+    known: dict[str, dict[int, float]] = defaultdict(dict)
+    order = list(sides)
+    for _ in range(rounds):
+        for side in order:
+            url, leader = sides[side]
+            with resumed(leader):
+                cpu = functools.partial(cpu_seconds, leader, known[side])
+                asyncio.run(load(url, clients, clients, prompts, stream, cpu))  # awake again
+                found[side].append(asyncio.run(load(url, clients, requests_for(clients), prompts, stream, cpu)))
+        order.reverse()
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
-    parser.add_argument("--requests", type=int, help="per number of clients and round (default: 100, 400, 800)")
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--port", type=int, default=8999)
-    parser.add_argument("--only", choices=["ours", "vllm"], help="one side, without a ratio")
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--port", type=int, default=8998, help="of one; the other has the next")
     args = parser.parse_args()
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # Ray sets it for a replica of one CPU; so vLLM's server has it, too
     os.environ.pop("RAY_ADDRESS", None)
-    url = f"http://127.0.0.1:{args.port}"
-    found: dict[tuple[bool, int, str], list[Load]] = defaultdict(list)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         prompts = make_prompts(build(Path(folder) / "model"))
-        sides = commands(f"{folder}/model", args.port)
-        sides = {side: command for side, command in sides.items() if args.only in (None, side)}
-        for _ in range(args.rounds):
-            for side, command in sides.items():
-                with running(command, url, Path(folder) / f"{side}.log") as leader:
-                    known: dict[int, float] = {}
-                    cpu = lambda leader=leader, known=known: cpu_seconds(leader, known)  # noqa: E731
-                    asyncio.run(load(url, 8, 100, prompts, False, cpu))  # warm
-                    for stream in (False, True):
-                        for clients in args.clients:
-                            count = args.requests or PER_CLIENTS.get(clients, 20 * clients)
-                            count = count // 2 if stream else count
-                            measured = asyncio.run(load(url, clients, count, prompts, stream, cpu))
-                            found[stream, clients, side].append(measured)
-                            print(
-                                f"{'streams' if stream else 'whole'}, {clients} clients",
-                                show(side, measured),
-                                flush=True,
-                            )
-    print(f"\n{platform.machine()}, {os.cpu_count()} cores, {args.rounds} rounds")
-    for stream in (False, True):
-        for clients in args.clients:
-            print(f"{'streams' if stream else 'whole answers'}, {clients} clients")
-            totals = {side: together(found[stream, clients, side]) for side in sides}
-            for side, total in totals.items():
-                print(show(side, total))
-            if len(totals) == 2:
-                rate = {side: len(total.latencies) / total.seconds for side, total in totals.items()}
-                print(f"  ours / vllm: {rate['ours'] / rate['vllm']:.2f}")
+        sides: dict[str, tuple[str, int]] = {}
+        for port, side in enumerate(("vllm", "ours"), args.port):
+            url, command = f"http://127.0.0.1:{port}", commands(f"{folder}/model", port)[side]
+            leader = stack.enter_context(running(command, url, Path(folder) / f"{side}.log"))
+            sides[side] = url, leader
+            asyncio.run(load(url, 8, 100, prompts, False, lambda: 0.0))  # warm
+        with ExitStack() as stopped:
+            for _, leader in sides.values():
+                stopped.callback(resume, leader)
+                with resumed(leader):  # stops it at its end
+                    pass
+            print(f"{platform.machine()}, {os.cpu_count()} cores, {args.rounds} rounds", flush=True)
+            for stream in (False, True):
+                for clients in args.clients:
+                    found = measure(sides, clients, stream, args.rounds, prompts)
+                    print(f"{'streams' if stream else 'whole answers'}, {clients} clients")
+                    for side, loads in found.items():
+                        print(show(side, together(loads)))
+                    rates = [[len(each.latencies) / each.seconds for each in found[side]] for side in ("ours", "vllm")]
+                    ratios = sorted(ours / theirs for ours, theirs in zip(*rates, strict=True))
+                    said = f"{statistics.median(ratios):.2f}, from {ratios[0]:.2f} to {ratios[-1]:.2f}"
+                    print(f"  ours / vllm: {said}", flush=True)
+
+
+def resume(leader: int) -> None:
+    """For good."""
+    import psutil
+
+    for process in [psutil.Process(leader), *psutil.Process(leader).children(recursive=True)]:
+        process.resume()
 
 
 if __name__ == "__main__":
