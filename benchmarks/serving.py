@@ -243,18 +243,18 @@ def requests_for(clients: int) -> int:
 
 
 @contextmanager
-def resumed(leader: int) -> Iterator[None]:
-    """The side's processes run while the block lasts, and are stopped after it."""
+def stopped(leader: int) -> Iterator[None]:
+    """The side's processes take nothing while the block lasts."""
     import psutil
 
     family = [psutil.Process(leader), *psutil.Process(leader).children(recursive=True)]
     for process in family:
-        process.resume()
+        process.suspend()
     try:
         yield
     finally:
         for process in family:
-            process.suspend()
+            process.resume()
 
 
 def measure(
@@ -267,7 +267,8 @@ def measure(
     for _ in range(rounds):
         for side in order:
             url, leader = sides[side]
-            with resumed(leader):
+            (other,) = (each for name, (_, each) in sides.items() if name != side)
+            with stopped(other):
                 cpu = functools.partial(cpu_seconds, leader, known[side])
                 asyncio.run(load(url, clients, clients, prompts, stream, cpu))  # awake again
                 found[side].append(asyncio.run(load(url, clients, requests_for(clients), prompts, stream, cpu)))
@@ -292,30 +293,17 @@ def main() -> None:
             leader = stack.enter_context(running(command, url, Path(folder) / f"{side}.log"))
             sides[side] = url, leader
             asyncio.run(load(url, 8, 100, prompts, False, lambda: 0.0))  # warm
-        with ExitStack() as stopped:
-            for _, leader in sides.values():
-                stopped.callback(resume, leader)
-                with resumed(leader):  # stops it at its end
-                    pass
-            print(f"{platform.machine()}, {os.cpu_count()} cores, {args.rounds} rounds", flush=True)
-            for stream in (False, True):
-                for clients in args.clients:
-                    found = measure(sides, clients, stream, args.rounds, prompts)
-                    print(f"{'streams' if stream else 'whole answers'}, {clients} clients")
-                    for side, loads in found.items():
-                        print(show(side, together(loads)))
-                    rates = [[len(each.latencies) / each.seconds for each in found[side]] for side in ("ours", "vllm")]
-                    ratios = sorted(ours / theirs for ours, theirs in zip(*rates, strict=True))
-                    said = f"{statistics.median(ratios):.2f}, from {ratios[0]:.2f} to {ratios[-1]:.2f}"
-                    print(f"  ours / vllm: {said}", flush=True)
-
-
-def resume(leader: int) -> None:
-    """For good."""
-    import psutil
-
-    for process in [psutil.Process(leader), *psutil.Process(leader).children(recursive=True)]:
-        process.resume()
+        print(f"{platform.machine()}, {os.cpu_count()} cores, {args.rounds} rounds", flush=True)
+        for stream in (False, True):
+            for clients in args.clients:
+                found = measure(sides, clients, stream, args.rounds, prompts)
+                print(f"{'streams' if stream else 'whole answers'}, {clients} clients")
+                for side, loads in found.items():
+                    print(show(side, together(loads)))
+                rates = [[len(each.latencies) / each.seconds for each in found[side]] for side in ("ours", "vllm")]
+                ratios = sorted(ours / theirs for ours, theirs in zip(*rates, strict=True))
+                said = f"{statistics.median(ratios):.2f}, from {ratios[0]:.2f} to {ratios[-1]:.2f}"
+                print(f"  ours / vllm: {said}", flush=True)
 
 
 if __name__ == "__main__":

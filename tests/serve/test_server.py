@@ -99,6 +99,14 @@ def wait_until_it_drains(url: str) -> None:
         time.sleep(0.02)
 
 
+def ending(server: Running, by: signal.Signals) -> Held:
+    """A request in flight when the server is told to end."""
+    held = Held(server.url, ALICE[0])
+    wait_until_in_flight(server.url, 1)
+    server.process.send_signal(by)
+    return held
+
+
 def test_client_that_leaves_is_not_in_flight(server: Running) -> None:
     begun = time.monotonic()
     held = Held(server.url, ALICE[0])
@@ -137,9 +145,7 @@ def test_answers_do_not_say_what_software_gave_them(server: Running) -> None:
 
 def test_first_signal_lets_requests_end_and_takes_no_more(tmp_path: Path) -> None:
     with running(tmp_path) as server:
-        held = Held(server.url, ALICE[0])
-        wait_until_in_flight(server.url, 1)
-        server.process.send_signal(signal.SIGTERM)
+        held = ending(server, signal.SIGTERM)
         wait_until_it_drains(server.url)
         late = ask(server.url, BOB[0])
         assert (late.status_code, late.json()["error"]["code"]) == (503, "stopping")
@@ -151,9 +157,7 @@ def test_first_signal_lets_requests_end_and_takes_no_more(tmp_path: Path) -> Non
 
 def test_second_signal_waits_for_nobody(tmp_path: Path) -> None:
     with running(tmp_path) as server:
-        held = Held(server.url, ALICE[0])
-        wait_until_in_flight(server.url, 1)
-        server.process.send_signal(signal.SIGINT)
+        held = ending(server, signal.SIGINT)
         wait_until_it_drains(server.url)
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(30) == 0
@@ -162,9 +166,7 @@ def test_second_signal_waits_for_nobody(tmp_path: Path) -> None:
 
 def test_requests_that_outlast_the_drain_are_given_up(tmp_path: Path) -> None:
     with running(tmp_path, drain_s=0.2) as server:
-        held = Held(server.url, ALICE[0])
-        wait_until_in_flight(server.url, 1)
-        server.process.send_signal(signal.SIGTERM)
+        held = ending(server, signal.SIGTERM)
         assert server.process.wait(30) == 0
         held.leave()
 
