@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+LOOPBACK = "127.0.0.1"
+
 
 class Cluster(NamedTuple):
     """What the job may use."""
@@ -22,8 +24,6 @@ def connect(num_cpus: int | None = None, verbose: bool = False) -> Iterator[Clus
     A Ray that is already initialised in this process is used and left running; one at RAY_ADDRESS is joined and left; a
     local one is started on 127.0.0.1 only and shut down.
     """
-    # Ray rewrites 127.0.0.1 to the network address and listens on all interfaces unless this is off.
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # keeps bytecode dumps out of the logs
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -39,7 +39,8 @@ def connect(num_cpus: int | None = None, verbose: bool = False) -> Iterator[Clus
         if address:
             ray.init(address=address, **quiet)
         else:
-            ray.init(num_cpus=num_cpus, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+            _allow_loopback()
+            ray.init(num_cpus=num_cpus, include_dashboard=False, _node_ip_address=LOOPBACK, **quiet)
     try:
         import ray.data
 
@@ -51,3 +52,28 @@ def connect(num_cpus: int | None = None, verbose: bool = False) -> Iterator[Clus
     finally:
         if started:
             ray.shutdown()
+
+
+def keep_replica_on_loopback() -> None:
+    """To be called by the constructor of a Ray Serve deployment: where Ray is on loopback, the replica is, too.
+
+    Each replica listens for the others' calls on all interfaces otherwise (ray.serve._private.replica in Ray 2.60).
+    """
+    import ray
+
+    if ray.is_initialized() and ray.util.get_node_ip_address() == LOOPBACK:
+        from ray.serve._private import replica
+
+        bind = replica.add_port_to_grpc_server
+        replica.add_port_to_grpc_server = lambda server, _: bind(server, f"{LOOPBACK}:0")
+
+
+def _allow_loopback() -> None:
+    """Ray rewrites 127.0.0.1 to the network's address, and then listens on all interfaces, unless this is off.
+
+    It reads the variable when it is imported, which may have been before.
+    """
+    from ray._private import ray_constants
+
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # for the processes that it starts
+    ray_constants.ENABLE_RAY_CLUSTER = False

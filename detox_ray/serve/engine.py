@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 from detox_ray import vllm
+from detox_ray.cluster import keep_replica_on_loopback
 from detox_ray.config import LimitsConfig
 from detox_ray.serve.errors import Refused, content
 from detox_ray.serve.grouping import grouped
@@ -80,6 +81,7 @@ class Engine:
 
     async def __init__(self, spec: EngineSpec, store: Store, limits: LimitsConfig):  # type: ignore[misc]
         # Ray Serve awaits it: adapters are loaded before the replica counts as started.
+        keep_replica_on_loopback()
         model = spec.model
         path = model.local_path(store)
         self._spec, self._limits = spec, limits

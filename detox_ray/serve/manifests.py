@@ -15,8 +15,13 @@ from detox_ray.store import Store
 
 IMPORT_PATH = "detox_ray.serve.app:build"
 APPLICATION = "detox-ray"
-# Environment of Ray Serve's processes: no threads to hop between on a request's way.
-LEAN = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0", "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"}
+# Environment of Ray Serve's processes. A request hops between no threads, and goes by gRPC rather than as objects of
+# Ray; Ray's token guards both.
+LEAN = {
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
+}
 
 
 def serve_config(args: ServeArgs) -> dict[str, Any]:
@@ -35,13 +40,22 @@ def serve_config(args: ServeArgs) -> dict[str, Any]:
         },
         "logging_config": {"encoding": "JSON", "enable_access_log": False},  # the gateway writes its own log
         "applications": [
-            {"name": APPLICATION, "route_prefix": "/", "import_path": IMPORT_PATH, "args": given},
+            {
+                "name": APPLICATION,
+                "route_prefix": "/",
+                "import_path": IMPORT_PATH,
+                "runtime_env": {"env_vars": LEAN},
+                "args": given,
+            },
         ],
     }
 
 
 def ray_service(args: ServeArgs, served: Served, image: str) -> dict[str, Any]:
-    """KubeRay's RayService: a head without engines, and workers of one engine replica each."""
+    """KubeRay's RayService: a head without engines, and workers of one engine replica each.
+
+    Ray's ports ask for a token, which KubeRay (1.5.1 or newer) makes.
+    """
     engines = served.engines
     workers = sum(spec.config.max_replicas or spec.config.replicas for spec in engines)
     least = sum(spec.config.replicas for spec in engines)
@@ -55,6 +69,7 @@ def ray_service(args: ServeArgs, served: Served, image: str) -> dict[str, Any]:
             "serveConfigV2": text(serve_config(args)),
             "rayClusterConfig": {
                 "rayVersion": metadata.version("ray"),
+                "authOptions": {"mode": "token"},
                 "enableInTreeAutoscaling": True,
                 "headGroupSpec": {
                     "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"},

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ray import serve
 
+from detox_ray.cluster import keep_replica_on_loopback
 from detox_ray.config import ScoreConfig, ScoringConfig
 from detox_ray.score import ResolvedScorer, identifiers, load
 from detox_ray.score.derived import Column, Derivation
@@ -82,6 +83,7 @@ class Scoring:
         config: ScoringConfig,
         store: Store,
     ):
+        keep_replica_on_loopback()
         self._served = {scorer.name: scorer for scorer in scorers}
         self._loaded: dict[str, Scorer] = {}
         self._asks: dict[str, Ask] = {}

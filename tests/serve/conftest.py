@@ -1,4 +1,7 @@
-"""One service for all tests of this folder: two engines (one of them answers as base and lora), two scorers."""
+"""One service for all tests of this folder: two engines (one of them answers as base and lora), two scorers.
+
+It lives until the last test of the session, so these tests are the last.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,12 +11,16 @@ from service import Service, serving
 from tiny_run import write_run
 
 
-@pytest.fixture(scope="package")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: Path(__file__).parent in item.path.parents)
+
+
+@pytest.fixture(scope="session")
 def run(toy_world: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_run(tmp_path_factory.mktemp("storage"), toy_world)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def service(run: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with serving(run, tmp_path_factory.mktemp("service") / "log") as started:
         yield started

@@ -153,6 +153,7 @@ def test_the_ray_service_holds_the_config_and_room_for_every_engine(run: str, tm
     manifest = yaml.safe_load(text)
     assert "serveConfigV2: |\n" in text and "&id" not in text
     ServeDeploySchema.model_validate(yaml.safe_load(manifest["spec"]["serveConfigV2"]))
+    assert manifest["spec"]["rayClusterConfig"]["authOptions"] == {"mode": "token"}
     (group,) = manifest["spec"]["rayClusterConfig"]["workerGroupSpecs"]
     assert (group["minReplicas"], group["maxReplicas"]) == (3, 5)
     (container,) = group["template"]["spec"]["containers"]
