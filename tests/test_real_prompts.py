@@ -39,7 +39,7 @@ def test_all_locales_reach_a_report_in_a_bucket_without_loss(
             "on_error": "skip",
         },
         "models": {"base": {"path": str(toy_world / "model")}},
-        "generate": {"samples": SAMPLES},
+        "generate": {"engine": "transformers", "samples": SAMPLES},
         "validity": {"source": "rtp-lx", "path": str(RTP_LX), "per_language": 40},
         "score": {"scorers": [{"name": "insults", "type": "lexicon", "path": str(toy_world / "lexicon.json")}]},
         "measure": {"bootstrap": 100},

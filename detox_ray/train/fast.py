@@ -148,6 +148,8 @@ class FastDPOTrainer(DPOTrainer):
     last log, weighted by pairs (by tokens where they are means over tokens).
     """
 
+    accelerator: Any  # transformers' Trainer makes it
+
     def __init__(self, *args: Any, job: Job, place: Place, plan: Plan | None, **kwargs: Any):
         self._job, self._place, self._plan = job, place, plan
         self._logps: reference.Logps | None = None
