@@ -1,6 +1,10 @@
 """Fixtures that more than one room needs."""
 
+import re
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,21 +46,37 @@ def toy_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    """host:port of moto's S3 server, on loopback and a free port, with a bucket."""
-    from moto.server import ThreadedMotoServer
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """host:port of moto's S3 server, on loopback and a free port, with a bucket.
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"{host}:{port}"
-    pafs.S3FileSystem(
-        access_key="test",
-        secret_key="test",
-        endpoint_override=endpoint,
-        scheme="http",
-        region="us-east-1",
-        allow_bucket_creation=True,
-    ).create_dir("bucket")
-    yield endpoint
-    server.stop()
+    A process of its own: vLLM does not start in one that has imported Flask.
+    """
+    log = tmp_path_factory.mktemp("s3") / "log"
+    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", "0"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        endpoint = _address(process, log)
+        pafs.S3FileSystem(
+            access_key="test",
+            secret_key="test",
+            endpoint_override=endpoint,
+            scheme="http",
+            region="us-east-1",
+            allow_bucket_creation=True,
+        ).create_dir("bucket")
+        yield endpoint
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _address(process: subprocess.Popen[bytes], log: Path) -> str:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        said = log.read_text(errors="replace")
+        if found := re.search(r"http://(127\.0\.0\.1:\d+)", said):
+            return found.group(1)
+        assert process.poll() is None, said
+        time.sleep(0.1)
+    raise TimeoutError(log.read_text(errors="replace"))

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from alone import train_alone
 from safetensors.torch import load_file
 from small_training import commit_pairs, train_config
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -21,6 +22,7 @@ from detox_ray.config import TrainConfig
 from detox_ray.models import LoadableModel
 from detox_ray.progress import Progress
 from detox_ray.store import Store, Unit
+from detox_ray.train.place import Job
 
 pytestmark = pytest.mark.integration
 
@@ -36,57 +38,6 @@ def run(store: Store, config: TrainConfig, parent: LoadableModel, cluster: Clust
     assert store.committed("checkpoints") == {UNIT: key}
     assert store.files("training") == []
     return store.info(UNIT, key)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(
-    tmp_path_factory: pytest.TempPathFactory, parent: LoadableModel, ray_cluster: Cluster
-) -> tuple[Store, dict[str, Any]]:
-    store = Store.at(str(tmp_path_factory.mktemp("undisturbed")))
-    return store, run(store, LONG, parent, ray_cluster)
-
-
-def test_full_tuning_runs_under_deepspeed_and_learns(undisturbed: tuple[Store, dict[str, Any]]) -> None:
-    _, info = undisturbed
-    ran = {name: info[name] for name in ("engine", "zero_stage", "world_size", "backend", "device", "optimizer")}
-    assert ran == {
-        "engine": "DeepSpeedEngine",
-        "zero_stage": 2,
-        "world_size": 2,
-        "backend": "gloo",
-        "device": "cpu",
-        "optimizer": "RMSprop",
-    }
-    assert (info["rows_train"], info["rows_validation"], info["rows_left_out"]) == (64, 8, 0)
-    assert info["trainable_parameters"] == info["total_parameters"] > 0
-    assert info["restarts"] == 0
-    log = info["log"]
-    assert [row["step"] for row in log] == list(range(1, 81))
-    assert log[0]["loss"] == pytest.approx(0.6931472, abs=1e-5)  # log 2: policy and reference agree before a step
-    assert log[-1]["loss"] < 0.1
-    assert info["evaluation"]["reward_accuracy"] > 0.9
-
-
-def test_result_is_a_whole_model_folder_that_generates_as_its_parent_does(
-    undisturbed: tuple[Store, dict[str, Any]], parent: LoadableModel
-) -> None:
-    store, _ = undisturbed
-    folder = Path(store.path("checkpoints/detox"))
-    assert {file.name for file in folder.iterdir()} == {
-        "config.json",
-        "generation_config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    }
-    tuned, before = (AutoModelForCausalLM.from_pretrained(path) for path in (folder, parent.location))
-    assert tuned.dtype == torch.float32
-    assert tuned.config.pad_token_id is None and tuned.generation_config.pad_token_id is None
-    assert tuned.lm_head.weight is tuned.model.embed_tokens.weight
-    assert not torch.equal(tuned.model.layers[0].mlp.down_proj.weight, before.model.layers[0].mlp.down_proj.weight)
-    tokenizers = [AutoTokenizer.from_pretrained(path) for path in (folder, parent.location)]
-    assert tokenizers[0].get_vocab() == tokenizers[1].get_vocab()
-    assert tokenizers[0].special_tokens_map == tokenizers[1].special_tokens_map
 
 
 class Killer(threading.Thread):
@@ -122,27 +73,98 @@ def _train_workers() -> Iterator[psutil.Process]:
             continue
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(2, marks=pytest.mark.slow)])  # two are more than max_failures
-def test_killed_worker_and_repeated_call_end_with_the_losses_of_an_undisturbed_run(
-    kills: int, store: Store, undisturbed: tuple[Store, dict[str, Any]], parent: LoadableModel, ray_cluster: Cluster
-) -> None:
-    killer = Killer(store, kills)
+@pytest.fixture(scope="module")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, parent: LoadableModel, ray_cluster: Cluster
+) -> tuple[Store, dict[str, Any]]:
+    """A training that lost a worker on its way."""
+    store = Store.at(str(tmp_path_factory.mktemp("trained")))
+    killer = Killer(store, 1)
     killer.start()
-    if kills > LONG.max_failures:
-        with pytest.raises(train.TrainingError, match="detox"):
-            run(store, LONG, parent, ray_cluster)
-        assert store.committed("checkpoints") == {}
-        assert store.files("training") != []
-
     info = run(store, LONG, parent, ray_cluster)
-    whole_store, whole = undisturbed
-    assert info["restarts"] == killer.killed == kills
-    assert info["log"] == whole["log"]
-    assert info["evaluation"] == whole["evaluation"]
-    weights, expected = (
-        load_file(Path(s.path("checkpoints/detox")) / "model.safetensors") for s in (store, whole_store)
-    )
-    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    assert info["restarts"] == killer.killed == 1
+    return store, info
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, parent: LoadableModel) -> tuple[Store, dict[str, Any]]:
+    """The same without Ray, and without a loss."""
+    store = Store.at(str(tmp_path_factory.mktemp("undisturbed")))
+    (info,) = train_alone([Job("detox", "k" * 16, LONG, parent, commit_pairs(store), 0, store, False)], world=2)
+    assert isinstance(info, dict), info
+    return store, info
+
+
+def test_full_tuning_runs_under_deepspeed_and_learns(trained: tuple[Store, dict[str, Any]]) -> None:
+    _, info = trained
+    ran = {name: info[name] for name in ("engine", "zero_stage", "world_size", "backend", "device", "optimizer")}
+    assert ran == {
+        "engine": "DeepSpeedEngine",
+        "zero_stage": 2,
+        "world_size": 2,
+        "backend": "gloo",
+        "device": "cpu",
+        "optimizer": "RMSprop",
+    }
+    assert (info["rows_train"], info["rows_validation"], info["rows_left_out"]) == (64, 8, 0)
+    assert info["trainable_parameters"] == info["total_parameters"] > 0
+    log = info["log"]
+    assert [row["step"] for row in log] == list(range(1, 81))
+    assert log[0]["loss"] == pytest.approx(0.6931472, abs=1e-5)  # log 2: policy and reference agree before a step
+    assert log[-1]["loss"] < 0.1
+    assert info["evaluation"]["reward_accuracy"] > 0.9
+
+
+def test_result_is_a_whole_model_folder_that_generates_as_its_parent_does(
+    trained: tuple[Store, dict[str, Any]], parent: LoadableModel
+) -> None:
+    store, _ = trained
+    folder = Path(store.path("checkpoints/detox"))
+    assert {file.name for file in folder.iterdir()} == {
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    tuned, before = (AutoModelForCausalLM.from_pretrained(path) for path in (folder, parent.location))
+    assert tuned.dtype == torch.float32
+    assert tuned.config.pad_token_id is None and tuned.generation_config.pad_token_id is None
+    assert tuned.lm_head.weight is tuned.model.embed_tokens.weight
+    assert not torch.equal(tuned.model.layers[0].mlp.down_proj.weight, before.model.layers[0].mlp.down_proj.weight)
+    tokenizers = [AutoTokenizer.from_pretrained(path) for path in (folder, parent.location)]
+    assert tokenizers[0].get_vocab() == tokenizers[1].get_vocab()
+    assert tokenizers[0].special_tokens_map == tokenizers[1].special_tokens_map
+
+
+def same(one: tuple[Store, dict[str, Any]], other: tuple[Store, dict[str, Any]]) -> bool:
+    """Whether two trainings had the same losses and have the same weights."""
+    weights = [load_file(Path(store.path("checkpoints/detox")) / "model.safetensors") for store, _ in (one, other)]
+    assert weights[0].keys() == weights[1].keys()
+    told = [(info["log"], info["evaluation"]) for _, info in (one, other)]
+    return told[0] == told[1] and all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_killed_worker_leaves_the_losses_and_weights_of_an_undisturbed_training(
+    trained: tuple[Store, dict[str, Any]], undisturbed: tuple[Store, dict[str, Any]]
+) -> None:
+    assert same(trained, undisturbed)
+
+
+@pytest.mark.slow
+def test_training_that_fails_too_often_is_carried_on_by_the_next_call(
+    store: Store, undisturbed: tuple[Store, dict[str, Any]], parent: LoadableModel, ray_cluster: Cluster
+) -> None:
+    killer = Killer(store, times=2)  # one more than max_failures
+    killer.start()
+    with pytest.raises(train.TrainingError, match="detox"):
+        run(store, LONG, parent, ray_cluster)
+    assert killer.killed == 2
+    assert store.committed("checkpoints") == {}
+    assert store.files("training") != []
+    info = run(store, LONG, parent, ray_cluster)
+    assert info["restarts"] == 2
+    assert same((store, info), undisturbed)
 
 
 @pytest.mark.slow
