@@ -140,7 +140,10 @@ class Store:
         """
         selector = pafs.FileSelector(self.path(relative), recursive=True, allow_not_found=True)
         skip = len(self.path()) + 1
-        infos = self.fs.get_file_info(selector)
+        try:
+            infos = self.fs.get_file_info(selector)
+        except FileNotFoundError:  # another process made or deleted a folder while this one looked
+            return self.files(relative)
         files = (info for info in infos if info.type == pafs.FileType.File and not info.base_name.startswith("."))
         return sorted(info.path[skip:] for info in files)
 

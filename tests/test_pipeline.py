@@ -228,10 +228,7 @@ def test_validity_fits_a_calibration_that_a_scorer_can_use(resumed: Path, config
 def test_gate_comparison_and_leaderboard_read_finished_runs(resumed: Path, tmp_path: Path) -> None:
     spec = tmp_path / "gate.yaml"
     demands = (  # twelve steps do not lower toxicity by 1
-        (
-            "{scorer: insults, toxicity: {metric: average_toxicity, reduction: 1, languages: macro}}",
-            1,
-        ),  # twelve steps do not do that
+        ("{scorer: insults, toxicity: {metric: average_toxicity, reduction: 1, languages: macro}}", 1),
         ("margins: [{metric: perplexity, scorer: held-out-text, max_ratio: 100}]", 0),
         ("margins: [{metric: perplexity, scorer: nobody, max_ratio: 100}]", 2),
     )

@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +244,21 @@ def test_pandas_reads_the_folder_as_hive_partitions(local: Store) -> None:
     frame = pd.read_parquet(local.path("generations"))
     assert set(frame["model"]) == {"detox", "base"}
     assert sorted(frame["text"]) == ["deux", "un", "一"]
+
+
+def test_folders_that_come_and_go_meanwhile_are_no_error(tmp_path: Path) -> None:
+    store = Store.at(str(tmp_path))
+    store.write_bytes("training/kept/file", b"1")
+    folder = store.path("training/passing")
+    code = "import os, sys\nwhile True:\n    os.mkdir(sys.argv[1])\n    os.rmdir(sys.argv[1])"
+    with subprocess.Popen([sys.executable, "-c", code, folder]) as other:
+        try:
+            while not os.path.exists(folder):
+                assert other.poll() is None
+            looks = [store.files("training/passing") + store.files("training") for _ in range(20_000)]
+        finally:
+            other.kill()
+    assert looks == [["training/kept/file"]] * len(looks)
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

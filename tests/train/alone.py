@@ -1,16 +1,17 @@
-"""Trainings without Ray: the code of a worker in processes of their own, imports paid once for any number of jobs.
+"""Trainings without Ray: the code of a worker in processes of their own, imports paid once for all tests.
 
-`alone` starts ``world`` processes that run this file.
+`alone` starts ``world`` processes that run this file, and keeps them for its next call.
 """
 
 import atexit
 import os
-import pickle
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from detox_ray.train import cpu
 from detox_ray.train.place import Job, Place
 
 Each = Callable[[Job, Place], dict[str, Any] | None]
+
+_kept: dict[int, list["Worker"]] = {}  # by world
 
 
 def train_alone(jobs: Sequence[Job], world: int = 1, timeout: float = 600) -> list[dict[str, Any] | str]:
@@ -36,27 +39,51 @@ def trained(job: Job, place: Place) -> dict[str, Any] | None:
 
 def alone(each: Each, jobs: Sequence[Job], world: int = 1, timeout: float = 600) -> list[dict[str, Any] | str]:
     """What ``each``, a function of a module beside this one, returns on rank 0 for each of the jobs, or its error."""
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "jobs").write_bytes(pickle.dumps((each, list(jobs))))
-        for job in jobs:  # what a driver's worker removes at its end, and some tests look at
-            atexit.register(shutil.rmtree, job.scratch, ignore_errors=True)
+    for job in jobs:  # what a driver's worker removes at its end, and some tests look at
+        atexit.register(shutil.rmtree, job.scratch, ignore_errors=True)
+    workers = _kept.pop(world, None) or started(world)
+    try:
+        for worker in workers:
+            worker.connection.send((each, list(jobs)))
+        answers = [worker.answer(timeout) for worker in workers]
+    except BaseException:
+        for worker in workers:
+            worker.end()
+        raise
+    _kept[world] = workers
+    return answers[0]
+
+
+class Worker:
+    """A process of rank ``rank`` and a pipe to it; it ends when this process does."""
+
+    def __init__(self, group: str, rank: int, world: int) -> None:
+        self.connection, its = Pipe()
+        command = [sys.executable, "-W", "ignore", __file__, group, str(rank), str(world), str(its.fileno())]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-        started = [
-            subprocess.Popen([sys.executable, "-W", "ignore", __file__, folder, str(rank), str(world)], env=environment)
-            for rank in range(world)
-        ]
-        try:
-            codes = [process.wait(timeout) for process in started]
-        finally:
-            for process in started:
-                process.kill()
-                process.wait()
-        assert not any(codes), f"exit codes {codes}"
-        infos: list[dict[str, Any] | str] = pickle.loads((Path(folder) / "infos").read_bytes())
-        return infos
+        self.process = subprocess.Popen(command, env=environment, pass_fds=[its.fileno()])
+        its.close()
+        atexit.register(self.end)
+
+    def answer(self, timeout: float) -> list[dict[str, Any] | str]:
+        """Of the jobs sent last. EOFError if the process ended, TimeoutError if it says nothing for ``timeout`` s."""
+        if not self.connection.poll(timeout):
+            raise TimeoutError(f"no answer of process {self.process.pid} within {timeout} s")
+        answer: list[dict[str, Any] | str] = self.connection.recv()
+        return answer
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
 
 
-def main(folder: Path, rank: int, world: int) -> None:
+def started(world: int) -> list[Worker]:
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder)
+    return [Worker(f"{folder}/group", rank, world) for rank in range(world)]
+
+
+def main(group: str, rank: int, world: int, connection: Connection) -> None:
     cpu.before_imports()
     os.environ |= {
         "TQDM_DISABLE": "1",
@@ -67,23 +94,26 @@ def main(folder: Path, rank: int, world: int) -> None:
     }
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     import torch
+    from deepspeed.runtime import torch_autocast
 
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=world)
-    infos: list[dict[str, Any] | str] = []
-    each, jobs = pickle.loads((folder / "jobs").read_bytes())
-    for job in jobs:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{group}", rank=rank, world_size=world)
+    while True:
         try:
-            info = each(job, Place(rank, rank, world))
-        except Exception as error:
-            infos.append(f"{type(error).__name__}: {error}")
-        else:
-            infos.append(info or {})
-    if rank == 0:
-        (folder / "infos").write_bytes(pickle.dumps(infos))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+            each, jobs = connection.recv()
+        except EOFError:  # the tests are over
+            return
+        answers: list[dict[str, Any] | str] = []
+        for job in jobs:
+            try:
+                answers.append(each(job, Place(rank, rank, world)) or {})
+            except Exception as error:
+                answers.append(f"{type(error).__name__}: {error}")
+            torch_autocast.TORCH_AUTOCAST_INITIALIZED = (
+                False  # DeepSpeed leaves it on for whatever this process does next
+            )
+        connection.send(answers)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Connection(int(sys.argv[4])))
