@@ -39,6 +39,9 @@ class Metrics:
         self.queue = Gauge(
             "detox_ray_engine_queue", "Requests that an engine works on or holds back", ["engine"], registry=registry
         )
+        self.replicas = Gauge(
+            "detox_ray_engine_replicas", "Replicas of an engine that answer", ["engine"], registry=registry
+        )
 
     def used(self, model: str, prompt: int, completion: int) -> None:
         """Count tokens."""

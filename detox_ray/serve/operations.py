@@ -44,8 +44,8 @@ def routes(gateway: Gateway) -> APIRouter:
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def prometheus() -> Response:
-        """Of this process, and how many requests each engine has in hand now."""
-        await asyncio.gather(*(_queue(gateway, name, engine) for name, engine in engines.items()))
+        """Of this process, and of each engine its replicas and how many requests they have in hand now."""
+        await asyncio.gather(*(_engine(gateway, name, engine) for name, engine in engines.items()))
         return Response(gateway.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
     return router
@@ -59,11 +59,13 @@ async def _answers(response: Any) -> bool:
     return True
 
 
-async def _queue(gateway: Gateway, name: str, engine: Any) -> None:
+async def _engine(gateway: Gateway, name: str, engine: Any) -> None:
     """Leaves out an engine that does not answer: an old number would be a wrong one."""
     try:
         running = await engine.broadcast("running").results_async(timeout_s=ANSWER_S)
     except Exception:
         gateway.metrics.queue.remove(name)
+        gateway.metrics.replicas.remove(name)
     else:
+        gateway.metrics.replicas.labels(name).set(len(running))
         gateway.metrics.queue.labels(name).set(sum(running))

@@ -37,6 +37,7 @@ def test_metrics_count_what_happened(tmp_path: Path) -> None:
         ("detox_ray_tokens_total", ("base", "completion")): 10,
         ("detox_ray_in_flight", ()): 0,
         ("detox_ray_engine_queue", ("base",)): 7,
+        ("detox_ray_engine_replicas", ("base",)): 1,
         ("detox_ray_scorer_failures_total", ("classifier",)): 1,
         ("detox_ray_scored_total", ("classifier", "empty")): 1,
     }
