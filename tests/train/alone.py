@@ -109,9 +109,8 @@ def main(group: str, rank: int, world: int, connection: Connection) -> None:
                 answers.append(each(job, Place(rank, rank, world)) or {})
             except Exception as error:
                 answers.append(f"{type(error).__name__}: {error}")
-            torch_autocast.TORCH_AUTOCAST_INITIALIZED = (
-                False  # DeepSpeed leaves it on for whatever this process does next
-            )
+            # DeepSpeed leaves it on after a float16 training, for all that this process does next.
+            torch_autocast.TORCH_AUTOCAST_INITIALIZED = False
         connection.send(answers)
 
 
