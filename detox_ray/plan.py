@@ -66,6 +66,14 @@ class Prepared:
         return pending(self.store, self.plan.of_stage(stage))
 
 
+def named(units: Mapping[Unit, str]) -> dict[str, str]:
+    """The units' names with their keys: what a key that is made of other units' keys hashes.
+
+    The keys alone would not do: two models that swap their places have the same keys, under each other's name.
+    """
+    return {f"{unit.folder}/{unit.shard:05d}": key for unit, key in units.items()}
+
+
 def pending(store: Store, units: Mapping[Unit, str]) -> dict[Unit, str]:
     """The units that are not committed under their key."""
     committed: dict[Unit, str] = {}
@@ -196,21 +204,30 @@ def _plan(prepared: Prepared) -> Plan:
         said |= score.plan_diversities(prepared.diversity_units, generations, prompts)
     for evaluator in prepared.evaluators:
         said |= score.plan_fluencies(evaluator, generations, prompts)
+    labelled = {Unit("labelled", (language,)): key for language, key in prepared.labelled.items()}
+    asked = {Unit("prompts", (language,)): key for language, key in prompts.items()}
     measured = key_of(
-        inputs=sorted([*generations.values(), *said.values()]),
-        prompts=prepared.prompts,
-        labelled=prepared.labelled,
+        inputs=named(asked | labelled | generations | said),
+        # Their order is the rows' order, and "macro" is over these languages.
+        languages=experiment.languages,
+        models=list(prepared.models),
+        scorers=[scorer.name for scorer in prepared.scorers],
+        quality=quality.model_dump(),
+        reference=experiment.score.reference,
+        compare=[comparison.model_dump() for comparison in experiment.comparisons],
+        seed_groups=list(experiment.seed_groups.items()),
         settings=experiment.measure.model_dump(),
         validity=experiment.validity and experiment.validity.model_dump(),
-        seed_groups=experiment.seed_groups,
-        compare=[comparison.model_dump() for comparison in experiment.comparisons],
-        scorers=[scorer.name for scorer in prepared.scorers],
-        identifier=quality.identifier,
-        reference=experiment.score.reference,
         seed=experiment.seed,
         version=measure.VERSION,
     )
-    page = key_of(measured=measured, experiment=experiment.to_yaml(), skipped=prepared.skipped, version=report.VERSION)
+    page = key_of(
+        inputs=named({METRICS: measured, COMPARISONS: measured}),
+        experiment=experiment.to_yaml(),
+        skipped=prepared.skipped,
+        notes=prepared.notes,
+        version=report.VERSION,
+    )
     checkpoints = {
         Unit("checkpoints", (name,)): model.key
         for name, model in prepared.models.items()
