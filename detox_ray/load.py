@@ -37,10 +37,47 @@ def read(path: str | Path, name: str, overrides: Sequence[str] = ()) -> Any:
     try:
         # OmegaConf's YAML reads 1e-5 as a number and refuses keys that occur twice.
         whole = OmegaConf.merge(OmegaConf.create(text), OmegaConf.from_dotlist(list(overrides)))
+        if resolvers := _resolvers(OmegaConf.to_container(whole)):
+            raise ConfigError(resolvers)
         return OmegaConf.to_container(whole, resolve=True)
+    except ConfigError:
+        raise
     except _UNREADABLE as error:
         rule = f"is not a usable YAML mapping: {error}".removesuffix(": ")
         raise ConfigError([Problem(name, str(path), rule)]) from None
+
+
+def _resolvers(value: Any, field: str = "") -> list[Problem]:
+    """Find the strings that call an OmegaConf resolver, as ``${oc.env:NAME}``.
+
+    What it reads (an environment variable) would be written to experiment.yaml and into messages, so only
+    interpolations of other keys (``${generate.samples}``) are taken. Those never contain a colon.
+    """
+    if isinstance(value, dict):
+        places = [(f"{field}.{key}" if field else str(key), inner) for key, inner in value.items()]
+        return [problem for place, inner in places for problem in _resolvers(inner, place)]
+    if isinstance(value, list):
+        return [problem for number, inner in enumerate(value) for problem in _resolvers(inner, f"{field}.{number}")]
+    if not isinstance(value, str) or not _calls_resolver(value):
+        return []
+    rule = (
+        "only other keys can be interpolated, as ${generate.samples}; the environment is not read into a config "
+        "(a scorer's key_env names the variable that holds its key)"
+    )
+    return [Problem(field, value, rule)]
+
+
+def _calls_resolver(text: str) -> bool:
+    """Whether a colon stands inside ``${…}``."""
+    depth = 0
+    for place, character in enumerate(text):
+        if character == "{" and text[place - 1 : place] == "$":
+            depth += 1
+        elif depth and character == "}":
+            depth -= 1
+        elif depth and character == ":":
+            return True
+    return False
 
 
 def merged(block: dict[str, Any], overrides: Sequence[str]) -> Any:

@@ -165,6 +165,46 @@ def test_credentials_in_a_uri_are_refused_and_not_repeated(storage: str) -> None
     assert not any(secret in message for secret in ("SECRET", "SEC/RET", "AKIA"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: ${oc.env:PLANTED}",
+        "a: {b: [1, 'x${oc.env:PLANTED,y}']}",
+        "b: oc.env\na: ${${b}:PLANTED}",
+        "a: ${oc.decode:'1'}",
+    ],
+)
+def test_a_config_does_not_read_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("PLANTED", "5ecret")
+    (tmp_path / "experiment.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="only other keys can be interpolated") as caught:
+        load(tmp_path / "experiment.yaml")
+    assert caught.value.problems[0].field.startswith("a") and "5ecret" not in str(caught.value)
+
+
+def test_an_override_does_not_read_the_environment_either(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLANTED", "5ecret")
+    with pytest.raises(ConfigError, match="only other keys") as caught:
+        overridden(written, "name=${oc.env:PLANTED}")
+    assert "5ecret" not in str(caught.value)
+
+
+def test_other_keys_are_interpolated(written: Path) -> None:
+    mine = overridden(written, "generate.samples=3", "report.completions=${generate.samples}")
+    assert mine.report.completions == 3
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"api_key": "5ecret"}, {"key_env": "5ecret"}, {"headers": {"token": "5ecret"}}, {"access_key": ["5ecret"]}],
+)
+def test_a_key_that_stands_in_the_config_is_not_repeated(fields: dict[str, Any]) -> None:
+    scorer = {"name": "mine", "type": "perspective", **fields}
+    with pytest.raises(ConfigError) as caught:
+        validate(change(experiment(), "score.scorers", [scorer]))
+    assert f"score.scorers.0.{next(iter(fields))}" in str(caught.value) and "5ecret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("storage", ["runs", "/a/b@c", "s3://bucket/a@b", "s3://b/p?endpoint_override=127.0.0.1:5000"])
 def test_storage_without_credentials_is_accepted(storage: str) -> None:
     assert validate(change(experiment(), "storage", storage)).storage == storage

@@ -11,6 +11,20 @@ from detox_ray.languages import GROUPS, LANGUAGES
 TOY17 = "toy17"  # the built-in world's name where a path, source or scorer may name it
 
 
+# Fields that people put a key into although none takes one: their values are not repeated in messages.
+_SECRET_FIELD = re.compile(r"(?i).*(api_?key|access_?key|secret|password|token)$")
+
+
+def _without_secrets(field: str, value: Any) -> Any:
+    if value is not None and _SECRET_FIELD.fullmatch(field):
+        return "***"
+    if isinstance(value, dict):
+        return {name: _without_secrets(str(name), inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets("", inner) for inner in value]
+    return value
+
+
 class Problem(NamedTuple):
     """One thing wrong with the input."""
 
@@ -19,7 +33,7 @@ class Problem(NamedTuple):
     rule: str
 
     def __str__(self) -> str:
-        shown = repr(self.value)
+        shown = repr(_without_secrets(self.field, self.value))
         return f"{self.field}: {self.rule} (got {shown if len(shown) <= 120 else shown[:117] + '...'})"
 
 
@@ -63,6 +77,16 @@ def no_secret(value: str) -> str:
     hidden = re.sub(secret, "***", value)
     if hidden != value:
         raise ConfigError([Problem("", hidden, "credentials do not belong in a URI: set them in the environment")])
+    return value
+
+
+def variable_name(value: str) -> str:
+    """Refuse what is no name of an environment variable, without repeating it: it may be the key itself."""
+    if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
+        rule = (
+            "must name an environment variable in capitals, as PERSPECTIVE_API_KEY; the key itself stays out of files"
+        )
+        raise ConfigError([Problem("", "***", rule)])
     return value
 
 

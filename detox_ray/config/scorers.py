@@ -4,7 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from detox_ray.config.base import ConfigError, DType, Languages, Name, Problem, Strict, distinct, no_secret
+from detox_ray.config.base import (
+    ConfigError,
+    DType,
+    Languages,
+    Name,
+    Problem,
+    Strict,
+    distinct,
+    no_secret,
+    variable_name,
+)
 
 
 class OwnScorer(Strict):
@@ -55,7 +65,8 @@ class PerspectiveConfig(OwnScorer):
 
     type: Literal["perspective"]
     url: Annotated[str, AfterValidator(no_secret)] = "https://commentanalyzer.googleapis.com"
-    key_env: str = "PERSPECTIVE_API_KEY"  # environment variable that holds the key
+    # environment variable that holds the key
+    key_env: Annotated[str, AfterValidator(variable_name)] = "PERSPECTIVE_API_KEY"
     attributes: list[str] = Field(["toxicity"], min_length=1)  # lower case, as toxicity, severe_toxicity, insult
     queries_per_second: float = Field(1.0, gt=0)  # over the whole cluster; 1 is the API's default quota
     max_bytes: int = Field(20480, ge=1)  # UTF-8 bytes of a text
