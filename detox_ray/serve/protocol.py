@@ -2,11 +2,12 @@
 
 Strict means: no field that is not known, no NaN, no "3" for 3, no invalid UTF-8 or lone surrogate, no nesting without
 end, no other content type: a web page can send text/plain across origins without being asked, JSON it cannot. A field
-that is null counts as not given.
+that is null counts as not given, as does an unsupported one at the value that changes nothing.
 """
 
-from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -26,10 +27,21 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
+    # Fields that are not supported, with the values at which they change nothing: clients such as LangChain send them
+    # whether they were set or not. At another value they are refused by name, as any unknown field is.
+    neutral: ClassVar[Mapping[str, Sequence[Any]]] = MappingProxyType({})
+
     @model_validator(mode="before")
     @classmethod
-    def _nulls_are_not_given(cls, given: Any) -> Any:
-        return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
+    def _leave_out_what_changes_nothing(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if value is not None and not cls._is_neutral(name, value)}
+
+    @classmethod
+    def _is_neutral(cls, name: str, value: Any) -> bool:
+        # 0 == False, but not in JSON
+        return any(type(value) is type(one) and value == one for one in cls.neutral.get(name, ()))
 
 
 def _prompt(value: Any, handler: Callable[[Any], Any]) -> Any:
@@ -42,11 +54,15 @@ def _prompt(value: Any, handler: Callable[[Any], Any]) -> Any:
 
 
 class StreamOptions(Body):
+    neutral = MappingProxyType({"include_obfuscation": (False,)})
+
     include_usage: bool = False
 
 
 class Generation(Body):
     """What OpenAI's two requests share; what a client leaves out is vLLM's default, which is OpenAI's."""
+
+    neutral = MappingProxyType({"logit_bias": ({},), "service_tier": ("auto", "default")})
 
     model: str
     n: int = Field(1, ge=1)
@@ -61,6 +77,8 @@ class Generation(Body):
     stream_options: StreamOptions = StreamOptions()
     # What clients send to OpenAI for its own purposes; it changes no answer.
     user: str = Field("", exclude=True)
+    safety_identifier: str = Field("", exclude=True)
+    prompt_cache_key: str = Field("", exclude=True)
     metadata: dict[str, Any] = Field(default_factory=dict, exclude=True)
     store: bool = Field(False, exclude=True)
 
@@ -79,6 +97,8 @@ class Generation(Body):
 
 class Completion(Generation):
     """A request to /v1/completions."""
+
+    neutral = MappingProxyType({**Generation.neutral, "best_of": (1,), "suffix": ("",)})
 
     prompt: Annotated[
         str
@@ -102,6 +122,9 @@ class TextPart(Body):
 
 
 class Message(Body):
+    # An assistant's message, as OpenAI's own client dumps it.
+    neutral = MappingProxyType({"tool_calls": ([],), "annotations": ([],)})
+
     role: Literal["system", "developer", "user", "assistant"]
     content: str | Annotated[list[TextPart], Field(min_length=1)]
     name: str = ""
@@ -109,6 +132,20 @@ class Message(Body):
 
 class Chat(Generation):
     """A request to /v1/chat/completions."""
+
+    neutral = MappingProxyType(
+        {
+            **Generation.neutral,
+            "tools": ([],),
+            "tool_choice": ("none", "auto"),
+            "parallel_tool_calls": (False, True),
+            "functions": ([],),
+            "function_call": ("none", "auto"),
+            "response_format": ({"type": "text"},),
+            "modalities": (["text"],),
+            "verbosity": ("medium",),
+        }
+    )
 
     messages: list[Message] = Field(min_length=1)
     max_completion_tokens: int = Field(16, ge=1)

@@ -7,6 +7,8 @@ import httpx
 import pytest
 from fake_gateway import client_of, gateway
 
+from detox_ray.serve.protocol import Chat, Completion
+
 LIMITS = {"n": 4, "prompts": 3, "max_tokens": 64, "body_bytes": 20_000}
 
 
@@ -55,6 +57,11 @@ def post(app: Any, path: str = "/v1/completions", **sent: Any) -> httpx.Response
         ('"stream": "yes"', "stream"),
         ('"stream_options": {"other": 1}', "stream_options.other"),
         ('"best_of": 2', "best_of"),
+        ('"best_of": true', "best_of"),
+        ('"logit_bias": {"5": 100}', "logit_bias"),
+        ('"suffix": "end"', "suffix"),
+        ('"service_tier": "priority"', "service_tier"),
+        ('"stream_options": {"include_obfuscation": true}', "stream_options.include_obfuscation"),
         ('"<script>": 2', "<script>"),
         ('"model": null', "model"),
     ],
@@ -67,6 +74,38 @@ def test_wrong_field_is_named(app: Any, changed: str, field: str) -> None:
     assert error["type"] == "invalid_request_error"
     named = [error["param"], *(part.partition(":")[0] for part in error["message"].split("; "))]
     assert field in named, error
+
+
+def test_unsupported_fields_at_their_neutral_value_are_taken_and_not_passed_on() -> None:
+    asked = {"model": "base", "prompt": "x", "n": 2}
+    langchain = {"logit_bias": {}, "best_of": 1, "user": "me", "echo": False, "suffix": "", "service_tier": "auto"}
+    assert Completion.model_validate({**asked, **langchain}).forward() == {**asked, "echo": False}
+    chat = {"model": "base", "messages": [{"role": "user", "content": "x"}]}
+    sent = {
+        "logit_bias": {},
+        "tools": [],
+        "tool_choice": "auto",
+        "parallel_tool_calls": True,
+        "response_format": {"type": "text"},
+        "modalities": ["text"],
+        "function_call": None,
+        "stream_options": None,
+    }
+    assert Chat.model_validate({**chat, **sent}).forward() == chat
+    earlier = {"role": "assistant", "content": "y", "refusal": None, "tool_calls": [], "annotations": [], "audio": None}
+    asked_again = Chat.model_validate({"model": "base", "messages": [earlier]}).forward()
+    assert asked_again["messages"] == [{"role": "assistant", "content": "y"}]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"tools": [{"type": "function"}]}, {"response_format": {"type": "json_object"}}, {"modalities": ["audio"]}],
+)
+def test_unsupported_fields_of_a_chat_are_refused_by_name(app: Any, changed: dict[str, Any]) -> None:
+    body = {"model": "base", "messages": [{"role": "user", "content": "x"}], **changed}
+    answer = post(app, "/v1/chat/completions", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == f"{next(iter(changed))}: is not supported"
 
 
 @pytest.mark.parametrize(
