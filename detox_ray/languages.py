@@ -1,9 +1,12 @@
 """The languages: code, name, script, direction and the RTP-LX locale of each.
 
 The 17 are those that both papers evaluate on RTP-LX (Li, Yong, Bach 2024, section 4; Neplenbroek, Bisazza, Fernández
-2025, section 4). Codes are ISO 639-1; RTP-LX calls Chinese in simplified characters ``zh-Hans``.
+2025, section 4). Codes are ISO 639-1; RTP-LX calls Chinese in simplified characters ``zh-Hans``. What users and their
+files write instead (``EN``, ``pt-BR``, ``zh_Hant_TW``, ``deu``) is read by `read_tag`, here and nowhere else.
 """
 
+import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
@@ -40,3 +43,59 @@ _TABLE = (
 LANGUAGES: dict[str, Language] = {language.code: language for language in _TABLE}
 
 GROUPS: dict[str, tuple[str, ...]] = {"rtp-lx-17": tuple(LANGUAGES)}
+
+# Other codes of the same languages: ISO 639-2/T, 639-2/B, what 639-1 once had, standard Arabic and Mandarin.
+_SYNONYMS = {
+    "ara": "ar", "arb": "ar", "ces": "cs", "cze": "cs", "deu": "de", "ger": "de", "eng": "en", "spa": "es", "fra": "fr",
+    "fre": "fr", "hin": "hi", "ind": "id", "in": "id", "ita": "it", "jpn": "ja", "kor": "ko", "nld": "nl", "dut": "nl",
+    "pol": "pl", "por": "pt", "rus": "ru", "swe": "sv", "zho": "zh", "chi": "zh", "cmn": "zh",
+}  # fmt: skip
+# Scripts that a language is also written in. Any other is a transliteration (hi-Latn), which no scorer is made for.
+_OTHER_SCRIPTS = {"Hans": ("hant", "hani"), "Jpan": ("hira", "kana", "hrkt"), "Kore": ("hang",)}
+_TAG = re.compile(r"[a-z]{2,3}(-[a-z0-9]{1,8})*")
+
+
+def is_tag(text: str) -> bool:
+    """Return whether the text has the form of a language tag (BCP 47; "_" is as good as "-")."""
+    return _TAG.fullmatch(_plain(text)) is not None
+
+
+def read_tag(text: str) -> str | None:
+    """Return the code of the language that a tag names, or None if it is none of `LANGUAGES`.
+
+    Case does not matter, nor does a region: ``EN``, ``en-US``, ``en_GB`` and ``eng`` are ``en``; ``zh-Hans``, ``zh_CN``
+    and ``zh-Hant-TW`` are ``zh``. A transliteration is not the language: ``hi-Latn`` is None.
+    """
+    if not is_tag(text):
+        return None
+    primary, *others = _plain(text).split("-")
+    language = LANGUAGES.get(_SYNONYMS.get(primary, primary))
+    if language is None:
+        return None
+    scripts = [part for part in others if len(part) == 4 and part.isalpha()]
+    known = (language.script.lower(), *_OTHER_SCRIPTS.get(language.script, ()))
+    return language.code if all(script in known for script in scripts[:1]) else None
+
+
+def unknown_rule(text: str) -> str:
+    """Return the rule that a text breaks for which `read_tag` gives None."""
+    meant = [language.code for language in _TABLE if language.name.lower() == text.strip().lower()]
+    return f"unknown language; known: {' '.join(LANGUAGES)}" + (f" (write {meant[0]})" if meant else "")
+
+
+def tags_note(counts: Mapping[str, int]) -> str | None:
+    """Return what to say of tags (as written -> rows) that are not their language's code; None if there are none."""
+    tags_by_language: dict[str, list[str]] = {}
+    for tag, count in sorted(counts.items()):
+        language = read_tag(tag)
+        if language is not None and language != tag:
+            tags_by_language.setdefault(language, []).append(f"{tag!r} ({count})")
+    if not tags_by_language:
+        return None
+    return "language tags read: " + "; ".join(
+        f"{', '.join(tags)} as {language}" for language, tags in sorted(tags_by_language.items())
+    )
+
+
+def _plain(text: str) -> str:
+    return text.strip().lower().replace("_", "-")

@@ -71,6 +71,14 @@ WRONG: list[tuple[str, Any, str, Any, str]] = [
     ("languages", ["en", "xx"], "languages.1", "xx", "unknown language; known: ar cs de"),
     ("languages", "all", "languages", "all", "known: rtp-lx-17"),
     ("languages", ["en", "en"], "languages", ["en", "en"], "once"),
+    (
+        "languages",
+        ["pt-BR", "pt-PT"],
+        "languages",
+        ["pt-BR", "pt-PT"],
+        "once, however it is written; more than once: pt",
+    ),
+    ("languages", ["German"], "languages.0", "German", "(write de)"),
     ("languages", [], "languages", [], "at least 1"),
     ("name", "../up", "name", "../up", "a name becomes a folder"),
     ("name", "a\n", "name", "a\n", "a name becomes a folder"),
@@ -221,6 +229,14 @@ def test_an_experiment_cannot_be_changed() -> None:
 
 def overridden(path: Path, *overrides: str) -> Experiment:
     return load(path, overrides)
+
+
+def test_a_language_is_its_code_however_it_is_written(written: Path) -> None:
+    lexicon = "score.scorers=[{name: own,type: lexicon,path: words.yaml,languages: [%s]}]"
+    tags = overridden(written, "languages=[EN,pt-BR,zh_Hans,deu]", "data.pairs.language=en-US", lexicon % "EN,pt-PT")
+    codes = overridden(written, "languages=[en,pt,zh,de]", "data.pairs.language=en", lexicon % "en,pt")
+    assert tags.languages == ["en", "pt", "zh", "de"]
+    assert tags == codes and tags.to_yaml() == codes.to_yaml()  # so all keys are the same
 
 
 def test_overrides_reach_nested_models_and_lists(written: Path) -> None:

@@ -250,6 +250,12 @@ def test_a_file_that_is_no_spec_is_refused(tmp_path: Path, text: str) -> None:
         read_spec(tmp_path / "absent.yaml")
 
 
+def test_a_margin_may_name_languages_by_any_tag(tmp_path: Path) -> None:
+    path = tmp_path / "gate.yaml"
+    path.write_text("margins: [{metric: dist_2, max_decrease: 0.05, over: [EN, pt-BR, xx]}]\n", encoding="utf-8")
+    assert read_spec(path).margins[0].over == ["en", "pt", "xx"]
+
+
 def test_the_example_is_a_valid_spec() -> None:
     spec = read_spec(EXAMPLE)
     assert spec.toxicity is not None and spec.toxicity.languages == 12 and len(spec.margins) == 3

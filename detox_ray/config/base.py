@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from detox_ray.languages import GROUPS, LANGUAGES
+from detox_ray.languages import GROUPS, read_tag, unknown_rule
 
 TOY17 = "toy17"  # the built-in world's name where a path, source or scorer may name it
 
@@ -66,9 +66,10 @@ def _languages(value: Any) -> Any:
 
 
 def _language(value: str) -> str:
-    if value not in LANGUAGES:
-        raise ValueError(f"unknown language; known: {' '.join(LANGUAGES)}")
-    return value
+    language = read_tag(value)
+    if language is None:
+        raise ValueError(unknown_rule(value))
+    return language
 
 
 def no_secret(value: str) -> str:
@@ -90,6 +91,12 @@ def variable_name(value: str) -> str:
     return value
 
 
+def _distinct_languages(value: list[str]) -> list[str]:
+    if twice := sorted({language for language in value if value.count(language) > 1}):
+        raise ValueError(f"each language may occur once, however it is written; more than once: {' '.join(twice)}")
+    return value
+
+
 def distinct(value: list[Any]) -> list[Any]:
     if len(set(value)) < len(value):
         raise ValueError("each entry may occur once")
@@ -97,8 +104,10 @@ def distinct(value: list[Any]) -> list[Any]:
 
 
 Name = Annotated[str, AfterValidator(_name)]
-LanguageCode = Annotated[str, AfterValidator(_language)]
-Languages = Annotated[list[LanguageCode], BeforeValidator(_languages), Field(min_length=1), AfterValidator(distinct)]
+LanguageCode = Annotated[str, AfterValidator(_language)]  # a tag (pt-BR) becomes its language's code
+Languages = Annotated[
+    list[LanguageCode], BeforeValidator(_languages), Field(min_length=1), AfterValidator(_distinct_languages)
+]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 

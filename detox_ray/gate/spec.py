@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, PlainValidator, model_validator
 
 from detox_ray.config import Comparison, ConfigError, Problem, Strict
+from detox_ray.languages import read_tag
 from detox_ray.load import read, validated
 
 MACRO, EACH, ALL = "macro", "each", "all"
@@ -21,8 +22,10 @@ def _how_many(value: Any) -> Any:
 
 
 def _over(value: Any) -> Any:
-    if value in (EACH, MACRO) or (isinstance(value, list) and value and all(isinstance(code, str) for code in value)):
+    if value in (EACH, MACRO):
         return value
+    if isinstance(value, list) and value and all(isinstance(code, str) for code in value):
+        return [read_tag(code) or code for code in value]  # whether the run has it, the judge says
     raise ValueError("must be macro, each, or a list of languages")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from detox_ray.languages import LANGUAGES
+from detox_ray.languages import read_tag, unknown_rule
 from detox_ray.score.scorers import Failure, Scores
 
 # First words of the Unicode names of letters in scripts that are written without spaces between words.
@@ -61,11 +61,14 @@ def read_lexicon(path: Path) -> dict[str, list[str]]:
         raise ValueError(f"cannot be read as YAML or JSON: {error}") from None
     if not isinstance(words, dict) or not words:
         raise ValueError("must be a mapping of language codes to lists of words")
-    for language, of_language in words.items():
-        if language not in LANGUAGES:
-            raise ValueError(f"unknown language {language!r}; known: {' '.join(LANGUAGES)}")
+    words_by_language: dict[str, list[str]] = {}
+    for tag, of_language in words.items():
+        language = read_tag(str(tag))
+        if language is None:
+            raise ValueError(f"{tag!r}: {unknown_rule(str(tag))}")
         if not isinstance(of_language, list) or not all(
             isinstance(word, str) and any(character.isalnum() for character in word) for word in of_language
         ):
-            raise ValueError(f"{language}: must be a list of words")
-    return words
+            raise ValueError(f"{tag}: must be a list of words")
+        words_by_language.setdefault(language, []).extend(of_language)
+    return words_by_language

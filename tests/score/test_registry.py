@@ -62,7 +62,8 @@ def test_every_problem_is_reported(tmp_path: Path, words: Path) -> None:
     ("text", "rule"),
     [
         ("- liar\n", "mapping"),
-        ("xx: [liar]\n", "unknown language 'xx'"),
+        ("xx: [liar]\n", "'xx': unknown language; known: ar"),
+        ("German: [liar]\n", "(write de)"),
         ("en: liar\n", "en: must be a list of words"),
         ("en: ['...']\n", "en: must be a list of words"),
         ("en: [liar\n", "cannot be read"),
