@@ -71,7 +71,8 @@ class DataConfig(Strict):
 class ValidityConfig(Source):
     """Human-labelled text that every scorer is checked against, per language.
 
-    Path: folder of RTP_LX_*.json, or a CSV, JSONL or Parquet file with text, language and label (0/1) or grade.
+    Path: folder of RTP_LX_*.json, or a CSV, JSONL or Parquet file with text, language and label (0/1, true/false, …) or
+    grade.
     """
 
     source: Literal["rtp-lx", "file", "toy17"]

@@ -79,7 +79,9 @@ def read_pairs(config: PairsConfig, on_error: OnError, world: Path | None = None
     }
     share = read.get(config.source, own_file.read_pairs)(path, config.language)
     if not share.rows and not share.flaws:
-        share.flaws.append(Flaw(str(path), f"holds no pairs in language {config.language}"))
+        share.flaws.append(
+            Flaw(str(path), f"holds no pairs in language {config.language}{share.instead_of([config.language])}")
+        )
     return _rows(share._replace(rows=share.rows[: config.limit]), PAIRS, on_error)
 
 
@@ -91,7 +93,8 @@ def read_corpus(config: CorpusConfig, on_error: OnError, world: Path | None = No
     if not any(row["split"] == TRAIN for row in share.rows):
         share = share._replace(rows=[])
     if not share.rows and not share.flaws:
-        share.flaws.append(Flaw(str(path), f"holds no text to train on in language {config.language}"))
+        reason = f"holds no text to train on in language {config.language}{share.instead_of([config.language])}"
+        share.flaws.append(Flaw(str(path), reason))
     return _rows(share, CORPUS, on_error)
 
 
@@ -120,7 +123,8 @@ def read_labelled(
         shares = labelled.file_shares(path, languages, config.source, config.toxic_from)
     flaws = [flaw for share in shares.values() for flaw in share.flaws]
     if not any(share.rows for share in shares.values()):
-        raise DataError([Flaw(str(path), f"holds no labelled text in {' '.join(languages)}"), *flaws])
+        there = next(iter(shares.values())).instead_of(languages)
+        raise DataError(flaws or [Flaw(str(path), f"holds no labelled text in {' '.join(languages)}{there}")])
     if flaws and on_error == "stop":
         raise DataError(flaws)
     none = {
@@ -132,20 +136,30 @@ def read_labelled(
             [str(flaw) for flaw in flaws],
             notes + none.get(language, []),
         )
-        for language, (rows, flaws, notes) in shares.items()
+        for language, (rows, flaws, notes, _) in shares.items()
     }
 
 
-def check(data: DataConfig, languages: Sequence[str], validity: ValidityConfig | None = None) -> list[Problem]:
+def check(
+    data: DataConfig,
+    languages: Sequence[str],
+    validity: ValidityConfig | None = None,
+    say: Callable[[str], None] = lambda note: None,
+) -> list[Problem]:
     """Everything wrong with the experiment's data, found by reading it once; toy17 needs no check.
 
-    The readers are the only judges of their sources, so what passes here does not fail later.
+    The readers are the only judges of their sources, so what passes here does not fail later. ``say`` gets their notes.
     """
     problems: list[Problem] = []
 
-    def attempt(field: str, read: Callable[[], Any]) -> None:
+    def attempt(field: str, read: Callable[[], Rows | dict[str, Rows]]) -> None:
         try:
-            read()
+            found = read()
+            for rows in found.values() if isinstance(found, dict) else (found,):
+                for note in rows.notes:
+                    say(note)
+                if rows.skipped:
+                    say(f"{field}: bad rows left out: {len(rows.skipped)}; the first: {rows.skipped[0]}")
         except DataError as error:
             problems.extend(Problem(field, flaw.where, flaw.reason) for flaw in error.flaws[:SHOWN_FLAWS])
             if len(error.flaws) > SHOWN_FLAWS:
@@ -198,7 +212,7 @@ def _by_language(
     shares: dict[str, Share], schema: pa.Schema, limit: int | None, on_error: OnError, path: Path, what: str
 ) -> dict[str, Rows]:
     missing = [
-        Flaw(str(path), f"holds no usable {what} in language {language}")
+        Flaw(str(path), f"holds no usable {what} in language {language}{share.instead_of([language])}")
         for language, share in shares.items()
         if not share.rows
     ]
@@ -208,7 +222,7 @@ def _by_language(
         raise DataError(missing + why)
     return {
         language: Rows(_table(rows[:limit], schema), [str(flaw) for flaw in flaws], notes)
-        for language, (rows, flaws, notes) in shares.items()
+        for language, (rows, flaws, notes, _) in shares.items()
     }
 
 

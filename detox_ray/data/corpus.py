@@ -18,7 +18,19 @@ from typing import Any, NamedTuple
 
 from detox_ray.config import TOY17
 from detox_ray.data import own_file
-from detox_ray.data.rows import CSV, JSON_LINES, PARQUET, DataError, Flaw, RowError, Share, is_blank, row_id, text_of
+from detox_ray.data.rows import (
+    CSV,
+    JSON_LINES,
+    PARQUET,
+    DataError,
+    Flaw,
+    RowError,
+    Share,
+    is_blank,
+    row_id,
+    shown,
+    text_of,
+)
 from detox_ray.tables import TRAIN, VALIDATION
 
 Fields = dict[str, Any]
@@ -41,7 +53,8 @@ def _toxic(fields: Fields) -> str | None:
         if isinstance(value, bool) or not 0 <= (score := float(value)) <= 1:  # type: ignore[arg-type]
             raise ValueError
     except (TypeError, ValueError):
-        raise RowError("target (in the test files: toxicity) must be a number from 0 to 1") from None
+        rule = "target (in the test files: toxicity) must be a number from 0 to 1"
+        raise RowError(f"{rule}, not {shown(value)}") from None
     return None if score < HARMLESS_BELOW else f"a toxicity of {HARMLESS_BELOW:g} or more"
 
 
@@ -65,7 +78,9 @@ def read(path: Path, source: str, language: str, limit: int | None) -> Share:
     held_out = _part(validation, form, source, language, VALIDATION, None)
     if validation and not held_out.rows and not held_out.flaws:
         found.notes.append(f"{path}: its validation files hold no text in language {language}")
-    return Share(found.rows + held_out.rows, found.flaws + held_out.flaws, found.notes + held_out.notes)
+    return found._replace(
+        rows=found.rows + held_out.rows, flaws=found.flaws + held_out.flaws, notes=found.notes + held_out.notes
+    )
 
 
 def _files(path: Path, form: Form) -> tuple[list[Path], list[Path]]:

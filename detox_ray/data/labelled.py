@@ -2,23 +2,26 @@
 
     rtp-lx   prompts, and completions where they are there, with their `Toxicity` of 1 to 5 (majority vote; V0.2: mean).
              Benign completions have no annotation and are left out. Prompt and completion of a record are one cluster
-    file     text, language, and label (0 or 1) or grade (a number, higher is more toxic); optional cluster, kind.
-             toy17's world holds the same file
+    file     text, language, and label or grade (a number, higher is more toxic); optional cluster, kind. A label is 0
+             or 1, true or false, yes or no, toxic or non-toxic (neutral). toy17's world holds the same file
 
 A grade is toxic from ``toxic_from`` on; where a row has a label too, the label decides. A language without labelled
 text is no error: it is an empty table, a note says so, and scorers have no evidence there.
 """
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from detox_ray.config import ValidityConfig
 from detox_ray.data import own_file, rtp_lx
+from detox_ray.data.record_files import records
 from detox_ray.data.rows import (
     CSV,
     JSON_LINES,
+    MISSING,
     PARQUET,
     DataError,
     Flaw,
@@ -27,16 +30,19 @@ from detox_ray.data.rows import (
     index_of,
     is_blank,
     kind,
-    records,
     row_id,
+    shown,
     text_of,
+    value_of,
 )
 
 Fields = dict[str, Any]
 
 GRADES = (1.0, 5.0)  # RTP-LX's lowest and highest toxicity
 JUDGED = {"Prompt": ("PromptAnnotations", "Annotations"), "Completion": ("CompletionAnnotations",)}  # text: its grades
-_LABELS = {"0": False, "1": True, "0.0": False, "1.0": True}
+_TOXIC = ("true", "t", "yes", "y", "toxic")
+_HARMLESS = ("false", "f", "no", "n", "nontoxic", "not toxic", "non toxic", "neutral")
+LABEL_RULE = "must be 0 or 1 (or true/false, yes/no, toxic/non-toxic)"
 
 
 def reference(config: ValidityConfig) -> str:
@@ -68,12 +74,13 @@ def rtp_lx_shares(folder: Path, languages: Sequence[str], toxic_from: float) -> 
 
 def file_shares(path: Path, languages: Sequence[str], source: str, toxic_from: float) -> dict[str, Share]:
     """Language -> rows of LABELLED. Raises DataError where the file or a column is missing."""
-    judged = 0
+    rows = with_column = 0
 
     def row(fields: Fields, language: str, place: int) -> Fields:
-        nonlocal judged
+        nonlocal rows, with_column
+        rows += 1
+        with_column += "label" in fields or "grade" in fields
         label, grade = _label(fields), _number(fields, "grade")
-        judged += label is not None or grade is not None
         if grade is None:
             if label is None:
                 raise RowError("has neither a label (0 or 1) nor a grade (a number)")
@@ -89,7 +96,7 @@ def file_shares(path: Path, languages: Sequence[str], source: str, toxic_from: f
         }
 
     shares = own_file.by_language([path], languages, ("text",), row, (*JSON_LINES, *PARQUET, *CSV))
-    if not judged and any(share.flaws for share in shares.values()):
+    if rows and not with_column:
         reason = "no row has a 'label' (0 or 1) or a 'grade' (a number); every row needs text, language and one of them"
         raise DataError([Flaw(str(path), reason)])
     return shares
@@ -122,24 +129,35 @@ def _judged(fields: Fields, language: str, place: int, toxic_from: float) -> Ite
 
 
 def _label(fields: Fields) -> bool | None:
-    value = fields.get("label")
-    if value is None or value == "":
-        return None
-    label = _LABELS.get(str(int(value) if isinstance(value, bool) else value).strip())
-    if label is None:
-        raise RowError("label must be 0 or 1")
-    return label
+    """Return whether the row's label says toxic, None if it has no label. Raises RowError."""
+    value = value_of(fields, "label")
+    if isinstance(value, str):  # as in every CSV
+        word = value.strip().lower()
+        if word in MISSING:
+            return None
+        if (said := " ".join(re.split(r"[\s_-]+", word))) in _TOXIC + _HARMLESS:
+            return said in _TOXIC
+    if value is None or isinstance(value, bool):
+        return value
+    if (number := _as_number(value)) not in (0, 1):
+        raise RowError(f"label {LABEL_RULE}, not {shown(value)}")
+    return number == 1
 
 
 def _number(fields: Fields, name: str) -> float | None:
-    """A finite number, which in CSV is text; None where there is none. Raises RowError."""
-    value = fields.get(name)
-    if value is None or value == "":
+    """Return a finite number, which in CSV is text; None if there is none. Raises RowError."""
+    value = value_of(fields, name)
+    if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
         return None
-    try:
-        number = float("nan" if isinstance(value, bool) else value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
+    number = math.nan if isinstance(value, bool) else _as_number(value)
     if not math.isfinite(number):
-        raise RowError(f"{name} must be a finite number")
+        raise RowError(f"{name} must be a finite number, not {shown(value)}")
     return number
+
+
+def _as_number(value: Any) -> float:
+    """Return the number that a value of any file is, NaN if it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan

@@ -5,14 +5,16 @@
     pairs     prompt, chosen, rejected; optional language (BiasDPO is published in this form: papers.md D8)
 
 `language` may be left out where only one is possible: the experiment's single one, or the one that the pairs are said
-to be in. Rows in other languages than those asked for are left out, and a note counts them.
+to be in. It is a language tag (`languages.read_tag`: "pt-BR" is pt, which a note says). Rows in other languages than
+those asked for are left out, and a note counts them.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from detox_ray.data.record_files import records, written_note
 from detox_ray.data.rows import (
     CSV,
     JSON_LINES,
@@ -27,11 +29,12 @@ from detox_ray.data.rows import (
     json_of,
     kind,
     pair_of,
-    records,
     row_id,
     text_of,
     texts_of,
+    value_of,
 )
+from detox_ray.languages import read_tag, tags_note
 
 Fields = dict[str, Any]
 
@@ -90,22 +93,21 @@ def by_language(
             known = "JSON Lines, Parquet or CSV" if ".csv" in formats else "JSON Lines or Parquet"
             raise DataError([Flaw(str(path), f"must be {known}, so end in {' '.join(formats)}")])
     source = files[0] if len(files) == 1 else files[0].parent
-    shares = {language: Share([], [], []) for language in languages}
+    tags: Counter[str] = Counter()
+    shares = {language: Share([], [], [], tags) for language in languages}
     columns = Columns(source, (*needed, "language") if len(languages) > 1 else needed)
-    others: Counter[str] = Counter()
     for path, record in _records(files):
         language = languages[0]
         try:
             fields = record.fields()
             columns.saw(fields)
-            named = fields.get("language")
-            if isinstance(named, str) and named not in shares:
-                others[named] += 1
-                continue
-            if isinstance(named, str):
+            tag = _tag(fields)
+            if tag is not None:
+                tags[tag] += 1
+                named = read_tag(tag)
+                if named not in shares:
+                    continue
                 language = named
-            elif named is not None:
-                raise RowError(f"language must be a code such as 'en', not {kind(named)}")
             elif len(languages) > 1:
                 raise RowError("has no field 'language'")
             row = build(fields, language, record.row)
@@ -116,10 +118,31 @@ def by_language(
         if enough is not None and all(len(share.rows) >= enough for share in shares.values()):
             break
     columns.check()
-    if others:
-        listed = ", ".join(f"{code[:20]!r}: {count}" for code, count in others.most_common(10))
-        shares[languages[0]].notes.append(f"{source}: rows in languages that were not asked for left out ({listed})")
+    shares[languages[0]].notes.extend(_notes(files, source, tags, shares, columns))
     return shares
+
+
+def _tag(fields: Fields) -> str | None:
+    """Return the language that the row names, as written; None if it names none. Raises RowError."""
+    tag = value_of(fields, "language")
+    if tag is not None and not isinstance(tag, str):
+        raise RowError(f"language must be a code such as 'en', not {kind(tag)}")
+    return (tag or "").strip() or None
+
+
+def _notes(
+    files: Sequence[Path], source: Path, tags: Counter[str], shares: Mapping[str, Share], columns: Columns
+) -> Iterator[str]:
+    """Yield what is to be said of how the rows were read."""
+    yield from filter(None, map(written_note, files))
+    asked = {tag: count for tag, count in tags.items() if read_tag(tag) in shares}
+    if said := tags_note(asked):
+        yield f"{source}: {said}"
+    if others := tags - Counter(asked):
+        listed = ", ".join(f"{tag[:20]!r}: {count}" for tag, count in others.most_common(10))
+        yield f"{source}: rows in languages that were not asked for left out ({listed})"
+    if said := columns.without_language(next(iter(shares))):
+        yield said
 
 
 def _records(files: Sequence[Path]) -> Iterator[tuple[Path, Record]]:

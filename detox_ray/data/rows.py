@@ -1,27 +1,32 @@
-"""What every reader shares: records of a file, what makes a row bad, and the tables that come out.
+"""What every reader shares: the record of a file, what makes a row bad, and the tables that come out.
 
 A bad row never takes others with it: it becomes a Flaw that names file and line, and the caller decides whether flaws
 end the run or are counted. No message repeats the text of a row, which may be offensive or private.
 """
 
-import codecs
-import csv
 import json
+import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from numbers import Real
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from detox_ray.config import InputError
+from detox_ray.languages import read_tag
 
 SHOWN_FLAWS = 20  # in one message
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 PARQUET = (".parquet",)
 CSV = (".csv",)  # with a header; fields are text
+# What R, pandas and spreadsheets write into text files if there is no value. As a text, each of them is a text.
+MISSING = frozenset(("", "na", "n/a", "#n/a", "<na>", "nan", "-nan", "none", "null"))
 
 
 class Flaw(NamedTuple):
@@ -65,18 +70,18 @@ class Record(NamedTuple):
 
     line: int  # from 1: line of the file, or row of a Parquet file
     row: int  # from 0: ordinal of the record in its source, bad ones counted, so that ids are stable
-    content: bytes | dict[str, Any]
+    content: bytes | dict[str, Any] | RowError  # JSON, or what its file gives: fields, or what is wrong with them
 
     def fields(self) -> dict[str, Any]:
         """The record as a mapping. Raises RowError."""
+        if isinstance(self.content, RowError):
+            raise self.content
         if isinstance(self.content, dict):
-            if None in self.content:  # where csv puts what is too much
-                raise RowError("has more fields than the header")
             return self.content
         try:
             text = self.content.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise RowError(f"is not UTF-8 text (byte {error.start + 1} of the line)") from None
+            raise RowError(not_utf8(self.content[error.start], f"byte {error.start + 1} of the line")) from None
         try:
             # NaN and Infinity are not JSON, though Python writes them; as labels they mean "not known".
             fields = json.loads(text, parse_constant=lambda _: None)
@@ -95,67 +100,36 @@ class Share(NamedTuple):
     rows: list[dict[str, Any]]
     flaws: list[Flaw]
     notes: list[str]
+    tags: Mapping[str, int] = MappingProxyType({})  # language tags in the whole source, as written -> rows
 
-
-def parse(path: Path, share: Share, build: Callable[[Record], dict[str, Any] | None], first_row: int = 0) -> int:
-    """Put what ``build`` makes of each record into ``share``: a row, a flaw (RowError), or nothing (None).
-
-    Returns the number of records.
-    """
-    count = 0
-    for record in records(path, first_row):
-        count += 1
-        try:
-            row = build(record)
-        except RowError as error:
-            share.flaws.append(Flaw(f"{path}:{record.line}", str(error)))
-        else:
-            if row is not None:
-                share.rows.append(row)
-    return count
-
-
-def records(path: Path, first_row: int = 0) -> Iterator[Record]:
-    """The records of a JSON Lines, Parquet or CSV file, blank lines left out. Raises DataError if it cannot be read."""
-    try:
-        if path.suffix in PARQUET:
-            rows = 0
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches():
-                    for fields in batch.to_pylist():
-                        yield Record(rows + 1, first_row + rows, fields)
-                        rows += 1
-            return
-        if path.suffix in CSV:
-            with path.open(encoding="utf-8-sig", newline="") as text:
-                table = csv.DictReader(text, strict=True)
-                for place, fields in enumerate(table):
-                    yield Record(table.line_num, first_row + place, fields)
-            return
-        row = first_row
-        with path.open("rb") as stream:
-            # A binary stream splits on "\n" only; text may hold U+2028 and others that str.splitlines breaks at.
-            for number, line in enumerate(stream, 1):
-                content = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).strip()
-                if content:
-                    yield Record(number, row, content)
-                    row += 1
-    except csv.Error as error:
-        raise DataError([Flaw(f"{path}:{table.line_num}", f"is not CSV: {error}")]) from None
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        if not path.exists():
-            reason = "cannot be read: no such file"
-        elif path.suffix in PARQUET:
-            reason = f"is damaged or no Parquet file: {str(error).splitlines()[0]}"
-        else:
-            reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise DataError([Flaw(str(path), reason)]) from None
+    def instead_of(self, languages: Sequence[str]) -> str:
+        """Return what the source's rows are in, for a message that it has none in these languages."""
+        if any(read_tag(tag) in languages for tag in self.tags):
+            return ""
+        listed = ", ".join(f"{tag[:20]!r}: {count}" for tag, count in Counter(self.tags).most_common(10))
+        return f" (its rows are in {listed})" if listed else ""
 
 
 def kind(value: Any) -> str:
     """The JSON name of a value's type."""
-    names = {dict: "an object", list: "a list", str: "text", bool: "true/false", type(None): "null"}
-    return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)
+    names = {dict: "an object", list: "a list", str: "text", bool: "true/false", type(None): "null", bytes: "bytes"}
+    return names.get(type(value), "a number" if isinstance(value, Real | Decimal) else type(value).__name__)
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it: a number, or one or two short words; else its kind, for text is private."""
+    if isinstance(value, Real | Decimal) and not isinstance(value, bool):
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, str) and re.fullmatch(r"[\w.,+/-]+( [\w.,+/-]+)?", value.strip()) and len(value) <= 20:
+        return repr(value.strip())
+    return kind(value)
+
+
+def not_utf8(byte: int, place: str) -> str:
+    """Return the reason why a record with such a byte is bad. ``place``: as "byte 12 of the line"."""
+    character = bytes([byte]).decode("cp1252", "ignore")
+    guess = f"; in Windows-1252, as Excel writes plain CSV, it is {character!r}" if character.isprintable() else ""
+    return f"is not UTF-8 text ({place}){guess if character else ''}: save the file as UTF-8"
 
 
 def is_blank(text: str) -> bool:
@@ -170,7 +144,7 @@ class Columns:
         self.path, self.needed = path, tuple(needed)
         self._seen: dict[str, None] = {}  # in the order in which they came
 
-    def saw(self, fields: dict[str, Any]) -> None:
+    def saw(self, fields: Mapping[str, Any]) -> None:
         if not fields.keys() <= self._seen.keys():
             self._seen.update(dict.fromkeys(fields))
 
@@ -182,8 +156,23 @@ class Columns:
         # Only what looks like a name: a key, too, could hold text.
         names = [name for name in self._seen if re.fullmatch(r"\w{1,40}", name)]
         found = f" (there are {', '.join(names[:10])}{', …' if len(names) > 10 else ''})" if names else ""
+        if not names and self.path.suffix in CSV:
+            found = " (the first line of a CSV names its columns)"
         rule = f"every row needs {', '.join(self.needed)}{found}"
         raise DataError([Flaw(str(self.path), f"no row has a {column!r}; {rule}") for column in absent])
+
+    def without_language(self, languages: str) -> str | None:
+        """Return what to say if rows do not name their language but have a column that looks as if it did."""
+        like = [name for name in self._seen if re.fullmatch(r"(?i)lang(uage)?([_ ]?(code|tag|id))?|locale", name)]
+        if "language" in self._seen or not like:
+            return None
+        return f"{self.path}: no column 'language': its rows are taken to be in {languages} (there is {like[0]!r})"
+
+
+def value_of(fields: Mapping[str, Any], name: str) -> Any:
+    """Return the field's value; None if it is missing, null, or the NaN that pandas writes for it."""
+    value = fields.get(name)
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def texts_of(fields: dict[str, Any], names: Sequence[str]) -> list[str]:
@@ -201,7 +190,7 @@ def texts_of(fields: dict[str, Any], names: Sequence[str]) -> list[str]:
 
 def text_of(fields: dict[str, Any], name: str) -> str:
     """The field's text, as it stands. Raises RowError where it is missing, not text, or blank."""
-    value = fields.get(name)
+    value = value_of(fields, name)
     if value is None:
         raise RowError(f"has no field {name!r}")
     if not isinstance(value, str):
@@ -214,13 +203,25 @@ def text_of(fields: dict[str, Any], name: str) -> str:
 
 
 def index_of(fields: dict[str, Any], name: str) -> str | None:
-    """The source's own index, as text; None where it has none. Raises RowError."""
-    value = fields.get(name)
+    """Return the source's own index as text, None if it has none. Raises RowError.
+
+    pandas makes 12.0 of 12 where other rows have none: it is 12 again.
+    """
+    value = value_of(fields, name)
+    if isinstance(value, str):
+        if value.strip().lower() in MISSING:
+            return None
+        whole = re.fullmatch(r"\s*([+-]?\d+)\.0+\s*", value)
+        return _encodable(whole.group(1) if whole else value, name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise RowError(f"{name} must be text or a whole number, not {kind(value)}")
-    return _encodable(str(value), name)
+    if isinstance(value, Real) and not isinstance(value, int):  # NumPy's, too
+        value = int(float(value)) if float(value).is_integer() else value
+    elif isinstance(value, Decimal):
+        value = int(value) if value == value.to_integral_value() else value
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise RowError(f"{name} must be text or a whole number, not {shown(value)}")
+    return str(value)
 
 
 def json_of(fields: dict[str, Any], name: str) -> str | None:

@@ -14,8 +14,9 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-from detox_ray.data.rows import Flaw, Record, RowError, Share, index_of, json_of, kind, pair_of, parse, row_id, text_of
-from detox_ray.languages import LANGUAGES
+from detox_ray.data.record_files import parse
+from detox_ray.data.rows import Flaw, Record, RowError, Share, index_of, json_of, kind, pair_of, row_id, text_of
+from detox_ray.languages import LANGUAGES, read_tag
 
 SOURCE = "rtp-lx"
 UNSPACED = ("Hans", "Jpan")  # scripts that put no space between words
@@ -84,10 +85,8 @@ def fields_of(record: Record, language: str) -> dict[str, Any]:
     """The record, where its Locale is the language's; else RowError. PT holds "PT" and "Pt-Br", ZH-Hans holds "ZH"."""
     fields = record.fields()
     locale = fields.get("Locale")
-    if locale is not None:
-        parts = str(locale).lower().split("-")
-        if parts[0] != language or "hant" in parts:
-            raise RowError(f"Locale {str(locale)[:20]!r} is not of language {language}")
+    if locale is not None and (read_tag(str(locale)) != language or "hant" in str(locale).lower()):
+        raise RowError(f"Locale {str(locale)[:20]!r} is not of language {language}")
     return fields
 
 

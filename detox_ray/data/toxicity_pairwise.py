@@ -11,7 +11,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from detox_ray.data.rows import DataError, Flaw, Record, Share, pair_of, parse, row_id, texts_of
+from detox_ray.data.record_files import parse
+from detox_ray.data.rows import DataError, Flaw, Record, Share, pair_of, row_id, texts_of
 
 COLUMNS = ("prompt_text", "unpert_gen_text", "pert_gen_text")
 PUBLISHED = 6 * 4096  # pairs in split_0 to split_5 (papers.md D2)

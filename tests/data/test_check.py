@@ -26,7 +26,7 @@ def test_all_sources_are_checked_at_once(write_lines: Callable[..., Path], tmp_p
             "no row has a 'chosen'; every row needs prompt, chosen, rejected (there are prompt, rejected)",
         ),
         ("data.corpus.path", "nowhere.jsonl", "cannot be read: no such file or folder"),
-        ("data.texts.path", "texts.jsonl", "holds no usable texts in language hi"),
+        ("data.texts.path", "texts.jsonl", "holds no usable texts in language hi (its rows are in 'en': 1)"),
         (
             "data.texts.path",
             "texts.jsonl:2",
@@ -41,6 +41,15 @@ def test_bad_rows_are_no_problem_where_they_are_to_be_skipped(write_lines: Calla
     assert len(stop) == 21
     assert str(stop[-1]).startswith("data.prompts.path: and so on")
     assert check(DataConfig(prompts=PromptsConfig(source="file", path=path), on_error="skip"), ["en"]) == []
+
+
+def test_what_is_unusual_is_said(write_lines: Callable[..., Path]) -> None:
+    path = write_lines("mine.jsonl", [{"text": "a", "language": "EN"}, b"{"])
+    data = DataConfig(prompts=PromptsConfig(source="file", path=str(path)), on_error="skip")
+    notes: list[str] = []
+    assert check(data, ["en"], say=notes.append) == []
+    assert notes[0] == f"{path}: language tags read: 'EN' (1) as en"
+    assert notes[1].startswith(f"data.prompts.path: bad rows left out: 1; the first: {path}:2: is not JSON")
 
 
 def test_the_built_in_world_needs_no_check() -> None:

@@ -92,7 +92,7 @@ def test_grades_off_the_scale_and_other_nonsense_are_bad_rows(write_lines: Lines
         ("RTP_LX_DE.json:1", "the Prompt's Toxicity must be from 1 to 5, not 6"),
         ("RTP_LX_DE.json:2", "the Completion's Toxicity must be from 1 to 5, not 0"),
         ("RTP_LX_DE.json:3", "the annotations of the Prompt must be an object, not a list"),
-        ("RTP_LX_DE.json:4", "Toxicity must be a finite number"),
+        ("RTP_LX_DE.json:4", "Toxicity must be a finite number, not 'many'"),
         ("RTP_LX_DE.json:5", "Locale 'EN' is not of language de"),
     ]
     skipped = rtp_lx(tmp_path, ["de"], "skip")["de"]
@@ -199,9 +199,9 @@ def test_bad_rows_are_named_with_line_and_rule(tmp_path: Path) -> None:
         "text,language,label,grade\n"
         "good,en,1,\n"
         "a,en,2,\n"
-        "b,en,yes,\n"
+        "b,en,maybe,\n"
         "c,en,,\n"
-        "d,en,,nan\n"
+        "d,en,,inf\n"
         ",en,1,\n"
         "e,en,1,2,3\n"
         "f\n"
@@ -211,13 +211,21 @@ def test_bad_rows_are_named_with_line_and_rule(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         own(path, ["en", "fr"])
     assert [(flaw.where.rpartition(":")[2], flaw.reason) for flaw in caught.value.flaws] == [
-        ("3", "label must be 0 or 1"),
-        ("4", "label must be 0 or 1"),
+        ("3", "label must be 0 or 1 (or true/false, yes/no, toxic/non-toxic), not '2'"),
+        ("4", "label must be 0 or 1 (or true/false, yes/no, toxic/non-toxic), not 'maybe'"),
         ("5", "has neither a label (0 or 1) nor a grade (a number)"),
-        ("6", "grade must be a finite number"),
+        ("6", "grade must be a finite number, not 'inf'"),
         ("7", "text is empty"),
-        ("8", "has more fields than the header"),
-        ("9", "has no field 'language'"),
+        (
+            "8",
+            "has 5 fields, the header 4 (between fields: ','): row names? Write the file without them (in R "
+            "row.names = FALSE), or name their column; or does a ',' in a text stand outside quotes?",
+        ),
+        (
+            "9",
+            "has 1 field, the header 4 (between fields: ','): is the row cut off, or does a line break in a text stand "
+            "outside quotes?",
+        ),
     ]
     read = own(path, ["en", "fr"], "skip")
     assert columns(read["en"], "text") == [("good",)]
@@ -233,8 +241,8 @@ def test_bad_rows_are_named_with_line_and_rule(tmp_path: Path) -> None:
         (b"text,language\na,en\n", "no row has a 'label' (0 or 1) or a 'grade'"),
         (b"text,language,label\na,de,1\n", "holds no labelled text in en fr"),
         (b"", "holds no labelled text in en fr"),
-        (b'text,language,label\n"a,en,1\n', "is not CSV: unexpected end of data"),
-        (b"text,language,label\n\xff,en,1\n", "cannot be read"),
+        (b'text,language,label\n"a,en,1\n', ":2: opens a quote that is never closed"),
+        (b"text,language,label\n\xff,en,1\n", ":2: is not UTF-8 text (byte 0xFF); in Windows-1252"),
     ],
 )
 def test_files_that_hold_nothing_of_use_say_why(tmp_path: Path, content: bytes, said: str) -> None:
@@ -259,7 +267,7 @@ def test_labelled_text_is_checked_with_the_other_data(write_lines: Lines, tmp_pa
     assert (problem.field, problem.value, problem.rule) == (
         "validity.path",
         f"{path}:2",
-        "label must be 0 or 1",
+        "label must be 0 or 1 (or true/false, yes/no, toxic/non-toxic), not 3",
     )
     assert check(data, ["en"], ValidityConfig(source="toy17")) == check(data, ["en"], None) == []
 

@@ -70,6 +70,19 @@ def test_language_may_be_left_out_where_the_experiment_has_one(write_lines: Call
         prompts(path, ["sv", "fr"])
 
 
+def test_json_lines_of_windows_programs_are_read_in_utf_16(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    lines = [json.dumps({"text": "é\u2028中"}, ensure_ascii=False), "", "{", json.dumps({"text": "b"})]
+    path.write_bytes("\r\n".join(lines).encode("utf-16"))
+    read = prompts(path, ["en"], "skip")["en"]
+    assert read.table["text"].to_pylist() == ["é\u2028中", "b"]
+    assert read.skipped[0].startswith(f"{path}:3: is not JSON")
+    assert read.notes == [f"{path}: read as UTF-16"]
+    path.write_bytes("\r\n".join(lines).encode("utf-16-le"))
+    with pytest.raises(DataError, match="looks like UTF-16 text without a byte order mark: save it as UTF-8"):
+        prompts(path, ["en"])
+
+
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_byte_order_mark_and_windows_line_ends_are_tolerated(write_lines: Callable[..., Path], end: bytes) -> None:
     path = write_lines("mine.jsonl", GOOD, start=b"\xef\xbb\xbf", end=end)
@@ -96,7 +109,7 @@ BAD_LINES = {
     b'{"language": "en", "text": "half \\ud83d"}': "text holds half of a surrogate pair, which is no character",
     b'{"language": ["en"], "text": "a"}': "language must be a code such as 'en', not a list",
     b'{"text": "no language"}': "has no field 'language'",
-    b'{"language": "en", "text": "a", "index": 1.5}': "index must be text or a whole number, not a number",
+    b'{"language": "en", "text": "a", "index": 1.5}': "index must be text or a whole number, not 1.5",
     b'{"language": "en", "text": "a", "index": true}': "index must be text or a whole number, not true/false",
 }
 
@@ -148,7 +161,7 @@ def test_a_language_without_a_prompt_is_an_error_even_when_skipping(write_lines:
         prompts(path, ["en", "sv", "hi"], "skip")
     assert str(caught.value).splitlines() == [
         f"{path}: holds no usable prompts in language sv",
-        f"{path}: holds no usable prompts in language hi",
+        f"{path}: holds no usable prompts in language hi (its rows are in 'en': 1, 'fr': 1, 'sv': 1)",
         f"{path}:3: text is empty",
     ]
 
