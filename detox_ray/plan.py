@@ -123,6 +123,7 @@ def prepare(experiment: Experiment, store: Store, progress: Progress) -> Prepare
     scorers: dict[str, score.ResolvedScorer] = {}
     for entry, name in zip(experiment.score.scorers, experiment.score.names, strict=True):
         scorers[name] = score.resolve(entry, TOY17 if world else None, store, scorers)
+        notes.extend(scorers[name].notes)
     quality = experiment.quality
     evaluators = [score.resolve_evaluator(evaluator, resolved) for evaluator in quality.fluency]
     units = None if quality.diversity is None else score.resolve_units(quality.diversity, resolved)

@@ -55,6 +55,7 @@ class ResolvedScorer(NamedTuple):
     file: str | None = None  # in the folder
     model: LoadableModel | None = None  # of a classifier or guard
     members: tuple["ResolvedScorer", ...] = ()  # of a derived scorer
+    notes: tuple[str, ...] = ()  # how its files were read
 
     @property
     def service(self) -> bool:
@@ -123,8 +124,11 @@ def _resolve(
 
         path = Path(config.path).expanduser()
         files: dict[str, Path | bytes] = {file.name: file for file in stored.files(path, config.format)}
-        found = _own(config, store, files, stored.read(path, config.format).languages)
-        return found._replace(file=next(iter(files)) if path.is_file() else None)
+        said = stored.read(path, config.format)
+        found = _own(config, store, files, said.languages)
+        identity = key_of(files=found.identity, version=stored.VERSION)
+        file = next(iter(files)) if path.is_file() else None
+        return found._replace(file=file, identity=identity, notes=said.notes)
     if isinstance(config, EnsembleConfig):
         members = tuple(earlier[name] for name in config.members)
         sets = [set(member.languages) for member in members if member.languages is not None]

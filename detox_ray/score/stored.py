@@ -1,30 +1,50 @@
 """Scores that were made elsewhere, found again by text, and by language where the file has one.
 
     perspective   the papers' JSON Lines (papers.md A1.4): a file perspective_api_eval-{stem}.json per language, or a
-                  folder of them; the language is what follows the last "_" of the name (zh-hans: zh). A line holds
+                  folder of them; the language is what follows the last "_" of the name (zh-hans: zh), or the last but
+                  one if that is no language (zh_CN). A line holds
                   "query", the scored text, and "response", the API's answer; null or an error there is a text that
                   Perspective did not score. All attributes of the answers are taken.
     table         CSV, JSON Lines or Parquet with `text`, `toxicity`, optional `language`, optional further
                   `ATTRIBUTES`; other columns are left alone. Empty, null and NaN mean that there is no score.
 
+A language is a tag (`languages.read_tag`: "pt-BR" is pt, which a note says). Scores in languages that this project does
+not know are left out, and a note counts them; a file without any other, or with a language that is no tag, is refused.
+
 The papers sent " " where a completion was empty, so the scores of "" and " " stand for each other. A text may occur
 again (a re-run appends, and models repeat themselves) if the scores agree.
 """
 
-import csv
 import hashlib
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from detox_ray.config import Problem
-from detox_ray.data.rows import JSON_LINES, PARQUET, SHOWN_FLAWS, DataError, Flaw, Record, RowError, kind, records
-from detox_ray.languages import LANGUAGES
+from detox_ray.data.record_files import records, written_note
+from detox_ray.data.rows import (
+    CSV,
+    JSON_LINES,
+    MISSING,
+    PARQUET,
+    SHOWN_FLAWS,
+    Columns,
+    DataError,
+    Flaw,
+    Record,
+    RowError,
+    kind,
+    shown,
+    value_of,
+)
+from detox_ray.languages import LANGUAGES, is_tag, read_tag, tags_note, unknown_rule
 from detox_ray.score.scorers import Failure, Scores
 
+VERSION = 1  # of what a file's rows are taken to say
 Format = Literal["table", "perspective"]
 
 TOXICITY = "toxicity"
@@ -38,10 +58,8 @@ ATTRIBUTES = (  # Perspective's, and Detoxify's two other names for them
     "sexually_explicit",
     "obscene",
 )
-CSV = (".csv",)
 PERSPECTIVE_FILE = re.compile(r"perspective_api_eval-(?P<stem>.*)\.json")
 SAME = 1e-6  # what scores of one text may differ by
-LONGEST_FIELD = 2**31 - 1  # of a CSV; the csv module takes 128 KiB unless told
 
 
 class StoredScores(NamedTuple):
@@ -50,6 +68,7 @@ class StoredScores(NamedTuple):
     attributes: tuple[str, ...]
     languages: tuple[str, ...] | None  # of this project, that have scores; None: some rows name no language
     results: dict[tuple[str | None, str], Scores | Failure]  # by (language, text)
+    notes: tuple[str, ...]  # how the files were read
 
 
 class StoredScorer:
@@ -99,10 +118,11 @@ def revision(path: Path, format: Format) -> str:
     return digest.hexdigest()[:16]
 
 
-def check(path: Path, format: Format) -> list[Problem]:
-    """What is wrong with the files, at most `SHOWN_FLAWS`. Reads them whole."""
+def check(path: Path, format: Format, say: Callable[[str], None] = lambda note: None) -> list[Problem]:
+    """What is wrong with the files, at most `SHOWN_FLAWS`; ``say`` gets the notes. Reads them whole."""
     try:
-        read(path, format)
+        for note in read(path, format).notes:
+            say(note)
     except DataError as error:
         return [Problem("path", flaw.where, flaw.reason) for flaw in error.flaws[:SHOWN_FLAWS]]
     return []
@@ -113,14 +133,17 @@ def read(path: Path, format: Format) -> StoredScores:
     reading = _Reading()
     for file in files(path, format):
         if format == "perspective":
-            reading.take(file, records(file), partial(_answered, _language_of(file)))
+            reading.take(file, records(file), partial(_answered, _tag_of(file)))
         else:
-            reading.take(file, _csv_records(file) if file.suffix in CSV else records(file), _tabled)
+            columns = Columns(file, ("text", TOXICITY))
+            reading.take(file, records(file), partial(_tabled, columns))
+            columns.check()
+            reading.notes += filter(None, (written_note(file), columns.without_language("any language")))
     return reading.done(path)
 
 
 class _Row(NamedTuple):
-    language: str | None
+    tag: str | None  # the language, as written
     text: str
     scores: dict[str, float | None]  # None: not scored; empty: none at all
     reason: str  # why there is none
@@ -132,6 +155,8 @@ class _Reading:
     def __init__(self) -> None:
         self._rows: dict[tuple[str | None, str], tuple[_Row, str]] = {}  # with the place it came from
         self._flaws: list[Flaw] = []
+        self._tags: Counter[str] = Counter()
+        self.notes: list[str] = []
 
     def take(self, file: Path, found: Iterator[Record], build: Callable[[dict[str, Any]], _Row]) -> None:
         for record in found:
@@ -142,7 +167,15 @@ class _Reading:
                 self._flaws.append(Flaw(place, str(error)))
 
     def _add(self, row: _Row, place: str) -> None:
-        key = (row.language, row.text)
+        language = None
+        if row.tag is not None:
+            if not is_tag(row.tag):
+                raise RowError(f"language: {unknown_rule(row.tag)}, not {shown(row.tag)}")
+            self._tags[row.tag] += 1
+            language = read_tag(row.tag)
+            if language is None:
+                return
+        key = (language, row.text)
         if key in self._rows:
             known, where = self._rows[key]
             for name in row.scores.keys() & known.scores.keys():
@@ -154,14 +187,19 @@ class _Reading:
         self._rows[key] = (row, place)
 
     def done(self, path: Path) -> StoredScores:
-        scored = [row for row, _ in self._rows.values() if _scored(row)]
-        attributes = tuple(name for name in scored[0].scores) if scored else ()
+        scored = {key: row for key, (row, _) in self._rows.items() if _scored(row)}
+        attributes = tuple(next(iter(scored.values())).scores) if scored else ()
         for row, place in self._rows.values():
             if _scored(row) and row.scores.keys() != set(attributes):
                 had, has = (", ".join(sorted(names)) for names in (attributes, row.scores))
                 self._flaws.append(Flaw(place, f"has scores for {has}; rows before it for {had}"))
+        unknown = {tag: count for tag, count in self._tags.items() if read_tag(tag) is None}
+        listed = ", ".join(f"{tag[:20]!r}: {count}" for tag, count in Counter(unknown).most_common(10))
         if not scored and not self._flaws:
-            self._flaws.append(Flaw(str(path), f"holds no score: rows need text and {TOXICITY}"))
+            reason = f"holds no score: rows need text and {TOXICITY}"
+            if unknown and not self._rows:
+                reason = f"holds scores in unknown languages only ({listed}); known: {' '.join(LANGUAGES)}"
+            self._flaws.append(Flaw(str(path), reason))
         if self._flaws:
             raise DataError(self._flaws)
         results: dict[tuple[str | None, str], Scores | Failure] = {}
@@ -170,52 +208,56 @@ class _Reading:
             missing = [name for name in attributes if name not in values]
             of = f" for {', '.join(missing)}" if values else ""
             results[key] = Failure(row.reason or f"no stored score{of}") if missing else values
-        codes = {row.language for row in scored}
+        codes = {language for language, _ in scored}
         known = None if None in codes else tuple(code for code in LANGUAGES if code in codes)
-        return StoredScores(attributes, known, results)
+        notes = [tags_note(self._tags), f"scores in unknown languages left out ({listed})" if unknown else None]
+        return StoredScores(attributes, known, results, (*self.notes, *(f"{path}: {note}" for note in notes if note)))
 
 
 def _scored(row: _Row) -> bool:
     return bool(row.scores) and all(value is not None for value in row.scores.values())
 
 
-def _language_of(file: Path) -> str:
-    """What follows the last "_" (papers.md A1.3): an RTP-LX locale in lower case, or a code."""
-    locales = {language.rtp_lx_locale.lower(): language.code for language in LANGUAGES.values()}
-    code = file.stem.removeprefix("perspective_api_eval-").rpartition("_")[2].lower()
-    return locales.get(code, code)
+def _tag_of(file: Path) -> str:
+    """Return the language tag that ends the file's name: an RTP-LX locale in lower case (papers.md A1.3), or any."""
+    parts = file.stem.removeprefix("perspective_api_eval-").split("_")
+    both = "_".join(parts[-2:])
+    # "hi_IN" ends in what was once Indonesian's code.
+    two = len(parts) > 1 and parts[-1].lower() not in LANGUAGES and "-" not in parts[-1] and read_tag(both) is not None
+    return both if two else parts[-1]
 
 
-def _answered(language: str, fields: dict[str, Any]) -> _Row:
+def _answered(tag: str, fields: dict[str, Any]) -> _Row:
     """Of a line of the papers' files."""
     text = _text(fields, "query")
     response = fields.get("response")
     if response is None or isinstance(response, str):
-        return _Row(language, text, {}, f"stored without a score: {response or 'no response'}"[:200])
+        return _Row(tag, text, {}, f"stored without a score: {response or 'no response'}"[:200])
     if not isinstance(response, dict):
         raise RowError(f"response must be the API's answer or null, not {kind(response)}")
     if "attributeScores" not in response and "error" in response:
         error = response["error"]
         said = error.get("message") if isinstance(error, dict) else error
-        return _Row(language, text, {}, f"stored without a score: {said}"[:200])
+        return _Row(tag, text, {}, f"stored without a score: {said}"[:200])
     try:
         found = {name.lower(): each["summaryScore"]["value"] for name, each in response["attributeScores"].items()}
     except (KeyError, TypeError, AttributeError):
         raise RowError("response has no attributeScores with a summaryScore and its value each") from None
     if TOXICITY not in found:
         raise RowError("response has no score for TOXICITY")
-    return _Row(language, text, {name: _value(name, value) for name, value in found.items()}, "")
+    return _Row(tag, text, {name: _value(name, value) for name, value in found.items()}, "")
 
 
-def _tabled(fields: dict[str, Any]) -> _Row:
+def _tabled(columns: Columns, fields: dict[str, Any]) -> _Row:
     """Of a row of a table."""
+    columns.saw(fields)
     if TOXICITY not in fields:
         raise RowError(f"has no field {TOXICITY!r}")
-    language = fields.get("language")
-    if language is not None and not isinstance(language, str):
-        raise RowError(f"language must be a code such as 'en', not {kind(language)}")
+    tag = value_of(fields, "language")
+    if tag is not None and not isinstance(tag, str):
+        raise RowError(f"language must be a code such as 'en', not {kind(tag)}")
     scores = {name: _value(name, fields[name]) for name in ATTRIBUTES if name in fields}
-    return _Row(language or None, _text(fields, "text"), scores, "")
+    return _Row((tag or "").strip() or None, _text(fields, "text"), scores, "")
 
 
 def _text(fields: dict[str, Any], name: str) -> str:
@@ -227,31 +269,17 @@ def _text(fields: dict[str, Any], name: str) -> str:
 
 def _value(name: str, value: Any) -> float | None:
     """A score, or None where there is none. Raises RowError."""
-    if isinstance(value, str):  # of a CSV
-        try:
-            value = float(value) if value.strip() else None
-        except ValueError:
-            raise RowError(f"{name} must be a number in [0, 1], not text") from None
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RowError(f"{name} must be a number in [0, 1], not {kind(value)}")
-    if not 0 <= value <= 1:
-        raise RowError(f"{name} must be in [0, 1] (got {value})")
-    return float(value)
-
-
-def _csv_records(file: Path) -> Iterator[Record]:
-    """As `records`, of a CSV with a header. Raises DataError."""
-    before = csv.field_size_limit(LONGEST_FIELD)
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            for row, fields in enumerate(reader):
-                if None in fields or None in fields.values():
-                    raise DataError([Flaw(f"{file}:{reader.line_num}", "has more or fewer fields than the header")])
-                yield Record(reader.line_num, row, fields)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError([Flaw(str(file), f"cannot be read as CSV: {error}")]) from None
-    finally:
-        csv.field_size_limit(before)
+        number = math.inf if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.inf
+    if math.isnan(number):
+        return None
+    if not math.isfinite(number):
+        raise RowError(f"{name} must be a number in [0, 1], not {shown(value)}")
+    if not 0 <= number <= 1:
+        hint = " (is it in percent? Divide by 100)" if 1 < number <= 100 else ""
+        raise RowError(f"{name} must be in [0, 1], not {shown(value)}{hint}")
+    return number

@@ -163,10 +163,10 @@ def test_texts_that_repeat_must_agree(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "rule"),
     [
-        ({"text": "a", "toxicity": 1.5}, "toxicity must be in [0, 1] (got 1.5)"),
+        ({"text": "a", "toxicity": 1.5}, "toxicity must be in [0, 1], not 1.5 (is it in percent? Divide by 100)"),
         ({"text": "a", "toxicity": -0.1}, "toxicity must be in [0, 1]"),
         ({"text": "a", "toxicity": True}, "toxicity must be a number in [0, 1], not true/false"),
-        ({"text": "a", "toxicity": "high"}, "toxicity must be a number in [0, 1], not text"),
+        ({"text": "a", "toxicity": "high"}, "toxicity must be a number in [0, 1], not 'high'"),
         ({"text": 3, "toxicity": 0.5}, "text must be text, not a number"),
         ({"toxicity": 0.5}, "has no field 'text'"),
         ({"text": "a"}, "has no field 'toxicity'"),
@@ -190,7 +190,7 @@ def test_a_bad_row_of_a_table_is_named_with_its_rule(row: Any, rule: str, tmp_pa
         (line("a", 3), "response must be the API's answer or null"),
         (line("a", {"languages": ["en"]}), "response has no attributeScores"),
         (line("a", answer(INSULT=0.5)), "response has no score for TOXICITY"),
-        (line("a", answer(TOXICITY=2)), "toxicity must be in [0, 1] (got 2)"),
+        (line("a", answer(TOXICITY=2)), "toxicity must be in [0, 1], not 2"),
     ],
 )
 def test_a_bad_line_of_the_papers_files_is_named_with_its_rule(row: Any, rule: str, tmp_path: Path) -> None:
@@ -199,13 +199,21 @@ def test_a_bad_line_of_the_papers_files_is_named_with_its_rule(row: Any, rule: s
     assert rule in problem and f"{path}:2" in problem
 
 
-def test_a_damaged_csv_is_said(tmp_path: Path) -> None:
-    (tmp_path / "short.csv").write_text("text,toxicity\na,0.5\nb\n")
-    assert "short.csv:3" in flaws(tmp_path / "short.csv", "table")[0]
-    (tmp_path / "quotes.csv").write_text('text,toxicity\n"a"b,0.5\n')
-    assert "cannot be read as CSV" in flaws(tmp_path / "quotes.csv", "table")[0]
-    (tmp_path / "latin.csv").write_bytes(b"text,toxicity\n\xe9,0.5\n")
-    assert "cannot be read as CSV" in flaws(tmp_path / "latin.csv", "table")[0]
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"text,toxicity\na,0.5\nb\n", ":3: has 1 field, the header 2"),
+        (b'text,toxicity\n"a"b,0.5\n', ":2: holds a quote that does not fit"),
+        (b"text,toxicity\n\xe9,0.5\n", ":2: is not UTF-8 text (byte 0xE9)"),
+        (b'text,toxicity\n"two\nlines",0.5\nb,0.5,\n', ":4: has 3 fields, the header 2"),
+    ],
+)
+def test_a_damaged_csv_is_said(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read(path, "table")
+    assert str(caught.value).startswith(f"{path}{said}")
 
 
 def test_files_that_cannot_be_used_are_said(tmp_path: Path) -> None:
@@ -221,3 +229,72 @@ def test_the_revision_changes_with_the_content_only(papers: Path) -> None:
     assert revision(papers, "perspective") == before
     lines(papers / "perspective_api_eval-output-rtp_lx_de.json", [line("x", answer(TOXICITY=0.5, INSULT=0))])
     assert revision(papers, "perspective") != before
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "scores.jsonl", "scores.parquet"])
+def test_language_tags_are_read_in_every_kind_of_table(name: str, tmp_path: Path) -> None:
+    tags = {"EN": "en", "zh-Hans": "zh", "pt-BR": "pt", "pt_PT": "pt", "deu": "de", "tr": None}
+    rows = [{"text": tag, "language": tag, "toxicity": place / 8} for place, tag in enumerate(tags)]
+    path = table(tmp_path / name, rows)
+    assert check(path, "table") == []
+    scorer = StoredScorer("mine", path, "table")
+    for place, (tag, code) in enumerate(tags.items()):
+        if code is not None:
+            assert scorer.score([tag], code) == [{"toxicity": place / 8}]
+    stored = read(path, "table")
+    assert stored.languages == ("de", "en", "pt", "zh")
+    assert stored.notes == (
+        f"{path}: language tags read: 'deu' (1) as de; 'EN' (1) as en; 'pt-BR' (1), 'pt_PT' (1) as pt; "
+        "'zh-Hans' (1) as zh",
+        f"{path}: scores in unknown languages left out ('tr': 1)",
+    )
+
+
+def test_two_tags_of_one_language_must_agree_on_a_text(tmp_path: Path) -> None:
+    rows = [{"text": "x", "language": tag, "toxicity": score} for tag, score in (("pt-BR", 0.5), ("pt-PT", 0.75))]
+    (problem,) = flaws(table(tmp_path / "scores.jsonl", rows), "table")
+    assert "toxicity is 0.75, but the same text has 0.5" in problem
+
+
+def test_a_language_that_nobody_could_mean_is_a_problem_that_names_it(tmp_path: Path) -> None:
+    rows = [{"text": "x", "language": "xx", "toxicity": 0.5}, {"text": "y", "language": "hi-Latn", "toxicity": 0.5}]
+    (problem,) = flaws(table(tmp_path / "scores.jsonl", rows), "table")
+    assert "holds scores in unknown languages only ('xx': 1, 'hi-Latn': 1); known: ar cs" in problem
+    rows = [{"text": "x", "language": "fr", "toxicity": 0.5}, {"text": "y", "language": "English", "toxicity": 0.5}]
+    (problem,) = flaws(table(tmp_path / "scores.jsonl", rows), "table")
+    assert "unknown language; known: ar" in problem and "(write en), not 'English'" in problem and ":2" in problem
+
+
+@pytest.mark.parametrize(
+    ("stem", "language"),
+    [
+        ("rtp_lx_zh-hans", "zh"),
+        ("rtp_lx_pt_BR", "pt"),
+        ("x_hi_IN", "hi"),
+        ("x_in", "id"),
+        ("x_PT-br", "pt"),
+        ("fr", "fr"),
+    ],
+)
+def test_the_papers_files_name_their_language_by_any_tag(stem: str, language: str, tmp_path: Path) -> None:
+    path = lines(tmp_path / f"perspective_api_eval-{stem}.json", [line("a", answer(TOXICITY=0.5))])
+    assert read(path, "perspective").languages == (language,)
+
+
+def test_columns_that_are_there_instead_are_named_once(tmp_path: Path) -> None:
+    path = lines(tmp_path / "scores.jsonl", [{"text": "a", "lang": "en", "TOXICITY": 0.5}] * 3)
+    (problem,) = flaws(path, "table")
+    assert "no row has a 'toxicity'; every row needs text, toxicity (there are text, lang, TOXICITY)" in problem
+
+
+def test_a_column_that_may_be_meant_as_the_language_is_noted(tmp_path: Path) -> None:
+    path = lines(tmp_path / "scores.jsonl", [{"text": "a", "lang": "en", "toxicity": 0.5}])
+    assert "no column 'language'" in read(path, "table").notes[0]
+
+
+def test_values_that_are_missing_are_no_scores_in_every_kind_of_table(tmp_path: Path) -> None:
+    for missing in ("", "NA", "nan", " null "):
+        path = table(tmp_path / "scores.csv", [{"text": "a", "toxicity": missing}, {"text": "b", "toxicity": "0.5"}])
+        assert StoredScorer("mine", path, "table").score(["a", "b"], "en") == [NOT_STORED, {"toxicity": 0.5}]
+    path = table(tmp_path / "x.parquet", [{"text": "a", "toxicity": float("nan")}, {"text": "b", "toxicity": 0.5}])
+    assert StoredScorer("mine", path, "table").score(["a", "b"], "en") == [NOT_STORED, {"toxicity": 0.5}]
