@@ -121,9 +121,12 @@ def validate(config: Config, overrides: Overrides = None) -> None:
         experiment = load(config, overrides or ())
         from detox_ray import pipeline
 
-        pipeline.check(experiment)
+        notes: list[str] = []
+        pipeline.check(experiment, notes.append)
         models, languages = len(experiment.models), len(experiment.languages)
         print(f"{config} is valid: {models} models, {languages} languages; run folder {experiment.folder}")
+        for note in dict.fromkeys(notes):
+            print(f"  note: {note}")
 
 
 @app.command()

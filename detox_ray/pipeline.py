@@ -12,7 +12,7 @@ Everything that can be seen to be wrong is said, all at once, before anything ex
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -49,16 +49,19 @@ class Outcome(NamedTuple):
     peak_memory_gib: float | None  # of this process and its descendants
 
 
-def check(experiment: Experiment) -> None:
-    """Everything that can be seen to be wrong without loading a model. Raises ConfigError with all of it."""
-    problems = data.check(experiment.data, experiment.languages, experiment.validity)
+def check(experiment: Experiment, say: Callable[[str], None] = lambda note: None) -> None:
+    """Everything that can be seen to be wrong without loading a model. Raises ConfigError with all of it.
+
+    ``say`` gets the notes on how the data was read.
+    """
+    problems = data.check(experiment.data, experiment.languages, experiment.validity, say)
     for name, model in experiment.models.items():
         if model.path is not None:
             problems += models.check(f"models.{name}.path", model.path, model.parent)
         if model.train is not None:
             problems += train.check(f"models.{name}.train", model.train)
     problems += generate.check(experiment.generate)
-    problems += score.check(experiment.score)
+    problems += score.check(experiment.score, say)
     if reason := Store.at(experiment.folder).check_writable():
         problems.append(Problem("storage", experiment.storage, f"cannot be written: {reason}"))
     if problems:

@@ -1,5 +1,6 @@
 """What can be seen to be wrong with the scorers before anything starts."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from detox_ray import models
@@ -20,8 +21,11 @@ from detox_ray.score.catalogue import KNOWN, READY
 from detox_ray.score.lexicon import read_lexicon
 
 
-def check(config: ScoreConfig) -> list[Problem]:
-    """Names, files, settings that exclude each other, keys that are missing. Members of derived scorers: config.py."""
+def check(config: ScoreConfig, say: Callable[[str], None] = lambda note: None) -> list[Problem]:
+    """Names, files, settings that exclude each other, keys that are missing. Members of derived scorers: config.py.
+
+    ``say`` gets the notes on how files were read.
+    """
     problems: list[Problem] = []
     for index, entry in enumerate(config.scorers):
         field = f"score.scorers.{index}"
@@ -34,11 +38,11 @@ def check(config: ScoreConfig) -> list[Problem]:
             continue
         if entry.name in READY:
             problems.append(Problem(f"{field}.name", entry.name, "is a ready scorer's: choose another"))
-        problems += [p._replace(field=f"{field}.{p.field}") for p in [*_of_files(entry), *_of_settings(entry)]]
+        problems += [p._replace(field=f"{field}.{p.field}") for p in [*_of_files(entry, say), *_of_settings(entry)]]
     return problems
 
 
-def _of_files(entry: ScorerConfig) -> list[Problem]:
+def _of_files(entry: ScorerConfig, say: Callable[[str], None]) -> list[Problem]:
     """Of the scorer's own fields."""
     if isinstance(entry, ClassifierConfig | GuardConfig):
         return models.check("path", entry.path)
@@ -46,7 +50,7 @@ def _of_files(entry: ScorerConfig) -> list[Problem]:
         from detox_ray.score import stored
 
         path = Path(entry.path).expanduser()
-        return stored.check(path, entry.format)
+        return stored.check(path, entry.format, say)
     if not isinstance(entry, DetoxifyConfig | LexiconConfig | CalibratedConfig):
         return []
     path = Path(entry.path).expanduser()
