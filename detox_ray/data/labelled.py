@@ -23,6 +23,7 @@ from detox_ray.data.rows import (
     JSON_LINES,
     MISSING,
     PARQUET,
+    Columns,
     DataError,
     Flaw,
     RowError,
@@ -74,10 +75,12 @@ def rtp_lx_shares(folder: Path, languages: Sequence[str], toxic_from: float) -> 
 
 def file_shares(path: Path, languages: Sequence[str], source: str, toxic_from: float) -> dict[str, Share]:
     """Language -> rows of LABELLED. Raises DataError where the file or a column is missing."""
+    columns = Columns(path, ())
     rows = with_column = 0
 
     def row(fields: Fields, language: str, place: int) -> Fields:
         nonlocal rows, with_column
+        columns.saw(fields)
         rows += 1
         with_column += "label" in fields or "grade" in fields
         label, grade = _label(fields), _number(fields, "grade")
@@ -98,7 +101,7 @@ def file_shares(path: Path, languages: Sequence[str], source: str, toxic_from: f
     shares = own_file.by_language([path], languages, ("text",), row, (*JSON_LINES, *PARQUET, *CSV))
     if rows and not with_column:
         reason = "no row has a 'label' (0 or 1) or a 'grade' (a number); every row needs text, language and one of them"
-        raise DataError([Flaw(str(path), reason)])
+        raise DataError([Flaw(str(path), reason + columns.there())])
     return shares
 
 

@@ -120,8 +120,9 @@ def shown(value: Any) -> str:
     """Return a value as a message shows it: a number, or one or two short words; else its kind, for text is private."""
     if isinstance(value, Real | Decimal) and not isinstance(value, bool):
         return f"{value:g}" if isinstance(value, float) else str(value)
-    if isinstance(value, str) and re.fullmatch(r"[\w.,+/-]+( [\w.,+/-]+)?", value.strip()) and len(value) <= 20:
-        return repr(value.strip())
+    if isinstance(value, str) and re.fullmatch(r"[\w.,+/%-]+( [\w.,+/-]+)?", value.strip()) and len(value) <= 20:
+        decimal_comma = re.fullmatch(r"[+-]?\d+,\d+", value.strip())
+        return repr(value.strip()) + (" (write a point, not a comma)" if decimal_comma else "")
     return kind(value)
 
 
@@ -153,13 +154,16 @@ class Columns:
         absent = [column for column in self.needed if self._seen and column not in self._seen]
         if not absent:
             return
+        rule = f"every row needs {', '.join(self.needed)}{self.there()}"
+        raise DataError([Flaw(str(self.path), f"no row has a {column!r}; {rule}") for column in absent])
+
+    def there(self) -> str:
+        """Return the columns that are there, for a message that one is missing."""
         # Only what looks like a name: a key, too, could hold text.
         names = [name for name in self._seen if re.fullmatch(r"\w{1,40}", name)]
-        found = f" (there are {', '.join(names[:10])}{', …' if len(names) > 10 else ''})" if names else ""
-        if not names and self.path.suffix in CSV:
-            found = " (the first line of a CSV names its columns)"
-        rule = f"every row needs {', '.join(self.needed)}{found}"
-        raise DataError([Flaw(str(self.path), f"no row has a {column!r}; {rule}") for column in absent])
+        if names:
+            return f" (there are {', '.join(names[:10])}{', …' if len(names) > 10 else ''})"
+        return " (the first line of a CSV names its columns)" if self.path.suffix in CSV else ""
 
     def without_language(self, languages: str) -> str | None:
         """Return what to say if rows do not name their language but have a column that looks as if it did."""

@@ -239,6 +239,7 @@ def test_bad_rows_are_named_with_line_and_rule(tmp_path: Path) -> None:
     [
         (b"language,label\nen,1\n", "no row has a 'text'"),
         (b"text,language\na,en\n", "no row has a 'label' (0 or 1) or a 'grade'"),
+        (b"text,language,toxic\na,en,1\n", "and one of them (there are text, language, toxic)"),
         (b"text,language,label\na,de,1\n", "holds no labelled text in en fr"),
         (b"", "holds no labelled text in en fr"),
         (b'text,language,label\n"a,en,1\n', ":2: opens a quote that is never closed"),

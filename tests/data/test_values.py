@@ -78,7 +78,7 @@ def test_what_is_missing_is_no_label_and_no_grade(tmp_path: Path, kind: str, mis
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_wrong_grade_is_shown(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path / f"mine.{kind}", [{"text": "a", "grade": "2,5"}])
-    with pytest.raises(DataError, match="grade must be a finite number, not '2,5'"):
+    with pytest.raises(DataError, match=r"grade must be a finite number, not '2,5' \(write a point, not a comma\)"):
         labelled(path)
 
 
