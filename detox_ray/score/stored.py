@@ -219,9 +219,15 @@ def _scored(row: _Row) -> bool:
 
 
 def _tag_of(file: Path) -> str:
-    """Return the language tag that ends the file's name: an RTP-LX locale in lower case (papers.md A1.3), or any."""
+    """Return the language tag that ends the file's name: an RTP-LX locale in lower case (papers.md A1.3), or any.
+
+    Raises DataError if there is none.
+    """
     parts = file.stem.removeprefix("perspective_api_eval-").split("_")
     both = "_".join(parts[-2:])
+    if not is_tag(parts[-1]) and read_tag(both) is None:
+        reason = 'its name must end in "_" and its language, as in perspective_api_eval-output_fr.json'
+        raise DataError([Flaw(str(file), reason)])
     # "hi_IN" ends in what was once Indonesian's code.
     two = len(parts) > 1 and parts[-1].lower() not in LANGUAGES and "-" not in parts[-1] and read_tag(both) is not None
     return both if two else parts[-1]

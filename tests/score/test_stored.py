@@ -281,6 +281,12 @@ def test_the_papers_files_name_their_language_by_any_tag(stem: str, language: st
     assert read(path, "perspective").languages == (language,)
 
 
+def test_a_papers_file_whose_name_ends_in_no_language_is_said_once(tmp_path: Path) -> None:
+    path = lines(tmp_path / "perspective_api_eval-my_samples.json", [line("a", answer(TOXICITY=0.5))] * 3)
+    (problem,) = flaws(path, "perspective")
+    assert 'its name must end in "_" and its language' in problem
+
+
 def test_columns_that_are_there_instead_are_named_once(tmp_path: Path) -> None:
     path = lines(tmp_path / "scores.jsonl", [{"text": "a", "lang": "en", "TOXICITY": 0.5}] * 3)
     (problem,) = flaws(path, "table")
