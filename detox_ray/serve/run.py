@@ -10,11 +10,11 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from detox_ray.cluster import Cluster, connect
+from detox_ray.cluster import connect
 from detox_ray.progress import Progress
 from detox_ray.serve import keys
 from detox_ray.serve.manifests import APPLICATION, LEAN
@@ -65,23 +65,19 @@ def run(args: ServeArgs, ready: Callable[[Running], None], progress: Progress, v
             url = f"http://[{config.host}]:{port}" if ":" in config.host else f"http://{config.host}:{port}"
             server = Server(gateway, lambda: ready(Running(url, served, time.monotonic() - begun)))
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-                runner.run(_until_stopped(server, listener, cluster))
+                runner.run(_until_stopped(server, listener, handles.values()))
         finally:
-            if cluster.address == "local":
-                serve.shutdown()
-            else:  # there may be others' applications
-                for name in names.values():
-                    serve.delete(name)
+            # Not serve.shutdown: it ends the controller in the middle of a call that Ray then says it will retry for
+            # ever. A Ray of our own ends with the block; on another there may be others' applications.
+            for name in names.values():
+                serve.delete(name)
 
 
-async def _until_stopped(server: "Server", listener: socket.socket, cluster: Cluster) -> None:
-    from ray import serve
-
+async def _until_stopped(server: "Server", listener: socket.socket, handles: Iterable[Any]) -> None:
     try:
         await server.serve([listener])
-    finally:
-        if cluster.address == "local":  # here, for handles live in this loop
-            await serve.shutdown_async()
+    finally:  # here, for handles live in this loop
+        await asyncio.gather(*(handle.shutdown_async() for handle in handles))
 
 
 @contextmanager
