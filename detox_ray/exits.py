@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from detox_ray.config import ConfigError, InputError
-from detox_ray.lock import Locked
+from detox_ray.lock import Locked, LockLost
 
 DONE, FAILED, WRONG_INPUT, STOPPED, INCONCLUSIVE = 0, 1, 2, 3, 4
 
@@ -31,6 +31,9 @@ def exit_codes(verbose: bool = False) -> Iterator[None]:
     except (InputError, Locked) as error:
         say(f"[bold red]nothing was started:[/] {escape(str(error))}")
         raise typer.Exit(WRONG_INPUT) from None
+    except LockLost as error:
+        say(f"[bold yellow]stopped[/]: {escape(str(error))}")
+        raise typer.Exit(STOPPED) from None
     except KeyboardInterrupt:
         say("[bold yellow]stopped[/]: what was committed stays; the same command goes on from there")
         raise typer.Exit(STOPPED) from None

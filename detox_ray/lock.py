@@ -1,32 +1,51 @@
 """One run on one folder at a time.
 
-The lock is a file in the run's folder that says who holds it and when they last showed life. A holder on this machine
-that no longer lives, and one elsewhere that showed no life for `STALE_S`, hold nothing any more: a killed run does not
-block the next one. Object stores offer no create-if-absent through pyarrow, so the lock is written and then read back:
-of two runs that begin in the same instant the later writer wins and the other one is refused.
+The lock is a file in the run's folder that says who holds it and when they last showed life. It only ever changes by
+conditional writes (conditional.py), so of any number of runs that begin in the same instant exactly one gets it, also
+if all of them find the lock of a dead run. A holder on this machine that no longer lives, and one elsewhere that showed
+no life for `STALE_S`, hold nothing any more: a killed run does not block the next one. Clocks of machines that share a
+folder may differ by `STALE_S - LIMIT_S`.
+
+A run can lose its lock: its machine slept, or could not reach the storage, and another run took over. It then writes
+nothing more: `Store` asks the fence before each write. The driver's fence (`Lease`) knows when it last renewed the
+lock, and renews it before it answers if that was `LIMIT_S` ago, too early for another run to have it; workers
+(`TokenFence`) read the lock. What remains is a process that is suspended between that question and the write after it.
 """
 
+import contextlib
+import json
 import os
+import signal
 import socket
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import psutil
 
-from detox_ray.store import Store, StoreError
+from detox_ray.conditional import ConditionalFile, Version, conditional_file
+from detox_ray.storage_uri import locate
+from detox_ray.store import Store
 
 BEAT_S = 15
-STALE_S = 120
-PATH = "lock.json"
+LIMIT_S = 75  # after it, a holder that could not renew its lock holds it no more
+STALE_S = 120  # after it, others may take the lock
+TRUST_S = 5  # for which a worker believes what it read of the lock
+ATTEMPTS = 20  # to get a lock that changes hands meanwhile
+PATH = "lock"
 FIELDS = frozenset({"token", "host", "pid", "process_started", "since", "beat"})
 
 
 class Locked(RuntimeError):
-    """Another run holds the folder."""
+    """Another run holds the folder; nothing was started."""
+
+
+class LockLost(RuntimeError):
+    """This run no longer holds its folder; nothing more was committed."""
 
 
 def _alive(holder: dict[str, Any]) -> bool:
@@ -40,58 +59,172 @@ def _alive(holder: dict[str, Any]) -> bool:
     return time.time() - holder["beat"] < STALE_S
 
 
-def _holder(store: Store) -> dict[str, Any] | None:
-    """Who the lock names; None where there is no lock, or a damaged one."""
+def _holder(data: bytes) -> dict[str, Any] | None:
+    """Who the lock's content names; None if it was given back, or is damaged."""
     try:
-        held = store.read_json(PATH)
-    except (FileNotFoundError, StoreError):
+        held = json.loads(data)
+    except ValueError:
         return None
     return held if isinstance(held, dict) and held.keys() >= FIELDS else None
 
 
-def _show_life(store: Store, me: dict[str, Any]) -> bool:
-    """Renew the lock. False where it is lost: this process slept so long that another run took over."""
-    try:
-        if (_holder(store) or me)["token"] != me["token"]:
-            return False
-        store.write_json(PATH, me | {"beat": time.time()})
-    except OSError:  # a storage that fails once may answer the next beat
-        pass
-    return True
+def _described(holder: dict[str, Any]) -> str:
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
+    return f"process {holder['pid']} on {holder['host']} since {since}"
+
+
+def _awake() -> float:
+    """Seconds on a clock that also runs while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.time()
+
+
+class Lease:
+    """A lock that is held, the fence of the driver."""
+
+    def __init__(self, store: Store, file: ConditionalFile):
+        self._uri, self._file = store.uri, file
+        self._me = {
+            "token": uuid.uuid4().hex,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "process_started": psutil.Process().create_time(),
+            "since": time.time(),
+        }
+        self._renewing = threading.Lock()
+        self._version: Version = None
+        self._seen = 0.0  # when the lock was last shown to be ours
+        self.lost: str | None = None  # why
+
+    def __reduce__(self) -> tuple[type["TokenFence"], tuple[str, str]]:
+        return (TokenFence, (self._uri, str(self._me["token"])))
+
+    def acquire(self) -> None:
+        """Raises Locked with who holds the folder."""
+        for _ in range(ATTEMPTS):
+            self._seen, found = _awake(), self._file.read()
+            if found is None:
+                self._version = self._file.create(self._content())
+            else:
+                holder = _holder(found.data)
+                if holder and _alive(holder):
+                    rule = "wait for it, stop it, or give this run another name"
+                    raise Locked(f"{self._uri} is in use by {_described(holder)}; {rule}")
+                self._version = self._file.replace(self._content(), found.version)
+            if self._version is not None:
+                return
+        raise Locked(f"{self._uri}: other runs begin and end there all the time; wait, or give this run another name")
+
+    def renew(self) -> None:
+        """Show life. Sets ``lost`` if another run has the lock, or if nobody knows for too long."""
+        with self._renewing:
+            if self.lost is not None:
+                return
+            now = _awake()
+            try:
+                version = self._file.replace(self._content(), self._version)
+                if version is None:
+                    version = self._version_now()
+            except OSError as error:  # a storage that fails once may answer the next beat
+                if now - self._seen > LIMIT_S:
+                    rule = f"the storage did not answer for {now - self._seen:.0f} s, and another run may take over"
+                    self.lost = f"{rule}: {error}"
+                return
+            if version is not None:
+                self._version, self._seen = version, now
+
+    def _version_now(self) -> Version | None:
+        """The version of a lock that is not as we left it; sets ``lost`` if it is another's."""
+        found = self._file.read()
+        if found is None:  # removed by hand
+            return self._file.create(self._content())
+        holder = _holder(found.data)
+        if holder and holder["token"] == self._me["token"]:
+            return found.version
+        whom = f"by {_described(holder)}" if holder else "by a run that has ended since"
+        self.lost = f"it was taken over {whom}, while this run showed no life for {_awake() - self._seen:.0f} s"
+        return None
+
+    def check(self) -> None:
+        """Raise LockLost if the folder is another run's, or may be."""
+        if self.lost is None and _awake() - self._seen > LIMIT_S:
+            self.renew()
+        if self.lost is not None:
+            rule = "nothing more was committed; wait for the other run or stop it, then give the same command again"
+            raise LockLost(f"{self._uri} is no longer held by this run: {self.lost}; {rule}")
+
+    def release(self) -> None:
+        """Give the lock back, if it is ours: a content that names nobody."""
+        with self._renewing, contextlib.suppress(OSError):
+            if self.lost is None:
+                self._file.replace(json.dumps({"released": uuid.uuid4().hex}).encode(), self._version)
+
+    def _content(self) -> bytes:
+        # The nonce makes two contents differ that are written in the same instant: versions may be sums of contents.
+        return json.dumps(self._me | {"beat": time.time(), "nonce": uuid.uuid4().hex}).encode()
+
+
+class TokenFence:
+    """What a worker knows of its driver's lock: the token that it must hold."""
+
+    def __init__(self, uri: str, token: str):
+        self._uri, self._token = uri, token
+        self._read = float("-inf")  # when it was last ours
+
+    def __reduce__(self) -> tuple[type["TokenFence"], tuple[str, str]]:
+        return (TokenFence, (self._uri, self._token))
+
+    @cached_property
+    def _file(self) -> ConditionalFile:
+        return conditional_file(locate(self._uri).child(PATH))
+
+    def check(self) -> None:
+        """Raise LockLost if the folder is another run's."""
+        now = _awake()
+        if now - self._read < TRUST_S:
+            return
+        found = self._file.read()
+        holder = found and _holder(found.data)
+        if found is not None and not (holder and holder["token"] == self._token):
+            whom = _described(holder) if holder else "a run that has ended since"
+            raise LockLost(f"{self._uri} was taken over by {whom}; nothing more was committed")
+        self._read = now
 
 
 @contextmanager
 def run_lock(store: Store) -> Iterator[None]:
-    """Hold the run's folder for the duration of the block. Raises Locked with who holds it."""
-    held = _holder(store)
-    if held and _alive(held):
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(held["since"]))
-        raise Locked(
-            f"{store.uri} is in use by process {held['pid']} on {held['host']} since {since}; "
-            "wait for it, stop it, or give this run another name"
-        )
-    me = {
-        "token": uuid.uuid4().hex,
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "process_started": psutil.Process().create_time(),
-        "since": time.time(),
-    }
-    store.write_json(PATH, me | {"beat": time.time()})
-    if (_holder(store) or {}).get("token") != me["token"]:
-        raise Locked(f"{store.uri}: another run began in the same moment and holds it")
-    stop = threading.Event()
+    """Hold the run's folder for the duration of the block; ``store`` then writes only while it is held.
+
+    Raises Locked with who holds it, and LockLost from the block, which a signal ends, if the lock is lost meanwhile.
+    """
+    lease = Lease(store, conditional_file(store.location.child(PATH)))
+    lease.acquire()
+    stop, signalling = threading.Event(), threading.Lock()
+    in_main_thread = threading.current_thread() is threading.main_thread()
 
     def beat() -> None:
-        while not stop.wait(BEAT_S) and _show_life(store, me):
-            pass
+        while not stop.wait(BEAT_S):
+            lease.renew()
+            if lease.lost is not None:
+                with signalling:
+                    if in_main_thread and not stop.is_set():
+                        os.kill(os.getpid(), signal.SIGINT)
+                return
 
     thread = threading.Thread(target=beat, name="run-lock", daemon=True)
     thread.start()
+    store.fence = lease
     try:
         yield
+    except BaseException:
+        with signalling:
+            stop.set()
+        lease.renew()  # what failed may have failed because the lock is lost
+        if lease.lost is not None:
+            lease.check()
+        raise
     finally:
-        stop.set()
+        with signalling:
+            stop.set()
         thread.join()
-        if (_holder(store) or {}).get("token") == me["token"]:
-            store.delete(PATH)
+        store.fence = None
+        lease.release()

@@ -77,14 +77,15 @@ def run(
 ) -> Outcome:
     """Carry the experiment through ``stages``; ``retry_failed``: also units that hold failed scores.
 
-    Raises ConfigError or ValueError for wrong input, Locked for a folder in use, and what a stage raises; what was
-    committed until then stays.
+    Raises ConfigError or ValueError for wrong input, Locked for a folder in use, LockLost for one that another run took
+    over, and what a stage raises; what was committed until then stays.
     """
     started = time.monotonic()
     check(experiment)
     store = Store.at(experiment.folder)
     done: list[StageDone] = []
     with run_lock(store), manifest.peak_memory() as memory:
+        store.tidy()
         prepared = prepare(experiment, store, progress)
         _need_earlier(prepared, stages)
         if retry_failed:

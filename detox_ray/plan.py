@@ -156,6 +156,7 @@ def _world(experiment: Experiment, store: Store, progress: Progress) -> Path:
     if store.committed(WORLD.table).get(WORLD) != key:
         with progress.steps("build toy17") as steps:
             folder = toy17.ensure(seed=experiment.seed, report=steps)
+        store.retract(WORLD)  # a folder that is half replaced is no unit
         store.upload(folder, TOY17)
         store.commit(WORLD, key, None)
     return store.localize(TOY17)

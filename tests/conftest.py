@@ -47,24 +47,26 @@ def toy_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """host:port of moto's S3 server, on loopback and a free port, with a bucket.
+    """host:port of an S3 server, on loopback and a free port, with buckets (s3_server.py).
 
     A process of its own: vLLM does not start in one that has imported Flask.
     """
     log = tmp_path_factory.mktemp("s3") / "log"
-    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", "0"]
+    command = [sys.executable, str(Path(__file__).with_name("s3_server.py"))]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     try:
         endpoint = _address(process, log)
-        pafs.S3FileSystem(
+        filesystem = pafs.S3FileSystem(
             access_key="test",
             secret_key="test",
             endpoint_override=endpoint,
             scheme="http",
             region="us-east-1",
             allow_bucket_creation=True,
-        ).create_dir("bucket")
+        )
+        for bucket in ("bucket", "ignores-conditions", "refuses-conditions"):
+            filesystem.create_dir(bucket)
         yield endpoint
     finally:
         process.terminate()

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from detox_ray.cli import app
 from detox_ray.config import Experiment
 from detox_ray.load import load, validate
+from detox_ray.lock import run_lock
 from detox_ray.plan import STAGES, prepare
 from detox_ray.progress import Progress
 from detox_ray.store import Store
@@ -201,7 +202,8 @@ def test_changed_threshold_only_measures_and_reports_again(resumed: Path, config
 def test_killed_and_stopped_runs_have_the_numbers_of_an_undisturbed_one(resumed: Path, config: Path) -> None:
     runs = config.parent / "runs"
     assert ended(signal.SIGINT, r"generate: \d+/", "run", config, "name=stopped") == 3
-    assert not (runs / "stopped" / "lock.json").exists()  # a stopped run gives it back
+    with run_lock(Store.at(str(runs / "stopped"))):  # a stopped run gives it back
+        pass
     before = markers(runs / "stopped")
     assert any("generations" in marker for marker in before)
     for name in ("stopped", "undisturbed"):
@@ -253,4 +255,5 @@ def test_show_counts_units_by_stage_model_and_language(resumed: Path) -> None:
 def test_config_in_the_run_folder_is_the_whole_experiment(resumed: Path, config: Path) -> None:
     stored: Experiment = validate(yaml.safe_load((resumed / "experiment.yaml").read_text(encoding="utf-8")))
     assert stored == load(config)
-    assert not Store.at(str(resumed)).exists("lock.json")
+    with run_lock(Store.at(str(resumed))):
+        pass

@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as pads
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
-from detox_ray.store import Store, StoreError, Unit, key_of
+from detox_ray.lock import run_lock
+from detox_ray.store import Store, StoreError, Superseded, Unit, key_of
 from detox_ray.tables import GENERATIONS
 
 FRENCH = Unit("generations", ("detox", "fr"))
@@ -26,6 +29,13 @@ def generations(*texts: str, first: int = 0) -> pa.Table:
         for i, text in enumerate(texts, first)
     ]
     return pa.Table.from_pylist(rows, GENERATIONS)
+
+
+class Closed:
+    """The fence of a run that lost its folder."""
+
+    def check(self) -> None:
+        raise PermissionError
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -88,7 +98,7 @@ class TestOnBothFilesystems:
         assert store.committed("generations") == {FRENCH: "k2"}
         assert len(store.files("generations")) == 1  # whoever reads the folder finds each row once
 
-    def test_killed_while_replacing_never_leaves_the_old_marker_with_a_new_part(
+    def test_killed_while_replacing_leaves_the_unit_as_it_was(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         store.commit(FRENCH, "old", generations("un"))
@@ -100,7 +110,88 @@ class TestOnBothFilesystems:
             patch.setattr(Store, "write_bytes", killed)
             with pytest.raises(KeyboardInterrupt):
                 store.commit(FRENCH, "new", generations("deux"))
-        assert store.committed("generations") == {}
+        assert store.committed("generations") == {FRENCH: "old"}
+        assert store.read(FRENCH, "old")["text"].to_pylist() == ["un"]
+
+    def test_killed_before_the_old_one_goes_the_new_one_counts_and_tidy_removes_the_old(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def killed(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        for old, new in (("b", "a"), ("a", "b"), ("b", "c")):
+            store.commit(FRENCH, old, generations(old))
+            with monkeypatch.context() as patch:
+                patch.setattr(Store, "delete", killed)
+                with pytest.raises(KeyboardInterrupt):
+                    store.commit(FRENCH, new, generations(new))
+            assert len(store.files("generations")) == 2
+            assert store.committed("generations") == {FRENCH: new}
+        store.write_bytes("generations/notes.txt", b"a person's own file")
+        store.tidy()
+        assert store.files("generations") == [f"{FRENCH.stem('c')}.parquet", "generations/notes.txt"]
+        assert store.committed("generations") == {FRENCH: "c"}
+        assert store.info(FRENCH, "c") == {"rows": 1}
+
+    def test_committing_under_the_same_key_does_nothing(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        store.commit(FRENCH, "k", generations("un"), {"seconds": 1})
+        with monkeypatch.context() as patch:
+            for name in ("write_bytes", "delete"):
+                patch.setattr(Store, name, lambda *_: pytest.fail("nothing is to be touched"))
+            store.commit(FRENCH, "k", generations("deux"), {"seconds": 2})
+        assert store.info(FRENCH, "k") == {"rows": 1, "seconds": 1}
+        store.retract(FRENCH)
+        store.commit(FRENCH, "k", generations("deux"))
+        assert store.read(FRENCH, "k")["text"].to_pylist() == ["deux"]
+        store.delete(f"{FRENCH.stem('k')}.parquet")
+        store.commit(FRENCH, "k", generations("trois"))
+        assert store.read(FRENCH, "k")["text"].to_pylist() == ["trois"]
+
+    def test_a_reader_beside_a_writer_always_finds_the_unit(self, store: Store) -> None:
+        store.commit(FRENCH, "a", generations("a"))
+        flips, superseded = (3000, 0) if store.is_local else (60, 0)
+
+        def write() -> None:
+            for number in range(flips):
+                store.commit(FRENCH, "ba"[number % 2], generations("ba"[number % 2]))
+
+        with ThreadPoolExecutor(1) as pool:
+            writer = pool.submit(write)
+            looks = 0
+            while not writer.done():
+                found = Store(store.uri).committed("generations")
+                assert found.keys() == {FRENCH}
+                looks += 1
+                try:
+                    assert store.read(FRENCH, found[FRENCH])["text"].to_pylist() == [found[FRENCH]]
+                except Superseded:
+                    superseded += 1
+            writer.result()
+        assert looks > superseded
+
+    def test_nothing_is_written_past_a_fence(self, store: Store) -> None:
+        store.commit(FRENCH, "old", generations("un"))
+        before = store.files("")
+        fenced = Store(store.uri, Closed())
+        for write in (
+            lambda: fenced.commit(FRENCH, "new", generations("deux")),
+            lambda: fenced.retract(FRENCH),
+            lambda: fenced.write_json("manifest.json", {}),
+            lambda: fenced.upload(Path(__file__).parent, "checkpoints/detox"),
+        ):
+            with pytest.raises(PermissionError):
+                write()
+        assert store.files("") == before
+        assert isinstance(pickle.loads(pickle.dumps(fenced)).fence, Closed)
+
+    def test_what_is_written_is_what_is_stored(self, store: Store) -> None:
+        odd = Store(store.location.child("a b%20+ü#1;[x]{y}*'").child("?/~").uri)
+        odd.commit(FRENCH, "k", generations("un"))
+        assert odd.check_writable() is None
+        with run_lock(odd):
+            assert Store(odd.uri).committed("generations") == {FRENCH: "k"}
+        folders = odd.fs.get_file_info(pafs.FileSelector(store.path()))
+        assert [info.base_name for info in folders] == ["a b%20+ü#1;[x]{y}*'"]
 
     def test_a_marker_without_its_part_counts_for_nothing(self, store: Store) -> None:
         store.commit(FRENCH, "k", generations("un"))
@@ -288,11 +379,50 @@ def test_checking_a_local_folder_does_not_make_it(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bucket_that_is_not_there_is_said_to_be_so(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("bucket", "words"),
+    [
+        ("nowhere", "there is no bucket 'nowhere'"),
+        ("ignores-conditions", "no conditional writes"),
+        ("refuses-conditions", "no conditional writes"),
+    ],
+)
+def test_a_bucket_that_cannot_be_used_is_said_to_be_so(
+    bucket: str, words: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
-    uri = f"s3://nowhere/mine?endpoint_override={s3_endpoint}&scheme=http&region=us-east-1"
-    assert "nowhere" in (Store.at(uri).check_writable() or "")
+    uri = f"s3://{bucket}/mine?endpoint_override={s3_endpoint}&scheme=http&region=us-east-1"
+    assert words in (Store.at(uri).check_writable() or "")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
+def test_a_folder_that_root_may_make_and_cannot_is_said_to_be_so() -> None:
+    assert "/proc/none cannot be made" in (Store.at("/proc/none/mine").check_writable() or "")
+
+
+def test_a_name_that_is_too_long_is_said_to_be_so(tmp_path: Path) -> None:
+    assert "too long" in (Store.at(str(tmp_path / ("x" * 300))).check_writable() or "")
+
+
+def test_a_disk_that_is_full_is_said_to_be_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert "No space left" in (Store.at(str(tmp_path / "runs" / "mine")).check_writable() or "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checks_of_one_folder_at_once_do_not_disturb_each_other_or_a_writer(tmp_path: Path) -> None:
+    store = Store.at(str(tmp_path / "runs" / "mine"))
+    with ThreadPoolExecutor(8) as pool:
+        checks = [pool.submit(store.check_writable) for _ in range(400)]
+        writes = [pool.submit(store.write_bytes, f"{number}/file", b"1") for number in range(50)]
+        assert {check.result() for check in checks} == {None}
+        for write in writes:
+            write.result()
+    assert len(store.files("")) == 50
 
 
 def test_keys_follow_the_fields_and_not_their_order() -> None:

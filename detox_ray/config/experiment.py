@@ -5,7 +5,6 @@ that look outside the text (files, storage, model folders) live in the rooms tha
 `Problem`.
 """
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -19,6 +18,7 @@ from detox_ray.config.serve import ServeConfig
 from detox_ray.config.train import TrainConfig
 from detox_ray.config.variants import Variant, expand
 from detox_ray.languages import GROUPS
+from detox_ray.storage_uri import check_storage, locate
 
 
 class ModelConfig(Strict):
@@ -77,7 +77,7 @@ class Experiment(Strict):
     """The whole YAML."""
 
     name: Name
-    storage: Annotated[str, AfterValidator(no_secret)] = "runs"  # folder, s3://…, gs://…
+    storage: Annotated[str, AfterValidator(no_secret), AfterValidator(check_storage)] = "runs"  # folder, s3://…, gs://…
     languages: Languages = Field(default_factory=lambda: list(GROUPS["rtp-lx-17"]))
     seed: int = Field(0, ge=0, lt=2**31)
     data: DataConfig
@@ -104,10 +104,7 @@ class Experiment(Strict):
     @property
     def folder(self) -> str:
         """The run's folder or URI."""
-        if "://" not in self.storage:
-            return str(Path(self.storage).expanduser().resolve() / self.name)
-        base, mark, query = self.storage.partition("?")
-        return f"{base.rstrip('/')}/{self.name}{mark}{query}"
+        return locate(self.storage).child(self.name).uri
 
     @property
     def comparisons(self) -> list[Comparison]:

@@ -10,7 +10,6 @@ cannot be read, or a cache that cannot be written, costs time and no more.
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -27,14 +26,6 @@ ANY = "any"  # instead of a language, for scorers that do not look at it
 log = logging.getLogger(__name__)
 
 
-def beside(store: Store) -> Store:
-    """The storage that holds the run's folder."""
-    if "://" not in store.uri:
-        return Store(str(Path(store.uri).parent))
-    path, mark, query = store.uri.partition("?")
-    return Store(f"{path.rstrip('/').rpartition('/')[0]}{mark}{query}")
-
-
 def text_hash(text: str) -> bytes:
     """Of the text as it is."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
@@ -47,7 +38,7 @@ class ScoreCache:
     """
 
     def __init__(self, store: Store, identity: str, attributes: Sequence[str]):
-        self._store, self._folder, self._attributes = beside(store), f"{FOLDER}/{identity}", list(attributes)
+        self._store, self._folder, self._attributes = store.beside, f"{FOLDER}/{identity}", list(attributes)
         self._schema = pa.schema([("text", HASH), *((attribute, pa.float64()) for attribute in attributes)])
         self._known: dict[str, pa.Table] = {}  # language -> all parts together
         self._read: set[str] = set()

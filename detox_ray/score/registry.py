@@ -203,6 +203,7 @@ def _own(
                     (Path(scratch) / name).write_bytes(file)
                 else:
                     (Path(scratch) / name).symlink_to(file.resolve())
+            store.retract(unit)  # a folder that is half replaced is no unit
             store.upload(Path(scratch), folder)
         store.commit(unit, revision, None)
     return _resolved(config, revision, languages)._replace(folder=folder)

@@ -8,7 +8,7 @@ import pytest
 from detox_ray.config import DetoxifyConfig, PerspectiveConfig
 from detox_ray.score import ResolvedScorer
 from detox_ray.score.answers import Answering
-from detox_ray.score.cache import FOLDER, ScoreCache, beside
+from detox_ray.score.cache import FOLDER, ScoreCache
 from detox_ray.score.scorers import Failure, Scores, ServiceDown
 from detox_ray.store import Store, key_of
 
@@ -25,7 +25,7 @@ SCORER = ResolvedScorer("obedient", CONFIG, None, "r1", "i" * 16, "s" * 16)
     ],
 )
 def test_cache_stands_beside_the_runs(run: str, storage: str) -> None:
-    assert beside(Store(run)).uri == storage
+    assert Store(run).beside.uri == storage
 
 
 def test_another_run_of_the_storage_asks_only_what_is_new(tmp_path: Path, obedient: Any) -> None:

@@ -1,0 +1,193 @@
+"""A folder on this machine or in a bucket, through one interface: files written whole, JSON, folders of models."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import pyarrow.fs as pafs
+
+from detox_ray import storage_uri, writable
+from detox_ray.config import InputError
+
+KEY_LENGTH = 16
+
+
+class StoreError(RuntimeError):
+    """The run's folder holds something that cannot be read; names the file."""
+
+
+def key_of(**fields: Any) -> str:
+    """The one hash for keys: of the fields' canonical JSON."""
+    text = json.dumps(fields, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def cache_folder() -> Path:
+    """Where this machine keeps what can be made again: $DETOX_RAY_CACHE, else ~/.cache/detox_ray."""
+    return Path(os.environ.get("DETOX_RAY_CACHE") or Path.home() / ".cache" / "detox_ray")
+
+
+class Fence(Protocol):
+    """Keeps out a run that no longer holds its folder (lock.py)."""
+
+    def check(self) -> None:
+        """Raise if the folder is another run's by now."""
+
+
+class Folder:
+    """A folder on this machine or in a bucket. Cheap to pickle: workers reopen the filesystem from the URI."""
+
+    def __init__(self, uri: str, fence: Fence | None = None):
+        self.location = storage_uri.locate(uri)
+        self.uri = self.location.uri
+        self.fence = fence  # looked at before everything that is written
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, Fence | None]]:
+        return (type(self), (self.uri, self.fence))
+
+    @classmethod
+    def at(cls, folder: str) -> Self:
+        """The store at a folder or URI as a person writes it. Raises InputError if it cannot be one."""
+        try:
+            return cls(folder)
+        except ValueError as error:
+            raise InputError(f"{folder.partition('?')[0]!r}: {error}") from None
+
+    @property
+    def beside(self) -> Self:
+        """The storage that holds this folder; it is no run's, so nothing keeps a run out of it."""
+        return type(self)(self.location.parent.uri)
+
+    @cached_property
+    def fs(self) -> pafs.FileSystem:
+        return writable.filesystem(self.location)
+
+    @property
+    def is_local(self) -> bool:
+        return not self.location.scheme
+
+    def path(self, relative: str = "") -> str:
+        """The path of ``relative`` on ``fs``."""
+        root = self.location.in_bucket if self.location.scheme else self.location.path
+        return f"{root}/{relative}" if relative else root
+
+    def _check_fence(self) -> None:
+        if self.fence is not None:
+            self.fence.check()
+
+    # Files
+
+    def exists(self, relative: str) -> bool:
+        return self.fs.get_file_info(self.path(relative)).type != pafs.FileType.NotFound
+
+    def read_bytes(self, relative: str) -> bytes:
+        with self.fs.open_input_stream(self.path(relative)) as stream:
+            return stream.read()
+
+    def write_bytes(self, relative: str, content: bytes) -> None:
+        """Write whole: readers see the old file or the new one. (Object stores show a file only when it is closed.)"""
+        self._check_fence()
+        target = self.path(relative)
+        if not self.is_local:
+            with self.fs.open_output_stream(target) as stream:
+                stream.write(content)
+            return
+        descriptor, temporary = _beside(target)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, target)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    def read_json(self, relative: str) -> Any:
+        try:
+            return json.loads(self.read_bytes(relative))
+        except ValueError as error:
+            raise StoreError(f"{self.path(relative)} is damaged ({error}); remove it and run again") from None
+
+    def write_json(self, relative: str, value: Any) -> None:
+        text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)
+        self.write_bytes(relative, text.encode())
+
+    def files(self, relative: str) -> list[str]:
+        """Paths of all files below ``relative``, relative to the run's folder, sorted; none where it does not exist.
+
+        Hidden files are left out: a killed writer may leave a temporary one.
+        """
+        selector = pafs.FileSelector(self.path(relative), recursive=True, allow_not_found=True)
+        skip = len(self.path()) + 1
+        try:
+            infos = self.fs.get_file_info(selector)
+        except FileNotFoundError:  # another process made or deleted a folder while this one looked
+            return self.files(relative)
+        files = (info for info in infos if info.type == pafs.FileType.File and not info.base_name.startswith("."))
+        return sorted(info.path[skip:] for info in files)
+
+    def delete(self, relative: str) -> None:
+        """Delete a file; a missing one is no error."""
+        try:
+            self.fs.delete_file(self.path(relative))
+        except FileNotFoundError:
+            return
+
+    def check_writable(self) -> str | None:
+        """None, or why the folder cannot be written, shown by writing. Leaves nothing behind."""
+        return writable.why_not(self.location)
+
+    # Folders, for models
+
+    def upload(self, source: Path, relative: str) -> None:
+        """Replace the folder ``relative`` by a copy of ``source``. Retract its unit before: this takes its time."""
+        self._check_fence()
+        if self.exists(relative):
+            self.fs.delete_dir(self.path(relative))
+        for file in sorted(path for path in source.rglob("*") if path.is_file()):
+            target = self.path(f"{relative}/{file.relative_to(source).as_posix()}")
+            self.fs.create_dir(os.path.dirname(target), recursive=True)
+            pafs.copy_files(str(file), target, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=self.fs)
+
+    def localize(self, relative: str) -> Path:
+        """A local folder with what is in ``relative``: itself where the store is local, else a copy in this machine's
+        cache, named by the files' paths, sizes and times, so that a changed folder is fetched again."""
+        if self.is_local:
+            return Path(self.path(relative))
+        root = self.path(relative)
+        infos = self.fs.get_file_info(pafs.FileSelector(root, recursive=True))
+        files = sorted((i.path, i.size, i.mtime_ns) for i in infos if i.type == pafs.FileType.File)
+        target = cache_folder() / "fetched" / key_of(uri=self.uri, files=files)
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".fetching-"))
+            for path, _, _ in files:
+                local = temporary / path[len(root) + 1 :]
+                local.parent.mkdir(parents=True, exist_ok=True)
+                pafs.copy_files(
+                    path, str(local), source_filesystem=self.fs, destination_filesystem=pafs.LocalFileSystem()
+                )
+            try:
+                temporary.rename(target)
+            except OSError:  # another process was first, with the same content
+                shutil.rmtree(temporary)
+        return target
+
+
+def _beside(target: str) -> tuple[int, str]:
+    """A temporary file in the folder of ``target``, which is made."""
+    folder = os.path.dirname(target)
+    for _ in range(100):
+        os.makedirs(folder, exist_ok=True)
+        try:
+            return tempfile.mkstemp(dir=folder, prefix=".writing-")
+        except FileNotFoundError:  # another process's check_writable took the new, still empty folder away
+            continue
+    raise FileNotFoundError(2, "cannot be made", folder)

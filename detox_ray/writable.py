@@ -1,0 +1,122 @@
+"""Whether a storage can be written: something is written there and taken away again, as proof.
+
+Permissions say yes to root, and know nothing of read-only mounts, full disks or buckets. Nothing stays behind, and
+processes that check or use the same folder at the same time do not disturb each other.
+"""
+
+import os
+import re
+import uuid
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from detox_ray.conditional import ObjectFile
+from detox_ray.storage_uri import Location
+
+PROBE = os.urandom(1 << 16)  # more than a disk that is full has left; no file system can compress it
+
+
+def filesystem(location: Location) -> pafs.FileSystem:
+    """The filesystem of ``location``. Raises OSError if the store does not answer or has no such bucket."""
+    options = dict(location.options)
+    if location.scheme == "s3":
+        return pafs.FileSystem.from_uri(f"s3://{location.bucket}?{urlencode(options)}")[0]  # finds the bucket's region
+    if location.scheme == "gs":
+        limit = options.pop("retry_limit_seconds", None)
+        return pafs.GcsFileSystem(retry_time_limit=limit and timedelta(seconds=float(limit)), **options)
+    return pafs.LocalFileSystem()
+
+
+def why_not(location: Location) -> str | None:
+    """None, or why nothing can be written at ``location``, in words."""
+    return _object_store(location) if location.scheme else _folder(Path(location.path))
+
+
+def _folder(folder: Path) -> str | None:
+    made: list[Path] = []
+    probe = folder / f".probe-{uuid.uuid4().hex}"
+    try:
+        for attempt in range(100):
+            try:
+                _make(folder, made)
+                with probe.open("xb") as stream:
+                    stream.write(PROBE)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                if probe.read_bytes() != PROBE:
+                    return f"{folder} does not give back what is written there"
+                return None
+            except FileNotFoundError:  # another check took away a folder that it had made
+                if attempt == 99:
+                    raise
+    except OSError as error:
+        return f"{error.filename or folder} cannot be made or written ({error.strerror or error})"
+    finally:
+        for path, remove in ((probe, os.unlink), *((each, os.rmdir) for each in reversed(made))):
+            try:
+                remove(path)
+            except OSError:  # not made, or another process uses the folder by now
+                continue
+    return None
+
+
+def _make(folder: Path, made: list[Path]) -> None:
+    """Make ``folder`` with its parents; add those that were not there to ``made``, parents first."""
+    for path in (*reversed(folder.parents), folder):
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            if not path.is_dir():
+                raise NotADirectoryError(20, "is a file, not a folder", str(path)) from None
+        except OSError:
+            if not path.is_dir():
+                raise
+        else:
+            made.append(path)
+
+
+def _object_store(location: Location) -> str | None:
+    probe = location.child(f".probe-{uuid.uuid4().hex}")
+    file = ObjectFile(probe)
+    try:
+        with filesystem(location).open_output_stream(probe.in_bucket) as stream:
+            stream.write(PROBE)
+        try:
+            if file.create(b"a file that is there already") is not None:
+                return f"{_NO_CONDITIONS} (it overwrote a file that was to be written only if absent)"
+        finally:
+            file.delete()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        return in_words(error, location)
+    return None
+
+
+_NO_CONDITIONS = (
+    "the server has no conditional writes (If-None-Match), without which two runs could use one folder at once: "
+    "use a newer version of it, or another storage"
+)
+
+
+def in_words(error: Exception, location: Location) -> str:
+    """What an object store's error means; its own text behind, shortened."""
+    text = " ".join(str(error).split())
+    upper = text.upper().replace("_", "").replace(" ", "")
+    if "NOSUCHBUCKET" in upper or re.search("bucket .{0,80}not found", text, re.IGNORECASE):
+        words = f"there is no bucket {location.bucket!r} at {location.endpoint}: create it, or correct the name"
+    elif "501" in text or "NOTIMPLEMENTED" in upper:
+        words = _NO_CONDITIONS
+    elif any(sign in upper for sign in _DENIED):
+        words = f"{location.endpoint} denies access to the bucket {location.bucket!r}: check the credentials"
+    elif any(sign in upper for sign in _UNREACHABLE):
+        words = f"{location.endpoint} cannot be reached"
+    else:
+        words = f"{location.endpoint} refuses to write"
+    return f"{words} ({text if len(text) <= 300 else text[:297] + '...'})"
+
+
+_DENIED = ("ACCESSDENIED", "FORBIDDEN", "INVALIDACCESSKEY", "SIGNATUREDOESNOTMATCH", "UNAUTHORIZED", "CREDENTIAL")
+_UNREACHABLE = ("NETWORKCONNECTION", "COULDNOTCONNECT", "ERRORSENDINGREQUEST", "COULDN'TRESOLVE", "TIMEOUT", "TIMEDOUT")
