@@ -19,8 +19,8 @@ OPTIONS = {
     "s3": ("region", "scheme", "endpoint_override", "allow_bucket_creation", "tls_ca_file_path"),
     "gs": ("scheme", "endpoint_override", "project_id", "retry_limit_seconds"),
 }
-_BUCKET = {"s3": r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "gs": r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"}
-_BUCKET_RULE = "a bucket's name has 3 to 63 of a-z, 0-9, '-' and '.', and begins and ends with a letter or digit"
+_BUCKET = {"s3": r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?", "gs": r"[a-z0-9]([a-z0-9._-]{0,220}[a-z0-9])?"}
+_BUCKET_RULE = "a bucket's name has up to 63 of a-z, 0-9, '-' and '.', and begins and ends with a letter or digit"
 
 
 class Location(NamedTuple):

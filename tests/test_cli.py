@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 from typer.testing import CliRunner, Result
 
 from detox_ray import pipeline
 from detox_ray.cli import app
+from detox_ray.exits import STOPPED, exit_codes
 from detox_ray.gate import read_spec
-from detox_ray.lock import run_lock
+from detox_ray.lock import LockLost, run_lock
 from detox_ray.score import KNOWN
 from detox_ray.store import Store
 
@@ -203,3 +205,10 @@ def test_shipped_configs_lack_only_data_and_gpus(call: Call, tmp_path: Path) -> 
         missing = {field for field in fields if re.fullmatch(r"(data\.\w+|validity)\.path", field)}
         missing |= {field for field in fields if re.fullmatch(r"models\..+\.train\.(autocast|dtype|tuning)", field)}
         assert fields == missing and result.exit_code == (2 if missing else 0), result.output
+
+
+def test_a_run_that_lost_its_folder_has_stopped_and_can_be_resumed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended, exit_codes():
+        raise LockLost("runs/mine is no longer held by this run")
+    assert ended.value.exit_code == STOPPED
+    assert capsys.readouterr().err == "stopped: runs/mine is no longer held by this run\n"

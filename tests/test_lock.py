@@ -220,7 +220,7 @@ def test_a_storage_that_does_not_answer_for_too_long_ends_the_run(
     lease.check()
     late = lock._awake() + LIMIT_S + 1
     monkeypatch.setattr(lock, "_awake", lambda: late)
-    with pytest.raises(LockLost, match="did not answer for 7[5-9] s"):
+    with pytest.raises(LockLost, match=r"did not answer for 7[5-9] s"):
         lease.check()
 
 
