@@ -208,7 +208,7 @@ def object_store(location: Location) -> "S3Store | GCSStore":
         import pyarrow.fs as pafs
 
         region = pafs.resolve_s3_region(location.bucket)
-    return S3Store(location.bucket, region=region or "us-east-1", **shared, **_profile_keys())
+    return S3Store(location.bucket, region=region or "us-east-1", **(shared | _profile_keys()))
 
 
 def _profile_keys() -> dict[str, str]:
