@@ -42,7 +42,7 @@ model is, what that cost and how sure we are.
 A run that was stopped, killed or failed goes on where it was: give the same command again. Where RAY_ADDRESS is set,
 the work runs on that cluster; else on a Ray that is started here and stopped at the end.
 
-[bold]Exit codes[/bold]: 0 done, 1 failed, 2 the input is wrong (nothing started), 3 stopped and resumable; of gate also
+[bold]Exit codes[/bold]: 0 done, 1 failed, 2 the input is wrong, 3 stopped and resumable; of gate also
 4, inconclusive.""",
     rich_markup_mode="rich",
     no_args_is_help=True,

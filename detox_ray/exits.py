@@ -12,6 +12,7 @@ from detox_ray.config import ConfigError, InputError
 from detox_ray.lock import Locked, LockLost
 
 DONE, FAILED, WRONG_INPUT, STOPPED, INCONCLUSIVE = 0, 1, 2, 3, 4
+COMMITTED = "what was committed stays"
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the workers' logs, and tracebacks.")]
 
@@ -24,12 +25,16 @@ def exit_codes(verbose: bool = False) -> Iterator[None]:
         yield
     except ConfigError as error:
         count = len(error.problems)
-        say(f"[bold red]{count} problem{'s' if count > 1 else ''}; nothing was started[/]")
+        end = COMMITTED if error.found_late else "nothing was started"
+        say(f"[bold red]{count} problem{'s' if count > 1 else ''}; {end}[/]")
         for problem in error.problems:
             say(f"  {escape(str(problem))}")
         raise typer.Exit(WRONG_INPUT) from None
     except (InputError, Locked) as error:
-        say(f"[bold red]nothing was started:[/] {escape(str(error))}")
+        late = isinstance(error, InputError) and error.found_late
+        say(f"[bold red]{'stopped' if late else 'nothing was started'}:[/] {escape(str(error))}")
+        if late:
+            say(COMMITTED)
         raise typer.Exit(WRONG_INPUT) from None
     except LockLost as error:
         say(f"[bold yellow]stopped[/]: {escape(str(error))}")
@@ -41,5 +46,5 @@ def exit_codes(verbose: bool = False) -> Iterator[None]:
         if verbose:
             raise
         say(f"[bold red]failed:[/] {escape(str(error) or type(error).__name__)}")
-        say("what was committed stays; --verbose shows the traceback and the workers' logs")
+        say(f"{COMMITTED}; --verbose shows the traceback and the workers' logs")
         raise typer.Exit(FAILED) from None

@@ -51,6 +51,21 @@ def attention(config: Any) -> str | None:
 
 TOKENIZER = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 ADAPTER = "adapter_config.json"
+VOCABULARY = ("tokenizer.json", "tokenizer.model", "vocab.json")  # a tokenizer's own: its config alone makes none
+# PEFT's kinds that are no change of weights: trained inputs, or parts that run beside the model.
+UNMERGEABLE = (
+    "ADAPTION_PROMPT",
+    "CARTRIDGE",
+    "CPT",
+    "LILY",
+    "MULTITASK_PROMPT_TUNING",
+    "POLY",
+    "PREFIX_TUNING",
+    "PROMPT_TUNING",
+    "P_TUNING",
+    "SHADOW",
+    "XLORA",
+)
 
 
 def stands_alone(files: Collection[str]) -> bool:
@@ -82,8 +97,27 @@ def check(field: str, path: str, parent: str | None = None) -> list[Problem]:
     problems = _shards(field, folder)
     if problems:
         return problems
+    if adapter:
+        return check_adapter(field, folder / ADAPTER)
     if parent is None and not any((folder / name).is_file() for name in TOKENIZER):
         return [Problem(field, path, "is a model folder without a tokenizer (parent beside path lends it one)")]
+    return []
+
+
+def check_adapter(field: str, file: Path) -> list[Problem]:
+    """Problems of an adapter's config: of adapters that cannot be merged into the weights of a causal model."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        kind, task = config.get("peft_type"), config.get("task_type")
+    except (OSError, ValueError, AttributeError):
+        return [Problem(field, file.name, "is not an adapter's config: a JSON object with peft_type")]
+    if not isinstance(kind, str):
+        return [Problem(field, file.name, "is not an adapter's config: it has no peft_type")]
+    if kind in UNMERGEABLE or config.get("alora_invocation_tokens"):
+        kind = kind if kind in UNMERGEABLE else "aLoRA"
+        return [Problem(field, kind, "is an adapter of a kind that cannot be merged into its parent's weights")]
+    if task not in (None, "CAUSAL_LM"):
+        return [Problem(field, task, "is an adapter for another task: task_type must be CAUSAL_LM")]
     return []
 
 

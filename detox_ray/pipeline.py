@@ -13,13 +13,13 @@ Everything that can be seen to be wrong is said, all at once, before anything ex
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from detox_ray import contents, data, evidence, generate, manifest, models, readout, report, score, train
+from detox_ray import contents, data, evidence, generate, manifest, model_limits, models, readout, report, score, train
 from detox_ray.cluster import Cluster, connect
-from detox_ray.config import ConfigError, Experiment, Problem
+from detox_ray.config import ConfigError, Experiment, InputError, Problem
 from detox_ray.lock import run_lock
 from detox_ray.measure import measure
 from detox_ray.plan import COMPARISONS, METRICS, REPORT, STAGES, Prepared, learns_from, prepare
@@ -61,6 +61,7 @@ def check(experiment: Experiment, say: Callable[[str], None] = lambda note: None
         if model.train is not None:
             problems += train.check(f"models.{name}.train", model.train)
     problems += generate.check(experiment.generate)
+    problems += model_limits.problems(experiment, model_limits.read(experiment))
     problems += score.check(experiment.score, say)
     if reason := Store.at(experiment.folder).check_writable():
         problems.append(Problem("storage", experiment.storage, f"cannot be written: {reason}"))
@@ -131,11 +132,13 @@ def _forget_failures(prepared: Prepared, progress: Progress) -> None:
 
 @contextmanager
 def ray_if(needed: bool, verbose: bool) -> Iterator[Cluster | None]:
-    if not needed:
-        yield None
-        return
-    with connect(verbose=verbose) as cluster:
-        yield cluster
+    """The cluster, if the work needs one. Input that turns out to be wrong during the work is marked as found late."""
+    with connect(verbose=verbose) if needed else nullcontext() as cluster:
+        try:
+            yield cluster
+        except InputError as error:
+            error.found_late = True
+            raise
 
 
 def _train(prepared: Prepared, todo: Mapping[Unit, str], cluster: Cluster | None, progress: Progress) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from detox_ray import data, generate, measure, models, report, score, toy17, train
-from detox_ray.config import TOY17, Experiment, TrainConfig
+from detox_ray import data, generate, measure, model_limits, models, report, score, toy17, train
+from detox_ray.config import TOY17, ConfigError, Experiment, TrainConfig
 from detox_ray.models import LoadableModel
 from detox_ray.progress import Progress
 from detox_ray.store import Store, Unit, key_of
@@ -120,6 +120,7 @@ def prepare(experiment: Experiment, store: Store, progress: Progress) -> Prepare
         training[CORPUS] = commit(CORPUS, data.read_corpus(config.corpus, config.on_error, world))
 
     resolved, imported = _models(experiment, world, training)
+    _check_hub_models(experiment, resolved, imported)
     scorers: dict[str, score.ResolvedScorer] = {}
     for entry, name in zip(experiment.score.scorers, experiment.score.names, strict=True):
         scorers[name] = score.resolve(entry, TOY17 if world else None, store, scorers)
@@ -188,6 +189,30 @@ def _models(
             key = train.import_key(found[name], parent)
         found[name] = LoadableModel(name, f"checkpoints/{name}", True, None, model.dtype, key)
     return {name: found[name] for name in experiment.models}, imported
+
+
+def _check_hub_models(
+    experiment: Experiment, resolved: Mapping[str, LoadableModel], imported: Mapping[str, LoadableModel]
+) -> None:
+    """Raise ConfigError for what can be seen to be wrong once the small files of hub ids are here."""
+    given = {**resolved, **imported}
+    on_hub = {name: model for name, model in given.items() if model.revision is not None}
+    if not on_hub:
+        return
+    problems = []
+    for name, model in on_hub.items():
+        assert model.revision is not None
+        wanted = (models.ADAPTER,) if name in imported else ("config.json", *models.TOKENIZER)
+        model_limits.fetch(model.location, model.revision, wanted)
+        file = model_limits.file_of(model.location, model.revision, models.ADAPTER)
+        if name in imported and file is not None:
+            problems += models.check_adapter(f"models.{name}.path", file)
+    pinned = {name: entry.model_copy(update={"revision": on_hub[name].revision}) if name in on_hub else entry
+              for name, entry in experiment.models.items()}  # fmt: skip
+    pinned_experiment = experiment.model_copy(update={"models": pinned})
+    problems += model_limits.problems(pinned_experiment, model_limits.read(pinned_experiment))
+    if problems:
+        raise ConfigError(problems)
 
 
 def _plan(prepared: Prepared) -> Plan:

@@ -1,19 +1,26 @@
-"""How text becomes a causal model's tokens and back: the same for every engine and for likelihoods.
+"""How text becomes a causal model's tokens and back: the same for training, every engine, serving and likelihoods.
 
-A beginning-of-text token is put first where the tokenizer does so by itself; an end token is never appended (some
-tokenizers do, and a model would then continue after the end). What is too long is cut from the left: the end of a
-prompt is what gets continued. What is empty becomes the token that stands before a text: the beginning-of-text token,
-or else the end-of-text token, which in a packed corpus stands before every document but the first.
+What `tokenizer(text)` itself puts before a text stands before every text here: a beginning-of-text token (Llama), the
+end-of-text token (XGLM), two tokens (GLM's "[gMASK] <sop>"), or nothing. What it appends is left out: a model would
+continue after the end. What is too long is cut from the left, behind that prefix: the end of a prompt is what gets
+continued. What is empty becomes the prefix, or else the beginning-of-text or end-of-text token; in a packed corpus the
+latter stands before every document but the first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from detox_ray.config import InputError
 
 CONTEXT = 4096  # tokens at most: prompts are sentences, and vLLM reserves KV cache for one whole context
+UNSTATED = 2048  # tokens that a model takes if nothing says how many: BLOOM learnt at so many
 TAIL = 8  # prompt tokens that a completion is decoded with: a word piece's leading space depends on what precedes it
 UNFINISHED = "\ufffd"  # what decodes from a character whose last bytes are missing
+# Texts that show what a tokenizer adds, in several scripts: a normalizer may leave nothing of some.
+PROBES = ("a", "0", "Anna is", "я", "あ", "한", "ا")
+# Under which a model's config says how many tokens it takes.
+_LENGTHS = ("max_position_embeddings", "n_positions", "seq_length", "max_sequence_length", "max_seq_len", "n_ctx")
+_SANE = 10**6  # tokens; transformers writes 10^30 for "no limit"
 
 
 class Encoded(NamedTuple):
@@ -23,56 +30,123 @@ class Encoded(NamedTuple):
     cut: int
 
 
-class Codec:
-    """A tokenizer with the rules above. Needs no weights."""
+def stated_positions(config: Any) -> int | None:
+    """How many tokens a model's config says that the model takes; None if it states no limit.
 
-    def __init__(self, path: str, loading: dict[str, Any]):
-        from transformers import AutoConfig, AutoTokenizer
+    Args:
+        config: an object as AutoConfig makes it, or the content of a config.json. XLNet writes -1 for no limit, and
+            BLOOM writes nothing.
+    """
+    if isinstance(config, Mapping):
+        inner = config.get("text_config")
+        text = inner if isinstance(inner, Mapping) else config
+        lengths = [text.get(name) for name in _LENGTHS]
+    else:
+        text = config.get_text_config()
+        lengths = [getattr(text, name, None) for name in _LENGTHS]
+    return next((length for length in lengths if isinstance(length, int) and length > 0), None)
 
-        self.tokenizer = AutoTokenizer.from_pretrained(path, **loading)
-        self.config = AutoConfig.from_pretrained(path, **loading)
-        added = self.tokenizer("")["input_ids"]
-        bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
-        self._first = [bos] if bos is not None and added[:1] == [bos] else []
-        self._before_text = bos if bos is not None else eos
-        self.pad = next(i for i in (self.tokenizer.pad_token_id, eos, 0) if i is not None)
 
-    @property
-    def context(self) -> int:
-        """Tokens that the model takes in one go, `CONTEXT` at most."""
-        config = self.config.get_text_config()
-        lengths = (getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "seq_length"))
-        return min(
-            CONTEXT, next((length for length in lengths if length), 2048)
-        )  # BLOOM states none: it learnt at 2048
+def context_of(config: Any, tokenizer_limit: float | None) -> int:
+    """Tokens of prompt and completion that a model takes in one go here, `CONTEXT` at most.
 
-    @property
-    def saved_dtype(self) -> str:
-        """How the weights are saved ("auto" means something else to vLLM: it halves float32)."""
-        return str(self.config.dtype or "float32").removeprefix("torch.")
+    Args:
+        config: as of `stated_positions`.
+        tokenizer_limit: the tokenizer's ``model_max_length``, which counts if the config states no limit.
+    """
+    length = stated_positions(config)
+    if length is None and tokenizer_limit is not None and 0 < tokenizer_limit <= _SANE:
+        length = int(tokenizer_limit)
+    return min(CONTEXT, length or UNSTATED)
+
+
+def room(context: int, prefix: int, max_tokens: int) -> int:
+    """Tokens of a prompt, its prefix among them, that fit beside ``max_tokens`` of a completion.
+
+    Raises InputError if not one token of the prompt's text fits: a completion of the prefix alone continues nothing.
+    """
+    left = context - max_tokens
+    if left <= prefix:
+        most = context - prefix - 1
+        what = f"{context} tokens fit, of prompt and completion together"
+        raise InputError(f"generate.max_tokens: must be at most {most}: {what} (got {max_tokens})")
+    return left
+
+
+class Encoder:
+    """A tokenizer with the rules above."""
+
+    def __init__(self, tokenizer: Any):
+        self.tokenizer = tokenizer
+        self.prefix = prefix_of(tokenizer)
+        stand_in = next((i for i in (tokenizer.bos_token_id, tokenizer.eos_token_id) if i is not None), None)
+        self.empty = self.prefix or ([] if stand_in is None else [stand_in])  # what stands for an empty text
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Of each text, uncut; of an empty one none but what stands first."""
-        plain = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
-        return [self._first + ids for ids in plain]
+        """Ids of each text, uncut; of an empty one only the prefix."""
+        return [self.prefix + ids for ids in self.plain(texts)]
+
+    def plain(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text without anything that the tokenizer adds."""
+        ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
+        return ids
 
     def encode(self, prompts: Sequence[str], limit: int) -> Encoded:
         """Ids of each prompt, at least one and at most ``limit``.
 
-        Raises InputError for an empty prompt where the tokenizer has no token to stand for it.
+        Raises InputError for an empty prompt if the tokenizer has no token to stand for it.
         """
         found: list[list[int]] = []
         cut = 0
         for ids in self.ids(prompts):
             if len(ids) > limit:
                 cut += 1
-                ids = self._first + ids[len(ids) - limit + len(self._first) :]
+                ids = self.prefix + ids[len(ids) - limit + len(self.prefix) :]
             if not ids:
-                if self._before_text is None:
+                if not self.empty:
                     raise InputError("a prompt is empty, and the tokenizer has no bos or eos token to stand for it")
-                ids = [self._before_text]
+                ids = list(self.empty)
             found.append(ids)
         return Encoded(found, cut)
+
+
+def prefix_of(tokenizer: Any) -> list[int]:
+    """The tokens that ``tokenizer(text)`` itself puts before every text.
+
+    Seen in what the tokenizer does, for its attributes do not tell: bos_token may be a token that it only appends, or
+    never uses. What belongs to the text (a SentencePiece space) is no part of the prefix.
+    """
+    possible: list[list[int]] | None = None  # prefixes that explain every probe
+    for probe in PROBES:
+        whole: list[int] = tokenizer(probe)["input_ids"]
+        bare: list[int] = tokenizer(probe, add_special_tokens=False)["input_ids"]
+        starts = range(len(whole) - len(bare) + 1)
+        here = [whole[:start] for start in starts if bare and whole[start : start + len(bare)] == bare]
+        if here:
+            possible = here if possible is None else [prefix for prefix in possible if prefix in here]
+    return possible[0] if possible else []
+
+
+class Codec(Encoder):
+    """The encoder of a model's folder or hub id, and what its config says. Needs no weights."""
+
+    def __init__(self, path: str, loading: dict[str, Any]):
+        from transformers import AutoConfig, AutoTokenizer
+
+        super().__init__(AutoTokenizer.from_pretrained(path, **loading))
+        self.config = AutoConfig.from_pretrained(path, **loading)
+        eos = self.tokenizer.eos_token_id
+        self.pad = next(i for i in (self.tokenizer.pad_token_id, eos, 0) if i is not None)
+
+    @property
+    def context(self) -> int:
+        """Tokens that the model takes in one go, `CONTEXT` at most."""
+        return context_of(self.config, self.tokenizer.model_max_length)
+
+    @property
+    def saved_dtype(self) -> str:
+        """How the weights are saved ("auto" means something else to vLLM: it halves float32)."""
+        return str(self.config.dtype or "float32").removeprefix("torch.")
 
     def completion(self, prompt: Sequence[int], ids: Sequence[int]) -> str:
         """The text that ``ids`` add after ``prompt``, without special tokens and an unfinished last character."""

@@ -186,9 +186,9 @@ def run_jobs(
             failed += _run(list(together), gpus, actors, store, cluster, bar)
     if failed:
         name, unit, failure = next((each for each in failed if each[2].mistake), failed[0])
-        if failure.mistake:
-            raise InputError(failure.reason)
         some = f"{len(failed)} of {units} units failed"
+        if failure.mistake:
+            raise InputError(f"{failure.reason} ({name}: {some})")
         raise JobError(f"{name}: {some}; {unit.folder}/{unit.shard:05d}: {failure.reason}")
 
 
@@ -227,7 +227,8 @@ def _run(
                 unit = Task.from_row(row["task"]).unit
                 failed.append((job.label, unit, Failure(row["error"], row["mistake"])))
             rate = amounts[number] / max(now - begun[number], 1e-9)
-            bar.advance(note=f"{job.label}, {rate:,.0f} {job.measure}/s")
+            note = f"{job.label}, {rate:,.0f} {job.measure}/s"
+            bar.advance(0 if row["error"] else 1, f"{note}, {len(failed)} failed" if failed else note)
     except ray.exceptions.RayError as error:
         rule = "a worker process died again and again, often for want of memory: see Ray's logs, then run again"
         raise JobError(f"{bar.label}: {rule} ({_said(error).splitlines()[0]})") from error

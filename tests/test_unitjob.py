@@ -50,12 +50,14 @@ class Writer:
         return Product(pa.Table.from_pylist(rows, schema=TEXTS), {"by": "writer"}, 1)
 
 
-def run(store: Store, cluster: Cluster, count: int, actors: int = 1, **settings: object) -> str:
-    """The job over ``count`` units; what its progress printed."""
+def run(
+    store: Store, cluster: Cluster, count: int, actors: int = 1, out: io.StringIO | None = None, **settings: object
+) -> str:
+    """The job over ``count`` units; what its progress printed, into ``out``."""
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's workers cannot import this file
-    log, out = store.path("log"), io.StringIO()
+    log, out = store.path("log"), out or io.StringIO()
     os.makedirs(store.path(), exist_ok=True)
     progress = Progress(Console(file=out, soft_wrap=True))
     jobs = [Job("writing", tasks(count), Writer, {"log": log, **settings}, "rows")]
@@ -118,6 +120,15 @@ def test_failing_unit_is_one_error_and_the_others_are_committed(tmp_path: Path, 
 
 
 @pytest.mark.integration
+def test_units_that_fail_are_not_counted_as_done(tmp_path: Path, ray_cluster: Cluster) -> None:
+    progress = io.StringIO()
+    with pytest.raises(JobError):
+        run(Store.at(str(tmp_path / "run")), ray_cluster, 3, out=progress, raises_at="l2")
+    assert "3/3" not in progress.getvalue()
+    assert "2/3 units" in progress.getvalue()
+
+
+@pytest.mark.integration
 def test_unit_that_always_kills_its_actor_ends_the_job(tmp_path: Path, ray_cluster: Cluster) -> None:
     store = Store.at(str(tmp_path / "run"))
     with pytest.raises(JobError, match="a worker process died again and again"):
@@ -127,7 +138,8 @@ def test_unit_that_always_kills_its_actor_ends_the_job(tmp_path: Path, ray_clust
 
 @pytest.mark.integration
 def test_mistake_of_the_user_is_said_in_its_own_words(tmp_path: Path, ray_cluster: Cluster) -> None:
-    with pytest.raises(InputError, match=r"^generate\.max_tokens: too many$"):
+    said = r"^generate\.max_tokens: too many \(writing: 2 of 2 units failed\)$"
+    with pytest.raises(InputError, match=said):
         run(Store.at(str(tmp_path / "run")), ray_cluster, 2, broken=InputError("generate.max_tokens: too many"))
 
 

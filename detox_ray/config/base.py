@@ -38,11 +38,13 @@ class Problem(NamedTuple):
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; nothing expensive was started. The message names the place and the rule."""
+    """What the user gave cannot be used. The message names the place and the rule."""
+
+    found_late = False  # whether work was done before it was seen, and may have been committed
 
 
 class ConfigError(InputError):
-    """The input is wrong; nothing was started. Holds every problem found."""
+    """The input is wrong. Holds every problem found."""
 
     def __init__(self, problems: Sequence[Problem]):
         self.problems = tuple(problems)

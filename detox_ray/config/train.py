@@ -101,8 +101,9 @@ class TrainConfig(Strict):
     train_on: Literal["pairs", "corpus"] | None = None  # sft only: chosen completions, or data.corpus; null: pairs
     data_fraction: float = Field(1.0, gt=0, le=1)  # the first so much of the rows, as Li et al.'s train_perc
     separator: str = ""  # between prompt and completion; Neplenbroek et al. 2025 put a space for sft (papers.md C2)
-    # always: every pair's prompt starts with the begin token, where there is one (TRL 0.8.6, which Li et al. used);
-    # tokenizer: only where the tokenizer itself puts it, as in generation
+    # always: a prompt before which the tokenizer puts nothing gets the begin token, if there is one, and a prompt that
+    # truncation: prompt-first cuts loses what stands first (TRL 0.8.6, which Li et al. used); tokenizer: what the
+    # tokenizer itself puts before a text stays there, and nothing else, as in generation
     bos: Literal["always", "tokenizer"] | None = None
     # sft on pairs: what is learned: prompt and completion (Neplenbroek et al. 2025: papers.md C2), or completions only
     loss_on: Literal["text", "completion"] | None = None

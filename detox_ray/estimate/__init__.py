@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from detox_ray import toy17
+from detox_ray import model_limits, toy17
 from detox_ray.config import Experiment, ModelConfig, Problem, TrainConfig
 from detox_ray.estimate import advice as advising
 from detox_ray.estimate import disk, engines, memory, stages
@@ -66,13 +66,14 @@ class Estimate(NamedTuple):
 def estimate(experiment: Experiment, assumed: Assumptions) -> Estimate:
     """Raises InputError where a model's dimensions, or the number of rows, cannot be found."""
     world = _world(experiment)
-    roots = {name: _root(experiment, name) for name in experiment.models}
+    roots = {name: model_limits.root(experiment, name) for name in experiment.models}
     found = {
         root: model_config(root, path, experiment.models[root].revision, world)
         for root in dict.fromkeys(roots.values())
         if (path := experiment.models[root].path) is not None
     }
-    problems: list[Problem] = []
+    known = {root: model_limits.ModelFiles(source.config, source.folder) for root, source in found.items()}
+    problems = model_limits.problems(experiment, known)
     trainings = _trainings(experiment, roots, found, world, assumed, problems)
     first = found[roots[next(iter(experiment.models))]]
     prompts = prompt_rows(experiment, tokenizer_at(first.folder, assumed), world, assumed)
@@ -198,12 +199,6 @@ def _dtype(experiment: Experiment, name: str) -> str:
     """Of the weights that are generated with: a trained model's are saved as they were trained."""
     model: ModelConfig = experiment.models[name]
     return model.train.dtype if model.train is not None and model.dtype == "auto" else model.dtype
-
-
-def _root(experiment: Experiment, name: str) -> str:
-    while (block := experiment.models[name].train) is not None:
-        name = block.parent
-    return name
 
 
 def _world(experiment: Experiment) -> Path | None:

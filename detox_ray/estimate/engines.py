@@ -5,8 +5,8 @@ from typing import NamedTuple
 from detox_ray.config import GenerateConfig
 from detox_ray.estimate.architecture import Architecture
 from detox_ray.estimate.assumptions import GIB, Assumptions
+from detox_ray.tokens import context_of
 
-CONTEXT = 4096  # tokens at most (detox_ray.tokens)
 WORKSPACE = 2 * GIB  # activations and logits of vLLM's largest batch, as it measures them itself when it starts
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -35,8 +35,7 @@ def of_model(
     saved = built.saved_dtype if dtype == "auto" else dtype
     each, parts = BYTES.get(saved, 4), config.tensor_parallel
     weights = built.parameters * each // parts
-    positions = getattr(built.config, "max_position_embeddings", None) or 2048
-    context = min(CONTEXT, positions)
+    context = context_of(built.config, None)
     per_token = built.kv_elements_per_token * each // parts
     if assumed.gpu:
         limit = int((assumed.memory(1) + assumed.reserve * GIB) * config.gpu_memory_utilization)

@@ -14,6 +14,7 @@ from detox_ray import data
 from detox_ray.config import TOY17, Experiment, InputError, TrainConfig
 from detox_ray.estimate.assumptions import Assumptions
 from detox_ray.estimate.dimensions import table
+from detox_ray.tokens import Encoder
 from detox_ray.toy17 import DEFAULT
 from detox_ray.train import data as training_data
 
@@ -161,7 +162,7 @@ def prompt_rows(
         return PromptRows(count, 12.0, f"published size of {source.source}; 12 tokens a prompt: assumed")
     read = data.read_prompts(source, languages, experiment.data.on_error, world)
     texts = [text for rows in read.values() for text in rows.table["text"].to_pylist()]
-    tokens = sum(map(len, tokenizer[0](texts)["input_ids"]))
+    tokens = sum(map(len, Encoder(tokenizer[0]).ids(texts)))
     return PromptRows(len(texts), tokens / len(texts), f"the data, {tokenizer[1]}")
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 from detox_ray import vllm
-from detox_ray.config import GenerateConfig, InputError
-from detox_ray.tokens import Codec
+from detox_ray.config import GenerateConfig
+from detox_ray.tokens import Codec, room
 from detox_ray.vllm import version as vllm_version
 
 
@@ -65,7 +65,7 @@ class VLLMEngine:
         self.version = vllm_version() or "unknown"
         self.device = vllm.device()
         self._config = config
-        self._limit = room(self._codec, config)
+        self._limit = room(self._codec.context, len(self._codec.prefix), config.max_tokens)
         self._llm = vllm.start(
             path,
             loading,
@@ -114,13 +114,3 @@ class VLLMEngine:
     def close(self) -> None:
         """End the engine's own processes and free their shared memory."""
         vllm.end(self._llm)
-
-
-def room(codec: Codec, config: GenerateConfig) -> int:
-    """Prompt tokens that leave room for the completion. Raises InputError where there is none."""
-    left = codec.context - config.max_tokens
-    if left < 1:
-        raise InputError(
-            f"generate.max_tokens: must be below the {codec.context} tokens the model takes (got {config.max_tokens})"
-        )
-    return left

@@ -17,7 +17,7 @@ from detox_ray.store import Store, Unit, key_of
 from detox_ray.tables import GENERATIONS
 from detox_ray.unitjob import Job, Product, Task
 
-VERSION = 1  # raise it whenever the code here changes what a unit holds
+VERSION = 2  # raise it whenever the code here or in tokens.py changes what a unit holds
 
 
 class EngineChoice(NamedTuple):

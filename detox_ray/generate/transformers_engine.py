@@ -13,9 +13,9 @@ import torch
 import transformers
 
 from detox_ray.config import GenerateConfig
-from detox_ray.generate.engines import Completion, Generated, room
+from detox_ray.generate.engines import Completion, Generated
 from detox_ray.models import attention
-from detox_ray.tokens import Codec
+from detox_ray.tokens import Codec, room
 
 ROWS = 256  # in one batch
 
@@ -29,7 +29,7 @@ class TransformersEngine:
     def __init__(self, path: str, loading: dict[str, Any], dtype: str, config: GenerateConfig):
         self._codec = Codec(path, loading)
         self._config = config
-        self._limit = room(self._codec, config)
+        self._limit = room(self._codec.context, len(self._codec.prefix), config.max_tokens)
         self._on = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.cuda.get_device_name() if self._on == "cuda" else "cpu"
         model = transformers.AutoModelForCausalLM.from_pretrained(

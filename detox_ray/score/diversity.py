@@ -24,7 +24,7 @@ from detox_ray.store import Store, Unit, key_of
 from detox_ray.tables import DIVERSITIES, EMPTY, OK
 from detox_ray.unitjob import Job, Product, Task
 
-VERSION = 1  # raise it whenever the code here or in words.py changes what a unit holds
+VERSION = 2  # raise it whenever the code here or in words.py changes what a unit holds
 WORDS = "words"
 
 
@@ -158,7 +158,7 @@ def _decoder(model: LoadableModel, store: Store) -> Callable[[str], list[str]]:
     known: dict[int, str] = {}  # an id's string, which is slow to come by
 
     def decoded(text: str) -> list[str]:
-        ids = tokenizer(text)["input_ids"]
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]  # what it adds is none of the text's units
         for each in set(ids).difference(known):
             known[each] = str(tokenizer.decode([each], skip_special_tokens=True))
         return [known[each] for each in ids if known[each]]

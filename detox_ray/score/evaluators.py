@@ -1,8 +1,8 @@
 """Two kinds of evaluator of completions, by the model's config: causal, and T5 (t5, mt5, umt5).
 
 A causal model reads the prompt's tokens and then the completion's, joined as ids, so that the prompt is a prefix of the
-whole and its likelihood can be taken away exactly. Its first token (the beginning-of-text token, where the tokenizer
-puts one) is counted and given, not predicted.
+whole and its likelihood can be taken away exactly. A prompt begins with what the tokenizer itself puts before a text;
+its first token is counted and given, not predicted.
 
 A T5 is used as in Li et al. 2024 (papers.md A1.5): the input and the labels are the same ids, with </s>, so that it
 copies rather than continues; the whole is the prompt's and the completion's text without anything between, tokenised
@@ -76,7 +76,7 @@ class CausalEvaluator:
     def wholes(self, prompts: Sequence[str], ids: Sequence[list[int]], completions: Sequence[str]) -> list[list[int]]:
         if not completions:
             return []
-        added = self._codec.tokenizer(list(completions), add_special_tokens=False)["input_ids"]
+        added = self._codec.plain(completions)
         return [[*before, *after] for before, after in zip(ids, added, strict=True)]
 
     def nll(self, rows: Sequence[Sequence[int]]) -> list[float]:

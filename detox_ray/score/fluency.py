@@ -25,7 +25,7 @@ from detox_ray.store import Store, Unit, key_of
 from detox_ray.tables import EMPTY, FAILED, FLUENCIES, OK
 from detox_ray.unitjob import Job, Product, Task
 
-VERSION = 1  # raise it whenever the code here or in evaluators.py changes what a unit holds
+VERSION = 2  # raise it whenever the code here, in evaluators.py or in tokens.py changes what a unit holds
 LOGITS = 2**27  # numbers of a batch's logits at most: half a GiB in float32
 
 

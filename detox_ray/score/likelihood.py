@@ -1,7 +1,7 @@
 """The likelihood job: how probable each model finds harmless held-out text, for perplexity before and after tuning.
 
-Next-token negative log-likelihood in nats, log-softmax in float32. The first token is given and not predicted; where
-the tokenizer puts a beginning-of-text token first, that one is it. A unit is one language under one model.
+Next-token negative log-likelihood in nats, log-softmax in float32. What the tokenizer itself puts before a text is
+given and not predicted; if it puts nothing there, the text's first token is. A unit is one language under one model.
 
 Shapes: B texts, T tokens, V vocabulary.
 """
@@ -19,7 +19,7 @@ from detox_ray.tables import EMPTY, LIKELIHOODS, OK
 from detox_ray.tokens import Codec
 from detox_ray.unitjob import Job, Product, Task
 
-VERSION = 1  # raise it whenever the code here changes what a unit holds
+VERSION = 2  # raise it whenever the code here or in tokens.py changes what a unit holds
 LOGITS = 2**27  # numbers of a batch's logits at most: half a GiB in float32
 
 
@@ -55,6 +55,7 @@ class LikelihoodWorker:
         self._batch_tokens, self._store = batch_tokens, store
         path = model.local_path(store)
         self._codec = Codec(path, model.loading())
+        self._given = max(1, len(self._codec.prefix))  # tokens that are not predicted
         self._on = "cuda" if torch.cuda.is_available() else "cpu"
         self._device = torch.cuda.get_device_name() if self._on == "cuda" else "cpu"
         loaded = AutoModelForCausalLM.from_pretrained(
@@ -70,7 +71,7 @@ class LikelihoodWorker:
         ((unit, key),) = task.inputs
         texts = self._store.read(unit, key)
         measured = self.measure(texts["text"].to_pylist())
-        tokens = [max(0, len(ids) - 1) for ids in measured.ids]
+        tokens = [max(0, len(ids) - self._given) for ids in measured.ids]
         columns = [
             texts["text_id"],
             pa.array(tokens, pa.int32()),
@@ -81,11 +82,11 @@ class LikelihoodWorker:
         return Product(pa.table(columns, schema=LIKELIHOODS), info, sum(tokens))
 
     def measure(self, texts: Sequence[str]) -> "Measured":
-        """Of each text, cut to what the model takes. A text of fewer than two tokens has no likelihood."""
+        """Measure each text, cut to what the model takes. One that leaves no token to predict has no likelihood."""
         whole, most = self._codec.ids(texts), self._codec.context
         ids, cut = [row[:most] for row in whole], sum(len(row) > most for row in whole)
         found: list[float | None] = [None] * len(texts)
-        rows = [row for row in range(len(ids)) if len(ids[row]) > 1]
+        rows = [row for row in range(len(ids)) if len(ids[row]) > self._given]
         budget = min(self._batch_tokens, LOGITS // self._codec.config.get_text_config().vocab_size)
         for places in by_length([len(ids[row]) for row in rows], budget):
             batch = [rows[place] for place in places]
@@ -94,7 +95,7 @@ class LikelihoodWorker:
         return Measured(ids, cut, found)
 
     def _nll(self, rows: Sequence[Sequence[int]]) -> list[float]:
-        """Sums over each row's tokens but the first, nats."""
+        """Sums over each row's tokens but the given ones, nats."""
         import torch
 
         longest, pad = max(map(len, rows)), self._codec.pad
@@ -103,7 +104,7 @@ class LikelihoodWorker:
         with torch.inference_mode():
             logits_BTV = self._model(input_ids=ids_BT, attention_mask=mask_BT).logits[:, :-1].float()
             nll_BT = torch.nn.functional.cross_entropy(logits_BTV.transpose(1, 2), ids_BT[:, 1:], reduction="none")
-            return (nll_BT.double() * mask_BT[:, 1:]).sum(-1).tolist()
+            return (nll_BT.double() * mask_BT[:, 1:])[:, self._given - 1 :].sum(-1).tolist()
 
 
 class Measured(NamedTuple):
@@ -111,4 +112,4 @@ class Measured(NamedTuple):
 
     ids: list[list[int]]
     cut: int  # texts that were too long
-    nll: list[float | None]  # nats; None for fewer than two tokens
+    nll: list[float | None]  # nats; None if no token is predicted

@@ -1,7 +1,8 @@
 """Published tuned checkpoints that do not stand alone: an adapter, or weights without a tokenizer.
 
 Such a model (`path` and `parent`) becomes a whole folder in the run, as if it had been trained there: the adapter is
-merged into its parent's weights, the parent's tokenizer stands beside. BatsResearch publishes its models so.
+merged into its parent's weights, and the tokenizer stands beside: the adapter's own, if it brings another one than the
+parent's (with added tokens, for which the embeddings grow), else the parent's. BatsResearch publishes its models so.
 """
 
 import os
@@ -11,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from detox_ray.config import InputError
-from detox_ray.models import LoadableModel
+from detox_ray.models import VOCABULARY, LoadableModel
 from detox_ray.progress import Progress
 from detox_ray.store import Store, Unit, key_of
+from detox_ray.tokens import PROBES
 
-VERSION = 1  # of what is made of the same files
+VERSION = 2  # of what is made of the same files
 
 
 def import_key(source: LoadableModel, parent: LoadableModel) -> str:
@@ -26,7 +28,7 @@ def import_key(source: LoadableModel, parent: LoadableModel) -> str:
 def import_checkpoint(source: LoadableModel, parent: LoadableModel, key: str, store: Store, progress: Progress) -> None:
     """Make ``source``'s model whole and commit it under ``key`` as Unit("checkpoints", (its name,)).
 
-    On any node of the Ray that is connected. Raises InputError where the two do not fit together.
+    On any node of the Ray that is connected. Raises InputError if the two do not fit together.
     """
     import ray
 
@@ -65,12 +67,18 @@ def make(source: LoadableModel, parent: LoadableModel, store: Store, folder: Pat
             shutil.copyfile(file, target / file.name)
     tokenizer = AutoTokenizer.from_pretrained(path, **parent.loading())
     if adapted:
+        own = _own_tokenizer(files, tokenizer, AutoConfig.from_pretrained(path, **parent.loading()), parent.name)
         if not (folder / result.ADAPTER / merging.WEIGHTS).is_file():
             raise InputError(f"the adapter has no {merging.WEIGHTS}, and pickled weights can run code when loaded")
         base = AutoModelForCausalLM.from_pretrained(path, **parent.loading(), dtype="auto")
-        merging.merge(base, folder / result.ADAPTER).save_pretrained(folder)
+        resized = merging.resize(base, folder / result.ADAPTER, len(own or tokenizer))
+        merging.untie(base, folder / result.ADAPTER)
+        _merged(base, folder / result.ADAPTER, parent.name).save_pretrained(folder)
         dtype = base.dtype
         del base
+        if own is not None or resized:  # its parent's engine could not serve it
+            shutil.rmtree(folder / result.ADAPTER)
+        tokenizer = own or tokenizer
     else:
         config = AutoConfig.from_pretrained(folder)
         dtype = config.dtype
@@ -85,6 +93,48 @@ def make(source: LoadableModel, parent: LoadableModel, store: Store, folder: Pat
     store.upload(folder, f"checkpoints/{source.name}")
     kind = "adapter" if adapted else "weights without a tokenizer"
     return {"imported": source.location, "revision": source.revision, "kind": kind, "parent": parent.location}
+
+
+def _merged(base: Any, adapter: Path, parent: str) -> Any:
+    from detox_ray.train import merging
+
+    try:
+        return merging.merge(base, adapter)
+    except (RuntimeError, UserWarning) as error:
+        if "size mismatch" in str(error) or isinstance(error, UserWarning):
+            raise InputError(f"the adapter does not fit its parent {parent}: {_brief(error)}") from None
+        raise
+
+
+def _brief(error: Exception) -> str:
+    """What an error of torch or PEFT says, without its list of every tensor."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if "size mismatch" in line), lines[0])[:300]
+
+
+def _own_tokenizer(files: Path, theirs: Any, config: Any, parent: str) -> Any:
+    """The tokenizer in the adapter's folder; None if it has none, or one that does what its parent's (``theirs``) does.
+
+    Raises InputError if it gives a token of its parent's another id.
+    """
+    from transformers import AutoTokenizer
+
+    if not any((files / name).is_file() for name in VOCABULARY):
+        return None
+    own = AutoTokenizer.from_pretrained(files, config=config, trust_remote_code=False)
+    vocabulary, known = own.get_vocab(), theirs.get_vocab()
+    moved = next((token for token, number in known.items() if vocabulary.get(token, number) != number), None)
+    if moved is not None:
+        raise InputError(
+            f"its tokenizer gives {moved!r} the id {vocabulary[moved]}, that of its parent {parent} {known[moved]}: "
+            "they do not belong together"
+        )
+    alike = (
+        vocabulary == known
+        and own.chat_template == theirs.chat_template
+        and all(own(probe)["input_ids"] == theirs(probe)["input_ids"] for probe in PROBES)
+    )
+    return None if alike else own
 
 
 def _files(source: LoadableModel) -> Path:

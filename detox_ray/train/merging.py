@@ -7,9 +7,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import LoraConfig, PeftModel
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from detox_ray.config import InputError
 from detox_ray.train import families
 
 WEIGHTS = "adapter_model.safetensors"
@@ -22,15 +25,70 @@ def merge(base: Any, adapter: Path) -> Any:
     Weights in 4 bits are unpacked, the product is added, and they are rounded to 4 bits again (PEFT); the result is
     unpacked. ``base`` is a causal language model as the adapter was trained on; the adapter's folder is completed.
     """
-    _keep_factors(adapter)
+    if rows_in(base, adapter) in (None, base.get_input_embeddings().weight.shape[0]):
+        _keep_factors(adapter)
     shared = families.tied(base)  # one tensor with one adapter, the embedding's: added once
     names = [families.name_of(base, layer) for layer in (base.get_input_embeddings(), base.get_output_embeddings())]
     with warnings.catch_warnings():  # of tied weights, and of rounding to 4 bits: both as intended
         warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message="Found missing adapter keys")  # the rest would stay as initialised
         model = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
     if shared:
         _repeat_at_head(adapter, *names)
     return model.dequantize() if getattr(model, "is_loaded_in_4bit", False) else model
+
+
+def resize(base: Any, adapter: Path, tokens: int) -> bool:
+    """Bring the embeddings of ``base`` to the size that the adapter was trained with; whether they had another.
+
+    As PEFT does: to the adapter's tokenizer of ``tokens`` tokens, if that has more than there are embeddings. If the
+    adapter holds embeddings or a head, wholly or their factors, to the size of these: trainers pad it.
+
+    Raises InputError if they have several sizes, or fewer rows than the tokenizer has tokens.
+    """
+    before = base.get_input_embeddings().weight.shape[0]
+    held = rows_in(base, adapter)
+    rows = held or max(before, tokens)
+    if rows < min(tokens, before) or (held is not None and before < tokens and rows < tokens):
+        raise InputError(f"the adapter holds embeddings of {rows:,} tokens, and its tokenizer has {tokens:,}")
+    if rows == before:
+        return False
+    torch.manual_seed(0)  # rows that the adapter does not bring are drawn close to the others' mean
+    base.resize_token_embeddings(rows)
+    return True
+
+
+def untie(base: Any, adapter: Path) -> None:
+    """Give a tied head weights of its own if the adapter has factors on embedding or head.
+
+    PEFT trains such an adapter on one of the two only, or as two; merged into one tensor it would change both.
+    """
+    if not families.tied(base):
+        return
+    with safe_open(adapter / WEIGHTS, "pt") as file:
+        keys = list(file.keys())
+    names = [families.name_of(base, layer) for layer in (base.get_input_embeddings(), base.get_output_embeddings())]
+    if any(key.removeprefix(_PREFIX).startswith(f"{name}.lora_") for key in keys for name in names):
+        head = base.get_output_embeddings()
+        head.weight = torch.nn.Parameter(head.weight.detach().clone())
+        base.config.tie_word_embeddings = False
+
+
+def rows_in(base: Any, adapter: Path) -> int | None:
+    """Tokens for which the adapter holds embeddings or a head; None if it leaves both alone."""
+    sizes = set()
+    names = [families.name_of(base, layer) for layer in (base.get_input_embeddings(), base.get_output_embeddings())]
+    with safe_open(adapter / WEIGHTS, "pt") as file:
+        for key in file.keys():  # noqa: SIM118 (not a mapping)
+            module, _, tensor = key.removeprefix(_PREFIX).rpartition(".")
+            if tensor == "lora_embedding_A" and module in names:
+                sizes.add(file.get_slice(key).get_shape()[1])
+            owner = module.removesuffix(".base_layer").removesuffix(".lora_B")
+            if tensor == "weight" and owner in names:
+                sizes.add(file.get_slice(key).get_shape()[0])
+    if len(sizes) > 1:
+        raise InputError(f"the adapter holds embeddings and a head of different sizes: {sorted(sizes)}")
+    return next(iter(sizes), None)
 
 
 def _keep_factors(adapter: Path) -> None:

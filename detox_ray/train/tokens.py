@@ -1,20 +1,22 @@
 """From texts to token ids, once, before any trainer sees them: special tokens, where a completion begins, what is cut.
 
-A pair is the text of prompt, separator and completion joined as they stand, as in generation. The tokenizer's end token
-is appended to every completion (as TRL does, and did when Li et al. 2024 trained with it): the model also learns that
-the text may end there, equally for both, so the preference itself says nothing of length.
+A pair is the text of prompt, separator and completion joined as they stand, as in generation, and begins with what
+stands before a text there (`detox_ray.tokens`). The tokenizer's end token is appended to every completion (as TRL does,
+and did when Li et al. 2024 trained with it): the model also learns that the text may end there, equally for both, so
+the preference itself says nothing of length.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 from detox_ray.config import InputError, TrainConfig
+from detox_ray.tokens import Encoder, stated_positions
 
 Row = dict[str, Any]  # what a trainer's dataset holds: an id, and lists of token ids
 
 
 def check(tokenizer: Any, model_config: Any, parent: str, field: str, max_length: int) -> None:
-    """Raise InputError where tokenizer and model do not fit each other or ``max_length``.
+    """Raise InputError if tokenizer and model do not fit each other or ``max_length``.
 
     A tokenizer without pad token pads with its end token, as both papers do: padding is masked wherever it is read.
     """
@@ -28,7 +30,7 @@ def check(tokenizer: Any, model_config: Any, parent: str, field: str, max_length
             f"models.{parent}: its tokenizer's largest token id is {largest} ({token!r}), but the model has "
             f"embeddings for {rows} tokens only: they do not belong together"
         )
-    limit = getattr(text, "max_position_embeddings", None)  # BLOOM has none: its positions have no end
+    limit = stated_positions(model_config)  # BLOOM has none: its positions have no end
     if limit is not None and max_length > limit:
         raise InputError(f"{field}.max_length: {max_length} is more than {parent}'s limit of {limit} positions")
     if tokenizer.pad_token is None:
@@ -36,23 +38,29 @@ def check(tokenizer: Any, model_config: Any, parent: str, field: str, max_length
 
 
 def pair_rows(pairs: Sequence[dict[str, str]], tokenizer: Any, config: TrainConfig) -> list[list[Row]]:
-    """For each pair its row, or none where the length filter leaves it out or the cut leaves nothing to learn.
+    """For each pair its row, or none if the length filter leaves it out or the cut leaves nothing to learn.
 
     A row has pair_id, prompt_ids, chosen_ids, rejected_ids; for sft pair_id, input_ids, labels (-100: not learned).
     """
+    encoder = Encoder(tokenizer)
     prompts = [pair["prompt"] + config.separator for pair in pairs]
     encoded = [
-        _encode(tokenizer, [prompt + end for prompt, end in zip(prompts, ends, strict=True)])
+        encoder.ids([prompt + end for prompt, end in zip(prompts, ends, strict=True)])
         for ends in ([""] * len(pairs), *([pair[side] for pair in pairs] for side in ("chosen", "rejected")))
     ]
     return [
-        _pair_row(pair, prompt, chosen, rejected, tokenizer, config)
+        _pair_row(pair, prompt, chosen, rejected, encoder, config)
         for pair, prompt, chosen, rejected in zip(pairs, *encoded, strict=True)
     ]
 
 
 def _pair_row(
-    pair: dict[str, str], prompt: list[int], chosen: list[int], rejected: list[int], tokenizer: Any, config: TrainConfig
+    pair: dict[str, str],
+    prompt: list[int],
+    chosen: list[int],
+    rejected: list[int],
+    encoder: Encoder,
+    config: TrainConfig,
 ) -> list[Row]:
     longer = max(len(pair["chosen"]), len(pair["rejected"]))
     if config.length_filter == "characters" and len(pair["prompt"]) + longer > config.max_length:
@@ -61,36 +69,40 @@ def _pair_row(
     start = min(_shared(prompt, chosen), _shared(prompt, rejected))
     if config.length_filter == "tokens" and start >= config.max_length:
         return []
-    context = prompt[:start]
-    if config.bos == "always" and tokenizer.bos_token_id is not None and context[:1] != [tokenizer.bos_token_id]:
-        context = [tokenizer.bos_token_id, *context]
-    completions = [_ended(ids[start:], tokenizer) for ids in (chosen, rejected)]
+    context, kept = prompt[:start], len(encoder.prefix)
+    if config.bos == "always":  # TRL 0.8.6, which also cuts the begin token off with the rest of a long prompt's start
+        bos, kept = encoder.tokenizer.bos_token_id, 0
+        begins = bool(encoder.prefix) or context[:1] == [bos]
+        context = context if bos is None or begins else [bos, *context]
+    context = context or list(encoder.empty)
+    completions = [_ended(ids[start:], encoder.tokenizer) for ids in (chosen, rejected)]
     if config.method == "sft":
-        context, (completion,) = cut(context, completions[:1], config)
+        context, (completion,) = cut(context, completions[:1], config, kept)
         ids = context + completion
         labels = ids if config.loss_on == "text" else [-100] * len(context) + completion
         learned = any(label != -100 for label in labels[1:])  # nothing predicts the first
         return [{"pair_id": pair["pair_id"], "input_ids": ids, "labels": labels}] if learned else []
-    context, (chosen, rejected) = cut(context, completions, config)
+    context, (chosen, rejected) = cut(context, completions, config, kept)
     if not chosen or not rejected:
         return []
     return [{"pair_id": pair["pair_id"], "prompt_ids": context, "chosen_ids": chosen, "rejected_ids": rejected}]
 
 
 def cut(
-    prompt: list[int], completions: Sequence[list[int]], config: TrainConfig
+    prompt: list[int], completions: Sequence[list[int]], config: TrainConfig, kept: int = 0
 ) -> tuple[list[int], tuple[list[int], ...]]:
     """``prompt`` and its completions brought down to max_length tokens, by config.truncation.
 
     ``prompt-first`` is TRL 0.8.6's rule, whose measure is the longer completion: if it does not fit, the prompt keeps
     its last max_prompt_length tokens; if it still does not, every completion keeps its first max_length -
-    max_prompt_length, however short the prompt.
+    max_prompt_length, however short the prompt. The prompt's first ``kept`` tokens stay, and count, whatever goes.
     """
     most, longest = config.max_length, max(map(len, completions))
     if config.truncation == "prompt-first":
         assert config.max_prompt_length is not None  # the recipe's or the user's
         if len(prompt) + longest > most:
-            prompt = prompt[-config.max_prompt_length :]
+            start = max(kept, len(prompt) - config.max_prompt_length + kept)
+            prompt = prompt[:kept] + prompt[start:]
         if len(prompt) + longest > most:
             completions = [ids[: most - config.max_prompt_length] for ids in completions]
     prompt = prompt[:most]
@@ -98,14 +110,14 @@ def cut(
 
 
 def text_rows(texts: Sequence[dict[str, str]], tokenizer: Any, config: TrainConfig) -> list[list[Row]]:
-    """For each text of a corpus its rows (text_id, input_ids, labels); none where it is empty.
+    """For each text of a corpus its rows (text_id, input_ids, labels); none if it is empty.
 
     With ``overflow: chunks`` a long text makes several, each beginning with what the tokenizer puts before a text
     (papers.md C2: transformers' return_overflowing_tokens).
     """
-    prefix = _prefix(tokenizer)
-    found = []
-    for text, ids in zip(texts, _encode(tokenizer, [text["text"] for text in texts]), strict=True):
+    encoder = Encoder(tokenizer)
+    prefix, found = encoder.prefix, []
+    for text, ids in zip(texts, encoder.ids([text["text"] for text in texts]), strict=True):
         ids, size = _ended(ids, tokenizer), config.max_length
         pieces = [ids[:size]]
         if config.overflow == "chunks":
@@ -119,19 +131,6 @@ def text_rows(texts: Sequence[dict[str, str]], tokenizer: Any, config: TrainConf
             [] if empty else [{"text_id": text["text_id"], "input_ids": each, "labels": each} for each in pieces]
         )
     return found
-
-
-def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    ids: list[list[int]] = tokenizer(texts)["input_ids"] if texts else []
-    return ids
-
-
-def _prefix(tokenizer: Any) -> list[int]:
-    """The special tokens that the tokenizer puts before a text."""
-    whole, bare = tokenizer("a")["input_ids"], tokenizer("a", add_special_tokens=False)["input_ids"]
-    starts = [start for start in range(len(whole)) if whole[start : start + len(bare)] == bare]
-    prefix: list[int] = whole[: starts[0]] if starts else []
-    return prefix
 
 
 def _ended(ids: list[int], tokenizer: Any) -> list[int]:

@@ -1,5 +1,6 @@
 """Published checkpoints: an adapter, and weights without a tokenizer, made whole with their parent's help."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -91,3 +92,29 @@ def test_the_key_follows_both(adapter: Path, parent: LoadableModel) -> None:
     key = imports.import_key(source, parent)
     assert key != imports.import_key(source._replace(key="other"), parent)
     assert key != imports.import_key(source, parent._replace(key="other"))
+
+
+@pytest.mark.parametrize(
+    ("config", "value", "rule"),
+    [
+        ({"peft_type": "PROMPT_TUNING", "task_type": "CAUSAL_LM"}, "PROMPT_TUNING", "cannot be merged"),
+        ({"peft_type": "LORA", "alora_invocation_tokens": [3]}, "aLoRA", "cannot be merged"),
+        ({"peft_type": "LORA", "task_type": "SEQ_CLS"}, "SEQ_CLS", "task_type must be CAUSAL_LM"),
+        ({"r": 2}, "adapter_config.json", "no peft_type"),
+        ([], "adapter_config.json", "a JSON object"),
+    ],
+)
+def test_an_adapter_that_cannot_be_merged_is_refused_when_the_config_is_read(
+    config: object, value: str, rule: str, tmp_path: Path
+) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    [problem] = models.check("models.x.path", str(tmp_path), "base")
+    assert (problem.value, rule in problem.rule) == (value, True)
+
+
+def test_kinds_that_peft_cannot_merge_are_all_known() -> None:
+    from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING as TUNERS
+
+    without = {kind.value for kind, tuner in TUNERS.items() if not hasattr(tuner, "merge_and_unload")}
+    assert without <= set(models.UNMERGEABLE)

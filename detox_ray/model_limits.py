@@ -1,0 +1,156 @@
+"""Which settings ask for more tokens than a model takes: seen in its config, before anything is loaded or trained.
+
+A trained model, and an adapter, takes what the model takes from which it descends.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from detox_ray.config import TOY17, Experiment, Problem
+from detox_ray.models import ADAPTER, is_folder
+from detox_ray.tokens import CONTEXT, context_of, prefix_of, stated_positions
+
+LONGEST_PREFIX = 8  # tokens; only where less is left, a tokenizer is loaded to see how many it puts before a text
+
+
+class ModelFiles(NamedTuple):
+    """What is on this machine of a model."""
+
+    config: Mapping[str, Any]  # as in config.json
+    folder: str | None  # where its tokenizer may be
+
+
+def problems(experiment: Experiment, files: Mapping[str, ModelFiles]) -> list[Problem]:
+    """Problems of ``generate.max_tokens`` and of every train block's ``max_length``.
+
+    Args:
+        experiment: whose settings are looked at.
+        files: what is known of the models that descend from no other (`root`), by name; others may be left out.
+    """
+    families: dict[str, list[str]] = {}
+    for name in experiment.models:
+        families.setdefault(root(experiment, name), []).append(name)
+    found: list[Problem] = []
+    for base, names in families.items():
+        known = files.get(base)
+        config = None if known is None else _whole(known.config)
+        folder = None if known is None else known.folder
+        found += _generation(experiment.generate.max_tokens, names, config, folder)
+        positions = None if config is None else stated_positions(config)
+        for name in names:
+            train = experiment.models[name].train
+            if train is not None and positions is not None and train.max_length > positions:
+                rule = f"must be at most {positions}, the positions that {base} has"
+                found.append(Problem(f"models.{name}.train.max_length", train.max_length, rule))
+    return found
+
+
+def _generation(max_tokens: int, names: list[str], config: Any, folder: str | None) -> list[Problem]:
+    context = CONTEXT if config is None else context_of(config, _tokenizer_limit(folder))
+    left = context - max_tokens
+    prefix = _prefix_length(folder) if 0 < left <= LONGEST_PREFIX else 0
+    if left > prefix:
+        return []
+    takes = f"{', '.join(names)} {'takes' if len(names) == 1 else 'take'} {context} tokens"
+    rule = f"must be at most {context - prefix - 1}: {takes} here, of prompt and completion together"
+    return [Problem("generate.max_tokens", max_tokens, rule)]
+
+
+def root(experiment: Experiment, name: str) -> str:
+    """The model from which ``name`` descends by training or as an adapter: itself, if it has a config of its own."""
+    while (parent := (model := experiment.models[name]).descends_from) is not None:
+        if model.path is not None and not _is_adapter(model.path, model.revision):
+            return name
+        name = parent
+    return name
+
+
+def read(experiment: Experiment) -> dict[str, ModelFiles]:
+    """Files of every root whose config is on this machine: in a folder, in the hub's cache, or toy17's."""
+    found = {}
+    for name in dict.fromkeys(root(experiment, name) for name in experiment.models):
+        model = experiment.models[name]
+        files = None if model.path is None else files_of(model.path, model.revision)
+        if files is not None:
+            found[name] = files
+    return found
+
+
+def files_of(path: str, revision: str | None) -> ModelFiles | None:
+    """Files of a model's path; None if its config is not on this machine or cannot be read."""
+    if path == TOY17:
+        from detox_ray.toy17 import DEFAULT
+
+        return ModelFiles({"max_position_embeddings": DEFAULT.positions}, None)
+    file = file_of(path, revision, "config.json")
+    if file is None:
+        return None
+    content = _json(file)
+    return ModelFiles(content, str(file.parent)) if content else None
+
+
+def fetch(repository: str, commit: str, names: Iterable[str]) -> None:
+    """Bring files of a hub id into the cache, as far as it has them and the hub answers."""
+    from huggingface_hub import hf_hub_download
+
+    for name in names:
+        try:
+            hf_hub_download(repository, name, revision=commit)
+        except Exception:  # not there, or not to be had: whoever loads the model says so
+            continue
+
+
+def _is_adapter(path: str, revision: str | None) -> bool:
+    if path == TOY17 or file_of(path, revision, "config.json") is not None:
+        return False
+    return file_of(path, revision, ADAPTER) is not None
+
+
+def file_of(path: str, revision: str | None, name: str) -> Path | None:
+    """A file of a model's folder, or of its hub id in the cache."""
+    if is_folder(path):
+        file = Path(path).expanduser() / name
+        return file if file.is_file() else None
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(path, name, revision=revision or "main")
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """Content of a JSON file; empty if it is not a readable mapping, which whoever loads it says."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _whole(config: Mapping[str, Any]) -> Any:
+    """The config, with its family's defaults if it does not say how many tokens the model takes."""
+    if stated_positions(config) is not None:
+        return config
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    family = str(config.get("model_type"))
+    return CONFIG_MAPPING[family].from_dict(dict(config)) if family in CONFIG_MAPPING else config
+
+
+def _tokenizer_limit(folder: str | None) -> float | None:
+    limit = None if folder is None else _json(Path(folder) / "tokenizer_config.json").get("model_max_length")
+    return limit if isinstance(limit, int | float) else None
+
+
+def _prefix_length(folder: str | None) -> int:
+    """Tokens that the tokenizer in ``folder`` puts before a text; 0 if there is none that loads."""
+    if folder is None:
+        return 0
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError):
+        return 0
+    return len(prefix_of(tokenizer))
