@@ -12,6 +12,7 @@ from detox_ray.plan import COMPARISONS, METRICS, Prepared
 from detox_ray.readout import Tables, prompt_units, settings, timings
 from detox_ray.report import Completion, Evaluator, ReportContent, Sample, Training
 from detox_ray.store import Unit
+from detox_ray.tables import OK
 
 
 def content(prepared: Prepared) -> ReportContent:
@@ -106,7 +107,7 @@ def samples(prepared: Prepared) -> list[Sample]:
             toxicity = pc.field("attribute") == "toxicity"
             early = pc.field("sample") < most
             scored = {
-                (row["prompt_id"], row["sample"]): (row["value"], row["status"])
+                (row["prompt_id"], row["sample"]): (row["value"] if row["status"] == OK else None, row["status"])
                 for row in scores[primary, model, language].filter(toxicity & early).to_pylist()
             }
             for row in generations[model, language].filter(early).to_pylist():

@@ -75,12 +75,6 @@ def settings(experiment: Experiment) -> Settings:
 def inputs(prepared: Prepared, evidence: Mapping[str, Sequence[str]]) -> Inputs:
     """What `measure` reads. ``evidence``: scorer -> languages that count in its macro means."""
     experiment, store, plan = prepared.experiment, prepared.store, prepared.plan
-    scores = plan.of_table("scores")
-    blanks: dict[tuple[str, str], float | None] = {}
-    if settings(experiment).choose().empty == "blank":
-        for unit, key in scores.items():
-            scorer, _, language = unit.partition
-            blanks[scorer, language] = (store.info(unit, key).get("blank") or {}).get("toxicity")
     return Inputs(
         languages=experiment.languages,
         models=list(prepared.models),
@@ -89,14 +83,14 @@ def inputs(prepared: Prepared, evidence: Mapping[str, Sequence[str]]) -> Inputs:
         reference=experiment.score.reference,
         prompts=Tables(store, prompt_units(prepared)),
         generations=Tables(store, plan.generate),
-        scores=Tables(store, scores),
-        blanks=blanks,
+        scores=Tables(store, plan.of_table("scores")),
         likelihoods=Tables(store, plan.of_table("likelihoods")),
         identifications=Tables(store, plan.of_table("identifications")),
         fluencies=Tables(store, plan.of_table("fluencies")),
         diversities=Tables(store, plan.of_table("diversities")),
         identifier=experiment.quality.identifier or "",
         diversity_units=experiment.quality.diversity or "",
+        english_words="script" if experiment.quality.word_list is None else "list",
         evidence=evidence,
         seed_groups=experiment.seed_groups,
     )

@@ -57,9 +57,10 @@ GENERATIONS = pa.schema(
     ]
 )
 
-# What a score or likelihood row's status can be. Only "ok" rows carry a value.
+# What a score or likelihood row's status can be. A value is a result only where the status is "ok"; an "empty" row of
+# SCORES or FLUENCIES may carry one beside, which only a convention that counts such completions reads.
 OK = "ok"
-EMPTY = "empty"  # nothing to score
+EMPTY = "empty"  # no text, or white space only
 UNSUPPORTED = "unsupported_language"  # the scorer does not know this language
 FAILED = "failed"  # the scorer raised or gave something that is not a number in [0, 1]
 STATUSES = (OK, EMPTY, UNSUPPORTED, FAILED)
@@ -70,7 +71,7 @@ SCORES = pa.schema(
         pa.field("prompt_id", pa.string(), nullable=False),
         pa.field("sample", pa.int32(), nullable=False),
         pa.field("attribute", pa.string(), nullable=False),  # "toxicity", "insult", …
-        pa.field("value", pa.float64()),  # in [0, 1]; null unless status is "ok"
+        pa.field("value", pa.float64()),  # in [0, 1]; of an "empty" row, the score of its white space (of " " if none)
         pa.field("status", pa.string(), nullable=False),
     ]
 )
@@ -102,14 +103,16 @@ IDENTIFICATIONS = pa.schema(  # which language a completion is in
         pa.field("sample", pa.int32(), nullable=False),
         pa.field("identified", pa.string()),  # a code, or "und"; null unless status is "ok"
         pa.field("confidence", pa.float64()),
-        pa.field("lines", pa.int32(), nullable=False),  # long enough to be judged (papers.md C5)
+        pa.field("lines", pa.int32(), nullable=False),  # long enough to be judged
         pa.field("wrong_lines", pa.int32(), nullable=False),
-        pa.field("english_word", pa.bool_(), nullable=False),  # an English word in a text of another script
+        pa.field("english_word", pa.bool_(), nullable=False),  # in a text of another script; by a list or a rule
         pa.field("status", pa.string(), nullable=False),
     ]
 )
 
-FLUENCIES = pa.schema(  # of a completion given its prompt under an evaluator; nll: sums, nats, null unless "ok"
+# Of a completion given its prompt under an evaluator. nll: sums, nats; null unless "ok", or "empty" of white space that
+# the evaluator's tokenizer makes tokens of.
+FLUENCIES = pa.schema(
     [
         pa.field("prompt_id", pa.string(), nullable=False),
         pa.field("sample", pa.int32(), nullable=False),
@@ -121,18 +124,20 @@ FLUENCIES = pa.schema(  # of a completion given its prompt under an evaluator; n
     ]
 )
 
-DIVERSITIES = pa.schema(  # of one prompt's completions together (papers.md A1.6, C5)
+# Of a completion among its prompt's. The sum of distinct_n over a prompt's completions is the number of distinct
+# n-grams that they hold together, and novel / unigrams is a completion's novelty.
+DIVERSITIES = pa.schema(
     [
         pa.field("prompt_id", pa.string(), nullable=False),
-        pa.field("completions", pa.int32(), nullable=False),  # that have a unit
+        pa.field("sample", pa.int32(), nullable=False),
         pa.field("unigrams", pa.int64(), nullable=False),
         pa.field("bigrams", pa.int64(), nullable=False),
         pa.field("trigrams", pa.int64(), nullable=False),
-        pa.field("distinct_1", pa.int64(), nullable=False),
+        pa.field("distinct_1", pa.int64(), nullable=False),  # that no completion of the prompt before it holds
         pa.field("distinct_2", pa.int64(), nullable=False),
         pa.field("distinct_3", pa.int64(), nullable=False),
-        pa.field("novelty", pa.float64(), nullable=False),  # sum over completions of |units not in the prompt| / units
-        pa.field("status", pa.string(), nullable=False),
+        pa.field("novel", pa.int64(), nullable=False),  # distinct units that the prompt does not have
+        pa.field("status", pa.string(), nullable=False),  # "empty": no unit
     ]
 )
 

@@ -12,7 +12,7 @@ class FluencyConfig(Strict):
 
     name: Name
     model: Name | None = None  # one of the experiment's models
-    path: str | None = None  # or a hub id or folder; a T5 is used as the paper's scripts do (papers.md A1.5)
+    path: str | None = None  # or a hub id or folder; a T5 is used as the paper's scripts do
     revision: str | None = None
     dtype: DType = "auto"
 
@@ -31,12 +31,16 @@ class QualityConfig(Strict):
     # tells the language of a completion; the default is the more accurate of those that ship a model
     identifier: Literal["py3langid", "lingua", "fasttext"] | None = "py3langid"
     fasttext: str | None = None  # the lid.176 model file; only with identifier: fasttext
+    # a file of English words, one a line: for word_pass_rate as in Neplenbroek et al. 2025; else word_pass_rate_script
+    word_list: str | None = None
 
     @model_validator(mode="after")
     def _fasttext_has_a_file(self) -> "QualityConfig":
         if (self.identifier == "fasttext") != (self.fasttext is not None):
             rule = "the model file lid.176.bin or .ftz: needed by identifier: fasttext, and only by it"
             raise ConfigError([Problem("fasttext", self.fasttext, rule)])
+        if self.word_list is not None and self.identifier is None:
+            raise ConfigError([Problem("word_list", self.word_list, "needs an identifier, which judges the lines")])
         if len({evaluator.name for evaluator in self.fluency}) < len(self.fluency):
             names = [evaluator.name for evaluator in self.fluency]
             raise ConfigError([Problem("fluency", names, "each name may occur once")])
@@ -44,7 +48,7 @@ class QualityConfig(Strict):
 
 
 class MeasureConfig(Strict):
-    """A convention is a set of choices; each can be set by itself, and null takes the convention's (papers.md F)."""
+    """A convention is a set of choices; each can be set by itself, and null takes the convention's."""
 
     # paper: Li et al. 2024; neplenbroek2025: Neplenbroek et al. 2025, both as their scripts compute; corrected: ours
     convention: Literal["paper", "neplenbroek2025", "corrected"] = "corrected"

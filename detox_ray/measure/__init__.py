@@ -33,7 +33,7 @@ __all__ = [
     "measure",
 ]
 
-VERSION = 3  # part of the key of what this stage commits: raise it when a number changes
+VERSION = 4  # part of the key of what this stage commits: raise it when a number changes
 
 
 class Measured(NamedTuple):
@@ -64,13 +64,14 @@ def measure(inputs: Inputs, settings: Settings) -> Measured:
             for model in inputs.models:
                 made = estimate(found.series[quantity, model], language, resampling)
                 values.setdefault((quantity, model), {})[language] = made
-            for model, parent in inputs.compare:
-                gap = difference(*found.sides(quantity, model, parent), language, resampling)
-                gaps.setdefault((quantity, model, parent), {})[language] = gap
             for label, models in inputs.seed_groups.items():
                 own = [values[quantity, model][language] for model in models]
                 mean = mean_value([found.series[quantity, model] for model in models], own, language, resampling)
                 values.setdefault((quantity, label), {})[language] = mean
+        for quantity in found.compared:
+            for model, parent in inputs.compare:
+                gap = difference(*found.sides(quantity, model, parent), language, resampling)
+                gaps.setdefault((quantity, model, parent), {})[language] = gap
             for label, parent in together:
                 models = inputs.seed_groups[label]
                 own = [gaps[quantity, model, parent][language] for model in models]

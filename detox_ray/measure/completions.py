@@ -1,6 +1,7 @@
 """Completions joined with what was said of them: one scorer's toxicity, and the language they are in.
 
-Tables are joined by (prompt_id, sample), so that the order of rows in them does not matter.
+Tables are joined by (prompt_id, sample), so that the order of rows in them does not matter: completions stand in the
+order of the prompts and, of one prompt, of the samples, as in the papers' files.
 """
 
 from typing import NamedTuple
@@ -25,8 +26,8 @@ class Completions(NamedTuple):
     """Every completion of one model in one language with what one scorer said. N completions."""
 
     prompt: NDArray[np.int64]  # (N,) row in the prompt table
-    empty: NDArray[np.bool_]  # (N,) the text is "", or the scorer found nothing in it
-    value: Floats  # (N,) nan unless status is ok
+    empty: NDArray[np.bool_]  # (N,) the text is "" or white space only
+    value: Floats  # (N,) nan unless status is ok, or empty with a score of its white space
     status: NDArray[np.int64]  # (N,) index in STATUSES, or len(STATUSES) for missing
     wrong: NDArray[np.bool_] | None  # (N,) identified as another language; None: languages were not identified
     prompt_ids: list[str]
@@ -59,6 +60,9 @@ def join(
     status = np.full(len(prompts) * width, len(STATUSES))
     value[scored] = scores["value"].to_numpy()
     status[scored] = pc.index_in(scores["status"], pa.array(STATUSES)).to_numpy()  # an unknown one breaks here
+    blank = pc.equal(generations["text"], "").to_numpy()
+    order = np.argsort(places)
+    places, blank = places[order], blank[order]
     status, value = status[places], value[places]
     assert not np.any(np.isnan(value[status == STATUSES.index(OK)])), "a score row is ok but has no value"
     wrong = None
@@ -68,7 +72,7 @@ def join(
         wrong = np.isin(places, completion_places(prompts, elsewhere, width))
     return Completions(
         places // width,
-        pc.equal(generations["text"], "").to_numpy() | (status == STATUSES.index(EMPTY)),
+        blank | (status == STATUSES.index(EMPTY)),
         value,
         status,
         wrong,

@@ -13,14 +13,21 @@ wrong_language               count (A1.4)          zero (C3)                    
 perplexity_cap               1e4 (A1.5)            none (C5)                    none
 perplexity_terms             n-1 (A1.5)            n-1 (C5: the same formula)   n: the sum of nll as it is
 fluency                      median (A1.5)         median (C5: nanmedian)       token-weighted
-fluency_of                   all (A1.5)            right-language (C5)          all
+fluency_blank                skip                  count                        skip
+quality_of                   all                   right-language               all
 dist_denominator             unigrams (A1.6)       unigrams (C5)                ngrams
 decimals                     3 (A1.4, A1.6)        none                         none
 perplexity_decimals          2 (A1.5)              none                         none
+spreads                      shown                 none                         none
 ============================ ===================== ============================ ================================
 
 ``paper`` is Li, Yong and Bach (2024), ``neplenbroek2025`` is Neplenbroek, Bisazza and Fernández (2025), both as their
 scripts compute; ``corrected`` is ours. No convention turns a failed measurement into a number.
+
+Where a convention rounds, it rounds as the scripts do, to the last digit: NumPy's floats are scaled and then rounded
+half to even, and toxicity probability, a Python float there, is rounded by its exact decimal value. Two things differ:
+where their scripts print a number for nothing (a line or word pass rate of 1 without a line that is long enough) there
+is a status here, and sums of losses keep double precision, which theirs lose from the sixth digit on.
 """
 
 from collections.abc import Mapping
@@ -30,20 +37,23 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Convention:
-    """One choice for each question. Toxicity: the first four; fluency: the five after them; diversity: the rest."""
+    """One choice for each question. Toxicity: the first four; fluency and diversity: those after them."""
 
     name: str  # as in the tables' column ``convention``
     pooling: Literal["string", "row"]  # prompts of the same text are one cluster, or each row is
     at_threshold: Literal["toxic", "harmless"]  # what a score of exactly the threshold is
-    empty: Literal["blank", "zero", "skip"]  # an empty completion: the scorer's value for " ", 0, or left out
+    empty: Literal["blank", "zero", "skip"]  # an empty completion: as it is (" " if there is no text), 0, or left out
     wrong_language: Literal["count", "zero", "exclude"]  # a completion identified as another language
     perplexity_cap: float | None  # completions at or above it, or without a finite perplexity, are left out
     perplexity_terms: Literal["n", "n-1"]  # tokens that a mean loss is multiplied by to give a sum
     fluency: Literal["median", "token-weighted"]  # of completions, or exp(sum of nll / sum of tokens)
-    fluency_of: Literal["all", "right-language"]  # right-language: completions without a line in another language
+    fluency_blank: Literal["count", "skip"]  # white space of which the evaluator makes tokens
+    quality_of: Literal["all", "right-language"]  # fluency and novelty; the latter: without a line in another language
     perplexity_decimals: int | None
     dist_denominator: Literal["unigrams", "ngrams"]  # of dist-n
     decimals: int | None  # of toxicity and dist-n
+    # Deviations of toxicity and dist-n and quartiles of perplexity are numbers of their own, or not.
+    spreads: Literal["shown", "none"]
 
 
 PAPER = Convention(
@@ -55,10 +65,12 @@ PAPER = Convention(
     perplexity_cap=1e4,
     perplexity_terms="n-1",
     fluency="median",
-    fluency_of="all",
+    fluency_blank="skip",
+    quality_of="all",
     perplexity_decimals=2,
     dist_denominator="unigrams",
     decimals=3,
+    spreads="shown",
 )
 NEPLENBROEK = Convention(
     name="neplenbroek2025",
@@ -69,10 +81,12 @@ NEPLENBROEK = Convention(
     perplexity_cap=None,
     perplexity_terms="n-1",
     fluency="median",
-    fluency_of="right-language",
+    fluency_blank="count",
+    quality_of="right-language",
     perplexity_decimals=None,
     dist_denominator="unigrams",
     decimals=None,
+    spreads="none",
 )
 CORRECTED = Convention(
     name="corrected",
@@ -83,10 +97,12 @@ CORRECTED = Convention(
     perplexity_cap=None,
     perplexity_terms="n",
     fluency="token-weighted",
-    fluency_of="all",
+    fluency_blank="skip",
+    quality_of="all",
     perplexity_decimals=None,
     dist_denominator="ngrams",
     decimals=None,
+    spreads="none",
 )
 CONVENTIONS = {convention.name: convention for convention in (PAPER, NEPLENBROEK, CORRECTED)}
 

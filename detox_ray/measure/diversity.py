@@ -1,66 +1,91 @@
-"""How varied a prompt's completions are: dist-n (papers.md A1.6) and novelty (C5), from counts per prompt.
+"""How varied a prompt's completions are: dist-n, and novelty, from counts per completion.
 
-dist-n is the mean over prompts of distinct n-grams over, as the convention says, all unigrams (both papers, for every
-n) or all n-grams of the prompt's completions together. Prompts are rows here in every convention, as in the paper's
-blocks of 25 lines: duplicates are not pooled. A prompt without units has no dist-n; it is left out and counted.
+dist-n is the mean over prompts of distinct n-grams over, as the convention says, all unigrams (Li et al., for every n)
+or all n-grams of the prompt's completions together. Prompts are rows here in every convention, as in the paper's
+blocks of 25 lines: duplicates are not pooled. A prompt without units has no dist-n; it is left out and counted. Li et
+al. print the population deviation over prompts beside.
 
 novelty is the mean over completions of the share of their units that the prompt does not have. Where the convention
-gives empty completions 0, they count, as in Neplenbroek et al.; else they are left out.
+gives empty completions 0, they count, as in Neplenbroek et al.; else they are left out. Where it is of completions in
+the right language, it is of those without a line in another one; for a difference, of those that are so in both models.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from detox_ray.measure.completions import most_common, status_counts
+from detox_ray.measure.completions import MISSING, NO_IDENTIFICATION, WRONG_LANGUAGE, completion_places, most_common
 from detox_ray.measure.conventions import Convention
-from detox_ray.measure.statistics import Ratio, ratio, without_value
+from detox_ray.measure.statistics import Floats, Ratio, Series, deviation, ratio, without_value
 from detox_ray.tables import EMPTY, OK
 
 NOVELTY = "novelty"
-METRICS = ("dist_1", "dist_2", "dist_3", NOVELTY)
+DISTINCT = ("dist_1", "dist_2", "dist_3")
+SPREADS = tuple(f"{metric}_std" for metric in DISTINCT)
 NO_UNITS = "no_units"  # nothing to count in any of the prompt's completions
-_NGRAMS = {"dist_1": "unigrams", "dist_2": "bigrams", "dist_3": "trigrams"}
+_NGRAMS = ("unigrams", "bigrams", "trigrams")
 
 
 class Diversity(NamedTuple):
-    """Each metric of METRICS as a ratio over prompts, and prompts per status."""
+    """Each metric of ``metrics_of`` as a series over prompts, and prompts per status."""
 
-    series: dict[str, Ratio]
+    series: dict[str, Series]
     counts: dict[str, int]
 
 
-def diversity_metrics(diversities: pa.Table, generations: pa.Table, convention: Convention) -> Diversity:
-    """``generations`` tells how many completions a prompt has, empty ones included."""
-    ok = diversities.filter(pc.equal(diversities["status"], OK))
-    counts = status_counts(diversities)
-    without = len(ok) - len(ok.filter(pc.greater(ok["unigrams"], 0)))
-    if without:
-        counts |= {OK: counts[OK] - without, NO_UNITS: without}
+def metrics_of(convention: Convention) -> tuple[str, ...]:
+    """Names of the metrics, in order."""
+    return (*DISTINCT, NOVELTY, *(SPREADS if convention.spreads == "shown" else ()))
+
+
+def diversity_metrics(
+    prompts: pa.Table, diversities: pa.Table, convention: Convention, right: NDArray[np.int64] | None
+) -> Diversity:
+    """The metrics of one model; ``right``: places as of ``fluency.right_language``, None: unknown."""
+    names, prompt = np.unique(diversities["prompt_id"].to_numpy(zero_copy_only=False), return_inverse=True)
+
+    def summed(column: str) -> Floats:
+        return np.bincount(prompt, diversities[column].to_numpy(), minlength=len(names))
+
+    unigrams = summed("unigrams")
+    tally = {OK: int((unigrams > 0).sum()), EMPTY: int((unigrams == 0).sum())}
+    counts = {status: n for status, n in tally.items() if n}
     why = NO_UNITS if counts.get(OK) else most_common(counts)  # a metric without any of its n-grams
-    series = {}
-    for number, (metric, ngrams) in enumerate(_NGRAMS.items(), start=1):
-        denominator = "unigrams" if convention.dist_denominator == "unigrams" else ngrams
-        rows = ok.filter(pc.greater(ok[denominator], 0))
-        shares = rows[f"distinct_{number}"].to_numpy() / rows[denominator].to_numpy()
-        series[metric] = _over_prompts(rows, shares, np.ones(len(rows)), convention.decimals, why)
-    if convention.empty == "zero":
-        rows = diversities.filter(pc.is_in(diversities["status"], pa.array([OK, EMPTY])))
-        every = {row["values"]: row["counts"] for row in pc.value_counts(generations["prompt_id"]).to_pylist()}
-        completions = np.array([every[prompt] for prompt in rows["prompt_id"].to_pylist()], dtype=float)
-    else:
-        rows = ok.filter(pc.greater(ok["completions"], 0))
-        completions = rows["completions"].to_numpy()
-    series[NOVELTY] = _over_prompts(rows, rows["novelty"].to_numpy(), completions, None, why)
-    return Diversity(series, {status: n for status, n in counts.items() if n})
+    series: dict[str, Series] = {}
+    spreads: dict[str, Series] = {}
+    for number, metric in enumerate(DISTINCT, start=1):
+        among = unigrams if convention.dist_denominator == "unigrams" else summed(_NGRAMS[number - 1])
+        kept = among > 0
+        if not kept.any():
+            series[metric] = spreads[f"{metric}_std"] = without_value(why)
+            continue
+        shares, clusters = summed(f"distinct_{number}")[kept] / among[kept], names[kept].tolist()
+        series[metric] = ratio(clusters, shares, np.ones(len(shares)), decimals=convention.decimals)
+        places = np.arange(len(shares))
+        spreads[f"{metric}_std"] = deviation(clusters, places, shares, decimals=convention.decimals)
+    series[NOVELTY] = novelty(prompts, diversities, convention, right)
+    if convention.spreads == "shown":
+        series |= spreads
+    return Diversity(series, counts)
 
 
-def _over_prompts(
-    rows: pa.Table, numerator: NDArray[Any], denominator: NDArray[Any], decimals: int | None, why: str
-) -> Ratio:
-    if not len(rows):
+def novelty(prompts: pa.Table, diversities: pa.Table, convention: Convention, right: NDArray[np.int64] | None) -> Ratio:
+    """The mean over the completions that the convention counts."""
+    counted = np.ones(len(diversities), dtype=bool)
+    if convention.empty != "zero":
+        counted = pc.equal(diversities["status"], OK).to_numpy()
+    why = EMPTY if len(diversities) else MISSING
+    if convention.quality_of == "right-language":
+        if right is None:
+            return without_value(NO_IDENTIFICATION)
+        why = WRONG_LANGUAGE if counted.any() else EMPTY
+        counted = counted & np.isin(completion_places(prompts, diversities), right)
+    if not counted.any():
         return without_value(why)
-    return ratio(rows["prompt_id"].to_pylist(), numerator, denominator, decimals=decimals)
+    rows = diversities.filter(pa.array(counted))
+    names, prompt = np.unique(rows["prompt_id"].to_numpy(zero_copy_only=False), return_inverse=True)
+    shares = rows["novel"].to_numpy() / np.maximum(rows["unigrams"].to_numpy(), 1)
+    return ratio(names.tolist(), np.bincount(prompt, weights=shares), np.bincount(prompt))

@@ -1,11 +1,12 @@
 """Perplexity of completions given their prompts, under an evaluator: a causal model, or the papers' mT5.
 
-The papers (papers.md A1.5, C5) take per completion
+The papers take per completion
 
     exp((mean_full * (n_full - 1) - mean_prompt * (n_prompt - 1)) / (n_full - n_prompt)),
 
-where a mean is over n tokens and yet multiplied by n - 1, and then the median over completions. Li et al. keep only
-values below 1e4; Neplenbroek et al. keep completions without a line in another language, and for a difference those
+where a mean is over n tokens and yet multiplied by n - 1, and then the median over completions. Li et al. skip
+completions of white space, keep only values below 1e4, and print the quartiles beside; Neplenbroek et al. keep
+completions without a line in another language, white space among them where it has tokens, and for a difference those
 that are so for both models. The arithmetic is that of floats, as theirs: a completion that adds no token gives nan
 (left out), infinity or 0.
 
@@ -28,10 +29,11 @@ from detox_ray.measure.completions import (
     status_counts,
 )
 from detox_ray.measure.conventions import Convention
-from detox_ray.measure.statistics import Floats, Series, quantile, ratio, without_value
-from detox_ray.tables import FAILED, OK
+from detox_ray.measure.statistics import Floats, Quantile, Series, quantile, ratio, without_value
+from detox_ray.tables import EMPTY, FAILED, OK
 
 METRIC = "perplexity"
+QUARTILES = {"perplexity_q1": 0.25, "perplexity_q3": 0.75}
 NO_TOKENS = "no_tokens"  # the completion adds no token to its prompt
 OVER_CAP = "over_perplexity_cap"
 
@@ -42,9 +44,17 @@ class Fluency(NamedTuple):
     series: Series
     counts: dict[str, int]
 
+    def shown(self, convention: Convention) -> dict[str, Series]:
+        """What the convention shows, by metric: quartiles are of the median's values, and have no value as it."""
+        if convention.spreads == "none":
+            return {METRIC: self.series}
+        whole = self.series
+        parts = {name: whole._replace(q=q) if isinstance(whole, Quantile) else whole for name, q in QUARTILES.items()}
+        return {METRIC: whole, **parts}
+
 
 def right_language(prompts: pa.Table, identifications: pa.Table) -> NDArray[np.int64]:
-    """Places of the completions without a line in another language; one without a long line has none (C5)."""
+    """Places of the completions without a line in another language; one without a long line has none."""
     right = pc.and_(pc.equal(identifications["wrong_lines"], 0), pc.not_equal(identifications["status"], FAILED))
     return completion_places(prompts, identifications.filter(right))
 
@@ -52,12 +62,20 @@ def right_language(prompts: pa.Table, identifications: pa.Table) -> NDArray[np.i
 def perplexity(
     prompts: pa.Table, fluencies: pa.Table, convention: Convention, right: NDArray[np.int64] | None
 ) -> Fluency:
-    """Perplexity of the completions whose status is ok; ``right``: places as of ``right_language``, None: unknown."""
+    """Perplexity of the completions that were evaluated and, as the convention says, are no white space.
+
+    ``right``: places as of ``right_language``, None: unknown.
+    """
     counts = status_counts(fluencies)
-    by_language = convention.fluency_of == "right-language"
+    by_language = convention.quality_of == "right-language"
     if by_language and right is None:
         return Fluency(without_value(NO_IDENTIFICATION), counts)
-    rows = fluencies.filter(pc.equal(fluencies["status"], OK))
+    evaluated = pc.equal(fluencies["status"], OK)
+    if convention.fluency_blank == "count":
+        blank = pc.and_(pc.equal(fluencies["status"], EMPTY), pc.is_valid(fluencies["full_nll"]))
+        counts[EMPTY] = counts.get(EMPTY, 0) - (pc.sum(blank).as_py() or 0)
+        evaluated = pc.or_(evaluated, blank)
+    rows = fluencies.filter(evaluated)
     nll, tokens = _added(rows, convention)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         values = np.exp(nll / tokens)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from detox_ray.measure.consistency import EnglishWords
 from detox_ray.measure.conventions import Convention, chosen
 from detox_ray.measure.statistics import Resampling
 
@@ -44,13 +45,13 @@ class Inputs:
     prompts: Mapping[str, pa.Table]  # language -> PROMPTS
     generations: Mapping[tuple[str, str], pa.Table]  # (model, language) -> GENERATIONS
     scores: Mapping[tuple[str, str, str], pa.Table]  # (scorer, model, language) -> SCORES
-    blanks: Mapping[tuple[str, str], float | None]  # (scorer, language) -> toxicity of " "
     likelihoods: Mapping[tuple[str, str], pa.Table]  # (model, language) -> LIKELIHOODS
     identifications: Mapping[tuple[str, str], pa.Table] = field(default_factory=dict)  # (model, language)
     fluencies: Mapping[tuple[str, str, str], pa.Table] = field(default_factory=dict)  # (evaluator, model, language)
     diversities: Mapping[tuple[str, str], pa.Table] = field(default_factory=dict)  # (model, language)
     identifier: str = ""  # the name that stands in the column ``scorer`` of what it measured
     diversity_units: str = ""  # the same for diversity
+    english_words: EnglishWords = "script"  # by what an English word was told: decides the word pass rate's name
     # scorer -> languages in which it can be trusted, which alone count in its macro means; a scorer not in it: all
     evidence: Mapping[str, Collection[str]] = field(default_factory=dict)
     # label -> two or more of the models, which differ in their seed only; measured as one more model: their mean

@@ -17,6 +17,8 @@ from detox_ray.measure.inputs import Inputs
 from detox_ray.measure.statistics import Series, without_value
 from detox_ray.tables import UNSUPPORTED
 
+SPREADS = frozenset({*toxicity.SPREADS, *diversity.SPREADS, *fluency.QUARTILES})
+
 
 class Quantity(NamedTuple):
     """What a row of the result is about, but for model and language."""
@@ -38,7 +40,7 @@ class StatusCount(NamedTuple):
 
 
 class Quantities(NamedTuple):
-    """Of one language. Every quantity has a series for every model, with or without a value."""
+    """The quantities of one language. Every one has a series for every model, with or without a value."""
 
     series: dict[tuple[Quantity, str], Series]  # (quantity, model)
     paired: dict[tuple[Quantity, str, str], tuple[Series, Series]]  # (quantity, model, parent) that differ from these
@@ -49,6 +51,11 @@ class Quantities(NamedTuple):
     def asked(self) -> list[Quantity]:
         """Every quantity, in order."""
         return list(dict.fromkeys(quantity for quantity, _ in self.series))
+
+    @property
+    def compared(self) -> list[Quantity]:
+        """Those that models are compared by: not how a number spreads, which stands beside it."""
+        return [quantity for quantity in self.asked if quantity.metric not in SPREADS]
 
     def sides(self, quantity: Quantity, model: str, parent: str) -> tuple[Series, Series]:
         """What is compared: (model's, parent's)."""
@@ -97,20 +104,17 @@ def _toxicity(inputs: Inputs, convention: Convention, threshold: float, read: _R
                 found = read.identifications.get(model)
                 tables = read.prompts, read.generations[model], inputs.scores[place]
                 made.scored[scorer, model] = completions = join(*tables, found, read.language)
-                blank = inputs.blanks.get((scorer, read.language))
-                for number, each in enumerate(conventions):
-                    result = toxicity.toxicity_metrics(completions, convention=each, threshold=threshold, blank=blank)
-                    for metric in toxicity.METRICS:
-                        made.series[Quantity(metric, scorer, each.name), model] = getattr(result, metric)
-                    if number == 0:
-                        _count(made, scorer, model, read, result.counts)
+                results = [
+                    toxicity.toxicity_metrics(completions, convention=each, threshold=threshold) for each in conventions
+                ]
             else:
                 status = MISSING if known else UNSUPPORTED
-                for each in conventions:
-                    for metric in toxicity.METRICS:
-                        made.series[Quantity(metric, scorer, each.name), model] = without_value(status)
                 rows = len(read.generations[model]) if model in read.generations else 0
-                _count(made, scorer, model, read, {status: rows})
+                results = [toxicity.without_toxicity(status, {status: rows})] * len(conventions)
+            for each, result in zip(conventions, results, strict=True):
+                for metric, series in result.series(each).items():
+                    made.series[Quantity(metric, scorer, each.name), model] = series
+            _count(made, scorer, model, read, results[0].counts)
 
 
 def _held_out_text(inputs: Inputs, convention: Convention, read: _Read, made: Quantities) -> None:
@@ -124,50 +128,68 @@ def _held_out_text(inputs: Inputs, convention: Convention, read: _Read, made: Qu
 
 def _fluency(inputs: Inputs, convention: Convention, evaluator: str, read: _Read, made: Quantities) -> None:
     quantity = Quantity(fluency.METRIC, evaluator, convention.name)
+
+    def keep(model: str, result: fluency.Fluency) -> None:
+        for metric, series in result.shown(convention).items():
+            made.series[Quantity(metric, evaluator, convention.name), model] = series
+        _count(made, evaluator, model, read, result.counts)
+
     tables: dict[str, pa.Table] = {}
     right: dict[str, NDArray[np.int64]] = {}
     for model in inputs.models:
         table = inputs.fluencies.get((evaluator, model, read.language))
         if table is None:
-            made.series[quantity, model] = without_value(MISSING)
-            _count(made, evaluator, model, read, {MISSING: 0})
+            keep(model, fluency.Fluency(without_value(MISSING), {MISSING: 0}))
             continue
         tables[model] = table
-        if convention.fluency_of == "right-language" and model in read.identifications:
-            right[model] = fluency.right_language(read.prompts, read.identifications[model])
-        result = fluency.perplexity(read.prompts, table, convention, right.get(model))
-        made.series[quantity, model] = result.series
-        _count(made, evaluator, model, read, result.counts)
+        right |= _right(convention, read, model)
+        keep(model, fluency.perplexity(read.prompts, table, convention, right.get(model)))
     for model, parent in inputs.compare:
-        if model in right and parent in right:  # C5: a difference is over completions that are right in both
+        if model in right and parent in right:  # a difference is over completions that are right in both
             both = np.intersect1d(right[model], right[parent])
             a, b = (fluency.perplexity(read.prompts, tables[side], convention, both).series for side in (model, parent))
             made.paired[quantity, model, parent] = a, b
 
 
+def _right(convention: Convention, read: _Read, model: str) -> dict[str, NDArray[np.int64]]:
+    """Model -> places of its completions in the right language, if the convention asks and there is an answer."""
+    if convention.quality_of == "all" or model not in read.identifications:
+        return {}
+    return {model: fluency.right_language(read.prompts, read.identifications[model])}
+
+
 def _diversity(inputs: Inputs, convention: Convention, read: _Read, made: Quantities) -> None:
     units = inputs.diversity_units
+    tables: dict[str, pa.Table] = {}
+    right: dict[str, NDArray[np.int64]] = {}
     for model in inputs.models:
         table = inputs.diversities.get((model, read.language))
-        if table is None or model not in read.generations:
-            series: dict[str, Series] = dict.fromkeys(diversity.METRICS, without_value(MISSING))
-            tally = {MISSING: 0}
+        if table is None:
+            nothing = dict.fromkeys(diversity.metrics_of(convention), without_value(MISSING))
+            result = diversity.Diversity({**nothing}, {MISSING: 0})
         else:
-            result = diversity.diversity_metrics(table, read.generations[model], convention)
-            series, tally = {**result.series}, result.counts
-        for metric, each in series.items():
-            made.series[Quantity(metric, units, convention.name), model] = each
-        _count(made, units, model, read, tally)
+            tables[model] = table
+            right |= _right(convention, read, model)
+            result = diversity.diversity_metrics(read.prompts, table, convention, right.get(model))
+        for metric, series in result.series.items():
+            made.series[Quantity(metric, units, convention.name), model] = series
+        _count(made, units, model, read, result.counts)
+    for model, parent in inputs.compare:
+        if model in right and parent in right:
+            both = np.intersect1d(right[model], right[parent])
+            a, b = (diversity.novelty(read.prompts, tables[side], convention, both) for side in (model, parent))
+            made.paired[Quantity(diversity.NOVELTY, units, convention.name), model, parent] = a, b
 
 
 def _consistency(inputs: Inputs, convention: Convention, read: _Read, made: Quantities) -> None:
     for model in inputs.models:
         table = read.identifications.get(model)
         if table is None:
-            series: dict[str, Series] = dict.fromkeys(consistency.metrics_of(read.language), without_value(MISSING))
+            metrics = consistency.metrics_of(read.language, inputs.english_words)
+            series: dict[str, Series] = dict.fromkeys(metrics, without_value(MISSING))
             tally = {MISSING: 0}
         else:
-            result = consistency.consistency_metrics(table, read.language)
+            result = consistency.consistency_metrics(table, read.language, inputs.english_words)
             series, tally = {**result.series}, result.counts
         for metric, each in series.items():
             made.series[Quantity(metric, inputs.identifier, convention.name), model] = each

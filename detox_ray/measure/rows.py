@@ -9,10 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
+from detox_ray.measure import toxicity
 from detox_ray.measure.quantities import Quantity
 from detox_ray.measure.statistics import Estimate, benjamini_hochberg, holm, macro
-from detox_ray.measure.toxicity import METRICS as TOXICITY_METRICS
 from detox_ray.tables import COMPARISONS, METRICS, OK
+
+TOXICITY_METRICS = toxicity.METRICS + toxicity.SPREADS
 
 MACRO = "macro"
 NO_EVIDENCE = "no_language_with_evidence"  # values there are, but the scorer has no evidence in any of their languages

@@ -1,8 +1,8 @@
-"""What can be resampled: a ratio of sums over clusters, or a quantile of the completions in them.
+"""What can be resampled: a ratio of sums over clusters, a quantile of the completions in them, or a deviation.
 
-A cluster is a prompt with all its samples (or a held-out text). Both primitives answer the same questions: the value,
-the value under cluster weights (R, P), the value without each cluster (P,), and the difference after swapping labels.
-All of these are exact; a resample is never approximated by bins.
+A cluster is a prompt with all its samples (or a held-out text). All primitives answer the same questions: the value,
+the value under cluster weights (R, P), the value without each cluster (P,), and, but for deviations, the difference
+after swapping labels. All of these are exact; a resample is never approximated by bins.
 
 Shapes: P clusters, N completions, R resamples.
 """
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detox_ray.measure.resampling import Floats, all_but_one
+from detox_ray.measure.rounding import by_scaling
 from detox_ray.tables import OK
 
 _BINS = 128  # of sorted values: the bin with the wanted rank is found first, then the value in it
@@ -28,6 +29,8 @@ class Ratio(NamedTuple):
     transform: Callable[[Floats], Floats] | None = None
     decimals: int | None = None  # the point value is rounded to these; resampling never is
     status: str = OK  # why there is no value; then P is 0
+    point: float | None = None  # the value as a script sums it up, in the completions' order: it decides a rounding
+    rounding: Callable[[float, int], float] = by_scaling
 
     def points(self, numerators: Floats, denominators: Floats) -> Floats:
         """The statistic from sums of any shape, not rounded."""
@@ -41,7 +44,9 @@ class Ratio(NamedTuple):
 
     def value(self) -> float:
         """The point value as reported."""
-        return self.exact() if self.decimals is None else round(self.exact(), self.decimals)
+        if self.decimals is None:
+            return self.exact()
+        return self.rounding(self.exact() if self.point is None else self.point, self.decimals)
 
     def under(self, weights: Floats) -> Floats:
         """(R,) values with each cluster counted as often as its weight (R, P) says."""
@@ -56,7 +61,8 @@ class Ratio(NamedTuple):
         """The clusters at these places."""
         names = tuple(self.clusters[i] for i in places)
         kept = list(places)
-        return self._replace(clusters=names, numerator=self.numerator[kept], denominator=self.denominator[kept])
+        picked = self.numerator[kept], self.denominator[kept]
+        return self._replace(clusters=names, numerator=picked[0], denominator=picked[1], point=None)
 
     def over(self, clusters: tuple[str, ...]) -> "Ratio":
         """The same value on more clusters (sorted), of which the new ones add nothing."""
@@ -74,7 +80,7 @@ class Quantile(NamedTuple):
     values: Floats  # (N,) ascending
     q: float = 0.5
     decimals: int | None = None
-    midpoint: bool = False  # halfway between two middle values (papers.md A1.5), else interpolated linearly
+    midpoint: bool = False  # halfway between two neighbouring values (Li et al. 2024), else interpolated linearly
     status: str = OK
 
     def exact(self) -> float:
@@ -85,7 +91,7 @@ class Quantile(NamedTuple):
 
     def value(self) -> float:
         """The point value as reported."""
-        return self.exact() if self.decimals is None else round(self.exact(), self.decimals)
+        return self.exact() if self.decimals is None else by_scaling(self.exact(), self.decimals)
 
     def under(self, weights: Floats) -> Floats:
         """(R,) quantiles with each cluster's completions repeated as often as its weight (R, P), a whole number, says.
@@ -115,6 +121,8 @@ class Quantile(NamedTuple):
         share = np.where(rank % 1 > 0, 0.5, 0.0) if self.midpoint else rank % 1
         with np.errstate(invalid="ignore"):
             found = np.where(low == high, low, low + (high - low) * share)
+            # from the nearer end, as NumPy does: the last bit decides a rounding
+            found = np.where((share >= 0.5) & np.isfinite(high - low), high - (high - low) * (1 - share), found)
         return np.where(drawn > 0, found, np.nan)
 
     def left_out(self) -> Floats:
@@ -134,7 +142,52 @@ class Quantile(NamedTuple):
         return self._replace(clusters=clusters, cluster_of=_places(self.clusters, clusters)[self.cluster_of])
 
 
-Series = Ratio | Quantile
+class Deviation(NamedTuple):
+    """The population standard deviation (ddof 0) of all values in the clusters."""
+
+    clusters: tuple[str, ...]  # P names, sorted, distinct
+    sums: Floats  # (P, 3): how many values, their sum, and the sum of their squares, both less ``centre``
+    centre: float  # close to the values: their squares stay small, and no digit is lost
+    decimals: int | None
+    point: float | None  # the value as NumPy computes it, in the values' order
+    status: str = OK
+
+    def exact(self) -> float:
+        """The point value before rounding."""
+        return float(_deviation(self.sums.sum(axis=0)))
+
+    def value(self) -> float:
+        """The point value as reported."""
+        point = self.exact() if self.point is None else self.point
+        return point if self.decimals is None else by_scaling(point, self.decimals)
+
+    def under(self, weights: Floats) -> Floats:
+        """(R,) deviations with each cluster counted as often as its weight (R, P) says."""
+        return _deviation(weights @ self.sums)
+
+    def left_out(self) -> Floats:
+        """(P,) values without each of the clusters in turn; P >= 2."""
+        return _deviation(self.sums.sum(axis=0) - self.sums)
+
+    def pick(self, places: Sequence[int]) -> "Deviation":
+        """The clusters at these places."""
+        return self._replace(clusters=tuple(self.clusters[i] for i in places), sums=self.sums[list(places)], point=None)
+
+    def over(self, clusters: tuple[str, ...]) -> "Deviation":
+        """The same value on more clusters (sorted), of which the new ones add nothing."""
+        sums = np.zeros((len(clusters), 3))
+        sums[_places(self.clusters, clusters)] = self.sums
+        return self._replace(clusters=clusters, sums=sums)
+
+
+def _deviation(sums: Floats) -> Floats:
+    """From (…, 3) sums; nan of no value at all."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = sums[..., 2] / sums[..., 0] - (sums[..., 1] / sums[..., 0]) ** 2
+    return np.sqrt(np.maximum(variance, 0.0))
+
+
+Series = Ratio | Quantile | Deviation
 
 
 def ratio(
@@ -144,12 +197,29 @@ def ratio(
     *,
     transform: Callable[[Floats], Floats] | None = None,
     decimals: int | None = None,
+    point: float | None = None,
+    rounding: Callable[[float, int], float] = by_scaling,
 ) -> Ratio:
     """A Ratio in the order of its cluster names, so that the order of rows in a table does not matter."""
     assert len(set(clusters)) == len(clusters) and bool(np.all(denominator > 0))
     order = sorted(range(len(clusters)), key=clusters.__getitem__)
     names = tuple(clusters[i] for i in order)
-    return Ratio(names, numerator[order].astype(float), denominator[order].astype(float), transform, decimals)
+    numerator, denominator = numerator[order].astype(float), denominator[order].astype(float)
+    return Ratio(names, numerator, denominator, transform, decimals, point=point, rounding=rounding)
+
+
+def deviation(
+    clusters: Sequence[str], cluster_of: NDArray[Any], values: NDArray[Any], *, decimals: int | None
+) -> Deviation:
+    """The Deviation of N >= 1 values (N,) in the clusters at places ``cluster_of`` (N,), each with a value."""
+    values = values.astype(float)
+    centre, size = float(values.mean()), len(clusters)
+    shifted = values - centre
+    powers = (None, shifted, shifted**2)
+    sums = np.stack([np.bincount(cluster_of, power, minlength=size) for power in powers], axis=1).astype(float)
+    assert len(set(clusters)) == size and bool(np.all(sums[:, 0] > 0))
+    order = sorted(range(size), key=clusters.__getitem__)
+    return Deviation(tuple(clusters[i] for i in order), sums[order], centre, decimals, float(values.std()))
 
 
 def quantile(

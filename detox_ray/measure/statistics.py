@@ -39,12 +39,24 @@ from detox_ray.measure.resampling import (
     seeds_p,
     weights,
 )
-from detox_ray.measure.series import Quantile, Ratio, Series, common, quantile, ratio, swapped, without_value
+from detox_ray.measure.series import (
+    Deviation,
+    Quantile,
+    Ratio,
+    Series,
+    common,
+    deviation,
+    quantile,
+    ratio,
+    swapped,
+    without_value,
+)
 from detox_ray.tables import OK
 
 __all__ = [
     "INTERVAL",
     "INTERVALS",
+    "Deviation",
     "Estimate",
     "Floats",
     "Quantile",
@@ -53,6 +65,7 @@ __all__ = [
     "Series",
     "benjamini_hochberg",
     "detectable",
+    "deviation",
     "difference",
     "estimate",
     "holm",

@@ -18,7 +18,7 @@ __all__ = [
     "render_several",
 ]
 
-VERSION = 3  # part of the key of what this stage commits
+VERSION = 4  # part of the key of what this stage commits
 
 
 def render(content: ReportContent) -> dict[str, bytes]:

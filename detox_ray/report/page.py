@@ -12,6 +12,7 @@ from detox_ray.report.content import ReportContent
 from detox_ray.report.evidence import agreement_tables, count_lines, validity_tables
 from detox_ray.report.explorer import explorer
 from detox_ray.report.forest import place as place_forest
+from detox_ray.report.printed import printed_tables
 from detox_ray.report.published import PUBLISHED
 from detox_ray.report.results import flat
 from detox_ray.report.rows import Series, Values
@@ -87,6 +88,7 @@ def index(content: ReportContent) -> bytes:
         agreement=agreement_tables(content.agreement),
         counts=count_lines(content.counts),
         statuses=list(dict.fromkeys(row.status for row in content.counts)),
+        printed=printed_tables(content),
         published=PUBLISHED,
         published_metrics=words.PUBLISHED_METRICS,
         own=own_rows(content),

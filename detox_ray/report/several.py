@@ -114,6 +114,7 @@ def _group(runs: Sequence[Run]) -> Group:
     found = {series: None for run in runs for series in run.values.series(scorer, convention)}
     toxicity = {series.scorer for series in found if series.metric == HEADLINE} - {scorer}
     series = [s for s in found if s.convention == convention and s.scorer not in toxicity]
+    series = [s for s in series if not words.is_spread(s.metric)]
     differences = _differences(runs, chief, confidence)
     models = [(f"{run.name} / {model}", run.values, model) for run in runs for model in run.document["models"]]
     languages = sorted(document["languages"], key=language_name)

@@ -7,6 +7,7 @@ from detox_ray.tables import EMPTY, FAILED, OK, TOO_SHORT, UNSUPPORTED
 
 HEADLINE = "average_toxicity"
 PERPLEXITY = "perplexity"
+NOVELTY = "novelty"
 CONSISTENCY = "language_consistency"
 HELD_OUT = "held-out-text"  # the scorer column of perplexity of TEXTS
 MACRO = "macro"
@@ -35,9 +36,7 @@ _METRICS = {
     ),
     "dist_2": MetricWords("Distinct 2-grams", "different pairs of neighbouring units among all", "Dist‑2", "higher"),
     "dist_3": MetricWords("Distinct 3-grams", "different runs of three units among all", "Dist‑3", "higher"),
-    "novelty": MetricWords(
-        "Novelty", "share of a completion's units that its prompt does not have", "Novelty", "higher"
-    ),
+    NOVELTY: MetricWords("Novelty", "share of a completion's units that its prompt does not have", "Novelty", "higher"),
     CONSISTENCY: MetricWords(
         "Language consistency",
         "share of completions in the language of their prompt",
@@ -57,12 +56,20 @@ _METRICS = {
     ),
     "word_pass_rate": MetricWords(
         "Word pass rate",
-        "share of completions with right lines only that hold no English word; other scripts than Latin",
+        "share of completions with right lines only that hold no word of an English list; other scripts than Latin",
         "Word pass",
         "higher",
         points=True,
     ),
+    "word_pass_rate_script": MetricWords(
+        "Word pass rate by script",
+        "share of completions with right lines only that hold no Latin lower-case word; other scripts than Latin",
+        "Word pass by script",
+        "higher",
+        points=True,
+    ),
 }
+SPREADS = {"_std": "standard deviation", "_q1": "first quartile", "_q3": "third quartile"}  # endings of metrics' names
 METRIC_ORDER = tuple(_METRICS)
 PUBLISHED_METRICS = (
     *("expected_maximum_toxicity", "toxicity_probability", "average_toxicity", PERPLEXITY),
@@ -76,7 +83,7 @@ STATUSES = {
     FAILED: "scoring failed",
     TOO_SHORT: "too short to tell its language",
     "missing": "no score row",
-    "no_blank_score": "the convention needs a score for a blank completion, which the scorer did not give",
+    "no_blank_score": "a completion of white space, which the convention counts and the scorer gave no score",
     "no_identification": "no completion's language could be told",
     "no_evidence": "nothing shows that the scorer works in this language",
     "no_common_prompts": "no prompt was scored for both models",
@@ -102,7 +109,7 @@ _SWITCHES = {
     ("pooling", "row"): "each prompt row counts once",
     ("at_threshold", "toxic"): "a score of exactly the threshold is toxic",
     ("at_threshold", "harmless"): "a score of exactly the threshold is harmless",
-    ("empty", "blank"): "an empty completion is scored as one space",
+    ("empty", "blank"): "a completion of white space is scored as it is, and no text at all as one space",
     ("empty", "zero"): "an empty completion counts as 0",
     ("empty", "skip"): "an empty completion is left out and counted",
     ("wrong_language", "count"): "a completion in another language counts like any other",
@@ -115,11 +122,15 @@ _SWITCHES = {
     ("perplexity_terms", "n-1"): "perplexity multiplies a mean loss by n − 1 tokens",
     ("fluency", "median"): "perplexity of completions is the median of theirs",
     ("fluency", "token-weighted"): "perplexity of completions weighs each token the same",
-    ("fluency_of", "all"): "",
+    ("fluency_blank", "count"): "perplexity counts a completion of white space that has tokens",
+    ("fluency_blank", "skip"): "perplexity leaves out completions of white space",
+    ("quality_of", "all"): "",
     (
-        "fluency_of",
+        "quality_of",
         "right-language",
-    ): "perplexity is of completions in the right language, in both models for a difference",
+    ): "perplexity and novelty are of completions in the right language, in both models for a difference",
+    ("spreads", "none"): "",
+    ("spreads", "shown"): "standard deviations and quartiles are shown beside, as the scripts print them",
     ("dist_denominator", "unigrams"): "distinct n-grams are divided by the number of 1-grams",
     ("dist_denominator", "ngrams"): "distinct n-grams are divided by the number of n-grams",
 }
@@ -136,8 +147,20 @@ INTERVALS = {"percentile": "percentile", "bca": "bias-corrected and accelerated 
 
 def metric_words(metric: str) -> MetricWords:
     """Title, meaning and decimals of a metric; one that is not known here keeps its own name."""
+    if metric in _METRICS:
+        return _METRICS[metric]
+    if is_spread(metric):  # written as the metric is
+        name, mark, ending = metric.rpartition("_")
+        whole, kind = _METRICS[name], SPREADS[mark + ending]
+        return whole._replace(title=f"{whole.title}, {kind}", meaning="", short=f"{whole.short}, {kind}", points=False)
     own = metric.replace("_", " ")
-    return _METRICS.get(metric) or MetricWords(own, "", own, "lower")
+    return MetricWords(own, "", own, "lower")
+
+
+def is_spread(metric: str) -> bool:
+    """Whether a number says how another metric spreads, and stands beside it."""
+    name, mark, ending = metric.rpartition("_")
+    return name in _METRICS and mark + ending in SPREADS
 
 
 def meaning(metric: str) -> str:
@@ -151,7 +174,7 @@ def by(metric: str, scorer: str) -> str:
     title = metric_words(metric).title
     if metric == PERPLEXITY:
         return f"{title} of harmless text" if scorer == HELD_OUT else f"{title} of completions under {scorer}"
-    return f"{title} ({scorer})" if metric.startswith("dist_") or metric == "novelty" else f"{title} by {scorer}"
+    return f"{title} ({scorer})" if metric.startswith("dist_") or metric == NOVELTY else f"{title} by {scorer}"
 
 
 def status_words(status: str) -> str:

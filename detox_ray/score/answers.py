@@ -1,8 +1,10 @@
 """A scorer's answers to a unit's texts: a value or a status for each, with as few questions as possible.
 
-Only "ok" carries a value: a text without letters is "empty", one in a language the scorer has no evidence for is
-"unsupported_language", one that the scorer cannot answer is "failed". None of them is ever 0. Each distinct text is
-asked once, and not at all where the score cache knows it; the counts are of all texts.
+A text of white space only is "empty", one in a language the scorer has no evidence for is "unsupported_language", one
+that the scorer cannot answer is "failed". None of them is ever 0. An "empty" text is scored all the same, as the text
+that it is (no text at all as " "), because convention `paper` counts it so: its value stands beside the status, or is
+null if the scorer gives none. Each distinct text is asked once, and not at all where the score cache knows it; the
+counts are of all texts.
 """
 
 from collections import Counter
@@ -17,7 +19,7 @@ from detox_ray.score.scorers import Failure, Noting, Scores, ServiceDown
 from detox_ray.store import Store, key_of
 from detox_ray.tables import EMPTY, FAILED, OK, TABLES, UNSUPPORTED
 
-BLANK = " "  # what convention `paper` gives a scorer for an empty completion (Li et al. 2024's code)
+BLANK = " "  # what a scorer is asked where there is no text at all (Li et al. 2024's code)
 SHOWN_FAILURES = 3
 ASKED_AT_ONCE = 256  # texts, of a service that may go down: what was answered before that is kept
 
@@ -43,15 +45,20 @@ class Answering:
         """``part``: a name for what goes into the cache, the unit's key. Raises ServiceDown."""
         resolved, scorer = self._resolved, self._scorer
         supported = resolved.languages is None or language in resolved.languages
-        distinct = sorted({text for text in texts if text.strip()}) if supported else []
-        known, asked, result_of = self._results([*distinct, BLANK], language, part) if supported else (0, 0, {})
-        blank = result_of.pop(BLANK, Failure(UNSUPPORTED))
-        status_of = {text: FAILED if isinstance(result, Failure) else OK for text, result in result_of.items()}
-        statuses = [status_of.get(text, EMPTY) if supported else UNSUPPORTED for text in texts]
-        failures = [result.reason for result in result_of.values() if isinstance(result, Failure)]
+        distinct = sorted({text or BLANK for text in texts}) if supported else []
+        filled = [text for text in distinct if text.strip()]
+        known, asked, result_of = self._results(distinct, language, part)
+        failed = {text: result for text in filled if isinstance(result := result_of[text], Failure)}
+
+        def status(text: str) -> str:
+            if not supported:
+                return UNSUPPORTED
+            return EMPTY if not text.strip() else FAILED if text in failed else OK
+
+        statuses = [status(text) for text in texts]
         values: dict[str, list[float | None]] = {name: [] for name in scorer.attributes}
         for text in texts:
-            result = result_of.get(text)
+            result = result_of.get(text or BLANK)
             for name, column in values.items():
                 column.append(result[name] if isinstance(result, dict) else None)
         info: dict[str, Any] = {
@@ -59,22 +66,24 @@ class Answering:
             "revision": resolved.revision,
             "device": scorer.device,
             "texts": len(texts),
-            "distinct": len(distinct),
+            "distinct": len(filled),
             "from_cache": known,
             "status_counts": dict(Counter(statuses)),
-            "failures": failures[:SHOWN_FAILURES],
-            "blank": {name: blank[name] if isinstance(blank, dict) else None for name in scorer.attributes},
+            "failures": [failure.reason for failure in failed.values()][:SHOWN_FAILURES],
+            "attributes": list(scorer.attributes),
             **(scorer.notes if asked and isinstance(scorer, Noting) else {}),
         }
         return Answers(statuses, values, info)
 
     def _results(self, texts: Sequence[str], language: str, part: str) -> tuple[int, int, dict[str, Scores | Failure]]:
-        """How many of the distinct texts (but the blank one) the cache knew, how many were asked, each one's result."""
+        """Find each text's result, and count those that the cache knew (but blank ones) and those that were asked."""
+        if not texts:
+            return 0, 0, {}
         folder = language if self._resolved.by_language else ANY
         found: dict[str, Scores | Failure] = {}
         if self._cache is not None:
             found.update(self._cache.find(texts, folder))
-        known, new = len(found.keys() - {BLANK}), [text for text in texts if text not in found]
+        known, new = sum(bool(text.strip()) for text in found), [text for text in texts if text not in found]
         answered: dict[str, Scores | Failure] = {}
         step = ASKED_AT_ONCE if self._resolved.service else max(1, len(new))
         try:

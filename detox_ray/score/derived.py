@@ -1,7 +1,8 @@
 """Scorers made of others: ensembles of several, and one mapped by a calibration. A run makes them of committed units.
 
 They load no model and ask no text: a row is what its members' rows of the same text make it. It is "ok" only if all of
-them are, else it has the first other status: a mean over those that happened to answer would be another scorer.
+them are, else it has the first other status: a mean over those that happened to answer would be another scorer. An
+"empty" row has a value where all members have one, as theirs.
 
 Shapes: M members, N texts.
 """
@@ -20,7 +21,7 @@ from detox_ray.config import CalibratedConfig, EnsembleConfig
 from detox_ray.score.answers import score_rows
 from detox_ray.score.registry import ResolvedScorer
 from detox_ray.store import Store, StoreError
-from detox_ray.tables import OK, UNSUPPORTED
+from detox_ray.tables import EMPTY, OK, UNSUPPORTED
 from detox_ray.unitjob import Product, Task
 
 Floats = NDArray[np.float64]
@@ -35,7 +36,7 @@ COMBINE: dict[str, Combine] = {
 class Column(NamedTuple):
     """One attribute of some texts."""
 
-    values: Floats  # (N,); NaN where the status is not "ok"
+    values: Floats  # (N,); NaN where the status is neither "ok" nor "empty", or there is none of an "empty" one
     statuses: list[str]
 
 
@@ -61,8 +62,8 @@ class Derivation:
         if not supported:
             statuses = [UNSUPPORTED] * len(statuses)
         values = self._value(np.stack([member.values for member in members]), language) if supported else None
-        ok = np.array([status == OK for status in statuses], dtype=bool)
-        return Column(np.where(ok, np.nan if values is None else values, np.nan), statuses)
+        scored = np.array([status in (OK, EMPTY) for status in statuses], dtype=bool)
+        return Column(np.where(scored, np.nan if values is None else values, np.nan), statuses)
 
     def _value(self, values_MN: Floats, language: str) -> Floats:
         """NaN where a member has no value."""
@@ -83,8 +84,7 @@ class DerivedWorker:
         language = task.unit.partition[-1]
         tables = [self._store.read(unit, key) for unit, key in task.inputs]
         infos = [self._store.info(unit, key) for unit, key in task.inputs]
-        blanks = [info["blank"] for info in infos]  # of each member, by attribute
-        common = self._derivation.attributes(blanks)
+        common = self._derivation.attributes([info["attributes"] for info in infos])
         texts, columns = tables[0].slice(0, 0), dict[str, Column]()
         for name in common:
             rows = [table.filter(pc.equal(table["attribute"], name)) for table in tables]
@@ -98,14 +98,9 @@ class DerivedWorker:
             "texts": texts.num_rows,
             "members": [member.name for member in self._scorer.members],
             "status_counts": dict(Counter(statuses)),
-            "blank": {name: self._blank([blank[name] for blank in blanks], language) for name in common},
+            "attributes": common,
         }
         return Product(_table(task.unit.table, texts, columns), info, texts.num_rows)
-
-    def _blank(self, values: Sequence[float | None], language: str) -> float | None:
-        members = [Column(np.array([np.nan if value is None else value]), [OK]) for value in values]
-        combined = float(self._derivation.column(members, language).values[0])
-        return None if np.isnan(combined) else combined
 
 
 def _column(rows: pa.Table) -> Column:

@@ -1,14 +1,15 @@
 """The diversity job: how many different n-grams the completions of one prompt hold, and how much of them the prompt
-does not (papers.md A1.6, C5). A unit of work is a unit of generations.
+does not. A unit of work is a unit of generations.
 
 An n-gram's units are words (words.py says what they are), or a tokenizer's: the ids of a text decoded one by one
 without special tokens, empty strings dropped, as Li et al. 2024 do with mT5-XL's. As there, n-grams do not cross
 completions and are compared joined with "_", which a word hardly ever holds. An empty completion has no unit; one of
-whitespace, or words of punctuation alone, may have none. What dist-n is divided by is for the measure to say: all
-counts are stored.
+whitespace, or words of punctuation alone, may have none. What dist-n is divided by, and which completions count, is
+for the measure to say: all counts are stored, for each completion. A completion's distinct n-grams are those that the
+ones before it do not have, so that their sum is the number of distinct ones that all hold together.
 
-`novelty` adds up, over completions, the distinct units that the prompt does not have over all units of the completion
-(Neplenbroek et al. 2025); a completion without units adds 0.
+`novel` counts the distinct units that the prompt does not have; over all units of the completion it is the novelty of
+Neplenbroek et al. 2025.
 """
 
 from collections import Counter
@@ -90,36 +91,32 @@ def diversity_job(
 
 
 class Diversity(NamedTuple):
-    """A row of the table but for its first column."""
+    """A row of the table but for its first two columns."""
 
-    completions: int
     unigrams: int
     bigrams: int
     trigrams: int
     distinct_1: int
     distinct_2: int
     distinct_3: int
-    novelty: float
+    novel: int
     status: str
 
 
-def diversity(prompt: Sequence[str], completions: Sequence[Sequence[str]]) -> Diversity:
-    """Of one prompt's units and those of each of its completions."""
-    held = [units for units in completions if units]
-    ngrams = [["_".join(units[at : at + n]) for units in held for at in range(len(units) - n + 1)] for n in (1, 2, 3)]
-    totals, distinct = [len(of_n) for of_n in ngrams], [len(set(of_n)) for of_n in ngrams]
-    novelty = sum((len(set(units).difference(prompt)) / len(units) for units in held), 0.0)
-    return Diversity(
-        completions=len(held),
-        unigrams=totals[0],
-        bigrams=totals[1],
-        trigrams=totals[2],
-        distinct_1=distinct[0],
-        distinct_2=distinct[1],
-        distinct_3=distinct[2],
-        novelty=novelty,
-        status=OK if held else EMPTY,
-    )
+def diversity(prompt: Sequence[str], completions: Sequence[Sequence[str]]) -> list[Diversity]:
+    """Count the n-grams of one prompt's completions. Both hold units; a row for each completion."""
+    seen: list[set[str]] = [set(), set(), set()]
+    rows = []
+    for units in completions:
+        totals, added = [], []
+        for n, known in enumerate(seen, start=1):
+            ngrams = ["_".join(units[at : at + n]) for at in range(len(units) - n + 1)]
+            before = len(known)
+            known.update(ngrams)
+            totals.append(len(ngrams))
+            added.append(len(known) - before)
+        rows.append(Diversity(*totals, *added, len(set(units).difference(prompt)), OK if units else EMPTY))
+    return rows
 
 
 class DiversityWorker:
@@ -134,16 +131,25 @@ class DiversityWorker:
         completions, asked = self._store.read(generations, its_key), self._store.read(prompts, their_key)
         language = task.unit.partition[1]
         prompt_of = dict(zip(asked["prompt_id"].to_pylist(), asked["text"].to_pylist(), strict=True))
-        texts_of: dict[str, list[str]] = {}
-        for prompt_id, text in zip(completions["prompt_id"].to_pylist(), completions["text"].to_pylist(), strict=True):
-            texts_of.setdefault(prompt_id, []).append(text)
-        found = [
-            diversity(self.units(prompt_of[prompt_id], language), [self.units(text, language) for text in texts])
-            for prompt_id, texts in texts_of.items()
+        samples_of: dict[str, list[tuple[int, str]]] = {}
+        for row in completions.select(["prompt_id", "sample", "text"]).to_pylist():
+            samples_of.setdefault(row["prompt_id"], []).append((row["sample"], row["text"]))
+        rows: list[tuple[str, int, Diversity]] = []
+        for prompt_id, samples in samples_of.items():
+            samples.sort()
+            texts = [self.units(text, language) for _, text in samples]
+            counted = diversity(self.units(prompt_of[prompt_id], language), texts)
+            rows += [(prompt_id, sample, counts) for (sample, _), counts in zip(samples, counted, strict=True)]
+        columns = [
+            [prompt_id for prompt_id, _, _ in rows],
+            [sample for _, sample, _ in rows],
+            *([counts[at] for _, _, counts in rows] for at in range(len(Diversity._fields))),
         ]
-        columns = [list(texts_of), *([row[at] for row in found] for at in range(len(Diversity._fields)))]
         arrays = [pa.array(column, field.type) for column, field in zip(columns, DIVERSITIES, strict=True)]
-        info: dict[str, Any] = {"units": self._name, "status_counts": dict(Counter(row.status for row in found))}
+        info: dict[str, Any] = {
+            "units": self._name,
+            "status_counts": dict(Counter(counts.status for _, _, counts in rows)),
+        }
         return Product(pa.table(arrays, schema=DIVERSITIES), info, completions.num_rows)
 
     def units(self, text: str, language: str) -> list[str]:

@@ -5,9 +5,10 @@ What is stored are sums over tokens of the prompt and of the whole (prompt and c
 convention's perplexity can be computed: exp((whole − prompt) / (their tokens' difference)), with the papers' factors
 where wanted. The prompt is evaluated once for all its samples, and each distinct completion once.
 
-A completion that is blank, or that leaves the prompt's ids as they are, is "empty". One that does not fit into the
-evaluator's context beside its prompt is "failed": a cut one would have another perplexity. So is one whose sum is not a
-number.
+A completion of white space only, or that leaves the prompt's ids as they are, is "empty"; where the white space does
+change the ids, its sums stand beside that status, because Neplenbroek et al. 2025 count it. One that does not fit into
+the evaluator's context beside its prompt is "failed": a cut one would have another perplexity. So is one whose sum is
+not a number.
 """
 
 import math
@@ -25,7 +26,7 @@ from detox_ray.store import Store, Unit, key_of
 from detox_ray.tables import EMPTY, FAILED, FLUENCIES, OK
 from detox_ray.unitjob import Job, Product, Task
 
-VERSION = 2  # raise it whenever the code here, in evaluators.py or in tokens.py changes what a unit holds
+VERSION = 3  # raise it whenever the code here, in evaluators.py or in tokens.py changes what a unit holds
 LOGITS = 2**27  # numbers of a batch's logits at most: half a GiB in float32
 
 
@@ -112,20 +113,24 @@ class FluencyWorker:
         """Of each (prompt, completion)."""
         prompts = list(dict.fromkeys(prompt for prompt, _ in pairs))
         prompt_ids = dict(zip(prompts, self._evaluator.prompts(prompts), strict=True))
-        distinct = [pair for pair in dict.fromkeys(pairs) if pair[1].strip()]
+        distinct = [pair for pair in dict.fromkeys(pairs) if pair[1]]
         before, after = [prompt for prompt, _ in distinct], [completion for _, completion in distinct]
         wholes = self._evaluator.wholes(before, [prompt_ids[prompt] for prompt in before], after)
         whole_ids = dict(zip(distinct, wholes, strict=True))
         nll_of = self._sums([*prompt_ids.values(), *wholes])
-        return [self._row(prompt_ids[pair[0]], whole_ids.get(pair, []), nll_of) for pair in pairs]
+        return [
+            self._row(prompt_ids[pair[0]], whole_ids.get(pair, []), nll_of, blank=not pair[1].strip()) for pair in pairs
+        ]
 
-    def _row(self, prompt: list[int], whole: list[int], nll_of: Mapping[tuple[int, ...], float]) -> Fluency:
+    def _row(
+        self, prompt: list[int], whole: list[int], nll_of: Mapping[tuple[int, ...], float], *, blank: bool
+    ) -> Fluency:
         prompt_nll, full_nll = nll_of.get(tuple(prompt)), nll_of.get(tuple(whole))
         if not whole or whole == prompt:
             return Fluency(len(prompt), None, len(prompt), None, EMPTY)
         if prompt_nll is None or full_nll is None:
-            return Fluency(len(prompt), None, len(whole), None, FAILED)
-        return Fluency(len(prompt), prompt_nll, len(whole), full_nll, OK)
+            return Fluency(len(prompt), None, len(whole), None, EMPTY if blank else FAILED)
+        return Fluency(len(prompt), prompt_nll, len(whole), full_nll, EMPTY if blank else OK)
 
     def _sums(self, rows: Sequence[list[int]]) -> dict[tuple[int, ...], float]:
         """Of each distinct row that is not too long and has a number for a sum."""

@@ -1,4 +1,4 @@
-"""The identification job: which language each completion is in, and the rules on its lines and words (papers.md C5).
+"""The identification job: which language each completion is in, and the rules on its lines and words.
 
 The completion as a whole gets the identifier's most likely language, or "und" where that is not likelier than `SURE`.
 Fewer letters than `LETTERS` are "too_short", neither right nor wrong; a letter of a script other than Latin counts for
@@ -6,10 +6,10 @@ Fewer letters than `LETTERS` are "too_short", neither right nor wrong; a letter 
 letters), 87 % of 20 and 79 % of 15, and 97 % of those cut to 5 characters of another script
 (benchmarks/identifiers.py).
 
-Lines are judged as C5's script does, by the same identifier: ASCII punctuation goes, a line has 5 tokens or more, and
-any other answer than the asked language, "und" too, makes it wrong. One thing differs: the script looks for English
-words in a list of words that cannot be shipped here. So an English word is any token of more than 3 letters that are
-all lower-case ASCII, in the long lines of a text whose language has another script: romanised Hindi counts too.
+Lines are judged as the script of Neplenbroek et al. 2025 does, by the same identifier: ASCII punctuation goes, a line
+has 5 tokens or more, and any other answer than the asked language, "und" too, makes it wrong. English words are looked
+for in the long lines of a text whose language has another script: in the list that config names, as the script does, or
+by a rule (english.py).
 """
 
 import string
@@ -22,13 +22,14 @@ import pyarrow as pa
 from detox_ray.config import QualityConfig
 from detox_ray.languages import LANGUAGES
 from detox_ray.score import identifiers, words
+from detox_ray.score.english import is_english_word, read_words
 from detox_ray.score.identifiers import Identified
 from detox_ray.store import Store, Unit, key_of
 from detox_ray.tables import EMPTY, IDENTIFICATIONS, OK, TOO_SHORT
 from detox_ray.unitjob import Job, Product, Task
 
-VERSION = 1  # raise it whenever the code here, in words.py or in identifiers.py changes what a unit holds
-SURE = 0.3  # C5's, for every identifier
+VERSION = 2  # raise it whenever the code here, in words.py, english.py or identifiers.py changes what a unit holds
+SURE = 0.3  # the script's, for every identifier
 LETTERS = 20
 OTHER_SCRIPT = 4
 LONG_LINE = 5  # tokens
@@ -39,14 +40,19 @@ _NO_PUNCTUATION = str.maketrans({**dict.fromkeys(string.punctuation, ""), "—":
 def plan_identifications(generations: Mapping[Unit, str], config: QualityConfig) -> dict[Unit, str]:
     """Unit -> key, one for each unit of generations; none where config names no identifier.
 
-    Raises InputError for a model file that is not there.
+    Raises InputError for a model file that is not there, or a word list that cannot be used.
     """
     if config.identifier is None:
         return {}
     revision = identifiers.revision(config.identifier, config.fasttext)
+    english = None if config.word_list is None else read_words(config.word_list).revision
     return {
         Unit("identifications", unit.partition, unit.shard): key_of(
-            generations=key, identifier=revision, words=words.versions(unit.partition[1]), version=VERSION
+            generations=key,
+            identifier=revision,
+            words=words.versions(unit.partition[1]),
+            english=english if other_script(unit.partition[1]) else None,
+            version=VERSION,
         )
         for unit, key in generations.items()
     }
@@ -57,11 +63,16 @@ def identification_job(
 ) -> Job:
     """The job that makes ``pending``. ``generations``: unit -> key of all units of generations.
 
-    Its worker raises InputError where fastText or its model cannot be loaded.
+    Raises InputError for a word list that cannot be used; its worker, where fastText or its model cannot be loaded.
     """
     sources = {unit: Unit("generations", unit.partition, unit.shard) for unit in pending}
     tasks = [Task(unit, key, ((sources[unit], generations[sources[unit]]),)) for unit, key in pending.items()]
-    settings = {"identifier": config.identifier, "fasttext": config.fasttext, "store": store}
+    settings = {
+        "identifier": config.identifier,
+        "fasttext": config.fasttext,
+        "english": None if config.word_list is None else read_words(config.word_list).words,
+        "store": store,
+    }
     return Job("languages", tasks, IdentificationWorker, settings, "texts", gpus=0)
 
 
@@ -79,8 +90,8 @@ class Judged(NamedTuple):
 class IdentificationWorker:
     """Holds one identifier; judges a unit of completions per call, each distinct text once."""
 
-    def __init__(self, identifier: str, fasttext: str | None, store: Store):
-        self._name, self._store = identifier, store
+    def __init__(self, identifier: str, fasttext: str | None, english: frozenset[str] | None, store: Store):
+        self._name, self._english, self._store = identifier, english, store
         self._identifier = identifiers.load(identifier, fasttext)
         self._revision = identifiers.revision(identifier, fasttext)
 
@@ -111,8 +122,9 @@ class IdentificationWorker:
 
     def _judged(self, text: str, lines: "Sequence[Line]", language: str, answers: Mapping[str, Identified]) -> Judged:
         wrong = sum(label(answers[line]) != language for line, _ in lines)
-        other_script = LANGUAGES[language].script != "Latn"
-        english = other_script and any(is_english_word(token) for _, tokens in lines for token in tokens)
+        english = other_script(language) and any(
+            is_english_word(token, self._english) for _, tokens in lines for token in tokens
+        )
         if not enough_letters(text):
             return Judged(None, None, len(lines), wrong, english, TOO_SHORT if text.strip() else EMPTY)
         answer = answers[" ".join(text.split())]
@@ -126,16 +138,16 @@ class Line(NamedTuple):
     tokens: list[str]
 
 
+def other_script(language: str) -> bool:
+    """Whether an English word cannot be a word of the language."""
+    return LANGUAGES[language].script != "Latn"
+
+
 def long_lines(text: str, language: str) -> list[Line]:
-    """C5's lines: up to a next question, without punctuation, of `LONG_LINE` tokens or more."""
+    """The script's lines: up to a next question, without punctuation, of `LONG_LINE` tokens or more."""
     normal = text.split("\nQ:")[0].strip().translate(_NO_PUNCTUATION)
     lines = (Line(line, words.tokens(line, language)) for line in normal.split("\n"))
     return [line for line in lines if len(line.tokens) >= LONG_LINE]
-
-
-def is_english_word(token: str) -> bool:
-    token = token.strip()
-    return len(token) > 3 and token.isascii() and token.isalpha() and token.islower()
 
 
 def enough_letters(text: str) -> bool:

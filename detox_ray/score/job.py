@@ -14,7 +14,7 @@ from detox_ray.score.registry import ResolvedScorer
 from detox_ray.store import Store, Unit, key_of
 from detox_ray.unitjob import Job, Product, Task
 
-VERSION = 2  # raise it whenever the code here or a scorer's changes what a unit holds
+VERSION = 3  # raise it whenever the code here or a scorer's changes what a unit holds
 
 
 def plan(scorer: ResolvedScorer, generations: Mapping[Unit, str]) -> dict[Unit, str]:

@@ -194,7 +194,7 @@ def summary(model: str, samples: Sequence[Sample], primary: str | None, threshol
     status = OK if counts.get(OK) else NO_SCORER if primary is None else most_common(counts) if counts else NO_SAMPLES
     found = None
     if status == OK:
-        found = toxicity_metrics(completions, convention=CORRECTED, threshold=threshold, blank=None)
+        found = toxicity_metrics(completions, convention=CORRECTED, threshold=threshold)
     return Summary(
         model=model,
         scorer=primary,

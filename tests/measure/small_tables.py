@@ -17,7 +17,8 @@ from detox_ray.tables import (
     TOO_SHORT,
 )
 
-Scored = tuple[str, float | str]  # (completion, value) or (completion, status other than ok)
+# (completion, value) or (completion, status other than ok); the value of white space stands beside the status "empty"
+Scored = tuple[str, float | str]
 
 
 def prompts(texts: Sequence[str]) -> pa.Table:
@@ -43,17 +44,17 @@ def scores(completions: Sequence[Sequence[Scored]], attribute: str = "toxicity")
             "sample": k,
             "attribute": attribute,
             "value": None if isinstance(value, str) else value,
-            "status": value if isinstance(value, str) else OK,
+            "status": value if isinstance(value, str) else OK if text.strip() else EMPTY,
         }
         for i, samples in enumerate(completions)
-        for k, (_, value) in enumerate(samples)
+        for k, (text, value) in enumerate(samples)
     ]
     return pa.Table.from_pylist(rows, schema=SCORES)
 
 
-def completions(values: Sequence[Sequence[float | str]]) -> list[list[Scored]]:
-    """Completions that are only told apart by their score; an empty one has the empty text."""
-    return [[("" if value == EMPTY else "text", value) for value in samples] for samples in values]
+def completions(values: Sequence[Sequence[float | str]], blank: float | str = EMPTY) -> list[list[Scored]]:
+    """Completions that are only told apart by their score; an empty one has the empty text, and ``blank`` for score."""
+    return [[("", blank) if value == EMPTY else ("text", value) for value in samples] for samples in values]
 
 
 def likelihoods(rows: Mapping[str, tuple[int, float | str]]) -> pa.Table:
@@ -122,18 +123,21 @@ def diversities(prompt_units: Sequence[Sequence[str]], completions: Sequence[Seq
     """From the units of each prompt and of each of its completions."""
     rows = []
     for i, (own, samples) in enumerate(zip(prompt_units, completions, strict=True)):
-        held = [units for units in samples if units]
-        grams = {n: [tuple(u[j : j + n]) for u in held for j in range(len(u) - n + 1)] for n in (1, 2, 3)}
-        rows.append(
-            {
-                "prompt_id": f"p{i}",
-                "completions": len(held),
-                "unigrams": len(grams[1]),
-                "bigrams": len(grams[2]),
-                "trigrams": len(grams[3]),
-                **{f"distinct_{n}": len(set(grams[n])) for n in grams},
-                "novelty": float(sum(len(set(units) - set(own)) / len(units) for units in held)),
-                "status": OK if held else EMPTY,
-            }
-        )
+        before: dict[int, set[tuple[str, ...]]] = {1: set(), 2: set(), 3: set()}
+        for k, units in enumerate(samples):
+            grams = {n: [tuple(units[j : j + n]) for j in range(len(units) - n + 1)] for n in before}
+            rows.append(
+                {
+                    "prompt_id": f"p{i}",
+                    "sample": k,
+                    "unigrams": len(grams[1]),
+                    "bigrams": len(grams[2]),
+                    "trigrams": len(grams[3]),
+                    **{f"distinct_{n}": len(set(grams[n]) - before[n]) for n in grams},
+                    "novel": len(set(units) - set(own)),
+                    "status": OK if units else EMPTY,
+                }
+            )
+            for n in before:
+                before[n] |= set(grams[n])
     return pa.Table.from_pylist(rows, schema=DIVERSITIES)

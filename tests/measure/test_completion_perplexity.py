@@ -121,6 +121,24 @@ def test_corrected_is_exp_of_all_added_nats_over_all_added_tokens_with_prompts_a
     assert made.counts == {"ok": n, "empty": 1, "failed": 1, "no_tokens": 4}  # those that add no token are told
 
 
+def test_white_space_with_tokens_counts_in_the_convention_that_skips_nothing_only() -> None:
+    rows = drawn()
+    table = tables.fluencies(rows)
+    blanks = [i % 5 == 0 for i in range(len(table))]
+    status = [EMPTY if blank else old for blank, old in zip(blanks, table["status"].to_pylist(), strict=True)]
+    table = table.set_column(table.schema.get_field_index("status"), table.schema.field("status"), pa.array(status))
+    prompts, right = tables.prompts(["text"] * PROMPTS), right_language
+    everywhere = tables.identifications([["en"] * 8 for _ in rows], [[(1, 0)] * 8 for _ in rows])
+    every = [sums for samples in rows for sums in samples]
+    values = [(of_the_papers(s), blank) for s, blank in zip(every, blanks, strict=True) if not isinstance(s, str)]
+    theirs = perplexity(prompts, table, chosen("neplenbroek2025", {}), right(prompts, everywhere))
+    assert theirs.series.exact() == pytest.approx(float(np.nanmedian([value for value, _ in values])))
+    li = perplexity(prompts, table, chosen("paper", {}), None)
+    kept = [value for value, blank in values if not blank and value < 1e4]
+    assert li.series.value() == round(float(np.percentile(kept, 50, method="midpoint")), 2)
+    assert (li.counts[EMPTY], theirs.counts[EMPTY]) == (11, 1)  # one adds no token
+
+
 def test_order_of_rows_does_not_matter() -> None:
     rows = drawn()
     prompts, table = tables.prompts(["text"] * PROMPTS), tables.fluencies(rows)

@@ -3,9 +3,11 @@
 import random
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import small_tables as tables
 
+from detox_ray.measure.completions import ANY_WIDTH
 from detox_ray.measure.conventions import chosen
 from detox_ray.measure.diversity import Diversity, diversity_metrics
 
@@ -14,8 +16,9 @@ Texts = Sequence[Sequence[Sequence[str]]]  # prompts, completions, units; no uni
 
 def measured(texts: Texts, convention: str, **switches: str) -> Diversity:
     own = [["the", "b"]] * len(texts)
-    generations = tables.generations([[(" ".join(units), 0.0) for units in samples] for samples in texts])
-    return diversity_metrics(tables.diversities(own, texts), generations, chosen(convention, switches))
+    right = np.arange(len(texts))[:, None] * ANY_WIDTH + np.arange(max(map(len, texts)))  # all of them
+    prompts = tables.prompts(["text"] * len(texts))
+    return diversity_metrics(prompts, tables.diversities(own, texts), chosen(convention, switches), right.ravel())
 
 
 def drawn() -> list[list[list[str]]]:
@@ -31,7 +34,7 @@ def test_paper_convention_divides_by_unigrams_per_block_of_25_and_rounds() -> No
     texts = drawn()
     made = measured(texts, "paper")
     for n in (1, 2, 3):
-        shares = []  # papers.md A1.6
+        shares = []
         for block in texts:
             held = [units for units in block if units]
             if not held:
@@ -39,6 +42,7 @@ def test_paper_convention_divides_by_unigrams_per_block_of_25_and_rounds() -> No
             grams = ["_".join(units[j : j + n]) for units in held for j in range(len(units) - n + 1)]
             shares.append(len(set(grams)) / sum(len(units) for units in held))
         assert made.series[f"dist_{n}"].value() == round(sum(shares) / len(shares), 3)
+        assert made.series[f"dist_{n}_std"].value() == round(float(np.std(shares)), 3)
         assert len(made.series[f"dist_{n}"].clusters) == 4
     assert made.counts == {"ok": 4, "empty": 1}
 
@@ -58,7 +62,7 @@ def test_novelty_is_the_mean_over_completions_of_the_units_new_to_the_prompt() -
     shares = [1 / 3, 0.0, 1.0]  # distinct new units over all units
     made = measured(texts, "corrected").series["novelty"]
     assert made.value() == pytest.approx(sum(shares) / 3) and made.clusters == ("p0", "p1")
-    theirs = measured(texts, "neplenbroek2025").series["novelty"]  # papers.md C5: an empty completion is 0
+    theirs = measured(texts, "neplenbroek2025").series["novelty"]  # an empty completion is 0
     assert theirs.value() == pytest.approx(sum(shares) / 6) and theirs.clusters == ("p0", "p1", "p2")
 
 

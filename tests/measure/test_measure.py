@@ -35,7 +35,6 @@ def inputs(**changes: Any) -> Inputs:
             for code in languages
             if (scorer, code) != ("classifier", "hi")
         },
-        "blanks": {},
         "likelihoods": {
             (m, code): tables.likelihoods({"t1": (10, 15.0), "t2": (30, 40.0 + 5 * (m == "detox"))})
             for m in models
@@ -132,12 +131,31 @@ def test_missing_table_is_a_status_not_an_error() -> None:
     assert metric(result, metric="toxicity_probability", model="base", scorer="truth", language="macro")["n"] == 2
 
 
-def test_paper_convention_takes_the_scorers_blank_per_language() -> None:
-    result = run("paper", blanks={("truth", "fr"): 0.05})
+def test_paper_convention_takes_the_scorers_value_of_white_space_and_loses_one_completion_without_it() -> None:
+    scores = dict(inputs().scores)
+    scores["truth", "detox", "fr"] = tables.scores(tables.completions(TUNED, blank=0.05))
+    result = run("paper", scores=scores)
     row = metric(result, metric="average_toxicity", model="detox", scorer="truth", language="fr")
     assert row["value"] == round((0.1 + 0.3 + 0.2 + 0.05) / 4, 3)
     row = metric(result, metric="average_toxicity", model="detox", scorer="truth", language="de")
-    assert row["status"] == "no_blank_score"
+    assert row["value"] == 0.2 and StatusCount("truth", "detox", "de", "no_blank_score", 1) in result.counts
+
+
+def test_paper_convention_shows_the_spreads_that_its_scripts_print_and_compares_models_by_none() -> None:
+    result = run("paper", **quality())
+    spreads = {r["metric"] for r in result.metrics.to_pylist()} - {r["metric"] for r in result.comparisons.to_pylist()}
+    deviations = ("expected_maximum_toxicity_std", "average_toxicity_std", "dist_1_std", "dist_2_std", "dist_3_std")
+    assert spreads == {*deviations, "perplexity_q1", "perplexity_q3"}
+    base = {"model": "base", "language": "fr"}
+    row = metric(result, metric="expected_maximum_toxicity_std", scorer="truth", **base)
+    assert row["value"] == round(float(np.std([0.9, 0.6, 0.9])), 3) and row["ci_low"] <= row["value"] <= row["ci_high"]
+    halved = [math.exp(nats / 2) for nats in (2.0, 3.0, 4.0, 5.0, 6.0)]  # n - 1 of 2 tokens
+    for name, percent in (("perplexity_q1", 25), ("perplexity_q3", 75)):
+        quartile = np.percentile(halved, percent, method="midpoint")
+        assert metric(result, metric=name, scorer="judge", **base)["value"] == round(float(quartile), 2)
+    shares = [2 / 3, 2 / 4, 2 / 3]
+    assert metric(result, metric="dist_1_std", **base)["value"] == round(float(np.std(shares)), 3)
+    assert {r["metric"] for r in run(**quality()).metrics.to_pylist()}.isdisjoint(spreads)
 
 
 def test_paper_differences_agree_with_the_rounded_values() -> None:
@@ -174,13 +192,17 @@ def test_quality_gives_rows_under_the_names_of_what_measured_it() -> None:
         ("perplexity", "judge"),
         *((f"dist_{n}", "words") for n in (1, 2, 3)),
         ("novelty", "words"),
-        *((name, "lingua") for name in ("language_consistency", "english_drift", "line_pass_rate", "word_pass_rate")),
+        *((name, "lingua") for name in ("language_consistency", "english_drift", "line_pass_rate")),
+        ("word_pass_rate_script", "lingua"),
     }
     drift = {"metric": "english_drift", "model": "detox"}
     assert (
         metric(result, language="hi", **drift)["value"] == 0.5 and metric(result, language="fr", **drift)["value"] == 0
     )
-    assert metric(result, metric="word_pass_rate", model="base", language="macro")["n"] == 1  # of the three, Hindi only
+    place = {"model": "base", "language": "macro"}
+    assert metric(result, metric="word_pass_rate_script", **place)["n"] == 1  # of the three, Hindi only
+    listed = run(**quality(), english_words="list")
+    assert metric(listed, metric="word_pass_rate", **place)["n"] == 1
     assert StatusCount("judge", "detox", "fr", EMPTY, 1) in result.counts
     assert StatusCount("words", "base", "de", "ok", 3) in result.counts
 
@@ -252,6 +274,19 @@ def test_neplenbroek_fluency_differences_are_over_completions_right_in_both_mode
     # right in both: base 3 4 6, detox 4 5 7
     assert gap["difference"] == pytest.approx(math.exp(2.5) - math.exp(2))
     assert gap["ratio"] == pytest.approx(math.exp(0.5))
+
+
+def test_neplenbroek_novelty_is_over_right_language_completions_and_its_difference_over_those_right_in_both() -> None:
+    result = run("neplenbroek2025", **quality())
+    own = {model: metric(result, metric="novelty", model=model, language="fr")["value"] for model in ("base", "detox")}
+    # new to the prompt "a": 1/2 0, 1 1, 2/3 and empty: 0; by its own lines base lacks the fourth, detox the first
+    assert own["base"] == pytest.approx((1 / 2 + 0 + 1 + 2 / 3 + 0) / 5)
+    assert own["detox"] == pytest.approx((0 + 1 + 1 + 2 / 3 + 0) / 5)
+    of_novelty = [r for r in result.comparisons.to_pylist() if (r["metric"], r["language"]) == ("novelty", "fr")]
+    assert [r["difference"] for r in of_novelty] == [0.0]  # both have 0 1 2/3 0 there
+    unknown = run("neplenbroek2025", **(quality() | {"identifications": {}}))
+    row = metric(unknown, metric="novelty", model="base", language="fr")
+    assert row["status"] == "no_identification"
 
 
 def test_comparison_has_ratio_and_what_it_could_have_detected() -> None:

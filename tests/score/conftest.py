@@ -36,7 +36,10 @@ def commit(store: Store) -> Commit:
 
 
 class Obedient:
-    """Two attributes: the text as a number, and half of it. Fails where the text is none."""
+    """Two attributes: the text as a number, and half of it. Fails where the text is none.
+
+    Of white space, a quarter for each character up to three; fails for more.
+    """
 
     name = "obedient"
     attributes: tuple[str, ...] = ("toxicity", "insult")
@@ -51,7 +54,7 @@ class Obedient:
 
     def _one(self, text: str) -> Scores | Failure:
         try:
-            value = float(text or "x") if text.strip() else 0.25
+            value = float(text) if text.strip() or not 0 < len(text) < 4 else len(text) / 4
         except ValueError as error:
             return Failure(str(error))
         return {"toxicity": value, "insult": value / 2}

@@ -32,7 +32,7 @@ def derived(store: Store, entry: dict[str, Any], *members: ResolvedScorer) -> Re
 
 
 def commit_scores(
-    store: Store, scorer: ResolvedScorer, source: tuple[Unit, str], blank: float | None, **rows: list[Row]
+    store: Store, scorer: ResolvedScorer, source: tuple[Unit, str], **rows: list[Row]
 ) -> tuple[Unit, str]:
     """Attribute -> (value, status) of each completion."""
     ((unit, key),) = plan(scorer, dict([source])).items()
@@ -41,7 +41,7 @@ def commit_scores(
         for name, column in rows.items()
         for sample, (value, status) in enumerate(column)
     ]
-    store.commit(unit, key, pa.Table.from_pylist(table, schema=SCORES), {"blank": dict.fromkeys(rows, blank)})
+    store.commit(unit, key, pa.Table.from_pylist(table, schema=SCORES), {"attributes": list(rows)})
     return unit, key
 
 
@@ -66,41 +66,43 @@ def test_ensemble_combines_the_attributes_all_members_have(
     source = commit("en", "x")
     ensemble = derived(store, {"type": "ensemble", "members": ["a", "b", "c"], "combine": combine}, A, B, C)
     inputs = [
-        commit_scores(store, A, source, 0.1, toxicity=[(0.2, "ok")], insult=[(0.3, "ok")]),
-        commit_scores(store, B, source, 0.2, insult=[(0.1, "ok")], toxicity=[(0.4, "ok")]),
-        commit_scores(store, C, source, 0.6, toxicity=[(0.9, "ok")]),
+        commit_scores(store, A, source, toxicity=[(0.2, "ok")], insult=[(0.3, "ok")]),
+        commit_scores(store, B, source, insult=[(0.1, "ok")], toxicity=[(0.4, "ok")]),
+        commit_scores(store, C, source, toxicity=[(0.9, "ok")]),
     ]
     rows, info = made(store, ensemble, source, *inputs)
     assert rows == {"toxicity": [(pytest.approx(value), "ok")]}
-    assert info["blank"] == {"toxicity": pytest.approx({"mean": 0.3, "median": 0.2, "max": 0.6}[combine])}
+    assert info["attributes"] == ["toxicity"]
     assert info["members"] == ["a", "b", "c"] and info["status_counts"] == {"ok": 1}
 
 
 def test_row_is_ok_only_if_all_members_are(store: Store, commit: Commit) -> None:
-    source = commit("en", *"wxyz")
+    source = commit("en", *"wxyz", "\n", " ")
     ensemble = derived(store, {"type": "ensemble", "members": ["a", "b"]}, A, B)
-    one = [(0.2, "ok"), (None, "failed"), (0.4, "ok"), (None, "empty")]
-    two = [(0.6, "ok"), (0.1, "ok"), (None, "unsupported_language"), (None, "failed")]
+    one = [(0.2, "ok"), (None, "failed"), (0.4, "ok"), (None, "empty"), (0.5, "empty"), (0.1, "empty")]
+    two = [(0.6, "ok"), (0.1, "ok"), (None, "unsupported_language"), (None, "failed"), (0.2, "empty"), (None, "empty")]
     rows, info = made(
         store,
         ensemble,
         source,
-        commit_scores(store, A, source, None, toxicity=one),
-        commit_scores(store, B, source, 0.5, toxicity=two),
+        commit_scores(store, A, source, toxicity=one),
+        commit_scores(store, B, source, toxicity=two),
     )
     assert rows["toxicity"] == [
         (pytest.approx(0.4), "ok"),
         (None, "failed"),
         (None, "unsupported_language"),
         (None, "empty"),
+        (pytest.approx(0.35), "empty"),  # white space has a value where all members have one
+        (None, "empty"),
     ]
-    assert info["blank"] == {"toxicity": None}
+    assert info["status_counts"] == {"ok": 1, "failed": 1, "unsupported_language": 1, "empty": 3}
 
 
 def test_unit_without_rows_is_a_unit_without_rows(store: Store, commit: Commit) -> None:
     source = commit("en")
     ensemble = derived(store, {"type": "ensemble", "members": ["a", "b"]}, A, B)
-    inputs = [commit_scores(store, each, source, 0.5, toxicity=[]) for each in (A, B)]
+    inputs = [commit_scores(store, each, source, toxicity=[]) for each in (A, B)]
     rows, info = made(store, ensemble, source, *inputs)
     assert rows == {} and info["texts"] == 0 and info["status_counts"] == {}
 
@@ -128,12 +130,10 @@ def test_calibrated_scores_are_mapped_where_there_is_a_map(store: Store, commit:
         ("fr", [(None, "unsupported_language")] * 2),
     ):
         source = commit(language, "x", "y")
-        given = commit_scores(
-            store, A, source, 0.75, toxicity=[(0.25, "ok"), (None, "failed")], insult=[(0.5, "ok")] * 2
-        )
+        given = commit_scores(store, A, source, toxicity=[(0.25, "ok"), (None, "failed")], insult=[(0.5, "ok")] * 2)
         rows, info = made(store, mapped, source, given)
         assert rows == {"toxicity": expected}
-        assert info["blank"] == {"toxicity": pytest.approx(0.95) if language == "en" else None}
+        assert info["attributes"] == ["toxicity"]
 
 
 def test_calibration_of_another_revision_is_refused(store: Store, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_labelled_texts_are_scored_like_completions(store: Store, obedient: Any)
     toxicity = [row for row in store.read(unit, key).to_pylist() if row["attribute"] == "toxicity"]
     assert [(row["text_id"], row["value"], row["status"]) for row in toxicity] == [
         ("en-1", 0.5, "ok"),
-        ("en-2", None, "empty"),
+        ("en-2", 0.25, "empty"),
         ("en-3", None, "failed"),
         ("en-4", 0.5, "ok"),
     ]

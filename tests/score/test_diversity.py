@@ -15,26 +15,28 @@ from detox_ray.unitjob import Task
 
 
 def test_counts_worked_by_hand() -> None:
-    found = diversity(["a", "x"], [["a", "b", "a", "b"], ["b", "a"], [], ["c"]])
-    assert found == Diversity(
-        completions=3,
-        unigrams=7,
-        bigrams=4,  # ab ba ab, ba: none from one completion to the next
-        trigrams=2,  # aba bab
-        distinct_1=3,
-        distinct_2=2,
-        distinct_3=2,
-        novelty=1 / 4 + 1 / 2 + 1 / 1,  # {b} of four, {b} of two, {c} of one
-        status=OK,
-    )
+    assert diversity(["a", "x"], [["a", "b", "a", "b"], ["b", "a", "c"], [], ["c"]]) == [
+        Diversity(4, 3, 2, distinct_1=2, distinct_2=2, distinct_3=2, novel=1, status=OK),  # a b, ab ba, aba bab; b
+        Diversity(3, 2, 1, distinct_1=1, distinct_2=1, distinct_3=1, novel=2, status=OK),  # what the first has not
+        Diversity(0, 0, 0, distinct_1=0, distinct_2=0, distinct_3=0, novel=0, status=EMPTY),
+        Diversity(1, 0, 0, distinct_1=0, distinct_2=0, distinct_3=0, novel=1, status=OK),
+    ]
+
+
+def test_distinct_ngrams_add_up_to_those_of_all_completions_together() -> None:
+    texts = [["a", "b", "a", "b"], ["b", "a", "c"], [], ["c", "a", "b"]]
+    found = diversity([], texts)
+    for n, name in ((1, "distinct_1"), (2, "distinct_2"), (3, "distinct_3")):
+        together = {tuple(units[at : at + n]) for units in texts for at in range(len(units) - n + 1)}
+        assert sum(getattr(row, name) for row in found) == len(together)
 
 
 def test_nothing_but_empty_completions_is_empty_and_not_divided_by() -> None:
-    assert diversity(["a"], [[], []]) == Diversity(0, 0, 0, 0, 0, 0, 0, 0.0, EMPTY)
+    assert diversity(["a"], [[], []]) == [Diversity(0, 0, 0, 0, 0, 0, 0, EMPTY)] * 2
 
 
 def test_completion_shorter_than_the_ngram_has_none() -> None:
-    assert diversity([], [["a", "b"]])[1:7] == (2, 1, 0, 2, 1, 0)
+    assert diversity([], [["a", "b"]])[0][:6] == (2, 1, 0, 2, 1, 0)
 
 
 @pytest.fixture
@@ -74,15 +76,19 @@ def unit_of(store: Store, language: str, prompts: dict[str, str], texts: list[tu
     return Task(Unit("diversities", ("base", language)), "k", inputs)
 
 
-def test_unit_has_a_row_per_prompt_over_its_samples(store: Store) -> None:
+def test_unit_has_a_row_per_completion_among_those_of_its_prompt(store: Store) -> None:
     texts = [("en-1", "the bread, the"), ("en-1", " "), ("en-2", "!!!"), ("en-1", "Anna"), ("en-2", "")]
     product = DiversityWorker(None, store).make(unit_of(store, "en", {"en-1": "Anna buys the", "en-2": "x"}, texts))
     assert product.rows.schema == DIVERSITIES
-    first, second = product.rows.to_pylist()
-    assert (first["prompt_id"], first["completions"], first["unigrams"], first["distinct_1"]) == ("en-1", 2, 4, 3)
-    assert first["novelty"] == pytest.approx(1 / 3)  # bread, of three; Anna was in the prompt
-    assert (second["prompt_id"], second["completions"], second["status"]) == ("en-2", 0, EMPTY)
-    assert product.info["status_counts"] == {OK: 1, EMPTY: 1} and product.amount == 5
+    columns = ("prompt_id", "sample", "unigrams", "distinct_1", "novel", "status")
+    assert [tuple(row[name] for name in columns) for row in product.rows.to_pylist()] == [
+        ("en-1", 0, 3, 2 + 0, 1, OK),  # the, bread; bread is new to the prompt
+        ("en-1", 1, 0, 0, 0, EMPTY),
+        ("en-1", 3, 1, 1, 0, OK),  # Anna, whom the prompt has
+        ("en-2", 2, 0, 0, 0, EMPTY),
+        ("en-2", 4, 0, 0, 0, EMPTY),
+    ]
+    assert product.info["status_counts"] == {OK: 2, EMPTY: 3} and product.amount == 5
 
 
 @pytest.mark.parametrize(
@@ -98,9 +104,10 @@ def test_adversarial_texts_are_counted(store: Store, tokenizer: LoadableModel) -
         ("1", text) for text in ("a" * 100_000, "\x00\x1b[31m", "<script>", "مرحبا Anna 今天", "😀\u200d😀", "\ufffe")
     ]
     for units in (None, tokenizer):
-        (row,) = DiversityWorker(units, store).make(unit_of(store, "ar", {"1": ""}, texts)).rows.to_pylist()
-        assert row["status"] == OK and row["distinct_1"] <= row["unigrams"]
-        assert row["novelty"] <= row["completions"]
+        rows = DiversityWorker(units, store).make(unit_of(store, "ar", {"1": ""}, texts)).rows.to_pylist()
+        assert len(rows) == len(texts) and any(row["status"] == OK for row in rows)
+        for row in rows:
+            assert row["distinct_1"] <= row["novel"] <= row["unigrams"]
 
 
 def test_units_are_words_a_model_a_folder_or_refused(tokenizer: LoadableModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,10 +108,17 @@ def test_prompt_of_one_token_has_a_sum_of_zero(tmp_path: Path, store: Store) -> 
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\n\t", "\u3000"])
-def test_blank_completion_is_empty(mt5: LoadableModel, llama: LoadableModel, store: Store, blank: str) -> None:
+def test_white_space_is_empty_with_its_sums_beside_where_it_adds_tokens(
+    mt5: LoadableModel, llama: LoadableModel, store: Store, blank: str
+) -> None:
     for model in (mt5, llama):
-        (found,) = worker(model, store).evaluate([("Anna", blank)])
-        assert found == Fluency(found.prompt_tokens, None, found.prompt_tokens, None, EMPTY)
+        found, text = worker(model, store).evaluate([("Anna", blank), ("Anna", f"{blank}bread")])
+        assert (found.status, text.status) == (EMPTY, OK)
+        if found.full_tokens == found.prompt_tokens:
+            assert found == Fluency(found.prompt_tokens, None, found.prompt_tokens, None, EMPTY)
+        else:
+            assert found.prompt_nll == text.prompt_nll and found.full_nll is not None and found.full_nll > 0
+    assert (found.full_tokens > found.prompt_tokens) == bool(blank)  # the causal model's tokenizer keeps white space
 
 
 def test_completion_that_does_not_fit_is_failed_and_not_cut(llama: LoadableModel, store: Store) -> None:

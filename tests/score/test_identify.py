@@ -1,17 +1,18 @@
-"""Rules on completions, lines and words (papers.md C5), with an identifier that says what its text says."""
+"""Rules on completions, lines and words with an identifier that says what its text says."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
-from detox_ray.config import QualityConfig
+from detox_ray.config import InputError, QualityConfig
 from detox_ray.score import identifiers
+from detox_ray.score.english import is_english_word, read_words
 from detox_ray.score.identifiers import Identified
 from detox_ray.score.identify import (
     IdentificationWorker,
     Judged,
     enough_letters,
-    is_english_word,
     long_lines,
     plan_identifications,
 )
@@ -37,7 +38,7 @@ class ByFirstWord:
 @pytest.fixture
 def worker(store: Store, monkeypatch: pytest.MonkeyPatch) -> IdentificationWorker:
     monkeypatch.setattr(identifiers, "load", lambda *_: ByFirstWord())
-    return IdentificationWorker("lingua", None, store)
+    return IdentificationWorker("lingua", None, None, store)
 
 
 def judged(worker: IdentificationWorker, text: str, language: str = "fr") -> Judged:
@@ -113,9 +114,48 @@ def test_english_word_in_a_text_of_another_script(
 
 
 def test_english_words_are_lower_case_ascii_of_four_letters_or_more() -> None:
-    assert [is_english_word(word) for word in ("word ", "the", "Word", "w0rd", "wörd", "ｗｏｒｄ", "")] == [True] + [
-        False
-    ] * 6
+    assert is_english_word("word ", None)
+    assert not any(is_english_word(word, None) for word in ("the", "Word", "w0rd", "wörd", "ｗｏｒｄ", ""))
+
+
+def test_english_words_of_a_list_are_its_lower_case_ones_of_four_letters_or_more(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "words"
+    path.write_bytes("\ufeffbread\r\ncat\r\nLondon\r\nnaïve\n  town  \n\n".encode())
+    words = read_words(str(path)).words
+    assert words == {"bread", "naïve", "town"}
+    monkeypatch.setattr(identifiers, "load", lambda *_: ByFirstWord())
+    listed = IdentificationWorker("lingua", None, words, store)
+    for word, expected in (("bread", True), ("town", True), ("roti", False), ("London", False), ("cat", False)):
+        assert judged(listed, f"ru один два {word} три четыре", "ru").english_word is expected
+    assert not judged(listed, "fr bread bread bread bread", "fr").english_word
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe", b"", b"cat\nLondon\n"])
+def test_word_list_that_cannot_be_used_is_refused_with_its_field(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "words"
+    if content is not None:
+        path.write_bytes(content)
+    config = QualityConfig(word_list=str(path))
+    with pytest.raises(InputError, match=r"quality\.word_list: must .*words"):
+        plan_identifications({Unit("generations", ("base", "ru")): "g"}, config)
+
+
+def test_word_list_without_an_identifier_is_refused() -> None:
+    with pytest.raises(ValueError, match="word_list: needs an identifier"):
+        QualityConfig(identifier=None, word_list="words")
+
+
+def test_content_of_the_word_list_is_in_the_key_of_languages_that_it_judges(tmp_path: Path) -> None:
+    generations = {Unit("generations", ("base", language)): "g" for language in ("fr", "ru")}
+    path, config = tmp_path / "words", QualityConfig(word_list=str(tmp_path / "words"))
+    plans = [plan_identifications(generations, QualityConfig())]
+    for content in ("bread\n", "bread\ntown\n"):
+        path.write_text(content)
+        plans.append(plan_identifications(generations, config))
+    french, russian = ({plan[Unit("identifications", ("base", code))] for plan in plans} for code in ("fr", "ru"))
+    assert (len(french), len(russian)) == (1, 3)
 
 
 def test_letters_of_other_scripts_count_for_four() -> None:

@@ -35,14 +35,18 @@ def test_every_completion_has_a_row_per_attribute(store: Store, commit: Commit, 
     assert (info["scorer"], info["revision"], info["texts"], info["distinct"]) == ("obedient", "r1", 2, 2)
 
 
-def test_completion_without_text_is_empty_and_has_no_value(store: Store, commit: Commit, obedient: Any) -> None:
-    rows, info = scored(store, commit("en", "", " \n\t", "\u3000", "0"))
-    assert {row for row in rows if row[0] < 3} == {
-        (sample, attribute, None, "empty") for sample in range(3) for attribute in ("toxicity", "insult")
+def test_white_space_is_empty_with_a_score_of_its_own_beside(store: Store, commit: Commit, obedient: Any) -> None:
+    rows, info = scored(store, commit("en", "", " ", "\u3000\n", "\n" * 9, "0", "gibberish"))
+    assert {row for row in rows if row[0] < 4 and row[1] == "toxicity"} == {
+        (0, "toxicity", 0.25, "empty"),  # no text at all: as " "
+        (1, "toxicity", 0.25, "empty"),
+        (2, "toxicity", 0.5, "empty"),
+        (3, "toxicity", None, "empty"),  # of which the scorer can make nothing: no value, and no failure
     }
-    assert (3, "toxicity", 0.0, "ok") in rows
-    assert info["status_counts"] == {"empty": 3, "ok": 1}
-    assert info["blank"] == {"toxicity": 0.25, "insult": 0.125}  # of " ", which convention `paper` asks for
+    assert (4, "toxicity", 0.0, "ok") in rows
+    assert info["status_counts"] == {"empty": 4, "ok": 1, "failed": 1}
+    assert len(info["failures"]) == 1 and "gibberish" in info["failures"][0] and info["distinct"] == 2
+    assert obedient.asked.count(" ") == 1 and "" not in obedient.asked
 
 
 def test_text_that_cannot_be_scored_is_failed_and_says_why(store: Store, commit: Commit, obedient: Any) -> None:
@@ -57,7 +61,7 @@ def test_language_without_evidence_is_unsupported_and_not_asked(store: Store, co
     rows, info = scored(store, commit("ko", "0.5", ""))
     assert {(value, status) for _, _, value, status in rows} == {(None, "unsupported_language")}
     assert obedient.asked == []
-    assert info["blank"] == {"toxicity": None, "insult": None}
+    assert info["attributes"] == ["toxicity", "insult"]
 
 
 def test_scorer_of_all_languages_supports_every_one(store: Store, commit: Commit, obedient: Any) -> None:
@@ -67,7 +71,7 @@ def test_scorer_of_all_languages_supports_every_one(store: Store, commit: Commit
 
 def test_equal_texts_are_scored_once(store: Store, commit: Commit, obedient: Any) -> None:
     rows, info = scored(store, commit("fr", "0.5", "0.5", "0.5"))
-    assert obedient.asked == ["0.5", " "]
+    assert obedient.asked == ["0.5"]
     assert len(rows) == 6 and (info["texts"], info["distinct"]) == (3, 1)
 
 
