@@ -14,6 +14,7 @@ from detox_ray.measure import perplexity as held_out
 from detox_ray.measure.completions import MISSING, Completions, join, status_counts
 from detox_ray.measure.conventions import CORRECTED, Convention
 from detox_ray.measure.inputs import Inputs
+from detox_ray.measure.series import united
 from detox_ray.measure.statistics import Series, without_value
 from detox_ray.tables import UNSUPPORTED
 
@@ -148,7 +149,7 @@ def _fluency(inputs: Inputs, convention: Convention, evaluator: str, read: _Read
         if model in right and parent in right:  # a difference is over completions that are right in both
             both = np.intersect1d(right[model], right[parent])
             a, b = (fluency.perplexity(read.prompts, tables[side], convention, both).series for side in (model, parent))
-            made.paired[quantity, model, parent] = a, b
+            made.paired[quantity, model, parent] = united(a, b)  # each is the median of all that it has a value for
 
 
 def _right(convention: Convention, read: _Read, model: str) -> dict[str, NDArray[np.int64]]:

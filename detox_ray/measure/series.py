@@ -261,6 +261,14 @@ def common(a: Series, b: Series) -> tuple[Series, Series]:
     return a.pick([i for i, _ in pairs]), b.pick([j for _, j in pairs])
 
 
+def united(a: Series, b: Series) -> tuple[Series, Series]:
+    """Both on the clusters that either has, with the values that they have; as they are if one has no value."""
+    if not a.status == b.status == OK:
+        return a, b
+    clusters = tuple(sorted({*a.clusters, *b.clusters}))
+    return a.over(clusters), b.over(clusters)
+
+
 def _places(clusters: tuple[str, ...], among: tuple[str, ...]) -> NDArray[np.int64]:
     place = {name: i for i, name in enumerate(among)}
     return np.array([place[name] for name in clusters], dtype=np.int64)
