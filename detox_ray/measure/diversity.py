@@ -48,7 +48,7 @@ def diversity_metrics(
     names, prompt = np.unique(diversities["prompt_id"].to_numpy(zero_copy_only=False), return_inverse=True)
 
     def summed(column: str) -> Floats:
-        return np.bincount(prompt, diversities[column].to_numpy(), minlength=len(names))
+        return np.bincount(prompt, diversities[column].to_numpy(), minlength=len(names)).astype(np.float64)
 
     unigrams = summed("unigrams")
     tally = {OK: int((unigrams > 0).sum()), EMPTY: int((unigrams == 0).sum())}

@@ -58,9 +58,9 @@ class Answering:
         statuses = [status(text) for text in texts]
         values: dict[str, list[float | None]] = {name: [] for name in scorer.attributes}
         for text in texts:
-            result = result_of.get(text or BLANK)
+            answer = result_of.get(text or BLANK)
             for name, column in values.items():
-                column.append(result[name] if isinstance(result, dict) else None)
+                column.append(answer[name] if isinstance(answer, dict) else None)
         info: dict[str, Any] = {
             "scorer": scorer.name,
             "revision": resolved.revision,

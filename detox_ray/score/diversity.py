@@ -108,14 +108,22 @@ def diversity(prompt: Sequence[str], completions: Sequence[Sequence[str]]) -> li
     seen: list[set[str]] = [set(), set(), set()]
     rows = []
     for units in completions:
-        totals, added = [], []
-        for n, known in enumerate(seen, start=1):
-            ngrams = ["_".join(units[at : at + n]) for at in range(len(units) - n + 1)]
-            before = len(known)
-            known.update(ngrams)
-            totals.append(len(ngrams))
-            added.append(len(known) - before)
-        rows.append(Diversity(*totals, *added, len(set(units).difference(prompt)), OK if units else EMPTY))
+        ngrams = [["_".join(units[at : at + n]) for at in range(len(units) - n + 1)] for n in (1, 2, 3)]
+        added = [set(found) - known for found, known in zip(ngrams, seen, strict=True)]
+        for known, new in zip(seen, added, strict=True):
+            known |= new
+        rows.append(
+            Diversity(
+                unigrams=len(ngrams[0]),
+                bigrams=len(ngrams[1]),
+                trigrams=len(ngrams[2]),
+                distinct_1=len(added[0]),
+                distinct_2=len(added[1]),
+                distinct_3=len(added[2]),
+                novel=len(set(units).difference(prompt)),
+                status=OK if units else EMPTY,
+            )
+        )
     return rows
 
 

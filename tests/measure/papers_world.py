@@ -1,4 +1,4 @@
-"""Completions as bad as models write them, and what the score stage makes of them with instruments that tests understand.
+"""Completions as bad as models write them, and the score stage's tables about them, by instruments that tests know.
 
 Texts are duplicated, empty, of white space only, of several lines, in another language, and hold English words. Scores
 are eighths, so that many means are exact ties.
