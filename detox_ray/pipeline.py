@@ -63,6 +63,7 @@ def check(experiment: Experiment, say: Callable[[str], None] = lambda note: None
     problems += generate.check(experiment.generate)
     problems += model_limits.problems(experiment, model_limits.read(experiment))
     problems += score.check(experiment.score, say)
+    problems += score.check_quality(experiment.quality)
     if reason := Store.at(experiment.folder).check_writable():
         problems.append(Problem("storage", experiment.storage, f"cannot be written: {reason}"))
     if problems:

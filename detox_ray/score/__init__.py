@@ -5,7 +5,7 @@ Light on import: Ray, torch, Detoxify and transformers are imported only where t
 """
 
 from detox_ray.score.catalogue import KNOWN, Entry, catalogue
-from detox_ray.score.check import check
+from detox_ray.score.check import check, check_quality
 from detox_ray.score.diversity import WORDS, diversity_job, plan_diversities, resolve_units
 from detox_ray.score.fluency import fluency_job, plan_fluencies, resolve_evaluator
 from detox_ray.score.identify import identification_job, plan_identifications
@@ -20,6 +20,7 @@ __all__ = [
     "ResolvedScorer",
     "catalogue",
     "check",
+    "check_quality",
     "diversity_job",
     "fluency_job",
     "identification_job",

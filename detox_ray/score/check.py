@@ -8,16 +8,19 @@ from detox_ray.calibration import Calibration
 from detox_ray.config import (
     CalibratedConfig,
     ClassifierConfig,
+    ConfigError,
     DetoxifyConfig,
     GuardConfig,
     LexiconConfig,
     PerspectiveConfig,
     Problem,
+    QualityConfig,
     ScoreConfig,
     ScorerConfig,
     StoredConfig,
 )
 from detox_ray.score.catalogue import KNOWN, READY
+from detox_ray.score.english import read_words
 from detox_ray.score.lexicon import read_lexicon
 
 
@@ -40,6 +43,16 @@ def check(config: ScoreConfig, say: Callable[[str], None] = lambda note: None) -
             problems.append(Problem(f"{field}.name", entry.name, "is a ready scorer's: choose another"))
         problems += [p._replace(field=f"{field}.{p.field}") for p in [*_of_files(entry, say), *_of_settings(entry)]]
     return problems
+
+
+def check_quality(config: QualityConfig) -> list[Problem]:
+    """Find out whether the word list can be used."""
+    if config.word_list is not None:
+        try:
+            read_words(config.word_list)
+        except ConfigError as error:
+            return list(error.problems)
+    return []
 
 
 def _of_files(entry: ScorerConfig, say: Callable[[str], None]) -> list[Problem]:

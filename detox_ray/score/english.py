@@ -9,7 +9,7 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from detox_ray.config import InputError
+from detox_ray.config import ConfigError, Problem
 
 SHORTEST = 4  # letters
 
@@ -25,18 +25,18 @@ def read_words(path: str) -> WordList:
     """Read a word list.
 
     Raises:
-        InputError: it is not there, is not text, or holds no word that counts.
+        ConfigError: it is not there, is not text, or holds no word that counts.
     """
     try:
-        content = Path(path).read_bytes()
+        content = Path(path).expanduser().read_bytes()
         lines = content.decode("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         rule = f"must be a text file in UTF-8 with an English word on each line ({error})"
-        raise InputError(f"quality.word_list: {rule} (got {path!r})") from None
+        raise ConfigError([Problem("quality.word_list", path, rule)]) from None
     words = frozenset(word for word in map(str.strip, lines) if len(word) >= SHORTEST and word.islower())
     if not words:
         rule = f"must hold a lower-case word of {SHORTEST} letters or more, one on each line"
-        raise InputError(f"quality.word_list: {rule} (got {path!r})")
+        raise ConfigError([Problem("quality.word_list", path, rule)])
     return WordList(words, hashlib.sha256(content).hexdigest()[:16])
 
 

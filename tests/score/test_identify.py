@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from detox_ray.config import InputError, QualityConfig
-from detox_ray.score import identifiers
+from detox_ray.score import check_quality, identifiers
 from detox_ray.score.english import is_english_word, read_words
 from detox_ray.score.identifiers import Identified
 from detox_ray.score.identify import (
@@ -140,6 +140,7 @@ def test_word_list_that_cannot_be_used_is_refused_with_its_field(tmp_path: Path,
     config = QualityConfig(word_list=str(path))
     with pytest.raises(InputError, match=r"quality\.word_list: must .*words"):
         plan_identifications({Unit("generations", ("base", "ru")): "g"}, config)
+    assert [problem.field for problem in check_quality(config)] == ["quality.word_list"]
 
 
 def test_word_list_without_an_identifier_is_refused() -> None:
