@@ -107,13 +107,20 @@ _UNREADABLE = (
 )
 
 
+# A comment behind a value that is not in quotes or brackets: what a shell passes on as one word is meant as one.
+_COMMENT = re.compile(r"""^[^"'\[{].*\s#""")
+
+
 def _malformed(override: str) -> Problem | None:
     if "=" in override[1:]:
         try:
             OmegaConf.from_dotlist([override])
-            return None
         except _UNREADABLE:
             pass
+        else:
+            if _COMMENT.search(override.partition("=")[2]):
+                return Problem("override", override, "' #' begins a comment in YAML: put the value in quotes")
+            return None
     return Problem("override", override, "must have the form key.path=value")
 
 

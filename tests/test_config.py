@@ -271,6 +271,13 @@ def test_malformed_overrides_are_named(written: Path, override: str) -> None:
     assert caught.value.problems == (Problem("override", override, "must have the form key.path=value"),)
 
 
+def test_a_value_that_yaml_would_cut_short_is_refused(written: Path) -> None:
+    with pytest.raises(ConfigError, match="' #' begins a comment in YAML: put the value in quotes"):
+        overridden(written, "storage=runs #3")
+    assert overridden(written, "storage='runs #3'").storage == "runs #3"
+    assert overridden(written, "storage=runs#3").storage == "runs#3"
+
+
 def test_an_override_is_validated_like_the_file(written: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         overridden(written, "generate.samples=0", "models.detox.train.bta=1")
