@@ -15,6 +15,15 @@ from playwright.sync_api import Browser, sync_playwright
 from detox_ray.cluster import Cluster, connect
 
 
+@pytest.fixture(scope="session", autouse=True)
+def storage_keys() -> Iterator[None]:
+    """Hold keys for the S3 server before any worker starts: a URI takes none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        yield
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[Cluster]:
     """One local Ray on loopback for the session, with two CPUs whatever the machine has."""

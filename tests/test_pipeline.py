@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import duckdb
 import pytest
 import yaml
+from perspective_server import Answer, Server, error, scores, serve
 from typer.testing import CliRunner
 
 from detox_ray.cli import app
@@ -28,10 +30,26 @@ pytestmark = pytest.mark.integration
 
 LANGUAGES = ["ar", "en", "ja"]
 PROMPTS, SAMPLES = 6, 4
+SCORERS = ("classifier", "insults", "both", "service")
+SECRET = "planted-5ecret"
 
 
 @pytest.fixture(scope="module")
-def config(toy_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def service() -> Iterator[Server]:
+    """A Perspective server that repeats the key to whoever asks, in errors to every seventh text."""
+
+    def reply(body: dict[str, Any]) -> Answer:
+        refused = len(body["comment"]["text"]) % 7 == 0
+        return error(400, f"no scores for {SECRET}") if refused else scores(*body["requestedAttributes"])
+
+    with pytest.MonkeyPatch.context() as patch, serve(otherwise=reply) as server:
+        for variable in ("SERVICE_KEY", "HF_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(variable, SECRET)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def config(toy_world: Path, service: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small world as a user's own files, so that no run waits for the default world to be built."""
     folder = tmp_path_factory.mktemp("experiment")
     experiment = {
@@ -69,6 +87,13 @@ def config(toy_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 },
                 {"name": "insults", "type": "lexicon", "path": str(toy_world / "lexicon.json")},
                 {"name": "both", "type": "ensemble", "members": ["classifier", "insults"], "combine": "max"},
+                {
+                    "name": "service",
+                    "type": "perspective",
+                    "url": service.url,
+                    "key_env": "SERVICE_KEY",
+                    "queries_per_second": 1000,
+                },
             ],
             "reference": "insults",
         },
@@ -133,7 +158,8 @@ def resumed(config: Path) -> Path:
     folder = config.parent / "runs" / "small"
     assert ended(signal.SIGKILL, r"train detox: \d+/", "run", config) == -signal.SIGKILL
     before = markers(folder)
-    finished("run", config)
+    done = finished("run", config)
+    (folder.parent / "messages.txt").write_text(done.stdout + done.stderr)
     assert before.items() <= markers(folder).items(), "what was committed is not made again"
     return folder
 
@@ -154,11 +180,11 @@ def test_run_leaves_every_number_and_says_what_ran(resumed: Path) -> None:
     }
     judged = {(row["scorer"], row["reference"]) for row in results["validity"]}
     assert judged == {
-        *((scorer, "human: labelled.jsonl") for scorer in ("classifier", "insults", "both")),
-        *((scorer, "insults") for scorer in ("classifier", "both")),
+        *((scorer, "human: labelled.jsonl") for scorer in SCORERS),
+        *((scorer, "insults") for scorer in SCORERS if scorer != "insults"),
     }
     pairs = {frozenset((row["scorer"], row["other"])) for row in results["agreement"]}
-    assert pairs == {frozenset(pair) for pair in combinations(("classifier", "insults", "both"), 2)}
+    assert pairs == {frozenset(pair) for pair in combinations(SCORERS, 2)}
     assert {c["parent"] for c in results["comparisons"]} == {"base"}
     manifest = json.loads((resumed / "manifest.json").read_text())
     trained = manifest["train"]["detox"]
@@ -167,6 +193,13 @@ def test_run_leaves_every_number_and_says_what_ran(resumed: Path) -> None:
     assert {"torch", "trl", "deepspeed", "ray", "detoxify"} <= set(manifest["versions"])
     page = (resumed / "report" / "index.html").read_text(encoding="utf-8")
     assert '"ar":["Arabic","rtl"]' in page
+
+
+def test_a_secret_is_in_no_file_and_no_message_of_a_run(resumed: Path, service: Server) -> None:
+    assert {headers["x-goog-api-key"] for headers in service.headers} == {SECRET}, "the run used it"
+    files = [path for path in resumed.parent.parent.rglob("*") if path.is_file()]
+    assert {"experiment.yaml", "manifest.json", "index.html", "messages.txt"} <= {path.name for path in files}
+    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
 
 
 def test_run_folder_opens_in_duckdb_without_loss_or_doubles(resumed: Path) -> None:
@@ -220,7 +253,7 @@ def test_validity_fits_a_calibration_that_a_scorer_can_use(resumed: Path, config
     assert "classifier against human: labelled.jsonl" in done.output
     assert set(json.loads(file.read_text())["languages"]) | set(json.loads(file.read_text())["refused"]) == {*LANGUAGES}
     rows = (resumed / "validity.csv").read_text(encoding="utf-8").splitlines()
-    assert len(rows) == 1 + 3 * len(LANGUAGES)
+    assert len(rows) == 1 + len(SCORERS) * len(LANGUAGES)
     raw = yaml.safe_load(config.read_text())
     raw["score"]["scorers"].append({"name": "fair", "type": "calibrated", "of": "classifier", "path": str(file)})
     prepared = prepare(validate(raw), Store.at(str(resumed)), Progress())

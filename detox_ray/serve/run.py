@@ -10,9 +10,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from detox_ray.cluster import connect
 from detox_ray.progress import Progress
@@ -65,19 +65,28 @@ def run(args: ServeArgs, ready: Callable[[Running], None], progress: Progress, v
             url = f"http://[{config.host}]:{port}" if ":" in config.host else f"http://{config.host}:{port}"
             server = Server(gateway, lambda: ready(Running(url, served, time.monotonic() - begun)))
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-                runner.run(_until_stopped(server, listener, handles.values()))
+                runner.run(_until_stopped(server, listener, names))
         finally:
-            # Not serve.shutdown: it ends the controller in the middle of a call that Ray then says it will retry for
-            # ever. A Ray of our own ends with the block; on another there may be others' applications.
-            for name in names.values():
-                serve.delete(name)
+            _delete(names)
 
 
-async def _until_stopped(server: "Server", listener: socket.socket, handles: Iterable[Any]) -> None:
+async def _until_stopped(server: "Server", listener: socket.socket, names: dict[str, str]) -> None:
     try:
         await server.serve([listener])
-    finally:  # here, for handles live in this loop
-        await asyncio.gather(*(handle.shutdown_async() for handle in handles))
+    finally:  # while this loop runs, for the handles live in it and hear of the deletion
+        await asyncio.to_thread(_delete, names)
+
+
+def _delete(names: dict[str, str]) -> None:
+    """Delete the applications (part -> name) and forget them.
+
+    serve.shutdown would end the controller in the middle of a call that Ray then says it will retry without end. A Ray
+    of our own ends with the command; on another there may be others' applications.
+    """
+    from ray import serve
+
+    while names:
+        serve.delete(names.popitem()[1])
 
 
 @contextmanager

@@ -79,7 +79,7 @@ def test_a_score_comes_back_and_the_request_is_the_protocols(slept: Slept) -> No
 def test_results_stand_in_the_order_of_the_texts_though_many_are_in_flight(slept: Slept) -> None:
     texts = [f"{number / 200:.3f}" for number in range(200)]
     with serve(otherwise=lambda body: scores(value=float(body["comment"]["text"]))) as server:
-        found = scorer(server, slept).score(texts, "en")
+        found = scorer(server, slept, timeout=60.0).score(texts, "en")
     assert found == [{"toxicity": float(text)} for text in texts]
     assert slept.intervals == [0.01] * 200
 

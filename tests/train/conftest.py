@@ -54,7 +54,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def s3_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3_endpoint: str) -> Store:
-    """On the S3 API server. The session's workers are older than the test: only the URI can tell them the keys."""
+    """A store on the S3 API server, to which the environment has the keys."""
     monkeypatch.setenv("DETOX_RAY_CACHE", str(tmp_path / "cache"))
     endpoint = f"endpoint_override={s3_endpoint.replace(':', '%3A')}&scheme=http&region=us-east-1"
-    return Store(f"s3://test:test@bucket/{tmp_path.name}?{endpoint}")
+    return Store(f"s3://bucket/{tmp_path.name}?{endpoint}")
