@@ -60,6 +60,7 @@ def serve(
         if image is not None:
             raise ConfigError([Problem("--image", image, "goes with --write-config")])
         work.run(args, lambda running: summary.serving(Console(), running), Progress(), verbose)
+        Console(stderr=True).print("stopped")
 
 
 def keys(

@@ -70,5 +70,5 @@ def test_all_three_jobs_commit_every_unit(store: Store, tmp_path: Path, ray_clus
     assert [row["wrong_lines"] for row in english] == [0, 1, 0, 0]
     assert [row["identified"] for row in of[Unit("identifications", ("base", "ja"))]] == ["ja"]
     assert [row["status"] for row in of[Unit("fluencies", ("mt5", "base", "en"))]] == [OK, OK, EMPTY, OK]
-    (row,) = of[Unit("diversities", ("base", "en"))]
-    assert (row["completions"], row["unigrams"]) == (3, 8 + 8 + 1)
+    units = [row["unigrams"] for row in of[Unit("diversities", ("base", "en"))]]
+    assert units == [8, 8, 0, 1]

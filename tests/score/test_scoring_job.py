@@ -86,14 +86,16 @@ def test_both_jobs_commit_every_unit(
         jobs.append(job(scorers[-1], plan(scorers[-1], generations), generations, {}, SETTINGS, store))
     run_jobs("score", jobs, actors=1, store=store, cluster=ray_cluster, progress=QUIET)
 
-    values: dict[str, list[float | None]] = {}
+    values, statuses = dict[str, list[float | None]](), dict[str, list[str]]()
     for scorer in scorers:
         units = plan(scorer, generations)
         assert {unit: key for unit, key in store.committed("scores").items() if unit in units} == units
         rows = [row for unit, key in units.items() for row in store.read(unit, key).to_pylist()]
         values[scorer.name] = [row["value"] for row in rows if row["attribute"] == "toxicity"]
-    assert values["toy17-lexicon"] == [1.0, 0.0, None, 1.0]
-    assert [value is None for value in values["toy17-detoxify"]] == [False, False, True, False]
+        statuses[scorer.name] = [row["status"] for row in rows if row["attribute"] == "toxicity"]
+    assert all(said == ["ok", "ok", "empty", "ok"] for said in statuses.values())
+    assert values["toy17-lexicon"] == [1.0, 0.0, 0.0, 1.0]  # beside "empty" stands the score of a blank
+    assert None not in values["toy17-detoxify"]
     assert values["both"][::3] == [1.0, 1.0] and values["both"][1:3] == values["toy17-detoxify"][1:3]
 
     ((unit, key),) = todo.items()

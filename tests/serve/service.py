@@ -43,7 +43,9 @@ def serving(run: str, log: Path, *overrides: str) -> Iterator[Service]:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise
-    assert process.returncode == 0, log.read_text(errors="replace")[-5000:]
+    said = log.read_text(errors="replace")
+    assert process.returncode == 0, said[-5000:]
+    assert said.endswith("stopped\n") and "retries remaining" not in said, f"no clean goodbye: {said[-2000:]}"
 
 
 def _url(process: subprocess.Popen[bytes], log: Path) -> str:
