@@ -1,6 +1,7 @@
 """The shipped experiments: every one is valid, and those of the papers hold the papers' values.
 
-The values are written out here a second time, from the papers' tables and scripts (papers.md A1.2, A1.3, C2).
+The values are written out here a second time, from the papers' tables and scripts: docs/papers.md, "Training by Li et
+al.", docs/papers.md, "Training by Neplenbroek et al.", and docs/papers.md, "Sampling in both papers".
 """
 
 from functools import cache
@@ -208,7 +209,10 @@ def test_neplenbroek_et_als_values_for_debiasing() -> None:
 
 @pytest.mark.parametrize(("rows", "epochs", "steps"), [(24_576, 1, 5_836), (1_145, 20, 5_420)])
 def test_the_published_step_counts_follow(rows: int, epochs: int, steps: int) -> None:
-    """papers.md C2: 5,836 steps of DetoxDPO and 5,420 of BiasDPO: no pair is filtered out, 5 % held out, 4 a step."""
+    """DetoxDPO has 5,836 steps and BiasDPO 5,420: no pair is filtered out, 5 % are held out, a step sees 4.
+
+    Source: docs/papers.md, "Training by Neplenbroek et al.".
+    """
     held_out = -(-rows * 5 // 100)
     assert (rows - held_out) // 4 * epochs == steps
     detox = train(shipped("gemma2-9b"), "detox")

@@ -30,7 +30,7 @@ class PromptsConfig(Source):
 
 
 class PairsConfig(Source):
-    """Preference pairs (papers.md D1, D2, D8).
+    """Preference pairs (docs/papers.md, "RTP-LX", "The toxicity-pairwise data" and "BiasDPO, Panda and Jigsaw").
 
     Path: folder of split_*.jsonl or RTP_LX_*.json; BiasDPO's file or folder; or a JSONL, Parquet or CSV file with
     prompt, chosen, rejected.
@@ -42,7 +42,7 @@ class PairsConfig(Source):
 
 
 class CorpusConfig(Source):
-    """Text that sft trains on (papers.md C2, D8).
+    """Text that sft trains on (docs/papers.md, "BiasDPO, Panda and Jigsaw").
 
     Path: a JSONL, Parquet or CSV file, or a folder of train* and validation* files, whose validation rows are then used
     instead of a part of the others. Panda's rows have `perturbed`, Jigsaw's `comment_text` and `target`, others `text`.

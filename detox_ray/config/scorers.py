@@ -61,7 +61,7 @@ class GuardConfig(OwnScorer):
 
 
 class PerspectiveConfig(OwnScorer):
-    """The Perspective API, or any server that speaks its protocol (papers.md D4)."""
+    """The Perspective API, or any server that speaks its protocol (docs/papers.md, "The Perspective API")."""
 
     type: Literal["perspective"]
     url: Annotated[str, AfterValidator(no_secret)] = "https://commentanalyzer.googleapis.com"

@@ -79,7 +79,8 @@ class LoraConfig(Strict):
     alpha: int = Field(16, ge=1)
     dropout: float = Field(0.05, ge=0, lt=1)
     # all-linear: every linear layer but the head (Neplenbroek et al. 2025); li2024: Li et al.'s list for the model's
-    # family, with embedding and head where theirs has them (papers.md A1.2); or names of modules
+    # family, with embedding and head where theirs has them (docs/papers.md, "Training by Li et al."); or names of
+    # modules
     target_modules: Literal["all-linear", "li2024"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
 
 
@@ -93,34 +94,38 @@ class TrainConfig(Strict):
     tuning: Literal["full", "lora", "qlora"] = "full"  # qlora: 4-bit nf4 weights, double quantisation; GPU only
     lora: LoraConfig | None = None  # only with tuning: lora or qlora; null there means the defaults
     # qlora: what the adapter is merged into: the parent's own weights, or their 4-bit rounding, which Neplenbroek et
-    # al. 2025 save (papers.md C2); null: the parent's own
+    # al. 2025 save (docs/papers.md, "Training by Neplenbroek et al."); null: the parent's own
     merge_into: Literal["parent", "4-bit"] | None = None
     trainable: list[str] | None = None  # full tuning: only parameters whose name one of these regular expressions finds
 
     # Data
     train_on: Literal["pairs", "corpus"] | None = None  # sft only: chosen completions, or data.corpus; null: pairs
     data_fraction: float = Field(1.0, gt=0, le=1)  # the first so much of the rows, as Li et al.'s train_perc
-    separator: str = ""  # between prompt and completion; Neplenbroek et al. 2025 put a space for sft (papers.md C2)
+    # between prompt and completion; a space for sft in docs/papers.md, "Training by Neplenbroek et al."
+    separator: str = ""
     # always: a prompt before which the tokenizer puts nothing gets the begin token, if there is one, and a prompt that
     # truncation: prompt-first cuts loses what stands first (TRL 0.8.6, which Li et al. used); tokenizer: what the
     # tokenizer itself puts before a text stays there, and nothing else, as in generation
     bos: Literal["always", "tokenizer"] | None = None
-    # sft on pairs: what is learned: prompt and completion (Neplenbroek et al. 2025: papers.md C2), or completions only
+    # sft on pairs: what is learned: prompt and completion (docs/papers.md, "Training by Neplenbroek et al."), or
+    # completions only
     loss_on: Literal["text", "completion"] | None = None
     max_length: int = Field(256, ge=8)  # tokens of prompt and completion
     # characters: pairs are left out whose prompt and completion have more than max_length characters together, as Li
-    # et al.'s script does (papers.md A1.2 quirk 1); tokens: those whose prompt alone fills max_length
+    # et al.'s script does (docs/papers.md, "Training by Li et al."); tokens: those whose prompt alone fills max_length
     length_filter: Literal["characters", "tokens"] | None = None
     # prompt-first: an over-long pair loses the start of its prompt down to max_prompt_length, then the end of its
-    # completion (TRL 0.8.6, which Li et al. used: papers.md A1.2 quirk 6); end: its end
+    # completion (TRL 0.8.6: docs/papers.md, "Training by Li et al."); end: its end
     truncation: Literal["prompt-first", "end"] | None = None
     max_prompt_length: int | None = Field(None, ge=1)  # tokens; only with truncation: prompt-first
     overflow: Literal["cut", "chunks"] | None = None  # sft on a corpus: the rest of a long text is cut, or more rows
-    # the first so many rows of the training part, in the split's order; with overflow: chunks, chunks (papers.md C2)
+    # the first so many rows of the training part, in the split's order; with overflow: chunks, so many chunks, as in
+    # docs/papers.md, "Training by Neplenbroek et al."
     train_limit: int | None = Field(None, ge=1)
     validation_fraction: float = Field(0.05, ge=0, lt=1)
     validation_limit: int | None = Field(None, ge=1)  # rows of the validation part that are evaluated; null: all
-    split_seed: int = Field(0, ge=0, lt=2**31)  # of the validation split: the same for every seed (papers.md A1.2)
+    # of the validation split: the same for every seed (docs/papers.md, "Training by Li et al.")
+    split_seed: int = Field(0, ge=0, lt=2**31)
 
     # Objective
     beta: float | None = Field(None, gt=0)  # null: 0.1, but for sft, which has none

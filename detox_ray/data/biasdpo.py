@@ -1,8 +1,8 @@
 """BiasDPO (Allam 2024, ahmedallam/BiasDPO): dataset.jsonl, or the Parquet files that the hub makes of it.
 
-English pairs with prompt, chosen and rejected; Neplenbroek et al. 2025 train on all of them (papers.md C2). A pair
-whose two completions are the same prefers nothing: it is left out and a note counts it, as published data cannot be
-mended.
+English pairs with prompt, chosen and rejected; Neplenbroek et al. 2025 train on all of them (docs/papers.md,
+"Training by Neplenbroek et al."). A pair whose two completions are the same prefers nothing: it is left out and a note
+counts it, as published data cannot be mended.
 """
 
 from pathlib import Path

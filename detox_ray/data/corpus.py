@@ -1,4 +1,6 @@
-"""Text to train on -> CORPUS: Panda, Jigsaw unintended bias, people's own, toy17 (papers.md C2, D8).
+"""Text to train on -> CORPUS: Panda, Jigsaw unintended bias, people's own, toy17.
+
+The published ones are described in docs/papers.md, "BiasDPO, Panda and Jigsaw".
 
     panda                   perturbed: what people rewrote about another gender, ethnicity or age (Qian et al. 2022)
     jigsaw-unintended-bias  comment_text of comments whose toxicity (target; in the test files, toxicity) is below 0.1

@@ -2,7 +2,7 @@
 
     prompts   text, language; optional index, annotations
     texts     text, language
-    pairs     prompt, chosen, rejected; optional language (BiasDPO is published in this form: papers.md D8)
+    pairs     prompt, chosen, rejected; optional language (BiasDPO is published in this form)
 
 `language` may be left out where only one is possible: the experiment's single one, or the one that the pairs are said
 to be in. It is a language tag (`languages.read_tag`: "pt-BR" is pt, which a note says). Rows in other languages than

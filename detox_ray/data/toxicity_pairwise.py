@@ -3,8 +3,9 @@
 English WikiText-2 prefixes with a greedy GPT-2 continuation (`unpert_gen_text`, chosen) and one steered towards
 toxicity (`pert_gen_text`, rejected); published are six files of 4,096 pairs. They are read in the order of their
 numbers, as Neplenbroek et al. 2025 do. Li et al. 2024 read every *.jsonl in the order in which the file system lists
-them, which nobody else can know (papers.md A1.2 quirk 5); it decides which pairs validate, and which are the first
-so many of `data_fraction`. Whether the texts repeat the prompt differs between copies: where one does, it is cut.
+them, which nobody else can know (docs/papers.md, "Training by Li et al."); it decides which pairs validate, and which
+are the first so many of `data_fraction`. Whether the texts repeat the prompt differs between copies: where one does, it
+is cut.
 """
 
 import re
@@ -15,7 +16,7 @@ from detox_ray.data.record_files import parse
 from detox_ray.data.rows import DataError, Flaw, Record, Share, pair_of, row_id, texts_of
 
 COLUMNS = ("prompt_text", "unpert_gen_text", "pert_gen_text")
-PUBLISHED = 6 * 4096  # pairs in split_0 to split_5 (papers.md D2)
+PUBLISHED = 6 * 4096  # pairs in split_0 to split_5 (docs/papers.md, "The toxicity-pairwise data")
 
 
 def splits(folder: Path) -> list[tuple[int, Path]]:

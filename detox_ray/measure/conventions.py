@@ -1,23 +1,24 @@
-"""Conventions: what a metric means where the papers' text, their code and good statistics differ (papers.md F).
+"""Conventions: what a metric means where the papers' text, their code and good statistics differ.
 
 A convention is a named set of choices, and each choice can be changed by itself; the label that stands in the tables
-then says so ("paper+empty=skip").
+then says so ("paper+empty=skip"). The papers' choices are explained in docs/papers.md, "Choices of a convention", and
+in its sections on each paper's metrics.
 
 ============================ ===================== ============================ ================================
 choice                       ``paper``             ``neplenbroek2025``          ``corrected``
 ============================ ===================== ============================ ================================
-pooling                      string (A1.4)         row (C3)                     row
-at_threshold                 toxic (A1.4: >=)      toxic (not published)        toxic
-empty                        blank (A1.4: " ")     zero (C3)                    skip: left out and counted
-wrong_language               count (A1.4)          zero (C3)                    count, and drift is its own metric
-perplexity_cap               1e4 (A1.5)            none (C5)                    none
-perplexity_terms             n-1 (A1.5)            n-1 (C5: the same formula)   n: the sum of nll as it is
-fluency                      median (A1.5)         median (C5: nanmedian)       token-weighted
+pooling                      string                row                          row
+at_threshold                 toxic (>=)            toxic (not published)        toxic
+empty                        blank (" ")           zero                         skip: left out and counted
+wrong_language               count                 zero                         count, and drift is its own metric
+perplexity_cap               1e4                   none                         none
+perplexity_terms             n-1                   n-1                          n: the sum of nll as it is
+fluency                      median                median, without NaN          token-weighted
 fluency_blank                skip                  count                        skip
 quality_of                   all                   right-language               all
-dist_denominator             unigrams (A1.6)       unigrams (C5)                ngrams
-decimals                     3 (A1.4, A1.6)        none                         none
-perplexity_decimals          2 (A1.5)              none                         none
+dist_denominator             unigrams              unigrams                     ngrams
+decimals                     3                     none                         none
+perplexity_decimals          2                     none                         none
 spreads                      shown                 none                         none
 ============================ ===================== ============================ ================================
 

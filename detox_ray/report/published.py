@@ -1,8 +1,8 @@
 """Results that the two papers published, to stand beside a run's own; never part of any mean.
 
-Numbers from papers.md A1.7 (Table 2 of Li, Yong and Bach 2024, arXiv 2406.16235: unweighted means of its 17 languages
-before and after tuning on English pairs, toxicity by the Perspective API of 2024, perplexity by mT5-XL, samples cut
-after 20 tokens) and C7 (a secondary note of Neplenbroek, Bisazza and Fernández 2025: models before tuning).
+Sources: docs/papers.md, "Results of Li et al." (Table 2: unweighted means of 17 languages before and after tuning on
+English pairs, toxicity by the Perspective API of 2024, perplexity by mT5-XL, samples cut after 20 tokens), and
+docs/papers.md, "Results of Neplenbroek et al." (a secondary note on models before tuning).
 """
 
 from typing import NamedTuple

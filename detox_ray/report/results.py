@@ -1,9 +1,9 @@
-"""``results.json``: one object per number, for people's scripts; keys are fixed in architecture.md.
+"""``results.json``: one object per number, for people's scripts, under fixed keys.
 
-``null`` where there is no number (the row's ``status`` says why), never NaN. Everything but ``timings`` is the same
-for the same experiment, whatever was resumed. ``models`` and ``compare`` are those that the report shows: a group of
-seeds stands for its models, whose own numbers are in ``metrics`` and ``comparisons`` too. ``several.py`` and the gate
-read these documents back.
+The keys: docs/architecture.md, "Names that people and tools rely on". ``null`` where there is no number (the row's
+``status`` says why), never NaN. Everything but ``timings`` is the same for the same experiment, whatever was resumed.
+``models`` and ``compare`` are those that the report shows: a group of seeds stands for its models, whose own numbers
+are in ``metrics`` and ``comparisons`` too. ``several.py`` and the gate read these documents back.
 """
 
 import json

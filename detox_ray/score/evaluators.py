@@ -4,8 +4,8 @@ A causal model reads the prompt's tokens and then the completion's, joined as id
 whole and its likelihood can be taken away exactly. A prompt begins with what the tokenizer itself puts before a text;
 its first token is counted and given, not predicted.
 
-A T5 is used as in Li et al. 2024 (papers.md A1.5): the input and the labels are the same ids, with </s>, so that it
-copies rather than continues; the whole is the prompt's and the completion's text without anything between, tokenised
+A T5 is used as in docs/papers.md, "Fluency of Li et al.": the input and the labels are the same ids, with </s>, so that
+it copies rather than continues; the whole is the prompt's and the completion's text without anything between, tokenised
 anew. Its sums are the mean loss that transformers gives, times the tokens.
 
 Shapes: B texts, T tokens, V vocabulary.

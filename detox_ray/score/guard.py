@@ -1,8 +1,8 @@
 """Guard models: language models that judge a text in words, asked through vLLM in their own published formats.
 
-What is judged: the completion alone (papers.md A1.4), as an assistant's reply to a neutral user turn, `REQUEST`. As a
-reply, because the models ask of it "does it contain unsafe content" and of a user's turn "what does it ask for"; not to
-an empty turn, because they were trained on none.
+What is judged: the completion alone (docs/papers.md, "Toxicity metrics of Li et al."), as an assistant's reply to a
+neutral user turn, `REQUEST`. As a reply, because the models ask of it "does it contain unsafe content" and of a user's
+turn "what does it ask for"; not to an empty turn, because they were trained on none.
 
 Toxicity is a probability, not the word: at the place of the greedy answer where the verdict stands, that of the unsafe
 verdict among the verdicts (softmax over their first tokens). An answer that is not in the format is a Failure, so is a

@@ -15,7 +15,8 @@ languages, cut to so many characters; py3langid 0.4.0, lingua 2.1.1, one busy co
         80          99.7      99.6    it 98                  pt 97
     texts/s at 40: 14,842 and 4,053
 
-fastText is what Neplenbroek et al. 2025 used (papers.md C5): all its 176 labels compete.
+fastText is what Neplenbroek et al. 2025 used (docs/papers.md, "Language consistency of Neplenbroek et al."): all its
+176 labels compete.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The Perspective API, or any server that speaks its protocol (papers.md D4).
+"""The Perspective API, or any server that speaks its protocol (docs/papers.md, "The Perspective API").
 
 Nothing that went wrong becomes a score. A refused text (400: language, length, attribute) is a Failure with the
 server's words. What was not answered (429, 5xx, time-out, closed connection, an answer that is not the protocol's) is
@@ -34,7 +34,7 @@ from detox_ray.score.scorers import Failure, Scores, ServiceDown
 if TYPE_CHECKING:
     import httpx
 
-# Of the TOXICITY family (papers.md D4), as this project calls them.
+# Of the TOXICITY family (docs/papers.md, "The Perspective API"), as this project calls them.
 LANGUAGES = ("ar", "cs", "de", "en", "es", "fr", "hi", "id", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sv", "zh")
 GOOGLE = "commentanalyzer.googleapis.com"
 GOOGLES_KEY = str(PerspectiveConfig.model_fields["key_env"].default)

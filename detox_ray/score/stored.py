@@ -1,15 +1,15 @@
 """Scores that were made elsewhere, found again by text, and by language where the file has one.
 
-    perspective   the papers' JSON Lines (papers.md A1.4): a file perspective_api_eval-{stem}.json per language, or a
-                  folder of them; the language is what follows the last "_" of the name (zh-hans: zh), or the last but
-                  one if that is no language (zh_CN). A line holds
-                  "query", the scored text, and "response", the API's answer; null or an error there is a text that
-                  Perspective did not score. All attributes of the answers are taken.
+    perspective   the papers' JSON Lines: a file perspective_api_eval-{stem}.json per language, or a folder of them; the
+                  language is what follows the last "_" of the name (zh-hans: zh), or the last but one if that is no
+                  language (zh_CN). A line holds "query", the scored text, and "response", the API's answer; null or an
+                  error there is a text that Perspective did not score. All attributes of the answers are taken.
     table         CSV, JSON Lines or Parquet with `text`, `toxicity`, optional `language`, optional further
                   `ATTRIBUTES`; other columns are left alone. Empty, null and NaN mean that there is no score.
 
-A language is a tag (`languages.read_tag`: "pt-BR" is pt, which a note says). Scores in languages that this project does
-not know are left out, and a note counts them; a file without any other, or with a language that is no tag, is refused.
+The papers' JSON Lines are described in docs/papers.md, "Score files of Li et al.". A language is a tag
+(`languages.read_tag`: "pt-BR" is pt, which a note says). Scores in languages that this project does not know are left
+out, and a note counts them; a file without any other, or with a language that is no tag, is refused.
 
 The papers sent " " where a completion was empty, so the scores of "" and " " stand for each other. A text may occur
 again (a re-run appends, and models repeat themselves) if the scores agree.
@@ -219,7 +219,7 @@ def _scored(row: _Row) -> bool:
 
 
 def _tag_of(file: Path) -> str:
-    """Return the language tag that ends the file's name: an RTP-LX locale in lower case (papers.md A1.3), or any.
+    """Return the language tag that ends the file's name: an RTP-LX locale in lower case (docs/papers.md), or any.
 
     Raises DataError if there is none.
     """

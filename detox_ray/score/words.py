@@ -1,9 +1,10 @@
-"""What a word is, in each language: for the rules on lines (papers.md C5) and for the units of diversity.
+"""What a word is, in each language: for the rules on lines and for the units of diversity.
 
 Chinese and Japanese are segmented with jieba (its default mode, with HMM) and with MeCab (fugashi, unidic-lite). In
-every other language `tokens` splits on whitespace, as C5 does, and `words` takes the segments between the default word
-boundaries of Unicode Standard Annex 29 that hold a letter or a digit: "Don't" and "3.14" are one word each, and Han or
-Hiragana in such a text is a word a character. Nothing is lower-cased.
+every other language `tokens` splits on whitespace (docs/papers.md, "Language consistency of Neplenbroek et al."), and
+`words` takes the segments between the default word boundaries of Unicode Standard Annex 29 that hold a letter or a
+digit: "Don't" and "3.14" are one word each, and Han or Hiragana in such a text is a word a character. Nothing is
+lower-cased.
 
 MeCab's time grows with the square of an unbroken line (14 s for 100 kB of Latin letters): it is given `PIECE`
 characters at a time.
@@ -24,7 +25,7 @@ def versions(language: str) -> dict[str, str]:
 
 
 def tokens(text: str, language: str) -> list[str]:
-    """As C5 counts them: jieba's pieces include punctuation and spaces."""
+    """Return the tokens by which lines are counted: jieba's pieces include punctuation and spaces."""
     if language == "zh":
         return _jieba()(text)
     return _mecab()(text) if language == "ja" else text.split()

@@ -1,8 +1,8 @@
-"""The Perspective API's wire format (papers.md D4): what a request may hold, and its errors in Google's words.
+"""The Perspective API's wire format: what a request may hold, and its errors in Google's words.
 
-Read as Google's JSON parser reads a protocol message: a field may have its camelCase or its snake_case name, null means
-not given, a number may be a string, and an unknown name is an error that says so. What the API takes without a use for
-it (context, sessionId, communityId) is taken here, too.
+Source: docs/papers.md, "The Perspective API". A request is read as Google's JSON parser reads a protocol message: a
+field may have its camelCase or its snake_case name, null means not given, a number may be a string, and an unknown name
+is an error that says so. What the API takes without a use for it (context, sessionId, communityId) is taken here, too.
 """
 
 from collections.abc import Sequence

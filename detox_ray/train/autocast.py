@@ -1,4 +1,4 @@
-"""Arithmetic in 16 bits on float32 weights, as Li et al. 2024 trained (papers.md A1.2), through DeepSpeed's autocast.
+"""Arithmetic in 16 bits on float32 weights through DeepSpeed's autocast: docs/papers.md, "Training by Li et al."
 
 float16 needs its loss scaled up, or small gradients vanish. Under ZeRO 1 to 3 DeepSpeed (0.19.8) compares the gradient
 with max_grad_norm, and reports its norm, before the scale is taken out again: with the first scale of 65,536 it would

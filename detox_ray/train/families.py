@@ -14,8 +14,9 @@ from detox_ray.config import InputError
 _LLAMA = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "embed_tokens", "lm_head")
 _BLOOM = ("word_embeddings", "query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h")
 
-# model_type -> what Li et al. 2024 put adapters on (papers.md A1.2). Theirs are llama, cohere (Aya) and bloom; mistral,
-# gemma2 and qwen3 have Llama's layout, hence its list; for GPT-2 (mGPT) theirs has none: its linear layers.
+# model_type -> what Li et al. 2024 put adapters on (docs/papers.md, "Training by Li et al."). Theirs are llama, cohere
+# (Aya) and bloom; mistral, gemma2 and qwen3 have Llama's layout, hence its list; for GPT-2 (mGPT) theirs has none: its
+# linear layers.
 LI2024: dict[str, tuple[str, ...]] = {
     "llama": _LLAMA,
     "cohere": _LLAMA,

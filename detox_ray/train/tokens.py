@@ -113,7 +113,7 @@ def text_rows(texts: Sequence[dict[str, str]], tokenizer: Any, config: TrainConf
     """For each text of a corpus its rows (text_id, input_ids, labels); none if it is empty.
 
     With ``overflow: chunks`` a long text makes several, each beginning with what the tokenizer puts before a text
-    (papers.md C2: transformers' return_overflowing_tokens).
+    (docs/papers.md, "Training by Neplenbroek et al.": transformers' return_overflowing_tokens).
     """
     encoder = Encoder(tokenizer)
     prefix, found = encoder.prefix, []

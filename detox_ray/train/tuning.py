@@ -47,7 +47,7 @@ def _load(job: Job, path: str) -> Any:
 
 
 def four_bit(job: Job) -> BitsAndBytesConfig:
-    """nf4 with double quantisation, as Neplenbroek et al. 2025 (papers.md C2)."""
+    """nf4 with double quantisation (docs/papers.md, "Training by Neplenbroek et al.")."""
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

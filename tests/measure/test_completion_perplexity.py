@@ -51,7 +51,7 @@ def measured(
 
 
 def of_the_papers(sums: tables.Evaluated) -> float:
-    """papers.md A1.5: a mean over n tokens, multiplied by n - 1; division as tensors do it."""
+    """Multiply a mean over n tokens by n - 1, and divide as tensors do: docs/papers.md, "Fluency of Li et al."."""
     assert not isinstance(sums, str)
     n_prompt, prompt_nll, n_full, full_nll = sums
     with np.errstate(all="ignore"):

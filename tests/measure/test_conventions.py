@@ -14,7 +14,7 @@ def test_each_convention_of_the_config_exists_and_no_other() -> None:
 
 def test_every_switch_of_the_config_is_a_choice_and_null_changes_nothing() -> None:
     choices = set(MeasureConfig.model_fields) & set(Convention.__dataclass_fields__)
-    assert len(choices) == 7  # of papers.md F: four on toxicity, two on fluency, one on diversity
+    assert len(choices) == 7  # docs/papers.md, "Choices of a convention": four on toxicity, two on fluency, …
     for name, convention in CONVENTIONS.items():
         assert chosen(name, dict.fromkeys(choices)) == convention
 

@@ -73,7 +73,8 @@ def test_paper_convention_equals_its_scripts_as_a_loop_over_blocks_of_25_with_ev
     values: list[list[float | str]] = [[EMPTY if rng.random() < 0.2 else v for v in samples] for samples in drawn]
     made = measured(texts, values, "paper", blank=0.5)  # " " itself is at the threshold
 
-    scores: dict[str, list[float]] = {}  # papers.md A1.4, as its scripts: a dictionary by prompt string
+    # A dictionary by prompt string, as in their script: docs/papers.md, "Toxicity metrics of Li et al."
+    scores: dict[str, list[float]] = {}
     for text, samples in zip(texts, values, strict=True):
         for value in samples:
             scores.setdefault(text, []).append(0.5 if isinstance(value, str) else value)
@@ -95,7 +96,9 @@ def test_neplenbroek_convention_equals_its_notebook_as_a_loop_over_rows() -> Non
     languages[4] = ["en" if v != EMPTY else EMPTY for v in values[4]]  # a row without any right completion
     made = measured(texts, values, "neplenbroek2025", languages)
 
-    rows = []  # papers.md C3: mean over rows of max over samples with flag == 1, initial 0
+    # The mean over rows of the highest score in the right language, from 0 on: docs/papers.md, "Toxicity metrics of
+    # Neplenbroek et al."
+    rows = []
     for samples, found in zip(values, languages, strict=True):
         highest = 0.0
         for value, language in zip(samples, found, strict=True):

@@ -43,7 +43,7 @@ def worker(model: LoadableModel, store: Store, batch_tokens: int = 64) -> Fluenc
 
 
 def auto_encoding(model: LoadableModel) -> Any:
-    """Tokens and summed loss of one text: what transformers gives with labels that are the input (papers.md A1.5)."""
+    """Return tokens and summed loss of one text, as in docs/papers.md, "Fluency of Li et al."."""
     import torch
     from transformers import AutoTokenizer, MT5ForConditionalGeneration
 

@@ -165,7 +165,9 @@ def test_gemma_trains_with_its_attention_cap() -> None:
 def test_4_bit_weights_are_loaded_as_the_paper_quantises_them(
     monkeypatch: pytest.MonkeyPatch, parent: LoadableModel, store: Store
 ) -> None:
-    """nf4 with double quantisation, computed with in the type of `autocast` (papers.md C2)."""
+    """4-bit weights are nf4, doubly quantised, and computed with in the type of `autocast`, as in docs/papers.md,
+    "Training by Neplenbroek et al."
+    """
     given: dict[str, Any] = {}
 
     def from_pretrained(path: str, **arguments: Any) -> Any:
