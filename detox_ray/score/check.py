@@ -25,7 +25,7 @@ from detox_ray.score.lexicon import read_lexicon
 
 
 def check(config: ScoreConfig, say: Callable[[str], None] = lambda note: None) -> list[Problem]:
-    """Names, files, settings that exclude each other, keys that are missing. Members of derived scorers: config.py.
+    """Names, files, settings that exclude each other, keys that are missing. Members of derived scorers: config/.
 
     ``say`` gets the notes on how files were read.
     """

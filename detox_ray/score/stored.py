@@ -219,7 +219,7 @@ def _scored(row: _Row) -> bool:
 
 
 def _tag_of(file: Path) -> str:
-    """Return the language tag that ends the file's name: an RTP-LX locale in lower case (docs/papers.md), or any.
+    """Return the language tag that ends the file's name: an RTP-LX locale in lower case, or any.
 
     Raises DataError if there is none.
     """
