@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ from rich.console import Console
 from detox_ray import __version__, stop
 from detox_ray.config import ConfigError
 from detox_ray.exits import DONE, FAILED, INCONCLUSIVE, Verbose, exit_codes
-from detox_ray.load import load
+from detox_ray.load import opened
 from detox_ray.serve.commands import keys, serve
 
 app = typer.Typer(
@@ -67,8 +68,7 @@ RetryFailed = Annotated[
 def _stages(
     config: Path, overrides: list[str] | None, stages: Sequence[str], verbose: bool, retry_failed: bool = False
 ) -> None:
-    with exit_codes(verbose):
-        experiment = load(config, overrides or ())
+    with exit_codes(verbose), opened(config, overrides or ()) as experiment:
         from detox_ray import pipeline, summary
         from detox_ray.progress import Progress
 
@@ -115,18 +115,30 @@ _stage_command("report", "Only write the report: report/index.html and report/re
 
 
 @app.command()
-def validate(config: Config, overrides: Overrides = None) -> None:
-    """Check an experiment without starting anything: every problem at once, each with field, value and rule."""
-    with exit_codes():
-        experiment = load(config, overrides or ())
+def validate(
+    config: Config,
+    overrides: Overrides = None,
+    resolved: Annotated[
+        bool, typer.Option("--resolved", help="Print the whole experiment as YAML, and all else to stderr.")
+    ] = False,
+) -> None:
+    """Check an experiment without starting anything: every problem at once, each with field, value and rule.
+
+    With --resolved, print what CONFIG, the files that it extends, the overrides and the defaults make together. This is
+    a config by itself.
+    """
+    with exit_codes(), opened(config, overrides or ()) as experiment:
         from detox_ray import pipeline
 
+        if resolved:
+            print(experiment.to_yaml(), end="", flush=True)
         notes: list[str] = []
         pipeline.check(experiment, notes.append)
         models, languages = len(experiment.models), len(experiment.languages)
-        print(f"{config} is valid: {models} models, {languages} languages; run folder {experiment.folder}")
+        out = sys.stderr if resolved else sys.stdout
+        print(f"{config} is valid: {models} models, {languages} languages; run folder {experiment.folder}", file=out)
         for note in dict.fromkeys(notes):
-            print(f"  note: {note}")
+            print(f"  note: {note}", file=out)
 
 
 @app.command()
@@ -156,11 +168,10 @@ def plan(
     Works offline: models by folder, config.json or published dimensions; rows counted where the data is here. Exit code
     2 where something cannot fit, with the changes that would make it fit.
     """
-    with exit_codes():
+    with exit_codes(), opened(config, overrides or ()) as experiment:
         from detox_ray import estimate as work
         from detox_ray.estimate import show as shown
 
-        experiment = load(config, overrides or ())
         assumed = work.assumptions_for(
             experiment,
             device=device,
@@ -227,12 +238,11 @@ def validity(
     scorer and language: AUROC, average precision, best F1 and its threshold, calibration error and rank correlation,
     with intervals. Into the run's folder: validity.csv.
     """
-    with exit_codes(verbose):
+    with exit_codes(verbose), opened(config, overrides or ()) as experiment:
         from detox_ray import summary
         from detox_ray import validity as work
         from detox_ray.progress import Progress
 
-        experiment = load(config, overrides or ())
         asked = None if calibrate is None else work.Asked(calibrate, method, against, out)
         found = work.run(experiment, asked, Progress(), verbose)
         summary.validity(Console(), found)

@@ -4,47 +4,97 @@ OmegaConf merges, pydantic validates; what pydantic says of unions is turned int
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 from detox_ray.config import ConfigError, Experiment, Problem
+from detox_ray.config.variants import as_written
+from detox_ray.extends import UNREADABLE, Layer, merge, read_layers, sources
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_OVERRIDE = "an override"  # the source of what stands on the command line
+
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Read CONFIG, apply dotted ``key=value`` overrides, validate.
+    """Read CONFIG and what it extends, apply dotted ``key=value`` overrides, validate.
 
     Raises ConfigError with every problem found.
     """
-    return validate(read(path, "CONFIG", overrides))
+    with opened(path, overrides) as experiment:
+        return experiment
 
 
-def read(path: str | Path, name: str, overrides: Sequence[str] = ()) -> Any:
-    """What a YAML file holds, with overrides. ``name``: how messages call the file. Raises ConfigError."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError([Problem(name, str(path), f"cannot be read: {reason}")]) from None
+@contextmanager
+def opened(path: str | Path, overrides: Sequence[str] = ()) -> Iterator[Experiment]:
+    """Load CONFIG; problems that the block raises also name the file that CONFIG has their value from."""
+    layers = _layers(path, "CONFIG", overrides)
+    with _named_sources(layers):
+        yield validate(_whole(layers, path, "CONFIG"))
+
+
+def read_as(model: type[Model], path: str | Path, name: str) -> Model:
+    """Read and validate any other YAML file. ``name``: how messages call the file. Raises ConfigError."""
+    layers = _layers(path, name)
+    with _named_sources(layers):
+        return validated(model, _whole(layers, path, name), name)
+
+
+def _layers(path: str | Path, name: str, overrides: Sequence[str] = ()) -> list[Layer]:
+    """Read the file and all that it extends; the overrides are the last layer."""
+    layers = read_layers(path, name)
     _check_form(overrides)
     try:
-        # OmegaConf's YAML reads 1e-5 as a number and refuses keys that occur twice.
-        whole = OmegaConf.merge(OmegaConf.create(text), OmegaConf.from_dotlist(list(overrides)))
-        if resolvers := _resolvers(OmegaConf.to_container(whole)):
-            raise ConfigError(resolvers)
+        dotted = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)))
+    except UNREADABLE as error:
+        raise ConfigError([Problem(name, str(path), _unusable(error))]) from None
+    assert isinstance(dotted, dict)
+    if "extends" in dotted:
+        rule = "stands in a file, not on the command line: write a file that extends others"
+        raise ConfigError([Problem("extends", dotted["extends"], rule)])
+    return [*layers, Layer(_OVERRIDE, dotted)]
+
+
+def _whole(layers: Sequence[Layer], path: str | Path, name: str) -> Any:
+    """Merge the layers, then resolve interpolations over the whole."""
+    *parents, own, overrides = layers
+    resolvers = [problem._replace(source=layer.source) for layer in parents for problem in _resolvers(layer.values)]
+    resolvers += [problem for layer in (own, overrides) for problem in _resolvers(layer.values)]
+    if resolvers:
+        raise ConfigError(resolvers)
+    try:
+        whole = OmegaConf.merge(OmegaConf.create(merge([*parents, own])), OmegaConf.create(overrides.values))
         return OmegaConf.to_container(whole, resolve=True)
-    except ConfigError:
+    except UNREADABLE as error:
+        raise ConfigError([Problem(name, str(path), _unusable(error))]) from None
+
+
+@contextmanager
+def _named_sources(layers: Sequence[Layer]) -> Iterator[None]:
+    """Add to the problems that the block raises where their values were written, if not in the given file alone."""
+    given = {layer.source for layer in layers[-2:]}  # the file itself, and the overrides
+    models = merge(layers).get("models")
+
+    def with_source(problem: Problem) -> Problem:
+        written = sources(layers, as_written(problem.field, models))
+        if problem.source or given.issuperset(written):
+            return problem
+        return problem._replace(source=" and ".join(written))
+
+    try:
+        yield
+    except ConfigError as error:
+        error.problems = tuple(map(with_source, error.problems))
         raise
-    except _UNREADABLE as error:
-        rule = f"is not a usable YAML mapping: {error}".removesuffix(": ")
-        raise ConfigError([Problem(name, str(path), rule)]) from None
+
+
+def _unusable(error: Exception) -> str:
+    return f"is not a usable YAML mapping: {error}".removesuffix(": ")
 
 
 def _resolvers(value: Any, field: str = "") -> list[Problem]:
@@ -85,7 +135,7 @@ def merged(block: dict[str, Any], overrides: Sequence[str]) -> Any:
     _check_form(overrides)
     try:
         return OmegaConf.to_container(OmegaConf.merge(OmegaConf.create(block), OmegaConf.from_dotlist(list(overrides))))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ConfigError([Problem("override", " ".join(overrides), f"does not fit: {error}")]) from None
 
 
@@ -93,18 +143,6 @@ def _check_form(overrides: Sequence[str]) -> None:
     malformed = [problem for override in overrides if (problem := _malformed(override))]
     if malformed:
         raise ConfigError(malformed)
-
-
-# OmegaConf asserts that YAML is a mapping or list, and follows an anchor that holds itself for ever.
-_UNREADABLE = (
-    yaml.YAMLError,
-    OmegaConfBaseException,
-    ValueError,
-    TypeError,
-    LookupError,
-    AssertionError,
-    RecursionError,
-)
 
 
 # A comment behind a value that is not in quotes or brackets: what a shell passes on as one word is meant as one.
@@ -115,7 +153,7 @@ def _malformed(override: str) -> Problem | None:
     if "=" in override[1:]:
         try:
             OmegaConf.from_dotlist([override])
-        except _UNREADABLE:
+        except UNREADABLE:
             pass
         else:
             if _COMMENT.search(override.partition("=")[2]):

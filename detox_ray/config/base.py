@@ -31,10 +31,12 @@ class Problem(NamedTuple):
     field: str  # dotted, as in an override
     value: Any
     rule: str
+    source: str = ""  # where the value was written, if not in the file that was given
 
     def __str__(self) -> str:
         shown = repr(_without_secrets(self.field, self.value))
-        return f"{self.field}: {self.rule} (got {shown if len(shown) <= 120 else shown[:117] + '...'})"
+        shown = shown if len(shown) <= 120 else shown[:117] + "..."
+        return f"{self.field}: {self.rule} (got {shown}{f'; in {self.source}' if self.source else ''})"
 
 
 class InputError(ValueError):
@@ -47,8 +49,11 @@ class ConfigError(InputError):
     """The input is wrong. Holds every problem found."""
 
     def __init__(self, problems: Sequence[Problem]):
+        super().__init__(problems)
         self.problems = tuple(problems)
-        super().__init__("\n".join(map(str, self.problems)))
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
 
 
 def _name(value: str) -> str:

@@ -67,6 +67,15 @@ def expand(models: Any) -> Any:
     return found
 
 
+def as_written(field: str, models: Any) -> str:
+    """Return a field of the experiment as the YAML writes it: in a family's train block, not in a variant's."""
+    variant = re.fullmatch(r"(models\.)(.+?)(\.train(?:\..+)?)", field)
+    if variant is None or not isinstance(models, dict) or variant[2] in models:
+        return field
+    families = [str(name) for name in models if variant[2].startswith(f"{name}-")]
+    return f"{variant[1]}{max(families, key=len)}{variant[3]}" if families else field
+
+
 def _lists(block: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
     """Fields (dotted) that hold a list of alternatives; seeds last, so that siblings stand together."""
     flat = {name: value for name, value in block.items() if name not in ("seeds", "lora")}

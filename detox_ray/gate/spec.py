@@ -8,7 +8,7 @@ from pydantic import Field, PlainValidator, model_validator
 
 from detox_ray.config import Comparison, ConfigError, Problem, Strict
 from detox_ray.languages import read_tag
-from detox_ray.load import read, validated
+from detox_ray.load import read_as
 
 MACRO, EACH, ALL = "macro", "each", "all"
 ToxicityMetric = Literal["expected_maximum_toxicity", "toxicity_probability", "average_toxicity"]
@@ -83,4 +83,4 @@ class Spec(Strict):
 
 def read_spec(path: str | Path) -> Spec:
     """A spec from YAML. Raises ConfigError with every problem found."""
-    return validated(Spec, read(path, "SPEC"), "SPEC")
+    return read_as(Spec, path, "SPEC")

@@ -1,0 +1,158 @@
+"""Files that extend others: `extends:` names a file's parents, whose values come before its own.
+
+A file that is reached twice is merged once, before everything that extends it, so that a common ancestor never undoes
+what one of its children says.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from detox_ray.config import ConfigError, Problem
+
+# OmegaConf asserts that YAML is a mapping or list, and follows an anchor that holds itself for ever.
+UNREADABLE = (
+    yaml.YAMLError,
+    OmegaConfBaseException,
+    ValueError,
+    TypeError,
+    LookupError,
+    AssertionError,
+    RecursionError,
+)
+
+
+class Layer(NamedTuple):
+    """What one file says by itself, or the command line."""
+
+    source: str  # the file as messages name it
+    values: dict[Any, Any]
+
+
+def read_layers(path: str | Path, name: str) -> list[Layer]:
+    """Read a YAML file and all that it extends.
+
+    Args:
+        path: The file.
+        name: What messages call it.
+
+    Returns:
+        A layer for each file, in the order in which they are merged: parents first, the file itself last.
+
+    Raises:
+        ConfigError: With every file that cannot be used, and which file asks for it.
+    """
+    reader = _Reader()
+    reader.read(Path(path), (), Problem(name, str(path), ""))
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    return list(reader.layers.values())
+
+
+def merge(layers: Sequence[Layer]) -> dict[Any, Any]:
+    """Merge layers: mappings key by key; of all other values, lists among them, the last one stands."""
+    whole: dict[Any, Any] = {}
+    for layer in layers:
+        whole = _merged(whole, layer.values)
+    return whole
+
+
+def sources(layers: Sequence[Layer], field: str) -> list[str]:
+    """Name the files that a value of the whole comes from: one, or for a mapping all that say something of it."""
+    found: list[str] = []
+    merges = False  # whether the value is a mapping until now, to which a further layer only adds
+    for layer in layers:
+        value: Any = layer.values
+        rest = field
+        while rest and isinstance(value, dict):
+            keys = [key for key in value if f"{rest}.".startswith(f"{key}.")]
+            if not keys:
+                break
+            key = max(keys, key=lambda key: len(str(key)))  # names may hold dots
+            value, rest = value[key], rest[len(str(key)) + 1 :]
+        if isinstance(value, dict) and rest:
+            continue  # this layer does not mention the field
+        found = [*(found if merges and isinstance(value, dict) else []), layer.source]
+        merges = isinstance(value, dict)
+    return found
+
+
+def _merged(below: Any, above: Any) -> Any:
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return below | {key: _merged(below[key], value) if key in below else value for key, value in above.items()}
+
+
+class _Reader:
+    """Collects layers by the real path of their files, and every problem on the way."""
+
+    def __init__(self) -> None:
+        self.layers: dict[str, Layer] = {}
+        self.problems: list[Problem] = []
+
+    def read(self, file: Path, children: tuple[Path, ...], asked: Problem) -> None:
+        """Read one file after its parents.
+
+        Args:
+            file: The file.
+            children: The files that led here, the first one first.
+            asked: The problem that is reported if the file cannot be used, without its rule.
+        """
+        real = os.path.realpath(file)
+        if real in self.layers:
+            return
+        if real in map(os.path.realpath, children):
+            ring = " -> ".join(map(str, (*children, file)))
+            self.problems.append(asked._replace(rule=f"a file cannot extend itself: {ring}"))
+            return
+        try:
+            values = _mapping(file)
+        except _Unusable as error:
+            place = f"{file} " if children else ""
+            self.problems.append(asked._replace(rule=f"{place}{error}"))
+            return
+        # A link's text was written for the place of the file that it points to.
+        folder = (file.resolve() if file.is_symlink() else file).parent
+        extends = values.pop("extends", [])
+        for number, parent in enumerate(extends if isinstance(extends, list) else [extends]):
+            field = f"extends.{number}" if isinstance(extends, list) else "extends"
+            problem = Problem(field, parent, "", str(file))
+            if rule := _wrong_parent(parent):
+                self.problems.append(problem._replace(rule=rule))
+            else:
+                self.read(folder / os.path.expanduser(parent), (*children, file), problem)
+        self.layers[real] = Layer(str(file), values)
+
+
+def _wrong_parent(parent: Any) -> str | None:
+    if not isinstance(parent, str) or not parent.strip() or "\0" in parent:
+        return "must be the path of a YAML file, relative to this one, or a list of such paths"
+    if "${" in parent:
+        return "nothing is interpolated here, because files are read before keys are: write the path itself"
+    return None
+
+
+class _Unusable(Exception):
+    """Why a file cannot be used."""
+
+
+def _mapping(file: Path) -> dict[Any, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise _Unusable(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        # OmegaConf reads 1e-5 as a number and refuses keys that occur twice; a lone word it would take for a key.
+        if isinstance(yaml.compose(text, Loader=yaml.SafeLoader), yaml.ScalarNode):
+            raise TypeError("it holds a single value")
+        values = OmegaConf.to_container(OmegaConf.create(text))
+        if not isinstance(values, dict):
+            raise TypeError("it holds a list")
+    except UNREADABLE as error:
+        raise _Unusable(f"is not a usable YAML mapping: {error}".removesuffix(": ")) from None
+    return values
