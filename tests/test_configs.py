@@ -4,14 +4,14 @@ The values are written out here a second time, from the papers' tables and scrip
 al.", docs/papers.md, "Training by Neplenbroek et al.", and docs/papers.md, "Sampling in both papers".
 """
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from detox_ray.config import Experiment, TrainConfig
+from detox_ray.config import ConfigError, Experiment, TrainConfig
 from detox_ray.load import load
 
 FOLDER = Path(__file__).parents[1] / "configs"
@@ -222,14 +222,42 @@ def test_the_published_step_counts_follow(rows: int, epochs: int, steps: int) ->
 
 @pytest.mark.parametrize("names", [LI, NEPLENBROEK], ids=["li", "neplenbroek"])
 def test_a_papers_experiments_differ_in_the_model_only(names: dict[str, str]) -> None:
-    def rest(name: str) -> dict[str, Any]:
-        raw = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
-        del raw["name"], raw["models"]["base"]
-        return raw
+    def rest(name: str) -> str:
+        whole = shipped(name).model_dump(mode="json")
+        del whole["name"], whole["models"]["base"]
+        return json.dumps(whole)  # the order too: it is that of the report
 
     full = [name for name in names if train(shipped(name), "detox").tuning == "full"]
     for group in (full, [name for name in names if name not in full]):
-        assert len({str(rest(name)) for name in group}) <= 1
+        assert len({rest(name) for name in group}) <= 1
+
+
+@pytest.mark.parametrize("name", [*LI, *NEPLENBROEK, "mgpt-seeds", "mgpt-learning-rates"])
+def test_an_experiment_of_a_paper_says_only_what_is_its_own(name: str) -> None:
+    lines = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 12
+    assert next(iter(shipped(name).models)) == "base"  # the models' order is that of the common part
+
+
+def test_a_common_part_is_no_experiment_by_itself() -> None:
+    parts = sorted((FOLDER / "common").glob("*.yaml"))
+    assert parts
+    for part in parts:
+        assert max(map(len, part.read_text(encoding="utf-8").splitlines())) <= 120
+        with pytest.raises(ConfigError, match="name: is required"):
+            load(part)
+
+
+@pytest.mark.parametrize("name", ["mgpt-seeds", "mgpt-learning-rates"])
+def test_what_extends_mgpt_varies_only_what_it_says(name: str) -> None:
+    whole, mgpt = shipped(name), shipped("mgpt")
+    varies = "seed" if name == "mgpt-seeds" else "learning_rate"
+    kept = {"name", "models"}
+    assert whole.model_dump(exclude=kept) == mgpt.model_dump(exclude=kept)
+    assert whole.models["base"] == mgpt.models["base"]
+    for model in whole.models:
+        if model != "base":
+            assert set(differing(train(whole, model), train(mgpt, "detox").model_dump())) <= {varies}
 
 
 @pytest.mark.parametrize("name", LI)
