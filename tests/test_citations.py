@@ -31,7 +31,17 @@ ELSEWHERE = {
         "lexicon.json",
         "manifest.json",
     ),
-    *("my.yaml", "plan.json", "results.json", "serve.yaml", "service.yaml", "words.yaml", "world.json"),
+    *(
+        "mine.yaml",
+        "my.yaml",
+        "whole.yaml",
+        "plan.json",
+        "results.json",
+        "serve.yaml",
+        "service.yaml",
+        "words.yaml",
+        "world.json",
+    ),
     *("config.json", "generation_config.json", "peft_helper.py"),  # of Hugging Face's folders, of vLLM
     *("compute_metrics.py", "dpo.py", "qlora.py", "toxicity_eval.py"),  # the papers' scripts
 }
