@@ -121,6 +121,22 @@ def check_adapter(field: str, file: Path) -> list[Problem]:
     return []
 
 
+def local_config(path: str, revision: str | None) -> dict[str, Any] | None:
+    """Return a model's config.json if it is on this machine: in the folder, or in the hub's cache."""
+    file: Any
+    if is_folder(path):
+        file = Path(path).expanduser() / "config.json"
+    else:
+        from huggingface_hub import try_to_load_from_cache
+
+        file = try_to_load_from_cache(path, "config.json", revision=revision or "main")
+    try:
+        config = json.loads(Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):  # TypeError: not in the cache
+        return None
+    return config if isinstance(config, dict) else None
+
+
 def _shards(field: str, folder: Path) -> list[Problem]:
     """Files that the index of sharded weights names and the folder has not: loading would fail, hours later."""
     index = folder / "model.safetensors.index.json"

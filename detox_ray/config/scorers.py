@@ -1,6 +1,6 @@
 """The scorers: names of known ones, or definitions of the user's own."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -18,7 +18,13 @@ from detox_ray.config.base import (
 
 
 class OwnScorer(Strict):
-    """A scorer of the user's own; ``type`` says which kind."""
+    """A scorer of the user's own; ``type`` says which kind.
+
+    Every field is part of the scorer's identity, on which its units' keys and its cached values depend, unless
+    ``no_influence`` names it: fields that cannot change a value, and fields whose meaning is in the identity already.
+    """
+
+    no_influence: ClassVar[frozenset[str]] = frozenset({"name", "languages"})  # languages: in the units' keys
 
     name: Name
     languages: Languages | None = None  # that it knows; null: what its files or publishers say, else all
@@ -27,6 +33,7 @@ class OwnScorer(Strict):
 class DetoxifyConfig(OwnScorer):
     """A checkpoint in Detoxify's format."""
 
+    no_influence = OwnScorer.no_influence | {"path", "huggingface_config"}  # hashed: what the files hold
     type: Literal["detoxify"]
     path: str
     huggingface_config: str | None = None  # folder with config.json and tokenizer
@@ -35,17 +42,45 @@ class DetoxifyConfig(OwnScorer):
 class LexiconConfig(OwnScorer):
     """YAML or JSON {language: [words]}; without ``languages``, it knows those in the file."""
 
+    no_influence = OwnScorer.no_influence | {"path"}  # hashed: what the file holds
     type: Literal["lexicon"]
     path: str
+
+
+class OutputConfig(Strict):
+    """What an attribute is read from: the sum of some labels' probabilities, or one minus it if they are harmless.
+
+    A user may write a label, or a list of labels, for ``labels``.
+    """
+
+    labels: list[str] = Field(default_factory=list)
+    harmless: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: [inner] if isinstance(inner, str) else inner for name, inner in value.items()}
+        if isinstance(value, str | list):
+            return {"labels": [value] if isinstance(value, str) else value}
+        return value
+
+    @model_validator(mode="after")
+    def _either(self) -> "OutputConfig":
+        if bool(self.labels) == bool(self.harmless):
+            raise ValueError("must be a label, a list of labels, or {harmless: LABEL} where a high value is harmless")
+        distinct(self.labels + self.harmless)
+        return self
 
 
 class ClassifierConfig(OwnScorer):
     """Any Hugging Face text-classification model."""
 
+    no_influence = OwnScorer.no_influence | {"path", "revision"}  # hashed: what the files hold, or the hub's commit
     type: Literal["classifier"]
     path: str  # hub id or folder
     revision: str | None = None  # of a hub id: branch, tag or commit
-    attributes: dict[str, str] | None = None  # attribute -> the model's label; null: toxicity from its toxic label
+    attributes: dict[str, OutputConfig] | None = None  # of the model's labels; null: by their names
     runtime: Literal["torch", "onnx-int8"] = "torch"  # onnx-int8: CPU only, with its agreement measured
     dtype: DType = "auto"  # auto: bfloat16 on a GPU, else float32
 
@@ -53,6 +88,7 @@ class ClassifierConfig(OwnScorer):
 class GuardConfig(OwnScorer):
     """A guard model, asked in its own prompt format; toxicity is the probability of its unsafe verdict."""
 
+    no_influence = OwnScorer.no_influence | {"path", "revision"}  # hashed: what the files hold, or the hub's commit
     type: Literal["guard"]
     path: str  # hub id or folder
     revision: str | None = None
@@ -63,6 +99,8 @@ class GuardConfig(OwnScorer):
 class PerspectiveConfig(OwnScorer):
     """The Perspective API, or any server that speaks its protocol (docs/papers.md, "The Perspective API")."""
 
+    # url: the server's address is the revision. The others decide how fast, and how often, it is asked.
+    no_influence = OwnScorer.no_influence | {"url", "key_env", "queries_per_second", "timeout", "retries"}
     type: Literal["perspective"]
     url: Annotated[str, AfterValidator(no_secret)] = "https://commentanalyzer.googleapis.com"
     # environment variable that holds the key
@@ -77,6 +115,7 @@ class PerspectiveConfig(OwnScorer):
 class StoredConfig(OwnScorer):
     """Scores that were made elsewhere, looked up by text (and language where the file has one)."""
 
+    no_influence = OwnScorer.no_influence | {"path"}  # hashed: what the files hold
     type: Literal["stored"]
     path: str  # a file or folder
     format: Literal["table", "perspective"] = "table"  # table: CSV, JSONL or Parquet with text and attribute columns
@@ -85,6 +124,7 @@ class StoredConfig(OwnScorer):
 class EnsembleConfig(OwnScorer):
     """Combines scorers that stand before it."""
 
+    no_influence = OwnScorer.no_influence | {"members"}  # hashed: the members' identities
     type: Literal["ensemble"]
     members: Annotated[list[Name], Field(min_length=2), AfterValidator(distinct)]
     combine: Literal["mean", "median", "max"] = "mean"
@@ -93,6 +133,7 @@ class EnsembleConfig(OwnScorer):
 class CalibratedConfig(OwnScorer):
     """Maps the toxicity of a scorer that stands before it, per language, by a file of `detox-ray validity`."""
 
+    no_influence = OwnScorer.no_influence | {"of", "path"}  # hashed: the member's identity and what the file holds
     type: Literal["calibrated"]
     of: Name
     path: str  # the calibration file (JSON)

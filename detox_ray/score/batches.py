@@ -9,6 +9,8 @@ Shapes: B texts, T tokens, C classes.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from detox_ray.score.outputs import Output
+from detox_ray.score.padding import Padding
 from detox_ray.score.scorers import Failure, Scores, checked
 
 if TYPE_CHECKING:
@@ -20,48 +22,59 @@ CPU_TOKENS = 1024
 CHARACTERS = 16  # per token, for a first cut of long text: no piece of a SentencePiece vocabulary is longer
 
 
-def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+def by_length(lengths: Sequence[int], budget: int, padded: bool = True) -> Iterator[list[int]]:
     """Indices of all rows, longest first, in batches of at most ``budget`` padded tokens, and at least one row.
 
-    Longest first, so that what does not fit in memory fails at once.
+    Longest first, so that what does not fit in memory fails at once. Without padding (``padded``), a batch has rows of
+    one length.
     """
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     begin = 0
     while begin < len(order):
-        rows = max(1, budget // max(1, lengths[order[begin]]))
-        yield order[begin : begin + rows]
-        begin += rows
+        longest = lengths[order[begin]]
+        batch = order[begin : begin + max(1, budget // max(1, longest))]
+        if not padded:
+            batch = [row for row in batch if lengths[row] == longest]
+        yield batch
+        begin += len(batch)
+
+
+class Row(NamedTuple):
+    """A text's token ids with the special tokens, and their types if the tokenizer gives any."""
+
+    ids: list[int]
+    types: list[int] | None
 
 
 class Encoded(NamedTuple):
-    """Token ids of each text with the tokenizer's special tokens, and how many texts were too long."""
+    """A row for each text, and how many texts were too long."""
 
-    ids: list[list[int] | Failure]
+    rows: list[Row | Failure]
     truncated: int
 
 
 def encode(tokenizer: Any, texts: Sequence[str], most: int) -> Encoded:
-    """Token ids of each text, the first ``most`` of what the whole text has.
+    """Tokens of each text, the first ``most`` of what the whole text has.
 
     A line of 100 kB is not tokenised whole: it is cut in characters first, and taken longer again until at least as
     many tokens as are kept stand between them and the cut, where pieces may differ.
     """
     bound = CHARACTERS * most
-    rows = _ids(tokenizer, [text[:bound] for text in texts], None)
+    rows = _rows(tokenizer, [text[:bound] for text in texts], None)
     truncated = 0
     for place, text in enumerate(texts):
-        ids, end = rows[place], bound
-        while not isinstance(ids, Failure) and len(ids) < 2 * most and end < len(text):
+        row, end = rows[place], bound
+        while not isinstance(row, Failure) and len(row.ids) < 2 * most and end < len(text):
             end *= 4
-            (ids,) = _ids(tokenizer, [text[:end]], None)
-        if not isinstance(ids, Failure) and len(ids) > most:
+            (row,) = _rows(tokenizer, [text[:end]], None)
+        if not isinstance(row, Failure) and len(row.ids) > most:
             truncated += 1
-            (ids,) = _ids(tokenizer, [text[:end]], most)  # again, for the special tokens at the end
-        rows[place] = ids if ids else Failure("no token")
+            (row,) = _rows(tokenizer, [text[:end]], most)  # again, for the special tokens at the end
+        rows[place] = row if isinstance(row, Failure) or row.ids else Failure("no token")
     return Encoded(rows, truncated)
 
 
-def _ids(tokenizer: Any, texts: list[str], most: int | None) -> list[list[int] | Failure]:
+def _rows(tokenizer: Any, texts: list[str], most: int | None) -> list[Row | Failure]:
     """All at once; where that raises, each alone, so that only those that fail do (a lone surrogate, say)."""
     if not texts:
         return []
@@ -72,54 +85,87 @@ def _ids(tokenizer: Any, texts: list[str], most: int | None) -> list[list[int] |
             max_length=most,
             padding=False,
             return_attention_mask=False,
-            return_token_type_ids=False,
             verbose=False,
         )
     except Exception as error:
         if len(texts) == 1:
             return [Failure(f"{type(error).__name__}: {error}")]
-        return [ids for text in texts for ids in _ids(tokenizer, [text], most)]
-    return list(encoded["input_ids"])
+        return [row for text in texts for row in _rows(tokenizer, [text], most)]
+    types = encoded.get("token_type_ids") or [None] * len(texts)
+    return [Row(list(ids), of_row) for ids, of_row in zip(encoded["input_ids"], types, strict=True)]
 
 
-Forward = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]  # ids (B, T), mask (B, T) -> probabilities (B, C)
+Inputs = Mapping[str, "torch.Tensor"]  # input_ids, attention_mask and token_type_ids, each (B, T)
+Forward = Callable[[Inputs], "torch.Tensor"]  # -> probabilities (B, C)
+
+
+def batch_of(rows: Sequence[Row], pad: int | None) -> dict[str, "torch.Tensor"]:
+    """The inputs (B, T) of some rows, padded on the right. ``pad``: None if they are of one length."""
+    import torch
+
+    longest = max(len(row.ids) for row in rows)
+    gaps = [longest - len(row.ids) for row in rows]
+    assert pad is not None or not any(gaps)
+    inputs = {
+        "input_ids": [[*row.ids, *[pad or 0] * gap] for row, gap in zip(rows, gaps, strict=True)],
+        "attention_mask": [[1] * len(row.ids) + [0] * gap for row, gap in zip(rows, gaps, strict=True)],
+    }
+    if all(row.types is not None for row in rows):
+        inputs["token_type_ids"] = [[*(row.types or []), *[0] * gap] for row, gap in zip(rows, gaps, strict=True)]
+    return {name: torch.tensor(values) for name, values in inputs.items()}
 
 
 class BatchedClassifier:
     """Texts to scores by a tokenizer and a network: tokenised once, sorted, in batches by padded tokens.
 
-    ``classes``: attribute -> its column in the probabilities. ``truncated``: texts that were cut in the last call.
+    ``outputs``: attribute -> where it is in the probabilities. ``truncated``: texts that were cut in the last call.
     """
 
-    def __init__(self, tokenizer: Any, most: int, forward: Forward, classes: Mapping[str, int], batch_tokens: int):
-        self._tokenizer, self._most, self._forward, self._classes = tokenizer, most, forward, dict(classes)
-        self._budget, self.truncated = batch_tokens, 0
-        self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    def __init__(
+        self,
+        tokenizer: Any,
+        most: int,
+        forward: Forward,
+        outputs: Mapping[str, Output],
+        padding: Padding,
+        batch_tokens: int,
+    ):
+        self._tokenizer, self._most, self._forward, self._outputs = tokenizer, most, forward, dict(outputs)
+        self._padding, self._budget, self.truncated = padding, batch_tokens, 0
 
     def score(self, texts: Sequence[str]) -> list[Scores | Failure]:
         encoded = encode(self._tokenizer, texts, self._most)
         self.truncated = encoded.truncated
-        found: dict[int, Scores | Failure] = {r: ids for r, ids in enumerate(encoded.ids) if isinstance(ids, Failure)}
-        ids = {row: ids for row, ids in enumerate(encoded.ids) if not isinstance(ids, Failure)}
-        rows = list(ids)
-        for places in by_length([len(ids[row]) for row in rows], self._budget):
-            batch = [rows[place] for place in places]
-            found.update(zip(batch, self._batch([ids[row] for row in batch]), strict=True))
-        return [found[row] for row in range(len(texts))]
+        checked_rows = [self._known(row) for row in encoded.rows]
+        results: dict[int, Scores | Failure] = {
+            p: row for p, row in enumerate(checked_rows) if isinstance(row, Failure)
+        }
+        rows = {place: row for place, row in enumerate(checked_rows) if not isinstance(row, Failure)}
+        places = list(rows)
+        lengths = [len(rows[place].ids) for place in places]
+        for indices in by_length(lengths, self._budget, padded=self._padding.token is not None):
+            batch = [places[index] for index in indices]
+            results.update(zip(batch, self._batch([rows[place] for place in batch]), strict=True))
+        return [results[place] for place in range(len(texts))]
 
-    def _batch(self, ids: list[list[int]]) -> list[Scores | Failure]:
+    def _known(self, row: Row | Failure) -> Row | Failure:
+        """A Failure for tokens that the model has no vector for: on a GPU they would end the process."""
+        size = self._padding.vocabulary
+        if isinstance(row, Failure) or size is None or max(row.ids) < size:
+            return row
+        return Failure(f"token {max(row.ids)} is not in the model's vocabulary of {size}")
+
+    def _batch(self, rows: list[Row]) -> list[Scores | Failure]:
         """All at once; where that raises, half and half, so that only those that fail do."""
         import torch
 
-        longest = max(map(len, ids))
-        ids_BT = torch.tensor([[*row, *[self._pad] * (longest - len(row))] for row in ids])
-        mask_BT = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids])
         try:
             with torch.inference_mode():
-                probabilities_BC = self._forward(ids_BT, mask_BT).float().cpu().tolist()
+                inputs = batch_of(rows, self._padding.token)
+                probabilities_BC = self._forward(inputs).float().cpu().tolist()
         except Exception as error:
-            if len(ids) == 1:
+            if len(rows) == 1:
                 return [Failure(f"{type(error).__name__}: {error}")]
-            middle = len(ids) // 2
-            return self._batch(ids[:middle]) + self._batch(ids[middle:])
-        return [checked({name: row[column] for name, column in self._classes.items()}) for row in probabilities_BC]
+            middle = len(rows) // 2
+            return self._batch(rows[:middle]) + self._batch(rows[middle:])
+        return [checked({name: o.value(row) for name, o in self._outputs.items()}) for row in probabilities_BC]

@@ -11,6 +11,7 @@ from detox_ray.config import (
     ConfigError,
     DetoxifyConfig,
     GuardConfig,
+    InputError,
     LexiconConfig,
     PerspectiveConfig,
     Problem,
@@ -22,6 +23,8 @@ from detox_ray.config import (
 from detox_ray.score.catalogue import KNOWN, READY
 from detox_ray.score.english import read_words
 from detox_ray.score.lexicon import read_lexicon
+from detox_ray.score.outputs import is_multi_label, labels_of, outputs_of
+from detox_ray.score.padding import check_text_alone
 
 
 def check(config: ScoreConfig, say: Callable[[str], None] = lambda note: None) -> list[Problem]:
@@ -58,7 +61,8 @@ def check_quality(config: QualityConfig) -> list[Problem]:
 def _of_files(entry: ScorerConfig, say: Callable[[str], None]) -> list[Problem]:
     """Of the scorer's own fields."""
     if isinstance(entry, ClassifierConfig | GuardConfig):
-        return models.check("path", entry.path)
+        problems = models.check("path", entry.path)
+        return problems or (_of_outputs(entry) if isinstance(entry, ClassifierConfig) else [])
     if isinstance(entry, StoredConfig):
         from detox_ray.score import stored
 
@@ -79,6 +83,28 @@ def _of_files(entry: ScorerConfig, say: Callable[[str], None]) -> list[Problem]:
     return []
 
 
+def _of_outputs(entry: ClassifierConfig) -> list[Problem]:
+    """Say what the model's own config shows, if it is on this machine: which outputs are toxicity, and whether it reads
+    texts."""
+    config = models.local_config(entry.path, entry.revision)
+    if config is None:
+        return []
+    labels = labels_of(config)
+    try:
+        check_text_alone(str(config.get("model_type")))
+        multi = is_multi_label(config.get("problem_type"), labels)
+    except InputError as error:
+        return [Problem("path", entry.path, str(error))]
+    if entry.attributes is not None and "toxicity" not in entry.attributes:
+        return []  # said by _of_settings
+    try:
+        outputs_of(labels, multi, entry.attributes)
+    except InputError as error:
+        given = {name: output.model_dump() for name, output in (entry.attributes or {}).items()}
+        return [Problem("attributes", given or None, str(error))]
+    return []
+
+
 def _of_settings(entry: ScorerConfig) -> list[Problem]:
     if isinstance(entry, PerspectiveConfig):
         from detox_ray.score import perspective
@@ -88,7 +114,9 @@ def _of_settings(entry: ScorerConfig) -> list[Problem]:
         return []
     problems = []
     if entry.attributes is not None and "toxicity" not in entry.attributes:
-        problems.append(Problem("attributes", entry.attributes, "must say which label is toxicity: {toxicity: LABEL}"))
+        problems.append(
+            Problem("attributes", sorted(entry.attributes), "must say which label is toxicity: {toxicity: LABEL}")
+        )
     if entry.runtime == "onnx-int8":
         if entry.dtype not in ("auto", "float32"):
             problems.append(Problem("dtype", entry.dtype, "runtime onnx-int8 has its own: leave it at auto"))

@@ -15,10 +15,11 @@ from detoxify import Detoxify
 from detoxify.detoxify import MODEL_URLS
 
 from detox_ray.config import InputError
-from detox_ray.score.batches import CPU_TOKENS, BatchedClassifier
+from detox_ray.score.batches import CPU_TOKENS, BatchedClassifier, Inputs
+from detox_ray.score.limits import max_tokens
+from detox_ray.score.outputs import Output
+from detox_ray.score.padding import padding_of
 from detox_ray.score.scorers import Failure, Scores
-
-MAX_TOKENS = 512
 
 
 class DetoxifyScorer:
@@ -43,9 +44,7 @@ class DetoxifyScorer:
             self._model = Detoxify(checkpoint=str(checkpoint), huggingface_config_path=folder, device=on)
         _check_weights(checkpoint, self._model.model.state_dict(), loaded["state_dict"])
         tokenizer, config = self._model.tokenizer, self._model.model.config
-        # RoBERTa's positions begin after the padding index.
-        offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
-        most = tokenizer.model_max_length = min(MAX_TOKENS, config.max_position_embeddings - offset)
+        most = tokenizer.model_max_length = max_tokens(config, tokenizer)
         self.attributes = tuple(self._model.class_names)
         if "toxicity" not in self.attributes:
             raise InputError(f"{checkpoint}: a scorer needs the attribute toxicity (it has {self.attributes})")
@@ -54,8 +53,9 @@ class DetoxifyScorer:
         self._model.model.eval()
         self.notes: dict[str, Any] = {"dtype": str(self._model.model.dtype).removeprefix("torch.")}
         budget = batch_tokens if on == "cuda" else min(batch_tokens, CPU_TOKENS)
-        classes = {attribute: column for column, attribute in enumerate(self.attributes)}
-        self._batches = BatchedClassifier(tokenizer, most, self._probabilities, classes, budget)
+        outputs = {attribute: Output((column,)) for column, attribute in enumerate(self.attributes)}
+        padding = padding_of(self._model.model)
+        self._batches = BatchedClassifier(tokenizer, most, self._probabilities, outputs, padding, budget)
 
     @classmethod
     def from_hub(cls, name: str, variant: str, batch_tokens: int) -> "DetoxifyScorer":
@@ -69,10 +69,10 @@ class DetoxifyScorer:
         self.notes["truncated_texts"] = self._batches.truncated
         return results
 
-    def _probabilities(self, ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
+    def _probabilities(self, inputs: Inputs) -> torch.Tensor:
         """What Detoxify.predict computes."""
-        model, on = self._model.model, self._model.model.device
-        logits_BC: torch.Tensor = model(input_ids=ids_BT.to(on), attention_mask=mask_BT.to(on))[0]
+        model = self._model.model
+        logits_BC: torch.Tensor = model(**{name: values.to(model.device) for name, values in inputs.items()})[0]
         return logits_BC.float().sigmoid()
 
 

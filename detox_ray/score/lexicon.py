@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import regex
 import yaml
 
 from detox_ray.languages import read_tag, unknown_rule
@@ -20,12 +21,22 @@ from detox_ray.score.scorers import Failure, Scores
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
 
 
-def normal(text: str) -> str:
-    """Letters, marks and digits only, NFC and casefolded, one space between words and one at either end.
+# What nobody sees: format characters (soft hyphens, joiners, direction marks, tags), whatever Unicode says to ignore
+# where it is not supported (variation selectors, fillers), and control characters that are no white space.
+_UNSEEN = regex.compile(r"[[\p{Cf}\p{Default_Ignorable_Code_Point}\p{Cc}]--\p{White_Space}]", regex.V1)
 
-    Marks belong to their letters: without them Devanagari words fall to pieces.
+
+def normal(text: str) -> str:
+    """Return letters, marks and digits only, as a reader sees them, with one space between words and one at either end.
+
+    Characters that nobody sees are left out, and differences of form are undone (NFKC, casefold): full width and
+    ligatures, case, composed and decomposed letters, Turkish i with and without its dot. Marks belong to their letters:
+    without them Devanagari words fall to pieces.
     """
-    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    text = _UNSEEN.sub("", text)
+    for _ in range(2):  # a folded letter may compose again
+        text = unicodedata.normalize("NFKC", text).casefold().replace("i\u0307", "i").replace("ı", "i")
+    text = unicodedata.normalize("NFKC", text)
     kept = "".join(character if unicodedata.category(character)[0] in "LMN" else " " for character in text)
     return f" {' '.join(kept.split())} "
 
@@ -43,7 +54,8 @@ class LexiconScorer:
     def __init__(self, name: str, words: Mapping[str, Sequence[str]]):
         self.name = name
         distinct = sorted({word for words_of_language in words.values() for word in words_of_language})
-        self._insults = tuple(normal(word).strip() if _unspaced(word) else normal(word) for word in distinct)
+        forms = sorted({normal(word) for word in distinct})
+        self._insults = tuple(form.strip() if _unspaced(form) else form for form in forms)
 
     def score(self, texts: Sequence[str], language: str) -> list[Scores | Failure]:
         return [{"toxicity": float(self.holds_insult(text))} for text in texts]
@@ -67,7 +79,7 @@ def read_lexicon(path: Path) -> dict[str, list[str]]:
         if language is None:
             raise ValueError(f"{tag!r}: {unknown_rule(str(tag))}")
         if not isinstance(of_language, list) or not all(
-            isinstance(word, str) and any(character.isalnum() for character in word) for word in of_language
+            isinstance(word, str) and any(character.isalnum() for character in normal(word)) for word in of_language
         ):
             raise ValueError(f"{tag}: must be a list of words")
         words_by_language.setdefault(language, []).extend(of_language)

@@ -5,12 +5,13 @@ the scores depends on the model, so it is measured: the same sentences through b
 `MOST_AT_ONE` anywhere or `MOST_ON_AVERAGE` is refused.
 """
 
+import inspect
 import os
 import random
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,8 @@ from typing import Any, NamedTuple
 import torch
 
 from detox_ray.config import InputError
-from detox_ray.score.batches import Forward, by_length, encode
+from detox_ray.score.batches import Forward, Inputs, batch_of, by_length, encode
+from detox_ray.score.padding import Padding
 from detox_ray.score.scorers import Failure
 from detox_ray.store import cache_folder, key_of
 
@@ -26,6 +28,7 @@ MOST_AT_ONE, MOST_ON_AVERAGE = 0.10, 0.02  # absolute difference of a probabilit
 DOCUMENTS = 8  # of each built-in language in the sample
 SAMPLE_TOKENS = 2048  # padded, of a batch
 FILE = "int8.onnx"
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 class Agreement(NamedTuple):
@@ -44,23 +47,29 @@ class Quantised(NamedTuple):
 
 
 def quantised(
-    model: Any, tokenizer: Any, most: int, key: str, activation: Callable[[torch.Tensor], torch.Tensor]
+    model: Any,
+    tokenizer: Any,
+    most: int,
+    padding: Padding,
+    key: str,
+    activation: Callable[[torch.Tensor], torch.Tensor],
 ) -> Quantised:
     """``key``: of the model's weights; ``activation``: logits (B, C) -> probabilities.
 
     Raises InputError where the two differ by more than the bounds above.
     """
-    path = exported(model, key)
+    takes = inspect.signature(model.forward).parameters
+    names = [name for name in INPUTS if name in takes and name in (*tokenizer.model_input_names, "attention_mask")]
+    path = exported(model, names, key)
     session = open_session(path)
 
-    def forward(ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
-        feed = {"input_ids": ids_BT.numpy(), "attention_mask": mask_BT.numpy()}
-        return activation(torch.from_numpy(session.run(["logits"], feed)[0]))
+    def forward(inputs: Inputs) -> torch.Tensor:
+        return activation(torch.from_numpy(session.run(["logits"], {name: inputs[name].numpy() for name in names})[0]))
 
-    def original(ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
-        return activation(model(input_ids=ids_BT, attention_mask=mask_BT).logits)
+    def original(inputs: Inputs) -> torch.Tensor:
+        return activation(model(**{name: inputs[name] for name in names}).logits)
 
-    agreement = compare(forward, original, tokenizer, most)
+    agreement = compare(forward, original, tokenizer, most, padding)
     if agreement.largest > MOST_AT_ONE or agreement.mean > MOST_ON_AVERAGE:
         raise InputError(
             f"runtime onnx-int8: its scores differ from the model's by up to {agreement.largest:.3f}, on average "
@@ -70,18 +79,22 @@ def quantised(
     return Quantised(forward, agreement)
 
 
-def exported(model: Any, key: str) -> Path:
+def exported(model: Any, names: Sequence[str], key: str) -> Path:
     """The int8 file in this machine's cache, made if it is not there."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     versions = {name: metadata.version(name) for name in ("torch", "transformers", "onnx", "onnxruntime")}
-    target = cache_folder() / "onnx" / key_of(model=key, versions=versions)
+    target = (
+        cache_folder()
+        / "onnx"
+        / key_of(model=key, versions=versions, inputs=list(names), pad=model.config.pad_token_id)
+    )
     if not (target / FILE).is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=".exporting-"))
         try:
             whole = scratch / "float32.onnx"
-            _export(model, whole)
+            _export(model, names, whole)
             quantize_dynamic(whole, scratch / FILE, weight_type=QuantType.QInt8, per_channel=True)
             for file in scratch.iterdir():
                 if file.name.startswith("float32"):
@@ -95,23 +108,26 @@ def exported(model: Any, key: str) -> Path:
     return target / FILE
 
 
-def _export(model: Any, path: Path) -> None:
+def _export(model: Any, names: Sequence[str], path: Path) -> None:
     import onnx
 
-    ids_BT = torch.tensor([[0, 5, 6, 7, 2], [0, 5, 6, 2, 1]])
-    mask_BT = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
+    inputs = {
+        "input_ids": torch.tensor([[0, 5, 6, 7, 2], [0, 5, 6, 2, 1]]),
+        "attention_mask": torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]]),
+        "token_type_ids": torch.zeros(2, 5, dtype=torch.long),
+    }
     batch, tokens = torch.export.Dim("batch", min=1, max=2**16), torch.export.Dim("tokens", min=2, max=512)
     attention = model.config._attn_implementation
     model.set_attn_implementation("eager")  # what the exporter knows; the numbers are the same
     with warnings.catch_warnings():  # of names of axes, and of what will change in torch
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            _Logits(model).eval(),
-            (ids_BT, mask_BT),
+            _Logits(model, names).eval(),
+            tuple(inputs[name] for name in names),
             str(path),
-            input_names=["input_ids", "attention_mask"],
+            input_names=list(names),
             output_names=["logits"],
-            dynamic_shapes={"input_ids": {0: batch, 1: tokens}, "attention_mask": {0: batch, 1: tokens}},
+            dynamic_shapes=({0: batch, 1: tokens},) * len(names),
             dynamo=True,
             verbose=False,
         )
@@ -125,12 +141,12 @@ def _export(model: Any, path: Path) -> None:
 class _Logits(torch.nn.Module):
     """A tensor out, not a named structure."""
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Any, names: Sequence[str]):
         super().__init__()
-        self.model = model
+        self.model, self._names = model, tuple(names)
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(**dict(zip(self._names, inputs, strict=True))).logits
         return logits
 
 
@@ -145,21 +161,16 @@ def open_session(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def compare(one: Forward, other: Forward, tokenizer: Any, most: int) -> Agreement:
+def compare(one: Forward, other: Forward, tokenizer: Any, most: int, padding: Padding) -> Agreement:
     """Both over sentences of all built-in languages."""
-    texts = sample()
-    encoded = encode(tokenizer, texts, most)
-    ids = [row for row in encoded.ids if not isinstance(row, Failure)]
+    rows = [row for row in encode(tokenizer, sample(), most).rows if not isinstance(row, Failure)]
     differences: list[torch.Tensor] = []
-    pad = tokenizer.pad_token_id or 0
-    for batch in by_length([len(row) for row in ids], SAMPLE_TOKENS):
-        longest = max(len(ids[row]) for row in batch)
-        ids_BT = torch.tensor([ids[row] + [pad] * (longest - len(ids[row])) for row in batch])
-        mask_BT = torch.tensor([[1] * len(ids[row]) + [0] * (longest - len(ids[row])) for row in batch])
+    for batch in by_length([len(row.ids) for row in rows], SAMPLE_TOKENS, padded=padding.token is not None):
+        inputs = batch_of([rows[place] for place in batch], padding.token)
         with torch.inference_mode():
-            differences.append((one(ids_BT, mask_BT).float() - other(ids_BT, mask_BT).float()).abs().flatten())
+            differences.append((one(inputs).float() - other(inputs).float()).abs().flatten())
     flat = torch.cat(differences)
-    return Agreement(len(ids), round(float(flat.max()), 6), round(float(flat.mean()), 6))
+    return Agreement(len(rows), round(float(flat.max()), 6), round(float(flat.mean()), 6))
 
 
 def sample() -> list[str]:

@@ -38,6 +38,11 @@ from detox_ray.store import Store, Unit, key_of
 CHECKPOINT = "checkpoint.ckpt"
 LEXICON = "lexicon.json"
 CALIBRATION = "calibration.json"
+# Of scorers' code, by type (else 1). Raise one whenever its values change: no unit and no cache then keeps old ones.
+VERSIONS = {
+    "classifier": 2,  # 1 padded decoders with other tokens than they look for, and left token types out
+    "lexicon": 2,  # 1 missed words with invisible or full-width characters
+}
 MODEL_FILES = (".safetensors", ".json", ".model", ".txt")  # of a classifier's folder: weights, config, tokenizer
 
 
@@ -211,12 +216,10 @@ def _own(
 
 def _resolved(config: ScorerConfig, revision: str, languages: tuple[str, ...] | None) -> ResolvedScorer:
     """``resolve`` fills in the key."""
-    settings = {
-        name: value
-        for name, value in config.model_dump(mode="json").items()
-        if name in ("type", "attributes", "runtime", "dtype", "format", "combine", "max_bytes")
-    }
-    return ResolvedScorer(config.name, config, languages, revision, key_of(revision=revision, **settings), "")
+    settings = config.model_dump(mode="json", exclude=set(config.no_influence))
+    version = VERSIONS.get(config.type, 1)
+    identity = key_of(revision=revision, settings=settings, version=version)
+    return ResolvedScorer(config.name, config, languages, revision, identity, "")
 
 
 def _digest(content: Path | bytes) -> str:

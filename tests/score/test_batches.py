@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from tiny_classifier import tokenizer
 
-from detox_ray.score.batches import BatchedClassifier, by_length, encode
+from detox_ray.score.batches import BatchedClassifier, Inputs, Row, by_length, encode
+from detox_ray.score.outputs import Output
+from detox_ray.score.padding import Padding
 from detox_ray.score.scorers import Failure
 
 
@@ -25,6 +27,10 @@ def test_every_row_is_in_one_batch_within_the_budget() -> None:
         assert max(lengths[row] for row in batch) * len(batch) <= 1024
     padded = sum(max(lengths[row] for row in batch) * len(batch) for batch in batches)
     assert padded < 1.1 * sum(lengths)
+
+
+def test_without_padding_a_batch_has_rows_of_one_length() -> None:
+    assert list(by_length([3, 5, 3, 5, 5, 2], 10, padded=False)) == [[1, 3], [4], [0, 2], [5]]
 
 
 def test_row_larger_than_the_budget_is_a_batch_alone() -> None:
@@ -46,9 +52,9 @@ LONG = {
 
 @pytest.mark.parametrize("name", LONG)
 def test_long_line_has_the_tokens_of_the_whole(tokens: Any, name: str) -> None:
-    encoded = encode(tokens, ["leo", LONG[name]], 64)
-    assert encoded.ids[1] == tokens(LONG[name], truncation=True, max_length=64)["input_ids"]
-    assert encoded.ids[0] == tokens("leo")["input_ids"]
+    first, second = ids(encode(tokens, ["leo", LONG[name]], 64).rows)
+    assert second == tokens(LONG[name], truncation=True, max_length=64)["input_ids"]
+    assert first == tokens("leo")["input_ids"]
 
 
 def test_long_line_is_not_tokenised_whole(tokens: Any) -> None:
@@ -64,16 +70,27 @@ def test_long_line_is_not_tokenised_whole(tokens: Any) -> None:
 
 
 def test_text_that_cannot_be_tokenised_fails_alone(tokens: Any) -> None:
-    first, second, third = encode(tokens, ["leo", "\ud800 lone", "is"], 64).ids
+    first, second, third = encode(tokens, ["leo", "\ud800 lone", "is"], 64).rows
     assert isinstance(second, Failure)
-    assert first == tokens("leo")["input_ids"] and third == tokens("is")["input_ids"]
+    assert ids([first, third]) == [tokens("leo")["input_ids"], tokens("is")["input_ids"]]
+
+
+def ids(rows: list[Row | Failure]) -> list[list[int]]:
+    return [row.ids for row in rows if isinstance(row, Row)]
+
+
+def batched(tokens: Any, forward: Any, column: int, budget: int) -> BatchedClassifier:
+    """Of a network that is only its forward pass."""
+    padding = Padding(tokens.pad_token_id, len(tokens))
+    return BatchedClassifier(tokens, 64, forward, {"toxicity": Output((column,))}, padding, budget)
 
 
 def summing(refuse: int | None = None) -> Callable[[Any, Any], Any]:
     """Probabilities from the sum of a text's own ids; raises where ``refuse`` is among them."""
     import torch
 
-    def forward(ids_BT: Any, mask_BT: Any) -> Any:
+    def forward(inputs: Inputs) -> Any:
+        ids_BT, mask_BT = inputs["input_ids"], inputs["attention_mask"]
         if refuse is not None and (ids_BT == refuse).any():
             raise RuntimeError("no such word here")
         toxic = (ids_BT * mask_BT).sum(-1) / 1000
@@ -84,7 +101,7 @@ def summing(refuse: int | None = None) -> Callable[[Any, Any], Any]:
 
 def test_scores_come_back_in_order_and_padding_does_not_count(tokens: Any) -> None:
     texts = ["leo " * n for n in (3, 1, 8, 2)] + ["kind", "liar"]
-    scores = BatchedClassifier(tokens, 64, summing(), {"toxicity": 1}, 40).score(texts)
+    scores = batched(tokens, summing(), 1, 40).score(texts)
     expected = [sum(tokens(text)["input_ids"]) / 1000 for text in texts]
     assert [each["toxicity"] for each in scores if isinstance(each, dict)] == pytest.approx(expected)
 
@@ -92,7 +109,7 @@ def test_scores_come_back_in_order_and_padding_does_not_count(tokens: Any) -> No
 def test_only_the_text_that_fails_fails(tokens: Any) -> None:
     liar = tokens.convert_tokens_to_ids("▁liar")
     texts = ["leo"] * 5 + ["a liar"] + ["kind"] * 6
-    results = BatchedClassifier(tokens, 64, summing(liar), {"toxicity": 1}, 512).score(texts)
+    results = batched(tokens, summing(liar), 1, 512).score(texts)
     assert [isinstance(result, Failure) for result in results] == [n == 5 for n in range(12)]
     assert results[5] == Failure("RuntimeError: no such word here")
 
@@ -100,6 +117,6 @@ def test_only_the_text_that_fails_fails(tokens: Any) -> None:
 def test_value_that_is_no_probability_is_a_failure(tokens: Any) -> None:
     import torch
 
-    classifier = BatchedClassifier(tokens, 64, lambda ids, mask: torch.tensor([[float("nan")]]), {"toxicity": 0}, 8)
+    classifier = batched(tokens, lambda inputs: torch.tensor([[float("nan")]]), 0, 8)
     (result,) = classifier.score(["leo"])
     assert isinstance(result, Failure) and "not a number" in result.reason

@@ -8,42 +8,7 @@ import pytest
 from tiny_classifier import write_classifier
 
 from detox_ray.config import ClassifierConfig, InputError
-from detox_ray.score.classifier import ClassifierScorer, classes_of, is_multi_label
-
-
-@pytest.mark.parametrize(
-    ("labels", "multi", "found"),
-    [
-        (["neutral", "toxic"], False, {"toxicity": 1}),
-        (["LABEL_0", "LABEL_1"], False, {"toxicity": 1}),
-        (["Hate-Speech", "none"], False, {"toxicity": 0}),
-        (["toxicity"], True, {"toxicity": 0}),
-        (["LABEL_0"], True, {"toxicity": 0}),
-        (["toxic", "severe_toxic", "Identity Hate"], True, {"toxicity": 0, "severe_toxicity": 1, "identity_attack": 2}),
-    ],
-)
-def test_toxic_label_is_known_by_its_name(labels: list[str], multi: bool, found: dict[str, int]) -> None:
-    assert classes_of(labels, multi, None) == found
-
-
-@pytest.mark.parametrize("labels", [["hate", "offensive", "neither"], ["LABEL_0", "LABEL_1", "LABEL_2"], ["a", "b"]])
-def test_doubt_is_an_error_that_names_the_labels(labels: list[str]) -> None:
-    with pytest.raises(InputError, match=", ".join(labels)):
-        classes_of(labels, False, None)
-
-
-def test_users_map_decides() -> None:
-    assert classes_of(["hate", "offensive", "neither"], False, {"toxicity": "offensive"}) == {"toxicity": 1}
-    with pytest.raises(InputError, match="no label is called rude; the model's labels are hate, neither"):
-        classes_of(["hate", "neither"], False, {"toxicity": "rude"})
-
-
-def test_kinds_of_toxicity_do_not_exclude_each_other() -> None:
-    assert is_multi_label(None, ["toxic", "insult", "obscene"])
-    assert not is_multi_label(None, ["neutral", "toxic"])
-    assert is_multi_label("multi_label_classification", ["a", "b"])
-    with pytest.raises(InputError, match="regression"):
-        is_multi_label("regression", ["score"])
+from detox_ray.score.classifier import ClassifierScorer
 
 
 def scorer(path: Path, **settings: Any) -> ClassifierScorer:
