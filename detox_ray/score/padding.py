@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from detox_ray.config import InputError
 
-# Model types whose scores depend on padding, masked or not: Fourier transforms, convolutions and landmarks over all
-# positions, and heads that read the last position. tests/score/test_padding.py holds all others against it.
-UNPADDED = frozenset({"convbert", "fnet", "nystromformer", "xlnet", "yoso"})
+# Model types whose scores depend on padding, masked or not: Fourier transforms, convolutions, hashes and landmarks over
+# all positions, vectors made of neighbouring tokens, and heads that read the last position.
+# tests/score/test_padding.py tries all others.
+UNPADDED = frozenset({"convbert", "fnet", "mobilebert", "nystromformer", "t5gemma", "t5gemma2", "xlnet", "yoso"})
 # Model types that take more than text (boxes on a page, cells of a table), or something else than tokens.
 NOT_TEXT = frozenset({"layoutlm", "layoutlmv2", "layoutlmv3", "lilt", "markuplm", "perceiver", "tapas"})
 
@@ -35,9 +36,13 @@ def padding_of(model: Any) -> Padding:
     pad = text.pad_token_id
     if not isinstance(pad, int) or not 0 <= pad < vocabulary:
         pad = vocabulary
-        model.resize_token_embeddings(pad + 1, mean_resizing=False)
+        try:
+            model.resize_token_embeddings(pad + 1, mean_resizing=False)
+        except (NotImplementedError, TypeError):  # of I-BERT, whose vectors are quantised
+            return Padding(None, vocabulary)
         config.pad_token_id = text.pad_token_id = pad
-    ends = text.eos_token_id if isinstance(text.eos_token_id, list) else [text.eos_token_id]
+    end = getattr(text, "eos_token_id", None)
+    ends = end if isinstance(end, list) else [end]
     return Padding(None if config.is_encoder_decoder and pad in ends else pad, vocabulary)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from huggingface_hub.errors import StrictDataclassFieldValidationError
 from tiny_heads import EOS, FIRST, OTHER, PAD, VOCABULARY, model_of, tokenizer
 
 from detox_ray.config import InputError
@@ -53,19 +54,20 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def scores(model: Any, tokens: Any, *batches: list[str]) -> list[float]:
+def scores(model: Any, tokens: Any, *batches: list[str]) -> list[float | None]:
+    """None: a failure."""
+
     def softmax(logits_BC: Any) -> Any:
         return logits_BC.float().softmax(-1)
 
     forward, padding = forward_of(model, softmax), padding_of(model)
     classifier = BatchedClassifier(tokens, 128, forward, {"toxicity": Output((1,))}, padding, 1024)
     results = [result for batch in batches for result in classifier.score(batch)]
-    assert all(isinstance(result, dict) for result in results), results
-    return [result["toxicity"] for result in results if isinstance(result, dict)]
+    return [result["toxicity"] if isinstance(result, dict) else None for result in results]
 
 
 def alone(model: Any, tokens: Any, text: str) -> float | None:
-    """What transformers gives for one text. None: it refuses to shift a text without a padding token."""
+    """What transformers gives for one text. None: it cannot do without a padding token, or not with such a one."""
     import torch
 
     takes = inspect.signature(model.forward).parameters
@@ -73,7 +75,7 @@ def alone(model: Any, tokens: Any, text: str) -> float | None:
     try:
         with torch.inference_mode():
             return float(model(**inputs).logits.float().softmax(-1)[0, 1])
-    except (ValueError, AssertionError, AttributeError):
+    except (ValueError, AssertionError, AttributeError, IndexError):
         return None
 
 
@@ -81,14 +83,19 @@ def check_family(family: str) -> None:
     model, asked = model_of(family), texts()
     for name, (in_config, in_tokenizer) in SETTINGS.items():
         tokens, plain, ours = tokenizer(in_tokenizer), copy.deepcopy(model), copy.deepcopy(model)
-        for each in (plain, ours):
-            each.config.pad_token_id = each.config.get_text_config().pad_token_id = in_config
+        try:
+            for each in (plain, ours):
+                each.config.pad_token_id = each.config.get_text_config().pad_token_id = in_config
+        except StrictDataclassFieldValidationError:
+            assert in_config is None  # a config of this family cannot go without
+            continue
         together = scores(ours, tokens, asked)
         expected = [alone(plain, tokens, text) for text in asked]
         if None in expected:
             assert in_config not in (PAD, OTHER, EOS), (name, expected)
             expected = scores(ours, tokens, *([text] for text in asked))
-        assert together == pytest.approx(expected, abs=1e-5), name
+        for text, ours_together, by_itself in zip(asked, together, expected, strict=True):
+            assert ours_together == pytest.approx(by_itself, abs=1e-5), (name, text)
 
 
 @pytest.mark.parametrize("family", FAST)

@@ -4,13 +4,15 @@ import json
 import pickle
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from tiny_classifier import write_classifier
 
-from detox_ray.config import ScoreConfig
+from detox_ray.config import ScoreConfig, ScorerConfig
 from detox_ray.models import LoadableModel
 from detox_ray.score import KNOWN, ResolvedScorer, catalogue, check, load, resolve
+from detox_ray.score.registry import VERSIONS, _resolved
 from detox_ray.store import Store
 
 
@@ -66,6 +68,7 @@ def test_every_problem_is_reported(tmp_path: Path, words: Path) -> None:
         ("German: [liar]\n", "(write de)"),
         ("en: liar\n", "en: must be a list of words"),
         ("en: ['...']\n", "en: must be a list of words"),
+        ('en: ["\\u3164"]\n', "en: must be a list of words"),  # a letter that nobody sees: in every text
         ("en: [liar\n", "cannot be read"),
     ],
 )
@@ -197,3 +200,81 @@ def test_stored_scores_go_into_the_run(store: Store, tmp_path: Path) -> None:
     path.unlink()
     assert resolved.languages == ("en",) and not resolved.cached
     assert load(resolved, store, 512).score(["rude"], "en") == [{"toxicity": 0.75}]
+
+
+# For each type: a definition, and other values of all its fields, but those without influence.
+OTHERS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "lexicon": ({"path": "words.yaml"}, {}),
+    "classifier": (
+        {"path": "org/model"},
+        {"attributes": {"toxicity": "a"}, "runtime": "onnx-int8", "dtype": "bfloat16"},
+    ),
+    "guard": ({"path": "org/model", "format": "polyguard"}, {"format": "qwen3guard", "dtype": "bfloat16"}),
+    "perspective": ({}, {"attributes": ["toxicity", "insult"], "max_bytes": 10}),
+    "stored": ({"path": "scores.csv"}, {"format": "perspective"}),
+    "detoxify": ({"path": "words.yaml"}, {}),
+    "ensemble": ({"members": ["one", "two"]}, {"combine": "max"}),
+    "calibrated": ({"of": "one", "path": "words.yaml"}, {}),
+}
+
+
+def test_every_field_of_a_scorer_is_in_its_identity_or_declared_to_have_no_influence() -> None:
+    kinds = {kind.model_fields["type"].annotation.__args__[0]: kind for kind in get_args(ScorerConfig)}  # type: ignore[union-attr]
+    assert set(kinds) == set(OTHERS)
+    for name, kind in kinds.items():
+        given, others = OTHERS[name]
+        plain = kind.model_validate({"name": "mine", "type": name, **given})
+        assert kind.no_influence <= set(kind.model_fields)
+        # A new field: add another value of it here, or declare beside it that it has no influence.
+        assert set(others) | kind.no_influence | {"type"} == set(kind.model_fields), name
+        for field, other in others.items():
+            changed = kind.model_validate(plain.model_dump() | {field: other})
+            assert _resolved(changed, "r", None).identity != _resolved(plain, "r", None).identity, (name, field)
+
+
+def test_name_and_languages_of_a_scorer_leave_its_values_as_they_are(store: Store, words: Path) -> None:
+    (entry, other) = config(own(words), own(words, name="other", languages=["en"])).scorers
+    assert resolve(entry, None, store).identity == resolve(other, None, store).identity
+
+
+def test_values_of_an_older_version_are_not_used_again(
+    store: Store, words: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (entry,) = config(own(words)).scorers
+    now = resolve(entry, None, store)
+    monkeypatch.setitem(VERSIONS, "lexicon", 1)
+    before = resolve(entry, None, store)
+    assert now.identity != before.identity and now.key != before.key
+
+
+def described(folder: Path, **settings: object) -> dict[str, object]:
+    """A classifier's definition whose folder holds no more than its config and names of other files."""
+    folder.mkdir()
+    for name in ("model.safetensors", "tokenizer.json"):
+        (folder / name).touch()
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert", **settings}), encoding="utf-8")
+    return {"name": "mine", "type": "classifier", "path": str(folder)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "field", "rule"),
+    [
+        ({"id2label": {"0": "REWARD"}}, "attributes", "{toxicity: {harmless: REWARD}}"),
+        ({"id2label": {"0": "positive", "1": "negative"}}, "attributes", "which labels are toxicity"),
+        ({"problem_type": "regression"}, "path", "regression"),
+        ({"model_type": "layoutlmv3"}, "path", "layoutlmv3"),
+    ],
+)
+def test_doubt_about_a_models_outputs_is_said_before_anything_starts(
+    tmp_path: Path, settings: dict[str, object], field: str, rule: str
+) -> None:
+    entry = described(tmp_path / "model", **settings)
+    (problem,) = check(config(entry))
+    assert problem.field == f"score.scorers.0.{field}" and rule in problem.rule
+
+
+def test_doubt_that_the_user_ended_is_none(tmp_path: Path) -> None:
+    entry = described(tmp_path / "model", id2label={"0": "REWARD"})
+    assert check(config({**entry, "attributes": {"toxicity": {"harmless": "REWARD"}}})) == []
+    (problem,) = check(config({**entry, "attributes": {"toxicity": "reward"}}))
+    assert "no label is called reward; the model's labels are REWARD" in problem.rule

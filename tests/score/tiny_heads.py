@@ -25,7 +25,7 @@ _SMALL: dict[str, Any] = {
     **{"d_kv": 8, "head_dim": 8, "kv_lora_rank": 16, "q_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8},
     **{"v_head_dim": 8, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1},
     **{"vocab_size": VOCABULARY, "pad_token_id": PAD, "initializer_range": 0.5, "init_std": 0.5},
-    **{"entity_vocab_size": 8, "entity_emb_size": 8, "num_hash_functions": 2, "num_hash_buckets": 8},
+    **{"entity_vocab_size": 8, "entity_emb_size": 8, "num_hash_functions": 2, "num_hash_buckets": 128},
 }
 _UNSET = {
     "falcon": {"head_dim"},
@@ -39,20 +39,26 @@ _UNSET = {
 _TEXT = {"vocab_size": VOCABULARY, "pad_token_id": PAD, "eos_token_id": EOS, "bos_token_id": 0, "hidden_size": 16}
 _TEXT |= {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 32}
 _TEXT |= {"head_dim": 8, "initializer_range": 0.5, "max_position_embeddings": 128}
+_LINEAR = _TEXT | {"layer_types": ["linear_attention", "full_attention"], "linear_num_key_heads": 2}
+_LINEAR |= {"linear_num_value_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
 _IMAGE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 _MORE: dict[str, dict[str, Any]] = {
     "axk2": {"q_lora_rank": 16},
     "cohere_compass_text": {
         "layer_types": ["full_attention"] * 2,
         "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 10000.0}},
+        "head_dim": 128,
     },
     "funnel": {"block_sizes": [1, 1], "d_head": 8},
     "gemma3": {"text_config": _TEXT, "vision_config": {**_IMAGE, "image_size": 16, "patch_size": 8}},
     "gpt_neo": {"num_layers": 2, "attention_types": [[["global", "local"], 1]], "window_size": 8},
     "gptj": {"rotary_dim": 4},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1},
+    "longformer": {"attention_window": 8},
     "mistral4": {"num_key_value_heads": 2},
     "modernvbert": {"text_config": _TEXT, "vision_config": {**_IMAGE, "image_size": 16, "patch_size": 8}},
+    "qwen3_5": {"text_config": _LINEAR, "vision_config": {**_IMAGE, "num_heads": 2, "depth": 1, "out_hidden_size": 16}},
+    "qwen3_5_text": {"layer_types": ["linear_attention", "full_attention"]},
     "qwen3_next": {"layer_types": ["linear_attention", "full_attention"]},
     "reformer": {"axial_pos_shape": [8, 16], "axial_pos_embds_dim": [8, 8]},
     "roc_bert": {"pronunciation_vocab_size": 8, "shape_vocab_size": 8},
