@@ -68,7 +68,8 @@ class ClassifierScorer:
         self._batches = BatchedClassifier(tokenizer, most, forward, outputs, padding, budget)
         (result,) = self._batches.score(["A text."])
         if isinstance(result, Failure):
-            raise InputError(f"scorer {self.name}: {path} ({settings.model_type}) cannot score a text: {result.reason}")
+            reason = result.reason.splitlines()[0]
+            raise InputError(f"scorer {self.name}: {path} ({settings.model_type}) cannot score a text: {reason}")
 
     def score(self, texts: Sequence[str], language: str) -> list[Scores | Failure]:
         results = self._batches.score(texts)

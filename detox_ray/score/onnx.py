@@ -94,7 +94,12 @@ def exported(model: Any, names: Sequence[str], key: str) -> Path:
         scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=".exporting-"))
         try:
             whole = scratch / "float32.onnx"
-            _export(model, names, whole)
+            try:
+                _export(model, names, whole)
+            except (RuntimeError, ValueError) as error:  # RuntimeError: torch's own
+                kind = model.config.model_type
+                first = (str(error).splitlines() or [""])[0]
+                raise InputError(f"runtime onnx-int8 cannot take a {kind} model: use runtime torch ({first})") from None
             # Seven bits of the eight: without VNNI (AVX2, older AVX-512) sums of products of eight bits overflow, and
             # another processor gave other scores (up to 0.17 for a model that differs by 0.03 elsewhere).
             quantize_dynamic(whole, scratch / FILE, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
@@ -124,12 +129,12 @@ def _export(model: Any, names: Sequence[str], path: Path) -> None:
     with warnings.catch_warnings():  # of names of axes, and of what will change in torch
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            _Logits(model, names).eval(),
-            tuple(inputs[name] for name in names),
-            str(path),
+            _Logits(model).eval(),
+            kwargs={name: inputs[name] for name in names},
+            f=str(path),
             input_names=list(names),
             output_names=["logits"],
-            dynamic_shapes=(({0: batch, 1: tokens},) * len(names),),  # of the one argument *inputs
+            dynamic_shapes={name: {0: batch, 1: tokens} for name in names},
             dynamo=True,
             verbose=False,
         )
@@ -143,12 +148,19 @@ def _export(model: Any, names: Sequence[str], path: Path) -> None:
 class _Logits(torch.nn.Module):
     """A tensor out, not a named structure."""
 
-    def __init__(self, model: Any, names: Sequence[str]):
+    def __init__(self, model: Any):
         super().__init__()
-        self.model, self._names = model, tuple(names)
+        self.model = model
 
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.model(**dict(zip(self._names, inputs, strict=True))).logits
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        given = {"attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        taken = {name: values for name, values in given.items() if values is not None}
+        logits: torch.Tensor = self.model(input_ids=input_ids, **taken).logits
         return logits
 
 
