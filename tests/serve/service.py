@@ -45,7 +45,7 @@ def serving(run: str, log: Path, *overrides: str) -> Iterator[Service]:
             raise
     said = log.read_text(errors="replace")
     assert process.returncode == 0, said[-5000:]
-    assert said.endswith("stopped\n") and "retries remaining" not in said, f"no clean goodbye: {said[-2000:]}"
+    assert "\nstopped\n" in said and "retries remaining" not in said, f"no clean goodbye: {said[-2000:]}"
 
 
 def _url(process: subprocess.Popen[bytes], log: Path) -> str:
