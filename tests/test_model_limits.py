@@ -64,8 +64,8 @@ def test_the_prefix_and_one_token_of_the_prompt_must_fit(name: str, tmp_path: Pa
 )
 def test_limits_are_read_as_the_engine_reads_them(config: dict[str, Any], context: int) -> None:
     asked = experiment("org/model", context)
-    ((_, _, rule),) = model_limits.problems(asked, {"base": ModelFiles(config, None)})
-    assert rule.startswith(f"must be at most {context - 1}: base takes {context} tokens")
+    (problem,) = model_limits.problems(asked, {"base": ModelFiles(config, None)})
+    assert problem.rule.startswith(f"must be at most {context - 1}: base takes {context} tokens")
     assert model_limits.problems(experiment("org/model", context - 1), {"base": ModelFiles(config, None)}) == []
 
 

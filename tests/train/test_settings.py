@@ -7,7 +7,7 @@ import pytest
 from small_training import train_config
 
 from detox_ray import train
-from detox_ray.config import TrainConfig
+from detox_ray.config import Problem, TrainConfig
 from detox_ray.train import settings, zero
 
 
@@ -45,7 +45,7 @@ def test_a_cluster_may_have_the_gpu_that_this_machine_has_not(monkeypatch: pytes
 def test_tracker_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch, no_gpu: None) -> None:
     monkeypatch.setattr(settings.tracking, "check", lambda trackers: [("wandb", "needs the package wandb")])
     (problem,) = train.check("f", train_config(tracking=["wandb"]))
-    assert tuple(problem) == ("f.tracking", "wandb", "needs the package wandb")
+    assert problem == Problem("f.tracking", "wandb", "needs the package wandb")
 
 
 class TestElastic:
