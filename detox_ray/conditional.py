@@ -29,7 +29,7 @@ Version = Any  # of a content: what `replace` compares
 
 
 class Content(NamedTuple):
-    """What a file holds, and the version that `replace` takes."""
+    """The content of a file, and the version that `replace` takes."""
 
     data: bytes
     version: Version

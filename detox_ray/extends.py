@@ -28,7 +28,7 @@ UNREADABLE = (
 
 
 class Layer(NamedTuple):
-    """What one file says by itself, or the command line."""
+    """The content of one file by itself, or of the command line."""
 
     source: str  # the file as messages name it
     values: dict[Any, Any]

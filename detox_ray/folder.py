@@ -28,7 +28,7 @@ def key_of(**fields: Any) -> str:
 
 
 def cache_folder() -> Path:
-    """Where this machine keeps what can be made again: $DETOX_RAY_CACHE, else ~/.cache/detox_ray."""
+    """Return the folder of what this machine can make again: $DETOX_RAY_CACHE, else ~/.cache/detox_ray."""
     return Path(os.environ.get("DETOX_RAY_CACHE") or Path.home() / ".cache" / "detox_ray")
 
 

@@ -164,7 +164,7 @@ class Lease:
 
 
 class TokenFence:
-    """What a worker knows of its driver's lock: the token that it must hold."""
+    """A worker's knowledge of its driver's lock: the token that it must hold."""
 
     def __init__(self, uri: str, token: str):
         self._uri, self._token = uri, token

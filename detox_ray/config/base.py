@@ -40,7 +40,7 @@ class Problem(NamedTuple):
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used. The message names the place and the rule."""
+    """An input that cannot be used. The message names the place and the rule."""
 
     found_late = False  # whether work was done before it was seen, and may have been committed
 

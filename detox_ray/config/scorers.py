@@ -48,7 +48,7 @@ class LexiconConfig(OwnScorer):
 
 
 class OutputConfig(Strict):
-    """What an attribute is read from: the sum of some labels' probabilities, or one minus it if they are harmless.
+    """The source of an attribute: the sum of some labels' probabilities, or one minus it if they are harmless.
 
     A user may write a label, or a list of labels, for ``labels``.
     """

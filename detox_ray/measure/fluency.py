@@ -45,7 +45,7 @@ class Fluency(NamedTuple):
     counts: dict[str, int]
 
     def shown(self, convention: Convention) -> dict[str, Series]:
-        """What the convention shows, by metric: quartiles are of the median's values, and have no value as it."""
+        """Return what is shown, by metric: quartiles are of the median's values, and have no value as it."""
         if convention.spreads == "none":
             return {METRIC: self.series}
         whole = self.series
