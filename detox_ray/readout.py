@@ -10,7 +10,7 @@ from detox_ray.config import Experiment
 from detox_ray.measure import Inputs, Measured, Settings, Validity
 from detox_ray.plan import Prepared
 from detox_ray.report import Timing
-from detox_ray.store import Store, Unit
+from detox_ray.store import Store, Superseded, Unit
 from detox_ray.tables import OK
 
 PLAN = "plan.json"
@@ -124,13 +124,21 @@ def read_plan(store: Store) -> dict[str, dict[Unit, str]]:
 
 
 def _infos(store: Store, units: Mapping[Unit, str]) -> dict[Unit, dict[str, Any]]:
-    """The markers of those units that are committed."""
+    """The markers of those units that are committed; another run may be replacing some."""
     committed: dict[Unit, str] = {}
     for table in {unit.table for unit in units}:
         committed |= store.committed(table)
     there = [(unit, key) for unit, key in units.items() if committed.get(unit) == key]
+
+    def info(unit: Unit, key: str) -> dict[str, Any] | None:
+        try:
+            return store.info(unit, key)
+        except Superseded:
+            return None
+
     with ThreadPoolExecutor(16) as pool:  # object stores answer slowly, and many at once
-        return dict(zip((unit for unit, _ in there), pool.map(lambda pair: store.info(*pair), there), strict=True))
+        infos = pool.map(lambda pair: info(*pair), there)
+        return {unit: said for (unit, _), said in zip(there, infos, strict=True) if said is not None}
 
 
 def timings(prepared: Prepared) -> list[Timing]:

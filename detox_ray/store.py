@@ -13,8 +13,8 @@ themselves may find a unit's old and new rows. After a crash between the two the
 and `tidy` or the next commit of the unit removes the other.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +23,8 @@ from detox_ray.folder import KEY_LENGTH, Fence, Folder, StoreError, cache_folder
 from detox_ray.tables import TABLES
 
 __all__ = ["KEY_LENGTH", "Fence", "Store", "StoreError", "Superseded", "Unit", "cache_folder", "key_of"]
+
+T = TypeVar("T")
 
 
 class Superseded(StoreError):
@@ -147,8 +149,12 @@ class Store(Folder):
                     self.delete(file)
 
     def info(self, unit: Unit, key: str) -> dict[str, Any]:
-        """What the marker says: ``rows`` and whatever the stage added."""
-        said = self.read_json(f"commits/{unit.stem(key)}.json")
+        """What the marker says: ``rows`` and whatever the stage added.
+
+        Raises Superseded if the unit was committed under another key since; StoreError naming the marker if that is
+        missing or damaged.
+        """
+        said = self._look(unit, key, f"commits/{unit.stem(key)}.json", self.read_json)
         said.pop("order", None)
         return said
 
@@ -158,18 +164,31 @@ class Store(Folder):
         Raises Superseded if the unit was committed under another key since; StoreError naming the file if that is
         missing, damaged or of another schema.
         """
-        schema, _ = TABLES[unit.table]
-        path = f"{unit.stem(key)}.parquet"
-        try:
-            with self.fs.open_input_file(self.path(path)) as file:
-                # partitioning=None: the folder names must not come back as columns
-                return pq.ParquetFile(file).read().cast(schema)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            if (now := self.current(unit)) not in (None, key):
-                raise Superseded(f"{self.path(path)} was replaced while it was read: look again (now {now})") from None
-            raise StoreError(
-                f"{self.path(path)} cannot be read ({error}); delete it and run again: the unit is then redone"
-            ) from None
+        return self._look(unit, key, f"{unit.stem(key)}.parquet", lambda path: self._rows(path, unit.table))
+
+    def _rows(self, path: str, table: str) -> pa.Table:
+        with self.fs.open_input_file(self.path(path)) as file:
+            # partitioning=None: the folder names must not come back as columns
+            return pq.ParquetFile(file).read().cast(TABLES[table][0])
+
+    def _look(self, unit: Unit, key: str, path: str, read: Callable[[str], T]) -> T:
+        """What ``read`` makes of a unit's file, which another run may be replacing."""
+        while True:
+            try:
+                return read(path)
+            except (pa.ArrowException, OSError, ValueError, StoreError) as error:
+                now = self.current(unit)
+                if now == key and isinstance(error, FileNotFoundError):  # replaced, and back by now
+                    continue
+                if now not in (None, key):
+                    raise Superseded(
+                        f"{self.path(path)} was replaced while it was read: look again (now {now})"
+                    ) from None
+                if isinstance(error, StoreError):
+                    raise
+                raise StoreError(
+                    f"{self.path(path)} cannot be read ({error}); delete it and run again: the unit is then redone"
+                ) from None
 
     def read_all(self, units: Iterable[tuple[Unit, str]], table: str) -> pa.Table:
         """The rows of several units of ``table``, in order."""

@@ -172,6 +172,35 @@ class TestOnBothFilesystems:
             writer.result()
         assert looks > superseded
 
+    def test_a_unit_that_was_replaced_and_came_back_meanwhile_is_read(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.commit(FRENCH, "a", generations("a"))
+        writer, rows = Store(store.uri), Store._rows
+        missed = []
+
+        def late(self: Store, path: str, table: str) -> pa.Table:
+            if missed:
+                return rows(self, path, table)
+            writer.commit(FRENCH, "b", generations("b"))
+            try:
+                return rows(self, path, table)
+            except FileNotFoundError:
+                missed.append(path)
+                writer.commit(FRENCH, "a", generations("a"))
+                raise
+
+        monkeypatch.setattr(Store, "_rows", late)
+        assert store.read(FRENCH, "a")["text"].to_pylist() == ["a"]
+        assert missed
+
+    def test_a_reader_that_comes_too_late_is_told_so(self, store: Store) -> None:
+        store.commit(FRENCH, "a", generations("a"))
+        store.commit(FRENCH, "b", generations("b"))
+        for look in (store.read, store.info):
+            with pytest.raises(Superseded, match=r"00000-a\.\w+ was replaced while it was read: look again \(now b\)"):
+                look(FRENCH, "a")
+
     def test_nothing_is_written_past_a_fence(self, store: Store) -> None:
         store.commit(FRENCH, "old", generations("un"))
         before = store.files("")
