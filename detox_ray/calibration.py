@@ -5,7 +5,7 @@
     platt      sigmoid(slope * log(v / (1 - v)) + intercept), fitted to Platt's smoothed targets (Platt 1999); two
                numbers, and slope 1 with intercept 0 is no change
 
-The file is JSON: {"version": 1, "scorer", "revision", "reference", "method", "languages": {code: {"n", "x", "y"} or
+The file is JSON: {"version": 2, "scorer", "identity", "reference", "method", "languages": {code: {"n", "x", "y"} or
 {"n", "slope", "intercept"}, each with "error_before" and "error_after"}, "refused": {code: why there is no map}}.
 
 This stands below the stages: one fits maps (`detox_ray.measure.calibration`), another applies them.
@@ -57,11 +57,11 @@ class Platt(_Map):
 
 
 class Calibration(Strict):
-    """The maps of one scorer at one revision."""
+    """The maps of one scorer as it is: a fit of other scores, by other weights, settings or code, is another's."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     scorer: str
-    revision: str
+    identity: str  # the scorer's, which changes with whatever changes a value
     reference: str
     method: Method
     languages: dict[str, Isotonic | Platt]
@@ -71,9 +71,9 @@ class Calibration(Strict):
         """(N,) values in [0, 1] -> (N,). Raises KeyError for a language without a map."""
         return self.languages[language].apply(np.asarray(values, dtype=np.float64))
 
-    def check(self, scorer: str, revision: str) -> None:
-        """Raise InputError unless the maps are of this scorer at this revision."""
-        for name, own, wanted in (("scorer", self.scorer, scorer), ("revision", self.revision, revision)):
+    def check(self, scorer: str, identity: str) -> None:
+        """Raise InputError unless the maps are of this scorer with this identity."""
+        for name, own, wanted in (("scorer", self.scorer, scorer), ("identity", self.identity, identity)):
             if own != wanted:
                 raise InputError(f"the calibration was fitted for {name} {own!r}, not {wanted!r}: fit it again")
 

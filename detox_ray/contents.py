@@ -39,6 +39,7 @@ def content(prepared: Prepared) -> ReportContent:
         correction=experiment.measure.correction,
         settings=_settings_that_count(experiment),
         revisions={scorer.name: scorer.revision for scorer in prepared.scorers},
+        identities={scorer.name: scorer.identity for scorer in prepared.scorers},
         validity=[Validity(**row) for row in measured["validity"]],
         agreement=[Agreement(**row) for row in measured["agreement"]],
         counts=[StatusCount(**row) for row in measured["counts"]],

@@ -90,7 +90,7 @@ def _fit(prepared: Prepared, asked: Asked) -> Calibration:
     return calibration.fit(
         samples,
         scorer=scorer.name,
-        revision=scorer.revision,
+        identity=scorer.identity,
         reference=asked.against or data.reference(config),
         method=cast(Literal["isotonic", "platt"], asked.method),
         minimum=config.minimum,

@@ -35,7 +35,7 @@ def fit(
     samples: Mapping[str, Sample],
     *,
     scorer: str,
-    revision: str,
+    identity: str,
     reference: str,
     method: Method,
     minimum: int,
@@ -52,7 +52,7 @@ def fit(
         else:
             maps[language] = made
     return Calibration(
-        scorer=scorer, revision=revision, reference=reference, method=method, languages=maps, refused=refused
+        scorer=scorer, identity=identity, reference=reference, method=method, languages=maps, refused=refused
     )
 
 

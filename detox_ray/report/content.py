@@ -176,6 +176,7 @@ class ReportContent:
     correction: str = "holm"  # over the languages of one metric
     settings: Mapping[str, Any] = field(default_factory=dict)  # what must be equal for two runs to be compared
     revisions: Mapping[str, str] = field(default_factory=dict)  # scorer -> revision
+    identities: Mapping[str, str] = field(default_factory=dict)  # scorer -> hash of whatever changes its values
     validity: Sequence[ValidityRow] = ()
     agreement: Sequence[AgreementRow] = ()
     counts: Sequence[CountRow] = ()

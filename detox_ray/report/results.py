@@ -35,6 +35,7 @@ def document(content: ReportContent) -> dict[str, Any]:
         "primary_scorer": content.primary,
         "settings": flat(content.settings),
         "revisions": dict(content.revisions),
+        "identities": dict(content.identities),
         "evaluators": [evaluator._asdict() for evaluator in content.evaluators],
         "diversity_units": content.diversity_units,
         "identifier": content.identifier,

@@ -1,6 +1,6 @@
 """One page over several runs, from their parsed ``results.json`` documents.
 
-Runs are comparable, and ranked together, only where the primary scorer and its revision, the convention and the
+Runs are comparable, and ranked together, only where the primary scorer and its identity, the convention and the
 languages are the same; others get a ranking of their own and a warning. Other settings that differ are listed.
 """
 
@@ -22,8 +22,9 @@ from detox_ray.report.words import HEADLINE, MACRO, language_name, shortened
 from detox_ray.tables import OK
 
 NEEDED = (
-    *("experiment", "convention", "confidence", "primary_scorer", "settings", "revisions", "evaluators", "languages"),
-    *("models", "compare", "metrics", "comparisons", "interval", "correction", "seed_groups"),
+    *("experiment", "convention", "confidence", "primary_scorer", "settings", "revisions", "identities"),
+    *("evaluators", "languages", "models", "compare", "metrics", "comparisons", "interval", "correction"),
+    "seed_groups",
 )
 
 NO_RANK = float("inf")
@@ -102,7 +103,7 @@ def _run(name: str, document: Mapping[str, Any]) -> Run:
 def _comparable(run: Run) -> tuple[Any, ...]:
     scorer = run.document["primary_scorer"]
     return (
-        *(scorer, run.document["revisions"].get(scorer, ""), run.document["convention"]),
+        *(scorer, run.document["identities"].get(scorer, ""), run.document["convention"]),
         *(frozenset(run.document["languages"]), run.document["confidence"]),
     )
 

@@ -186,7 +186,7 @@ def _calibrated(config: CalibratedConfig, member: ResolvedScorer, store: Store) 
     content = Path(config.path).expanduser().read_bytes()
     try:
         calibration = Calibration.load(content.decode())
-        calibration.check(member.name, member.revision)
+        calibration.check(member.name, member.identity)
     except InputError as error:
         raise InputError(f"scorer {config.name}: {config.path}: {error}") from None
     languages = tuple(c for c in calibration.languages if member.languages is None or c in member.languages)

@@ -23,7 +23,7 @@ def sample(n: int, seed: int = 0, clusters: int | None = None) -> Sample:
 
 
 def fitted(samples: dict[str, Sample], method: Method, minimum: int = 5) -> Calibration:
-    return fit(samples, scorer="s", revision="r1", reference="human: x", method=method, minimum=minimum, seed=0)
+    return fit(samples, scorer="s", identity="i1", reference="human: x", method=method, minimum=minimum, seed=0)
 
 
 def map_of(made: Sample, method: Method) -> Any:
@@ -120,10 +120,10 @@ def test_the_file_gives_back_the_same_map(method: Method) -> None:
     values = np.linspace(0, 1, 57)
     assert np.array_equal(loaded.apply(values, "fr"), made.apply(values, "fr"))
     content = json.loads(text)
-    assert {name: content[name] for name in ("version", "scorer", "revision", "reference", "method")} == {
-        "version": 1,
+    assert {name: content[name] for name in ("version", "scorer", "identity", "reference", "method")} == {
+        "version": 2,
         "scorer": "s",
-        "revision": "r1",
+        "identity": "i1",
         "reference": "human: x",
         "method": method,
     }
@@ -134,7 +134,7 @@ def test_the_file_gives_back_the_same_map(method: Method) -> None:
 
 def test_the_shortest_file_by_hand() -> None:
     maps = {"fr": {"n": 9, "x": [0, 1], "y": [0.5, 1]}, "de": {"n": 9, "slope": 1, "intercept": 0}}
-    head = {"version": 1, "scorer": "s", "revision": "r", "reference": "perspective", "method": "platt"}
+    head = {"version": 2, "scorer": "s", "identity": "i", "reference": "perspective", "method": "platt"}
     made = Calibration.load(json.dumps(head | {"languages": maps}))
     assert isinstance(made.languages["fr"], Isotonic) and isinstance(made.languages["de"], Platt)
     assert made.apply(np.array([0.5]), "fr") == pytest.approx([0.75])
@@ -144,9 +144,9 @@ def test_the_shortest_file_by_hand() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"version": 2}, "version"),
+        ({"version": 1}, "version"),
         ({"method": "magic"}, "method"),
-        ({"revision": None}, "revision"),
+        ({"identity": None}, "identity"),
         ({"languages": {"fr": {"n": 3, "x": [0, 1], "y": [1, 0]}}}, "rise"),
         ({"languages": {"fr": {"n": 3, "x": [0, 1], "y": [1]}}}, "one length"),
         ({"languages": {"fr": {"n": 3, "x": [0, 1], "y": [0, 2]}}}, "less than or equal to 1"),
@@ -155,7 +155,7 @@ def test_the_shortest_file_by_hand() -> None:
     ],
 )
 def test_a_file_that_is_no_calibration_is_refused_with_what_is_wrong(change: dict[str, Any], said: str) -> None:
-    head = {"version": 1, "scorer": "s", "revision": "r", "reference": "x", "method": "platt", "languages": {}}
+    head = {"version": 2, "scorer": "s", "identity": "i", "reference": "x", "method": "platt", "languages": {}}
     with pytest.raises(InputError, match=said):
         Calibration.load(json.dumps(head | change))
     for text in ("{", "[]", '{"version": NaN}'):
@@ -163,13 +163,13 @@ def test_a_file_that_is_no_calibration_is_refused_with_what_is_wrong(change: dic
             Calibration.load(text)
 
 
-def test_maps_of_another_scorer_or_revision_are_refused() -> None:
+def test_maps_of_another_scorer_or_identity_are_refused() -> None:
     made = fitted({}, "platt")
-    made.check("s", "r1")
-    with pytest.raises(InputError, match="revision 'r1', not 'r2'"):
-        made.check("s", "r2")
+    made.check("s", "i1")
+    with pytest.raises(InputError, match="identity 'i1', not 'i2'"):
+        made.check("s", "i2")
     with pytest.raises(InputError, match="scorer"):
-        made.check("t", "r1")
+        made.check("t", "i1")
 
 
 def test_samples_join_labels_or_a_reference_scorer_and_leave_out_texts_without_a_value() -> None:

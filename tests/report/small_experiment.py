@@ -182,6 +182,7 @@ def content(
         switches={"pooling": "row", "wrong_language": "count", "perplexity_cap": None, "perplexity_terms": "n-1"},
         settings={"generate": {"samples": 4, "temperature": 0.9}, "measure": {"threshold": 0.5}},
         revisions={"detoxify": "0123456789abcdef", "lexicon": "fedcba"},
+        identities={"detoxify": "00aa11bb22cc33dd", "lexicon": "44ee55ff"},
         validity=validity(languages),
         agreement=[
             Agreement("detoxify", "lexicon", code, 96, 0.8, 0.7, 0.85, 0.6, 0.5, 0.7, OK)

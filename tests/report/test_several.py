@@ -57,7 +57,7 @@ def test_runs_are_ranked_by_macro_toxicity_and_equal_values_share_a_rank() -> No
     [
         document(convention="paper"),
         document(primary_scorer="lexicon"),
-        document(revisions={"detoxify": "another"}),
+        document(identities={"detoxify": "another"}),
         document(languages=["ar", "en"]),
         document(confidence=0.9),
     ],

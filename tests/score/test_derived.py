@@ -109,9 +109,9 @@ def test_unit_without_rows_is_a_unit_without_rows(store: Store, commit: Commit) 
 
 def calibration(path: Path, **changes: Any) -> Path:
     content = {
-        "version": 1,
+        "version": 2,
         "scorer": "a",
-        "revision": "revision of a",
+        "identity": A.identity,
         "reference": "human: mine",
         "method": "isotonic",
         "languages": {"en": {"n": 50, "x": [0.0, 0.5, 1.0], "y": [0.0, 0.9, 1.0]}},
@@ -136,8 +136,8 @@ def test_calibrated_scores_are_mapped_where_there_is_a_map(store: Store, commit:
         assert info["attributes"] == ["toxicity"]
 
 
-def test_calibration_of_another_revision_is_refused(store: Store, tmp_path: Path) -> None:
-    path = calibration(tmp_path / "map.json", revision="older")
+def test_calibration_of_other_scores_is_refused(store: Store, tmp_path: Path) -> None:
+    path = calibration(tmp_path / "map.json", identity="older")
     with pytest.raises(InputError, match="older"):
         derived(store, {"type": "calibrated", "of": "a", "path": str(path)}, A)
 
