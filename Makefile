@@ -42,9 +42,10 @@ test: setup lint ## linter, type checker, tests
 test-all: setup lint ## and the slow tests: lost nodes, memory, object stores in training
 	$(BIN)/python -m pytest
 
-lint: setup ## linter, formatter and type checker
+lint: setup ## linter, formatter, layers of the imports, type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 lock: ## make the lock files anew (see CONTRIBUTING.md)

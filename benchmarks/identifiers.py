@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from detox_ray.config import PromptsConfig
+from detox_ray.config.languages import LANGUAGES
 from detox_ray.data import read_prompts
-from detox_ray.languages import LANGUAGES
 from detox_ray.score.identifiers import Identifier, load
 from detox_ray.score.identify import SURE
 

@@ -49,7 +49,7 @@ def pairs(count: int) -> Any:
     """Random sentences; what is preferred has the word 'bread', so that there is something to learn."""
     import pyarrow as pa
 
-    from detox_ray.tables import PAIRS
+    from detox_ray.storage.tables import PAIRS
 
     rng = random.Random(0)
     rows = []
@@ -102,10 +102,10 @@ def run(shape: str, folder: Path, parent: Path, cluster: Any, killer: Killer | N
     from safetensors.torch import load_file
 
     from detox_ray import train
+    from detox_ray.cluster.progress import Progress
     from detox_ray.config import TrainConfig
     from detox_ray.models import resolve_path
-    from detox_ray.progress import Progress
-    from detox_ray.store import Store, Unit
+    from detox_ray.storage import Store, Unit
     from detox_ray.train import board as boards
 
     block = {"parent": "base", "workers": 2, "max_steps": STEPS, "learning_rate": 1e-3, "warmup_steps": 0,

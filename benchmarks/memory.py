@@ -52,8 +52,8 @@ def measure(names: list[str], folder: Path) -> list[dict[str, Any]]:
     from detox_ray.estimate.architecture import Tuning, architecture
     from detox_ray.estimate.memory import of_worker
     from detox_ray.models import resolve_path
-    from detox_ray.store import Store, Unit
-    from detox_ray.tables import PAIRS
+    from detox_ray.storage import Store, Unit
+    from detox_ray.storage.tables import PAIRS
     from detox_ray.train.place import Job
     from detox_ray.train.settings import lora_of
 

@@ -156,7 +156,7 @@ def main() -> None:
     import torch
 
     from detox_ray.config import ScoreConfig
-    from detox_ray.manifest import hardware
+    from detox_ray.run.manifest import hardware
 
     options.batch_tokens = options.batch_tokens or ScoreConfig.model_fields["batch_tokens"].default
     rng = random.Random(0)

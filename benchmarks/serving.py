@@ -80,13 +80,13 @@ def build(folder: Path) -> list[str]:
 
 def engine_arguments(model: str) -> dict[str, Any]:
     """As detox_ray/serve/engine.py makes them, and in the environment what they need."""
-    from detox_ray import vllm
     from detox_ray.config import EngineConfig
-    from detox_ray.tokens import Codec
+    from detox_ray.models import vllm_options
+    from detox_ray.models.codec import Codec
 
     config, loading = EngineConfig(), {"revision": None, "trust_remote_code": False}
     codec = Codec(model, loading)
-    made = vllm.arguments(
+    made = vllm_options.arguments(
         model,
         loading,
         codec.saved_dtype,
@@ -111,7 +111,7 @@ def flags(arguments: dict[str, Any]) -> list[str]:
 
 
 def commands(model: str, port: int) -> dict[str, list[str]]:
-    ours = ["detox_ray.cli", "serve", "--model", f"{NAME}={model}", "--port", str(port)]
+    ours = ["detox_ray", "serve", "--model", f"{NAME}={model}", "--port", str(port)]
     server = ["vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)]
     server += ["--served-model-name", NAME, "--disable-uvicorn-access-log", *flags(engine_arguments(model))]
     return {"vllm": [sys.executable, "-m", *server], "ours": [sys.executable, "-m", *ours]}

@@ -65,7 +65,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     log = Path(tempfile.mkdtemp(prefix="detox-ray-soak-")) / "service.log"
-    command = [sys.executable, "-m", "detox_ray.cli", "serve", arguments.run, "port=0"]
+    command = [sys.executable, "-m", "detox_ray", "serve", arguments.run, "port=0"]
     with log.open("wb") as output:
         service = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     try:

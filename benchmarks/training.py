@@ -144,8 +144,8 @@ def our_trainer(folder: Path, side: str, options: argparse.Namespace) -> Any:
 
     from detox_ray.config import TrainConfig
     from detox_ray.models import resolve_path
-    from detox_ray.store import Store, Unit
-    from detox_ray.tables import PAIRS
+    from detox_ray.storage import Store, Unit
+    from detox_ray.storage.tables import PAIRS
     from detox_ray.train import data, methods
     from detox_ray.train.place import Job, Place
 
@@ -294,7 +294,7 @@ def main() -> None:
         run_side(Path(options.run[1]), options.run[0], options)
         return
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "transformers", "trl", "deepspeed"))
-    from detox_ray.manifest import hardware
+    from detox_ray.run.manifest import hardware
 
     print(f"{hardware()['cpu']}, {os.cpu_count()} CPUs, {options.threads} threads; {versions}")
     pairs = make_pairs(options.pairs)

@@ -10,12 +10,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from detox_ray import pipeline, score
-from detox_ray.load import validate
-from detox_ray.plan import prepare
-from detox_ray.progress import Progress
-from detox_ray.store import Store, Unit
-from detox_ray.tables import GENERATIONS, STATUSES
+from detox_ray import score
+from detox_ray.cluster.progress import Progress
+from detox_ray.config.loading import validate
+from detox_ray.run import pipeline
+from detox_ray.run.plan import prepare
+from detox_ray.storage import Store, Unit
+from detox_ray.storage.tables import GENERATIONS, STATUSES
 
 pytestmark = pytest.mark.integration
 

@@ -2,12 +2,12 @@
 
 import ast
 import re
-from collections.abc import Iterator
+import tomllib
 from pathlib import Path
 
 import pyarrow as pa
 
-from detox_ray.tables import COMPARISONS, METRICS, TABLES
+from detox_ray.storage.tables import COMPARISONS, METRICS, TABLES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "detox_ray"
@@ -28,27 +28,14 @@ def rows(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def imported_rooms(room: str) -> Iterator[str]:
-    """Yield the other rooms that a room's modules import."""
-    for file in [PACKAGE / f"{room}.py"] if (PACKAGE / f"{room}.py").exists() else (PACKAGE / room).rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            modules: list[str] = []
-            if isinstance(node, ast.ImportFrom) and node.module == "detox_ray":
-                modules = [f"detox_ray.{alias.name}" for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                modules = [node.module or ""]
-            elif isinstance(node, ast.Import):
-                modules = [alias.name for alias in node.names]
-            own = [module.split(".")[1] for module in modules if module.startswith("detox_ray.")]
-            yield from (other for other in own if other not in (room, "__version__"))
-
-
-def test_every_room_stands_in_the_list_and_imports_only_what_stands_beside_or_below() -> None:
-    levels = {room: level for level, row in enumerate(rows("Rooms")) for room in names(row[0])}
-    paths = [path for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
-    assert set(levels) == {path.stem for path in paths} - {"__init__"}
-    upward = [(room, other) for room in levels for other in imported_rooms(room) if levels[other] < levels[room]]
-    assert upward == []
+def test_the_rooms_stand_in_the_order_of_the_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    assert [names(row[0]) for row in rows("Rooms")] == [layer.split(" | ") for layer in layers]
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert {room for row in rows("Rooms") for room in names(row[0])} == packages
 
 
 def test_every_table_stands_with_its_partitions() -> None:

@@ -11,13 +11,13 @@ import typer
 import yaml
 from typer.testing import CliRunner, Result
 
-from detox_ray import pipeline
 from detox_ray.cli import app
-from detox_ray.exits import STOPPED, exit_codes
+from detox_ray.cli.exit_codes import STOPPED, exit_codes
 from detox_ray.gate import read_spec
-from detox_ray.lock import LockLost, run_lock
+from detox_ray.run import pipeline
 from detox_ray.score import KNOWN
-from detox_ray.store import Store
+from detox_ray.storage import Store
+from detox_ray.storage.lock import LockLost, run_lock
 
 Call = Callable[..., Result]
 

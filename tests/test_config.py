@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from detox_ray.config import ConfigError, Experiment, LoraConfig, Problem
-from detox_ray.languages import LANGUAGES
-from detox_ray.load import load, validate
+from detox_ray.config.languages import LANGUAGES
+from detox_ray.config.loading import load, validate
 
 
 def experiment() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from detox_ray.config import ConfigError, Experiment, TrainConfig
-from detox_ray.load import load
+from detox_ray.config.loading import load
 
 FOLDER = Path(__file__).parents[1] / "configs"
 EXPERIMENTS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "gate")

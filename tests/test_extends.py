@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from detox_ray.cli import app
 from detox_ray.config import ConfigError, Problem
-from detox_ray.extends import merge, read_layers
+from detox_ray.config.extends import merge, read_layers
+from detox_ray.config.loading import load
 from detox_ray.gate import read_spec
-from detox_ray.load import load
 
 COMMON = """
 data: {prompts: {source: toy17}, pairs: {source: toy17}}
@@ -211,7 +211,7 @@ def test_a_specification_can_extend_another(write: Any) -> None:
 
 
 def test_resolved_is_a_config_by_itself(write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("detox_ray.pipeline.check", lambda experiment, say: say("a note"))
+    monkeypatch.setattr("detox_ray.run.pipeline.check", lambda experiment, say: say("a note"))
     sweep = "extends: common.yaml\nname: mine\nmodels: {detox: {train: {seeds: [0, 1]}}}"
     mine = write(common=COMMON, mine=sweep)
     result = CliRunner().invoke(app, ["validate", str(mine), "--resolved", "generate.samples=4"])

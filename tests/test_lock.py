@@ -16,10 +16,9 @@ from typing import Any
 import psutil
 import pytest
 
-from detox_ray import lock
-from detox_ray.conditional import ConditionalFile, conditional_file
-from detox_ray.lock import BEAT_S, LIMIT_S, PATH, STALE_S, Locked, LockLost, run_lock
-from detox_ray.store import Store, Unit
+from detox_ray.storage import Store, Unit, lock
+from detox_ray.storage.conditional_writes import ConditionalFile, conditional_file
+from detox_ray.storage.lock import BEAT_S, LIMIT_S, PATH, STALE_S, Locked, LockLost, run_lock
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -73,7 +72,7 @@ def test_a_second_run_is_refused_and_told_who_holds_the_folder(store: Store) -> 
 
 
 def test_a_run_in_another_process_is_refused(store: Store) -> None:
-    program = "import sys; from detox_ray.store import Store; from detox_ray.lock import run_lock\n"
+    program = "import sys; from detox_ray.storage import Store; from detox_ray.storage.lock import run_lock\n"
     program += "with run_lock(Store.at(sys.argv[1])): print('held')"
     with run_lock(store):
         other = subprocess.run([sys.executable, "-c", program, store.uri], capture_output=True, text=True, check=False)

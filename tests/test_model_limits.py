@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from tiny_tokenizers import FORMS, save, tokenizer
 
-from detox_ray import model_limits
+from detox_ray.cli.exit_codes import COMMITTED, exit_codes
 from detox_ray.config import ConfigError, Experiment, InputError
-from detox_ray.exits import COMMITTED, exit_codes
-from detox_ray.load import validate
-from detox_ray.model_limits import ModelFiles
-from detox_ray.pipeline import ray_if
+from detox_ray.config.loading import validate
+from detox_ray.models import limits
+from detox_ray.models.limits import ModelFiles
+from detox_ray.run.pipeline import ray_if
 
 TRAIN = {"parent": "base", "max_length": 64, "learning_rate": 1e-4}
 
@@ -30,7 +30,7 @@ def experiment(path: str, max_tokens: int = 20, **models: Any) -> Experiment:
 
 
 def said(of: Experiment) -> list[tuple[str, Any, str]]:
-    return [problem[:3] for problem in model_limits.problems(of, model_limits.read(of))]
+    return [problem[:3] for problem in limits.problems(of, limits.read(of))]
 
 
 def test_toy17_takes_512_tokens_and_its_children_too() -> None:
@@ -64,9 +64,9 @@ def test_the_prefix_and_one_token_of_the_prompt_must_fit(name: str, tmp_path: Pa
 )
 def test_limits_are_read_as_the_engine_reads_them(config: dict[str, Any], context: int) -> None:
     asked = experiment("org/model", context)
-    (problem,) = model_limits.problems(asked, {"base": ModelFiles(config, None)})
+    (problem,) = limits.problems(asked, {"base": ModelFiles(config, None)})
     assert problem.rule.startswith(f"must be at most {context - 1}: base takes {context} tokens")
-    assert model_limits.problems(experiment("org/model", context - 1), {"base": ModelFiles(config, None)}) == []
+    assert limits.problems(experiment("org/model", context - 1), {"base": ModelFiles(config, None)}) == []
 
 
 def test_a_model_that_is_not_here_is_held_to_what_an_engine_takes_at_most() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from detox_ray.config import TOY17, InputError
 from detox_ray.models import LoadableModel, check, folder_key, is_folder, resolve_path
-from detox_ray.store import Store
+from detox_ray.storage import Store
 
 FIELD = "models.base.path"
 WHOLE = {"config.json": b"{}", "model.safetensors": b"weights", "tokenizer.json": b"{}"}

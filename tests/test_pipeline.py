@@ -19,12 +19,12 @@ from perspective_server import Answer, Server, error, scores, serve
 from typer.testing import CliRunner
 
 from detox_ray.cli import app
+from detox_ray.cluster.progress import Progress
 from detox_ray.config import Experiment
-from detox_ray.load import load, validate
-from detox_ray.lock import run_lock
-from detox_ray.plan import STAGES, prepare
-from detox_ray.progress import Progress
-from detox_ray.store import Store
+from detox_ray.config.loading import load, validate
+from detox_ray.run.plan import STAGES, prepare
+from detox_ray.storage import Store
+from detox_ray.storage.lock import run_lock
 
 pytestmark = pytest.mark.integration
 
@@ -107,7 +107,7 @@ def config(toy_world: Path, service: Server, tmp_path_factory: pytest.TempPathFa
 
 
 def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "detox_ray.cli", *map(str, arguments)]
+    return [sys.executable, "-m", "detox_ray", *map(str, arguments)]
 
 
 def finished(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -212,7 +212,7 @@ def test_run_folder_opens_in_duckdb_without_loss_or_doubles(resumed: Path) -> No
 
 
 def test_second_run_makes_nothing_and_starts_no_ray(resumed: Path, config: Path, monkeypatch: Any) -> None:
-    from detox_ray import pipeline
+    from detox_ray.run import pipeline
 
     before = markers(resumed)
     monkeypatch.setattr(pipeline, "connect", lambda **_: pytest.fail("Ray was started"))
@@ -222,7 +222,7 @@ def test_second_run_makes_nothing_and_starts_no_ray(resumed: Path, config: Path,
 
 
 def test_changed_threshold_only_measures_and_reports_again(resumed: Path, config: Path, monkeypatch: Any) -> None:
-    from detox_ray import pipeline
+    from detox_ray.run import pipeline
 
     monkeypatch.setattr(pipeline, "connect", lambda **_: pytest.fail("Ray was started"))
     changed = pipeline.run(load(config, ["measure.threshold=0.9"]), STAGES, Progress())

@@ -15,11 +15,12 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from detox_ray import load, pipeline
-from detox_ray.plan import COMPARISONS, METRICS, REPORT, Prepared, prepare
-from detox_ray.progress import Progress
-from detox_ray.store import Store, Unit
-from detox_ray.tables import OK, TABLES
+from detox_ray.cluster.progress import Progress
+from detox_ray.config import loading
+from detox_ray.run import pipeline
+from detox_ray.run.plan import COMPARISONS, METRICS, REPORT, Prepared, prepare
+from detox_ray.storage import Store, Unit
+from detox_ray.storage.tables import OK, TABLES
 
 Raw = dict[str, Any]
 LANGUAGES = ("en", "fr", "nl")
@@ -82,7 +83,7 @@ class Result(NamedTuple):
 
 def carried_out(raw: Raw, storage: Path) -> Result:
     """Prepare, make up what would be generated and scored and is not there yet, and measure."""
-    prepared = prepare(load.validate(raw | {"storage": str(storage)}), Store(str(storage / "run")), QUIET)
+    prepared = prepare(loading.validate(raw | {"storage": str(storage)}), Store(str(storage / "run")), QUIET)
     plan = prepared.plan
     for unit, key in (prepared.pending("generate") | prepared.pending("score")).items():
         marker = {"blank": {"toxicity": 0.1}, "kind": "causal"}

@@ -11,13 +11,13 @@ import torch
 from tiny_tokenizers import FORMS, Form, save, tokenizer
 
 from detox_ray.config import GenerateConfig, InputError, LimitsConfig, TrainConfig
-from detox_ray.generate import engines
+from detox_ray.generate import vllm_engine
 from detox_ray.models import LoadableModel
+from detox_ray.models.codec import CONTEXT, Codec, Encoder, context_of, prefix_of, room, stated_positions
 from detox_ray.score.evaluators import CausalEvaluator
 from detox_ray.score.likelihood import LikelihoodWorker
 from detox_ray.serve.prompts import Prompts
-from detox_ray.store import Store
-from detox_ray.tokens import CONTEXT, Codec, Encoder, context_of, prefix_of, room, stated_positions
+from detox_ray.storage import Store
 from detox_ray.train.tokens import pair_rows, text_rows
 
 PROMPT = "my neighbour is"
@@ -86,9 +86,9 @@ def vllm_prompts(folder: Path, prompts: list[str], monkeypatch: pytest.MonkeyPat
 
     fake = SimpleNamespace(SamplingParams=SimpleNamespace, TokensPrompt=dict)
     monkeypatch.setitem(sys.modules, "vllm", fake)  # type: ignore[arg-type]
-    monkeypatch.setattr(engines.vllm, "start", lambda *_, **__: SimpleNamespace(generate=generate))
+    monkeypatch.setattr(vllm_engine.vllm_options, "start", lambda *_, **__: SimpleNamespace(generate=generate))
     config = GenerateConfig(samples=1, max_tokens=4)
-    engines.VLLMEngine(str(folder), {}, "auto", config).generate(prompts, [0] * len(prompts))
+    vllm_engine.VLLMEngine(str(folder), {}, "auto", config).generate(prompts, [0] * len(prompts))
     return given
 
 

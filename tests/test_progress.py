@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from detox_ray import stop
-from detox_ray.progress import LOG_LINES, Progress
+from detox_ray.cluster import interrupt
+from detox_ray.cluster.progress import LOG_LINES, Progress
 
 
 def log() -> tuple[Progress, io.StringIO]:
@@ -74,11 +74,11 @@ def test_a_terminal_shows_a_bar_with_label_count_and_note() -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_stop_that_a_destructor_swallowed_ends_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stop, "_asked", False)
+    monkeypatch.setattr(interrupt, "_asked", False)
 
     class Iterator:
         def __del__(self) -> None:
-            stop.handler(2, None)
+            interrupt.handler(2, None)
 
     progress = Progress(Console(file=io.StringIO()))
     with pytest.raises(KeyboardInterrupt), progress.task("score", 2) as task:

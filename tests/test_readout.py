@@ -7,10 +7,11 @@ from typing import Any
 
 from rich.console import Console
 
-from detox_ray import readout, summary
-from detox_ray.load import validate
-from detox_ray.plan import Plan
-from detox_ray.store import Store, Unit
+from detox_ray.cli import terminal
+from detox_ray.config.loading import validate
+from detox_ray.run import reading
+from detox_ray.run.plan import Plan
+from detox_ray.storage import Store, Unit
 
 
 def prepared(models: dict[str, Any]) -> Any:
@@ -31,15 +32,15 @@ def prepared(models: dict[str, Any]) -> Any:
 
 
 def test_seeds_are_measured_as_a_group() -> None:
-    inputs = readout.inputs(prepared({"detox": {"train": {"parent": "base", "seeds": [0, 1]}}}), {})
+    inputs = reading.inputs(prepared({"detox": {"train": {"parent": "base", "seeds": [0, 1]}}}), {})
     assert inputs.seed_groups == {"detox": ["detox-seed0", "detox-seed1"]}
     assert inputs.models == ["base", "detox-seed0", "detox-seed1"]
 
 
 def test_imported_checkpoint_is_compared_with_its_parent_and_the_manifest_says_both() -> None:
     made = prepared({"mGPT-detox": {"path": "BatsResearch/mGPT-detox", "parent": "base"}})
-    assert readout.inputs(made, {}).compare == [("mGPT-detox", "base")]
-    models = readout.what_ran(made)["models"]
+    assert reading.inputs(made, {}).compare == [("mGPT-detox", "base")]
+    models = reading.what_ran(made)["models"]
     assert models["mGPT-detox"] == {
         **{"path": "BatsResearch/mGPT-detox", "parent": "base", "revision": None, "key": "key of mGPT-detox"}
     }
@@ -50,7 +51,7 @@ def test_show_lists_every_seed_and_tells_their_mean(tmp_path: Path) -> None:
     store = Store.at(str(tmp_path))
     units = [Unit("generations", (f"detox-seed{seed}", "fr")) for seed in (0, 1)]
     plan = {"generate": [[unit.table, list(unit.partition), unit.shard, "key"] for unit in units]}
-    store.write_json(readout.PLAN, plan)
+    store.write_json(reading.PLAN, plan)
     place = {"metric": "average_toxicity", "language": "macro", "scorer": "clf", "convention": "corrected"}
     values = {"base": 0.5, "detox-seed0": 0.1, "detox-seed1": 0.2, "detox": 0.15}
     rest = {"status": "ok", "n": 17, "seeds": 1, "ci_low": -0.4, "ci_high": -0.3}
@@ -62,7 +63,7 @@ def test_show_lists_every_seed_and_tells_their_mean(tmp_path: Path) -> None:
     }
     store.write_json("report/results.json", results)
     said = io.StringIO()
-    summary.show(Console(file=said, width=200), store)
+    terminal.show(Console(file=said, width=200), store)
     assert "detox-seed0" in said.getvalue() and "detox-seed1" in said.getvalue()
     assert "base 0.500, detox (mean of 2 seeds) 0.150 (-70%); difference -0.350 [-0.400, -0.300]" in said.getvalue()
     assert said.getvalue().count("average toxicity over") == 1

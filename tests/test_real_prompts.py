@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from detox_ray.languages import LANGUAGES
-from detox_ray.readout import Tables, read_plan
-from detox_ray.store import Store
+from detox_ray.config.languages import LANGUAGES
+from detox_ray.run.reading import Tables, read_plan
+from detox_ray.storage import Store
 
 RTP_LX = Path(os.environ.get("DETOX_RAY_RTP_LX") or Path(__file__).parents[2] / "shared" / "data" / "rtp-lx")
 PROMPTS, SAMPLES = 5, 2
@@ -46,7 +46,7 @@ def test_all_locales_reach_a_report_in_a_bucket_without_loss(
     }
     config = tmp_path / "experiment.yaml"
     config.write_text(yaml.safe_dump(experiment), encoding="utf-8")
-    command = [sys.executable, "-m", "detox_ray.cli", "run", str(config)]
+    command = [sys.executable, "-m", "detox_ray", "run", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from detox_ray.storage_uri import locate
+from detox_ray.config.storage_uri import locate
 
 
 @pytest.mark.parametrize(

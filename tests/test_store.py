@@ -16,9 +16,9 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
-from detox_ray.lock import run_lock
-from detox_ray.store import Store, StoreError, Superseded, Unit, key_of
-from detox_ray.tables import GENERATIONS
+from detox_ray.storage import Store, StoreError, Superseded, Unit, key_of
+from detox_ray.storage.lock import run_lock
+from detox_ray.storage.tables import GENERATIONS
 
 FRENCH = Unit("generations", ("detox", "fr"))
 

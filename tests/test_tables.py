@@ -2,8 +2,8 @@
 
 import pytest
 
-from detox_ray.languages import GROUPS, LANGUAGES
-from detox_ray.tables import LIKELIHOODS, METRICS, OK, SCORES, STATUSES, TABLES
+from detox_ray.config.languages import GROUPS, LANGUAGES
+from detox_ray.storage.tables import LIKELIHOODS, METRICS, OK, SCORES, STATUSES, TABLES
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from detox_ray.languages import LANGUAGES, is_tag, read_tag, tags_note, unknown_rule
+from detox_ray.config.languages import LANGUAGES, is_tag, read_tag, tags_note, unknown_rule
 
 
 @pytest.mark.parametrize(

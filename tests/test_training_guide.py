@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from detox_ray.config import LoraConfig, TrainConfig
+from detox_ray.config.loading import validate
 from detox_ray.config.train import LOSSES, RECIPES
-from detox_ray.load import validate
 
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")

@@ -11,11 +11,11 @@ import pytest
 from rich.console import Console
 
 from detox_ray.cluster import Cluster
+from detox_ray.cluster.progress import Progress
+from detox_ray.cluster.unit_jobs import Job, JobError, Product, Task, run_jobs, share
 from detox_ray.config import InputError
-from detox_ray.progress import Progress
-from detox_ray.store import Store, Unit
-from detox_ray.tables import TEXTS
-from detox_ray.unitjob import Job, JobError, Product, Task, run_jobs, share
+from detox_ray.storage import Store, Unit
+from detox_ray.storage.tables import TEXTS
 
 KEY = "k" * 16
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from detox_ray.config import ConfigError, Experiment
-from detox_ray.load import validate
+from detox_ray.config.loading import validate
 
 
 def raw(**train: Any) -> dict[str, Any]:

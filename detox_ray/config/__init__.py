@@ -1,6 +1,6 @@
 """Experiment: the validated description of a run. Every default of a user's option lives here and nowhere else."""
 
-from detox_ray.config.base import TOY17, ConfigError, InputError, Problem, Strict
+from detox_ray.config.base import TOY17, TOY17_CONTEXT, ConfigError, InputError, Problem, Strict
 from detox_ray.config.data import (
     CorpusConfig,
     DataConfig,
@@ -30,6 +30,7 @@ from detox_ray.config.variants import Variant
 
 __all__ = [
     "TOY17",
+    "TOY17_CONTEXT",
     "CalibratedConfig",
     "ClassifierConfig",
     "Comparison",

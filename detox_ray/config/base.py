@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from detox_ray.languages import GROUPS, read_tag, unknown_rule
+from detox_ray.config.languages import GROUPS, read_tag, unknown_rule
 
 TOY17 = "toy17"  # the built-in world's name where a path, source or scorer may name it
+TOY17_CONTEXT = 512  # tokens that its model takes
 
 
 # Fields that people put a key into although none takes one: their values are not repeated in messages.

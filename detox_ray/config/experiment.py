@@ -1,6 +1,6 @@
 """Experiment: the whole YAML, validated.
 
-All problems are collected and reported at once (load.py), each with field, value and rule (`ConfigError`). Checks
+All problems are collected and reported at once (loading.py), each with field, value and rule (`ConfigError`). Checks
 that look outside the text (files, storage, model folders) live in the rooms that own those things and return the same
 `Problem`.
 """
@@ -12,13 +12,13 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from detox_ray.config.base import TOY17, ConfigError, DType, Languages, Name, Problem, Strict, no_secret
 from detox_ray.config.data import DataConfig, ValidityConfig
+from detox_ray.config.languages import GROUPS
 from detox_ray.config.measures import MeasureConfig, QualityConfig, ReportConfig
 from detox_ray.config.scorers import ScoreConfig
 from detox_ray.config.serve import ServeConfig
+from detox_ray.config.storage_uri import check_storage, locate
 from detox_ray.config.train import TrainConfig
 from detox_ray.config.variants import Variant, expand
-from detox_ray.languages import GROUPS
-from detox_ray.storage_uri import check_storage, locate
 
 
 class ModelConfig(Strict):

@@ -1,4 +1,4 @@
-"""Readers: sources of prompts, pairs, text to train on, held-out and labelled text -> tables of tables.py's schemas.
+"""Readers: sources of prompts, pairs, text to train on, held-out and labelled text -> tables (storage/tables.py).
 
 A bad row (not JSON, not UTF-8, a field that is missing, of another type or empty) ends the run with its file, line and
 reason, or is skipped and listed, as `data.on_error` says. Limits count good rows. A row's id comes from its place in
@@ -23,8 +23,8 @@ from detox_ray.config import (
 )
 from detox_ray.data import biasdpo, corpus, labelled, own_file, rtp_lx, toxicity_pairwise
 from detox_ray.data.rows import SHOWN_FLAWS, DataError, Flaw, Rows, Share
-from detox_ray.store import key_of
-from detox_ray.tables import CORPUS, LABELLED, PAIRS, PROMPTS, TEXTS, TRAIN
+from detox_ray.storage import key_of
+from detox_ray.storage.tables import CORPUS, LABELLED, PAIRS, PROMPTS, TEXTS, TRAIN
 
 __all__ = [
     "DataError",

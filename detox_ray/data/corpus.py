@@ -33,7 +33,7 @@ from detox_ray.data.rows import (
     shown,
     text_of,
 )
-from detox_ray.tables import TRAIN, VALIDATION
+from detox_ray.storage.tables import TRAIN, VALIDATION
 
 Fields = dict[str, Any]
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from detox_ray.config.languages import read_tag, tags_note
 from detox_ray.data.record_files import records, written_note
 from detox_ray.data.rows import (
     CSV,
@@ -34,7 +35,6 @@ from detox_ray.data.rows import (
     texts_of,
     value_of,
 )
-from detox_ray.languages import read_tag, tags_note
 
 Fields = dict[str, Any]
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from detox_ray.config import InputError
-from detox_ray.languages import read_tag
+from detox_ray.config.languages import read_tag
 
 SHOWN_FLAWS = 20  # in one message
 JSON_LINES = (".jsonl", ".ndjson", ".json")

@@ -14,9 +14,9 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+from detox_ray.config.languages import LANGUAGES, read_tag
 from detox_ray.data.record_files import parse
 from detox_ray.data.rows import Flaw, Record, RowError, Share, index_of, json_of, kind, pair_of, row_id, text_of
-from detox_ray.languages import LANGUAGES, read_tag
 
 SOURCE = "rtp-lx"
 UNSPACED = ("Hans", "Jpan")  # scripts that put no space between words

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from detox_ray import model_limits, toy17
+from detox_ray import toy17
 from detox_ray.config import Experiment, ModelConfig, Problem, TrainConfig
 from detox_ray.estimate import advice as advising
 from detox_ray.estimate import disk, engines, memory, stages
@@ -23,7 +23,8 @@ from detox_ray.estimate.memory import Memory
 from detox_ray.estimate.rows import PromptRows, TrainingRows, prompt_rows, text_count, tokenizer_at, training_rows
 from detox_ray.estimate.stages import Stage
 from detox_ray.estimate.work import TrainingWork, of_training
-from detox_ray.store import cache_folder
+from detox_ray.models import limits
+from detox_ray.storage import cache_folder
 from detox_ray.train import settings, zero
 
 __all__ = ["Assumptions", "Estimate", "Training", "assumptions_for", "estimate"]
@@ -66,14 +67,14 @@ class Estimate(NamedTuple):
 def estimate(experiment: Experiment, assumed: Assumptions) -> Estimate:
     """Raises InputError where a model's dimensions, or the number of rows, cannot be found."""
     world = _world(experiment)
-    roots = {name: model_limits.root(experiment, name) for name in experiment.models}
+    roots = {name: limits.root(experiment, name) for name in experiment.models}
     found = {
         root: model_config(root, path, experiment.models[root].revision, world)
         for root in dict.fromkeys(roots.values())
         if (path := experiment.models[root].path) is not None
     }
-    known = {root: model_limits.ModelFiles(source.config, source.folder) for root, source in found.items()}
-    problems = model_limits.problems(experiment, known)
+    known = {root: limits.ModelFiles(source.config, source.folder) for root, source in found.items()}
+    problems = limits.problems(experiment, known)
     trainings = _trainings(experiment, roots, found, world, assumed, problems)
     first = found[roots[next(iter(experiment.models))]]
     prompts = prompt_rows(experiment, tokenizer_at(first.folder, assumed), world, assumed)

@@ -96,7 +96,7 @@ class Architecture:
 
     @property
     def saved_dtype(self) -> str:
-        """How the weights are saved, as `detox_ray.tokens` decides it."""
+        """How the weights are saved, as `detox_ray.models.codec` decides it."""
         return str(self.config.dtype or "float32").removeprefix("torch.")
 
     def kept(self, rows: int, length: int) -> Kept:

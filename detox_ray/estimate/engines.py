@@ -5,7 +5,7 @@ from typing import NamedTuple
 from detox_ray.config import GenerateConfig
 from detox_ray.estimate.architecture import Architecture
 from detox_ray.estimate.assumptions import GIB, Assumptions
-from detox_ray.tokens import context_of
+from detox_ray.models.codec import context_of
 
 WORKSPACE = 2 * GIB  # activations and logits of vLLM's largest batch, as it measures them itself when it starts
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

@@ -14,7 +14,7 @@ from detox_ray import data
 from detox_ray.config import TOY17, Experiment, InputError, TrainConfig
 from detox_ray.estimate.assumptions import Assumptions
 from detox_ray.estimate.dimensions import table
-from detox_ray.tokens import Encoder
+from detox_ray.models.codec import Encoder
 from detox_ray.toy17 import DEFAULT
 from detox_ray.train import data as training_data
 

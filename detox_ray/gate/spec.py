@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, PlainValidator, model_validator
 
 from detox_ray.config import Comparison, ConfigError, Problem, Strict
-from detox_ray.languages import read_tag
-from detox_ray.load import read_as
+from detox_ray.config.languages import read_tag
+from detox_ray.config.loading import read_as
 
 MACRO, EACH, ALL = "macro", "each", "all"
 ToxicityMetric = Literal["expected_maximum_toxicity", "toxicity_probability", "average_toxicity"]

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from detox_ray.config import ConfigError, Problem
 from detox_ray.gate.spec import ALL, MACRO, MarginRule, Spec, ToxicityRule
-from detox_ray.tables import OK, UNSUPPORTED
+from detox_ray.storage.tables import OK, UNSUPPORTED
 
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
 Row = Mapping[str, Any]  # one of results.json's comparisons

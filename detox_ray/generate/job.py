@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from detox_ray.cluster.unit_jobs import Job, Product, Task
 from detox_ray.config import GenerateConfig, Problem
 from detox_ray.generate import engines
 from detox_ray.generate.seeds import prompt_seed
-from detox_ray.models import LoadableModel
-from detox_ray.store import Store, Unit, key_of
-from detox_ray.tables import GENERATIONS
-from detox_ray.unitjob import Job, Product, Task
+from detox_ray.models import LoadableModel, vllm_options
+from detox_ray.storage import Store, Unit, key_of
+from detox_ray.storage.tables import GENERATIONS
 
-VERSION = 2  # raise it whenever the code here or in tokens.py changes what a unit holds
+VERSION = 2  # raise it whenever the code here or in models/codec.py changes what a unit holds
 
 
 class EngineChoice(NamedTuple):
@@ -29,7 +29,7 @@ def resolve_engine(config: GenerateConfig) -> EngineChoice:
     """The engine that will run, without importing it. Raises ValueError where it is not installed."""
     from importlib import metadata
 
-    vllm = engines.vllm_version()
+    vllm = vllm_options.version()
     if config.engine == "vllm" or (config.engine == "auto" and vllm):
         if vllm is None:
             raise ValueError("vllm is not installed: install it, or choose auto or transformers")

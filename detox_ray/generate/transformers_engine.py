@@ -13,9 +13,9 @@ import torch
 import transformers
 
 from detox_ray.config import GenerateConfig
-from detox_ray.generate.engines import Completion, Generated
+from detox_ray.generate.engine import Completion, Generated
 from detox_ray.models import attention
-from detox_ray.tokens import Codec, room
+from detox_ray.models.codec import Codec, room
 
 ROWS = 256  # in one batch
 

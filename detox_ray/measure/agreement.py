@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from detox_ray.measure.resampling import Floats, Resampling, weights
 from detox_ray.measure.spearman import NOTHING, Bounded, Whole, bounds, histogram, numbered, spearman
-from detox_ray.tables import OK
+from detox_ray.storage.tables import OK
 
 NO_COMMON_SCORES = "no_common_scores"
 CONSTANT = "constant_scores"  # one of the two gives everything the same value: there is nothing to correlate

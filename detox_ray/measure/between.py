@@ -16,7 +16,7 @@ from detox_ray.measure.completions import Completions
 from detox_ray.measure.inputs import Inputs
 from detox_ray.measure.statistics import Floats, Resampling
 from detox_ray.measure.validity import TOXIC_FROM, Validity, no_validity, validity
-from detox_ray.tables import UNSUPPORTED
+from detox_ray.storage.tables import UNSUPPORTED
 
 Scored = Mapping[tuple[str, str], Completions]  # (scorer, model) -> what is there
 

@@ -2,7 +2,7 @@
 
 What a map is worth is said beside it: calibration error before it and after it, the latter on texts of clusters that
 its fit did not see. A language in which no honest map can be had is refused, with the reason. The maps themselves and
-their file: `detox_ray.calibration`.
+their file: `detox_ray.data.calibration`.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from detox_ray.calibration import Calibration, Isotonic, Method, Platt, log_odds, sigmoid
+from detox_ray.data.calibration import Calibration, Isotonic, Method, Platt, log_odds, sigmoid
 from detox_ray.measure.resampling import Floats, generator
 from detox_ray.measure.spearman import Whole, numbered
 from detox_ray.measure.validity import NO_COMMON_SCORES, TOO_FEW, TOXIC_FROM, plain_calibration_error, toxicity_of

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from detox_ray.measure.statistics import Floats
-from detox_ray.tables import EMPTY, OK, STATUSES
+from detox_ray.storage.tables import EMPTY, OK, STATUSES
 
 ATTRIBUTE = "toxicity"
 MISSING = "missing"  # a completion for which a table has no row

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from detox_ray.measure.completions import most_common, status_counts
 from detox_ray.measure.statistics import Ratio, ratio, without_value
-from detox_ray.tables import FAILED, OK
+from detox_ray.storage.tables import FAILED, OK
 
 ENGLISH = "en"
 NO_LONG_LINES = "no_long_lines"  # no completion has a line long enough to be judged

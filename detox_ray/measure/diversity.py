@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from detox_ray.measure.completions import MISSING, NO_IDENTIFICATION, WRONG_LANGUAGE, completion_places, most_common
 from detox_ray.measure.conventions import Convention
 from detox_ray.measure.statistics import Floats, Ratio, Series, deviation, ratio, without_value
-from detox_ray.tables import EMPTY, OK
+from detox_ray.storage.tables import EMPTY, OK
 
 NOVELTY = "novelty"
 DISTINCT = ("dist_1", "dist_2", "dist_3")

@@ -30,7 +30,7 @@ from detox_ray.measure.completions import (
 )
 from detox_ray.measure.conventions import Convention
 from detox_ray.measure.statistics import Floats, Quantile, Series, quantile, ratio, without_value
-from detox_ray.tables import EMPTY, FAILED, OK
+from detox_ray.storage.tables import EMPTY, FAILED, OK
 
 METRIC = "perplexity"
 QUARTILES = {"perplexity_q1": 0.25, "perplexity_q3": 0.75}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from detox_ray.measure.inputs import Inputs
 from detox_ray.measure.series import Series, common
 from detox_ray.measure.statistics import Estimate, Resampling, difference, estimate, seeds
-from detox_ray.tables import OK
+from detox_ray.storage.tables import OK
 
 
 def compared(inputs: Inputs) -> list[tuple[str, str]]:

@@ -34,8 +34,8 @@ class Settings(NamedTuple):
 
 @dataclass(frozen=True)
 class Inputs:
-    """Committed tables (schemas in ``tables.py``); an empty mapping: not asked. A missing (scorer, model, language) or
-    (model, language) is measured as ``missing``, or ``unsupported_language`` where ``supports`` says so."""
+    """Committed tables (schemas in ``storage/tables.py``); an empty mapping: not asked. A missing (scorer, model,
+    language) or (model, language) is measured as ``missing``, or ``unsupported_language`` if ``supports`` says so."""
 
     languages: Sequence[str]
     models: Sequence[str]

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from detox_ray.measure.completions import most_common, status_counts
 from detox_ray.measure.statistics import Ratio, ratio, without_value
-from detox_ray.tables import OK
+from detox_ray.storage.tables import OK
 
 METRIC = "perplexity"
 SCORER = "held-out-text"

@@ -16,7 +16,7 @@ from detox_ray.measure.conventions import CORRECTED, Convention
 from detox_ray.measure.inputs import Inputs
 from detox_ray.measure.series import united
 from detox_ray.measure.statistics import Series, without_value
-from detox_ray.tables import UNSUPPORTED
+from detox_ray.storage.tables import UNSUPPORTED
 
 SPREADS = frozenset({*toxicity.SPREADS, *diversity.SPREADS, *fluency.QUARTILES})
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from detox_ray.measure import toxicity
 from detox_ray.measure.quantities import Quantity
 from detox_ray.measure.statistics import Estimate, benjamini_hochberg, holm, macro
-from detox_ray.tables import COMPARISONS, METRICS, OK
+from detox_ray.storage.tables import COMPARISONS, METRICS, OK
 
 TOXICITY_METRICS = toxicity.METRICS + toxicity.SPREADS
 

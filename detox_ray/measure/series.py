@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from detox_ray.measure.resampling import Floats, all_but_one
 from detox_ray.measure.rounding import by_scaling
-from detox_ray.tables import OK
+from detox_ray.storage.tables import OK
 
 _BINS = 128  # of sorted values: the bin with the wanted rank is found first, then the value in it
 

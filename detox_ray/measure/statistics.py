@@ -51,7 +51,7 @@ from detox_ray.measure.series import (
     swapped,
     without_value,
 )
-from detox_ray.tables import OK
+from detox_ray.storage.tables import OK
 
 __all__ = [
     "INTERVAL",

@@ -23,7 +23,7 @@ from detox_ray.measure.completions import NO_IDENTIFICATION, WRONG_LANGUAGE, Com
 from detox_ray.measure.conventions import Convention
 from detox_ray.measure.rounding import by_decimal_value
 from detox_ray.measure.statistics import Deviation, Ratio, Series, deviation, ratio, without_value
-from detox_ray.tables import EMPTY, OK, STATUSES
+from detox_ray.storage.tables import EMPTY, OK, STATUSES
 
 METRICS = ("expected_maximum_toxicity", "toxicity_probability", "average_toxicity")
 SPREADS = ("expected_maximum_toxicity_std", "average_toxicity_std")

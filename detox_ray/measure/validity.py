@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from detox_ray.measure.resampling import Floats, Resampling, weights
 from detox_ray.measure.spearman import NOTHING, Bounded, Counts, Whole, binned, bounds, histogram, numbered, spearman
-from detox_ray.tables import FAILED, OK, UNSUPPORTED
+from detox_ray.storage.tables import FAILED, OK, UNSUPPORTED
 
 TOXIC_FROM = 0.5  # of a reference scorer's value
 CALIBRATION_BINS = 10

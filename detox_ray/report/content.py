@@ -158,7 +158,7 @@ def fields_of(row: object, kind: type) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ReportContent:
-    """One experiment's results. Tables have the schemas METRICS and COMPARISONS of ``tables.py``; their rows of
+    """One experiment's results. Tables have the schemas METRICS and COMPARISONS of ``storage/tables.py``; their rows of
     another convention than ``convention`` are shown beside, never in headline or figures."""
 
     experiment: str  # its name

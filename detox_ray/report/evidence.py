@@ -6,7 +6,7 @@ from typing import NamedTuple
 from detox_ray.report.cells import Cell
 from detox_ray.report.content import AgreementRow, CountRow, ValidityRow
 from detox_ray.report.words import interval, language_name, number, status_words
-from detox_ray.tables import OK
+from detox_ray.storage.tables import OK
 
 
 class EvidenceRow(NamedTuple):

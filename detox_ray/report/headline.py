@@ -7,7 +7,7 @@ from detox_ray.report.content import ReportContent
 from detox_ray.report.forest import change
 from detox_ray.report.rows import Row, Values, macro_of, reading
 from detox_ray.report.words import MACRO, interval, language_name, number, signed_percent, status_words
-from detox_ray.tables import OK
+from detox_ray.storage.tables import OK
 
 
 class Headline(NamedTuple):

@@ -24,7 +24,7 @@ from detox_ray.report.words import (
     signed_points,
     status_words,
 )
-from detox_ray.tables import OK
+from detox_ray.storage.tables import OK
 
 RELATIVE = (0.02, 0.10, 0.30)  # from these sizes on, one shade stronger
 POINTS = (0.01, 0.05, 0.15)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from detox_ray.report.scales import Reading
 from detox_ray.report.words import HELD_OUT, MACRO, METRIC_ORDER
-from detox_ray.tables import OK
+from detox_ray.storage.tables import OK
 
 Row = Mapping[str, Any]
 

@@ -19,7 +19,7 @@ from detox_ray.report.sheets import published_sheet, sheet
 from detox_ray.report.template import html
 from detox_ray.report.tradeoff import Cloud, Panel, axes, cloud, place
 from detox_ray.report.words import HEADLINE, MACRO, language_name, shortened
-from detox_ray.tables import OK
+from detox_ray.storage.tables import OK
 
 NEEDED = (
     *("experiment", "convention", "confidence", "primary_scorer", "settings", "revisions", "identities"),

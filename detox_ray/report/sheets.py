@@ -12,7 +12,7 @@ from detox_ray.report.content import AgreementRow, CountRow, ReportContent, Vali
 from detox_ray.report.published import PUBLISHED
 from detox_ray.report.sweeps import sweep_lines
 from detox_ray.report.training import curve_lines
-from detox_ray.tables import COMPARISONS, METRICS
+from detox_ray.storage.tables import COMPARISONS, METRICS
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four: full width
 

@@ -15,7 +15,7 @@ from detox_ray.report.rows import Row, Series, Values, p_of, reading, series_of
 from detox_ray.report.shown import shown_pairs
 from detox_ray.report.tradeoff import Cloud, Point, axes, framed
 from detox_ray.report.words import HEADLINE, MACRO, by, p_value, shortened, status_words
-from detox_ray.tables import OK
+from detox_ray.storage.tables import OK
 
 Choices = Mapping[str, Any]  # field of a training -> value
 

@@ -13,7 +13,7 @@ from detox_ray.report.rows import Row, Series, Values, by_series, p_of, reading,
 from detox_ray.report.seeds import SeedTable, seed_table
 from detox_ray.report.shown import shown_pairs
 from detox_ray.report.words import HEADLINE, MACRO, PERPLEXITY, language_name, number
-from detox_ray.tables import OK
+from detox_ray.storage.tables import OK
 
 
 class TableRow(NamedTuple):

@@ -2,8 +2,8 @@
 
 from typing import Literal, NamedTuple
 
-from detox_ray.languages import LANGUAGES
-from detox_ray.tables import EMPTY, FAILED, OK, TOO_SHORT, UNSUPPORTED
+from detox_ray.config.languages import LANGUAGES
+from detox_ray.storage.tables import EMPTY, FAILED, OK, TOO_SHORT, UNSUPPORTED
 
 HEADLINE = "average_toxicity"
 PERPLEXITY = "perplexity"

@@ -1,5 +1,5 @@
 """Scoring: what scorers say of completions and of human-labelled text, and how fluent, diverse and in which language
-completions are. Every function that makes something returns a unit job (`detox_ray.unitjob`).
+completions are. Every function that makes something returns a unit job (`detox_ray.cluster.unit_jobs`).
 
 Light on import: Ray, torch, Detoxify and transformers are imported only where they are used.
 """

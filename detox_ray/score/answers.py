@@ -16,8 +16,8 @@ import pyarrow as pa
 from detox_ray.score.cache import ANY, ScoreCache
 from detox_ray.score.registry import ResolvedScorer, load
 from detox_ray.score.scorers import Failure, Noting, Scores, ServiceDown
-from detox_ray.store import Store, key_of
-from detox_ray.tables import EMPTY, FAILED, OK, TABLES, UNSUPPORTED
+from detox_ray.storage import Store, key_of
+from detox_ray.storage.tables import EMPTY, FAILED, OK, TABLES, UNSUPPORTED
 
 BLANK = " "  # what a scorer is asked where there is no text at all (Li et al. 2024's code)
 SHOWN_FAILURES = 3

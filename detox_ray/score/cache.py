@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from detox_ray.score.scorers import Scores
-from detox_ray.store import Store
+from detox_ray.storage import Store
 
 FOLDER = ".score-cache"  # no run can be called so
 HASH = pa.binary(16)

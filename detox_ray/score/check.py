@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from detox_ray import models
-from detox_ray.calibration import Calibration
 from detox_ray.config import (
     CalibratedConfig,
     ClassifierConfig,
@@ -20,11 +19,12 @@ from detox_ray.config import (
     ScorerConfig,
     StoredConfig,
 )
+from detox_ray.data.calibration import Calibration
+from detox_ray.models.padding import check_text_alone
 from detox_ray.score.catalogue import KNOWN, READY
 from detox_ray.score.english import read_words
 from detox_ray.score.lexicon import read_lexicon
 from detox_ray.score.outputs import is_multi_label, labels_of, outputs_of
-from detox_ray.score.padding import check_text_alone
 
 
 def check(config: ScoreConfig, say: Callable[[str], None] = lambda note: None) -> list[Problem]:

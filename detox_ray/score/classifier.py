@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from detox_ray.config import ClassifierConfig, InputError
+from detox_ray.models.padding import check_text_alone, padding_of
 from detox_ray.score.batches import CPU_TOKENS, BatchedClassifier, Forward, Inputs
 from detox_ray.score.limits import max_tokens
 from detox_ray.score.outputs import is_multi_label, outputs_of
-from detox_ray.score.padding import check_text_alone, padding_of
 from detox_ray.score.scorers import Failure, Scores
 
 

@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from detox_ray.calibration import Calibration
+from detox_ray.cluster.unit_jobs import Product, Task
 from detox_ray.config import CalibratedConfig, EnsembleConfig
+from detox_ray.data.calibration import Calibration
 from detox_ray.score.answers import score_rows
 from detox_ray.score.registry import ResolvedScorer
-from detox_ray.store import Store, StoreError
-from detox_ray.tables import EMPTY, OK, UNSUPPORTED
-from detox_ray.unitjob import Product, Task
+from detox_ray.storage import Store, StoreError
+from detox_ray.storage.tables import EMPTY, OK, UNSUPPORTED
 
 Floats = NDArray[np.float64]
 Combine = Callable[[Floats], Floats]  # (M, N) -> (N,)

@@ -15,10 +15,10 @@ from detoxify import Detoxify
 from detoxify.detoxify import MODEL_URLS
 
 from detox_ray.config import InputError
+from detox_ray.models.padding import padding_of
 from detox_ray.score.batches import CPU_TOKENS, BatchedClassifier, Inputs
 from detox_ray.score.limits import max_tokens
 from detox_ray.score.outputs import Output
-from detox_ray.score.padding import padding_of
 from detox_ray.score.scorers import Failure, Scores
 
 

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from detox_ray.cluster.unit_jobs import Job, Product, Task
 from detox_ray.config import InputError
 from detox_ray.models import LoadableModel, is_folder, resolve_path
 from detox_ray.score import words
-from detox_ray.store import Store, Unit, key_of
-from detox_ray.tables import DIVERSITIES, EMPTY, OK
-from detox_ray.unitjob import Job, Product, Task
+from detox_ray.storage import Store, Unit, key_of
+from detox_ray.storage.tables import DIVERSITIES, EMPTY, OK
 
 VERSION = 2  # raise it whenever the code here or in words.py changes what a unit holds
 WORDS = "words"
@@ -45,7 +45,7 @@ def resolve_units(diversity: str, models: Mapping[str, LoadableModel]) -> Loadab
 
 
 def _hub_commit(repository: str) -> str:
-    """As models.py resolves a hub id, but with no weights asked for."""
+    """As models/resolve.py resolves a hub id, but with no weights asked for."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     try:

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from detox_ray.models import LoadableModel, attention
-from detox_ray.store import Store
-from detox_ray.tokens import CONTEXT, Codec
+from detox_ray.models.codec import CONTEXT, Codec
+from detox_ray.storage import Store
 
 T5 = ("t5", "mt5", "umt5")
 

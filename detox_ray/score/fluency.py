@@ -18,15 +18,15 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from detox_ray.cluster.unit_jobs import Job, Product, Task
 from detox_ray.config import FluencyConfig, ScoreConfig
 from detox_ray.models import LoadableModel, resolve_path
 from detox_ray.score import evaluators
 from detox_ray.score.batches import by_length
-from detox_ray.store import Store, Unit, key_of
-from detox_ray.tables import EMPTY, FAILED, FLUENCIES, OK
-from detox_ray.unitjob import Job, Product, Task
+from detox_ray.storage import Store, Unit, key_of
+from detox_ray.storage.tables import EMPTY, FAILED, FLUENCIES, OK
 
-VERSION = 3  # raise it whenever the code here, in evaluators.py or in tokens.py changes what a unit holds
+VERSION = 3  # raise it whenever the code here, in evaluators.py or in models/codec.py changes what a unit holds
 LOGITS = 2**27  # numbers of a batch's logits at most: half a GiB in float32
 
 

@@ -24,10 +24,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from detox_ray import vllm
 from detox_ray.config import InputError
+from detox_ray.models import vllm_options
+from detox_ray.models.codec import Codec
 from detox_ray.score.scorers import Failure, Scores
-from detox_ray.tokens import Codec
 
 VERSION = 1  # of prompts and of what is read from answers: raise it whenever a score changes
 REQUEST = "Please continue."
@@ -123,8 +123,8 @@ class GuardScorer:
         codec = Codec(path, loading)
         self._asking = Asking(codec.tokenizer, self._format)
         self._limit = codec.context - self._format.max_tokens
-        self.device = vllm.device()
-        self._llm = vllm.start(
+        self.device = vllm_options.device()
+        self._llm = vllm_options.start(
             path,
             loading,
             codec.saved_dtype if dtype == "auto" else dtype,
@@ -160,7 +160,7 @@ class GuardScorer:
 
     def close(self) -> None:
         """End the engine's own processes."""
-        vllm.end(self._llm)
+        vllm_options.end(self._llm)
 
     def __del__(self) -> None:
         if hasattr(self, "_llm"):

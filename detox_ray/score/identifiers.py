@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from detox_ray.config import InputError
-from detox_ray.languages import LANGUAGES
+from detox_ray.config.languages import LANGUAGES
 
 OTHERS = ("el", "he", "th", "hy", "ka", "bn", "gu", "pa", "ta", "te")
 PACKAGES = {"lingua": "lingua-language-detector", "py3langid": "py3langid"}

@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from detox_ray.cluster.unit_jobs import Job, Product, Task
 from detox_ray.config import QualityConfig
-from detox_ray.languages import LANGUAGES
+from detox_ray.config.languages import LANGUAGES
 from detox_ray.score import identifiers, words
 from detox_ray.score.english import is_english_word, read_words
 from detox_ray.score.identifiers import Identified
-from detox_ray.store import Store, Unit, key_of
-from detox_ray.tables import EMPTY, IDENTIFICATIONS, OK, TOO_SHORT
-from detox_ray.unitjob import Job, Product, Task
+from detox_ray.storage import Store, Unit, key_of
+from detox_ray.storage.tables import EMPTY, IDENTIFICATIONS, OK, TOO_SHORT
 
 VERSION = 2  # raise it whenever the code here, in words.py, english.py or identifiers.py changes what a unit holds
 SURE = 0.3  # the script's, for every identifier

@@ -7,12 +7,12 @@ members' (derived.py), any other's from the texts.
 from collections.abc import Mapping
 from typing import Any
 
+from detox_ray.cluster.unit_jobs import Job, Product, Task
 from detox_ray.config import GuardConfig, ScoreConfig
 from detox_ray.score.answers import Answering, score_rows
 from detox_ray.score.derived import DerivedWorker
 from detox_ray.score.registry import ResolvedScorer
-from detox_ray.store import Store, Unit, key_of
-from detox_ray.unitjob import Job, Product, Task
+from detox_ray.storage import Store, Unit, key_of
 
 VERSION = 3  # raise it whenever the code here or a scorer's changes what a unit holds
 

@@ -14,7 +14,7 @@ from typing import Any
 import regex
 import yaml
 
-from detox_ray.languages import read_tag, unknown_rule
+from detox_ray.config.languages import read_tag, unknown_rule
 from detox_ray.score.scorers import Failure, Scores
 
 # First words of the Unicode names of letters in scripts that are written without spaces between words.

@@ -11,15 +11,15 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from detox_ray.cluster.unit_jobs import Job, Product, Task
 from detox_ray.config import ScoreConfig
 from detox_ray.models import LoadableModel, attention
+from detox_ray.models.codec import Codec
 from detox_ray.score.batches import by_length
-from detox_ray.store import Store, Unit, key_of
-from detox_ray.tables import EMPTY, LIKELIHOODS, OK
-from detox_ray.tokens import Codec
-from detox_ray.unitjob import Job, Product, Task
+from detox_ray.storage import Store, Unit, key_of
+from detox_ray.storage.tables import EMPTY, LIKELIHOODS, OK
 
-VERSION = 2  # raise it whenever the code here or in tokens.py changes what a unit holds
+VERSION = 2  # raise it whenever the code here or in models/codec.py changes what a unit holds
 LOGITS = 2**27  # numbers of a batch's logits at most: half a GiB in float32
 
 

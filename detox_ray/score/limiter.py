@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from detox_ray.store import key_of
+from detox_ray.storage import key_of
 
 ATTEMPTS = 5  # to reach the shared queue while it moves from a process that ended to another
 

@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import torch
 
 from detox_ray.config import InputError
+from detox_ray.models.padding import Padding
 from detox_ray.score.batches import Forward, Inputs, batch_of, by_length, encode
-from detox_ray.score.padding import Padding
 from detox_ray.score.scorers import Failure
-from detox_ray.store import cache_folder, key_of
+from detox_ray.storage import cache_folder, key_of
 
 MOST_AT_ONE, MOST_ON_AVERAGE = 0.10, 0.02  # absolute difference of a probability
 DOCUMENTS = 8  # of each built-in language in the sample

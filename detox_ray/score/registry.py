@@ -15,7 +15,6 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from detox_ray import models
-from detox_ray.calibration import Calibration
 from detox_ray.config import (
     TOY17,
     CalibratedConfig,
@@ -29,11 +28,12 @@ from detox_ray.config import (
     ScorerConfig,
     StoredConfig,
 )
+from detox_ray.data.calibration import Calibration
 from detox_ray.models import LoadableModel
 from detox_ray.score.catalogue import READY
 from detox_ray.score.lexicon import read_lexicon
 from detox_ray.score.scorers import Scorer
-from detox_ray.store import Store, Unit, key_of
+from detox_ray.storage import Store, Unit, key_of
 
 CHECKPOINT = "checkpoint.ckpt"
 LEXICON = "lexicon.json"

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from detox_ray.config import Problem
+from detox_ray.config.languages import LANGUAGES, is_tag, read_tag, tags_note, unknown_rule
 from detox_ray.data.record_files import records, written_note
 from detox_ray.data.rows import (
     CSV,
@@ -41,7 +42,6 @@ from detox_ray.data.rows import (
     shown,
     value_of,
 )
-from detox_ray.languages import LANGUAGES, is_tag, read_tag, tags_note, unknown_rule
 from detox_ray.score.scorers import Failure, Scores
 
 VERSION = 1  # of what a file's rows are taken to say

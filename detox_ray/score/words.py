@@ -51,7 +51,7 @@ def _jieba() -> Callable[[str], list[str]]:
         warnings.simplefilter("ignore")
         import jieba
 
-    from detox_ray.store import cache_folder
+    from detox_ray.storage import cache_folder
 
     jieba.setLogLevel("WARNING")
     tokenizer = jieba.Tokenizer()

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
 from pydantic.alias_generators import to_camel
 
-from detox_ray.languages import LANGUAGES
+from detox_ray.config.languages import LANGUAGES
 from detox_ray.serve.errors import Refused, field
 from detox_ray.serve.protocol import Body
 

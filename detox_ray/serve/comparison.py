@@ -10,12 +10,7 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
-from detox_ray.measure.completions import ATTRIBUTE, MISSING, Completions, most_common
-from detox_ray.measure.conventions import CORRECTED
-from detox_ray.measure.toxicity import toxicity_metrics
-from detox_ray.score.identify import UNDETERMINED
-from detox_ray.serve.engine import Delta, Sampled, Sampling
-from detox_ray.serve.results import (
+from detox_ray.client.results import (
     Done,
     LanguageStatus,
     Prompt,
@@ -25,8 +20,13 @@ from detox_ray.serve.results import (
     Summary,
     Token,
 )
+from detox_ray.measure.completions import ATTRIBUTE, MISSING, Completions, most_common
+from detox_ray.measure.conventions import CORRECTED
+from detox_ray.measure.toxicity import toxicity_metrics
+from detox_ray.score.identify import UNDETERMINED
+from detox_ray.serve.engine import Delta, Sampled, Sampling
 from detox_ray.serve.scoring import Detected, Judged
-from detox_ray.tables import OK, STATUSES
+from detox_ray.storage.tables import OK, STATUSES
 
 AT_ONCE = 32  # samples that one comparison has in each engine: more only wait there, in front of others' requests
 AHEAD = 256  # events that wait for a slow client; then its samples wait, too

@@ -13,16 +13,16 @@ from contextlib import aclosing
 from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
-from detox_ray import vllm
 from detox_ray.cluster import keep_replica_on_loopback
 from detox_ray.config import LimitsConfig
+from detox_ray.models import vllm_options
+from detox_ray.models.codec import Codec
 from detox_ray.serve.errors import Refused, content
 from detox_ray.serve.grouping import grouped
 from detox_ray.serve.prompts import Prompts
 from detox_ray.serve.refusals import DEAD, refusal
 from detox_ray.serve.served import EngineSpec
-from detox_ray.store import Store
-from detox_ray.tokens import Codec
+from detox_ray.storage import Store
 
 Kind = Literal["completions", "chat"]
 LEAVE_S = 1.0  # in which the last answers of a replica go out
@@ -87,7 +87,7 @@ class Engine:
         self._spec, self._limits = spec, limits
         self._codec = Codec(path, model.loading())
         self._prompts = Prompts(self._codec, limits)
-        arguments = vllm.arguments(
+        arguments = vllm_options.arguments(
             path,
             model.loading(),
             self._codec.saved_dtype if model.dtype == "auto" else model.dtype,
@@ -99,7 +99,7 @@ class Engine:
         if spec.adapters:
             # On a CPU one slot more than adapters, which stays zero: vLLM's kernels there give samples of the base the
             # last slot's adapter (index -1, which means none) when one with an adapter is in the same batch.
-            slots = len(spec.adapters) + (vllm.device() == "cpu")
+            slots = len(spec.adapters) + (vllm_options.device() == "cpu")
             arguments |= {"enable_lora": True, "max_loras": slots, "max_lora_rank": spec.rank}
 
         from vllm.engine.arg_utils import AsyncEngineArgs
@@ -110,7 +110,7 @@ class Engine:
         from vllm.renderers.online_renderer import OnlineRenderer
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        vllm.end_engines_with_parent()
+        vllm_options.end_engines_with_parent()
         self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments, disable_log_stats=True))
         self._models = OpenAIServingModels(
             self._llm,

@@ -11,7 +11,7 @@ import yaml
 
 from detox_ray.serve import keys
 from detox_ray.serve.served import ServeArgs, Served
-from detox_ray.store import Store
+from detox_ray.storage import Store
 
 IMPORT_PATH = "detox_ray.serve.app:build"
 APPLICATION = "detox-ray"
@@ -110,7 +110,7 @@ _Lines.add_representer(
 
 def _pod(name: str, image: str, resources: dict[str, str]) -> dict[str, Any]:
     hashed = {"name": keys.ENVIRONMENT, "valueFrom": {"secretKeyRef": {"name": APPLICATION, "key": "api-keys"}}}
-    # As cluster.py has it: an engine whose workers have the GPUs sees that there are some.
+    # As cluster/connection.py has it: an engine whose workers have the GPUs sees that there are some.
     environment = {**LEAN, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     memory = {"name": "shm", "emptyDir": {"medium": "Memory"}}
     container = {

@@ -13,7 +13,7 @@ from fastapi import APIRouter
 from fastapi.responses import RedirectResponse, Response
 from pydantic import BaseModel
 
-from detox_ray.languages import LANGUAGES
+from detox_ray.config.languages import LANGUAGES
 from detox_ray.serve.errors import Refused
 from detox_ray.serve.gateway import Gateway
 from detox_ray.serve.runs import Run, Runs

@@ -31,7 +31,7 @@ from detox_ray.serve.gateway import Gateway
 from detox_ray.serve.protocol import JsonRoute
 from detox_ray.serve.requestlog import note
 from detox_ray.serve.scoring import Detected, Judged, ScorerCard
-from detox_ray.tables import OK, UNSUPPORTED
+from detox_ray.storage.tables import OK, UNSUPPORTED
 
 SCHEMA = AnalyzeRequest.model_json_schema(ref_template="#/components/schemas/{model}")
 

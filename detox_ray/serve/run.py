@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from detox_ray.cluster import connect
-from detox_ray.progress import Progress
+from detox_ray.cluster.progress import Progress
 from detox_ray.serve import keys
 from detox_ray.serve.manifests import APPLICATION, LEAN
 from detox_ray.serve.served import ServeArgs, Served, resolve

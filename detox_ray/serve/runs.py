@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 from pydantic import BaseModel
 
-from detox_ray import readout
-from detox_ray.store import Store, StoreError
+from detox_ray.run import reading
+from detox_ray.storage import Store, StoreError
 
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # as the experiment's name
 _FILE = re.compile(r"index\.html|results\.json|figures/[A-Za-z0-9][\w.+-]*\.(svg|pdf)|tables/[\w-]+\.csv", re.ASCII)
@@ -82,7 +82,7 @@ class Runs:
             run.note = "its manifest cannot be read"
         if finished:
             try:
-                run.headline = readout.headline(self._store.read_json(results))
+                run.headline = reading.headline(self._store.read_json(results))
             except (StoreError, OSError, LookupError, TypeError):
                 run.note = "its results cannot be read"
         return run

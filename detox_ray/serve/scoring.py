@@ -21,8 +21,8 @@ from detox_ray.score import ResolvedScorer, identifiers, load
 from detox_ray.score.derived import Column, Derivation
 from detox_ray.score.identify import UNDETERMINED, enough_letters, label
 from detox_ray.score.scorers import Failure, Scorer, Scores
-from detox_ray.store import Store
-from detox_ray.tables import EMPTY, FAILED, OK, TOO_SHORT, UNSUPPORTED
+from detox_ray.storage import Store
+from detox_ray.storage.tables import EMPTY, FAILED, OK, TOO_SHORT, UNSUPPORTED
 
 OFF = "off"  # no identifier is served
 BATCH_TOKENS = int(ScoreConfig.model_fields["batch_tokens"].default)

@@ -9,7 +9,7 @@ import json
 from typing import Any, NamedTuple
 
 from detox_ray.models import ADAPTER, LoadableModel
-from detox_ray.store import Store
+from detox_ray.storage import Store
 
 WEIGHTS = "adapter_model.safetensors"
 _PREFIX, _SUFFIXES = "base_model.model.", (".lora_A.weight", ".lora_B.weight")  # of PEFT's names

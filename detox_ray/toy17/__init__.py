@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from detox_ray.store import cache_folder, key_of
+from detox_ray.storage import cache_folder, key_of
 from detox_ray.toy17.size import Report, WorldSize
 from detox_ray.toy17.vocabulary import content_hash
 

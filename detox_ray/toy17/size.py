@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from detox_ray.config import TOY17_CONTEXT
 from detox_ray.toy17.grammar import Mixture
 
 Report = Callable[[str, int, int, float], None]  # (step's name, done, total, newest loss)
@@ -22,7 +23,7 @@ class WorldSize(BaseModel):
     layers: int = Field(4, ge=1)
     heads: int = Field(4, ge=1)  # head size must be a multiple of 32 (vLLM on CPU)
     inner: int = Field(352, ge=32)  # width inside the MLP
-    positions: int = Field(512, ge=64)
+    positions: int = Field(TOY17_CONTEXT, ge=64)
     steps: int = Field(900, ge=1)
     batch: int = Field(32, ge=1)  # rows a step
     length: int = Field(48, ge=8)  # tokens a row

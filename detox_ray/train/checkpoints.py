@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from detox_ray.store import Store
+from detox_ray.storage import Store
 
 SNAPSHOT = "checkpoint_manager_snapshot.json"  # Ray Train's own list
 _BLOCK = 1 << 22  # bytes read at once

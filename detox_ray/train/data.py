@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from detox_ray.config import InputError, TrainConfig
-from detox_ray.tables import PAIRS
+from detox_ray.storage.tables import PAIRS
 from detox_ray.train import tokens
 from detox_ray.train.tokens import Row
 

@@ -11,11 +11,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from detox_ray.cluster.progress import Progress
 from detox_ray.config import InputError
 from detox_ray.models import VOCABULARY, LoadableModel
-from detox_ray.progress import Progress
-from detox_ray.store import Store, Unit, key_of
-from detox_ray.tokens import PROBES
+from detox_ray.models.codec import PROBES
+from detox_ray.storage import Store, Unit, key_of
 
 VERSION = 2  # of what is made of the same files
 

@@ -6,10 +6,10 @@ import time
 from typing import Any
 
 from detox_ray.cluster import Cluster
+from detox_ray.cluster.progress import Progress
 from detox_ray.config import ConfigError, InputError, Problem, TrainConfig
 from detox_ray.models import LoadableModel
-from detox_ray.progress import Progress
-from detox_ray.store import Store, Unit
+from detox_ray.storage import Store, Unit
 from detox_ray.train import board as boards
 from detox_ray.train import checkpoints, cpu, settings
 from detox_ray.train.place import BEST_STEP, Job

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from detox_ray.config import TrainConfig
 from detox_ray.models import LoadableModel
-from detox_ray.store import Store, Unit, key_of
+from detox_ray.storage import Store, Unit, key_of
 
 BEST_STEP = "best_step"  # what a checkpoint reports: its step where it is the best so far, else 0
 

@@ -15,8 +15,8 @@ import pyarrow as pa
 import torch.distributed
 from accelerate.utils import broadcast_object_list, gather_object
 
-from detox_ray.store import Unit, key_of
-from detox_ray.tables import REFERENCE_LOGPS
+from detox_ray.storage import Unit, key_of
+from detox_ray.storage.tables import REFERENCE_LOGPS
 from detox_ray.train import batches
 from detox_ray.train.place import Job, Place
 

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from detox_ray.config import InputError
-from detox_ray.store import Unit
+from detox_ray.storage import Unit
 from detox_ray.train import merging, tuning
 from detox_ray.train.place import Job
 

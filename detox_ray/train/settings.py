@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from detox_ray.config import LoraConfig, Problem, TrainConfig
-from detox_ray.store import key_of
+from detox_ray.storage import key_of
 from detox_ray.train import tracking, zero
 
 VERSION = 3  # of this stage's code: raise it when the same settings give another result

@@ -1,16 +1,16 @@
 """From texts to token ids, once, before any trainer sees them: special tokens, where a completion begins, what is cut.
 
 A pair is the text of prompt, separator and completion joined as they stand, as in generation, and begins with what
-stands before a text there (`detox_ray.tokens`). The tokenizer's end token is appended to every completion (as TRL does,
-and did when Li et al. 2024 trained with it): the model also learns that the text may end there, equally for both, so
-the preference itself says nothing of length.
+stands before a text there (`detox_ray.models.codec`). The tokenizer's end token is appended to every completion (as TRL
+does, and did when Li et al. 2024 trained with it): the model also learns that the text may end there, equally for both,
+so the preference itself says nothing of length.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 from detox_ray.config import InputError, TrainConfig
-from detox_ray.tokens import Encoder, stated_positions
+from detox_ray.models.codec import Encoder, stated_positions
 
 Row = dict[str, Any]  # what a trainer's dataset holds: an id, and lists of token ids
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from detox_ray.store import key_of
+from detox_ray.storage import key_of
 from detox_ray.train.place import Job
 
 FOLDER = "training-logs"  # in the run's folder; one folder a model

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from detox_ray.config import CorpusConfig, DataConfig, PairsConfig, PromptsConfig, TextsConfig
 from detox_ray.data import check, source_key
-from detox_ray.tables import TEXTS
+from detox_ray.storage.tables import TEXTS
 
 
 def test_all_sources_are_checked_at_once(write_lines: Callable[..., Path], tmp_path: Path) -> None:

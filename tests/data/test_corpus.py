@@ -10,7 +10,7 @@ import pytest
 
 from detox_ray.config import CorpusConfig
 from detox_ray.data import DataError, Rows, read_corpus
-from detox_ray.tables import CORPUS
+from detox_ray.storage.tables import CORPUS
 
 Write = Callable[..., Path]
 

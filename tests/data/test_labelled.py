@@ -11,9 +11,9 @@ import pytest
 from real_text import HARD_TEXTS
 
 from detox_ray.config import DataConfig, PromptsConfig, ValidityConfig
+from detox_ray.config.languages import LANGUAGES
 from detox_ray.data import DataError, Rows, check, read_labelled, reference
-from detox_ray.languages import LANGUAGES
-from detox_ray.tables import LABELLED
+from detox_ray.storage.tables import LABELLED
 
 Lines = Callable[..., Path]
 

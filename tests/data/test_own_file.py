@@ -12,7 +12,7 @@ from real_text import HARD_TEXTS, SENTENCES
 
 from detox_ray.config import PairsConfig, PromptsConfig, TextsConfig
 from detox_ray.data import DataError, Rows, read_pairs, read_prompts, read_texts
-from detox_ray.tables import PAIRS, PROMPTS, TEXTS
+from detox_ray.storage.tables import PAIRS, PROMPTS, TEXTS
 
 GOOD = [{"language": "en", "text": "one"}, {"language": "fr", "text": "deux"}]
 

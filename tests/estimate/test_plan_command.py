@@ -8,9 +8,9 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from detox_ray.cli import app
+from detox_ray.config.loading import load, validate
 from detox_ray.estimate import assumptions_for, estimate
 from detox_ray.estimate.dimensions import model_config
-from detox_ray.load import load, validate
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 EXPERIMENTS = sorted(file for file in CONFIGS.glob("*.yaml") if "models:" in file.read_text())

@@ -7,8 +7,8 @@ import pytest
 from small_generation import PROMPTS
 
 from detox_ray.models import LoadableModel, resolve_path
-from detox_ray.store import Store, Unit
-from detox_ray.tables import PROMPTS as SCHEMA
+from detox_ray.storage import Store, Unit
+from detox_ray.storage.tables import PROMPTS as SCHEMA
 
 KEY = "p" * 16
 

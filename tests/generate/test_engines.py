@@ -7,7 +7,8 @@ from small_generation import GREEDY, PROMPTS, config
 
 from detox_ray.config import GenerateConfig
 from detox_ray.generate import prompt_seed
-from detox_ray.generate.engines import Completion, Engine, start
+from detox_ray.generate.engine import Completion, Engine
+from detox_ray.generate.engines import start
 from detox_ray.models import LoadableModel
 
 pytestmark = pytest.mark.integration

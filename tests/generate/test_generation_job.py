@@ -7,13 +7,13 @@ from rich.console import Console
 from small_generation import PROMPTS, config
 
 from detox_ray.cluster import Cluster
+from detox_ray.cluster.progress import Progress
+from detox_ray.cluster.unit_jobs import run_jobs
 from detox_ray.config import GenerateConfig
 from detox_ray.generate import job, plan, prompt_seed, resolve_engine
 from detox_ray.generate.engines import start
 from detox_ray.models import LoadableModel
-from detox_ray.progress import Progress
-from detox_ray.store import Store, Unit
-from detox_ray.unitjob import run_jobs
+from detox_ray.storage import Store, Unit
 
 pytestmark = pytest.mark.integration
 

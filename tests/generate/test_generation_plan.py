@@ -3,9 +3,9 @@
 import pytest
 from small_generation import config
 
-from detox_ray.generate import check, engines, plan, prompt_seed, resolve_engine
-from detox_ray.models import LoadableModel
-from detox_ray.store import Unit
+from detox_ray.generate import check, plan, prompt_seed, resolve_engine
+from detox_ray.models import LoadableModel, vllm_options
+from detox_ray.storage import Unit
 
 MODEL = LoadableModel("base", "/nowhere", False, None, "auto", "m" * 16)
 PROMPTS = {"en": ("p" * 16, 7), "fr": ("q" * 16, 3)}
@@ -52,7 +52,7 @@ def test_language_without_prompts_has_no_unit() -> None:
     ],
 )
 def test_key_changes_with_what_changes_a_completion(change: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "vllm_version", lambda: "1.0")
+    monkeypatch.setattr(vllm_options, "version", lambda: "1.0")
     unit = Unit("generations", ("base", "fr"), 0)
     before = plan(MODEL, PROMPTS, config(engine="transformers"), 0)[unit]
     assert plan(MODEL, PROMPTS, config(**{"engine": "transformers", **change}), 0)[unit] != before
@@ -60,7 +60,7 @@ def test_key_changes_with_what_changes_a_completion(change: dict[str, object], m
 
 def test_key_changes_with_model_dtype_seed_prompts_and_engine_version(monkeypatch: pytest.MonkeyPatch) -> None:
     unit, settings = Unit("generations", ("base", "fr"), 0), config(engine="vllm")
-    monkeypatch.setattr(engines, "vllm_version", lambda: "1.0")
+    monkeypatch.setattr(vllm_options, "version", lambda: "1.0")
     keys = [
         plan(MODEL, PROMPTS, settings, 0)[unit],
         plan(MODEL._replace(key="n" * 16), PROMPTS, settings, 0)[unit],
@@ -68,7 +68,7 @@ def test_key_changes_with_model_dtype_seed_prompts_and_engine_version(monkeypatc
         plan(MODEL, PROMPTS, settings, 1)[unit],
         plan(MODEL, {**PROMPTS, "fr": ("r" * 16, 3)}, settings, 0)[unit],
     ]
-    monkeypatch.setattr(engines, "vllm_version", lambda: "1.1")
+    monkeypatch.setattr(vllm_options, "version", lambda: "1.1")
     keys.append(plan(MODEL, PROMPTS, settings, 0)[unit])
     assert len(set(keys)) == 6
 
@@ -79,7 +79,7 @@ def test_key_does_not_change_with_how_the_work_is_shared_out() -> None:
 
 
 def test_engine_that_is_not_installed_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "vllm_version", lambda: None)
+    monkeypatch.setattr(vllm_options, "version", lambda: None)
     assert resolve_engine(config(engine="auto")).name == "transformers"
     (problem,) = check(config(engine="vllm"))
     assert (problem.field, problem.value) == ("generate.engine", "vllm")

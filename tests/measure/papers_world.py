@@ -25,8 +25,8 @@ from detox_ray.score.fluency import Fluency, FluencyWorker
 from detox_ray.score.identifiers import Identified
 from detox_ray.score.identify import IdentificationWorker, Judged
 from detox_ray.score.scorers import Failure, Scores
-from detox_ray.store import Store
-from detox_ray.tables import DIVERSITIES, FLUENCIES, IDENTIFICATIONS
+from detox_ray.storage import Store
+from detox_ray.storage.tables import DIVERSITIES, FLUENCIES, IDENTIFICATIONS
 
 CODES, MODELS, SAMPLES, PROMPTS = ("en", "fr", "ru", "hi"), ("base", "detox"), 25, 16
 WORDS = {

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from detox_ray.tables import (
+from detox_ray.storage.tables import (
     DIVERSITIES,
     EMPTY,
     FLUENCIES,

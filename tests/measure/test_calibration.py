@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 from scipy import optimize
 
-from detox_ray.calibration import Calibration, Isotonic, Platt
 from detox_ray.config import InputError
+from detox_ray.data.calibration import Calibration, Isotonic, Platt
 from detox_ray.measure.calibration import Method, Sample, fit, labels_sample, scores_sample
-from detox_ray.tables import LABELLED, LABELLED_SCORES
+from detox_ray.storage.tables import LABELLED, LABELLED_SCORES
 
 
 def sample(n: int, seed: int = 0, clusters: int | None = None) -> Sample:

@@ -12,7 +12,7 @@ import small_tables as tables
 from detox_ray.measure import perplexity as held_out
 from detox_ray.measure.conventions import chosen
 from detox_ray.measure.fluency import Fluency, perplexity, right_language
-from detox_ray.tables import EMPTY, FAILED, TOO_SHORT
+from detox_ray.storage.tables import EMPTY, FAILED, TOO_SHORT
 
 PROMPTS = 6
 QUIRKS: list[tables.Evaluated] = [

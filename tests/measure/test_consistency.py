@@ -4,7 +4,7 @@ import pytest
 import small_tables as tables
 
 from detox_ray.measure.consistency import consistency_metrics, metrics_of
-from detox_ray.tables import EMPTY, FAILED, TOO_SHORT
+from detox_ray.storage.tables import EMPTY, FAILED, TOO_SHORT
 
 FOUND = [["ru", "en", "en"], ["ru", TOO_SHORT, "und"], [EMPTY, FAILED, TOO_SHORT]]
 LINES = [[(2, 0), (2, 1), (1, 1)], [(1, 0), (1, 0), (0, 0)], [(0, 0), (3, 0), (0, 0)]]

@@ -10,7 +10,7 @@ import small_tables as tables
 from scipy import stats
 
 from detox_ray.measure import Inputs, Measured, Settings, StatusCount, measure
-from detox_ray.tables import COMPARISONS, EMPTY, FAILED, METRICS, UNSUPPORTED
+from detox_ray.storage.tables import COMPARISONS, EMPTY, FAILED, METRICS, UNSUPPORTED
 
 BASE: list[list[float | str]] = [[0.8, 0.9], [0.6, 0.4], [0.9, 0.7]]
 TUNED: list[list[float | str]] = [[0.1, 0.3], [0.2, EMPTY], [FAILED, FAILED]]

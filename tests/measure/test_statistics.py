@@ -25,7 +25,7 @@ from detox_ray.measure.statistics import (
     weights,
     without_value,
 )
-from detox_ray.tables import OK
+from detox_ray.storage.tables import OK
 
 FEW = Resampling(seed=0, resamples=500, confidence=0.95)
 BCA = FEW._replace(interval="bca")

@@ -12,7 +12,7 @@ import small_tables as tables
 from detox_ray.measure.completions import Completions, join
 from detox_ray.measure.conventions import chosen
 from detox_ray.measure.toxicity import Toxicity, toxicity_metrics
-from detox_ray.tables import EMPTY, FAILED, TOO_SHORT, UNSUPPORTED
+from detox_ray.storage.tables import EMPTY, FAILED, TOO_SHORT, UNSUPPORTED
 
 Values = Sequence[Sequence[float | str]]
 PUBLISHED = ("paper", "neplenbroek2025", "corrected")

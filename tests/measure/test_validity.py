@@ -18,7 +18,7 @@ from detox_ray.measure.validity import (
     plain_calibration_error,
     validity,
 )
-from detox_ray.tables import LABELLED, LABELLED_SCORES
+from detox_ray.storage.tables import LABELLED, LABELLED_SCORES
 
 FEW = Resampling(seed=0, resamples=100, confidence=0.9)
 SINGLE = 4  # texts a cluster

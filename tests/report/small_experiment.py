@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from detox_ray.languages import LANGUAGES
+from detox_ray.config.languages import LANGUAGES
 from detox_ray.report import Completion, Evaluator, ReportContent, Sample, Timing
-from detox_ray.tables import COMPARISONS, EMPTY, METRICS, OK, UNSUPPORTED
+from detox_ray.storage.tables import COMPARISONS, EMPTY, METRICS, OK, UNSUPPORTED
 
 SCRIPT = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 HOSTILE = f"{SCRIPT}\u202eright\u200b to left\u2066 🤬 &amp; {{{{ 7*7 }}}} \x00\x9b\ud800 {'long' * 80}"

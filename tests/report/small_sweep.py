@@ -8,7 +8,7 @@ from small_experiment import content
 
 from detox_ray.config import Experiment
 from detox_ray.report import ReportContent
-from detox_ray.tables import COMPARISONS, METRICS, OK
+from detox_ray.storage.tables import COMPARISONS, METRICS, OK
 
 RATES = (1e-5, 5e-6, 2e-4)  # not sorted, neither as numbers nor as text
 FALL = {1e-5: 0.5, 5e-6: 0.2, 2e-4: 0.8}  # toxicity after tuning is this much less than detox's is of base

@@ -7,7 +7,7 @@ from small_experiment import SCRIPT
 
 from detox_ray.report import Completion, Sample
 from detox_ray.report.explorer import SIZE_LIMIT, TEXT_LIMIT, explorer
-from detox_ray.tables import EMPTY, OK
+from detox_ray.storage.tables import EMPTY, OK
 
 PIECES = (
     *("</script>", "<!--", "]]>", SCRIPT, "\u2028", "\u2029", "\x00", "\x1b[31m", "\x7f", "\x9b", "\ud800", "\u202e"),

@@ -21,7 +21,7 @@ from detox_ray.report.words import (
     signed_points,
     visible,
 )
-from detox_ray.tables import OK
+from detox_ray.storage.tables import OK
 
 
 def html(made: ReportContent) -> str:

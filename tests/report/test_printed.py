@@ -9,7 +9,7 @@ from detox_ray.report import ReportContent
 from detox_ray.report.page import index
 from detox_ray.report.printed import printed_tables
 from detox_ray.report.words import is_spread, metric_words
-from detox_ray.tables import METRICS
+from detox_ray.storage.tables import METRICS
 
 SPREADS = {"average_toxicity_std": 0.1234, "dist_1_std": 0.0505, "perplexity_q1": 3.0, "perplexity_q3": 6.125}
 OF = {"average_toxicity_std": "detoxify", "dist_1_std": "words"}

@@ -12,7 +12,7 @@ from small_experiment import content
 from detox_ray.report.published import PUBLISHED
 from detox_ray.report.results import results
 from detox_ray.report.sheets import sheet, sheets
-from detox_ray.tables import COMPARISONS, METRICS
+from detox_ray.storage.tables import COMPARISONS, METRICS
 
 
 def rows(data: bytes) -> list[dict[str, str]]:

@@ -13,7 +13,6 @@ from small_experiment import content
 from small_sweep import RATES, experiment, swept
 
 from detox_ray.gate import PASS, Spec, judge
-from detox_ray.readout import headline
 from detox_ray.report import ReportContent, render, render_several
 from detox_ray.report.page import index, own_rows
 from detox_ray.report.results import results
@@ -22,6 +21,7 @@ from detox_ray.report.shown import shown_models, shown_pairs
 from detox_ray.report.sweeps import curves, sweep_clouds, sweep_tables
 from detox_ray.report.tradeoff import clouds, place
 from detox_ray.report.views import pair_views
+from detox_ray.run.reading import headline
 
 SEEDS = {"learning_rate": 1e-5, "seeds": [0, 1, 2]}
 BY_RATE = [f"detox-learning_rate-{rate:g}" for rate in sorted(RATES)]

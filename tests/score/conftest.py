@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from detox_ray.score.scorers import Failure, Scores
-from detox_ray.store import Store, Unit
-from detox_ray.tables import GENERATIONS
+from detox_ray.storage import Store, Unit
+from detox_ray.storage.tables import GENERATIONS
 
 KEY = "g" * 16
 

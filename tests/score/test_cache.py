@@ -10,7 +10,7 @@ from detox_ray.score import ResolvedScorer
 from detox_ray.score.answers import Answering
 from detox_ray.score.cache import FOLDER, ScoreCache
 from detox_ray.score.scorers import Failure, Scores, ServiceDown
-from detox_ray.store import Store, key_of
+from detox_ray.storage import Store, key_of
 
 CONFIG = DetoxifyConfig(name="obedient", type="detoxify", path="x")
 SCORER = ResolvedScorer("obedient", CONFIG, None, "r1", "i" * 16, "s" * 16)

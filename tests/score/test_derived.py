@@ -8,13 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from detox_ray.cluster.unit_jobs import Task
 from detox_ray.config import InputError, LexiconConfig, ScoreConfig
 from detox_ray.score import ResolvedScorer, plan, plan_labelled, resolve
 from detox_ray.score.derived import DerivedWorker
 from detox_ray.score.job import ScoringWorker
-from detox_ray.store import Store, Unit
-from detox_ray.tables import LABELLED, SCORES
-from detox_ray.unitjob import Task
+from detox_ray.storage import Store, Unit
+from detox_ray.storage.tables import LABELLED, SCORES
 
 Commit = Callable[..., tuple[Unit, str]]
 Row = tuple[float | None, str]

@@ -6,12 +6,12 @@ import pyarrow as pa
 import pytest
 from tiny_models import save_tokenizer
 
+from detox_ray.cluster.unit_jobs import Task
 from detox_ray.config import InputError
 from detox_ray.models import LoadableModel
 from detox_ray.score.diversity import Diversity, DiversityWorker, diversity, plan_diversities, resolve_units
-from detox_ray.store import Store, Unit
-from detox_ray.tables import DIVERSITIES, EMPTY, GENERATIONS, OK, PROMPTS
-from detox_ray.unitjob import Task
+from detox_ray.storage import Store, Unit
+from detox_ray.storage.tables import DIVERSITIES, EMPTY, GENERATIONS, OK, PROMPTS
 
 
 def test_counts_worked_by_hand() -> None:

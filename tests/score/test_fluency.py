@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 from tiny_models import save_llama, save_mt5
 
+from detox_ray.cluster.unit_jobs import Task
 from detox_ray.config import FluencyConfig
 from detox_ray.models import LoadableModel, resolve_path
 from detox_ray.score.fluency import Fluency, FluencyWorker, plan_fluencies, resolve_evaluator
-from detox_ray.store import Store, Unit
-from detox_ray.tables import EMPTY, FAILED, FLUENCIES, GENERATIONS, OK, PROMPTS
-from detox_ray.unitjob import Task
+from detox_ray.storage import Store, Unit
+from detox_ray.storage.tables import EMPTY, FAILED, FLUENCIES, GENERATIONS, OK, PROMPTS
 
 PAIRS = [
     ("Anna buys bread", " in the garden today."),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from detox_ray.config import InputError
-from detox_ray.languages import LANGUAGES
+from detox_ray.config.languages import LANGUAGES
 from detox_ray.score.identifiers import Identified, Identifier, load, revision
 
 SENTENCES = {

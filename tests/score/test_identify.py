@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from detox_ray.cluster.unit_jobs import Task
 from detox_ray.config import InputError, QualityConfig
 from detox_ray.score import check_quality, identifiers
 from detox_ray.score.english import is_english_word, read_words
@@ -16,9 +17,8 @@ from detox_ray.score.identify import (
     long_lines,
     plan_identifications,
 )
-from detox_ray.store import Store, Unit
-from detox_ray.tables import EMPTY, IDENTIFICATIONS, OK, TOO_SHORT
-from detox_ray.unitjob import Task
+from detox_ray.storage import Store, Unit
+from detox_ray.storage.tables import EMPTY, IDENTIFICATIONS, OK, TOO_SHORT
 
 Commit = Callable[..., tuple[Unit, str]]
 

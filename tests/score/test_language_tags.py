@@ -7,7 +7,7 @@ import pytest
 from detox_ray.config import LexiconConfig, StoredConfig
 from detox_ray.score import load, resolve, stored
 from detox_ray.score.lexicon import read_lexicon
-from detox_ray.store import Store
+from detox_ray.storage import Store
 
 
 def test_how_stored_scores_are_read_is_in_their_key_and_is_noted(

@@ -11,7 +11,7 @@ import pytest
 from perspective_server import Answer, Close, Hang, Reply, Server, error, scores, serve
 
 from detox_ray.config import InputError
-from detox_ray.languages import LANGUAGES
+from detox_ray.config.languages import LANGUAGES
 from detox_ray.score import perspective
 from detox_ray.score.limiter import Limiter, LocalLimiter
 from detox_ray.score.perspective import PerspectiveScorer, check, revision

@@ -9,15 +9,15 @@ from rich.console import Console
 from tiny_models import save_mt5
 
 from detox_ray.cluster import Cluster
+from detox_ray.cluster.progress import Progress
+from detox_ray.cluster.unit_jobs import run_jobs
 from detox_ray.config import QualityConfig, ScoreConfig
 from detox_ray.models import resolve_path
-from detox_ray.progress import Progress
 from detox_ray.score.diversity import diversity_job, plan_diversities
 from detox_ray.score.fluency import fluency_job, plan_fluencies
 from detox_ray.score.identify import identification_job, plan_identifications
-from detox_ray.store import Store, Unit
-from detox_ray.tables import EMPTY, GENERATIONS, OK, PROMPTS, TOO_SHORT
-from detox_ray.unitjob import run_jobs
+from detox_ray.storage import Store, Unit
+from detox_ray.storage.tables import EMPTY, GENERATIONS, OK, PROMPTS, TOO_SHORT
 
 pytestmark = pytest.mark.integration
 

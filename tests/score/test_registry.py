@@ -13,7 +13,7 @@ from detox_ray.config import ScoreConfig, ScorerConfig
 from detox_ray.models import LoadableModel
 from detox_ray.score import KNOWN, ResolvedScorer, catalogue, check, load, resolve
 from detox_ray.score.registry import VERSIONS, _resolved
-from detox_ray.store import Store
+from detox_ray.storage import Store
 
 
 def config(*scorers: object) -> ScoreConfig:

@@ -10,14 +10,14 @@ import pytest
 from rich.console import Console
 
 from detox_ray.cluster import Cluster
+from detox_ray.cluster.progress import Progress
+from detox_ray.cluster.unit_jobs import run_jobs
 from detox_ray.config import ScoreConfig
 from detox_ray.models import LoadableModel, resolve_path
-from detox_ray.progress import Progress
 from detox_ray.score import ResolvedScorer, job, likelihood_job, plan, plan_likelihoods, resolve
 from detox_ray.score.likelihood import LikelihoodWorker
-from detox_ray.store import Store, Unit
-from detox_ray.tables import TEXTS
-from detox_ray.unitjob import run_jobs
+from detox_ray.storage import Store, Unit
+from detox_ray.storage.tables import TEXTS
 
 pytestmark = pytest.mark.integration
 

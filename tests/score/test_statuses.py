@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+from detox_ray.cluster.unit_jobs import Task
 from detox_ray.config import LexiconConfig
 from detox_ray.score import ResolvedScorer, plan
 from detox_ray.score.job import ScoringWorker
-from detox_ray.store import Store, Unit
-from detox_ray.unitjob import Task
+from detox_ray.storage import Store, Unit
 
 CONFIG = LexiconConfig(name="obedient", type="lexicon", path="x")
 SCORER = ResolvedScorer("obedient", CONFIG, ("en", "fr"), "r1", "i" * 16, "s" * 16)

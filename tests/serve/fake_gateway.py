@@ -14,7 +14,7 @@ from detox_ray.serve.gateway import Gateway
 from detox_ray.serve.grouping import grouped
 from detox_ray.serve.keys import Entry
 from detox_ray.serve.served import EngineSpec, Served
-from detox_ray.store import Store
+from detox_ray.storage import Store
 
 
 class Reply:

@@ -20,7 +20,7 @@ from detox_ray.models import LoadableModel
 from detox_ray.serve import errors, keys
 from detox_ray.serve.gateway import Gateway
 from detox_ray.serve.served import EngineSpec, Prompt, Served
-from detox_ray.store import Store
+from detox_ray.storage import Store
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>\u202e"
 VALUES = [0.91, 0.2, 0.5, None]  # of the samples, in turn; None: not scored

@@ -26,7 +26,7 @@ class Service(NamedTuple):
 @contextmanager
 def serving(run: str, log: Path, *overrides: str) -> Iterator[Service]:
     """The service of ``run`` on a free port of loopback, until the block ends."""
-    command = [sys.executable, "-m", "detox_ray.cli", "serve", run, "port=0", *overrides]
+    command = [sys.executable, "-m", "detox_ray", "serve", run, "port=0", *overrides]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -9,10 +9,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from service import Service
 
+from detox_ray.client import Client, ServiceError
+from detox_ray.client.results import Comparison, Done, Sample, Summary, Token
 from detox_ray.config import PerspectiveConfig
 from detox_ray.score.perspective import PerspectiveScorer
-from detox_ray.serve.client import Client, ServiceError
-from detox_ray.serve.results import Comparison, Done, Sample, Summary, Token
 
 pytestmark = pytest.mark.integration
 

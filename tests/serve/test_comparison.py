@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from detox_ray.client.results import Done, Sample, Score, Start, Summary, Token
 from detox_ray.serve.comparison import AT_ONCE, Asked, Broken, Happened, events, summary
 from detox_ray.serve.engine import Delta, Sampled, Sampling
-from detox_ray.serve.results import Done, Sample, Score, Start, Summary, Token
 from detox_ray.serve.scoring import Detected, Judged, Scored
 
 ASKED = Asked(

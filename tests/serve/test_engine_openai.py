@@ -12,9 +12,9 @@ from service import Service
 
 from detox_ray.config import GenerateConfig
 from detox_ray.generate import engines
-from detox_ray.generate.engines import Completion
+from detox_ray.generate.engine import Completion
+from detox_ray.models.codec import UNFINISHED
 from detox_ray.serve.served import arguments, resolve
-from detox_ray.tokens import UNFINISHED
 
 pytestmark = pytest.mark.integration
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from detox_ray.config import LimitsConfig
+from detox_ray.models.codec import Codec
 from detox_ray.serve.errors import Refused
 from detox_ray.serve.prompts import LONG, Prompts
-from detox_ray.tokens import Codec
 
 LOADING = {"revision": None, "trust_remote_code": False}
 

@@ -9,7 +9,7 @@ import pytest
 from fake_gateway import client_of, gateway
 from typer.testing import CliRunner
 
-from detox_ray import cli
+from detox_ray.cli import app as cli
 from detox_ray.config import ConfigError, ServeConfig
 from detox_ray.serve import keys
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from page_backend import Backend, answering, served, write_runs
 
-from detox_ray.languages import LANGUAGES
+from detox_ray.config.languages import LANGUAGES
 from detox_ray.serve.pages import page_data, static_files
 from detox_ray.serve.runs import Runs
 from detox_ray.serve.tickets import Tickets

@@ -14,7 +14,7 @@ from detox_ray.score import ResolvedScorer, resolve
 from detox_ray.score.scorers import Failure, Scores, ServiceDown
 from detox_ray.serve import scoring
 from detox_ray.serve.scoring import Detected, Judged, Question, Scored, Scoring, answers, with_members
-from detox_ray.store import Store
+from detox_ray.storage import Store
 
 LEXICONS = {"a": {"en": ["idiot"], "de": ["lügner"]}, "b": {"en": ["idiot", "liar"]}}
 

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from detox_ray.cli import app
 from detox_ray.config import ConfigError, InputError
-from detox_ray.load import validate
+from detox_ray.config.loading import validate
 from detox_ray.serve import manifests, served
 from detox_ray.serve.served import ServeArgs
-from detox_ray.store import Store, Unit
+from detox_ray.storage import Store, Unit
 
 
 def model_folder(folder: Path) -> Path:

@@ -5,13 +5,13 @@ from typing import Any
 
 import yaml
 
+from detox_ray.cluster.progress import Progress
 from detox_ray.config import Experiment
-from detox_ray.load import validate
+from detox_ray.config.loading import validate
 from detox_ray.models import folder_key
-from detox_ray.pipeline import check
-from detox_ray.plan import prepare
-from detox_ray.progress import Progress
-from detox_ray.store import Store, Unit
+from detox_ray.run.pipeline import check
+from detox_ray.run.plan import prepare
+from detox_ray.storage import Store, Unit
 
 LANGUAGES = ["ar", "en", "ja"]
 CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }} {% endfor %}"  # of full only

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from detox_ray.config import ValidityConfig
 from detox_ray.data import read_labelled
-from detox_ray.tables import LABELLED
+from detox_ray.storage.tables import LABELLED
 from detox_ray.toy17 import WorldSize
 from detox_ray.toy17.classifier import training_fragments
 from detox_ray.toy17.grammar import corpus

@@ -5,7 +5,7 @@ from itertools import chain
 
 import pytest
 
-from detox_ray.languages import LANGUAGES
+from detox_ray.config.languages import LANGUAGES
 from detox_ray.toy17.truth import Lexicon, insults, words
 from detox_ray.toy17.vocabulary import CATEGORIES, vocabularies
 

@@ -6,7 +6,7 @@ import pytest
 from small_training import pairs_table
 
 from detox_ray.models import LoadableModel, resolve_path
-from detox_ray.store import Store
+from detox_ray.storage import Store
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from detox_ray.store import Store, Unit
-from detox_ray.tables import PAIRS
+from detox_ray.storage import Store, Unit
+from detox_ray.storage.tables import PAIRS
 from detox_ray.train.place import Job, Place
 
 

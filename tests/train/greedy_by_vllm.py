@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from detox_ray import vllm
+from detox_ray.models import vllm_options
 
 
 def know(folder: str) -> None:
@@ -22,7 +22,7 @@ def main() -> None:
     given = json.load(sys.stdin)
     answers = {}
     for name, (folder, prompts) in given["models"].items():
-        made = vllm.arguments(
+        made = vllm_options.arguments(
             folder,
             {"revision": None},
             "float32",
@@ -38,7 +38,7 @@ def main() -> None:
         sampling = SamplingParams(temperature=0, max_tokens=given["tokens"], ignore_eos=True, detokenize=False)
         outputs = llm.generate([TokensPrompt(prompt_token_ids=ids) for ids in prompts], sampling, use_tqdm=False)
         answers[name] = [list(output.outputs[0].token_ids) for output in outputs]
-        vllm.end(llm)
+        vllm_options.end(llm)
         print(name, file=sys.stderr)
     print(json.dumps(answers))
 

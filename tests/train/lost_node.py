@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from detox_ray.store import Store
+from detox_ray.storage import Store
 from detox_ray.train.place import Job
 
 
@@ -62,8 +62,8 @@ def main(folder: Path) -> None:
 
     from detox_ray import train
     from detox_ray.cluster import connect
-    from detox_ray.progress import Progress
-    from detox_ray.store import Unit
+    from detox_ray.cluster.progress import Progress
+    from detox_ray.storage import Unit
 
     job = pickle.loads((folder / "job").read_bytes())
     nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 0, **node(1)})

@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 
 from detox_ray.config import TrainConfig
-from detox_ray.store import Store, Unit
-from detox_ray.tables import PAIRS
+from detox_ray.storage import Store, Unit
+from detox_ray.storage.tables import PAIRS
 
 PEOPLE = ["Anna", "Ben", "Carla", "David", "Emma", "Felix"]
 GOOD = ["kind", "honest", "clever", "brave"]

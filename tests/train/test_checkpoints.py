@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from detox_ray.store import Store
+from detox_ray.storage import Store
 from detox_ray.train import checkpoints
 from detox_ray.train.checkpoints import Found
 

@@ -21,10 +21,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from detox_ray import train
 from detox_ray.cluster import Cluster
+from detox_ray.cluster.progress import Progress
 from detox_ray.models import LoadableModel
-from detox_ray.progress import Progress
-from detox_ray.store import Store, StoreError, Unit
-from detox_ray.tables import PAIRS
+from detox_ray.storage import Store, StoreError, Unit
+from detox_ray.storage.tables import PAIRS
 from detox_ray.train import data
 from detox_ray.train.divergence import sequences
 from detox_ray.train.place import Job

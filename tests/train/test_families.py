@@ -17,7 +17,7 @@ from tiny_families import FAMILIES, TIED, saved
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from detox_ray.models import LoadableModel, attention
-from detox_ray.store import Store
+from detox_ray.storage import Store
 from detox_ray.train import families
 from detox_ray.train.place import Job
 

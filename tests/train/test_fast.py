@@ -10,7 +10,7 @@ from small_training import train_config
 
 from detox_ray.config import TrainConfig
 from detox_ray.models import LoadableModel
-from detox_ray.store import Store
+from detox_ray.storage import Store
 from detox_ray.train.place import Job
 
 pytestmark = pytest.mark.integration

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from detox_ray.config import InputError
 from detox_ray.models import LoadableModel, resolve_path
-from detox_ray.store import Store
+from detox_ray.storage import Store
 from detox_ray.train import imports
 
 ADDED = ["<u1>", "<u2>"]

@@ -9,7 +9,7 @@ from small_training import commit_pairs, train_config
 
 from detox_ray import train
 from detox_ray.models import LoadableModel
-from detox_ray.store import Store
+from detox_ray.storage import Store
 from detox_ray.train.place import Job
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]

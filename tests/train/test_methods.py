@@ -12,8 +12,8 @@ from small_training import commit_pairs, pairs_table, train_config
 from detox_ray.config import TrainConfig
 from detox_ray.config.train import LOSSES
 from detox_ray.models import LoadableModel
-from detox_ray.store import Store, Unit
-from detox_ray.tables import CORPUS, TRAIN
+from detox_ray.storage import Store, Unit
+from detox_ray.storage.tables import CORPUS, TRAIN
 from detox_ray.train.place import Job, Place
 
 pytestmark = pytest.mark.integration

@@ -11,7 +11,7 @@ import pytest
 from small_training import train_config
 
 from detox_ray.models import LoadableModel
-from detox_ray.store import Store, Unit
+from detox_ray.storage import Store, Unit
 from detox_ray.train import tracking
 from detox_ray.train.place import Job
 from detox_ray.train.tracking import Trackers

@@ -18,10 +18,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from detox_ray import train
 from detox_ray.cluster import Cluster
+from detox_ray.cluster.progress import Progress
 from detox_ray.config import TrainConfig
 from detox_ray.models import LoadableModel
-from detox_ray.progress import Progress
-from detox_ray.store import Store, Unit
+from detox_ray.storage import Store, Unit
 from detox_ray.train.place import Job
 
 pytestmark = pytest.mark.integration

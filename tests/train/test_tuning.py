@@ -12,7 +12,7 @@ from torch.nn.functional import log_softmax
 from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
 from detox_ray.models import LoadableModel, attention
-from detox_ray.store import Store, Unit
+from detox_ray.storage import Store, Unit
 from detox_ray.train import families, head, tuning
 from detox_ray.train.place import Job
 

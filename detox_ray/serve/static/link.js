@@ -31,7 +31,7 @@ export function asPython(query, origin, keyed) {
   const { prompt, ...options } = query;
   const named = Object.entries(options).map(([name, value]) => `    ${name}=${JSON.stringify(value)},\n`);
   const secret = keyed ? `, key=os.environ["DETOX_RAY_KEY"]` : "";
-  return `${keyed ? "import os\n\n" : ""}from detox_ray.serve.client import Client
+  return `${keyed ? "import os\n\n" : ""}from detox_ray.client import Client
 
 client = Client(${JSON.stringify(origin)}${secret})
 compared = client.compare(

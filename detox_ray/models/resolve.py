@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from detox_ray.config import TOY17, InputError, Problem
-from detox_ray.store import Store, key_of
+from detox_ray.storage import Store, key_of
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
 

@@ -21,10 +21,10 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import pyarrow as pa
 
-from detox_ray.cluster import Cluster
+from detox_ray.cluster.connection import Cluster
+from detox_ray.cluster.progress import Progress
 from detox_ray.config import InputError
-from detox_ray.progress import Progress
-from detox_ray.store import Store, Unit
+from detox_ray.storage import Store, Unit
 
 RETRIES = 3  # of a unit whose actor died
 CPUS_PER_ACTOR = 4  # where the number of actors is left to us

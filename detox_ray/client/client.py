@@ -1,6 +1,6 @@
 """A client of `detox-ray serve`: compare models, follow a comparison as it is drawn, score a comment.
 
-    from detox_ray.serve.client import Client
+    from detox_ray.client import Client
 
     with Client("http://127.0.0.1:8000") as client:
         found = client.compare("Ты", models=["base", "detox"], samples=5)
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Self, TypedDict, TypeVar, Unpack
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from detox_ray.serve.results import EVENTS, Comparison, Done, Event, Failed
+from detox_ray.client.results import EVENTS, Comparison, Done, Event, Failed
 
 __all__ = ["Analysis", "Client", "Model", "Options", "ServiceError", "Span"]
 

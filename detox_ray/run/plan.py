@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from detox_ray import data, generate, measure, model_limits, models, report, score, toy17, train
+from detox_ray import data, generate, measure, models, report, score, toy17, train
+from detox_ray.cluster.progress import Progress
 from detox_ray.config import TOY17, ConfigError, Experiment, TrainConfig
-from detox_ray.models import LoadableModel
-from detox_ray.progress import Progress
-from detox_ray.store import Store, Unit, key_of
+from detox_ray.models import LoadableModel, limits
+from detox_ray.storage import Store, Unit, key_of
 
 STAGES = ("train", "generate", "score", "measure", "report")
 WORLD = Unit("world", (TOY17,))
@@ -203,14 +203,14 @@ def _check_hub_models(
     for name, model in on_hub.items():
         assert model.revision is not None
         wanted = (models.ADAPTER,) if name in imported else ("config.json", *models.TOKENIZER)
-        model_limits.fetch(model.location, model.revision, wanted)
-        file = model_limits.file_of(model.location, model.revision, models.ADAPTER)
+        limits.fetch(model.location, model.revision, wanted)
+        file = limits.file_of(model.location, model.revision, models.ADAPTER)
         if name in imported and file is not None:
             problems += models.check_adapter(f"models.{name}.path", file)
     pinned = {name: entry.model_copy(update={"revision": on_hub[name].revision}) if name in on_hub else entry
               for name, entry in experiment.models.items()}  # fmt: skip
     pinned_experiment = experiment.model_copy(update={"models": pinned})
-    problems += model_limits.problems(pinned_experiment, model_limits.read(pinned_experiment))
+    problems += limits.problems(pinned_experiment, limits.read(pinned_experiment))
     if problems:
         raise ConfigError(problems)
 

@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from detox_ray.storage_uri import Location
+from detox_ray.config.storage_uri import Location
 
 if TYPE_CHECKING:
     from obstore.store import GCSStore, S3Store

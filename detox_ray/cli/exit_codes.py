@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from detox_ray.config import ConfigError, InputError
-from detox_ray.lock import Locked, LockLost
+from detox_ray.storage.lock import Locked, LockLost
 
 DONE, FAILED, WRONG_INPUT, STOPPED, INCONCLUSIVE = 0, 1, 2, 3, 4
 COMMITTED = "what was committed stays"

@@ -7,15 +7,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from detox_ray import readout
 from detox_ray.config import InputError
 from detox_ray.measure.validity import has_evidence
-from detox_ray.pipeline import Outcome
+from detox_ray.run import reading
+from detox_ray.run.pipeline import Outcome
+from detox_ray.run.validity import Found
 from detox_ray.score import catalogue
 from detox_ray.serve.run import Running
-from detox_ray.store import Store, Unit
-from detox_ray.tables import OK
-from detox_ray.validity import Found
+from detox_ray.storage import Store, Unit
+from detox_ray.storage.tables import OK
 
 
 def duration(seconds: float) -> str:
@@ -31,7 +31,7 @@ def closing(console: Console, outcome: Outcome) -> None:
     for name, justify in (("stage", "left"), ("made", "right"), ("kept", "right"), ("time", "right"), ("rate", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     rates: dict[str, list[str]] = defaultdict(list)
-    for timing in readout.timings(outcome.prepared):
+    for timing in reading.timings(outcome.prepared):
         room = timing.stage if timing.stage in ("train", "generate") else "score"
         rates[room].append(f"{timing.stage} {timing.model}: {timing.rate}")
     for stage in outcome.stages:
@@ -52,7 +52,7 @@ def _headline(console: Console, store: Store) -> None:
     if not store.exists("report/results.json"):
         return
     results = store.read_json("report/results.json")
-    for line in readout.headline(results):
+    for line in reading.headline(results):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(f"report: {store.path('report/index.html')}", highlight=False, markup=False, soft_wrap=True)
 
@@ -60,9 +60,9 @@ def _headline(console: Console, store: Store) -> None:
 def show(console: Console, store: Store) -> None:
     """Committed and planned units by stage, model and language."""
     try:
-        plan = readout.read_plan(store)
+        plan = reading.read_plan(store)
     except FileNotFoundError:
-        raise InputError(f"{store.uri} is not a run's folder: it has no {readout.PLAN}") from None
+        raise InputError(f"{store.uri} is not a run's folder: it has no {reading.PLAN}") from None
     committed: dict[Unit, str] = {}
     for table in {unit.table for units in plan.values() for unit in units}:
         committed |= store.committed(table)

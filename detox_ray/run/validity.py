@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
-from detox_ray import data, evidence, pipeline
-from detox_ray.calibration import Calibration
+from detox_ray import data
+from detox_ray.cluster.progress import Progress
 from detox_ray.config import ConfigError, Experiment, Problem
-from detox_ray.lock import run_lock
+from detox_ray.data.calibration import Calibration
 from detox_ray.measure import Validity, calibration
-from detox_ray.plan import Prepared, prepare
-from detox_ray.progress import Progress
-from detox_ray.readout import Tables
-from detox_ray.store import Store, Unit
+from detox_ray.run import evidence, pipeline
+from detox_ray.run.plan import Prepared, prepare
+from detox_ray.run.reading import Tables
+from detox_ray.storage import Store, Unit
+from detox_ray.storage.lock import run_lock
 
 FILE = "validity.csv"
 

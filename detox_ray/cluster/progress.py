@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from detox_ray import stop
+from detox_ray.cluster import interrupt
 
 LOG_LINES = 10  # plain lines per task, about
 
@@ -38,7 +38,7 @@ class Task:
 
     def advance(self, units: int = 1, note: str = "") -> None:
         """``units`` more are done; ``note`` says something of the newest (loss, rate)."""
-        stop.check()
+        interrupt.check()
         before = self.done
         self.done += units
         if self._bars is not None and self._id is not None:
@@ -60,12 +60,12 @@ class Progress:
         self.console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
     def say(self, message: str) -> None:
-        stop.check()
+        interrupt.check()
         self.console.print(message, markup=False)
 
     @contextmanager
     def task(self, label: str, total: int, unit: str = "units") -> Iterator[Task]:
-        stop.check()
+        interrupt.check()
         if not self.console.is_terminal:
             yield Task(self.console, label, total, unit, None)
             return

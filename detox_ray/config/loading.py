@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from pydantic import BaseModel, ValidationError
 
 from detox_ray.config import ConfigError, Experiment, Problem
+from detox_ray.config.extends import UNREADABLE, Layer, merge, read_layers, sources
 from detox_ray.config.variants import as_written
-from detox_ray.extends import UNREADABLE, Layer, merge, read_layers, sources
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -17,16 +17,18 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from detox_ray import contents, data, evidence, generate, manifest, model_limits, models, readout, report, score, train
+from detox_ray import data, generate, models, report, score, train
 from detox_ray.cluster import Cluster, connect
+from detox_ray.cluster.progress import Progress
+from detox_ray.cluster.unit_jobs import Job, run_jobs
 from detox_ray.config import ConfigError, Experiment, InputError, Problem
-from detox_ray.lock import run_lock
 from detox_ray.measure import measure
-from detox_ray.plan import COMPARISONS, METRICS, REPORT, STAGES, Prepared, learns_from, prepare
-from detox_ray.progress import Progress
-from detox_ray.store import Store, Unit
-from detox_ray.tables import FAILED
-from detox_ray.unitjob import Job, run_jobs
+from detox_ray.models import limits
+from detox_ray.run import evidence, manifest, reading, report_content
+from detox_ray.run.plan import COMPARISONS, METRICS, REPORT, STAGES, Prepared, learns_from, prepare
+from detox_ray.storage import Store, Unit
+from detox_ray.storage.lock import run_lock
+from detox_ray.storage.tables import FAILED
 
 ON_RAY = ("train", "generate", "score")
 
@@ -61,7 +63,7 @@ def check(experiment: Experiment, say: Callable[[str], None] = lambda note: None
         if model.train is not None:
             problems += train.check(f"models.{name}.train", model.train)
     problems += generate.check(experiment.generate)
-    problems += model_limits.problems(experiment, model_limits.read(experiment))
+    problems += limits.problems(experiment, limits.read(experiment))
     problems += score.check(experiment.score, say)
     problems += score.check_quality(experiment.quality)
     if reason := Store.at(experiment.folder).check_writable():
@@ -93,7 +95,7 @@ def run(
         if retry_failed:
             _forget_failures(prepared, progress)
         store.write_bytes("experiment.yaml", experiment.to_yaml().encode())
-        readout.write_plan(prepared)
+        reading.write_plan(prepared)
         with ray_if(any(prepared.pending(stage) for stage in stages if stage in ON_RAY), verbose) as cluster:
             for stage in stages:
                 begun = time.monotonic()
@@ -210,15 +212,15 @@ def _measure(prepared: Prepared, todo: Mapping[Unit, str], cluster: Cluster | No
     progress.say("measuring: metrics and comparisons with intervals")
     validity = evidence.validities(prepared)
     counting = evidence.evidence(prepared, validity)
-    measured = measure(readout.inputs(prepared, counting), readout.settings(prepared.experiment))
-    info = readout.measured_info(measured, validity)
+    measured = measure(reading.inputs(prepared, counting), reading.settings(prepared.experiment))
+    info = reading.measured_info(measured, validity)
     store.commit(COMPARISONS, plan[COMPARISONS], measured.comparisons)
     store.commit(METRICS, plan[METRICS], measured.metrics, info)
 
 
 def _report(prepared: Prepared, todo: Mapping[Unit, str], cluster: Cluster | None, progress: Progress) -> None:
     store, key = prepared.store, prepared.plan.report[REPORT]
-    files = report.render(contents.content(prepared))
+    files = report.render(report_content.content(prepared))
     for path, content in files.items():
         store.write_bytes(f"report/{path}", content)
     store.commit(REPORT, key, None, {"files": sorted(files)})
@@ -245,6 +247,6 @@ def _record(prepared: Prepared, stage: str, seconds: float, cluster: Cluster | N
             "hardware": manifest.hardware(),
             "cluster": cluster._asdict() if cluster else old.get("cluster"),
             "stage_seconds": spent,
-            **readout.what_ran(prepared),
+            **reading.what_ran(prepared),
         },
     )

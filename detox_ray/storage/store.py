@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from detox_ray.folder import KEY_LENGTH, Fence, Folder, StoreError, cache_folder, key_of
-from detox_ray.tables import TABLES
+from detox_ray.storage.folder import KEY_LENGTH, Fence, Folder, StoreError, cache_folder, key_of
+from detox_ray.storage.tables import TABLES
 
 __all__ = ["KEY_LENGTH", "Fence", "Store", "StoreError", "Superseded", "Unit", "cache_folder", "key_of"]
 

@@ -1,10 +1,10 @@
 """One run on one folder at a time.
 
 The lock is a file in the run's folder that says who holds it and when they last showed life. It only ever changes by
-conditional writes (conditional.py), so of any number of runs that begin in the same instant exactly one gets it, also
-if all of them find the lock of a dead run. A holder on this machine that no longer lives, and one elsewhere that showed
-no life for `STALE_S`, hold nothing any more: a killed run does not block the next one. Clocks of machines that share a
-folder may differ by `STALE_S - LIMIT_S`.
+conditional writes (conditional_writes.py), so of any number of runs that begin in the same instant exactly one gets it,
+also if all of them find the lock of a dead run. A holder on this machine that no longer lives, and one elsewhere that
+showed no life for `STALE_S`, hold nothing any more: a killed run does not block the next one. Clocks of machines that
+share a folder may differ by `STALE_S - LIMIT_S`.
 
 A run can lose its lock: its machine slept, or could not reach the storage, and another run took over. It then writes
 nothing more: `Store` asks the fence before each write. The driver's fence (`Lease`) knows when it last renewed the
@@ -27,9 +27,9 @@ from typing import Any
 
 import psutil
 
-from detox_ray.conditional import ConditionalFile, Version, conditional_file
-from detox_ray.storage_uri import locate
-from detox_ray.store import Store
+from detox_ray.config.storage_uri import locate
+from detox_ray.storage.conditional_writes import ConditionalFile, Version, conditional_file
+from detox_ray.storage.store import Store
 
 BEAT_S = 15
 LIMIT_S = 75  # after it, a holder that could not renew its lock holds it no more

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from detox_ray import data
 from detox_ray.measure.validity import Validity, has_evidence, labelled_validity
-from detox_ray.plan import Prepared
-from detox_ray.readout import Tables, settings
-from detox_ray.store import Unit
+from detox_ray.run.plan import Prepared
+from detox_ray.run.reading import Tables, settings
+from detox_ray.storage import Unit
 
 
 def validities(prepared: Prepared) -> list[Validity]:

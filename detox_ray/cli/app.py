@@ -10,11 +10,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from detox_ray import __version__, stop
+from detox_ray import __version__
+from detox_ray.cli.exit_codes import DONE, FAILED, INCONCLUSIVE, Verbose, exit_codes
+from detox_ray.cli.serving import keys, serve
+from detox_ray.cluster import interrupt
 from detox_ray.config import ConfigError
-from detox_ray.exits import DONE, FAILED, INCONCLUSIVE, Verbose, exit_codes
-from detox_ray.load import opened
-from detox_ray.serve.commands import keys, serve
+from detox_ray.config.loading import opened
 
 app = typer.Typer(
     name="detox-ray",
@@ -69,11 +70,12 @@ def _stages(
     config: Path, overrides: list[str] | None, stages: Sequence[str], verbose: bool, retry_failed: bool = False
 ) -> None:
     with exit_codes(verbose), opened(config, overrides or ()) as experiment:
-        from detox_ray import pipeline, summary
-        from detox_ray.progress import Progress
+        from detox_ray.cli import terminal
+        from detox_ray.cluster.progress import Progress
+        from detox_ray.run import pipeline
 
         outcome = pipeline.run(experiment, stages, Progress(), verbose, retry_failed)
-        summary.closing(Console(), outcome)
+        terminal.closing(Console(), outcome)
 
 
 @app.command()
@@ -85,7 +87,7 @@ def run(
     What is committed under the same key is skipped, so the same command resumes a stopped run, and a finished one takes
     seconds. Change any field and only what depends on it is made again.
     """
-    from detox_ray.plan import STAGES
+    from detox_ray.run.plan import STAGES
 
     _stages(config, overrides, STAGES, verbose, retry_failed)
 
@@ -128,7 +130,7 @@ def validate(
     a config by itself.
     """
     with exit_codes(), opened(config, overrides or ()) as experiment:
-        from detox_ray import pipeline
+        from detox_ray.run import pipeline
 
         if resolved:
             print(experiment.to_yaml(), end="", flush=True)
@@ -201,18 +203,18 @@ def show(
 ) -> None:
     """Status of a run: committed and planned units by stage, model and language; the headline where there is one."""
     with exit_codes():
-        from detox_ray import summary
-        from detox_ray.store import Store
+        from detox_ray.cli import terminal
+        from detox_ray.storage import Store
 
-        summary.show(Console(), Store.at(run))
+        terminal.show(Console(), Store.at(run))
 
 
 @app.command()
 def scorers() -> None:
     """List the ready scorers: attributes, languages, licence, what they need."""
-    from detox_ray import summary
+    from detox_ray.cli import terminal
 
-    summary.scorers(Console())
+    terminal.scorers(Console())
 
 
 @app.command()
@@ -239,13 +241,13 @@ def validity(
     with intervals. Into the run's folder: validity.csv.
     """
     with exit_codes(verbose), opened(config, overrides or ()) as experiment:
-        from detox_ray import summary
-        from detox_ray import validity as work
-        from detox_ray.progress import Progress
+        from detox_ray.cli import terminal
+        from detox_ray.cluster.progress import Progress
+        from detox_ray.run import validity as work
 
         asked = None if calibrate is None else work.Asked(calibrate, method, against, out)
         found = work.run(experiment, asked, Progress(), verbose)
-        summary.validity(Console(), found)
+        terminal.validity(Console(), found)
 
 
 @app.command()
@@ -258,11 +260,11 @@ def gate(
     Exit code 0: pass; 1: fail; 4: inconclusive, which is no pass (an interval spans the limit, or a number is missing).
     """
     with exit_codes():
-        from detox_ray import across
         from detox_ray import gate as work
+        from detox_ray.report import finished_runs
 
         wanted = work.read_spec(spec)
-        verdict = work.judge(across.results_of(run), wanted)
+        verdict = work.judge(finished_runs.results_of(run), wanted)
         work.show(Console(), verdict)
     raise typer.Exit({work.PASS: DONE, work.FAIL: FAILED, work.INCONCLUSIVE: INCONCLUSIVE}[verdict.verdict])
 
@@ -277,9 +279,9 @@ def compare(
 ) -> None:
     """One page over several finished runs: forest, heat map, trade-offs, and where their settings differ."""
     with exit_codes():
-        from detox_ray import across
+        from detox_ray.report import finished_runs
 
-        print(across.write_page(runs, "Comparison", out))
+        print(finished_runs.write_page(runs, "Comparison", out))
 
 
 @app.command()
@@ -289,9 +291,9 @@ def leaderboard(
 ) -> None:
     """The same page over every finished run of a folder."""
     with exit_codes():
-        from detox_ray import across
+        from detox_ray.report import finished_runs
 
-        print(across.write_page(across.runs_below(folder), "Leaderboard", out))
+        print(finished_runs.write_page(finished_runs.runs_below(folder), "Leaderboard", out))
 
 
 app.command()(serve)
@@ -306,7 +308,7 @@ def build_toy17(seed: Annotated[int, typer.Option(min=0, help="The world's seed.
     """
     with exit_codes():
         from detox_ray import toy17
-        from detox_ray.progress import Progress
+        from detox_ray.cluster.progress import Progress
 
         with Progress().steps("build toy17") as steps:
             folder = toy17.ensure(seed=seed, report=steps)
@@ -331,7 +333,7 @@ def _options(
 def main() -> None:
     """The console script."""
     for number in (signal.SIGINT, signal.SIGTERM):  # a cluster ends a job with the latter
-        signal.signal(number, stop.handler)
+        signal.signal(number, interrupt.handler)
     app()
 
 

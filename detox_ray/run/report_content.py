@@ -8,11 +8,11 @@ import pyarrow.compute as pc
 
 from detox_ray.config import TOY17, Experiment
 from detox_ray.measure import Agreement, StatusCount, Validity
-from detox_ray.plan import COMPARISONS, METRICS, Prepared
-from detox_ray.readout import Tables, prompt_units, settings, timings
 from detox_ray.report import Completion, Evaluator, ReportContent, Sample, Training
-from detox_ray.store import Unit
-from detox_ray.tables import OK
+from detox_ray.run.plan import COMPARISONS, METRICS, Prepared
+from detox_ray.run.reading import Tables, prompt_units, settings, timings
+from detox_ray.storage import Unit
+from detox_ray.storage.tables import OK
 
 
 def content(prepared: Prepared) -> ReportContent:

@@ -10,7 +10,7 @@ import pyarrow.fs as pafs
 
 from detox_ray import report
 from detox_ray.config import InputError
-from detox_ray.store import Store, StoreError
+from detox_ray.storage import Store, StoreError
 
 RESULTS = "report/results.json"
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 
 from detox_ray.config import Experiment
 from detox_ray.measure import Inputs, Measured, Settings, Validity
-from detox_ray.plan import Prepared
 from detox_ray.report import Timing
-from detox_ray.store import Store, Superseded, Unit
-from detox_ray.tables import OK
+from detox_ray.run.plan import Prepared
+from detox_ray.storage import Store, Superseded, Unit
+from detox_ray.storage.tables import OK
 
 PLAN = "plan.json"
 

@@ -11,8 +11,8 @@ from typing import Any, Protocol, Self
 
 import pyarrow.fs as pafs
 
-from detox_ray import storage_uri, writable
-from detox_ray.config import InputError
+from detox_ray.config import InputError, storage_uri
+from detox_ray.storage import writable
 
 KEY_LENGTH = 16
 

@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from detox_ray.conditional import ObjectFile
-from detox_ray.storage_uri import Location
+from detox_ray.config.storage_uri import Location
+from detox_ray.storage.conditional_writes import ObjectFile
 
 PROBE = os.urandom(1 << 16)  # more than a disk that is full has left; no file system can compress it
 

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from detox_ray.cli.exit_codes import Verbose, exit_codes
 from detox_ray.config import ConfigError, Problem
-from detox_ray.exits import Verbose, exit_codes
 
 
 def serve(
@@ -41,8 +41,8 @@ def serve(
     Ends on Ctrl-C or SIGTERM, after the requests in flight.
     """
     with exit_codes(verbose):
-        from detox_ray import summary
-        from detox_ray.progress import Progress
+        from detox_ray.cli import terminal
+        from detox_ray.cluster.progress import Progress
         from detox_ray.serve import manifests, served
         from detox_ray.serve import run as work
 
@@ -59,7 +59,7 @@ def serve(
             return
         if image is not None:
             raise ConfigError([Problem("--image", image, "goes with --write-config")])
-        work.run(args, lambda running: summary.serving(Console(), running), Progress(), verbose)
+        work.run(args, lambda running: terminal.serving(Console(), running), Progress(), verbose)
         Console(stderr=True).print("stopped")
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from detox_ray.config import TOY17, Experiment, Problem
-from detox_ray.models import ADAPTER, is_folder
-from detox_ray.tokens import CONTEXT, context_of, prefix_of, stated_positions
+from detox_ray.config import TOY17, TOY17_CONTEXT, Experiment, Problem
+from detox_ray.models.codec import CONTEXT, context_of, prefix_of, stated_positions
+from detox_ray.models.resolve import ADAPTER, is_folder
 
 LONGEST_PREFIX = 8  # tokens; only where less is left, a tokenizer is loaded to see how many it puts before a text
 
@@ -81,9 +81,7 @@ def read(experiment: Experiment) -> dict[str, ModelFiles]:
 def files_of(path: str, revision: str | None) -> ModelFiles | None:
     """Files of a model's path; None if its config is not on this machine or cannot be read."""
     if path == TOY17:
-        from detox_ray.toy17 import DEFAULT
-
-        return ModelFiles({"max_position_embeddings": DEFAULT.positions}, None)
+        return ModelFiles({"max_position_embeddings": TOY17_CONTEXT}, None)
     file = file_of(path, revision, "config.json")
     if file is None:
         return None

@@ -1,0 +1,5 @@
+"""`python -m detox_ray`: the command line."""
+
+from detox_ray.cli import main
+
+main()

@@ -1,0 +1,70 @@
+"""The vLLM engine."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from detox_ray.config import GenerateConfig
+from detox_ray.generate.engine import Completion, Generated
+from detox_ray.models import vllm_options
+from detox_ray.models.codec import Codec, room
+
+
+class VLLMEngine:
+    """One vllm.LLM."""
+
+    name = "vllm"
+
+    def __init__(self, path: str, loading: dict[str, Any], dtype: str, config: GenerateConfig):
+        self._codec = Codec(path, loading)
+        self.version = vllm_options.version() or "unknown"
+        self.device = vllm_options.device()
+        self._config = config
+        self._limit = room(self._codec.context, len(self._codec.prefix), config.max_tokens)
+        self._llm = vllm_options.start(
+            path,
+            loading,
+            self._codec.saved_dtype if dtype == "auto" else dtype,
+            self._codec.context,
+            tensor_parallel=config.tensor_parallel,
+            gpu_memory_utilization=config.gpu_memory_utilization,
+            cpu_kv_cache_gb=config.cpu_kv_cache_gb,
+        )
+
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> Generated:
+        from vllm import SamplingParams, TokensPrompt
+
+        config, encoded = self._config, self._codec.encode(prompts, self._limit)
+        outputs = self._llm.generate(
+            [TokensPrompt(prompt_token_ids=ids) for ids in encoded.ids],
+            [
+                SamplingParams(
+                    n=config.samples,
+                    temperature=config.temperature,
+                    top_p=config.top_p,
+                    max_tokens=config.max_tokens,
+                    seed=seed,  # sample k of n is drawn with seed + k
+                    detokenize=False,
+                )
+                for seed in seeds
+            ],
+            use_tqdm=False,
+        )
+        return Generated(
+            [
+                [
+                    Completion(
+                        self._codec.completion(ids, sample.token_ids),
+                        len(sample.token_ids),
+                        "stop" if sample.finish_reason == "stop" else "length",
+                        seed + sample.index,
+                    )
+                    for sample in sorted(output.outputs, key=lambda sample: sample.index)
+                ]
+                for ids, seed, output in zip(encoded.ids, seeds, outputs, strict=True)
+            ],
+            encoded.cut,
+        )
+
+    def close(self) -> None:
+        """End the engine's own processes and free their shared memory."""
+        vllm_options.end(self._llm)

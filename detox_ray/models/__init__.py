@@ -1,0 +1,31 @@
+"""Models: from an entry of the experiment to weights that can be loaded, and from texts to token ids and back."""
+
+from detox_ray.models.resolve import (
+    ADAPTER,
+    TOKENIZER,
+    VOCABULARY,
+    LoadableModel,
+    alone,
+    attention,
+    check,
+    check_adapter,
+    folder_key,
+    is_folder,
+    local_config,
+    resolve_path,
+)
+
+__all__ = [
+    "ADAPTER",
+    "TOKENIZER",
+    "VOCABULARY",
+    "LoadableModel",
+    "alone",
+    "attention",
+    "check",
+    "check_adapter",
+    "folder_key",
+    "is_folder",
+    "local_config",
+    "resolve_path",
+]
