@@ -1,0 +1,44 @@
+"""Variants of a thing, such as scorers: one class in one module, found by its name.
+
+Our own are the modules of a package (`detox_ray.score.variants`). Other packages add theirs by entry points of a group
+(`detox_ray.scorers`), as users of inspect_ai and lm-evaluation-harness expect:
+
+    [project.entry-points."detox_ray.scorers"]
+    shouting = "my_package.shouting:ShoutingScorer"
+"""
+
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from detox_ray.config.base import InputError
+
+
+@cache
+def variants(group: str, package: str) -> Mapping[str, Any]:
+    """Return all variants by name: the attribute ``VARIANT`` of each module of ``package``, then the entry points.
+
+    A variant's name is its ``name``. Raises InputError if an entry point cannot be loaded, has no such attribute, or
+    has the name of another variant.
+    """
+    found: dict[str, Any] = {}
+    for module in pkgutil.iter_modules(import_module(package).__path__):
+        variant = getattr(import_module(f"{package}.{module.name}"), "VARIANT", None)
+        if variant is not None:
+            assert variant.name not in found, f"two variants of {package} are named {variant.name}"
+            found[variant.name] = variant
+    for point in entry_points(group=group):
+        origin = f"entry point {point.name!r} of {group} ({point.value})"
+        try:
+            variant = point.load()
+        except Exception as error:  # whatever importing somebody else's package raises
+            raise InputError(f"{origin} cannot be loaded: {type(error).__name__}: {error}") from error
+        if getattr(variant, "name", None) != point.name:
+            raise InputError(f"{origin} must have the attribute name = {point.name!r}")
+        if variant.name in found:
+            raise InputError(f"{origin} has the name of another one: choose another name")
+        found[variant.name] = variant
+    return found
