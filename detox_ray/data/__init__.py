@@ -21,8 +21,11 @@ from detox_ray.config import (
     TextsConfig,
     ValidityConfig,
 )
-from detox_ray.data import biasdpo, corpus, labelled, own_file, rtp_lx, toxicity_pairwise
+from detox_ray.data import corpus_files as corpus
+from detox_ray.data import labelled
+from detox_ray.data import multilingual_files as own_file
 from detox_ray.data.rows import SHOWN_FLAWS, DataError, Flaw, Rows, Share
+from detox_ray.data.sources import biasdpo, rtp_lx, toxicity_pairwise
 from detox_ray.storage import key_of
 from detox_ray.storage.tables import CORPUS, LABELLED, PAIRS, PROMPTS, TEXTS, TRAIN
 

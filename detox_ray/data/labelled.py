@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from detox_ray.config import ValidityConfig
-from detox_ray.data import own_file, rtp_lx
+from detox_ray.data import multilingual_files as own_file
 from detox_ray.data.record_files import records
 from detox_ray.data.rows import (
     CSV,
@@ -36,6 +36,7 @@ from detox_ray.data.rows import (
     text_of,
     value_of,
 )
+from detox_ray.data.sources import rtp_lx
 
 Fields = dict[str, Any]
 

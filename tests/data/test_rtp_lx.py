@@ -11,7 +11,7 @@ from real_text import HARD_TEXTS, SENTENCES
 from detox_ray.config import PairsConfig, PromptsConfig
 from detox_ray.config.languages import LANGUAGES
 from detox_ray.data import DataError, read_pairs, read_prompts
-from detox_ray.data.rtp_lx import continuation, without_prompt
+from detox_ray.data.sources.rtp_lx import continuation, without_prompt
 from detox_ray.storage.tables import PAIRS, PROMPTS
 
 LABELS = {"Toxicity": 2, "Insult": 1}

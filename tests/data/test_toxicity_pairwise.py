@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from detox_ray.config import PairsConfig
-from detox_ray.data import DataError, Rows, read_pairs, toxicity_pairwise
+from detox_ray.data import DataError, Rows, read_pairs
+from detox_ray.data.sources import toxicity_pairwise
 
 # A row of another form: the other names, and a conversation.
 OTHER = {"prompt": "f", "chosen": " x", "pert_gen_text": [{"role": "assistant", "content": "y"}]}

@@ -8,7 +8,7 @@ counts it, as published data cannot be mended.
 from pathlib import Path
 from typing import Any
 
-from detox_ray.data import own_file
+from detox_ray.data import multilingual_files as own_file
 from detox_ray.data.rows import CSV, JSON_LINES, PARQUET, DataError, Flaw, Share, pair_of, row_id, texts_of
 
 COLUMNS = ("prompt", "chosen", "rejected")

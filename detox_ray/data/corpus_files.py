@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from detox_ray.config import TOY17
-from detox_ray.data import own_file
+from detox_ray.data import multilingual_files as own_file
 from detox_ray.data.rows import (
     CSV,
     JSON_LINES,
