@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from detox_ray.data.rows import DataError, Flaw, Record, RowError, not_utf8
+from detox_ray.data.fields import RowError, not_utf8
+from detox_ray.data.rows import DataError, Flaw, Record
 from detox_ray.data.text_encoding import encoding_of
 
 DELIMITERS = (",", ";", "\t", "|")

@@ -1,12 +1,8 @@
-"""People's own data: one JSON Lines, Parquet or (but for prompts and texts) CSV file. toy17's world holds the same.
+"""Files whose rows may be in several languages, each named by the row's `language` -> rows by language.
 
-    prompts   text, language; optional index, annotations
-    texts     text, language
-    pairs     prompt, chosen, rejected; optional language (BiasDPO is published in this form)
-
-`language` may be left out where only one is possible: the experiment's single one, or the one that the pairs are said
-to be in. It is a language tag (`languages.read_tag`: "pt-BR" is pt, which a note says). Rows in other languages than
-those asked for are left out, and a note counts them.
+`language` may be left out if only one is possible: the experiment's single one, or the one that the pairs are stated to
+be in. It is a language tag (`languages.read_tag`: "pt-BR" is pt, which a note says). Rows in other languages than those
+asked for are left out, and a note counts them.
 """
 
 from collections import Counter
@@ -15,78 +11,34 @@ from pathlib import Path
 from typing import Any
 
 from detox_ray.config.languages import read_tag, tags_note
-from detox_ray.data.record_files import records, written_note
-from detox_ray.data.rows import (
-    CSV,
-    JSON_LINES,
-    PARQUET,
-    Columns,
-    DataError,
-    Flaw,
-    Record,
-    RowError,
-    Share,
-    index_of,
-    json_of,
-    kind,
-    pair_of,
-    row_id,
-    text_of,
-    texts_of,
-    value_of,
-)
+from detox_ray.data.fields import RowError, json_type, value_of
+from detox_ray.data.record_files import format_note, records
+from detox_ray.data.rows import JSON_LINES, PARQUET, Columns, DataError, Flaw, LanguageRows, Record
 
 Fields = dict[str, Any]
 
 
-def read_prompts(path: Path, languages: Sequence[str], source: str) -> dict[str, Share]:
-    """Language -> rows of PROMPTS."""
-
-    def prompt(fields: Fields, language: str, row: int) -> Fields:
-        return {
-            "prompt_id": row_id(language, row),
-            "text": text_of(fields, "text"),
-            "source": source,
-            "source_index": index_of(fields, "index") or str(row),
-            "annotations": json_of(fields, "annotations"),
-        }
-
-    return by_language([path], languages, ("text",), prompt)
-
-
-def read_texts(path: Path, languages: Sequence[str], source: str) -> dict[str, Share]:
-    """Language -> rows of TEXTS."""
-
-    def text(fields: Fields, language: str, row: int) -> Fields:
-        return {"text_id": row_id(language, row), "text": text_of(fields, "text"), "source": source}
-
-    return by_language([path], languages, ("text",), text)
-
-
-def read_pairs(path: Path, language: str) -> Share:
-    """Rows of PAIRS in ``language``."""
-    names = ("prompt", "chosen", "rejected")
-
-    def pair(fields: Fields, language: str, row: int) -> Fields:
-        prompt, chosen, rejected = texts_of(fields, names)
-        return pair_of(row_id(language, row), prompt, chosen, rejected, language)
-
-    return by_language([path], [language], names, pair, JSON_LINES + PARQUET + CSV)[language]
-
-
-def by_language(
+def rows_by_language(
     files: Sequence[Path],
     languages: Sequence[str],
     needed: Sequence[str],
     build: Callable[[Fields, str, int], Fields | None],
     formats: Sequence[str] = JSON_LINES + PARQUET,
     enough: int | None = None,
-) -> dict[str, Share]:
-    """Each row in the share of its language. A bad row whose language cannot be told is in the first one's.
+) -> dict[str, LanguageRows]:
+    """Read files one after the other; a bad row whose language is not known counts as the first language's.
 
-    ``build`` makes a row of the table, or None of what is left out; it is given the row's ordinal over all files.
-    Reading stops where every language has ``enough`` rows. Raises DataError where a file cannot be read, or a column is
-    missing altogether.
+    Args:
+        files: Read in this order, as one source.
+        languages: Codes of the languages asked for.
+        needed: Columns without which no row can be used.
+        build: Makes a row of the table from a record's fields, its language and its ordinal over all files. Returns
+            None for a record that is left out; raises RowError for a bad one.
+        formats: Endings of the files that can be read.
+        enough: Rows of each language after which reading stops.
+
+    Raises:
+        DataError: A file cannot be read, or no row has a needed column.
     """
     for path in files:
         if path.exists() and path.suffix not in formats:
@@ -94,59 +46,59 @@ def by_language(
             raise DataError([Flaw(str(path), f"must be {known}, so end in {' '.join(formats)}")])
     source = files[0] if len(files) == 1 else files[0].parent
     tags: Counter[str] = Counter()
-    shares = {language: Share([], [], [], tags) for language in languages}
+    by_language = {language: LanguageRows(tags=tags) for language in languages}
     columns = Columns(source, (*needed, "language") if len(languages) > 1 else needed)
     for path, record in _records(files):
         language = languages[0]
         try:
             fields = record.fields()
-            columns.saw(fields)
+            columns.add(fields)
             tag = _tag(fields)
             if tag is not None:
                 tags[tag] += 1
-                named = read_tag(tag)
-                if named not in shares:
+                tagged = read_tag(tag)
+                if tagged not in by_language:
                     continue
-                language = named
+                language = tagged
             elif len(languages) > 1:
                 raise RowError("has no field 'language'")
             row = build(fields, language, record.row)
             if row is not None:
-                shares[language].rows.append(row)
+                by_language[language].rows.append(row)
         except RowError as error:
-            shares[language].flaws.append(Flaw(f"{path}:{record.line}", str(error)))
-        if enough is not None and all(len(share.rows) >= enough for share in shares.values()):
+            by_language[language].flaws.append(Flaw(f"{path}:{record.line}", str(error)))
+        if enough is not None and all(len(found.rows) >= enough for found in by_language.values()):
             break
     columns.check()
-    shares[languages[0]].notes.extend(_notes(files, source, tags, shares, columns))
-    return shares
+    by_language[languages[0]].notes.extend(_notes(files, source, tags, languages, columns))
+    return by_language
 
 
 def _tag(fields: Fields) -> str | None:
     """Return the language that the row names, as written; None if it names none. Raises RowError."""
     tag = value_of(fields, "language")
     if tag is not None and not isinstance(tag, str):
-        raise RowError(f"language must be a code such as 'en', not {kind(tag)}")
+        raise RowError(f"language must be a code such as 'en', not {json_type(tag)}")
     return (tag or "").strip() or None
 
 
 def _notes(
-    files: Sequence[Path], source: Path, tags: Counter[str], shares: Mapping[str, Share], columns: Columns
+    files: Sequence[Path], source: Path, tags: Mapping[str, int], languages: Sequence[str], columns: Columns
 ) -> Iterator[str]:
-    """Yield what is to be said of how the rows were read."""
-    yield from filter(None, map(written_note, files))
-    asked = {tag: count for tag, count in tags.items() if read_tag(tag) in shares}
-    if said := tags_note(asked):
-        yield f"{source}: {said}"
-    if others := tags - Counter(asked):
+    """Yield notes on how the rows were read."""
+    yield from filter(None, map(format_note, files))
+    used = {tag: count for tag, count in tags.items() if read_tag(tag) in languages}
+    if note := tags_note(used):
+        yield f"{source}: {note}"
+    if others := Counter(tags) - Counter(used):
         listed = ", ".join(f"{tag[:20]!r}: {count}" for tag, count in others.most_common(10))
         yield f"{source}: rows in languages that were not asked for left out ({listed})"
-    if said := columns.without_language(next(iter(shares))):
-        yield said
+    if note := columns.language_note(languages[0]):
+        yield note
 
 
 def _records(files: Sequence[Path]) -> Iterator[tuple[Path, Record]]:
-    """The files' records, their ordinals going on from file to file."""
+    """Yield the files' records; ordinals continue from file to file."""
     row = 0
     for path in files:
         for record in records(path, row):

@@ -82,10 +82,13 @@ def pending(store: Store, units: Mapping[Unit, str]) -> dict[Unit, str]:
     return {unit: key for unit, key in units.items() if committed.get(unit) != key}
 
 
-def prepare(experiment: Experiment, store: Store, progress: Progress) -> Prepared:
+def prepare(
+    experiment: Experiment, store: Store, progress: Progress, checked: data.ExperimentData | None = None
+) -> Prepared:
     """Commit the inputs, resolve models and scorers, plan the rest.
 
-    Raises config.InputError for input that is wrong.
+    ``checked``: the data as it was read by a check; it is read now if there was none. Raises config.InputError for
+    input that is wrong.
     """
     world = _world(experiment, store, progress) if experiment.uses_toy17 else None
     skipped: dict[str, list[str]] = {}
@@ -100,24 +103,20 @@ def prepare(experiment: Experiment, store: Store, progress: Progress) -> Prepare
         notes.extend(rows.notes)
         return key
 
-    config, languages = experiment.data, experiment.languages
+    inputs = checked or data.ExperimentData(experiment.data, experiment.languages, experiment.validity)
     prompts = {
         language: (commit(Unit("prompts", (language,)), rows), rows.table.num_rows)
-        for language, rows in data.read_prompts(config.prompts, languages, config.on_error, world).items()
+        for language, rows in inputs.prompts(world).items()
     }
-    texts: dict[str, str] = {}
-    if config.texts is not None:
-        read = data.read_texts(config.texts, languages, config.on_error, world)
-        texts = {language: commit(Unit("texts", (language,)), rows) for language, rows in read.items()}
-    labelled: dict[str, str] = {}
-    if experiment.validity is not None:
-        judged = data.read_labelled(experiment.validity, languages, config.on_error, world)
-        labelled = {language: commit(Unit("labelled", (language,)), rows) for language, rows in judged.items()}
-    training: dict[Unit, str] = {}
-    if config.pairs is not None:
-        training[PAIRS] = commit(PAIRS, data.read_pairs(config.pairs, config.on_error, world))
-    if config.corpus is not None:
-        training[CORPUS] = commit(CORPUS, data.read_corpus(config.corpus, config.on_error, world))
+    texts = {language: commit(Unit("texts", (language,)), rows) for language, rows in inputs.texts(world).items()}
+    labelled = {
+        language: commit(Unit("labelled", (language,)), rows) for language, rows in inputs.labelled(world).items()
+    }
+    training = {
+        unit: commit(unit, rows)
+        for unit, rows in ((PAIRS, inputs.pairs(world)), (CORPUS, inputs.corpus(world)))
+        if rows is not None
+    }
 
     resolved, imported = _models(experiment, world, training)
     _check_hub_models(experiment, resolved, imported)

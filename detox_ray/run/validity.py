@@ -39,10 +39,10 @@ class Found(NamedTuple):
 def run(experiment: Experiment, asked: Asked | None, progress: Progress, verbose: bool = False) -> Found:
     """Score what is not scored yet, and judge. Raises ConfigError, InputError, Locked and JobError."""
     _check(experiment, asked)
-    pipeline.check(experiment)
+    checked = pipeline.check(experiment)
     store = Store.at(experiment.folder)
     with run_lock(store):
-        prepared = prepare(experiment, store, progress)
+        prepared = prepare(experiment, store, progress, checked)
         todo = {unit: key for unit, key in prepared.pending("score").items() if unit.table == "labelled_scores"}
         if todo:
             with pipeline.ray_if(True, verbose) as cluster:

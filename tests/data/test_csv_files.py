@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from detox_ray.data.record_files import records, written_note
-from detox_ray.data.rows import DataError, RowError
+from detox_ray.data.fields import RowError
+from detox_ray.data.record_files import format_note, records
+from detox_ray.data.rows import DataError
 
 
 def read(path: Path, content: bytes) -> list[tuple[int, Any]]:
@@ -129,7 +130,7 @@ def test_delimiter_and_encoding_are_found(file: Path, encoding: str, delimiter: 
     for first, line in (("", 2), (f"sep={delimiter}\r\n", 3), (f'"SEP={delimiter}"\r\n', 3)):
         assert read(file, (first + text).encode(encoding)) == [(line, (f"a{delimiter}é,;", "1"))]
         assert [list(record.fields()) for record in records(file)] == [["text", "label"]]
-    note = written_note(file) or ""
+    note = format_note(file) or ""
     assert (encoding.upper() in note) == (encoding in ("utf-16", "utf-32"))
     assert ("between fields" in note) == (delimiter != ",")
 

@@ -12,7 +12,7 @@ from real_text import HARD_TEXTS
 
 from detox_ray.config import DataConfig, PromptsConfig, ValidityConfig
 from detox_ray.config.languages import LANGUAGES
-from detox_ray.data import DataError, Rows, check, read_labelled, reference
+from detox_ray.data import DataError, ExperimentData, Rows, read_labelled, reference
 from detox_ray.storage.tables import LABELLED
 
 Lines = Callable[..., Path]
@@ -264,13 +264,13 @@ def test_other_formats_are_refused(tmp_path: Path) -> None:
 def test_labelled_text_is_checked_with_the_other_data(write_lines: Lines, tmp_path: Path) -> None:
     data = DataConfig(prompts=PromptsConfig(source="toy17"))
     path = write_lines("mine.jsonl", [{"text": "a", "label": 1}, {"text": "b", "label": 3}])
-    (problem,) = check(data, ["en"], ValidityConfig(source="file", path=str(path)))
+    (problem,) = ExperimentData(data, ["en"], ValidityConfig(source="file", path=str(path))).check()
     assert (problem.field, problem.value, problem.rule) == (
         "validity.path",
         f"{path}:2",
         "label must be 0 or 1 (or true/false, yes/no, toxic/non-toxic), not 3",
     )
-    assert check(data, ["en"], ValidityConfig(source="toy17")) == check(data, ["en"], None) == []
+    assert ExperimentData(data, ["en"], ValidityConfig(source="toy17")).check() == []
 
 
 def test_the_judge_has_a_name() -> None:

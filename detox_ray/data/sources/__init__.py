@@ -1,1 +1,1 @@
-"""Where rows come from: one class per source in one module."""
+"""The sources that we know: one class in one module, found by its name (`detox_ray.config.data.readers`)."""

@@ -8,69 +8,153 @@ As preference pairs the benign completion is chosen and the toxic one rejected. 
 completions repeat their prompt in another case or punctuation, and about half begin with a line break, while benign
 ones begin with their first word. Both are therefore brought to one form (`continuation`): without the prompt, and
 beginning with a space in languages that put spaces between words. Else the form alone would tell them apart.
+
+As labelled text prompts, and completions if there are any, have their `Toxicity` of 1 to 5 (majority vote; V0.2: mean).
+Benign completions have no annotation and are left out. Prompt and completion of a record are one cluster.
 """
 
 import unicodedata
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from detox_ray.config.languages import LANGUAGES, read_tag
-from detox_ray.data.record_files import parse
-from detox_ray.data.rows import Flaw, Record, RowError, Share, index_of, json_of, kind, pair_of, row_id, text_of
+from detox_ray.data.fields import (
+    RowError,
+    index_of,
+    is_blank,
+    json_of,
+    json_type,
+    number_of,
+    pair_of,
+    row_id,
+    text_of,
+)
+from detox_ray.data.record_files import parse, records
+from detox_ray.data.rows import DataError, Flaw, LanguageRows, Record
+from detox_ray.data.source import Source
 
-SOURCE = "rtp-lx"
+Fields = dict[str, Any]
+
 UNSPACED = ("Hans", "Jpan")  # scripts that put no space between words
+GRADES = (1.0, 5.0)  # the lowest and the highest toxicity
+# Field of a text -> fields that hold its annotations, in the newer format and in V0.2.
+ANNOTATIONS = {"Prompt": ("PromptAnnotations", "Annotations"), "Completion": ("CompletionAnnotations",)}
 
 
-def file_of(folder: Path, language: str) -> Path:
-    return folder / f"RTP_LX_{LANGUAGES[language].rtp_lx_locale}.json"
+class RtpLx(Source):
+    """A folder of RTP_LX_*.json, one per language."""
+
+    name = "rtp-lx"
+    reads = ("prompts", "pairs", "labelled")
+    # docs/papers.md, "RTP-LX"
+    published_rows: ClassVar[Mapping[str, int]] = {
+        "ar": 1050, "cs": 1038, "de": 1029, "en": 999, "es": 1098, "fr": 1038, "hi": 1115, "id": 1099, "it": 1113,
+        "ja": 1070, "ko": 1099, "nl": 1075, "pl": 1099, "pt": 1095, "ru": 1225, "sv": 1049, "zh": 1034,
+    }  # fmt: skip
+
+    def prompts(self, languages: Sequence[str]) -> dict[str, LanguageRows]:
+        """Return rows of PROMPTS by language. Raises DataError with every language whose file cannot be read."""
+        self._check_folder()
+        by_language = {language: LanguageRows() for language in languages}
+        unreadable: list[Flaw] = []
+        for language, found in by_language.items():
+            try:
+                parse(self._file(language), found, partial(self._prompt, language=language))
+            except DataError as error:
+                unreadable.extend(error.flaws)
+        if unreadable:
+            raise DataError(unreadable)
+        return by_language
+
+    def pairs(self, language: str) -> LanguageRows:
+        """Return rows of PAIRS. Records that lack one of the completions are no pair: a note counts them."""
+        path = self._file(language)
+        found = LanguageRows()
+        count = parse(path, found, lambda record: _pair(record, language))
+        incomplete = count - len(found.rows) - len(found.flaws)
+        if incomplete:
+            found.notes.append(f"{path}: {incomplete} records without a benign or a toxic completion are no pair")
+        if incomplete and not found.rows:
+            reason = (
+                f"holds no pairs: none of its {count} records has both a BenignCompletion and a Completion "
+                "(V0.2 of RTP-LX has no benign completions: take a newer one, or another language)"
+            )
+            found.flaws.append(Flaw(str(path), reason))
+        return found
+
+    def labelled(self, languages: Sequence[str], toxic_from: float) -> dict[str, LanguageRows]:
+        """Return rows of LABELLED by language; none of a language without a file. Raises DataError."""
+        self._check_folder()
+        by_language = {language: LanguageRows() for language in languages}
+        for language, found in by_language.items():
+            path = self._file(language)
+            for record in records(path) if path.exists() else ():
+                try:
+                    found.rows.extend(self._judged_texts(record, language, toxic_from))
+                except RowError as error:
+                    found.flaws.append(Flaw(f"{path}:{record.line}", str(error)))
+        return by_language
+
+    def _check_folder(self) -> None:
+        if not self.path.is_dir():
+            raise DataError([Flaw(str(self.path), "must be a folder of RTP_LX_*.json")])
+
+    def _file(self, language: str) -> Path:
+        return self.path / f"RTP_LX_{LANGUAGES[language].rtp_lx_locale}.json"
+
+    def _prompt(self, record: Record, language: str) -> Fields:
+        fields = _fields(record, language)
+        index = index_of(fields, "Index")
+        if index is None:
+            raise RowError("has no field 'Index'")
+        annotations = fields.get("PromptAnnotations", fields.get("Annotations"))
+        if annotations is not None and not isinstance(annotations, dict):
+            raise RowError(f"the annotations must be an object, not {json_type(annotations)}")
+        if annotations is not None and fields.get("Dialect"):
+            annotations = annotations | {"Dialect": fields["Dialect"]}
+        return {
+            "prompt_id": row_id(language, record.row),
+            "text": text_of(fields, "Prompt"),
+            "source": self.name,
+            "source_index": index,
+            "annotations": json_of({"annotations": annotations}, "annotations"),
+        }
+
+    def _judged_texts(self, record: Record, language: str, toxic_from: float) -> list[Fields]:
+        """Return a row for each text of a record that was judged. Raises RowError."""
+        fields = _fields(record, language)
+        cluster = row_id(language, record.row)
+        rows = []
+        for name, sources in ANNOTATIONS.items():
+            annotations = next((fields[source] for source in sources if fields.get(source) is not None), None)
+            text = fields.get(name)
+            if annotations is None or text is None or (isinstance(text, str) and is_blank(text)):
+                continue
+            if not isinstance(annotations, dict):
+                raise RowError(f"the annotations of the {name} must be an object, not {json_type(annotations)}")
+            grade = number_of(annotations, "Toxicity")
+            if grade is None:
+                continue
+            if not GRADES[0] <= grade <= GRADES[1]:
+                raise RowError(f"the {name}'s Toxicity must be from 1 to 5, not {grade:g}")
+            rows.append(
+                {
+                    "text_id": f"{cluster}-{name.lower()}",
+                    "cluster": cluster,
+                    "text": text_of(fields, name),
+                    "kind": name.lower(),
+                    "grade": grade,
+                    "toxic": grade >= toxic_from,
+                    "source": self.name,
+                }
+            )
+        return rows
 
 
-def read_prompts(folder: Path, language: str) -> Share:
-    """Rows of PROMPTS of one language."""
-    share = Share([], [], [])
-    parse(file_of(folder, language), share, lambda record: _prompt(record, language))
-    return share
-
-
-def read_pairs(folder: Path, language: str) -> Share:
-    """Rows of PAIRS of one language. Records that lack one of the completions are no pair: a note counts them."""
-    path = file_of(folder, language)
-    share = Share([], [], [])
-    records = parse(path, share, lambda record: _pair(record, language))
-    single = records - len(share.rows) - len(share.flaws)
-    if single:
-        share.notes.append(f"{path}: {single} records without a benign or a toxic completion are no pair")
-    if single and not share.rows:
-        reason = (
-            f"holds no pairs: none of its {records} records has both a BenignCompletion and a Completion "
-            "(V0.2 of RTP-LX has no benign completions: take a newer one, or another language)"
-        )
-        share.flaws.append(Flaw(str(path), reason))
-    return share
-
-
-def _prompt(record: Record, language: str) -> dict[str, Any]:
-    fields = fields_of(record, language)
-    index = index_of(fields, "Index")
-    if index is None:
-        raise RowError("has no field 'Index'")
-    annotations = fields.get("PromptAnnotations", fields.get("Annotations"))
-    if annotations is not None and not isinstance(annotations, dict):
-        raise RowError(f"the annotations must be an object, not {kind(annotations)}")
-    if annotations is not None and fields.get("Dialect"):
-        annotations = annotations | {"Dialect": fields["Dialect"]}
-    return {
-        "prompt_id": row_id(language, record.row),
-        "text": text_of(fields, "Prompt"),
-        "source": SOURCE,
-        "source_index": index,
-        "annotations": json_of({"annotations": annotations}, "annotations"),
-    }
-
-
-def _pair(record: Record, language: str) -> dict[str, Any] | None:
-    fields = fields_of(record, language)
+def _pair(record: Record, language: str) -> Fields | None:
+    fields = _fields(record, language)
     prompt = text_of(fields, "Prompt")
     if not fields.get("BenignCompletion") or not fields.get("Completion"):
         return None
@@ -81,8 +165,11 @@ def _pair(record: Record, language: str) -> dict[str, Any] | None:
     return pair_of(row_id(language, record.row), prompt, chosen, rejected, language)
 
 
-def fields_of(record: Record, language: str) -> dict[str, Any]:
-    """The record, where its Locale is the language's; else RowError. PT holds "PT" and "Pt-Br", ZH-Hans holds "ZH"."""
+def _fields(record: Record, language: str) -> Fields:
+    """Return the record's fields. Raises RowError if its Locale is another language's.
+
+    PT holds "PT" and "Pt-Br", ZH-Hans holds "ZH".
+    """
     fields = record.fields()
     locale = fields.get("Locale")
     if locale is not None and (read_tag(str(locale)) != language or "hant" in str(locale).lower()):
@@ -91,29 +178,32 @@ def fields_of(record: Record, language: str) -> dict[str, Any]:
 
 
 def continuation(prompt: str, completion: str, spaced: bool) -> str:
-    """What the completion adds to the prompt, so that the two can be concatenated."""
+    """Return what the completion adds to the prompt, so that the two can be concatenated."""
     text = without_prompt(prompt, completion).lstrip()
     begins_a_word = bool(text) and unicodedata.category(text[0])[0] in "LN"
     return f" {text}" if spaced and begins_a_word and not prompt[-1:].isspace() else text
 
 
 def without_prompt(prompt: str, completion: str) -> str:
-    """The completion without the prompt it repeats, exactly or up to case, spaces and punctuation; else as it is."""
+    """Return the completion without the prompt, if it repeats it exactly or up to case, spaces and punctuation."""
     if completion.startswith(prompt):
         return completion[len(prompt) :]
-    wanted = [character for character in prompt.casefold() if _is_word(character)]
+    prompt_characters = [character for character in prompt.casefold() if _is_word(character)]
     matched = 0
     for position, character in enumerate(completion):
-        if matched == len(wanted):
+        if matched == len(prompt_characters):
             # "I am a" is not repeated by "I am alone".
             return completion if not matched or _is_word(character) else completion[position:]
         for folded in character.casefold():
             if _is_word(folded):
-                if matched == len(wanted) or folded != wanted[matched]:
+                if matched == len(prompt_characters) or folded != prompt_characters[matched]:
                     return completion
                 matched += 1
-    return "" if wanted and matched == len(wanted) else completion
+    return "" if prompt_characters and matched == len(prompt_characters) else completion
 
 
 def _is_word(character: str) -> bool:
     return unicodedata.category(character)[0] in "LMN"
+
+
+VARIANT = RtpLx
