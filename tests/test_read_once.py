@@ -13,8 +13,13 @@ from detox_ray.storage import Store
 
 
 def test_a_file_that_goes_after_the_check_is_committed_as_it_was(
-    toy_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    model, words = tmp_path / "model", tmp_path / "words.json"  # only looked at, for no stage begins
+    model.mkdir()
+    for file in ("config.json", "tokenizer.json", "model.safetensors"):
+        (model / file).write_text("{}")
+    words.write_text(json.dumps({"en": ["bad"]}))
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text(json.dumps({"text": "The cat"}), encoding="utf-8")
     experiment = validate(
@@ -23,8 +28,8 @@ def test_a_file_that_goes_after_the_check_is_committed_as_it_was(
             "storage": str(tmp_path / "runs"),
             "languages": ["en"],
             "data": {"prompts": {"source": "file", "path": str(prompts)}},
-            "models": {"base": {"path": str(toy_world / "model")}},
-            "score": {"scorers": [{"name": "s", "type": "lexicon", "path": str(toy_world / "lexicon.json")}]},
+            "models": {"base": {"path": str(model)}},
+            "score": {"scorers": [{"name": "s", "type": "lexicon", "path": str(words)}]},
         }
     )
     monkeypatch.setattr(Store, "tidy", lambda store: prompts.unlink())  # the first thing a run does after its checks
