@@ -25,7 +25,7 @@ from detox_ray.data.text_encoding import encoding_of
 DELIMITERS = (",", ";", "\t", "|")
 LONGEST_FIELD = 2**31 - 1  # all that every platform's csv module takes
 _FIELD_LIMIT_LOCK = threading.Lock()
-_STRAY_LINE = "is no whole record, and stands behind one whose quotes do not fit"
+_STRAY_LINE = "is not a whole record, and follows one whose quotes do not fit"
 
 
 class CsvForm(NamedTuple):

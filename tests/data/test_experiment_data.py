@@ -1,4 +1,4 @@
-"""An experiment's data: what is seen before a run starts, that it is read once, and the key of what was read."""
+"""An experiment's data: the check before a run, reading once, and the key of a table."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_all_sources_are_checked_at_once(write_lines: Callable[..., Path], tmp_p
     ]
 
 
-def test_bad_rows_are_no_problem_where_they_are_to_be_skipped(write_lines: Callable[..., Path]) -> None:
+def test_bad_rows_are_no_problem_if_they_are_skipped(write_lines: Callable[..., Path]) -> None:
     path = str(write_lines("mine.jsonl", [{"text": "a"}, *[b"{"] * 30]))
     stop = ExperimentData(DataConfig(prompts=PromptsConfig(source="file", path=path)), ["en"]).check()
     assert len(stop) == 21
@@ -44,7 +44,7 @@ def test_bad_rows_are_no_problem_where_they_are_to_be_skipped(write_lines: Calla
     assert ExperimentData(skip, ["en"]).check() == []
 
 
-def test_what_is_unusual_is_said(write_lines: Callable[..., Path]) -> None:
+def test_the_check_passes_on_notes_and_counts_skipped_rows(write_lines: Callable[..., Path]) -> None:
     path = write_lines("mine.jsonl", [{"text": "a", "language": "EN"}, b"{"])
     data = DataConfig(prompts=PromptsConfig(source="file", path=str(path)), on_error="skip")
     notes: list[str] = []
@@ -64,7 +64,7 @@ def test_the_built_in_world_needs_no_check() -> None:
 
 
 def test_what_was_checked_is_what_is_used(write_lines: Callable[..., Path]) -> None:
-    """A run reads its files once: what happens to them after the check changes nothing."""
+    """Each file is read once, so that a change after the check has no effect."""
     paths = {
         "prompts": write_lines("prompts.jsonl", [{"text": "a prompt"}]),
         "pairs": write_lines("pairs.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "c"}]),
@@ -89,7 +89,7 @@ def test_what_was_checked_is_what_is_used(write_lines: Callable[..., Path]) -> N
     assert [found["en"].table["text"].to_pylist() for found in by_language] == [["a prompt"], ["held out"], ["judged"]]
 
 
-def test_data_that_the_experiment_does_not_name_is_none(write_lines: Callable[..., Path]) -> None:
+def test_data_that_the_experiment_lacks_is_empty(write_lines: Callable[..., Path]) -> None:
     prompts = PromptsConfig(source="file", path=str(write_lines("prompts.jsonl", [{"text": "a"}])))
     inputs = ExperimentData(DataConfig(prompts=prompts), ["en"])
     assert (inputs.pairs(), inputs.corpus(), inputs.texts(), inputs.labelled()) == (None, None, {}, {})
@@ -99,7 +99,7 @@ def rows(*texts: str) -> pa.Table:
     return pa.Table.from_pylist([{"text_id": str(i), "text": t, "source": "s"} for i, t in enumerate(texts)], TEXTS)
 
 
-def test_source_key_follows_content_and_not_its_layout() -> None:
+def test_source_key_depends_on_content_and_not_on_layout() -> None:
     table = rows("a", "b", "c")
     chunked = pa.concat_tables([table.slice(0, 1), table.slice(1)])
     assert source_key(chunked) == source_key(table)

@@ -69,13 +69,13 @@ class RtpLx(Source):
         return by_language
 
     def pairs(self, language: str) -> LanguageRows:
-        """Return rows of PAIRS. Records that lack one of the completions are no pair: a note counts them."""
+        """Return rows of PAIRS. Records that lack one of the completions are left out, and a note counts them."""
         path = self._file(language)
         found = LanguageRows()
         count = parse(path, found, lambda record: _pair(record, language))
         incomplete = count - len(found.rows) - len(found.flaws)
         if incomplete:
-            found.notes.append(f"{path}: {incomplete} records without a benign or a toxic completion are no pair")
+            found.notes.append(f"{path}: {incomplete} records without a benign or a toxic completion left out")
         if incomplete and not found.rows:
             reason = (
                 f"holds no pairs: none of its {count} records has both a BenignCompletion and a Completion "

@@ -44,7 +44,7 @@ class ToxicityPairwise(Source):
         for _, path in splits:
             records += parse(path, found, pair, first_row=records)
         if repeated:
-            found.notes.append(f"{self.path}: {repeated} pairs repeated their prompt in a completion, where it was cut")
+            found.notes.append(f"{self.path}: {repeated} pairs repeated their prompt in a completion; it was cut there")
         if records != PUBLISHED:
             holds = f"holds {records:,} pairs; published are {PUBLISHED:,} (split_0 to split_5)"
             found.notes.append(f"{self.path}: {holds}")
