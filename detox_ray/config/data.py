@@ -7,15 +7,15 @@ from pydantic import Field, field_validator, model_validator
 from detox_ray.config.base import ConfigError, InputError, LanguageCode, Problem, Strict
 from detox_ray.config.plugins import variants
 
-Kind = Literal["prompts", "pairs", "corpus", "texts", "labelled"]  # of rows: the tables that a source can fill
+RowKind = Literal["prompts", "pairs", "corpus", "texts", "labelled"]  # one for each table that a source can fill
 
 
-def readers(kind: Kind) -> dict[str, Any]:
+def sources_of(kind: RowKind) -> dict[str, Any]:
     """Return the sources that read rows of this kind, by name: subclasses of `detox_ray.data.Source`.
 
     Raises InputError if another package adds something that is no source.
     """
-    # This room imports no other: it knows the package of the sources by its name only.
+    # This room imports no other: it knows the package of the sources by name only.
     sources = variants("detox_ray.sources", "detox_ray.data.sources")
     for name, source in sources.items():
         if not hasattr(source, "reads"):
@@ -27,7 +27,7 @@ def readers(kind: Kind) -> dict[str, Any]:
 class SourceConfig(Strict):
     """A source of rows of one kind, and the path that it reads unless it is built in."""
 
-    kind: ClassVar[Kind]
+    kind: ClassVar[RowKind]
 
     source: str
     path: str | None = None
@@ -35,15 +35,15 @@ class SourceConfig(Strict):
     @field_validator("source")
     @classmethod
     def _reads_this_kind(cls, source: str) -> str:
-        names = readers(cls.kind)
+        names = sources_of(cls.kind)
         if source not in names:
             hint = "a source that another package adds needs that package installed here"
             raise ValueError(f"must be one of {', '.join(names)}, the sources of {cls.kind}; {hint}")
         return source
 
     @model_validator(mode="after")
-    def _path_where_needed(self) -> "SourceConfig":
-        takes_path = readers(self.kind)[self.source].takes_path
+    def _path_if_needed(self) -> "SourceConfig":
+        takes_path = sources_of(self.kind)[self.source].takes_path
         if self.path is not None and not takes_path:
             raise ConfigError([Problem("path", self.path, f"source {self.source} is built in and takes no path")])
         if self.path is None and takes_path:
@@ -56,7 +56,7 @@ class PromptsConfig(SourceConfig):
 
     kind = "prompts"
 
-    per_language: int | None = Field(None, ge=1)  # the first so many of each language; null: all
+    per_language: int | None = Field(None, ge=1)  # how many of each language, from the first on; null: all
 
 
 class PairsConfig(SourceConfig):
@@ -69,7 +69,7 @@ class PairsConfig(SourceConfig):
     kind = "pairs"
 
     language: LanguageCode = "en"
-    limit: int | None = Field(None, ge=1)  # the first so many; null: all
+    limit: int | None = Field(None, ge=1)  # how many, from the first on; null: all
 
 
 class CorpusConfig(SourceConfig):
@@ -82,7 +82,7 @@ class CorpusConfig(SourceConfig):
     kind = "corpus"
 
     language: LanguageCode = "en"
-    limit: int | None = Field(None, ge=1)  # the first so many rows to train on, without the validation rows; null: all
+    limit: int | None = Field(None, ge=1)  # how many to train on, from the first on, beside those to validate with
 
 
 class TextsConfig(SourceConfig):
@@ -112,6 +112,6 @@ class ValidityConfig(SourceConfig):
 
     kind = "labelled"
 
-    per_language: int | None = Field(None, ge=1)  # the first so many; null: all
+    per_language: int | None = Field(None, ge=1)  # how many of each language, from the first on; null: all
     toxic_from: float = 3.0  # a grade at or above it counts as toxic (RTP-LX grades toxicity 1 to 5)
-    minimum: int = Field(20, ge=1)  # toxic, and harmless, texts without which a language has no evidence
+    minimum: int = Field(20, ge=1)  # a language with fewer toxic or fewer harmless texts has no evidence

@@ -84,7 +84,7 @@ def _part(files: list[Path], form: CorpusForm, language: str, split: str, limit:
             "split": split,
         }
 
-    found = rows_by_language(files, [language], (form.column,), text, FORMATS, limit)[language]
+    result = rows_by_language(files, [language], (form.column,), text, FORMATS, limit)[language]
     names = ", ".join(file.name for file in files)
-    found.notes.extend(f"{names}: {count} rows with {reason} left out" for reason, count in left_out.items())
-    return found
+    result.notes.extend(f"{names}: {count} rows with {reason} left out" for reason, count in left_out.items())
+    return result

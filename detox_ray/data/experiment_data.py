@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from detox_ray.config import TOY17, DataConfig, Problem, ValidityConfig
-from detox_ray.config.data import Kind
+from detox_ray.config.data import RowKind
 from detox_ray.data.readers import read_corpus, read_labelled, read_pairs, read_prompts, read_texts
 from detox_ray.data.rows import SHOWN_FLAWS, DataError, Rows
 
@@ -21,7 +21,7 @@ class ExperimentData:
 
     def __init__(self, data: DataConfig, languages: Sequence[str], validity: ValidityConfig | None = None):
         self._data, self._languages, self._validity = data, languages, validity
-        self._kept: dict[Kind, Any] = {}
+        self._kept: dict[RowKind, Any] = {}
 
     def prompts(self, world: Path | None = None) -> dict[str, Rows]:
         """Return the prompts by language. Raises DataError with everything that is wrong, as the other methods do."""
@@ -88,7 +88,7 @@ class ExperimentData:
                     note(f"{field}: bad rows left out: {len(rows.skipped)}; the first: {rows.skipped[0]}")
         return problems
 
-    def _once(self, kind: Kind, read: Callable[[], T]) -> T:
+    def _once(self, kind: RowKind, read: Callable[[], T]) -> T:
         if kind not in self._kept:
             self._kept[kind] = read()
         rows: T = self._kept[kind]

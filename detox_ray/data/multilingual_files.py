@@ -67,7 +67,7 @@ def rows_by_language(
                 by_language[language].rows.append(row)
         except RowError as error:
             by_language[language].flaws.append(Flaw(f"{path}:{record.line}", str(error)))
-        if enough is not None and all(len(found.rows) >= enough for found in by_language.values()):
+        if enough is not None and all(len(result.rows) >= enough for result in by_language.values()):
             break
     columns.check()
     by_language[languages[0]].notes.extend(_notes(files, source, tags, languages, columns))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from detox_ray.config.data import Kind, SourceConfig, readers
+from detox_ray.config.data import RowKind, SourceConfig, sources_of
 from detox_ray.data.rows import LanguageRows
 
 
@@ -24,7 +24,7 @@ class Source:
     """
 
     name: ClassVar[str]  # in a config, and in the column `source` of its rows
-    reads: ClassVar[tuple[Kind, ...]]
+    reads: ClassVar[tuple[RowKind, ...]]
     takes_path: ClassVar[bool] = True  # False: it is built in
     # Rows in all or by language, from which `detox-ray plan` estimates while the files are not there yet.
     published_rows: ClassVar[int | Mapping[str, int] | None] = None
@@ -68,7 +68,7 @@ class Source:
         return f"human: {cls.name}"
 
 
-def source_of(config: SourceConfig, world: Path | None = None) -> Source:
+def open_source(config: SourceConfig, world: Path | None = None) -> Source:
     """Return the source that the config names. ``world``: toy17's folder."""
-    source: Source = readers(config.kind)[config.source](config.path, world)
+    source: Source = sources_of(config.kind)[config.source](config.path, world)
     return source

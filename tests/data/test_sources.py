@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from detox_ray.config import ConfigError, DataConfig, PairsConfig, PromptsConfig
-from detox_ray.config.data import Kind, readers
+from detox_ray.config.data import RowKind, sources_of
 from detox_ray.config.loading import validated
 from detox_ray.config.plugins import variants
 from detox_ray.data import ExperimentData, Source, read_prompts
@@ -28,11 +28,11 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]
     variants.cache_clear()
 
 
-@pytest.mark.parametrize("kind", get_args(Kind))
-def test_a_source_has_the_method_of_each_kind_that_it_reads_and_of_no_other(kind: Kind) -> None:
-    sources = {name: source for other in get_args(Kind) for name, source in readers(other).items()}
+@pytest.mark.parametrize("kind", get_args(RowKind))
+def test_a_source_has_the_method_of_each_kind_that_it_reads_and_of_no_other(kind: RowKind) -> None:
+    sources = {name: source for other in get_args(RowKind) for name, source in sources_of(other).items()}
     overridden = {name for name, source in sources.items() if getattr(source, kind) is not getattr(Source, kind)}
-    assert overridden == set(readers(kind))
+    assert overridden == set(sources_of(kind))
 
 
 def test_another_packages_source_is_read_like_ours(install: Callable[[Path], None], tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_another_packages_source_is_read_like_ours(install: Callable[[Path], Non
 
 def test_a_source_is_offered_for_what_it_reads_only(install: Callable[[Path], None]) -> None:
     install(OTHER_PACKAGE)
-    assert "proverbs" in readers("prompts")
+    assert "proverbs" in sources_of("prompts")
     with pytest.raises(ConfigError, match=r"source: must be one of biasdpo, file, .*, the sources of pairs"):
         validated(PairsConfig, {"source": "proverbs", "path": "folder"}, "CONFIG")
 

@@ -39,10 +39,10 @@ class BiasDpo(Source):
             files = sorted(file for file in self.path.iterdir() if file.suffix in FORMATS)
         if not files:
             raise DataError([Flaw(str(self.path), f"holds no file that ends in {' '.join(FORMATS)}")])
-        found = rows_by_language(files, [language], COLUMNS, pair, FORMATS)[language]
+        result = rows_by_language(files, [language], COLUMNS, pair, FORMATS)[language]
         if identical:
-            found.notes.append(f"{self.path}: {identical} pairs whose two completions are the same left out")
-        return found
+            result.notes.append(f"{self.path}: {identical} pairs whose two completions are the same left out")
+        return result
 
 
 VARIANT = BiasDpo

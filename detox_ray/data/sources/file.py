@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from detox_ray.config.data import Kind
+from detox_ray.config.data import RowKind
 from detox_ray.data.corpus_files import CorpusForm, read_corpus
 from detox_ray.data.fields import (
     MISSING,
@@ -115,7 +115,7 @@ class OwnFile(Source):
     def judge(cls, path: str | None) -> str:
         return f"human: {Path(path or '').name}"
 
-    def _file(self, kind: Kind) -> Path:
+    def _file(self, kind: RowKind) -> Path:
         """Return the file with the rows of one kind."""
         return self.path
 

@@ -59,9 +59,9 @@ class RtpLx(Source):
         self._check_folder()
         by_language = {language: LanguageRows() for language in languages}
         unreadable: list[Flaw] = []
-        for language, found in by_language.items():
+        for language, result in by_language.items():
             try:
-                parse(self._file(language), found, partial(self._prompt, language=language))
+                parse(self._file(language), result, partial(self._prompt, language=language))
             except DataError as error:
                 unreadable.extend(error.flaws)
         if unreadable:
@@ -71,30 +71,30 @@ class RtpLx(Source):
     def pairs(self, language: str) -> LanguageRows:
         """Return rows of PAIRS. Records that lack one of the completions are left out, and a note counts them."""
         path = self._file(language)
-        found = LanguageRows()
-        count = parse(path, found, lambda record: _pair(record, language))
-        incomplete = count - len(found.rows) - len(found.flaws)
+        result = LanguageRows()
+        count = parse(path, result, lambda record: _pair(record, language))
+        incomplete = count - len(result.rows) - len(result.flaws)
         if incomplete:
-            found.notes.append(f"{path}: {incomplete} records without a benign or a toxic completion left out")
-        if incomplete and not found.rows:
+            result.notes.append(f"{path}: {incomplete} records without a benign or a toxic completion left out")
+        if incomplete and not result.rows:
             reason = (
                 f"holds no pairs: none of its {count} records has both a BenignCompletion and a Completion "
                 "(V0.2 of RTP-LX has no benign completions: take a newer one, or another language)"
             )
-            found.flaws.append(Flaw(str(path), reason))
-        return found
+            result.flaws.append(Flaw(str(path), reason))
+        return result
 
     def labelled(self, languages: Sequence[str], toxic_from: float) -> dict[str, LanguageRows]:
         """Return rows of LABELLED by language; none of a language without a file. Raises DataError."""
         self._check_folder()
         by_language = {language: LanguageRows() for language in languages}
-        for language, found in by_language.items():
+        for language, result in by_language.items():
             path = self._file(language)
             for record in records(path) if path.exists() else ():
                 try:
-                    found.rows.extend(self._judged_texts(record, language, toxic_from))
+                    result.rows.extend(self._judged_texts(record, language, toxic_from))
                 except RowError as error:
-                    found.flaws.append(Flaw(f"{path}:{record.line}", str(error)))
+                    result.flaws.append(Flaw(f"{path}:{record.line}", str(error)))
         return by_language
 
     def _check_folder(self) -> None:

@@ -31,7 +31,7 @@ class ToxicityPairwise(Source):
     def pairs(self, language: str) -> LanguageRows:
         """Return rows of PAIRS. A note counts the pairs whose prompt was cut from a completion."""
         splits = _splits(self.path)
-        found = LanguageRows()
+        result = LanguageRows()
         repeated = records = 0
 
         def pair(record: Record) -> dict[str, Any]:
@@ -42,17 +42,17 @@ class ToxicityPairwise(Source):
             return pair_of(row_id(language, record.row), prompt, chosen, rejected, language)
 
         for _, path in splits:
-            records += parse(path, found, pair, first_row=records)
+            records += parse(path, result, pair, first_row=records)
         if repeated:
-            found.notes.append(f"{self.path}: {repeated} pairs repeated their prompt in a completion; it was cut there")
+            result.notes.append(f"{self.path}: {repeated} pairs repeated their prompt in a completion: cut there")
         if records != PUBLISHED:
             holds = f"holds {records:,} pairs; published are {PUBLISHED:,} (split_0 to split_5)"
-            found.notes.append(f"{self.path}: {holds}")
+            result.notes.append(f"{self.path}: {holds}")
         missing = sorted(set(range(splits[-1][0])) - {number for number, _ in splits})
         if missing:
             names = ", ".join(f"split_{number}.jsonl" for number in missing[:10])
-            found.notes.append(f"{self.path}: there is no {names}")
-        return found
+            result.notes.append(f"{self.path}: there is no {names}")
+        return result
 
 
 def _splits(folder: Path) -> list[tuple[int, Path]]:

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from detox_ray.config import TOY17
-from detox_ray.config.data import Kind
+from detox_ray.config.data import RowKind
 from detox_ray.data.corpus_files import CorpusForm, read_corpus
 from detox_ray.data.rows import DataError, Flaw, LanguageRows
 from detox_ray.data.sources.file import OwnFile
 
-FILES: dict[Kind, str] = {
+FILES: dict[RowKind, str] = {
     "prompts": "prompts.jsonl",
     "pairs": "pairs.jsonl",
     "corpus": "pairs.jsonl",
@@ -39,11 +39,11 @@ class Toy17(OwnFile):
     def judge(cls, path: str | None) -> str:
         return f"truth: {cls.name}"
 
-    def _file(self, kind: Kind) -> Path:
+    def _file(self, kind: RowKind) -> Path:
         return self.path / FILES[kind]
 
 
-def _require_english(kind: Kind, language: str) -> None:
+def _require_english(kind: RowKind, language: str) -> None:
     if language != "en":
         raise DataError([Flaw(f"data.{kind}.language", f"toy17's pairs are in English (en), not {language}")])
 

@@ -7,7 +7,7 @@ from detox_ray.data.fields import RowError, row_id, text_of
 
 
 class Proverbs(Source):
-    """A folder with a text file for each language (`fr.txt`), a prompt on each line."""
+    """A folder with a text file for each language, named by its code, with a prompt on each line."""
 
     name = "proverbs"
     reads = ("prompts",)
@@ -19,14 +19,14 @@ class Proverbs(Source):
         file = self.path / f"{language}.txt"
         if not file.exists():
             raise DataError([Flaw(str(file), "cannot be read: no such file")])
-        found = LanguageRows()
+        result = LanguageRows()
         for row, line in enumerate(file.read_text(encoding="utf-8").split("\n")):
             try:
                 text = text_of({"line": line}, "line")
             except RowError as error:
-                found.flaws.append(Flaw(f"{file}:{row + 1}", str(error)))
+                result.flaws.append(Flaw(f"{file}:{row + 1}", str(error)))
                 continue
-            found.rows.append(
+            result.rows.append(
                 {
                     "prompt_id": row_id(language, row),
                     "text": text,
@@ -35,4 +35,4 @@ class Proverbs(Source):
                     "annotations": None,
                 }
             )
-        return found
+        return result
