@@ -10,6 +10,7 @@ from detox_ray.config import ConfigError
 from detox_ray.config.loading import validate
 from detox_ray.run import pipeline
 from detox_ray.storage import Store
+from detox_ray.storage.tables import PROMPTS
 
 
 def test_a_file_that_goes_after_the_check_is_committed_as_it_was(
@@ -34,7 +35,7 @@ def test_a_file_that_goes_after_the_check_is_committed_as_it_was(
     )
     monkeypatch.setattr(Store, "tidy", lambda store: prompts.unlink())  # the first thing a run does after its checks
     with pytest.raises(ConfigError, match="run `detox-ray generate CONFIG` first"):
-        pipeline.run(experiment, ["measure"], Progress())
+        pipeline.run(experiment, "measure", Progress())
     store = Store.at(experiment.folder)
-    ((unit, key),) = store.committed("prompts").items()
+    ((unit, key),) = store.committed(PROMPTS).items()
     assert store.read(unit, key)["text"].to_pylist() == ["The cat"]

@@ -17,10 +17,11 @@ from detox_ray.data.rows import DataError, Flaw, LanguageRows, Rows
 from detox_ray.data.source import Source, open_source
 from detox_ray.storage import key_of
 from detox_ray.storage.tables import CORPUS, LABELLED, PAIRS, PROMPTS, TEXTS, TRAIN
+from detox_ray.storage.units import Table
 
 OnError = Literal["stop", "skip"]
 
-_SCHEMAS: Mapping[RowKind, pa.Schema] = {
+_TABLES: Mapping[RowKind, Table] = {
     "prompts": PROMPTS,
     "pairs": PAIRS,
     "corpus": CORPUS,
@@ -138,7 +139,7 @@ def _in_every_language(
 
 
 def _good_rows(part: LanguageRows, config: SourceConfig, limit: int | None = None) -> Rows:
-    table = pa.Table.from_pylist(part.rows[:limit], schema=_SCHEMAS[config.kind])
+    table = pa.Table.from_pylist(part.rows[:limit], schema=_TABLES[config.kind].columns)
     absent = [column.name for column in table.schema if not column.nullable and table[column.name].null_count]
     assert not absent, f"source {config.source} gives {config.kind} without {', '.join(absent)}"
     return Rows(table, [str(flaw) for flaw in part.flaws], part.notes)

@@ -96,7 +96,9 @@ def test_data_that_the_experiment_lacks_is_empty(write_lines: Callable[..., Path
 
 
 def rows(*texts: str) -> pa.Table:
-    return pa.Table.from_pylist([{"text_id": str(i), "text": t, "source": "s"} for i, t in enumerate(texts)], TEXTS)
+    return pa.Table.from_pylist(
+        [{"text_id": str(i), "text": t, "source": "s"} for i, t in enumerate(texts)], TEXTS.columns
+    )
 
 
 def test_source_key_depends_on_content_and_not_on_layout() -> None:

@@ -41,7 +41,7 @@ def test_another_packages_source_is_read_like_ours(install: Callable[[Path], Non
     install(OTHER_PACKAGE)
     config = PromptsConfig(source="proverbs", path=str(tmp_path), per_language=1)
     rows = read_prompts(config, ["en", "nl"], "skip")
-    assert rows["nl"].table.schema == PROMPTS
+    assert rows["nl"].table.schema == PROMPTS.columns
     assert rows["en"].table.select(["prompt_id", "text", "source"]).to_pylist() == [
         {"prompt_id": "en-00000", "text": "Still waters", "source": "proverbs"}
     ]
