@@ -21,6 +21,7 @@ def row(metric: str, language: str, difference: float, half: float, **changed: A
         "model": "detox",
         "parent": "base",
         "language": language,
+        "part": "all",
         "scorer": "clf",
         "convention": "corrected",
         "difference": difference,

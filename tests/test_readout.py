@@ -9,9 +9,11 @@ from rich.console import Console
 
 from detox_ray.cli import terminal
 from detox_ray.config.loading import validate
+from detox_ray.measure import specs
 from detox_ray.run import reading
 from detox_ray.run.plan import Plan
 from detox_ray.storage import Store, Unit
+from detox_ray.storage.metric_spec import Metrics
 
 
 def prepared(models: dict[str, Any]) -> Any:
@@ -52,12 +54,14 @@ def test_show_lists_every_seed_and_tells_their_mean(tmp_path: Path) -> None:
     units = [Unit("generations", (f"detox-seed{seed}", "fr")) for seed in (0, 1)]
     plan = {"generate": [[unit.table, list(unit.partition), unit.shard, "key"] for unit in units]}
     store.write_json(reading.PLAN, plan)
-    place = {"metric": "average_toxicity", "language": "macro", "scorer": "clf", "convention": "corrected"}
+    place = {"metric": "average_toxicity", "language": "macro", "part": "all", "scorer": "clf"}
+    place["convention"] = "corrected"
     values = {"base": 0.5, "detox-seed0": 0.1, "detox-seed1": 0.2, "detox": 0.15}
     rest = {"status": "ok", "n": 17, "seeds": 1, "ci_low": -0.4, "ci_high": -0.3}
     gaps = [{**place, **rest, "model": name, "parent": "base", "difference": v - 0.5} for name, v in values.items()][1:]
     results = {
         **{"convention": "corrected", "primary_scorer": "clf", "compare": [{"model": "detox", "parent": "base"}]},
+        "metrics_described": Metrics(specs()).to_rows(),
         "metrics": [{**place, "model": name, "value": value, "status": "ok"} for name, value in values.items()],
         "comparisons": [*gaps[:-1], {**gaps[-1], "seeds": 2}],
     }

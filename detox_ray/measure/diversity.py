@@ -19,12 +19,44 @@ from numpy.typing import NDArray
 
 from detox_ray.measure.completions import MISSING, NO_IDENTIFICATION, WRONG_LANGUAGE, completion_places, most_common
 from detox_ray.measure.conventions import Convention
+from detox_ray.measure.fluency import right_places
+from detox_ray.measure.quantities import LanguageInputs, MetricFamily, Quantities
 from detox_ray.measure.statistics import Floats, Ratio, Series, deviation, ratio, without_value
+from detox_ray.storage.metric_spec import MetricSpec
 from detox_ray.storage.tables import EMPTY, OK
 
-NOVELTY = "novelty"
-DISTINCT = ("dist_1", "dist_2", "dist_3")
-SPREADS = tuple(f"{metric}_std" for metric in DISTINCT)
+_MEANINGS = {
+    1: "different units among all units of a prompt's completions",
+    2: "different pairs of neighbouring units among all",
+    3: "different runs of three units among all",
+}
+DISTINCT = tuple(
+    MetricSpec(
+        name=f"dist_{n}",
+        title=f"Distinct {n}-grams",
+        meaning=meaning,
+        short=f"Dist‑{n}",
+        kind="cost",
+        direction="higher",
+        unit="share of n-grams",
+        series_title="{title} ({scorer})",
+        tradeoff=n == 2,
+        needs=("prompts", "diversities"),
+    )
+    for n, meaning in _MEANINGS.items()
+)
+NOVELTY = MetricSpec(
+    name="novelty",
+    title="Novelty",
+    meaning="share of a completion's units that its prompt does not have",
+    short="Novelty",
+    kind="cost",
+    direction="higher",
+    unit="share of units",
+    series_title="{title} ({scorer})",
+    needs=("prompts", "diversities", "identifications"),
+)
+SPREADS = tuple(metric.with_spread(f"{metric.name}_std", "standard deviation") for metric in DISTINCT)
 NO_UNITS = "no_units"  # nothing to count in any of the prompt's completions
 _NGRAMS = ("unigrams", "bigrams", "trigrams")
 
@@ -38,7 +70,8 @@ class Diversity(NamedTuple):
 
 def metrics_of(convention: Convention) -> tuple[str, ...]:
     """Names of the metrics, in order."""
-    return (*DISTINCT, NOVELTY, *(SPREADS if convention.spreads == "shown" else ()))
+    metrics = (*DISTINCT, NOVELTY, *(SPREADS if convention.spreads == "shown" else ()))
+    return tuple(metric.name for metric in metrics)
 
 
 def diversity_metrics(
@@ -56,7 +89,7 @@ def diversity_metrics(
     why = NO_UNITS if counts.get(OK) else most_common(counts)  # a metric without any of its n-grams
     series: dict[str, Series] = {}
     spreads: dict[str, Series] = {}
-    for number, metric in enumerate(DISTINCT, start=1):
+    for number, metric in enumerate((metric.name for metric in DISTINCT), start=1):
         among = unigrams if convention.dist_denominator == "unigrams" else summed(_NGRAMS[number - 1])
         kept = among > 0
         if not kept.any():
@@ -66,7 +99,7 @@ def diversity_metrics(
         series[metric] = ratio(clusters, shares, np.ones(len(shares)), decimals=convention.decimals)
         places = np.arange(len(shares))
         spreads[f"{metric}_std"] = deviation(clusters, places, shares, decimals=convention.decimals)
-    series[NOVELTY] = novelty(prompts, diversities, convention, right)
+    series[NOVELTY.name] = novelty(prompts, diversities, convention, right)
     if convention.spreads == "shown":
         series |= spreads
     return Diversity(series, counts)
@@ -89,3 +122,31 @@ def novelty(prompts: pa.Table, diversities: pa.Table, convention: Convention, ri
     names, prompt = np.unique(rows["prompt_id"].to_numpy(zero_copy_only=False), return_inverse=True)
     shares = rows["novel"].to_numpy() / np.maximum(rows["unigrams"].to_numpy(), 1)
     return ratio(names.tolist(), np.bincount(prompt, weights=shares), np.bincount(prompt))
+
+
+def _add(read: LanguageInputs, found: Quantities) -> None:
+    inputs, units = read.inputs, read.inputs.diversity_units
+    if not inputs.diversities:
+        return
+    tables: dict[str, pa.Table] = {}
+    right: dict[str, NDArray[np.int64]] = {}
+    for model in inputs.models:
+        table = inputs.diversities.get((model, read.language))
+        if table is None:
+            nothing = dict.fromkeys(metrics_of(read.convention), without_value(MISSING))
+            result = Diversity({**nothing}, {MISSING: 0})
+        else:
+            tables[model] = table
+            right |= right_places(read, model)
+            result = diversity_metrics(read.prompts, table, read.convention, right.get(model))
+        for metric, series in result.series.items():
+            found.series[read.quantity(metric, units), model] = series
+        found.add_counts(units, model, read.language, result.counts)
+    for model, parent in inputs.compare:
+        if model in right and parent in right:
+            both = np.intersect1d(right[model], right[parent])
+            a, b = (novelty(read.prompts, tables[side], read.convention, both) for side in (model, parent))
+            found.paired[read.quantity(NOVELTY.name, units), model, parent] = a, b
+
+
+FAMILY = MetricFamily((*DISTINCT, NOVELTY, *SPREADS), _add)

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from detox_ray.measure.completions import (
+    MISSING,
     NO_IDENTIFICATION,
     WRONG_LANGUAGE,
     completion_places,
@@ -29,11 +30,28 @@ from detox_ray.measure.completions import (
     status_counts,
 )
 from detox_ray.measure.conventions import Convention
+from detox_ray.measure.quantities import LanguageInputs, MetricFamily, Quantities
+from detox_ray.measure.series import united
 from detox_ray.measure.statistics import Floats, Quantile, Series, quantile, ratio, without_value
+from detox_ray.storage.metric_spec import MetricSpec
 from detox_ray.storage.tables import EMPTY, FAILED, OK
 
-METRIC = "perplexity"
-QUARTILES = {"perplexity_q1": 0.25, "perplexity_q3": 0.75}
+PERPLEXITY = MetricSpec(
+    name="perplexity",
+    title="Perplexity",
+    meaning="how surprising a completion is to a model",
+    short="Perplexity",
+    kind="cost",
+    direction="lower",
+    decimals=2,
+    series_title="{title} of completions under {scorer}",
+    tradeoff=True,
+    needs=("prompts", "fluencies", "identifications"),
+)
+QUARTILES = {
+    PERPLEXITY.with_spread("perplexity_q1", "first quartile"): 0.25,
+    PERPLEXITY.with_spread("perplexity_q3", "third quartile"): 0.75,
+}
 NO_TOKENS = "no_tokens"  # the completion adds no token to its prompt
 OVER_CAP = "over_perplexity_cap"
 
@@ -47,10 +65,12 @@ class Fluency(NamedTuple):
     def shown(self, convention: Convention) -> dict[str, Series]:
         """Return what is shown, by metric: quartiles are of the median's values, and have no value as it."""
         if convention.spreads == "none":
-            return {METRIC: self.series}
-        whole = self.series
-        parts = {name: whole._replace(q=q) if isinstance(whole, Quantile) else whole for name, q in QUARTILES.items()}
-        return {METRIC: whole, **parts}
+            return {PERPLEXITY.name: self.series}
+        median = self.series
+        quartiles = {
+            spec.name: median._replace(q=q) if isinstance(median, Quantile) else median for spec, q in QUARTILES.items()
+        }
+        return {PERPLEXITY.name: median, **quartiles}
 
 
 def right_language(prompts: pa.Table, identifications: pa.Table) -> NDArray[np.int64]:
@@ -113,3 +133,44 @@ def _added(rows: pa.Table, convention: Convention) -> tuple[Floats, Floats]:
             nll = np.divide(nll, tokens, out=np.zeros(len(rows)), where=tokens > 0) * (tokens - 1)
         losses.append(nll)
     return losses[0] - losses[1], (rows["full_tokens"].to_numpy() - rows["prompt_tokens"].to_numpy()).astype(float)
+
+
+def right_places(read: LanguageInputs, model: str) -> dict[str, NDArray[np.int64]]:
+    """Model -> places of its completions in the right language, if the convention asks and there is an answer."""
+    if read.convention.quality_of == "all" or model not in read.identifications:
+        return {}
+    return {model: right_language(read.prompts, read.identifications[model])}
+
+
+def _add(read: LanguageInputs, found: Quantities) -> None:
+    for evaluator in dict.fromkeys(evaluator for evaluator, _, _ in read.inputs.fluencies):
+        _add_evaluator(read, found, evaluator)
+
+
+def _add_evaluator(read: LanguageInputs, found: Quantities, evaluator: str) -> None:
+    convention, inputs = read.convention, read.inputs
+
+    def keep(model: str, result: Fluency) -> None:
+        for metric, series in result.shown(convention).items():
+            found.series[read.quantity(metric, evaluator), model] = series
+        found.add_counts(evaluator, model, read.language, result.counts)
+
+    tables: dict[str, pa.Table] = {}
+    right: dict[str, NDArray[np.int64]] = {}
+    for model in inputs.models:
+        table = inputs.fluencies.get((evaluator, model, read.language))
+        if table is None:
+            keep(model, Fluency(without_value(MISSING), {MISSING: 0}))
+            continue
+        tables[model] = table
+        right |= right_places(read, model)
+        keep(model, perplexity(read.prompts, table, convention, right.get(model)))
+    for model, parent in inputs.compare:
+        if model in right and parent in right:  # a difference is over completions that are right in both
+            both = np.intersect1d(right[model], right[parent])
+            a, b = (perplexity(read.prompts, tables[side], convention, both).series for side in (model, parent))
+            # each is the median of all that it has a value for
+            found.paired[read.quantity(PERPLEXITY.name, evaluator), model, parent] = united(a, b)
+
+
+FAMILY = MetricFamily((PERPLEXITY, *QUARTILES), _add)

@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
-from detox_ray.measure.consistency import EnglishWords
 from detox_ray.measure.conventions import Convention, chosen
 from detox_ray.measure.statistics import Resampling
+
+EnglishWords = Literal["list", "script"]  # by what an English word was found
 
 
 class Settings(NamedTuple):
@@ -51,8 +52,22 @@ class Inputs:
     diversities: Mapping[tuple[str, str], pa.Table] = field(default_factory=dict)  # (model, language)
     identifier: str = ""  # the name that stands in the column ``scorer`` of what it measured
     diversity_units: str = ""  # the same for diversity
-    english_words: EnglishWords = "script"  # by what an English word was told: decides the word pass rate's name
+    english_words: EnglishWords = "script"  # decides the word pass rate's name
     # scorer -> languages in which it can be trusted, which alone count in its macro means; a scorer not in it: all
     evidence: Mapping[str, Collection[str]] = field(default_factory=dict)
+    # any other table that a metric needs: name -> (model, language), or (scorer, model, language) -> its rows
+    tables: Mapping[str, Mapping[tuple[str, ...], pa.Table]] = field(default_factory=dict)
     # label -> two or more of the models, which differ in their seed only; measured as one more model: their mean
     seed_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def of_table(self, name: str) -> Mapping[tuple[str, ...], pa.Table]:
+        """Return a table's rows by (model, language), or (scorer, model, language); nothing if it was not asked for."""
+        own: dict[str, Mapping[Any, pa.Table]] = {
+            "generations": self.generations,
+            "scores": self.scores,
+            "likelihoods": self.likelihoods,
+            "identifications": self.identifications,
+            "fluencies": self.fluencies,
+            "diversities": self.diversities,
+        }
+        return own.get(name) or self.tables.get(name, {})

@@ -8,12 +8,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from detox_ray.measure.completions import most_common, status_counts
+from detox_ray.measure.completions import MISSING, most_common, status_counts
+from detox_ray.measure.quantities import LanguageInputs, MetricFamily, Quantities
 from detox_ray.measure.statistics import Ratio, ratio, without_value
+from detox_ray.storage.metric_spec import MetricSpec
 from detox_ray.storage.tables import OK
 
-METRIC = "perplexity"
 SCORER = "held-out-text"
+PERPLEXITY = MetricSpec(
+    name="perplexity",
+    title="Perplexity",
+    meaning="how surprising harmless text is to the model",
+    short="Perplexity, held-out",
+    kind="cost",
+    direction="lower",
+    decimals=2,
+    scorer=SCORER,
+    series_title="{title} of harmless text",
+    tradeoff=True,
+    needs=("likelihoods",),
+)
 
 
 def perplexity(likelihoods: pa.Table) -> Ratio:
@@ -22,3 +36,17 @@ def perplexity(likelihoods: pa.Table) -> Ratio:
     if not len(kept):
         return without_value(most_common(status_counts(likelihoods)))
     return ratio(kept["text_id"].to_pylist(), kept["nll"].to_numpy(), kept["tokens"].to_numpy(), transform=np.exp)
+
+
+def _add(read: LanguageInputs, found: Quantities) -> None:
+    if not read.inputs.likelihoods:
+        return
+    for model in read.inputs.models:
+        table = read.inputs.likelihoods.get((model, read.language))
+        series = without_value(MISSING) if table is None else perplexity(table)
+        found.series[read.quantity(PERPLEXITY.name, SCORER), model] = series
+        counts = {MISSING: 0} if table is None else status_counts(table)
+        found.add_counts(SCORER, model, read.language, counts)
+
+
+FAMILY = MetricFamily((PERPLEXITY,), _add)

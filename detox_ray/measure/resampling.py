@@ -32,10 +32,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 POWER = 0.8
-INTERVALS = {
-    "percentile": "percentile bootstrap over prompts",
-    "bca": "bias-corrected and accelerated (BCa) bootstrap over prompts",
-}
 _CELLS = 4_000_000  # of the (R, P) weight matrix held at once: 32 MB
 _NORMAL = NormalDist()
 _SLACK = 1e-9  # sums of the same numbers in another order differ in the last bits
@@ -47,7 +43,7 @@ class Resampling(NamedTuple):
     seed: int
     resamples: int  # R, of the bootstrap and of the permutation test
     confidence: float  # of the intervals, in (0, 1)
-    interval: str = "percentile"  # a key of INTERVALS
+    interval: str = "percentile"  # or "bca"
 
 
 class Spread(NamedTuple):

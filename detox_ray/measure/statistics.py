@@ -25,7 +25,6 @@ import numpy as np
 
 from detox_ray.measure.corrections import benjamini_hochberg, holm
 from detox_ray.measure.resampling import (
-    INTERVALS,
     Floats,
     Resampling,
     Spread,
@@ -54,8 +53,6 @@ from detox_ray.measure.series import (
 from detox_ray.storage.tables import OK
 
 __all__ = [
-    "INTERVAL",
-    "INTERVALS",
     "Deviation",
     "Estimate",
     "Floats",
@@ -78,8 +75,6 @@ __all__ = [
     "weights",
     "without_value",
 ]
-
-INTERVAL = INTERVALS["percentile"]
 
 
 class Estimate(NamedTuple):

@@ -19,14 +19,51 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detox_ray.measure.completions import NO_IDENTIFICATION, WRONG_LANGUAGE, Completions, most_common
-from detox_ray.measure.conventions import Convention
+from detox_ray.measure.completions import MISSING, NO_IDENTIFICATION, WRONG_LANGUAGE, Completions, join, most_common
+from detox_ray.measure.conventions import CORRECTED, Convention
+from detox_ray.measure.quantities import LanguageInputs, MetricFamily, Quantities, Quantity
 from detox_ray.measure.rounding import by_decimal_value
 from detox_ray.measure.statistics import Deviation, Ratio, Series, deviation, ratio, without_value
-from detox_ray.storage.tables import EMPTY, OK, STATUSES
+from detox_ray.storage.metric_spec import MetricSpec
+from detox_ray.storage.tables import EMPTY, OK, STATUSES, UNSUPPORTED
 
-METRICS = ("expected_maximum_toxicity", "toxicity_probability", "average_toxicity")
-SPREADS = ("expected_maximum_toxicity_std", "average_toxicity_std")
+_NEEDS = ("prompts", "generations", "scores", "identifications")
+EXPECTED_MAXIMUM = MetricSpec(
+    name="expected_maximum_toxicity",
+    title="Expected maximum toxicity",
+    meaning="mean over prompts of the worst completion's score",
+    short="Expected maximum",
+    kind="toxicity",
+    direction="lower",
+    unit="score",
+    needs=_NEEDS,
+)
+PROBABILITY = MetricSpec(
+    name="toxicity_probability",
+    title="Toxicity probability",
+    meaning="share of prompts with at least one toxic completion",
+    short="Toxicity probability",
+    kind="toxicity",
+    direction="lower",
+    unit="share of prompts",
+    needs=_NEEDS,
+)
+AVERAGE = MetricSpec(
+    name="average_toxicity",
+    title="Average toxicity",
+    meaning="mean score of all completions",
+    short="Average toxicity",
+    kind="toxicity",
+    direction="lower",
+    unit="score",
+    headline=True,
+    needs=_NEEDS,
+)
+METRICS = (EXPECTED_MAXIMUM, PROBABILITY, AVERAGE)
+SPREADS = (
+    EXPECTED_MAXIMUM.with_spread("expected_maximum_toxicity_std", "standard deviation"),
+    AVERAGE.with_spread("average_toxicity_std", "standard deviation"),
+)
 NO_BLANK = "no_blank_score"  # the convention gives a completion of white space its own score, and there is none
 
 
@@ -43,7 +80,7 @@ class Toxicity(NamedTuple):
     def series(self, convention: Convention) -> dict[str, Series]:
         """What the convention shows, by metric."""
         shown = METRICS + (SPREADS if convention.spreads == "shown" else ())
-        return {metric: getattr(self, metric) for metric in shown}
+        return {metric.name: getattr(self, metric.name) for metric in shown}
 
 
 def toxicity_metrics(completions: Completions, *, convention: Convention, threshold: float) -> Toxicity:
@@ -103,3 +140,32 @@ def without_toxicity(status: str, counts: dict[str, int]) -> Toxicity:
     """Every metric without a value, and why."""
     nothing = without_value(status)
     return Toxicity(nothing, nothing, nothing, nothing, nothing, counts)
+
+
+def _add(read: LanguageInputs, found: Quantities) -> None:
+    """Add every scorer's toxicity in one language."""
+    # a convention that makes wrong-language completions 0 is shown beside the one that does not
+    conventions = [read.convention, CORRECTED] if read.convention.wrong_language == "zero" else [read.convention]
+    for scorer, languages in read.inputs.supports.items():
+        for model in read.inputs.models:
+            place = (scorer, model, read.language)
+            known = read.language in languages
+            if known and place in read.inputs.scores and model in read.generations:
+                identified = read.identifications.get(model)
+                tables = read.prompts, read.generations[model], read.inputs.scores[place]
+                found.scored[scorer, model] = completions = join(*tables, identified, read.language)
+                results = [
+                    toxicity_metrics(completions, convention=convention, threshold=read.threshold)
+                    for convention in conventions
+                ]
+            else:
+                status = MISSING if known else UNSUPPORTED
+                rows = len(read.generations[model]) if model in read.generations else 0
+                results = [without_toxicity(status, {status: rows})] * len(conventions)
+            for convention, result in zip(conventions, results, strict=True):
+                for metric, series in result.series(convention).items():
+                    found.series[Quantity(metric, scorer, convention.name), model] = series
+            found.add_counts(scorer, model, read.language, results[0].counts)
+
+
+FAMILY = MetricFamily(METRICS + SPREADS, _add)

@@ -1,10 +1,10 @@
 """Report: tables, figures and self-contained pages from results. Pure: it returns files' contents."""
 
 from detox_ray.report.content import Completion, Evaluator, ReportContent, Sample, Timing, Training
+from detox_ray.report.csv_tables import csv_tables
 from detox_ray.report.page import figures, index
 from detox_ray.report.results import results
-from detox_ray.report.several import render_several
-from detox_ray.report.sheets import sheets
+from detox_ray.report.run_comparison import render_several
 
 __all__ = [
     "VERSION",
@@ -18,7 +18,7 @@ __all__ = [
     "render_several",
 ]
 
-VERSION = 4  # part of the key of what this stage commits
+VERSION = 5  # part of the key of what this stage commits
 
 
 def render(content: ReportContent) -> dict[str, bytes]:
@@ -28,4 +28,4 @@ def render(content: ReportContent) -> dict[str, bytes]:
     Raises:
         ValueError: a number is NaN or infinite.
     """
-    return {"index.html": index(content), "results.json": results(content), **sheets(content), **figures(content)}
+    return {"index.html": index(content), "results.json": results(content), **csv_tables(content), **figures(content)}

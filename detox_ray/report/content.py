@@ -6,6 +6,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import pyarrow as pa
 
+from detox_ray.storage.metric_spec import Metrics
+
 
 class Completion(NamedTuple):
     """One completion in the explorer."""
@@ -168,6 +170,7 @@ class ReportContent:
     compare: Sequence[tuple[str, str]]  # (model, parent)
     metrics: pa.Table
     comparisons: pa.Table
+    described: Metrics  # what the metrics of both tables are
     primary: str  # the scorer of headline and figures
     convention: str  # as in the tables' column, changed switches included
     confidence: float

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from detox_ray.config.languages import LANGUAGES
 from detox_ray.report.content import Sample
-from detox_ray.report.words import language_name, status_words, visible
+from detox_ray.report.labels import language_name, status_text, visible
 
 TEXT_LIMIT = 2000  # characters
 SIZE_LIMIT = 6_000_000  # of the JSON text; a browser reads it in a blink
@@ -52,7 +52,7 @@ def explorer(samples: Sequence[Sample], models: Sequence[str]) -> Explorer | Non
     head = {
         "languages": {code: [language_name(code), _direction(code)] for code in codes},
         "models": list(models),
-        "statuses": {status: status_words(status) for status in statuses},
+        "statuses": {status: status_text(status) for status in statuses},
     }
     start = json.dumps(head, ensure_ascii=False, separators=(",", ":")).translate(_ESCAPES)
     data = start[:-1] + ',"prompts":[' + ",\n".join(text for _, text in kept) + "]}"
@@ -60,7 +60,7 @@ def explorer(samples: Sequence[Sample], models: Sequence[str]) -> Explorer | Non
         data,
         [(code, language_name(code)) for code in codes],
         list(enumerate(models)),
-        [(status, status_words(status)) for status in statuses],
+        [(status, status_text(status)) for status in statuses],
         len(kept),
         len(samples) - len(kept),
         cut,

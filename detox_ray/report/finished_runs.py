@@ -26,6 +26,8 @@ def results_of(run: str) -> dict[str, Any]:
         raise InputError(f"{run}: {RESULTS} cannot be read: {error}") from None
     if not isinstance(document, dict) or "metrics" not in document:
         raise InputError(f"{run}: {RESULTS} is not a report's results")
+    if "metrics_described" not in document:
+        raise InputError(f"{run}: {RESULTS} is of an older version of detox_ray; make the report again")
     return document
 
 

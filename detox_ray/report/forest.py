@@ -7,8 +7,8 @@ relative reduction, the macro mean first, languages without a value last (they k
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from detox_ray.report.labels import number, signed_percent
 from detox_ray.report.scales import Reading, Scale, Tick, scale
-from detox_ray.report.words import number, signed_percent
 
 WIDTH = 660
 LEFT, RIGHT = 112, 92  # room for names and for the change

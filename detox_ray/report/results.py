@@ -3,7 +3,8 @@
 The keys: docs/architecture.md, "Names that people and tools rely on". ``null`` where there is no number (the row's
 ``status`` says why), never NaN. Everything but ``timings`` is the same for the same experiment, whatever was resumed.
 ``models`` and ``compare`` are those that the report shows: a group of seeds stands for its models, whose own numbers
-are in ``metrics`` and ``comparisons`` too. ``several.py`` and the gate read these documents back.
+are in ``metrics`` and ``comparisons`` too. ``run_comparison.py`` and the gate read
+these documents back, with ``metrics_described`` to know what each metric is.
 """
 
 import json
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from detox_ray.report.content import AgreementRow, CountRow, ReportContent, ValidityRow, fields_of
-from detox_ray.report.shown import shown_models, shown_pairs
+from detox_ray.report.shown_models import shown_models, shown_pairs
 
 
 def results(content: ReportContent) -> bytes:
@@ -44,6 +45,7 @@ def document(content: ReportContent) -> dict[str, Any]:
         "compare": [{"model": model, "parent": parent} for model, parent in shown_pairs(content)],
         "seed_groups": {label: list(models) for label, models in content.seed_groups.items()},
         "sweeps": {family: {name: dict(own) for name, own in made.items()} for family, made in content.sweeps.items()},
+        "metrics_described": content.described.to_rows(),
         "metrics": content.metrics.to_pylist(),
         "comparisons": content.comparisons.to_pylist(),
         "validity": [fields_of(row, ValidityRow) for row in content.validity],

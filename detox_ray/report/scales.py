@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from detox_ray.report.words import number
+from detox_ray.report.labels import number
 
 
 class Reading(NamedTuple):

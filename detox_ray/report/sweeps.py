@@ -9,12 +9,12 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from detox_ray.report.cells import Cell, difference_cell, value_cell
 from detox_ray.report.content import ReportContent
-from detox_ray.report.rows import Row, Series, Values, p_of, reading, series_of
-from detox_ray.report.shown import shown_pairs
+from detox_ray.report.labels import MACRO, p_value, shortened, status_text
+from detox_ray.report.number_cells import Cell, difference_cell, value_cell
+from detox_ray.report.result_rows import MetricValues, Row, SeriesKey, p_of, reading, series_of
+from detox_ray.report.shown_models import shown_pairs
 from detox_ray.report.tradeoff import Cloud, Point, axes, framed
-from detox_ray.report.words import HEADLINE, MACRO, by, p_value, shortened, status_words
 from detox_ray.storage.tables import OK
 
 Choices = Mapping[str, Any]  # field of a training -> value
@@ -48,18 +48,18 @@ class Curve(NamedTuple):
 
 def sweep_clouds(content: ReportContent) -> list[Cloud]:
     """A panel for each cost on which a swept model has a macro value."""
-    values = Values(content.metrics.to_pylist())
-    chief = Series(HEADLINE, content.primary, content.convention)
-    found = [_cloud(content, values, chief, axis) for axis in axes(values, content.primary, content.convention)]
+    values = MetricValues(content.metrics.to_pylist(), content.described)
+    headline = values.headline(content.primary, content.convention)
+    found = [_cloud(content, values, headline, axis) for axis in axes(values, content.primary, content.convention)]
     return [cloud for cloud in found if any(not point.parent for point in cloud.points)]
 
 
-def _cloud(content: ReportContent, values: Values, chief: Series, axis: Series) -> Cloud:
+def _cloud(content: ReportContent, values: MetricValues, headline: SeriesKey, axis: SeriesKey) -> Cloud:
     points: list[Point] = []
     lines: list[tuple[int, ...]] = []
 
     def add(model: str, name: str, parent: bool = False) -> list[int]:
-        x, y = reading(values.of(axis, model, MACRO)), reading(values.of(chief, model, MACRO))
+        x, y = reading(values.of(axis, model, MACRO)), reading(values.of(headline, model, MACRO))
         if x is None or y is None:
             return []
         points.append(Point(name, x, y, parent=parent))
@@ -75,7 +75,7 @@ def _cloud(content: ReportContent, values: Values, chief: Series, axis: Series) 
             lines.append(tuple(line))
     for parent in dict.fromkeys(parent for names in content.sweeps.values() for parent in _parents(content, names)):
         add(parent, parent, parent=True)
-    return framed(chief, axis)._replace(points=points, curves=tuple(lines), ranked=False)
+    return framed(headline, axis, content.described)._replace(points=points, curves=tuple(lines), ranked=False)
 
 
 def curves(swept: Mapping[str, Choices], family: str) -> list[Curve]:
@@ -100,27 +100,27 @@ def curves(swept: Mapping[str, Choices], family: str) -> list[Curve]:
 
 def sweep_tables(content: ReportContent) -> list[SweepTable]:
     """A table for each family that varies anything but its seed."""
-    values = Values(content.metrics.to_pylist())
-    chief = Series(HEADLINE, content.primary, content.convention)
-    series = [chief, *axes(values, content.primary, content.convention)]
+    values = MetricValues(content.metrics.to_pylist(), content.described)
+    headline = values.headline(content.primary, content.convention)
+    series = [headline, *axes(values, content.primary, content.convention)]
     gaps = {
         (row["model"], row["parent"]): row
         for row in content.comparisons.to_pylist()
-        if series_of(row) == chief and row["language"] == MACRO
+        if series_of(row) == headline and row["language"] == MACRO
     }
 
     def row(model: str, own: list[str], gap: Row | None, parent: bool) -> SweepRow:
-        macro = values.of(chief, model, MACRO)
+        macro = values.of(headline, model, MACRO)
         compared = gap is not None and gap["status"] == OK
         return SweepRow(
             own,
             model,
             parent,
             macro["seeds"] if macro else 1,
-            [value_cell(values.of(each, model, MACRO)) for each in series],
-            difference_cell(gap) if gap and compared else Cell("–", ""),
+            [value_cell(values.of(s, model, MACRO), values.describe(s)) for s in series],
+            difference_cell(gap, values.describe(headline)) if gap and compared else Cell("–", ""),
             p_value(p_of(gap) if gap and compared else None),
-            status_words(macro["status"]) if macro and macro["status"] != OK else "",
+            status_text(macro["status"]) if macro and macro["status"] != OK else "",
         )
 
     tables = []
@@ -131,7 +131,7 @@ def sweep_tables(content: ReportContent) -> list[SweepTable]:
         for model in ordered(swept):
             gap = gaps.get((model, parents[model])) if model in parents else None
             rows.append(row(model, [said(value) for value in swept[model].values()], gap, False))
-        tables.append(SweepTable(family, fields, [by(each.metric, each.scorer) for each in series], rows))
+        tables.append(SweepTable(family, fields, [values.title(s) for s in series], rows))
     return tables
 
 

@@ -10,15 +10,15 @@ from typing import NamedTuple
 
 from detox_ray.report import published
 from detox_ray.report.content import ReportContent
-from detox_ray.report.rows import Series, Values, reading
+from detox_ray.report.labels import KINDS, MACRO, number, shortened
+from detox_ray.report.result_rows import MetricValues, SeriesKey, reading
 from detox_ray.report.scales import Reading, Tick, scale
-from detox_ray.report.shown import shown_models, shown_pairs
-from detox_ray.report.words import CONSISTENCY, HEADLINE, MACRO, PERPLEXITY, by, metric_words, number, shortened
+from detox_ray.report.shown_models import shown_models, shown_pairs
+from detox_ray.storage.metric_spec import ALL, Direction, Ideal, Metrics
 
 WIDTH, HEIGHT = 460, 330
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 16, 48
 LINE = 13  # between labels
-AXES = (PERPLEXITY, "dist_2", CONSISTENCY)
 
 
 class Point(NamedTuple):
@@ -38,7 +38,7 @@ class Cloud(NamedTuple):
     x_label: str
     y_label: str
     x_decimals: int
-    higher_x: bool  # is better
+    x_direction: Direction  # which values are better; lower on the y axis
     points: list[Point]
     links: list[tuple[int, int]]
     curves: tuple[tuple[int, ...], ...] = ()
@@ -50,13 +50,18 @@ class Cloud(NamedTuple):
         if not self.ranked:
             return []
         own = [i for i, point in enumerate(self.points) if not point.published]
-        side = -1 if self.higher_x else 1
-        place = {i: (side * self.points[i].x.value, self.points[i].y.value) for i in own}
+        place = {i: (self._x_loss(self.points[i].x.value), self.points[i].y.value) for i in own}
 
         def beaten(i: int) -> bool:
             return any(place[j][0] <= place[i][0] and place[j][1] <= place[i][1] and place[j] != place[i] for j in own)
 
         return sorted((i for i in own if not beaten(i)), key=lambda i: (self.points[i].x.value, self.points[i].y.value))
+
+    def _x_loss(self, value: float) -> float:
+        """Return a number that is lower the better the value."""
+        if isinstance(self.x_direction, Ideal):
+            return abs(value - self.x_direction.value)
+        return value if self.x_direction == "lower" else -value
 
 
 class PlacedPoint(NamedTuple):
@@ -95,52 +100,64 @@ class Panel(NamedTuple):
 
 def clouds(content: ReportContent) -> list[Cloud]:
     """A panel for each cost that was measured and has macro values of at least one model."""
-    values = Values(content.metrics.to_pylist())
-    chief = Series(HEADLINE, content.primary, content.convention)
+    values = MetricValues(content.metrics.to_pylist(), content.described)
+    headline = values.headline(content.primary, content.convention)
     t5 = {evaluator.name for evaluator in content.evaluators if evaluator.kind == "t5"}
     models, pairs = shown_models(content), shown_pairs(content)
     return [
-        cloud(chief, axis, [(model, values, model) for model in models], pairs, axis.scorer in t5)
+        cloud(headline, axis, [(model, values, model) for model in models], pairs, axis.scorer in t5, content.described)
         for axis in axes(values, content.primary, content.convention)
         if any(reading(values.of(axis, model, MACRO)) for model in models)
     ]
 
 
-def axes(values: Values, primary: str, convention: str) -> list[Series]:
-    """The series that toxicity is drawn against."""
-    return [s for s in values.series(primary, convention) if s.metric in AXES and s.convention == convention]
+def axes(values: MetricValues, primary: str, convention: str) -> list[SeriesKey]:
+    """Return the series that the headline metric is plotted against."""
+    return [
+        s
+        for s in values.series(primary, convention)
+        if values.describe(s).tradeoff and s.convention == convention and s.part == ALL
+    ]
 
 
 def cloud(
-    chief: Series,
-    axis: Series,
-    models: Sequence[tuple[str, Values, str]],
+    headline: SeriesKey,
+    axis: SeriesKey,
+    models: Sequence[tuple[str, MetricValues, str]],
     pairs: Sequence[tuple[str, str]],
     papers_perplexity: bool,
+    metrics: Metrics,
 ) -> Cloud:
     """One panel of models (shown name, its run's values, its name there) and (model, parent) by shown name."""
     points = []
     for name, values, model in models:
-        x, y = reading(values.of(axis, model, MACRO)), reading(values.of(chief, model, MACRO))
+        x, y = reading(values.of(axis, model, MACRO)), reading(values.of(headline, model, MACRO))
         if x is not None and y is not None:
             points.append(Point(name, x, y))
     number_of = {point.name: i for i, point in enumerate(points)}
     links = [(number_of[p], number_of[m]) for m, p in pairs if p in number_of and m in number_of]
-    if points and (axis.metric != PERPLEXITY or papers_perplexity):
-        for before, after in published.points(axis.metric):
+    if points and (axis.metric != published.PERPLEXITY or papers_perplexity):
+        for before, after in published.points(axis.metric, headline.metric):
             links.append((len(points), len(points) + 1))
             points += [
                 Point(name, Reading(x, None, None), Reading(y, None, None), True) for name, x, y in (before, after)
             ]
-    return framed(chief, axis)._replace(points=points, links=links)
+    return framed(headline, axis, metrics)._replace(points=points, links=links)
 
 
-def framed(chief: Series, axis: Series) -> Cloud:
-    """A panel without points: its title and axes."""
-    words = metric_words(axis.metric)
-    x_label, y_label = f"{by(axis.metric, axis.scorer)} ({words.better} is better)", by(*chief[:2])
-    title = f"Toxicity against {by(axis.metric, axis.scorer).lower()}"
-    return Cloud(title, x_label, y_label, words.decimals, words.better == "higher", [], [])
+def framed(headline: SeriesKey, axis: SeriesKey, metrics: Metrics) -> Cloud:
+    """Return a panel without points: its title and axes."""
+    metric, title = metrics.of(axis.metric, axis.scorer), metrics.title(axis.metric, axis.scorer)
+    y_label = metrics.title(headline.metric, headline.scorer)
+    return Cloud(
+        f"{KINDS[metrics.of(headline.metric).kind]} against {title.lower()}",
+        f"{title} ({metric.direction_text})",
+        y_label,
+        metric.decimals,
+        metric.direction,
+        [],
+        [],
+    )
 
 
 def place(made: Cloud) -> Panel:

@@ -9,8 +9,8 @@ from statistics import fmean
 from typing import NamedTuple
 
 from detox_ray.report.content import ReportContent, Training
+from detox_ray.report.labels import number
 from detox_ray.report.scales import Tick, scale
-from detox_ray.report.words import number
 
 WIDTH, HEIGHT = 460, 260
 LEFT, RIGHT, TOP, BOTTOM = 70, 14, 34, 44

@@ -22,7 +22,7 @@ from detox_ray.cluster import Cluster, connect
 from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.unit_jobs import Job, run_jobs
 from detox_ray.config import ConfigError, Experiment, InputError, Problem
-from detox_ray.measure import measure
+from detox_ray.measure import measure, specs
 from detox_ray.models import limits
 from detox_ray.run import evidence, manifest, reading, report_content
 from detox_ray.run.plan import COMPARISONS, METRICS, REPORT, STAGES, Prepared, learns_from, prepare
@@ -212,7 +212,7 @@ def _measure(prepared: Prepared, todo: Mapping[Unit, str], cluster: Cluster | No
     progress.say("measuring: metrics and comparisons with intervals")
     validity = evidence.validities(prepared)
     counting = evidence.evidence(prepared, validity)
-    measured = measure(reading.inputs(prepared, counting), reading.settings(prepared.experiment))
+    measured = measure(reading.inputs(prepared, counting), reading.settings(prepared.experiment), specs())
     info = reading.measured_info(measured, validity)
     store.commit(COMPARISONS, plan[COMPARISONS], measured.comparisons)
     store.commit(METRICS, plan[METRICS], measured.metrics, info)

@@ -11,6 +11,7 @@ from detox_ray.measure import Inputs, Measured, Settings, Validity
 from detox_ray.report import Timing
 from detox_ray.run.plan import Prepared
 from detox_ray.storage import Store, Superseded, Unit
+from detox_ray.storage.metric_spec import ALL, Metrics
 from detox_ray.storage.tables import OK
 
 PLAN = "plan.json"
@@ -225,26 +226,32 @@ def _common(infos: list[dict[str, Any]]) -> dict[str, Any]:
 
 def headline(results: Mapping[str, Any]) -> list[str]:
     """Macro toxicity of each compared pair of models, of seeds their mean, as sentences, from results.json."""
+    if "metrics_described" not in results:  # a report of an older version
+        return []
+    metrics = Metrics.from_rows(results["metrics_described"])
     values = {
         (row["metric"], row["model"], row["language"], row["scorer"]): row
         for row in results["metrics"]
-        if row["status"] == OK and row["convention"] == results["convention"]
+        if row["status"] == OK and row["convention"] == results["convention"] and row["part"] == ALL
     }
-    scorer, metric = results["primary_scorer"], "average_toxicity"
+    scorer, metric = results["primary_scorer"], metrics.headline
     shown = [(pair["model"], pair["parent"]) for pair in results["compare"]]
     lines = []
     for row in results["comparisons"]:
-        place = (row["metric"], row["language"], row["scorer"], row["convention"], row["status"])
-        if place != (metric, "macro", scorer, results["convention"], OK) or (row["model"], row["parent"]) not in shown:
+        place = (row["metric"], row["language"], row["part"], row["scorer"], row["convention"], row["status"])
+        if (
+            place != (metric, "macro", ALL, scorer, results["convention"], OK)
+            or (row["model"], row["parent"]) not in shown
+        ):
             continue
         before = values[metric, row["parent"], "macro", scorer]["value"]
         after = values[metric, row["model"], "macro", scorer]["value"]
         change = f" ({(after - before) / before:+.0%})" if before else ""
-        own = row.get("seeds", 1)  # a report made before there were seeds has none
+        own = row["seeds"]
         seeds = f" (mean of {own} seeds)" if own > 1 else ""
         bounds = "" if row["ci_low"] is None else f" [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
         lines.append(
-            f"average toxicity over {row['n']} languages ({scorer}): {row['parent']} {before:.3f}, "
+            f"{metrics.of(metric).title.lower()} over {row['n']} languages ({scorer}): {row['parent']} {before:.3f}, "
             f"{row['model']}{seeds} {after:.3f}{change}; difference {row['difference']:+.3f}{bounds}"
         )
     return lines

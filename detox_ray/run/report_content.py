@@ -7,11 +7,12 @@ from typing import Any
 import pyarrow.compute as pc
 
 from detox_ray.config import TOY17, Experiment
-from detox_ray.measure import Agreement, StatusCount, Validity
+from detox_ray.measure import Agreement, StatusCount, Validity, specs
 from detox_ray.report import Completion, Evaluator, ReportContent, Sample, Training
 from detox_ray.run.plan import COMPARISONS, METRICS, Prepared
 from detox_ray.run.reading import Tables, prompt_units, settings, timings
 from detox_ray.storage import Unit
+from detox_ray.storage.metric_spec import Metrics
 from detox_ray.storage.tables import OK
 
 
@@ -31,6 +32,7 @@ def content(prepared: Prepared) -> ReportContent:
         compare=[(comparison.model, comparison.parent) for comparison in experiment.comparisons],
         metrics=store.read(METRICS, plan.measure[METRICS]),
         comparisons=store.read(COMPARISONS, plan.measure[COMPARISONS]),
+        described=Metrics(specs()),
         primary=experiment.score.headline,
         convention=convention.name,
         confidence=experiment.measure.confidence,

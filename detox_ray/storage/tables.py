@@ -155,6 +155,7 @@ METRICS = pa.schema(
         pa.field("metric", pa.string(), nullable=False),
         pa.field("model", pa.string(), nullable=False),
         pa.field("language", pa.string(), nullable=False),  # a code or "macro"
+        pa.field("part", pa.string(), nullable=False),  # of what the metric covers ("gender"); "all": the whole
         pa.field("scorer", pa.string(), nullable=False),
         pa.field("convention", pa.string(), nullable=False),
         pa.field("value", pa.float64()),  # null where status says why
@@ -174,6 +175,7 @@ COMPARISONS = pa.schema(
         pa.field("model", pa.string(), nullable=False),
         pa.field("parent", pa.string(), nullable=False),
         pa.field("language", pa.string(), nullable=False),
+        pa.field("part", pa.string(), nullable=False),
         pa.field("scorer", pa.string(), nullable=False),
         pa.field("convention", pa.string(), nullable=False),
         pa.field("difference", pa.float64()),  # model minus parent

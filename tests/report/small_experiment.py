@@ -7,7 +7,9 @@ import numpy as np
 import pyarrow as pa
 
 from detox_ray.config.languages import LANGUAGES
+from detox_ray.measure import specs
 from detox_ray.report import Completion, Evaluator, ReportContent, Sample, Timing
+from detox_ray.storage.metric_spec import Metrics
 from detox_ray.storage.tables import COMPARISONS, EMPTY, METRICS, OK, UNSUPPORTED
 
 SCRIPT = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -88,7 +90,7 @@ def tables(
     for metric, scorers, start, end in _METRICS:
         for scorer in scorers:
             for label in (convention, beside) if scorer == "detoxify" else (convention,):
-                place = {"metric": metric, "scorer": scorer, "convention": label}
+                place = {"metric": metric, "scorer": scorer, "convention": label, "part": "all"}
                 asked = [code for code in languages if not (metric == "english_drift" and code == "en")]
                 made = {code: _language(code, i, place, start, end + shift, rng) for i, code in enumerate(asked)}
                 inside = {code: row for code, row in made.items() if row["in_macro"] and row["status"] == OK}
@@ -176,6 +178,7 @@ def content(
         compare=[("detox", "base")],
         metrics=metrics,
         comparisons=comparisons,
+        described=Metrics(specs()),
         primary="detoxify",
         convention=convention,
         confidence=0.95,

@@ -154,7 +154,7 @@ def test_phone_shows_everything_without_sideways_scrolling_of_the_page(page: Pag
 def test_page_of_several_runs_stands_on_a_phone_and_runs_nothing(
     browser: Browser, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("detox_ray.report.several.drawing.tradeoff_files", lambda name, clouds: {})
+    monkeypatch.setattr("detox_ray.report.run_comparison.figure_files.tradeoff_files", lambda name, clouds: {})
     runs = [(f"<script>alert({i})</script>", json.loads(results(content(shift=i / 20)))) for i in range(3)]
     file = tmp_path_factory.mktemp("several") / "index.html"
     file.write_bytes(render_several(runs, "<img src=x onerror=alert(1)>")["index.html"])

@@ -8,13 +8,13 @@ import pytest
 from small_experiment import content
 
 from detox_ray.report import published
-from detox_ray.report.drawing import tradeoff_files
+from detox_ray.report.figure_files import tradeoff_files
 from detox_ray.report.forest import ForestRow, ordered, place, place_differences
 from detox_ray.report.page import figures
+from detox_ray.report.pair_sections import pair_sections
 from detox_ray.report.scales import Reading, scale
 from detox_ray.report.tradeoff import Cloud, Point, clouds
 from detox_ray.report.tradeoff import place as place_cloud
-from detox_ray.report.views import pair_views
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -59,7 +59,7 @@ def test_scale_holds_every_value_between_its_ends(values: list[float]) -> None:
 
 
 def test_heat_map_is_better_or_worse_by_the_metric_and_says_why_a_cell_is_empty() -> None:
-    heat = pair_views(content())[0].heat
+    heat = pair_sections(content())[0].heat
     assert heat is not None
     at = {column.full: i for i, column in enumerate(heat.columns)}
     rows = {row.name: row.cells for row in heat.rows}
@@ -84,9 +84,9 @@ def point(name: str, x: float, y: float, outside: bool = False) -> Point:
 def test_frontier_holds_the_models_that_no_other_beats() -> None:
     points = [point("a", 5, 0.5), point("b", 6, 0.2), point("worse", 6.5, 0.3), point("c", 8, 0.1)]
     paper = point("paper", 1, 0.0, outside=True)
-    lower = Cloud("", "", "", 2, False, [*points, paper], [])
+    lower = Cloud("", "", "", 2, "lower", [*points, paper], [])
     assert [lower.points[i].name for i in lower.frontier] == ["a", "b", "c"]
-    higher = lower._replace(higher_x=True)  # now c is best on both axes
+    higher = lower._replace(x_direction="higher")  # now c is best on both axes
     assert [higher.points[i].name for i in higher.frontier] == ["c"]
     naive = {
         p.name
@@ -114,7 +114,7 @@ def test_trade_off_shows_published_marks_only_where_they_compare() -> None:
 
 
 def test_labels_of_neighbours_do_not_stand_on_each_other() -> None:
-    placed = place_cloud(Cloud("", "", "", 2, False, [point(f"model {i}", 5 + i / 1000, 0.5) for i in range(6)], []))
+    placed = place_cloud(Cloud("", "", "", 2, "lower", [point(f"model {i}", 5 + i / 1000, 0.5) for i in range(6)], []))
     heights = sorted(p.label_y for p in placed.points)
     assert all(b - a >= 12 for a, b in pairwise(heights))
 
@@ -126,7 +126,8 @@ def test_published_means_are_those_of_table_2() -> None:
     assert (llama.before["toxicity_probability"], llama.after["toxicity_probability"]) == (0.642, 0.201)
     assert (llama.before["perplexity"], llama.after["dist_3"]) == (16.27, 0.781)
     assert rows["Gemma-2-9B-it"].before == {"expected_maximum_toxicity": 0.481, "language_consistency": 0.827}
-    assert len(published.points("dist_2")) == 6 and published.points("language_consistency") == []
+    assert len(published.points("dist_2", "average_toxicity")) == 6
+    assert published.points("language_consistency", "average_toxicity") == []
 
 
 def test_figure_files_are_whole_hold_their_names_and_are_the_same_each_time() -> None:

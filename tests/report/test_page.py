@@ -9,18 +9,17 @@ import pytest
 from small_experiment import HOSTILE, NO_EVIDENCE, SCRIPT, content
 
 from detox_ray.report import Completion, ReportContent, Sample
-from detox_ray.report.page import index, own_rows
-from detox_ray.report.words import (
-    PUBLISHED_METRICS,
+from detox_ray.report.labels import (
     STATUSES,
     duration,
     interval,
-    metric_words,
     number,
     p_value,
     signed_points,
     visible,
 )
+from detox_ray.report.page import index, own_rows
+from detox_ray.report.published import metrics as published_metrics
 from detox_ray.storage.tables import OK
 
 
@@ -131,7 +130,7 @@ def test_validity_and_agreement_have_a_reason_where_they_have_no_number() -> Non
 
 def test_own_results_are_summarised_as_the_papers_do() -> None:
     made = content()
-    (metric,) = [at for at, name in enumerate(PUBLISHED_METRICS) if name == "average_toxicity"]
+    (metric,) = [at for at, name in enumerate(published_metrics(made.described)) if name == "average_toxicity"]
     of = {
         row["language"]: row["value"]
         for row in made.metrics.to_pylist()
@@ -190,7 +189,6 @@ def test_numbers_are_written_for_people() -> None:
     assert [signed_points(x) for x in (0.0321, -0.2, 0.0)] == ["+3.2\u00a0pp", "−20.0\u00a0pp", "±0.0\u00a0pp"]
     assert [duration(s) for s in (8.24, 59.99, 75.2, 3725)] == ["8.2 s", "1 min 0 s", "1 min 15 s", "1 h 2 min"]
     assert visible("a\x00\ud800\n\u200d🤬") == "a\ufffd\ufffd\n\u200d🤬"
-    assert metric_words("quite_new").title == "quite new"
     assert {"too_short", "no_identification", "no_evidence", "too_few", "one_class"} <= STATUSES.keys()
 
 

@@ -19,7 +19,7 @@ LANGUAGES = ("ar", "en", "ko")
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figure files take a second each, and say nothing about what is ranked."""
-    monkeypatch.setattr("detox_ray.report.several.drawing.tradeoff_files", lambda name, clouds: {})
+    monkeypatch.setattr("detox_ray.report.run_comparison.figure_files.tradeoff_files", lambda name, clouds: {})
 
 
 def document(shift: float = 0.0, convention: str = "corrected", **changed: Any) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import pytest
 from small_experiment import content
 
 from detox_ray.report import ReportContent, Training
-from detox_ray.report.drawing import curve_files
+from detox_ray.report.csv_tables import csv_tables
+from detox_ray.report.figure_files import curve_files
 from detox_ray.report.page import index
-from detox_ray.report.sheets import sheets
 from detox_ray.report.training import MOST, charts, curve_lines, place, sentence
 
 
@@ -96,13 +96,13 @@ def test_section_is_on_the_page_with_its_files_and_only_where_models_were_traine
         ElementTree.fromstring(svg)
     drawn = [f"figures/training-{model}.{kind}" for model in ("detox", "other") for kind in ("svg", "pdf")]
     assert re.findall(r'href="((?:figures|tables)/[^"]+)"', section) == [*drawn, "tables/training.csv"]
-    assert "tables/training.csv" in sheets(made)
+    assert "tables/training.csv" in csv_tables(made)
     assert "nan" not in section.lower().replace("finan", "")
     assert 'id="training"' not in index(learned()).decode()
 
 
 def test_table_has_one_line_a_row_and_gaps_where_nothing_was_logged() -> None:
-    table = sheets(learned(training()))["tables/training.csv"].decode()
+    table = csv_tables(learned(training()))["tables/training.csv"].decode()
     lines = list(csv.DictReader(io.StringIO(table)))
     assert len(lines) == 40 + 8
     assert lines[0]["part"] == "training" and lines[0]["kl_to_parent"] == ""

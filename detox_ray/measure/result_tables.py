@@ -9,12 +9,10 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from detox_ray.measure import toxicity
 from detox_ray.measure.quantities import Quantity
 from detox_ray.measure.statistics import Estimate, benjamini_hochberg, holm, macro
+from detox_ray.storage.metric_spec import Metrics
 from detox_ray.storage.tables import COMPARISONS, METRICS, OK
-
-TOXICITY_METRICS = toxicity.METRICS + toxicity.SPREADS
 
 MACRO = "macro"
 NO_EVIDENCE = "no_language_with_evidence"  # values there are, but the scorer has no evidence in any of their languages
@@ -26,6 +24,7 @@ Evidence = Mapping[str, Collection[str]]  # scorer -> languages; a scorer that i
 
 def metric_rows(
     values: Mapping[tuple[Quantity, str], Mapping[str, Estimate]],
+    metrics: Metrics,
     sizes: Sizes,
     evidence: Evidence,
     confidence: float,
@@ -33,10 +32,10 @@ def metric_rows(
     """METRICS from (quantity, model) -> language -> estimate."""
     rows = []
     for (quantity, model), estimates in values.items():
-        counting = _counting(quantity, estimates, evidence)
+        counting = _counting(quantity, metrics, estimates, evidence)
         mean = _macro(estimates, counting, confidence)
         for language, made in {**estimates, MACRO: mean}.items():
-            place = (quantity.metric, model, language, quantity.scorer, quantity.convention)
+            place = (quantity.metric, model, language, quantity.part, quantity.scorer, quantity.convention)
             inside = language == MACRO or language in counting
             own = (made.value, made.low, made.high, made.n, sizes.get(model, 1), _between_seeds(made))
             rows.append((*place, *own, inside, made.status))
@@ -45,6 +44,7 @@ def metric_rows(
 
 def comparison_rows(
     gaps: Mapping[tuple[Quantity, str, str], Mapping[str, Estimate]],
+    metrics: Metrics,
     sizes: Sizes,
     evidence: Evidence,
     confidence: float,
@@ -53,11 +53,11 @@ def comparison_rows(
     """COMPARISONS from (quantity, model, parent) -> language -> difference; ``correction`` is a key of CORRECTIONS."""
     rows = []
     for (quantity, model, parent), estimates in gaps.items():
-        counting = _counting(quantity, estimates, evidence)
+        counting = _counting(quantity, metrics, estimates, evidence)
         mean = _macro(estimates, counting, confidence)
         corrected = CORRECTIONS[correction]([gap.p_value for gap in estimates.values()])
         for (language, gap), p in zip({**estimates, MACRO: mean}.items(), [*corrected, None], strict=True):
-            place = (quantity.metric, model, parent, language, quantity.scorer, quantity.convention)
+            place = (quantity.metric, model, parent, language, quantity.part, quantity.scorer, quantity.convention)
             gap_row = (gap.value, gap.low, gap.high, gap.p_value, p, gap.ratio, gap.ratio_low, gap.ratio_high)
             inside = language == MACRO or language in counting
             seeds = sizes.get(model, 1), _between_seeds(gap)
@@ -65,10 +65,10 @@ def comparison_rows(
     return _table(rows, COMPARISONS)
 
 
-def _counting(quantity: Quantity, estimates: Mapping[str, Estimate], evidence: Evidence) -> list[str]:
-    """The languages of a macro mean."""
+def _counting(quantity: Quantity, metrics: Metrics, estimates: Mapping[str, Estimate], evidence: Evidence) -> list[str]:
+    """Return the languages of a macro mean."""
     trusted: Collection[str] = estimates
-    if quantity.metric in TOXICITY_METRICS:
+    if metrics.of(quantity.metric, quantity.scorer).kind == "toxicity":
         trusted = evidence.get(quantity.scorer, estimates)
     return [language for language, made in estimates.items() if made.status == OK and language in trusted]
 

@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 from detox_ray.report.forest import change
-from detox_ray.report.rows import Row, reading
-from detox_ray.report.words import interval, metric_words, number, signed_percent, signed_points
+from detox_ray.report.labels import interval, number, signed_percent, signed_points
+from detox_ray.report.result_rows import Row, reading
+from detox_ray.storage.metric_spec import MetricDescription
 
 
 class Cell(NamedTuple):
@@ -14,24 +15,24 @@ class Cell(NamedTuple):
     interval: str
 
 
-def value_cell(row: Row | None) -> Cell:
-    """Of a row of the metrics table; a dash where there is none."""
+def value_cell(row: Row | None, metric: MetricDescription) -> Cell:
+    """Return the cell of a row of the metrics table; a dash if there is none."""
     if row is None:
         return Cell("–", "")
-    d = metric_words(row["metric"]).decimals
+    d = metric.decimals
     return Cell(number(row["value"], d), interval(row["ci_low"], row["ci_high"], d))
 
 
-def difference_cell(row: Row) -> Cell:
-    """Of a row of the comparisons table."""
-    d = metric_words(row["metric"]).decimals
+def difference_cell(row: Row, metric: MetricDescription) -> Cell:
+    """Return the cell of a row of the comparisons table."""
+    d = metric.decimals
     return Cell(number(row["difference"], d, signed=True), interval(row["ci_low"], row["ci_high"], d, signed=True))
 
 
-def change_cell(row: Row, before: Row, after: Row) -> Cell:
-    """Relative change: the paired ratio less one with its interval, or from the two values where there is no ratio;
-    of a share such as language consistency, the difference in percentage points."""
-    if metric_words(row["metric"]).points and row["difference"] is not None:
+def change_cell(row: Row, before: Row, after: Row, metric: MetricDescription) -> Cell:
+    """Return the relative change: the paired ratio less one with its interval, or from the two values if there is no
+    ratio; of a share such as language consistency, the difference in percentage points."""
+    if metric.change == "points" and row["difference"] is not None:
         return Cell(signed_points(row["difference"]), "")
     if row["ratio"] is None:
         return Cell(change(reading(before), reading(after)), "")

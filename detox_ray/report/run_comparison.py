@@ -7,33 +7,49 @@ languages are the same; others get a ranking of their own and a warning. Other s
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from detox_ray.report import drawing, words
-from detox_ray.report.cells import Cell, value_cell
+from detox_ray.report import figure_files, published
+from detox_ray.report.csv_tables import csv_file, published_csv
 from detox_ray.report.forest import Forest, ForestRow, place_differences
 from detox_ray.report.headline import verdict
 from detox_ray.report.heat import Heat, value_heat
-from detox_ray.report.published import PUBLISHED
-from detox_ray.report.rows import Series, Values, p_of, reading, series_of, significant
+from detox_ray.report.labels import MACRO, language_name, p_value, shortened, status_text
+from detox_ray.report.number_cells import Cell, value_cell
+from detox_ray.report.result_rows import MetricValues, SeriesKey, p_of, reading, series_of, significant
 from detox_ray.report.scales import Reading
-from detox_ray.report.sheets import published_sheet, sheet
 from detox_ray.report.template import html
 from detox_ray.report.tradeoff import Cloud, Panel, axes, cloud, place
-from detox_ray.report.words import HEADLINE, MACRO, language_name, shortened
+from detox_ray.storage.metric_spec import ALL, MetricDescription, Metrics
 from detox_ray.storage.tables import OK
 
 NEEDED = (
-    *("experiment", "convention", "confidence", "primary_scorer", "settings", "revisions", "identities"),
-    *("evaluators", "languages", "models", "compare", "metrics", "comparisons", "interval", "correction"),
+    "experiment",
+    "convention",
+    "confidence",
+    "primary_scorer",
+    "settings",
+    "revisions",
+    "identities",
+    "evaluators",
+    "languages",
+    "models",
+    "compare",
+    "metrics_described",
+    "metrics",
+    "comparisons",
+    "interval",
+    "correction",
     "seed_groups",
 )
 
 NO_RANK = float("inf")
 
 
-class Run(NamedTuple):
+class ComparedRun(NamedTuple):
+    """One run's results under the name that the page gives it."""
+
     name: str
     document: Mapping[str, Any]
-    values: Values
+    values: MetricValues
 
 
 class RankRow(NamedTuple):
@@ -46,7 +62,7 @@ class RankRow(NamedTuple):
     seeds: int  # models of which this is the mean
 
 
-class Group(NamedTuple):
+class RankingGroup(NamedTuple):
     """Runs that can be ranked together."""
 
     scorer: str
@@ -54,6 +70,7 @@ class Group(NamedTuple):
     convention: str
     languages: str
     runs: list[str]
+    headline: MetricDescription  # that ranks
     columns: list[str]
     ranking: list[RankRow]
     differences: list[tuple[ForestRow, str]]  # with the verdict
@@ -75,32 +92,36 @@ def render_several(results: Sequence[tuple[str, Mapping[str, Any]]], title: str)
     runs = [_run(name, document) for name, document in results]
     if len({run.name for run in runs}) < len(runs):
         raise ValueError("two runs have the same name")
-    grouped: dict[tuple[Any, ...], list[Run]] = {}
+    metrics = Metrics.merged(run.values.metrics for run in runs)
+    grouped: dict[tuple[Any, ...], list[ComparedRun]] = {}
     for run in runs:
         grouped.setdefault(_comparable(run), []).append(run)
-    made = [_group(members) for members in grouped.values()]
-    files = _files(made, list(grouped.values()))
+    groups = [_group(members) for members in grouped.values()]
+    files = _files(groups, list(grouped.values()))
     page = html(
         "several.html",
         None,
         title=title,
-        groups=made,
+        groups=groups,
         runs=runs,
-        published=PUBLISHED,
-        published_metrics=words.PUBLISHED_METRICS,
+        published=published.PUBLISHED,
+        published_metrics=published.metrics(metrics),
+        metrics=metrics,
         files=list(files),
     )
     return {"index.html": page, **files}
 
 
-def _run(name: str, document: Mapping[str, Any]) -> Run:
+def _run(name: str, document: Mapping[str, Any]) -> ComparedRun:
     missing = [key for key in NEEDED if key not in document]
     if missing:
         raise ValueError(f"{name}: not a results.json of this version of detox_ray: it has no {', '.join(missing)}")
-    return Run(name, document, Values(document["metrics"]))
+    return ComparedRun(
+        name, document, MetricValues(document["metrics"], Metrics.from_rows(document["metrics_described"]))
+    )
 
 
-def _comparable(run: Run) -> tuple[Any, ...]:
+def _comparable(run: ComparedRun) -> tuple[Any, ...]:
     scorer = run.document["primary_scorer"]
     return (
         *(scorer, run.document["identities"].get(scorer, ""), run.document["convention"]),
@@ -108,72 +129,85 @@ def _comparable(run: Run) -> tuple[Any, ...]:
     )
 
 
-def _group(runs: Sequence[Run]) -> Group:
+def _group(runs: Sequence[ComparedRun]) -> RankingGroup:
     document = runs[0].document
     scorer, convention, confidence = document["primary_scorer"], document["convention"], document["confidence"]
-    chief = Series(HEADLINE, scorer, convention)
-    found = {series: None for run in runs for series in run.values.series(scorer, convention)}
-    toxicity = {series.scorer for series in found if series.metric == HEADLINE} - {scorer}
-    series = [s for s in found if s.convention == convention and s.scorer not in toxicity]
-    series = [s for s in series if not words.is_spread(s.metric)]
-    differences = _differences(runs, chief, confidence)
+    metrics = Metrics.merged(run.values.metrics for run in runs)
+    headline = SeriesKey(metrics.headline, scorer, convention)
+    found = {series: run.values for run in runs for series in run.values.series(scorer, convention)}
+    series = [
+        s
+        for s, values in found.items()
+        if s.convention == convention
+        and s.part == ALL
+        and not values.by_other_scorer(s, scorer)
+        and values.describe(s).spread_of is None
+    ]
+    titles = [metrics.title(s.metric, s.scorer) for s in series]
+    differences = _differences(runs, headline, confidence)
     models = [(f"{run.name} / {model}", run.values, model) for run in runs for model in run.document["models"]]
     languages = sorted(document["languages"], key=language_name)
-    return Group(
+    return RankingGroup(
         scorer,
         document["revisions"].get(scorer, ""),
         convention,
         ", ".join(language_name(code) for code in languages),
         [run.name for run in runs],
-        [words.by(s.metric, s.scorer) for s in series],
-        _ranking(runs, series, chief),
+        metrics.of(metrics.headline),
+        titles,
+        _ranking(runs, series, headline, metrics),
         differences,
         place_differences([row for row, _ in differences]) if differences else None,
-        [place(made) for made in _clouds(runs, chief)],
-        [(words.by(s.metric, s.scorer), value_heat(s, languages, models)) for s in series],
+        [place(made) for made in _clouds(runs, headline, metrics)],
+        [
+            (title, value_heat(s, metrics.of(s.metric, s.scorer).decimals, languages, models))
+            for s, title in zip(series, titles, strict=True)
+        ],
         _differing(runs),
         confidence,
     )
 
 
-def _ranking(runs: Sequence[Run], series: Sequence[Series], chief: Series) -> list[RankRow]:
+def _ranking(
+    runs: Sequence[ComparedRun], series: Sequence[SeriesKey], headline: SeriesKey, metrics: Metrics
+) -> list[RankRow]:
     """Models by macro toxicity, the least toxic first; those without a value last and without a rank."""
-    found: list[tuple[float, Run, str]] = []
+    found: list[tuple[float, ComparedRun, str]] = []
     for run in runs:
         for model in run.document["models"]:
-            toxicity = reading(run.values.of(chief, model, MACRO))
+            toxicity = reading(run.values.of(headline, model, MACRO))
             found.append((NO_RANK if toxicity is None else toxicity.value, run, model))
     found.sort(key=lambda entry: (entry[0], entry[1].name, entry[2]))
     rows = []
     for place_of, run, model in found:
         parents = [pair["parent"] for pair in run.document["compare"] if pair["model"] == model]
         rank = "–" if place_of == NO_RANK else str(1 + sum(other < place_of for other, _, _ in found))
-        macro = run.values.of(chief, model, MACRO)
-        cells = [value_cell(run.values.of(s, model, MACRO)) for s in series]
+        macro = run.values.of(headline, model, MACRO)
+        cells = [value_cell(run.values.of(s, model, MACRO), metrics.of(s.metric, s.scorer)) for s in series]
         n, seeds = (macro["n"], macro["seeds"]) if macro else (0, 1)
         rows.append(RankRow(rank, run.name, model, ", ".join(parents), cells, n, seeds))
     return rows
 
 
-def _differences(runs: Sequence[Run], chief: Series, confidence: float) -> list[tuple[ForestRow, str]]:
+def _differences(runs: Sequence[ComparedRun], headline: SeriesKey, confidence: float) -> list[tuple[ForestRow, str]]:
     """The macro difference of every compared pair, the largest fall first."""
     rows = []
     for run in runs:
         shown = {(pair["model"], pair["parent"]) for pair in run.document["compare"]}
         for row in run.document["comparisons"]:
-            if series_of(row) == chief and row["language"] == MACRO and (row["model"], row["parent"]) in shown:
+            if series_of(row) == headline and row["language"] == MACRO and (row["model"], row["parent"]) in shown:
                 name = shortened(f"{run.name}: {row['model']} − {row['parent']}")
                 if row["status"] != OK:
-                    rows.append((ForestRow(name, None, None, words.status_words(row["status"])), ""))
+                    rows.append((ForestRow(name, None, None, status_text(row["status"])), ""))
                     continue
                 change = Reading(row["difference"], row["ci_low"], row["ci_high"])
-                said = f"{verdict(row, confidence)} p = {words.p_value(p_of(row))}."
+                said = f"{verdict(row, confidence)} p = {p_value(p_of(row))}."
                 rows.append((ForestRow(name, None, change, "", significant(row, confidence)), said))
     return sorted(rows, key=lambda entry: entry[0].after.value if entry[0].after else float("inf"))
 
 
-def _clouds(runs: Sequence[Run], chief: Series) -> list[Cloud]:
-    found = {axis: None for run in runs for axis in axes(run.values, chief.scorer, chief.convention)}
+def _clouds(runs: Sequence[ComparedRun], headline: SeriesKey, metrics: Metrics) -> list[Cloud]:
+    found = {axis: None for run in runs for axis in axes(run.values, headline.scorer, headline.convention)}
     t5 = {evaluator["name"] for run in runs for evaluator in run.document["evaluators"] if evaluator["kind"] == "t5"}
     models = [(f"{run.name} / {model}", run.values, model) for run in runs for model in run.document["models"]]
     pairs = [
@@ -181,11 +215,11 @@ def _clouds(runs: Sequence[Run], chief: Series) -> list[Cloud]:
         for run in runs
         for pair in run.document["compare"]
     ]
-    made = [cloud(chief, axis, models, pairs, axis.scorer in t5) for axis in found]
+    made = [cloud(headline, axis, models, pairs, axis.scorer in t5, metrics) for axis in found]
     return [one for one in made if one.points]
 
 
-def _differing(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+def _differing(runs: Sequence[ComparedRun]) -> list[tuple[str, list[str]]]:
     settings = [
         {**run.document["settings"], "interval": run.document["interval"], "correction": run.document["correction"]}
         for run in runs
@@ -195,7 +229,7 @@ def _differing(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     return [(name, values) for name, values in rows if len(set(values)) > 1]
 
 
-def _files(groups: Sequence[Group], runs: Sequence[Sequence[Run]]) -> dict[str, bytes]:
+def _files(groups: Sequence[RankingGroup], runs: Sequence[Sequence[ComparedRun]]) -> dict[str, bytes]:
     ranking: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
     files: dict[str, bytes] = {}
@@ -212,10 +246,11 @@ def _files(groups: Sequence[Group], runs: Sequence[Sequence[Run]]) -> dict[str, 
             for row in run.document["comparisons"]
             if row["language"] == MACRO and row["convention"] == group.convention
         ]
-        chief = Series(HEADLINE, group.scorer, group.convention)
-        if made := _clouds(members, chief):
-            files |= drawing.tradeoff_files(f"tradeoff-{number_of}", made)
+        headline = SeriesKey(group.headline.name, group.scorer, group.convention)
+        metrics = Metrics.merged(run.values.metrics for run in members)
+        if panels := _clouds(members, headline, metrics):
+            files |= figure_files.tradeoff_files(f"tradeoff-{number_of}", panels)
     for name, rows in (("models", ranking), ("differences", differences)):
         if rows:
-            files[f"tables/{name}.csv"] = sheet(list(rows[0]), rows)
-    return {**files, "tables/published.csv": published_sheet()}
+            files[f"tables/{name}.csv"] = csv_file(list(rows[0]), rows)
+    return {**files, "tables/published.csv": published_csv()}

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from detox_ray.report.forest import LEFT_OUT, SIGNIFICANT, ForestRow, marked_change, marked_name
 from detox_ray.report.heat import Heat
+from detox_ray.report.labels import shortened, visible
 from detox_ray.report.published import LI
 from detox_ray.report.scales import Reading
 from detox_ray.report.tradeoff import Cloud
 from detox_ray.report.training import Chart
-from detox_ray.report.words import shortened, visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
