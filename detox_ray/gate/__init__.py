@@ -1,4 +1,4 @@
-"""The gate: does a finished run show what its users ask for? Pass, fail or inconclusive, with reasons.
+"""The gate: whether a finished run shows what its users ask for. Pass, fail or inconclusive, with reasons.
 
 A spec (YAML, configs/gate.yaml) asks for less toxicity in so many languages, and for margins that no other metric may
 leave. Overall: fail if any check fails, else inconclusive if any is, else pass. Pure: reads ``results.json`` as parsed.

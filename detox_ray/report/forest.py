@@ -1,6 +1,6 @@
 """Where things stand in the forest plots, one row per language (or pair of models), values with intervals.
 
-Only geometry is decided here; ``figure.html`` draws it on the page and ``drawing.py`` in files. Rows are sorted by
+Only geometry is decided here; ``figure.html`` draws it on the page and ``figure_files.py`` in files. Rows are sorted by
 relative reduction, the macro mean first, languages without a value last (they keep their row, with the reason).
 """
 
