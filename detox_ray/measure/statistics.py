@@ -142,8 +142,8 @@ def macro(languages: Sequence[Estimate], confidence: float) -> Estimate:
 def seeds(replicates: Sequence[Estimate], resampling: Resampling) -> Estimate:
     """The mean over two or more models that differ in their seed only, for a new seed's training and new prompts.
 
-    Replicates are values or differences on the same prompts (seed_groups.py sees to it). Where one has no value there is
-    none, and its status: a mean over the seeds that went well would hide one that failed. A draw takes seeds, then
+    Replicates are values or differences on the same prompts (seed_groups.py). If one has no value there is none, and
+    its status: a mean over the seeds that went well would hide one that failed. A draw takes seeds, then
     prompts: the replicates' own draws hold the same drawn prompts, because every seed answers the same ones. Of S seeds
     S - 1 are drawn, which makes the variance between them unbiased (Rao and Wu 1988). Interval and p-value are by
     Student's t (resampling.py): a swap of labels would know nothing of other seeds.

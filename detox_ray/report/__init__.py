@@ -1,6 +1,13 @@
 """Report: tables, figures and self-contained pages from results. Pure: it returns files' contents."""
 
-from detox_ray.report.content import Completion, Evaluator, ReportContent, Sample, Timing, Training
+from detox_ray.report.content import (
+    ExplorerCompletion,
+    ExplorerPrompt,
+    PerplexityEvaluator,
+    ReportContent,
+    Timing,
+    TrainingLog,
+)
 from detox_ray.report.csv_tables import csv_tables
 from detox_ray.report.page import figures, index
 from detox_ray.report.results import results
@@ -8,12 +15,12 @@ from detox_ray.report.run_comparison import render_several
 
 __all__ = [
     "VERSION",
-    "Completion",
-    "Evaluator",
+    "ExplorerCompletion",
+    "ExplorerPrompt",
+    "PerplexityEvaluator",
     "ReportContent",
-    "Sample",
     "Timing",
-    "Training",
+    "TrainingLog",
     "render",
     "render_several",
 ]
@@ -28,4 +35,5 @@ def render(content: ReportContent) -> dict[str, bytes]:
     Raises:
         ValueError: a number is NaN or infinite.
     """
-    return {"index.html": index(content), "results.json": results(content), **csv_tables(content), **figures(content)}
+    drawn = figures(content)
+    return {"index.html": index(content, drawn), "results.json": results(content), **csv_tables(content), **drawn}

@@ -9,7 +9,7 @@ import pyarrow as pa
 from detox_ray.storage.metric_spec import Metrics
 
 
-class Completion(NamedTuple):
+class ExplorerCompletion(NamedTuple):
     """One completion in the explorer."""
 
     model: str
@@ -19,13 +19,13 @@ class Completion(NamedTuple):
     status: str
 
 
-class Sample(NamedTuple):
+class ExplorerPrompt(NamedTuple):
     """One prompt with completions of each model."""
 
     language: str
     prompt_id: str
     prompt: str
-    completions: Sequence[Completion]
+    completions: Sequence[ExplorerCompletion]
 
 
 class Timing(NamedTuple):
@@ -39,7 +39,7 @@ class Timing(NamedTuple):
     rate: str  # in the stage's own words, for example "5,800 tokens/s"; may be empty
 
 
-class Training(NamedTuple):
+class TrainingLog(NamedTuple):
     """How one model learned: its log, as its marker keeps it."""
 
     model: str
@@ -54,7 +54,7 @@ class Training(NamedTuple):
     no_kl: str | None = None  # why the divergence from the parent was not measured
 
 
-class Evaluator(NamedTuple):
+class PerplexityEvaluator(NamedTuple):
     """Who measured the perplexity of completions."""
 
     name: str  # the scorer column of its rows
@@ -183,12 +183,12 @@ class ReportContent:
     validity: Sequence[ValidityRow] = ()
     agreement: Sequence[AgreementRow] = ()
     counts: Sequence[CountRow] = ()
-    evaluators: Sequence[Evaluator] = ()  # of completions' perplexity
+    evaluators: Sequence[PerplexityEvaluator] = ()  # of completions' perplexity
     diversity_units: str | None = None  # None: diversity was not measured
     identifier: str | None = None  # of a completion's language; None: not measured
-    samples: Sequence[Sample] = ()
+    samples: Sequence[ExplorerPrompt] = ()
     timings: Sequence[Timing] = ()
-    training: Sequence[Training] = ()  # of the trained models
+    training: Sequence[TrainingLog] = ()  # of the trained models
     manifest: Mapping[str, Any] = field(default_factory=dict)  # versions, hardware, what really ran
     corpus_share: Mapping[str, float] | None = None  # language -> share of the pretraining text, where known
     skipped_rows: Mapping[str, int] = field(default_factory=dict)  # input -> rows left out by data.on_error: skip

@@ -11,7 +11,7 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from detox_ray.config.languages import LANGUAGES
-from detox_ray.report.content import Sample
+from detox_ray.report.content import ExplorerPrompt
 from detox_ray.report.labels import language_name, status_text, visible
 
 TEXT_LIMIT = 2000  # characters
@@ -30,7 +30,7 @@ class Explorer(NamedTuple):
     cut: int  # texts
 
 
-def explorer(samples: Sequence[Sample], models: Sequence[str]) -> Explorer | None:
+def explorer(samples: Sequence[ExplorerPrompt], models: Sequence[str]) -> Explorer | None:
     """None where there is nothing to explore."""
     if not samples:
         return None
@@ -67,7 +67,7 @@ def explorer(samples: Sequence[Sample], models: Sequence[str]) -> Explorer | Non
     )
 
 
-def _in_turn(samples: Sequence[Sample]) -> list[int]:
+def _in_turn(samples: Sequence[ExplorerPrompt]) -> list[int]:
     """Numbers of the samples: the first of each language, then the second of each, and so on."""
     groups: dict[str, list[int]] = {}
     for index, sample in enumerate(samples):
@@ -75,7 +75,7 @@ def _in_turn(samples: Sequence[Sample]) -> list[int]:
     return [index for turn in zip_longest(*groups.values()) for index in turn if index is not None]
 
 
-def _entry(sample: Sample, models: Sequence[str]) -> tuple[list[Any], int]:
+def _entry(sample: ExplorerPrompt, models: Sequence[str]) -> tuple[list[Any], int]:
     """([language, id, prompt, [[model's number, sample, text, toxicity, status], …]], texts that were cut)."""
     cuts = 0
 

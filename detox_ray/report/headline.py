@@ -6,7 +6,7 @@ from typing import NamedTuple
 from detox_ray.report.content import ReportContent
 from detox_ray.report.forest import change
 from detox_ray.report.labels import MACRO, interval, language_name, number, signed_percent, signed_points, status_text
-from detox_ray.report.result_rows import MetricValues, Row, macro_of, reading, series_of
+from detox_ray.report.result_rows import MetricValues, Row, interval_value, macro_of, series_of
 from detox_ray.storage.tables import OK
 
 
@@ -38,7 +38,7 @@ def headline(content: ReportContent, rows: Sequence[Row], values: MetricValues) 
         interval(before["ci_low"], before["ci_high"]),
         number(after["value"]),
         interval(after["ci_low"], after["ci_high"]),
-        change(reading(before), reading(after)),
+        change(interval_value(before), interval_value(after)),
         f"{number(macro['difference'], signed=True)} {bounds}",
         macro["n"],
         verdict(macro, content.confidence),

@@ -18,7 +18,7 @@ from detox_ray.report.labels import (
     signed_points,
     status_text,
 )
-from detox_ray.report.result_rows import MetricValues, Row, SeriesKey, reading, significant
+from detox_ray.report.result_rows import MetricValues, Row, SeriesKey, interval_value, significant
 from detox_ray.storage.metric_spec import ALL, Ideal
 from detox_ray.storage.tables import OK
 
@@ -76,11 +76,11 @@ def value_heat(
 ) -> Heat:
     """One metric's values per language for several models: (name, its run's values, its name in the run) each."""
     found = [[values.of(series, model, language) for _, values, model in models] for language in (MACRO, *languages)]
-    kept = [value.value for row in found for cell in row if (value := reading(cell)) is not None]
+    kept = [value.value for row in found for cell in row if (value := interval_value(cell)) is not None]
     low, high = min(kept, default=0.0), max(kept, default=1.0)
 
     def cell(row: Row | None) -> HeatCell:
-        value = reading(row)
+        value = interval_value(row)
         if value is None:
             reason = status_text("not_asked" if row is None else row["status"])
             return HeatCell("–", "", reason)

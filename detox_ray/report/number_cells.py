@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from detox_ray.report.forest import change
 from detox_ray.report.labels import interval, number, signed_percent, signed_points
-from detox_ray.report.result_rows import Row, reading
+from detox_ray.report.result_rows import Row, interval_value
 from detox_ray.storage.metric_spec import MetricDescription
 
 
@@ -35,7 +35,7 @@ def change_cell(row: Row, before: Row, after: Row, metric: MetricDescription) ->
     if metric.change == "points" and row["difference"] is not None:
         return Cell(signed_points(row["difference"]), "")
     if row["ratio"] is None:
-        return Cell(change(reading(before), reading(after)), "")
+        return Cell(change(interval_value(before), interval_value(after)), "")
     low, high = row["ratio_low"], row["ratio_high"]
     bounds = "" if low is None or high is None else f"[{signed_percent(low - 1)}, {signed_percent(high - 1)}]"
     return Cell(signed_percent(row["ratio"] - 1), bounds)

@@ -9,7 +9,7 @@ from detox_ray.report.headline import Headline, cost, headline
 from detox_ray.report.heat import Heat, change_heat
 from detox_ray.report.labels import KINDS, MACRO, language_name, number, p_value, status_text
 from detox_ray.report.number_cells import Cell, change_cell, difference_cell, value_cell
-from detox_ray.report.result_rows import MetricValues, Row, SeriesKey, by_series, p_of, reading, significant
+from detox_ray.report.result_rows import MetricValues, Row, SeriesKey, by_series, interval_value, p_of, significant
 from detox_ray.report.seeds import SeedTable, seed_table
 from detox_ray.report.shown_models import shown_pairs
 from detox_ray.storage.tables import OK
@@ -137,7 +137,7 @@ def _forest(content: ReportContent, rows: Sequence[Row], values: MetricValues) -
         sides = values.sides(row)
         reason = "" if row["status"] == OK else status_text(row["status"])
         name = "Mean" if row["language"] == MACRO else language_name(row["language"])
-        before, after = (None, None) if reason else (reading(sides[0]), reading(sides[1]))
+        before, after = (None, None) if reason else (interval_value(sides[0]), interval_value(sides[1]))
         return ForestRow(name, before, after, reason, significant(row, content.confidence), row["in_macro"])
 
     if all(row["status"] != OK for row in rows):

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from detox_ray.report.interval_value import IntervalValue
 from detox_ray.report.labels import MACRO
-from detox_ray.report.scales import Reading
 from detox_ray.storage.metric_spec import ALL, MetricDescription, Metrics
 from detox_ray.storage.tables import OK
 
@@ -81,9 +81,9 @@ def macro_of(rows: Sequence[Row]) -> Row | None:
     return next((row for row in rows if row["language"] == MACRO and row["status"] == OK), None)
 
 
-def reading(row: Row | None) -> Reading | None:
+def interval_value(row: Row | None) -> IntervalValue | None:
     """Return a row's value with its interval, if it has one."""
-    return None if row is None or row["value"] is None else Reading(row["value"], row["ci_low"], row["ci_high"])
+    return None if row is None or row["value"] is None else IntervalValue(row["value"], row["ci_low"], row["ci_high"])
 
 
 def p_of(row: Row) -> float | None:

@@ -9,15 +9,16 @@ from typing import Any, NamedTuple
 
 from detox_ray.report import figure_files, published
 from detox_ray.report.csv_tables import csv_file, published_csv
-from detox_ray.report.forest import Forest, ForestRow, place_differences
+from detox_ray.report.embedded_figure import drawings
+from detox_ray.report.forest import ForestRow
 from detox_ray.report.headline import verdict
 from detox_ray.report.heat import Heat, value_heat
+from detox_ray.report.interval_value import IntervalValue
 from detox_ray.report.labels import MACRO, language_name, p_value, shortened, status_text
 from detox_ray.report.number_cells import Cell, value_cell
-from detox_ray.report.result_rows import MetricValues, SeriesKey, p_of, reading, series_of, significant
-from detox_ray.report.scales import Reading
+from detox_ray.report.result_rows import MetricValues, SeriesKey, interval_value, p_of, series_of, significant
 from detox_ray.report.template import html
-from detox_ray.report.tradeoff import Cloud, Panel, axes, cloud, place
+from detox_ray.report.tradeoff import Cloud, axes, cloud
 from detox_ray.storage.metric_spec import ALL, MetricDescription, Metrics
 from detox_ray.storage.tables import OK
 
@@ -74,8 +75,7 @@ class RankingGroup(NamedTuple):
     columns: list[str]
     ranking: list[RankRow]
     differences: list[tuple[ForestRow, str]]  # with the verdict
-    forest: Forest | None
-    panels: list[Panel]
+    tradeoffs: list[Cloud]
     heats: list[tuple[str, Heat]]
     differing: list[tuple[str, list[str]]]  # setting, its value in each run
     confidence: float
@@ -108,6 +108,7 @@ def render_several(results: Sequence[tuple[str, Mapping[str, Any]]], title: str)
         published_metrics=published.metrics(metrics),
         metrics=metrics,
         files=list(files),
+        drawings=drawings(files),
     )
     return {"index.html": page, **files}
 
@@ -157,8 +158,7 @@ def _group(runs: Sequence[ComparedRun]) -> RankingGroup:
         titles,
         _ranking(runs, series, headline, metrics),
         differences,
-        place_differences([row for row, _ in differences]) if differences else None,
-        [place(made) for made in _clouds(runs, headline, metrics)],
+        _clouds(runs, headline, metrics),
         [
             (title, value_heat(s, metrics.of(s.metric, s.scorer).decimals, languages, models))
             for s, title in zip(series, titles, strict=True)
@@ -175,7 +175,7 @@ def _ranking(
     found: list[tuple[float, ComparedRun, str]] = []
     for run in runs:
         for model in run.document["models"]:
-            toxicity = reading(run.values.of(headline, model, MACRO))
+            toxicity = interval_value(run.values.of(headline, model, MACRO))
             found.append((NO_RANK if toxicity is None else toxicity.value, run, model))
     found.sort(key=lambda entry: (entry[0], entry[1].name, entry[2]))
     rows = []
@@ -200,7 +200,7 @@ def _differences(runs: Sequence[ComparedRun], headline: SeriesKey, confidence: f
                 if row["status"] != OK:
                     rows.append((ForestRow(name, None, None, status_text(row["status"])), ""))
                     continue
-                change = Reading(row["difference"], row["ci_low"], row["ci_high"])
+                change = IntervalValue(row["difference"], row["ci_low"], row["ci_high"])
                 said = f"{verdict(row, confidence)} p = {p_value(p_of(row))}."
                 rows.append((ForestRow(name, None, change, "", significant(row, confidence)), said))
     return sorted(rows, key=lambda entry: entry[0].after.value if entry[0].after else float("inf"))
@@ -246,11 +246,20 @@ def _files(groups: Sequence[RankingGroup], runs: Sequence[Sequence[ComparedRun]]
             for row in run.document["comparisons"]
             if row["language"] == MACRO and row["convention"] == group.convention
         ]
-        headline = SeriesKey(group.headline.name, group.scorer, group.convention)
-        metrics = Metrics.merged(run.values.metrics for run in members)
-        if panels := _clouds(members, headline, metrics):
-            files |= figure_files.tradeoff_files(f"tradeoff-{number_of}", panels)
+        files |= _figures(number_of, group)
     for name, rows in (("models", ranking), ("differences", differences)):
         if rows:
             files[f"tables/{name}.csv"] = csv_file(list(rows[0]), rows)
     return {**files, "tables/published.csv": published_csv()}
+
+
+def _figures(number_of: int, group: RankingGroup) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    if group.differences:
+        title = f"Difference in {group.headline.title.lower()} of each tuned model and its parent"
+        axis = f"difference in {group.headline.title.lower()}, after less before ({group.headline.direction_text})"
+        rows = [row for row, _ in group.differences]
+        files |= figure_files.difference_files(f"differences-{number_of}", rows, title, axis)
+    if group.tradeoffs:
+        files |= figure_files.tradeoff_files(f"tradeoff-{number_of}", group.tradeoffs)
+    return files

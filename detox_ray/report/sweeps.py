@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from detox_ray.report.content import ReportContent
 from detox_ray.report.labels import MACRO, p_value, shortened, status_text
 from detox_ray.report.number_cells import Cell, difference_cell, value_cell
-from detox_ray.report.result_rows import MetricValues, Row, SeriesKey, p_of, reading, series_of
+from detox_ray.report.result_rows import MetricValues, Row, SeriesKey, interval_value, p_of, series_of
 from detox_ray.report.shown_models import shown_pairs
 from detox_ray.report.tradeoff import Cloud, Point, axes, framed
 from detox_ray.storage.tables import OK
@@ -59,7 +59,7 @@ def _cloud(content: ReportContent, values: MetricValues, headline: SeriesKey, ax
     lines: list[tuple[int, ...]] = []
 
     def add(model: str, name: str, parent: bool = False) -> list[int]:
-        x, y = reading(values.of(axis, model, MACRO)), reading(values.of(headline, model, MACRO))
+        x, y = interval_value(values.of(axis, model, MACRO)), interval_value(values.of(headline, model, MACRO))
         if x is None or y is None:
             return []
         points.append(Point(name, x, y, parent=parent))

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from detox_ray.config import TOY17, Experiment
 from detox_ray.measure import Agreement, StatusCount, Validity, specs
-from detox_ray.report import Completion, Evaluator, ReportContent, Sample, Training
+from detox_ray.report import ExplorerCompletion, ExplorerPrompt, PerplexityEvaluator, ReportContent, TrainingLog
 from detox_ray.run.plan import COMPARISONS, METRICS, Prepared
 from detox_ray.run.reading import Tables, prompt_units, settings, timings
 from detox_ray.storage import Unit
@@ -62,7 +62,7 @@ def content(prepared: Prepared) -> ReportContent:
     )
 
 
-def trainings(prepared: Prepared) -> list[Training]:
+def trainings(prepared: Prepared) -> list[TrainingLog]:
     """How the trained models learned, in the models' order."""
     found = []
     for name in prepared.models:
@@ -70,16 +70,17 @@ def trainings(prepared: Prepared) -> list[Training]:
         if unit in prepared.plan.train:
             info = prepared.store.info(unit, prepared.plan.train[unit])
             told = ("method", "steps", "planned_steps", "stopped", "best_step", "kept_step", "log", "validation")
-            found.append(Training(name, **{key: info[key] for key in told}, no_kl=info["kl_to_parent"].get("reason")))
+            no_kl = info["kl_to_parent"].get("reason")
+            found.append(TrainingLog(name, **{key: info[key] for key in told}, no_kl=no_kl))
     return found
 
 
-def _evaluators(prepared: Prepared) -> list[Evaluator]:
+def _evaluators(prepared: Prepared) -> list[PerplexityEvaluator]:
     """Who measured the perplexity of completions, and as what."""
     units = prepared.plan.of_table("fluencies")
     kinds = {unit.partition[0]: prepared.store.info(unit, key)["kind"] for unit, key in sorted(units.items())}
     named = {each.name: each.model or each.path or "" for each in prepared.experiment.quality.fluency}
-    return [Evaluator(name, named[name], kind) for name, kind in kinds.items()]
+    return [PerplexityEvaluator(name, named[name], kind) for name, kind in kinds.items()]
 
 
 def _settings_that_count(experiment: Experiment) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def _settings_that_count(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def samples(prepared: Prepared) -> list[Sample]:
+def samples(prepared: Prepared) -> list[ExplorerPrompt]:
     """The first prompts of each language with the first completions of each model, and their scores."""
     experiment = prepared.experiment
     wanted, primary = min(experiment.report.prompts, experiment.generate.prompts_per_unit), experiment.score.headline
@@ -105,7 +106,7 @@ def samples(prepared: Prepared) -> list[Sample]:
     found = []
     for language in experiment.languages if wanted else ():
         prompts = prompts_of[language].slice(0, wanted).to_pylist()
-        shown: dict[str, list[Completion]] = {prompt["prompt_id"]: [] for prompt in prompts}
+        shown: dict[str, list[ExplorerCompletion]] = {prompt["prompt_id"]: [] for prompt in prompts}
         for model in prepared.models:
             toxicity = pc.field("attribute") == "toxicity"
             early = pc.field("sample") < most
@@ -116,6 +117,7 @@ def samples(prepared: Prepared) -> list[Sample]:
             for row in generations[model, language].filter(early).to_pylist():
                 place = (row["prompt_id"], row["sample"])
                 if row["prompt_id"] in shown:
-                    shown[row["prompt_id"]].append(Completion(model, row["sample"], row["text"], *scored[place]))
-        found += [Sample(language, p["prompt_id"], p["text"], shown[p["prompt_id"]]) for p in prompts]
+                    completion = ExplorerCompletion(model, row["sample"], row["text"], *scored[place])
+                    shown[row["prompt_id"]].append(completion)
+        found += [ExplorerPrompt(language, p["prompt_id"], p["text"], shown[p["prompt_id"]]) for p in prompts]
     return found

@@ -162,7 +162,7 @@ def test_page_has_its_own_heading_and_calls_closer_to_the_ideal_better(made: Rep
     (column,) = [i for i, column in enumerate(pair.heat.columns) if column.short == "Stereotypes"]
     cell = pair.heat.rows[0].cells[column]
     assert (cell.shade, cell.text.split("\u00a0")[:2]) == ("good3", ["−40.0", "pp"])
-    assert "closer to 0.5 is better" in index(made).decode()
+    assert "closer to 0.5 is better" in index(made, {}).decode()
     away = content(measured(tables={"preferences": {p: preferences(1 - SHARES[p[0]] + 0.4) for p in _places()}}))
     worse = pair_sections(away)[0].heat
     assert worse is not None and worse.rows[0].cells[column].shade == "bad3"  # from 0.5 to 0.9
@@ -191,7 +191,8 @@ def test_gate_refuses_a_bound_that_knows_no_ideal(document: dict[str, Any]) -> N
 def test_comparison_of_runs_ranks_and_shows_it_without_knowing_its_stage(
     document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("detox_ray.report.run_comparison.figure_files.tradeoff_files", lambda name, clouds: {})
+    for kind in ("tradeoff_files", "difference_files"):
+        monkeypatch.setattr(f"detox_ray.report.run_comparison.figure_files.{kind}", lambda *_: {})
     files = render_several([("one", document), ("two", {**document, "experiment": "again"})], "Two")
     assert "Stereotype preference by made-up-pairs" in files["index.html"].decode()
     lines = list(csv.DictReader(io.StringIO(files["tables/models.csv"].decode())))

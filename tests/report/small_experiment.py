@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from detox_ray.config.languages import LANGUAGES
 from detox_ray.measure import specs
-from detox_ray.report import Completion, Evaluator, ReportContent, Sample, Timing
+from detox_ray.report import ExplorerCompletion, ExplorerPrompt, PerplexityEvaluator, ReportContent, Timing
 from detox_ray.storage.metric_spec import Metrics
 from detox_ray.storage.tables import COMPARISONS, EMPTY, METRICS, OK, UNSUPPORTED
 
@@ -156,15 +156,15 @@ def content(
 ) -> ReportContent:
     metrics, comparisons = tables(languages, convention, shift)
     samples = [
-        Sample(
+        ExplorerPrompt(
             code,
             f"{code}-0000{k}",
             ARABIC if code == "ar" else f"The prompt {HOSTILE}",
             [
-                Completion("base", 0, ARABIC if code == "ar" else HOSTILE, 0.93, OK),
-                Completion("base", 1, "another one that is lazy", 0.71, OK),
-                Completion("detox", 0, "is kind today", 0.02, OK),
-                Completion("detox", 1, "", None, EMPTY),
+                ExplorerCompletion("base", 0, ARABIC if code == "ar" else HOSTILE, 0.93, OK),
+                ExplorerCompletion("base", 1, "another one that is lazy", 0.71, OK),
+                ExplorerCompletion("detox", 0, "is kind today", 0.02, OK),
+                ExplorerCompletion("detox", 1, "", None, EMPTY),
             ],
         )
         for code in languages
@@ -199,7 +199,7 @@ def content(
             for code in languages
             for status, n in (((UNSUPPORTED, 48),) if code == UNSUPPORTED_HERE else ((OK, 47), (EMPTY, 1)))
         ],
-        evaluators=[Evaluator("mt5", "google/mt5-xl", "t5")],
+        evaluators=[PerplexityEvaluator("mt5", "google/mt5-xl", "t5")],
         diversity_units="words",
         identifier="lingua",
         samples=samples,

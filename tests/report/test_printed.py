@@ -44,13 +44,13 @@ def test_means_and_medians_stand_beside_their_spreads() -> None:
     assert english["Average toxicity by detoxify"] == f"{row['value']:.3f} ± 0.123"
     assert english["Perplexity of completions under mt5"].endswith(" (3.00 to 6.12)")
     assert "±" not in english["Toxicity probability by detoxify"]
-    page = index(made).decode("utf-8")
+    page = index(made, {}).decode("utf-8")
     assert "± 0.123" in page and 'href="#printed"' in page
 
 
 def test_convention_without_spreads_has_no_such_table() -> None:
     assert printed_tables(content()) == []
-    assert "As the paper's scripts print it" not in index(content()).decode("utf-8")
+    assert "As the paper's scripts print it" not in index(content(), {}).decode("utf-8")
 
 
 def test_spreads_are_written_as_what_spreads() -> None:
