@@ -6,6 +6,6 @@ leave. Overall: fail if any check fails, else inconclusive if any is, else pass.
 
 from detox_ray.gate.spec import Spec, read_spec
 from detox_ray.gate.terminal import show
-from detox_ray.gate.verdict import FAIL, INCONCLUSIVE, PASS, Check, Finding, Verdict, judge
+from detox_ray.gate.verdict import FAIL, INCONCLUSIVE, PASS, judge
 
-__all__ = ["FAIL", "INCONCLUSIVE", "PASS", "Check", "Finding", "Spec", "Verdict", "judge", "read_spec", "show"]
+__all__ = ["FAIL", "INCONCLUSIVE", "PASS", "Spec", "judge", "read_spec", "show"]

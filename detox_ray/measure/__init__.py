@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from detox_ray.config.plugins import variants
 from detox_ray.measure import consistency, diversity, fluency, perplexity, toxicity
-from detox_ray.measure.agreement import Agreement
+from detox_ray.measure.agreement import ScorerAgreement
 from detox_ray.measure.inputs import Inputs, Settings
 from detox_ray.measure.quantities import Quantity, StatusCount, quantities
 from detox_ray.measure.result_tables import comparison_rows, metric_rows
@@ -26,7 +26,17 @@ from detox_ray.measure.statistics import Estimate, difference, estimate
 from detox_ray.measure.validity import Validity
 from detox_ray.storage.metric_spec import Metrics, MetricSpec
 
-__all__ = ["VERSION", "Agreement", "Inputs", "Measured", "Settings", "StatusCount", "Validity", "measure", "specs"]
+__all__ = [
+    "VERSION",
+    "Inputs",
+    "Measured",
+    "ScorerAgreement",
+    "Settings",
+    "StatusCount",
+    "Validity",
+    "measure",
+    "specs",
+]
 
 VERSION = 5  # part of the key of what this stage commits: raise it when a number changes
 
@@ -40,7 +50,7 @@ class Measured(NamedTuple):
     comparisons: pa.Table  # COMPARISONS
     validity: list[Validity]  # of each scorer against the reference scorer, on completions
     counts: list[StatusCount]
-    agreement: list[Agreement]  # of each pair of scorers, on completions
+    agreement: list[ScorerAgreement]  # of each pair of scorers, on completions
 
 
 def specs() -> tuple[MetricSpec, ...]:
@@ -70,7 +80,7 @@ def measure(inputs: Inputs, settings: Settings, specs: Sequence[MetricSpec]) -> 
     gaps: dict[tuple[Quantity, str, str], dict[str, Estimate]] = {}  # (quantity, model, parent) -> language
     validity: list[Validity] = []
     counts: list[StatusCount] = []
-    agreement: list[Agreement] = []
+    agreement: list[ScorerAgreement] = []
     for language in inputs.languages:
         found = quantities(inputs, convention, settings.threshold, language, FAMILIES, specs)
         # values of models, and of groups of seeds their means

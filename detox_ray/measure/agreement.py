@@ -19,7 +19,7 @@ NO_COMMON_SCORES = "no_common_scores"
 CONSTANT = "constant_scores"  # one of the two gives everything the same value: there is nothing to correlate
 
 
-class Agreement(NamedTuple):
+class ScorerAgreement(NamedTuple):
     """Two scorers in one language."""
 
     scorer: str
@@ -45,7 +45,7 @@ def agreement(
     scorer: str,
     other: str,
     threshold: float,
-) -> Agreement:
+) -> ScorerAgreement:
     """Of N completions scored by both; ``prompts`` (N,) names or numbers their prompts."""
     if not len(values):
         return no_agreement(scorer, other, language, NO_COMMON_SCORES)
@@ -53,12 +53,12 @@ def agreement(
     ranks = spearman(values, other_values, cluster, language, resampling)
     decisions = cohen_kappa(values >= threshold, other_values >= threshold, cluster, language, resampling)
     status = CONSTANT if ranks.value is None else OK
-    return Agreement(scorer, other, language, len(values), *ranks, *decisions, status)
+    return ScorerAgreement(scorer, other, language, len(values), *ranks, *decisions, status)
 
 
-def no_agreement(scorer: str, other: str, language: str, status: str) -> Agreement:
+def no_agreement(scorer: str, other: str, language: str, status: str) -> ScorerAgreement:
     """The row of two scorers that could not be compared, and why (as "unsupported_language")."""
-    return Agreement(scorer, other, language, 0, *NOTHING, *NOTHING, status)
+    return ScorerAgreement(scorer, other, language, 0, *NOTHING, *NOTHING, status)
 
 
 def cohen_kappa(

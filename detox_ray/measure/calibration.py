@@ -17,13 +17,13 @@ from detox_ray.measure.resampling import Floats, generator
 from detox_ray.measure.spearman import Whole, numbered
 from detox_ray.measure.validity import NO_COMMON_SCORES, TOO_FEW, TOXIC_FROM, plain_calibration_error, toxicity_of
 
-__all__ = ["Calibration", "Sample", "fit", "labels_sample", "scores_sample"]
+__all__ = ["Calibration", "CalibrationSample", "fit", "labels_sample", "scores_sample"]
 
 FOLDS = 5
 NOT_RISING = "not_rising"  # a higher value does not mean more toxic: there is nothing that a map could use
 
 
-class Sample(NamedTuple):
+class CalibrationSample(NamedTuple):
     """What the map of one language is fitted to."""
 
     values: Floats  # (N,) of the scorer, in [0, 1]
@@ -32,7 +32,7 @@ class Sample(NamedTuple):
 
 
 def fit(
-    samples: Mapping[str, Sample],
+    samples: Mapping[str, CalibrationSample],
     *,
     scorer: str,
     identity: str,
@@ -56,7 +56,9 @@ def fit(
     )
 
 
-def labels_sample(labelled: pa.Table, scores: pa.Table | None, grades: tuple[float, float] | None = None) -> Sample:
+def labels_sample(
+    labelled: pa.Table, scores: pa.Table | None, grades: tuple[float, float] | None = None
+) -> CalibrationSample:
     """LABELLED and a scorer's LABELLED_SCORES -> what to fit. ``grades``: lowest and highest grade of the source, to
     fit to the grade scaled to [0, 1]; None: to toxic or not. Texts without a value are left out."""
     values, _ = toxicity_of(labelled, scores)
@@ -68,18 +70,20 @@ def labels_sample(labelled: pa.Table, scores: pa.Table | None, grades: tuple[flo
     return _kept(values, targets, labelled["cluster"].to_numpy())
 
 
-def scores_sample(labelled: pa.Table, scores: pa.Table | None, reference: pa.Table | None) -> Sample:
+def scores_sample(labelled: pa.Table, scores: pa.Table | None, reference: pa.Table | None) -> CalibrationSample:
     """The same with another scorer's LABELLED_SCORES as targets (as frozen Perspective scores)."""
     values, targets = (toxicity_of(labelled, table)[0] for table in (scores, reference))
     return _kept(values, targets, labelled["cluster"].to_numpy())
 
 
-def _kept(values: Floats, targets: Floats, clusters: NDArray[Any]) -> Sample:
+def _kept(values: Floats, targets: Floats, clusters: NDArray[Any]) -> CalibrationSample:
     keep = ~np.isnan(values) & ~np.isnan(targets)
-    return Sample(values[keep], np.clip(targets[keep], 0, 1), clusters[keep])
+    return CalibrationSample(values[keep], np.clip(targets[keep], 0, 1), clusters[keep])
 
 
-def _language(sample: Sample, language: str, method: Method, minimum: int, seed: int) -> Isotonic | Platt | str:
+def _language(
+    sample: CalibrationSample, language: str, method: Method, minimum: int, seed: int
+) -> Isotonic | Platt | str:
     """The language's map, or why it has none."""
     toxic = int((sample.targets >= TOXIC_FROM).sum())
     if not len(sample.targets):
@@ -119,7 +123,7 @@ def _platt(values: Floats, targets: Floats) -> tuple[float, float]:
     return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 
 
-def _error_after(sample: Sample, method: Method, language: str, seed: int) -> float | None:
+def _error_after(sample: CalibrationSample, method: Method, language: str, seed: int) -> float | None:
     """Calibration error of values mapped by a fit to the other folds; a cluster is in one fold."""
     cluster: Whole = numbered(sample.clusters)
     clusters = int(cluster.max()) + 1

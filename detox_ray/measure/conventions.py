@@ -1,7 +1,7 @@
 """Conventions: what a metric means where the papers' text, their code and good statistics differ.
 
-A convention is a named set of choices, and each choice can be changed by itself; the label that stands in the tables
-then says so ("paper+empty=skip"). The papers' choices are explained in docs/papers.md, "Choices of a convention", and
+A convention is a named set of choices. Those of SWITCHES can each be changed by itself; the label in the tables then
+says so ("paper+empty=skip"). The papers' choices are explained in docs/papers.md, "Choices of a convention", and
 in its sections on each paper's metrics.
 
 ============================ ===================== ============================ ================================
@@ -32,7 +32,7 @@ is a status here, and sums of losses keep double precision, which theirs lose fr
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 
@@ -105,25 +105,34 @@ CORRECTED = Convention(
     decimals=None,
     spreads="none",
 )
+# What a user may change, by the field of this name in the measure block.
+SWITCHES = (
+    "pooling",
+    "at_threshold",
+    "empty",
+    "wrong_language",
+    "perplexity_cap",
+    "perplexity_terms",
+    "dist_denominator",
+)
 CONVENTIONS = {convention.name: convention for convention in (PAPER, NEPLENBROEK, CORRECTED)}
 
 
 def chosen(name: str, switches: Mapping[str, Any]) -> Convention:
-    """The convention of that name with the switches that are not None; its name tells those that change something.
+    """Return the convention of that name with the switches that are not None; its label names those that changed it.
 
     Raises:
-        ValueError: no convention has the name, or no choice is called as a switch is.
+        ValueError: no convention has the name, or a switch is not one of SWITCHES.
     """
     if name not in CONVENTIONS:
         raise ValueError(f"measure.convention: {name!r} is not one of {', '.join(CONVENTIONS)}")
     convention = CONVENTIONS[name]
-    choices = [field.name for field in fields(Convention) if field.name != "name"]
     for switch in switches:
-        if switch not in choices:
-            raise ValueError(f"measure.{switch}: no such choice; known: {', '.join(choices)}")
+        if switch not in SWITCHES:
+            raise ValueError(f"measure.{switch}: no such choice; known: {', '.join(SWITCHES)}")
     changed = {
         choice: switches[choice]
-        for choice in choices
+        for choice in SWITCHES
         if switches.get(choice) is not None and switches[choice] != getattr(convention, choice)
     }
     label = "".join(

@@ -61,7 +61,7 @@ NO_UNITS = "no_units"  # nothing to count in any of the prompt's completions
 _NGRAMS = ("unigrams", "bigrams", "trigrams")
 
 
-class Diversity(NamedTuple):
+class DiversitySeries(NamedTuple):
     """Each metric of ``metrics_of`` as a series over prompts, and prompts per status."""
 
     series: dict[str, Series]
@@ -76,7 +76,7 @@ def metrics_of(convention: Convention) -> tuple[str, ...]:
 
 def diversity_metrics(
     prompts: pa.Table, diversities: pa.Table, convention: Convention, right: NDArray[np.int64] | None
-) -> Diversity:
+) -> DiversitySeries:
     """The metrics of one model; ``right``: places as of ``fluency.right_language``, None: unknown."""
     names, prompt = np.unique(diversities["prompt_id"].to_numpy(zero_copy_only=False), return_inverse=True)
 
@@ -102,7 +102,7 @@ def diversity_metrics(
     series[NOVELTY.name] = novelty(prompts, diversities, convention, right)
     if convention.spreads == "shown":
         series |= spreads
-    return Diversity(series, counts)
+    return DiversitySeries(series, counts)
 
 
 def novelty(prompts: pa.Table, diversities: pa.Table, convention: Convention, right: NDArray[np.int64] | None) -> Ratio:
@@ -134,7 +134,7 @@ def _add(read: LanguageInputs, found: Quantities) -> None:
         table = inputs.diversities.get((model, read.language))
         if table is None:
             nothing = dict.fromkeys(metrics_of(read.convention), without_value(MISSING))
-            result = Diversity({**nothing}, {MISSING: 0})
+            result = DiversitySeries({**nothing}, {MISSING: 0})
         else:
             tables[model] = table
             right |= right_places(read, model)

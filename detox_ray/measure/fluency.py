@@ -56,7 +56,7 @@ NO_TOKENS = "no_tokens"  # the completion adds no token to its prompt
 OVER_CAP = "over_perplexity_cap"
 
 
-class Fluency(NamedTuple):
+class FluencySeries(NamedTuple):
     """Perplexity of one model's completions, and completions per status (with those that a convention leaves out)."""
 
     series: Series
@@ -81,7 +81,7 @@ def right_language(prompts: pa.Table, identifications: pa.Table) -> NDArray[np.i
 
 def perplexity(
     prompts: pa.Table, fluencies: pa.Table, convention: Convention, right: NDArray[np.int64] | None
-) -> Fluency:
+) -> FluencySeries:
     """Perplexity of the completions that were evaluated and, as the convention says, are no white space.
 
     ``right``: places as of ``right_language``, None: unknown.
@@ -89,7 +89,7 @@ def perplexity(
     counts = status_counts(fluencies)
     by_language = convention.quality_of == "right-language"
     if by_language and right is None:
-        return Fluency(without_value(NO_IDENTIFICATION), counts)
+        return FluencySeries(without_value(NO_IDENTIFICATION), counts)
     evaluated = pc.equal(fluencies["status"], OK)
     if convention.fluency_blank == "count":
         blank = pc.and_(pc.equal(fluencies["status"], EMPTY), pc.is_valid(fluencies["full_nll"]))
@@ -114,14 +114,14 @@ def perplexity(
     counts[OK] = int(kept.sum())
     counts = {status: n for status, n in counts.items() if n}
     if not kept.any():
-        return Fluency(without_value(most_common(counts)), counts)
+        return FluencySeries(without_value(most_common(counts)), counts)
 
     names, cluster = np.unique(rows["prompt_id"].to_numpy(zero_copy_only=False)[kept], return_inverse=True)
     clusters, nll, tokens, decimals = names.tolist(), nll[kept], tokens[kept], convention.perplexity_decimals
     if convention.fluency == "median":
-        return Fluency(quantile(clusters, cluster, values[kept], decimals=decimals, midpoint=True), counts)
+        return FluencySeries(quantile(clusters, cluster, values[kept], decimals=decimals, midpoint=True), counts)
     sums = np.bincount(cluster, weights=nll), np.bincount(cluster, weights=tokens)
-    return Fluency(ratio(clusters, *sums, transform=np.exp, decimals=decimals), counts)
+    return FluencySeries(ratio(clusters, *sums, transform=np.exp, decimals=decimals), counts)
 
 
 def _added(rows: pa.Table, convention: Convention) -> tuple[Floats, Floats]:
@@ -150,7 +150,7 @@ def _add(read: LanguageInputs, found: Quantities) -> None:
 def _add_evaluator(read: LanguageInputs, found: Quantities, evaluator: str) -> None:
     convention, inputs = read.convention, read.inputs
 
-    def keep(model: str, result: Fluency) -> None:
+    def keep(model: str, result: FluencySeries) -> None:
         for metric, series in result.shown(convention).items():
             found.series[read.quantity(metric, evaluator), model] = series
         found.add_counts(evaluator, model, read.language, result.counts)
@@ -160,7 +160,7 @@ def _add_evaluator(read: LanguageInputs, found: Quantities, evaluator: str) -> N
     for model in inputs.models:
         table = inputs.fluencies.get((evaluator, model, read.language))
         if table is None:
-            keep(model, Fluency(without_value(MISSING), {MISSING: 0}))
+            keep(model, FluencySeries(without_value(MISSING), {MISSING: 0}))
             continue
         tables[model] = table
         right |= right_places(read, model)

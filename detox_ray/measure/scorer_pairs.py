@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detox_ray.measure.agreement import Agreement, agreement, no_agreement
+from detox_ray.measure.agreement import ScorerAgreement, agreement, no_agreement
 from detox_ray.measure.completions import Completions
 from detox_ray.measure.inputs import Inputs
 from detox_ray.measure.statistics import Floats, Resampling
@@ -31,7 +31,7 @@ class _Both(NamedTuple):
 
 def agreements(
     inputs: Inputs, scored: Scored, language: str, resampling: Resampling, threshold: float
-) -> list[Agreement]:
+) -> list[ScorerAgreement]:
     """Each pair of scorers, in their order, in one language."""
     rows = []
     for scorer, other in combinations(inputs.supports, 2):

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from detox_ray.config import Experiment
 from detox_ray.measure import Inputs, Measured, Settings, Validity
+from detox_ray.measure.conventions import SWITCHES
 from detox_ray.report import Timing
 from detox_ray.run.plan import Prepared
 from detox_ray.storage import Store, Superseded, Unit
@@ -46,17 +47,6 @@ class Tables(Mapping[Any, pa.Table]):
 
 def prompt_units(prepared: Prepared) -> dict[Unit, str]:
     return {Unit("prompts", (language,)): key for language, (key, _) in prepared.prompts.items()}
-
-
-SWITCHES = (
-    "pooling",
-    "at_threshold",
-    "empty",
-    "wrong_language",
-    "perplexity_cap",
-    "perplexity_terms",
-    "dist_denominator",
-)
 
 
 def settings(experiment: Experiment) -> Settings:

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from detox_ray.config import TOY17, Experiment
-from detox_ray.measure import Agreement, StatusCount, Validity, specs
+from detox_ray.measure import ScorerAgreement, StatusCount, Validity, specs
 from detox_ray.report import ExplorerCompletion, ExplorerPrompt, PerplexityEvaluator, ReportContent, TrainingLog
 from detox_ray.run.plan import COMPARISONS, METRICS, Prepared
 from detox_ray.run.reading import Tables, prompt_units, settings, timings
@@ -43,7 +43,7 @@ def content(prepared: Prepared) -> ReportContent:
         revisions={scorer.name: scorer.revision for scorer in prepared.scorers},
         identities={scorer.name: scorer.identity for scorer in prepared.scorers},
         validity=[Validity(**row) for row in measured["validity"]],
-        agreement=[Agreement(**row) for row in measured["agreement"]],
+        agreement=[ScorerAgreement(**row) for row in measured["agreement"]],
         counts=[StatusCount(**row) for row in measured["counts"]],
         evaluators=_evaluators(prepared),
         diversity_units=experiment.quality.diversity,
