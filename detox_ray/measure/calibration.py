@@ -1,7 +1,7 @@
 """Fits one map per language from a scorer's values to a reference: people's labels, or another scorer's values.
 
-What a map is worth is said beside it: calibration error before it and after it, the latter on texts of clusters that
-its fit did not see. A language in which no honest map can be had is refused, with the reason. The maps themselves and
+Each map comes with its worth: calibration error before it and after it, the latter on texts of clusters that its fit
+did not see. A language in which no honest map can be had is refused, with the reason. The maps themselves and
 their file: `detox_ray.data.calibration`.
 """
 
@@ -41,16 +41,16 @@ def fit(
     minimum: int,
     seed: int,
 ) -> Calibration:
-    """A map for each language that has at least ``minimum`` toxic and ``minimum`` harmless texts (by the reference, >=
-    0.5), and in which the reference rises with the scorer; the others are refused. ``seed``: of the folds."""
+    """Fit a map for each language that has at least ``minimum`` toxic and ``minimum`` harmless texts (by the reference,
+    >= 0.5), and in which the reference rises with the scorer; the others are refused. ``seed``: of the folds."""
     maps: dict[str, Isotonic | Platt] = {}
     refused: dict[str, str] = {}
     for language, sample in samples.items():
-        made = _language(sample, language, method, minimum, seed)
-        if isinstance(made, str):
-            refused[language] = made
+        fitted_map = _language(sample, language, method, minimum, seed)
+        if isinstance(fitted_map, str):
+            refused[language] = fitted_map
         else:
-            maps[language] = made
+            maps[language] = fitted_map
     return Calibration(
         scorer=scorer, identity=identity, reference=reference, method=method, languages=maps, refused=refused
     )
@@ -59,8 +59,13 @@ def fit(
 def labels_sample(
     labelled: pa.Table, scores: pa.Table | None, grades: tuple[float, float] | None = None
 ) -> CalibrationSample:
-    """LABELLED and a scorer's LABELLED_SCORES -> what to fit. ``grades``: lowest and highest grade of the source, to
-    fit to the grade scaled to [0, 1]; None: to toxic or not. Texts without a value are left out."""
+    """Return what to fit from LABELLED and a scorer's LABELLED_SCORES; texts without a value are left out.
+
+    Args:
+        labelled: the labelled texts.
+        scores: what the scorer gave them; None: nothing.
+        grades: lowest and highest grade of the source, to fit to the grade scaled to [0, 1]; None: to toxic or not.
+    """
     values, _ = toxicity_of(labelled, scores)
     if grades is None:
         targets = labelled["toxic"].to_numpy().astype(np.float64)
@@ -71,7 +76,7 @@ def labels_sample(
 
 
 def scores_sample(labelled: pa.Table, scores: pa.Table | None, reference: pa.Table | None) -> CalibrationSample:
-    """The same with another scorer's LABELLED_SCORES as targets (as frozen Perspective scores)."""
+    """Return the same with another scorer's LABELLED_SCORES as targets, such as frozen Perspective scores."""
     values, targets = (toxicity_of(labelled, table)[0] for table in (scores, reference))
     return _kept(values, targets, labelled["cluster"].to_numpy())
 
@@ -84,7 +89,7 @@ def _kept(values: Floats, targets: Floats, clusters: NDArray[Any]) -> Calibratio
 def _language(
     sample: CalibrationSample, language: str, method: Method, minimum: int, seed: int
 ) -> Isotonic | Platt | str:
-    """The language's map, or why it has none."""
+    """Return the language's map, or why it has none."""
     toxic = int((sample.targets >= TOXIC_FROM).sum())
     if not len(sample.targets):
         return NO_COMMON_SCORES
@@ -110,8 +115,8 @@ def _isotonic(values: Floats, targets: Floats) -> tuple[list[float], list[float]
 
 
 def _platt(values: Floats, targets: Floats) -> tuple[float, float]:
-    """Slope and intercept of least cross-entropy to Platt's smoothed targets. A target t between 0 and 1 counts as t
-    of a toxic text and 1 - t of a harmless one."""
+    """Return slope and intercept of least cross-entropy to Platt's smoothed targets. A target t between 0 and 1 counts
+    as t of a toxic text and 1 - t of a harmless one."""
     from sklearn.linear_model import LogisticRegression
 
     toxic = targets.sum()
@@ -124,7 +129,7 @@ def _platt(values: Floats, targets: Floats) -> tuple[float, float]:
 
 
 def _error_after(sample: CalibrationSample, method: Method, language: str, seed: int) -> float | None:
-    """Calibration error of values mapped by a fit to the other folds; a cluster is in one fold."""
+    """Return the calibration error of values mapped by a fit to the other folds; a cluster is in one fold."""
     cluster: Whole = numbered(sample.clusters)
     clusters = int(cluster.max()) + 1
     if clusters < 2:

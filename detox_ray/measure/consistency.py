@@ -3,10 +3,10 @@
 - language_consistency: share of the completions with an identified language that are in the asked one;
 - english_drift: share of the same that are in English (not for English);
 - line_pass_rate: share, of the completions with a line long enough to be judged, that have no line in another language;
-- word_pass_rate: share, of those that pass by lines, without a word of an English word list (only where the script is
+- word_pass_rate: share, of those that pass by lines, without a word of an English word list (only if the script is
   not Latin); without such a list, word_pass_rate_script: without a token that looks English.
 
-A completion too short to tell, empty or failed is counted, and neither right nor wrong. One that was identified as
+A completion that is too short, empty or failed is counted, and neither right nor wrong. One that was identified as
 undetermined ("und") is in no language, so it is not in the asked one. Prompts are clusters.
 """
 
@@ -95,7 +95,7 @@ class Consistency(NamedTuple):
 
 
 def metrics_of(language: str, english_words: EnglishWords) -> tuple[str, ...]:
-    """Names of the metrics that make sense for a language. ``english_words``: by what they were told."""
+    """Return the names of the metrics that make sense for a language."""
     return (
         CONSISTENCY.name,
         *((DRIFT.name,) if language != ENGLISH else ()),
@@ -105,7 +105,7 @@ def metrics_of(language: str, english_words: EnglishWords) -> tuple[str, ...]:
 
 
 def consistency_metrics(identifications: pa.Table, language: str, english_words: EnglishWords) -> Consistency:
-    """The metrics of ``metrics_of``; a share of nothing has the most common reason as status."""
+    """Compute the metrics of `metrics_of`; a share of nothing has the most common reason as its status."""
     counts = status_counts(identifications)
     why = most_common(counts)
     names, prompt = np.unique(identifications["prompt_id"].to_numpy(zero_copy_only=False), return_inverse=True)
@@ -132,23 +132,24 @@ def consistency_metrics(identifications: pa.Table, language: str, english_words:
     return Consistency({metric: over_prompts(*shares[metric]) for metric in metrics}, counts)
 
 
-def _add(read: LanguageInputs, found: Quantities) -> None:
-    inputs = read.inputs
+def _add(context: LanguageInputs, quantities: Quantities) -> None:
+    """Add every model's consistency in one language."""
+    inputs = context.inputs
     if not inputs.identifications:
         return
     for model in inputs.models:
-        table = read.identifications.get(model)
+        table = context.identifications.get(model)
         if table is None:
             series: dict[str, Series] = dict.fromkeys(
-                metrics_of(read.language, inputs.english_words), without_value(MISSING)
+                metrics_of(context.language, inputs.english_words), without_value(MISSING)
             )
             counts = {MISSING: 0}
         else:
-            result = consistency_metrics(table, read.language, inputs.english_words)
+            result = consistency_metrics(table, context.language, inputs.english_words)
             series, counts = {**result.series}, result.counts
         for metric, one in series.items():
-            found.series[read.quantity(metric, inputs.identifier), model] = one
-        found.add_counts(inputs.identifier, model, read.language, counts)
+            quantities.series[context.quantity(metric, inputs.identifier), model] = one
+        quantities.add_counts(inputs.identifier, model, context.language, counts)
 
 
 FAMILY = MetricFamily((CONSISTENCY, DRIFT, LINE_PASS_RATE, *WORD_PASS_RATE.values()), _add)

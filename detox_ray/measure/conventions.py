@@ -1,4 +1,4 @@
-"""Conventions: what a metric means where the papers' text, their code and good statistics differ.
+"""Conventions: what a metric means if the papers' text, their code and good statistics differ.
 
 A convention is a named set of choices. Those of SWITCHES can each be changed by itself; the label in the tables then
 says so ("paper+empty=skip"). The papers' choices are explained in docs/papers.md, "Choices of a convention", and
@@ -25,10 +25,10 @@ spreads                      shown                 none                         
 ``paper`` is Li, Yong and Bach (2024), ``neplenbroek2025`` is Neplenbroek, Bisazza and Fernández (2025), both as their
 scripts compute; ``corrected`` is ours. No convention turns a failed measurement into a number.
 
-Where a convention rounds, it rounds as the scripts do, to the last digit: NumPy's floats are scaled and then rounded
+A convention that rounds does so as the scripts do, to the last digit: NumPy's floats are scaled and then rounded
 half to even, and toxicity probability, a Python float there, is rounded by its exact decimal value. Two things differ:
-where their scripts print a number for nothing (a line or word pass rate of 1 without a line that is long enough) there
-is a status here, and sums of losses keep double precision, which theirs lose from the sixth digit on.
+if their scripts print a number for nothing (a line or word pass rate of 1 without a line that is long enough), there is
+a status here, and sums of losses keep double precision, which theirs lose from the sixth digit on.
 """
 
 from collections.abc import Mapping

@@ -5,9 +5,9 @@ or all n-grams of the prompt's completions together. Prompts are rows here in ev
 blocks of 25 lines: duplicates are not pooled. A prompt without units has no dist-n; it is left out and counted. Li et
 al. print the population deviation over prompts beside.
 
-novelty is the mean over completions of the share of their units that the prompt does not have. Where the convention
-gives empty completions 0, they count, as in Neplenbroek et al.; else they are left out. Where it is of completions in
-the right language, it is of those without a line in another one; for a difference, of those that are so in both models.
+novelty is the mean over completions of the share of their units that the prompt does not have. If the convention
+gives empty completions 0, they count, as in Neplenbroek et al.; else they are left out. If it looks at completions in
+the right language, these are the ones without a line in another one; for a difference, in both models.
 """
 
 from typing import NamedTuple
@@ -62,14 +62,14 @@ _NGRAMS = ("unigrams", "bigrams", "trigrams")
 
 
 class DiversitySeries(NamedTuple):
-    """Each metric of ``metrics_of`` as a series over prompts, and prompts per status."""
+    """Each metric of `metrics_of` as a series over prompts, and prompts per status."""
 
     series: dict[str, Series]
     counts: dict[str, int]
 
 
 def metrics_of(convention: Convention) -> tuple[str, ...]:
-    """Names of the metrics, in order."""
+    """Return the names of the metrics, in order."""
     metrics = (*DISTINCT, NOVELTY, *(SPREADS if convention.spreads == "shown" else ()))
     return tuple(metric.name for metric in metrics)
 
@@ -77,7 +77,7 @@ def metrics_of(convention: Convention) -> tuple[str, ...]:
 def diversity_metrics(
     prompts: pa.Table, diversities: pa.Table, convention: Convention, right: NDArray[np.int64] | None
 ) -> DiversitySeries:
-    """The metrics of one model; ``right``: places as of ``fluency.right_language``, None: unknown."""
+    """Compute the metrics of one model; ``right``: places from `fluency.right_language`, None: unknown."""
     names, prompt = np.unique(diversities["prompt_id"].to_numpy(zero_copy_only=False), return_inverse=True)
 
     def summed(column: str) -> Floats:
@@ -106,7 +106,7 @@ def diversity_metrics(
 
 
 def novelty(prompts: pa.Table, diversities: pa.Table, convention: Convention, right: NDArray[np.int64] | None) -> Ratio:
-    """The mean over the completions that the convention counts."""
+    """Return novelty, the mean over the completions that the convention counts."""
     counted = np.ones(len(diversities), dtype=bool)
     if convention.empty != "zero":
         counted = pc.equal(diversities["status"], OK).to_numpy()
@@ -124,29 +124,30 @@ def novelty(prompts: pa.Table, diversities: pa.Table, convention: Convention, ri
     return ratio(names.tolist(), np.bincount(prompt, weights=shares), np.bincount(prompt))
 
 
-def _add(read: LanguageInputs, found: Quantities) -> None:
-    inputs, units = read.inputs, read.inputs.diversity_units
+def _add(context: LanguageInputs, quantities: Quantities) -> None:
+    """Add every model's diversity in one language."""
+    inputs, units = context.inputs, context.inputs.diversity_units
     if not inputs.diversities:
         return
     tables: dict[str, pa.Table] = {}
     right: dict[str, NDArray[np.int64]] = {}
     for model in inputs.models:
-        table = inputs.diversities.get((model, read.language))
+        table = inputs.diversities.get((model, context.language))
         if table is None:
-            nothing = dict.fromkeys(metrics_of(read.convention), without_value(MISSING))
+            nothing = dict.fromkeys(metrics_of(context.convention), without_value(MISSING))
             result = DiversitySeries({**nothing}, {MISSING: 0})
         else:
             tables[model] = table
-            right |= right_places(read, model)
-            result = diversity_metrics(read.prompts, table, read.convention, right.get(model))
+            right |= right_places(context, model)
+            result = diversity_metrics(context.prompts, table, context.convention, right.get(model))
         for metric, series in result.series.items():
-            found.series[read.quantity(metric, units), model] = series
-        found.add_counts(units, model, read.language, result.counts)
+            quantities.series[context.quantity(metric, units), model] = series
+        quantities.add_counts(units, model, context.language, result.counts)
     for model, parent in inputs.compare:
         if model in right and parent in right:
             both = np.intersect1d(right[model], right[parent])
-            a, b = (novelty(read.prompts, tables[side], read.convention, both) for side in (model, parent))
-            found.paired[read.quantity(NOVELTY.name, units), model, parent] = a, b
+            a, b = (novelty(context.prompts, tables[side], context.convention, both) for side in (model, parent))
+            quantities.paired[context.quantity(NOVELTY.name, units), model, parent] = a, b
 
 
 FAMILY = MetricFamily((*DISTINCT, NOVELTY, *SPREADS), _add)

@@ -4,9 +4,9 @@ The papers take per completion
 
     exp((mean_full * (n_full - 1) - mean_prompt * (n_prompt - 1)) / (n_full - n_prompt)),
 
-where a mean is over n tokens and yet multiplied by n - 1, and then the median over completions. Li et al. skip
+in which a mean is over n tokens and yet multiplied by n - 1, and then the median over completions. Li et al. skip
 completions of white space, keep only values below 1e4, and print the quartiles beside; Neplenbroek et al. keep
-completions without a line in another language, white space among them where it has tokens, and for a difference those
+completions without a line in another language, white space among them if it has tokens, and for a difference those
 that are so for both models. The arithmetic is that of floats, as theirs: a completion that adds no token gives nan
 (left out), infinity or 0.
 
@@ -63,7 +63,7 @@ class FluencySeries(NamedTuple):
     counts: dict[str, int]
 
     def shown(self, convention: Convention) -> dict[str, Series]:
-        """Return what is shown, by metric: quartiles are of the median's values, and have no value as it."""
+        """Return what the convention shows, by metric; quartiles come from the median's values."""
         if convention.spreads == "none":
             return {PERPLEXITY.name: self.series}
         median = self.series
@@ -74,7 +74,7 @@ class FluencySeries(NamedTuple):
 
 
 def right_language(prompts: pa.Table, identifications: pa.Table) -> NDArray[np.int64]:
-    """Places of the completions without a line in another language; one without a long line has none."""
+    """Return the places of the completions without a line in another language; one without a long line has none."""
     right = pc.and_(pc.equal(identifications["wrong_lines"], 0), pc.not_equal(identifications["status"], FAILED))
     return completion_places(prompts, identifications.filter(right))
 
@@ -82,9 +82,9 @@ def right_language(prompts: pa.Table, identifications: pa.Table) -> NDArray[np.i
 def perplexity(
     prompts: pa.Table, fluencies: pa.Table, convention: Convention, right: NDArray[np.int64] | None
 ) -> FluencySeries:
-    """Perplexity of the completions that were evaluated and, as the convention says, are no white space.
+    """Compute the perplexity of the completions that were evaluated and, if the convention says so, hold a text.
 
-    ``right``: places as of ``right_language``, None: unknown.
+    ``right``: places from `right_language`, None: unknown.
     """
     counts = status_counts(fluencies)
     by_language = convention.quality_of == "right-language"
@@ -125,7 +125,7 @@ def perplexity(
 
 
 def _added(rows: pa.Table, convention: Convention) -> tuple[Floats, Floats]:
-    """What each completion adds to its prompt: (nats, tokens), each (N,)."""
+    """Return what each completion adds to its prompt: (nats, tokens), each (N,)."""
     losses = []
     for side in ("full", "prompt"):
         tokens, nll = rows[f"{side}_tokens"].to_numpy(), rows[f"{side}_nll"].to_numpy()
@@ -135,42 +135,44 @@ def _added(rows: pa.Table, convention: Convention) -> tuple[Floats, Floats]:
     return losses[0] - losses[1], (rows["full_tokens"].to_numpy() - rows["prompt_tokens"].to_numpy()).astype(float)
 
 
-def right_places(read: LanguageInputs, model: str) -> dict[str, NDArray[np.int64]]:
-    """Model -> places of its completions in the right language, if the convention asks and there is an answer."""
-    if read.convention.quality_of == "all" or model not in read.identifications:
+def right_places(context: LanguageInputs, model: str) -> dict[str, NDArray[np.int64]]:
+    """Return model -> places of its completions in the right language, if the convention asks and there is an
+    answer."""
+    if context.convention.quality_of == "all" or model not in context.identifications:
         return {}
-    return {model: right_language(read.prompts, read.identifications[model])}
+    return {model: right_language(context.prompts, context.identifications[model])}
 
 
-def _add(read: LanguageInputs, found: Quantities) -> None:
-    for evaluator in dict.fromkeys(evaluator for evaluator, _, _ in read.inputs.fluencies):
-        _add_evaluator(read, found, evaluator)
+def _add(context: LanguageInputs, quantities: Quantities) -> None:
+    """Add the perplexity of every model's completions in one language, under every evaluator."""
+    for evaluator in dict.fromkeys(evaluator for evaluator, _, _ in context.inputs.fluencies):
+        _add_evaluator(context, quantities, evaluator)
 
 
-def _add_evaluator(read: LanguageInputs, found: Quantities, evaluator: str) -> None:
-    convention, inputs = read.convention, read.inputs
+def _add_evaluator(context: LanguageInputs, quantities: Quantities, evaluator: str) -> None:
+    convention, inputs = context.convention, context.inputs
 
     def keep(model: str, result: FluencySeries) -> None:
         for metric, series in result.shown(convention).items():
-            found.series[read.quantity(metric, evaluator), model] = series
-        found.add_counts(evaluator, model, read.language, result.counts)
+            quantities.series[context.quantity(metric, evaluator), model] = series
+        quantities.add_counts(evaluator, model, context.language, result.counts)
 
     tables: dict[str, pa.Table] = {}
     right: dict[str, NDArray[np.int64]] = {}
     for model in inputs.models:
-        table = inputs.fluencies.get((evaluator, model, read.language))
+        table = inputs.fluencies.get((evaluator, model, context.language))
         if table is None:
             keep(model, FluencySeries(without_value(MISSING), {MISSING: 0}))
             continue
         tables[model] = table
-        right |= right_places(read, model)
-        keep(model, perplexity(read.prompts, table, convention, right.get(model)))
+        right |= right_places(context, model)
+        keep(model, perplexity(context.prompts, table, convention, right.get(model)))
     for model, parent in inputs.compare:
         if model in right and parent in right:  # a difference is over completions that are right in both
             both = np.intersect1d(right[model], right[parent])
-            a, b = (perplexity(read.prompts, tables[side], convention, both).series for side in (model, parent))
+            a, b = (perplexity(context.prompts, tables[side], convention, both).series for side in (model, parent))
             # each is the median of all that it has a value for
-            found.paired[read.quantity(PERPLEXITY.name, evaluator), model, parent] = united(a, b)
+            quantities.paired[context.quantity(PERPLEXITY.name, evaluator), model, parent] = united(a, b)
 
 
 FAMILY = MetricFamily((PERPLEXITY, *QUARTILES), _add)

@@ -1,4 +1,4 @@
-"""What measuring reads and how it is told to count: plain values and committed tables, no config and no files."""
+"""What measuring reads and how it counts: plain values and committed tables, no config and no files."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ EnglishWords = Literal["list", "script"]  # by what an English word was found
 
 
 class Settings(NamedTuple):
-    """The choices under every number of one call."""
+    """The choices behind every number of one call."""
 
     convention: str  # a name in conventions.py
     resamples: int  # of the bootstrap, and of the permutation test
@@ -29,14 +29,17 @@ class Settings(NamedTuple):
         return Resampling(self.seed, self.resamples, self.confidence, self.interval)
 
     def choose(self) -> Convention:
-        """Raises ValueError for an unknown convention or switch."""
+        """Return the convention with its switches. Raises ValueError for an unknown convention or switch."""
         return chosen(self.convention, self.switches)
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Committed tables (schemas in ``storage/tables.py``); an empty mapping: not asked. A missing (scorer, model,
-    language) or (model, language) is measured as ``missing``, or ``unsupported_language`` if ``supports`` says so."""
+    """Committed tables (schemas in ``storage/tables.py``), and what to compare.
+
+    An empty mapping was not asked for. A missing (scorer, model, language) or (model, language) is measured as
+    ``missing``, or as ``unsupported_language`` if ``supports`` says so.
+    """
 
     languages: Sequence[str]
     models: Sequence[str]

@@ -31,7 +31,7 @@ class Quantity(NamedTuple):
 
 
 class StatusCount(NamedTuple):
-    """How many completions of one model and language ended with a status; texts for ``held-out-text``, prompts for
+    """The number of completions of one model and language with a status; texts for ``held-out-text``, prompts for
     diversity."""
 
     scorer: str
@@ -63,7 +63,7 @@ class Quantities(NamedTuple):
     series: dict[tuple[Quantity, str], Series]  # (quantity, model)
     paired: dict[tuple[Quantity, str, str], tuple[Series, Series]]  # (quantity, model, parent) that differ from these
     counts: list[StatusCount]
-    scored: dict[tuple[str, str], Completions]  # (scorer, model), where there are scores
+    scored: dict[tuple[str, str], Completions]  # (scorer, model) with scores
 
     @property
     def asked(self) -> list[Quantity]:
@@ -71,7 +71,7 @@ class Quantities(NamedTuple):
         return list(dict.fromkeys(quantity for quantity, _ in self.series))
 
     def compared(self, metrics: Metrics) -> list[Quantity]:
-        """Those that models are compared by: not how a number spreads, which stands beside it."""
+        """Return those that models are compared by: not how a number spreads, which stands beside it."""
         return [q for q in self.asked if metrics.of(q.metric, q.scorer).spread_of is None]
 
     def sides(self, quantity: Quantity, model: str, parent: str) -> tuple[Series, Series]:
@@ -100,7 +100,7 @@ def quantities(
     specs: Sequence[MetricSpec],
 ) -> Quantities:
     """Return everything asked for in one language: the specs' quantities, those of a family in one go."""
-    read = LanguageInputs(
+    context = LanguageInputs(
         inputs,
         convention,
         threshold,
@@ -112,20 +112,20 @@ def quantities(
     found = Quantities({}, {}, [], {})
     for family in families:
         if not set(family.specs).isdisjoint(specs):
-            family.add(read, found)
+            family.add(context, found)
     wanted = {spec.name for spec in specs}
     for key in [key for key in found.series if key[0].metric not in wanted]:
         del found.series[key]
     for spec in specs:
         if spec.compute is not None:
-            _of_spec(spec, read, found)
+            _of_spec(spec, context, found)
     return found
 
 
-def _of_spec(spec: MetricSpec, read: LanguageInputs, found: Quantities) -> None:
+def _of_spec(spec: MetricSpec, context: LanguageInputs, found: Quantities) -> None:
     """Add a metric that states its own computation: for each model, each scorer of its tables and each part."""
     assert spec.compute is not None
-    inputs, language = read.inputs, read.language
+    inputs, language = context.inputs, context.language
     sources = {name: inputs.of_table(name) for name in spec.needs}
     if not all(sources.values()):
         return  # not asked for in this experiment
@@ -142,18 +142,18 @@ def _of_spec(spec: MetricSpec, read: LanguageInputs, found: Quantities) -> None:
             if len(tables) < len(sources):
                 by_model[model] = {ALL: ClusterSums(status=MISSING)}
                 continue
-            computed = spec.compute(MetricInput(model, language, read.prompts, tables))
+            computed = spec.compute(MetricInput(model, language, context.prompts, tables))
             by_model[model] = {ALL: computed} if isinstance(computed, ClusterSums) else computed
         parts = dict.fromkeys(part for values in by_model.values() for part in values)
         for part in parts:
             for model, values in by_model.items():
                 sums = values.get(part, ClusterSums(status=MISSING))
-                found.series[read.quantity(spec.name, scorer)._replace(part=part), model] = _series(sums)
+                found.series[context.quantity(spec.name, scorer)._replace(part=part), model] = _series(sums)
                 found.add_counts(scorer, model, language, sums.counts)
 
 
 def _series(sums: ClusterSums) -> Series:
-    """What is resampled, of clusters with anything in the denominator."""
+    """Return what is resampled: clusters with anything in the denominator."""
     if sums.status != OK:
         return without_value(sums.status)
     kept = np.asarray(sums.denominators) > 0

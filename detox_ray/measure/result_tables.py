@@ -1,7 +1,7 @@
 """From estimates per language to the committed tables: which languages count in a macro mean, and corrected tests.
 
-A language counts in the macro mean of a metric where it has a value and, for toxicity, where the scorer has evidence
-there. Tests are corrected over all languages of one metric that were tested.
+A language counts in the macro mean of a metric if it has a value and, for toxicity, if the scorer has evidence there.
+Tests are corrected over all languages of one metric that were tested.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -29,16 +29,16 @@ def metric_rows(
     evidence: Evidence,
     confidence: float,
 ) -> pa.Table:
-    """METRICS from (quantity, model) -> language -> estimate."""
+    """Return METRICS from (quantity, model) -> language -> estimate."""
     rows = []
     for (quantity, model), estimates in values.items():
         counting = _counting(quantity, metrics, estimates, evidence)
         mean = _macro(estimates, counting, confidence)
-        for language, made in {**estimates, MACRO: mean}.items():
+        for language, result in {**estimates, MACRO: mean}.items():
             place = (quantity.metric, model, language, quantity.part, quantity.scorer, quantity.convention)
             inside = language == MACRO or language in counting
-            own = (made.value, made.low, made.high, made.n, sizes.get(model, 1), _between_seeds(made))
-            rows.append((*place, *own, inside, made.status))
+            own = (result.value, result.low, result.high, result.n, sizes.get(model, 1), _between_seeds(result))
+            rows.append((*place, *own, inside, result.status))
     return _table(rows, METRICS)
 
 
@@ -50,7 +50,7 @@ def comparison_rows(
     confidence: float,
     correction: str,
 ) -> pa.Table:
-    """COMPARISONS from (quantity, model, parent) -> language -> difference; ``correction`` is a key of CORRECTIONS."""
+    """Return COMPARISONS from (quantity, model, parent) -> language -> difference; ``correction``: of CORRECTIONS."""
     rows = []
     for (quantity, model, parent), estimates in gaps.items():
         counting = _counting(quantity, metrics, estimates, evidence)
@@ -70,21 +70,21 @@ def _counting(quantity: Quantity, metrics: Metrics, estimates: Mapping[str, Esti
     trusted: Collection[str] = estimates
     if metrics.of(quantity.metric, quantity.scorer).kind == "toxicity":
         trusted = evidence.get(quantity.scorer, estimates)
-    return [language for language, made in estimates.items() if made.status == OK and language in trusted]
+    return [language for language, result in estimates.items() if result.status == OK and language in trusted]
 
 
 def _macro(estimates: Mapping[str, Estimate], counting: Sequence[str], confidence: float) -> Estimate:
     mean = macro([estimates[language] for language in counting], confidence)
-    if not counting and any(made.status == OK for made in estimates.values()):
+    if not counting and any(result.status == OK for result in estimates.values()):
         return mean._replace(status=NO_EVIDENCE)
     return mean
 
 
-def _between_seeds(made: Estimate) -> float | None:
-    """The sample standard deviation of the seeds' values, not rounded; None of one model."""
-    if made.own is None or made.own.seeds is None:
+def _between_seeds(result: Estimate) -> float | None:
+    """Return the sample standard deviation of the seeds' values, not rounded; None of one model."""
+    if result.own is None or result.own.seeds is None:
         return None
-    return float(np.std(made.own.seeds, ddof=1))
+    return float(np.std(result.own.seeds, ddof=1))
 
 
 def _table(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.Table:

@@ -1,6 +1,6 @@
 """Expected maximum toxicity, toxicity probability and average toxicity of one model, language and scorer.
 
-With P clusters (prompt rows, or distinct prompt strings where the convention pools them) and the values that a
+With P clusters (prompt rows, or distinct prompt strings if the convention pools them) and the values that a
 convention gives to completions (conventions.py):
 
 - expected maximum toxicity: mean over clusters of the highest value;
@@ -75,10 +75,10 @@ class Toxicity(NamedTuple):
     average_toxicity: Ratio
     expected_maximum_toxicity_std: Ratio | Deviation  # of the clusters' highest values; a Ratio has no value
     average_toxicity_std: Ratio | Deviation  # of all completions
-    counts: dict[str, int]  # completions per status; "wrong_language" where the convention leaves them out
+    counts: dict[str, int]  # completions per status; "wrong_language" if the convention leaves them out
 
     def series(self, convention: Convention) -> dict[str, Series]:
-        """What the convention shows, by metric."""
+        """Return what the convention shows, by metric."""
         shown = METRICS + (SPREADS if convention.spreads == "shown" else ())
         return {metric.name: getattr(self, metric.name) for metric in shown}
 
@@ -137,35 +137,37 @@ def toxicity_metrics(completions: Completions, *, convention: Convention, thresh
 
 
 def without_toxicity(status: str, counts: dict[str, int]) -> Toxicity:
-    """Every metric without a value, and why."""
+    """Return every metric without a value, with the reason."""
     nothing = without_value(status)
     return Toxicity(nothing, nothing, nothing, nothing, nothing, counts)
 
 
-def _add(read: LanguageInputs, found: Quantities) -> None:
+def _add(context: LanguageInputs, quantities: Quantities) -> None:
     """Add every scorer's toxicity in one language."""
     # a convention that makes wrong-language completions 0 is shown beside the one that does not
-    conventions = [read.convention, CORRECTED] if read.convention.wrong_language == "zero" else [read.convention]
-    for scorer, languages in read.inputs.supports.items():
-        for model in read.inputs.models:
-            place = (scorer, model, read.language)
-            known = read.language in languages
-            if known and place in read.inputs.scores and model in read.generations:
-                identified = read.identifications.get(model)
-                tables = read.prompts, read.generations[model], read.inputs.scores[place]
-                found.scored[scorer, model] = completions = join(*tables, identified, read.language)
+    conventions = (
+        [context.convention, CORRECTED] if context.convention.wrong_language == "zero" else [context.convention]
+    )
+    for scorer, languages in context.inputs.supports.items():
+        for model in context.inputs.models:
+            place = (scorer, model, context.language)
+            known = context.language in languages
+            if known and place in context.inputs.scores and model in context.generations:
+                identified = context.identifications.get(model)
+                tables = context.prompts, context.generations[model], context.inputs.scores[place]
+                quantities.scored[scorer, model] = completions = join(*tables, identified, context.language)
                 results = [
-                    toxicity_metrics(completions, convention=convention, threshold=read.threshold)
+                    toxicity_metrics(completions, convention=convention, threshold=context.threshold)
                     for convention in conventions
                 ]
             else:
                 status = MISSING if known else UNSUPPORTED
-                rows = len(read.generations[model]) if model in read.generations else 0
+                rows = len(context.generations[model]) if model in context.generations else 0
                 results = [without_toxicity(status, {status: rows})] * len(conventions)
             for convention, result in zip(conventions, results, strict=True):
                 for metric, series in result.series(convention).items():
-                    found.series[Quantity(metric, scorer, convention.name), model] = series
-            found.add_counts(scorer, model, read.language, results[0].counts)
+                    quantities.series[Quantity(metric, scorer, convention.name), model] = series
+            quantities.add_counts(scorer, model, context.language, results[0].counts)
 
 
 FAMILY = MetricFamily(METRICS + SPREADS, _add)

@@ -29,8 +29,8 @@ VERSION = 5  # part of the key of what this stage commits
 
 
 def render(content: ReportContent) -> dict[str, bytes]:
-    """Relative path -> content of every file of one run's report: ``index.html``, ``results.json``, ``tables/*.csv``,
-    ``figures/*.svg`` and ``*.pdf``.
+    """Return relative path -> content of every file of one run's report: ``index.html``, ``results.json``,
+    ``tables/*.csv``, ``figures/*.svg`` and ``*.pdf``.
 
     Raises:
         ValueError: a number is NaN or infinite.

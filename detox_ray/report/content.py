@@ -29,18 +29,18 @@ class ExplorerPrompt(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """How long one stage took for one model."""
+    """The time that one stage took for one model."""
 
     stage: str
     model: str | None  # None for a stage that is not about one model
     seconds: float
-    units: int  # committed in this run; 0 where all were there already
+    units: int  # committed in this run; 0 if all were there already
     rows: int
     rate: str  # in the stage's own words, for example "5,800 tokens/s"; may be empty
 
 
 class TrainingLog(NamedTuple):
-    """How one model learned: its log, as its marker keeps it."""
+    """The log of one model's training, as its marker keeps it."""
 
     model: str
     method: str
@@ -55,7 +55,7 @@ class TrainingLog(NamedTuple):
 
 
 class PerplexityEvaluator(NamedTuple):
-    """Who measured the perplexity of completions."""
+    """A model that measured the perplexity of completions."""
 
     name: str  # the scorer column of its rows
     model: str  # a model's name, hub id or folder
@@ -112,7 +112,7 @@ class ValidityRow(Protocol):
 
 
 class AgreementRow(Protocol):
-    """Two scorers on the same completions of one language; ``measure.Agreement`` is one."""
+    """Two scorers on the same completions of one language; ``measure.ScorerAgreement`` is one."""
 
     @property
     def scorer(self) -> str: ...
@@ -154,7 +154,7 @@ class CountRow(Protocol):
 
 
 def fields_of(row: object, kind: type) -> dict[str, Any]:
-    """A row's values under the names of its protocol, in its order."""
+    """Return a row's values under the names of its protocol, in its order."""
     return {name: getattr(row, name) for name, kept in vars(kind).items() if isinstance(kept, property)}
 
 
@@ -190,9 +190,9 @@ class ReportContent:
     timings: Sequence[Timing] = ()
     training: Sequence[TrainingLog] = ()  # of the trained models
     manifest: Mapping[str, Any] = field(default_factory=dict)  # versions, hardware, what really ran
-    corpus_share: Mapping[str, float] | None = None  # language -> share of the pretraining text, where known
+    corpus_share: Mapping[str, float] | None = None  # language -> share of the pretraining text, if known
     skipped_rows: Mapping[str, int] = field(default_factory=dict)  # input -> rows left out by data.on_error: skip
-    tuning_languages: Sequence[str] = ()  # of the pairs; told apart in the perplexity summary
+    tuning_languages: Sequence[str] = ()  # of the pairs; the cost is also summed up without them
     toy_world: bool = False  # say that toy17 is a model organism
     # label -> models that differ in their seed only; the tables hold rows of the label too, their mean
     seed_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The tables as CSV files: UTF-8, one header line, empty where there is no number.
+"""The tables as CSV files: UTF-8, one header line, an empty cell if there is no number.
 
 Spreadsheets run a cell that begins with = + - @ as a formula; a text that does gets an apostrophe in front.
 """
@@ -18,7 +18,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 
 
 def csv_tables(content: ReportContent) -> dict[str, bytes]:
-    """Relative path -> CSV, for every table of the page."""
+    """Return relative path -> CSV, for every table of the page."""
     return {
         "tables/metrics.csv": csv_file(METRICS.names, content.metrics.to_pylist()),
         "tables/comparisons.csv": csv_file(COMPARISONS.names, content.comparisons.to_pylist()),
@@ -32,7 +32,7 @@ def csv_tables(content: ReportContent) -> dict[str, bytes]:
 
 
 def csv_file(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """One CSV file."""
+    """Write one CSV file."""
     text = io.StringIO()
     writer = csv.writer(text)  # lines end as RFC 4180 has it, so that a lone carriage return is quoted
     writer.writerow([_safe(column) for column in columns])
@@ -42,7 +42,7 @@ def csv_file(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes
 
 
 def published_csv() -> bytes:
-    """One line per published number."""
+    """Write one line per published number."""
     rows = []
     for row in PUBLISHED:
         for stage, values in (("before", row.before), ("after", row.after or {})):

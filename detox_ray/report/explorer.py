@@ -31,7 +31,7 @@ class Explorer(NamedTuple):
 
 
 def explorer(samples: Sequence[ExplorerPrompt], models: Sequence[str]) -> Explorer | None:
-    """None where there is nothing to explore."""
+    """Return the data of the explorer; None if there is nothing to explore."""
     if not samples:
         return None
     kept: list[tuple[int, str]] = []
@@ -68,7 +68,7 @@ def explorer(samples: Sequence[ExplorerPrompt], models: Sequence[str]) -> Explor
 
 
 def _in_turn(samples: Sequence[ExplorerPrompt]) -> list[int]:
-    """Numbers of the samples: the first of each language, then the second of each, and so on."""
+    """Return the numbers of the samples: the first of each language, then the second of each, and so on."""
     groups: dict[str, list[int]] = {}
     for index, sample in enumerate(samples):
         groups.setdefault(sample.language, []).append(index)
@@ -76,7 +76,7 @@ def _in_turn(samples: Sequence[ExplorerPrompt]) -> list[int]:
 
 
 def _entry(sample: ExplorerPrompt, models: Sequence[str]) -> tuple[list[Any], int]:
-    """([language, id, prompt, [[model's number, sample, text, toxicity, status], …]], texts that were cut)."""
+    """Return ([language, id, prompt, [[model's number, sample, text, toxicity, status], …]], texts that were cut)."""
     cuts = 0
 
     def short(text: str) -> str:

@@ -68,7 +68,7 @@ _STYLE: Any = {
 def forest_files(
     name: str, rows: Sequence[ForestRow], title: str, axis: str, before: str, after: str
 ) -> dict[str, bytes]:
-    """Relative path -> SVG and PDF of the forest plot: two values a row, the macro mean first."""
+    """Draw SVG and PDF of the forest plot: two values a row, the macro mean first."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -91,7 +91,7 @@ def forest_files(
 
 
 def difference_files(name: str, rows: Sequence[ForestRow], title: str, axis: str) -> dict[str, bytes]:
-    """Relative path -> SVG and PDF of a forest plot of differences around zero."""
+    """Draw SVG and PDF of a forest plot of differences around zero."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -126,7 +126,7 @@ def _forest_rows(axes: "Axes", rows: Sequence[ForestRow], note: str) -> dict[str
 
 
 def heat_files(name: str, heat: Heat, title: str) -> dict[str, bytes]:
-    """Relative path -> SVG and PDF of a heat map."""
+    """Draw SVG and PDF of a heat map."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
@@ -155,7 +155,7 @@ def heat_files(name: str, heat: Heat, title: str) -> dict[str, bytes]:
 
 
 def tradeoff_files(name: str, clouds: Sequence[Cloud]) -> dict[str, bytes]:
-    """Relative path -> SVG and PDF of all panels side by side."""
+    """Draw SVG and PDF of all panels side by side."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -230,7 +230,7 @@ def _point(axes: "Axes", point: Point) -> None:
 
 
 def curve_files(name: str, charts: Sequence[Chart], title: str) -> dict[str, bytes]:
-    """Relative path -> SVG and PDF of a training's curves, one panel a quantity."""
+    """Draw SVG and PDF of a training's curves, one panel a quantity."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

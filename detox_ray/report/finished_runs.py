@@ -16,7 +16,7 @@ RESULTS = "report/results.json"
 
 
 def results_of(run: str) -> dict[str, Any]:
-    """results.json of a run's folder or URI. Raises InputError where it has none or it cannot be read."""
+    """Read results.json of a run's folder or URI. Raises InputError if it has none or it cannot be read."""
     store = Store.at(run)
     try:
         document = json.loads(store.read_bytes(RESULTS))
@@ -32,7 +32,7 @@ def results_of(run: str) -> dict[str, Any]:
 
 
 def runs_below(folder: str) -> list[str]:
-    """The run folders directly below a storage that have results, by name. Raises InputError where there is none."""
+    """List the run folders directly below a storage that have results, by name. Raises InputError if there is none."""
     store = Store.at(folder)
     selector = pafs.FileSelector(store.path(), allow_not_found=True)
     names = sorted(info.base_name for info in store.fs.get_file_info(selector) if info.type == pafs.FileType.Directory)
@@ -44,7 +44,7 @@ def runs_below(folder: str) -> list[str]:
 
 
 def labels(runs: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A name for each run: its experiment's, or the folder where two experiments share one."""
+    """Return a name for each run: its experiment's, or the folder's if two experiments share one."""
     names = [str(document["experiment"]) for document in documents]
     folders = [os.path.basename(run.partition("?")[0].rstrip("/")) for run in runs]
     shared = {name for name in names if names.count(name) > 1}
@@ -53,7 +53,7 @@ def labels(runs: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> list[
 
 
 def write_page(runs: Sequence[str], title: str, folder: Path) -> Path:
-    """One page over several runs, and its tables, in a local folder; returns the page's path."""
+    """Write one page over several runs, and its tables, into a local folder; return the page's path."""
     documents = [results_of(run) for run in runs]
     named = list(zip(labels(runs, documents), documents, strict=True))
     try:

@@ -1,4 +1,5 @@
-"""The headline of one tuned model: macro toxicity before and after, what may be said about it, and what it cost."""
+"""The headline of one tuned model: macro toxicity before and after, what its interval allows to say, and what it
+cost."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -21,12 +22,12 @@ class Headline(NamedTuple):
     difference: str  # with its interval
     languages: int
     verdict: str
-    caveat: str  # before and after are means of other languages than the difference; "" where they are not
+    caveat: str  # before and after are means of other languages than the difference; "" if they are not
     left_out: list[tuple[str, str]]  # (reason, languages)
 
 
 def headline(content: ReportContent, rows: Sequence[Row], values: MetricValues) -> Headline | None:
-    """None where the macro mean has no value."""
+    """Return the headline; None if the macro mean has no value."""
     macro = macro_of(rows)
     if macro is None:
         return None
@@ -51,7 +52,7 @@ def headline(content: ReportContent, rows: Sequence[Row], values: MetricValues) 
 
 
 def left_out(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """(reason, languages) of the rows that are not in the macro mean."""
+    """Return (reason, languages) of the rows that are not in the macro mean."""
     reasons: dict[str, list[str]] = {}
     for row in rows:
         if row["language"] != MACRO and (row["status"] != OK or not row["in_macro"]):
@@ -61,7 +62,7 @@ def left_out(rows: Sequence[Row]) -> list[tuple[str, str]]:
 
 
 def verdict(row: Row, confidence: float) -> str:
-    """What the interval of a difference allows to say."""
+    """Say what the interval of a difference allows to say."""
     percent = f"{100 * confidence:g}\u00a0%"
     low, high = row["ci_low"], row["ci_high"]
     if low is None:

@@ -39,7 +39,7 @@ class HeatCell(NamedTuple):
 
 
 class HeatRow(NamedTuple):
-    name: str  # a dagger after it where it is left out of the mean
+    name: str  # a dagger after it if it is left out of the mean
     macro: bool
     cells: list[HeatCell]
 
@@ -50,7 +50,8 @@ class Heat(NamedTuple):
 
 
 def change_heat(content: ReportContent, series: Mapping[SeriesKey, Sequence[Row]], values: MetricValues) -> Heat | None:
-    """How much each metric changed in each language. Toxicity by the primary scorer only, and no parts of a metric."""
+    """Return how much each metric changed in each language. Toxicity by the primary scorer only, and no parts of a
+    metric."""
     shown = {
         key: {row["language"]: row for row in rows}
         for key, rows in series.items()
@@ -74,7 +75,8 @@ def change_heat(content: ReportContent, series: Mapping[SeriesKey, Sequence[Row]
 def value_heat(
     series: SeriesKey, decimals: int, languages: Sequence[str], models: Sequence[tuple[str, MetricValues, str]]
 ) -> Heat:
-    """One metric's values per language for several models: (name, its run's values, its name in the run) each."""
+    """Return one metric's values per language for several models: (name, its run's values, its name in the run)
+    each."""
     found = [[values.of(series, model, language) for _, values, model in models] for language in (MACRO, *languages)]
     kept = [value.value for row in found for cell in row if (value := interval_value(cell)) is not None]
     low, high = min(kept, default=0.0), max(kept, default=1.0)
@@ -98,7 +100,7 @@ def value_heat(
 
 
 def _short(series: SeriesKey, shown: Iterable[SeriesKey], values: MetricValues) -> str:
-    """The metric's short title, with the scorer if another column has the same one."""
+    """Return the metric's short title, with the scorer if another column has the same one."""
     metric = values.describe(series)
     alone = sum(other.metric == series.metric for other in shown) == 1 or metric.scorer is not None
     return metric.short if alone else f"{metric.short}, {series.scorer}"

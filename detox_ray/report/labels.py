@@ -11,10 +11,10 @@ STATUSES = {
     EMPTY: "empty completion",
     UNSUPPORTED: "the scorer does not know this language",
     FAILED: "scoring failed",
-    TOO_SHORT: "too short to tell its language",
+    TOO_SHORT: "too short to identify its language",
     "missing": "no score row",
     "no_blank_score": "a completion of white space, which the convention counts and the scorer gave no score",
-    "no_identification": "no completion's language could be told",
+    "no_identification": "no completion's language was identified",
     "no_evidence": "nothing shows that the scorer works in this language",
     "no_common_prompts": "no prompt was scored for both models",
     "no_language_with_value": "no language has a value",
@@ -30,7 +30,7 @@ STATUSES = {
     "wrong_language": "left out: in another language",
     "constant_scores": "a scorer gives everything the same value",
     "one_class": "the reference calls all texts toxic, or none",
-    "too_few": "too few texts to tell",
+    "too_few": "too few texts",
     "not_asked": "not asked of this language",
 }
 
@@ -90,12 +90,12 @@ def status_text(status: str) -> str:
 
 
 def convention_text(label: str) -> str:
-    """What a convention is, from its name before the changed switches."""
+    """Return what a convention is, from its name before the changed switches."""
     return _CONVENTIONS.get(label.partition("+")[0], "")
 
 
 def switch_text(name: str, value: object) -> str:
-    """One switch of a convention in words; empty where there is nothing to say."""
+    """Return one switch of a convention in words; empty if there is nothing to say."""
     if name == "name":
         return ""
     if name in ("decimals", "perplexity_decimals"):
@@ -114,7 +114,7 @@ def language_name(code: str) -> str:
 
 
 def number(value: float | None, decimals: int = 3, signed: bool = False) -> str:
-    """A number with a real minus sign, or a dash."""
+    """Write a number with a real minus sign, or a dash."""
     if value is None:
         return "–"
     text = f"{abs(value):.{decimals}f}"
@@ -130,13 +130,13 @@ def interval(low: float | None, high: float | None, decimals: int = 3, signed: b
 
 
 def signed_percent(share: float) -> str:
-    """0.25 -> "+25 %", with a real minus sign."""
+    """Write a share in per cent: 0.25 -> "+25 %", with a real minus sign."""
     rounded = round(100 * share)
     return f"{'+' if rounded > 0 else '−' if rounded < 0 else '±'}{abs(rounded)}\u00a0%"
 
 
 def signed_points(share: float) -> str:
-    """0.032 -> "+3.2 pp": percentage points."""
+    """Write a difference of shares in percentage points: 0.032 -> "+3.2 pp"."""
     text = number(100 * share, 1, signed=True)
     return f"{text if float(text.lstrip('+−')) else '±0.0'}\u00a0pp"
 
@@ -147,7 +147,7 @@ def p_value(p: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """3725 -> "1 h 2 min"; 75.2 -> "1 min 15 s"; 8.24 -> "8.2 s"."""
+    """Write seconds for people: 3725 -> "1 h 2 min"; 75.2 -> "1 min 15 s"; 8.24 -> "8.2 s"."""
     if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -155,12 +155,12 @@ def duration(seconds: float) -> str:
 
 
 def shortened(name: str, limit: int = 38) -> str:
-    """A name for a figure."""
+    """Return a name that fits a figure."""
     return name if len(name) <= limit else f"{name[: limit - 1]}…"
 
 
 def visible(text: str) -> str:
-    """Text as HTML may hold it: control characters and lone surrogates become the replacement character."""
+    """Return text as HTML may hold it: control characters and lone surrogates become the replacement character."""
     return "".join(
         "\ufffd" if (ord(c) < 32 and c not in "\n\t") or 127 <= ord(c) < 160 or 0xD800 <= ord(c) <= 0xDFFF else c
         for c in text

@@ -50,7 +50,7 @@ def pair_figure_name(kind: str, pair: PairSection) -> str:
 
 
 def facts(manifest: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
-    """The manifest as tables: one per top-level mapping, and one of the plain values at the top."""
+    """Return the manifest as tables: one per top-level mapping, and one of the plain values at the top."""
     plain = {key: value for key, value in manifest.items() if not isinstance(value, Mapping)}
     groups = {"run": plain} | {key: value for key, value in manifest.items() if isinstance(value, Mapping)}
     return {
@@ -106,8 +106,10 @@ def measured_metrics(content: ReportContent) -> list[MetricDescription]:
 
 
 def own_rows(content: ReportContent) -> list[OwnRow]:
-    """Each model under the published metrics, of the first series of each in the report's order, summarised as the two
-    papers do: the mean over languages, and English beside the mean ± population deviation over the others."""
+    """Summarise each model under the published metrics as the two papers do, from the first series of each.
+
+    The mean over languages, and English beside the mean ± population deviation over the others.
+    """
     values = MetricValues(content.metrics.to_pylist(), content.described)
     t5 = {evaluator.name for evaluator in content.evaluators if evaluator.kind == "t5"}
     chosen: dict[str, SeriesKey] = {}

@@ -1,4 +1,4 @@
-"""From tables to what the page says of one tuned model: headline, tables, figures, in words and formatted numbers."""
+"""What the page says about one tuned model: headline, tables, figures, in words and formatted numbers."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -29,7 +29,7 @@ class TableRow(NamedTuple):
     detectable: str
     n: int
     between: str  # standard deviation of the difference between seeds; "" for one model
-    problem: str  # why there is no comparison; "" where there is one
+    problem: str  # why there is no comparison; "" if there is one
 
 
 class MetricTable(NamedTuple):
@@ -131,7 +131,7 @@ def metric_table(content: ReportContent, series: SeriesKey, rows: Sequence[Row],
 
 
 def _forest(content: ReportContent, rows: Sequence[Row], values: MetricValues) -> list[ForestRow]:
-    """Rows of the forest plot of the headline metric, in the order in which they are drawn."""
+    """Return the rows of the forest plot of the headline metric, in the order in which they are drawn."""
 
     def forest_row(row: Row) -> ForestRow:
         sides = values.sides(row)

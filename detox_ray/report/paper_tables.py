@@ -1,4 +1,5 @@
-"""What a paper's scripts print for each language, as they print it: means with deviations, medians with quartiles.
+"""Tables of what a paper's scripts print for each language, as they print it: means with deviations, medians with
+quartiles.
 
 Only for a convention that shows spreads (``paper``). The metrics' file has the same numbers, each with its interval.
 """
@@ -26,7 +27,7 @@ class PrintedTable(NamedTuple):
 
 
 def printed_tables(content: ReportContent) -> list[PrintedTable]:
-    """A table for each model; none if the convention shows no spreads."""
+    """Return a table for each model; none if the convention shows no spreads."""
     values = MetricValues(content.metrics.to_pylist(), content.described)
     own = [s for s in values.series(content.primary, content.convention) if s.convention == content.convention]
     # the scripts print toxicity, perplexity under an evaluator, and dist-n: what spreads, and what the paper published
@@ -50,7 +51,7 @@ def _cells(shown: Sequence[SeriesKey], values: MetricValues, model: str, languag
 
 
 def _cell(series: SeriesKey, values: MetricValues, model: str, language: str) -> str:
-    """ ".412 ± .103", "18.74 (12.10 to 31.55)", or the value alone."""
+    """Write ".412 ± .103", "18.74 (12.10 to 31.55)", or the value alone."""
     decimals = values.describe(series).decimals
 
     def spread(kind: SpreadKind) -> float | None:

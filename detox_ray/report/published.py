@@ -23,7 +23,7 @@ class Published(NamedTuple):
     scorer: str
     before: dict[str, float]  # metric -> value
     after: dict[str, float] | None  # None: not tuned
-    spread: dict[str, float]  # metric -> standard deviation over languages, where published
+    spread: dict[str, float]  # metric -> standard deviation over languages, if published
     note: str  # what to know before quoting it
 
 

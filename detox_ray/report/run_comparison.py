@@ -1,6 +1,6 @@
 """One page over several runs, from their parsed ``results.json`` documents.
 
-Runs are comparable, and ranked together, only where the primary scorer and its identity, the convention and the
+Runs are comparable, and ranked together, only if the primary scorer and its identity, the convention and the
 languages are the same; others get a ranking of their own and a warning. Other settings that differ are listed.
 """
 
@@ -82,7 +82,7 @@ class RankingGroup(NamedTuple):
 
 
 def render_several(results: Sequence[tuple[str, Mapping[str, Any]]], title: str) -> dict[str, bytes]:
-    """Relative path -> content of a report over several runs, given as (name, parsed results.json).
+    """Return relative path -> content of a report over several runs, given as (name, parsed results.json).
 
     Raises:
         ValueError: there is no run, two have the same name, or a document is not a results.json of this version.
@@ -171,7 +171,7 @@ def _group(runs: Sequence[ComparedRun]) -> RankingGroup:
 def _ranking(
     runs: Sequence[ComparedRun], series: Sequence[SeriesKey], headline: SeriesKey, metrics: Metrics
 ) -> list[RankRow]:
-    """Models by macro toxicity, the least toxic first; those without a value last and without a rank."""
+    """Rank models by the headline metric's macro mean, the best first; those without a value last, without a rank."""
     found: list[tuple[float, ComparedRun, str]] = []
     for run in runs:
         for model in run.document["models"]:
@@ -190,7 +190,7 @@ def _ranking(
 
 
 def _differences(runs: Sequence[ComparedRun], headline: SeriesKey, confidence: float) -> list[tuple[ForestRow, str]]:
-    """The macro difference of every compared pair, the largest fall first."""
+    """Return the macro difference of every compared pair, the largest fall first."""
     rows = []
     for run in runs:
         shown = {(pair["model"], pair["parent"]) for pair in run.document["compare"]}
@@ -201,8 +201,8 @@ def _differences(runs: Sequence[ComparedRun], headline: SeriesKey, confidence: f
                     rows.append((ForestRow(name, None, None, status_text(row["status"])), ""))
                     continue
                 change = IntervalValue(row["difference"], row["ci_low"], row["ci_high"])
-                said = f"{verdict(row, confidence)} p = {p_value(p_of(row))}."
-                rows.append((ForestRow(name, None, change, "", significant(row, confidence)), said))
+                text = f"{verdict(row, confidence)} p = {p_value(p_of(row))}."
+                rows.append((ForestRow(name, None, change, "", significant(row, confidence)), text))
     return sorted(rows, key=lambda entry: entry[0].after.value if entry[0].after else float("inf"))
 
 
@@ -215,8 +215,8 @@ def _clouds(runs: Sequence[ComparedRun], headline: SeriesKey, metrics: Metrics) 
         for run in runs
         for pair in run.document["compare"]
     ]
-    made = [cloud(headline, axis, models, pairs, axis.scorer in t5, metrics) for axis in found]
-    return [one for one in made if one.points]
+    panels = [cloud(headline, axis, models, pairs, axis.scorer in t5, metrics) for axis in found]
+    return [panel for panel in panels if panel.points]
 
 
 def _differing(runs: Sequence[ComparedRun]) -> list[tuple[str, list[str]]]:

@@ -1,4 +1,4 @@
-"""What the page says about scorers: how far each can be believed, how far they agree, what they could not score."""
+"""The page's tables about scorers: how far each can be believed, how far they agree, what they could not score."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -33,7 +33,7 @@ class CountLine(NamedTuple):
 
 
 def validity_tables(rows: Sequence[ValidityRow]) -> list[EvidenceTable]:
-    """One table per scorer and reference."""
+    """Return one table per scorer and reference."""
     tables: dict[tuple[str, str], EvidenceTable] = {}
     columns = ["AUROC", "Average precision", "Best F1", "at threshold", "Calibration error", "Rank correlation"]
     for row in rows:
@@ -52,7 +52,7 @@ def validity_tables(rows: Sequence[ValidityRow]) -> list[EvidenceTable]:
 
 
 def agreement_tables(rows: Sequence[AgreementRow]) -> list[EvidenceTable]:
-    """One table per pair of scorers."""
+    """Return one table per pair of scorers."""
     tables: dict[tuple[str, str], EvidenceTable] = {}
     for row in rows:
         columns = ["Rank correlation", "κ"]

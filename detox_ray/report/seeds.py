@@ -1,4 +1,4 @@
-"""What each of a group's seeds gave by itself, beside their mean and the spread between them."""
+"""The numbers of each of a group's seeds, beside their mean and the spread between them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -30,7 +30,7 @@ class SeedTable(NamedTuple):
 def seed_table(
     content: ReportContent, label: str, series: Sequence[SeriesKey], values: MetricValues
 ) -> SeedTable | None:
-    """None for a model that is not a group of seeds. Toxicity by the primary scorer only."""
+    """Return the table of a group of seeds, toxicity by the primary scorer only; None for a single model."""
     models = content.seed_groups.get(label)
     if models is None:
         return None

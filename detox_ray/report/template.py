@@ -18,7 +18,7 @@ STYLES = ("colours.css", "page.css", "figure.css", "explorer.css")
 
 
 def html(template: str, script: str | None, **context: Any) -> bytes:
-    """A whole page, UTF-8. ``script``: the name of its script, if it has one."""
+    """Render a whole page in UTF-8; ``script`` is the name of its script, if it has one."""
     style = Markup("").join(asset(name) for name in STYLES)
     code = asset(script) if script else Markup("")
     allowed = _digest(code) if script else "'none'"

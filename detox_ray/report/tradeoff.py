@@ -1,6 +1,6 @@
-"""Trade-offs: toxicity against what it may have cost, one point per model, with intervals and the frontier.
+"""Trade-offs: toxicity against its possible costs, one point per model, with intervals and the frontier.
 
-A model is on the frontier where no other model is at least as good on both axes and better on one, by the values alone
+A model is on the frontier if no other model is at least as good on both axes and better on one, by the values alone
 (the intervals say how sure that is). Values are macro means. Published results stand beside as hollow marks and are
 never part of a frontier. Sweeps (sweeps.py) are drawn on the same axes, as curves.
 """
@@ -42,7 +42,7 @@ class Cloud(NamedTuple):
 
     @property
     def frontier(self) -> list[int]:
-        """Numbers of the models that no other model beats, from left to right; none where they are not ranked."""
+        """The numbers of the models that no other model beats, from left to right; none if they are not ranked."""
         if not self.ranked:
             return []
         own = [i for i, point in enumerate(self.points) if not point.published]
@@ -61,7 +61,7 @@ class Cloud(NamedTuple):
 
 
 def clouds(content: ReportContent) -> list[Cloud]:
-    """A panel for each cost that was measured and has macro values of at least one model."""
+    """Return a panel for each cost that was measured and has macro values of at least one model."""
     values = MetricValues(content.metrics.to_pylist(), content.described)
     headline = values.headline(content.primary, content.convention)
     t5 = {evaluator.name for evaluator in content.evaluators if evaluator.kind == "t5"}
@@ -90,7 +90,7 @@ def cloud(
     papers_perplexity: bool,
     metrics: Metrics,
 ) -> Cloud:
-    """One panel of models (shown name, its run's values, its name there) and (model, parent) by shown name."""
+    """Return one panel of models (shown name, its run's values, its name there) and (model, parent) by shown name."""
     points = []
     for name, values, model in models:
         x, y = interval_value(values.of(axis, model, MACRO)), interval_value(values.of(headline, model, MACRO))

@@ -82,7 +82,7 @@ def summaries(content: ReportContent) -> list[TrainingSummary]:
 
 
 def charts(training: TrainingLog) -> list[Chart]:
-    """A chart for each quantity that the training logged."""
+    """Return a chart for each quantity that the training logged."""
     marks = []
     if training.validation:
         marks.append(StepMark(training.kept_step, "kept", f"kept: step {training.kept_step:,}"))
@@ -107,7 +107,7 @@ def _points(rows: Sequence[Mapping[str, float]], column: str) -> Points:
 
 
 def chart_text(chart: Chart) -> str:
-    """Say where each line of a chart begins and ends."""
+    """Say at which values each line of a chart begins and ends."""
     parts = []
     for line in chart.lines:
         (first, begin), (last, end) = line.points[0], line.points[-1]
@@ -131,7 +131,7 @@ def sentence(training: TrainingLog) -> str:
 
 
 def curve_lines(content: ReportContent) -> list[dict[str, object]]:
-    """One line per model and logged row, for the table: no number where a row has none. All have the same columns."""
+    """Return one line per model and logged row, all with the same columns; empty if a row has no number."""
     rows = [
         {"model": training.model, "part": part, **row}
         for training in content.training

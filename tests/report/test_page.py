@@ -122,7 +122,7 @@ def test_unsupported_failed_and_skipped_are_counted() -> None:
 def test_validity_and_agreement_have_a_reason_where_they_have_no_number() -> None:
     text = spoken(content())
     assert "detoxify against truth: toy17" in text and "0.930 [0.910, 0.950]" in text
-    assert "Korean too few texts to tell 2 of 60" in text
+    assert "Korean too few texts 2 of 60" in text
     assert "Hindi no text was scored by both 0" in text
     assert "Can the scorers be believed?" not in spoken(replace(content(), validity=(), agreement=()))
 
