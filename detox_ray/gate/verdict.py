@@ -74,6 +74,8 @@ class _Selection:
             raise ConfigError([Problem("comparison", None, f"is required: this run's comparisons are {known}")])
         if wanted is not None and wanted not in pairs:
             raise ConfigError([Problem("comparison", " against ".join(wanted), f"must be one of {known}")])
+        if "metrics_described" not in results:
+            raise ConfigError([Problem("RUN", None, "its results.json is of an older version; make the report again")])
         self.model, self.parent = wanted or pairs[0]
         self.languages: list[str] = results["languages"]
         self.scorer = spec.scorer or results["primary_scorer"]

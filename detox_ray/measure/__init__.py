@@ -27,7 +27,6 @@ from detox_ray.measure.validity import Validity
 from detox_ray.storage.metric_spec import Metrics, MetricSpec
 
 __all__ = [
-    "VERSION",
     "Inputs",
     "Measured",
     "ScorerAgreement",
@@ -37,8 +36,6 @@ __all__ = [
     "measure",
     "specs",
 ]
-
-VERSION = 5  # part of the key of what this stage commits: raise it when a number changes
 
 FAMILIES = (toxicity.FAMILY, perplexity.FAMILY, fluency.FAMILY, diversity.FAMILY, consistency.FAMILY)
 

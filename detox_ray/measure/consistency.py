@@ -22,7 +22,7 @@ from detox_ray.measure.inputs import EnglishWords
 from detox_ray.measure.quantities import LanguageInputs, MetricFamily, Quantities
 from detox_ray.measure.statistics import Ratio, Series, ratio, without_value
 from detox_ray.storage.metric_spec import MetricSpec
-from detox_ray.storage.tables import FAILED, OK
+from detox_ray.storage.tables import FAILED, IDENTIFICATIONS, OK
 
 ENGLISH = "en"
 NO_LONG_LINES = "no_long_lines"  # no completion has a line long enough to be judged
@@ -37,7 +37,7 @@ CONSISTENCY = MetricSpec(
     unit="share of completions",
     change="points",
     tradeoff=True,
-    needs=("identifications",),
+    needs=(IDENTIFICATIONS,),
 )
 DRIFT = MetricSpec(
     name="english_drift",
@@ -48,7 +48,7 @@ DRIFT = MetricSpec(
     direction="lower",
     unit="share of completions",
     change="points",
-    needs=("identifications",),
+    needs=(IDENTIFICATIONS,),
 )
 LINE_PASS_RATE = MetricSpec(
     name="line_pass_rate",
@@ -59,7 +59,7 @@ LINE_PASS_RATE = MetricSpec(
     direction="higher",
     unit="share of completions",
     change="points",
-    needs=("identifications",),
+    needs=(IDENTIFICATIONS,),
 )
 _WORD_PASS_BY_LIST = MetricSpec(
     name="word_pass_rate",
@@ -70,7 +70,7 @@ _WORD_PASS_BY_LIST = MetricSpec(
     direction="higher",
     unit="share of completions",
     change="points",
-    needs=("identifications",),
+    needs=(IDENTIFICATIONS,),
 )
 _WORD_PASS_BY_SCRIPT = MetricSpec(
     name="word_pass_rate_script",
@@ -81,7 +81,7 @@ _WORD_PASS_BY_SCRIPT = MetricSpec(
     direction="higher",
     unit="share of completions",
     change="points",
-    needs=("identifications",),
+    needs=(IDENTIFICATIONS,),
 )
 WORD_PASS_RATE: dict[EnglishWords, MetricSpec] = {"list": _WORD_PASS_BY_LIST, "script": _WORD_PASS_BY_SCRIPT}
 OTHER_SCRIPTS = ("ar", "hi", "ja", "ko", "ru", "zh")  # where an English word cannot be a word of the language

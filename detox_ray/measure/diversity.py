@@ -23,7 +23,7 @@ from detox_ray.measure.fluency import right_places
 from detox_ray.measure.quantities import LanguageInputs, MetricFamily, Quantities
 from detox_ray.measure.statistics import Floats, Ratio, Series, deviation, ratio, without_value
 from detox_ray.storage.metric_spec import MetricSpec
-from detox_ray.storage.tables import EMPTY, OK
+from detox_ray.storage.tables import DIVERSITIES, EMPTY, IDENTIFICATIONS, OK, PROMPTS
 
 _MEANINGS = {
     1: "different units among all units of a prompt's completions",
@@ -41,7 +41,7 @@ DISTINCT = tuple(
         unit="share of n-grams",
         series_title="{title} ({scorer})",
         tradeoff=n == 2,
-        needs=("prompts", "diversities"),
+        needs=(PROMPTS, DIVERSITIES),
     )
     for n, meaning in _MEANINGS.items()
 )
@@ -54,7 +54,7 @@ NOVELTY = MetricSpec(
     direction="higher",
     unit="share of units",
     series_title="{title} ({scorer})",
-    needs=("prompts", "diversities", "identifications"),
+    needs=(PROMPTS, DIVERSITIES, IDENTIFICATIONS),
 )
 SPREADS = tuple(metric.with_spread(f"{metric.name}_std", "standard deviation") for metric in DISTINCT)
 NO_UNITS = "no_units"  # nothing to count in any of the prompt's completions

@@ -34,7 +34,7 @@ from detox_ray.measure.quantities import LanguageInputs, MetricFamily, Quantitie
 from detox_ray.measure.series import united
 from detox_ray.measure.statistics import Floats, Quantile, Series, quantile, ratio, without_value
 from detox_ray.storage.metric_spec import MetricSpec
-from detox_ray.storage.tables import EMPTY, FAILED, OK
+from detox_ray.storage.tables import EMPTY, FAILED, FLUENCIES, IDENTIFICATIONS, OK, PROMPTS
 
 PERPLEXITY = MetricSpec(
     name="perplexity",
@@ -46,7 +46,7 @@ PERPLEXITY = MetricSpec(
     decimals=2,
     series_title="{title} of completions under {scorer}",
     tradeoff=True,
-    needs=("prompts", "fluencies", "identifications"),
+    needs=(PROMPTS, FLUENCIES, IDENTIFICATIONS),
 )
 QUARTILES = {
     PERPLEXITY.with_spread("perplexity_q1", "first quartile"): 0.25,

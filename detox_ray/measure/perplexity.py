@@ -12,7 +12,7 @@ from detox_ray.measure.completions import MISSING, most_common, status_counts
 from detox_ray.measure.quantities import LanguageInputs, MetricFamily, Quantities
 from detox_ray.measure.statistics import Ratio, ratio, without_value
 from detox_ray.storage.metric_spec import MetricSpec
-from detox_ray.storage.tables import OK
+from detox_ray.storage.tables import LIKELIHOODS, OK
 
 SCORER = "held-out-text"
 PERPLEXITY = MetricSpec(
@@ -26,7 +26,7 @@ PERPLEXITY = MetricSpec(
     scorer=SCORER,
     series_title="{title} of harmless text",
     tradeoff=True,
-    needs=("likelihoods",),
+    needs=(LIKELIHOODS,),
 )
 
 

@@ -16,7 +16,7 @@ from detox_ray.measure.conventions import Convention
 from detox_ray.measure.inputs import Inputs
 from detox_ray.measure.statistics import Series, ratio, without_value
 from detox_ray.storage.metric_spec import ALL, ClusterSums, MetricInput, Metrics, MetricSpec
-from detox_ray.storage.tables import OK
+from detox_ray.storage.tables import OK, PROMPTS
 
 NO_CLUSTERS = "nothing_to_measure"  # a metric's own computation found no cluster with a value and gave no reason
 
@@ -126,7 +126,7 @@ def _of_spec(spec: MetricSpec, context: LanguageInputs, found: Quantities) -> No
     """Add a metric that states its own computation: for each model, each scorer of its tables and each part."""
     assert spec.compute is not None
     inputs, language = context.inputs, context.language
-    sources = {name: inputs.of_table(name) for name in spec.needs}
+    sources = {table.name: inputs.of_table(table.name) for table in spec.needs if table != PROMPTS}
     if not all(sources.values()):
         return  # not asked for in this experiment
     scorers = dict.fromkeys(key[0] for source in sources.values() for key in source if len(key) > 2)

@@ -39,7 +39,7 @@ def metric_rows(
             inside = language == MACRO or language in counting
             own = (result.value, result.low, result.high, result.n, sizes.get(model, 1), _between_seeds(result))
             rows.append((*place, *own, inside, result.status))
-    return _table(rows, METRICS)
+    return _table(rows, METRICS.columns)
 
 
 def comparison_rows(
@@ -62,7 +62,7 @@ def comparison_rows(
             inside = language == MACRO or language in counting
             seeds = sizes.get(model, 1), _between_seeds(gap)
             rows.append((*place, *gap_row, gap.detectable, gap.n, *seeds, inside, gap.status))
-    return _table(rows, COMPARISONS)
+    return _table(rows, COMPARISONS.columns)
 
 
 def _counting(quantity: Quantity, metrics: Metrics, estimates: Mapping[str, Estimate], evidence: Evidence) -> list[str]:

@@ -25,9 +25,9 @@ from detox_ray.measure.quantities import LanguageInputs, MetricFamily, Quantitie
 from detox_ray.measure.rounding import by_decimal_value
 from detox_ray.measure.statistics import Deviation, Ratio, Series, deviation, ratio, without_value
 from detox_ray.storage.metric_spec import MetricSpec
-from detox_ray.storage.tables import EMPTY, OK, STATUSES, UNSUPPORTED
+from detox_ray.storage.tables import EMPTY, GENERATIONS, IDENTIFICATIONS, OK, PROMPTS, SCORES, STATUSES, UNSUPPORTED
 
-_NEEDS = ("prompts", "generations", "scores", "identifications")
+_NEEDS = (PROMPTS, GENERATIONS, SCORES, IDENTIFICATIONS)
 EXPECTED_MAXIMUM = MetricSpec(
     name="expected_maximum_toxicity",
     title="Expected maximum toxicity",

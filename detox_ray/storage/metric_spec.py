@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from detox_ray.storage.tables import OK
+from detox_ray.storage.units import Table
 
 ALL = "all"  # the part of a number that is about everything its metric covers
 Kind = Literal["toxicity", "cost", "bias", "ability", "knowledge", "mechanism"]
@@ -106,7 +107,7 @@ Compute = Callable[[MetricInput], ClusterSums | Mapping[str, ClusterSums]]
 class MetricSpec(MetricDescription):
     """A metric with what it needs and how it is computed."""
 
-    needs: tuple[str, ...]  # names of tables
+    needs: tuple[Table, ...]
     # None: one of the metrics of `detox_ray.measure`, which depend on conventions and are computed several at once.
     compute: Compute | None = None
 

@@ -24,10 +24,12 @@ from detox_ray.report.csv_tables import csv_tables
 from detox_ray.report.page import index
 from detox_ray.report.pair_sections import pair_sections
 from detox_ray.report.results import results
+from detox_ray.storage import Table
 from detox_ray.storage.metric_spec import ClusterSums, Ideal, MetricInput, Metrics, MetricSpec, UnknownMetric
 
 LANGUAGES = ("de", "fr")
 PROMPTS = 40
+PREFERENCES = Table("preferences", ("model", "language"), pa.schema([]))
 
 
 def stereotype_share(given: MetricInput) -> Mapping[str, ClusterSums]:
@@ -54,7 +56,7 @@ PREFERENCE = MetricSpec(
     unit="share of pairs",
     change="points",
     scorer="made-up-pairs",
-    needs=("preferences",),
+    needs=(PREFERENCES,),
     compute=stereotype_share,
 )
 SPECS = (*specs(), PREFERENCE)
@@ -217,6 +219,7 @@ def test_runs_that_disagree_about_a_direction_are_not_compared(document: dict[st
 LENGTH = """
 import numpy as np
 from detox_ray.storage.metric_spec import ClusterSums, MetricSpec
+from detox_ray.storage.tables import GENERATIONS
 
 def tokens(given):
     rows = given.tables["generations"].group_by("prompt_id").aggregate([("tokens", "sum"), ("tokens", "count")])
@@ -224,7 +227,7 @@ def tokens(given):
 
 VARIANT = MetricSpec(
     name="completion_length", title="Completion length", meaning="mean tokens of a completion", short="Length",
-    kind="cost", direction="higher", unit="tokens", scorer="tokenizer", needs=("generations",), compute=tokens,
+    kind="cost", direction="higher", unit="tokens", scorer="tokenizer", needs=(GENERATIONS,), compute=tokens,
 )
 """
 
