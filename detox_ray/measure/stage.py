@@ -161,6 +161,7 @@ def inputs_of(context: Context, counting: Mapping[str, Sequence[str]]) -> Inputs
         diversity_units=experiment.quality.diversity or "",
         english_words="script" if experiment.quality.word_list is None else "list",
         evidence=counting,
+        tables={table.name: tables(table) for spec in specs() for table in spec.needs},
         seed_groups=experiment.seed_groups,
     )
 
