@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import pyarrow as pa
 
+from detox_ray.cluster.stage import Section
 from detox_ray.storage.metric_spec import Metrics
 
 
@@ -199,3 +200,4 @@ class ReportContent:
     # family -> model (or label of a seed group) -> field of its training -> value: what a sweep varies
     sweeps: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    sections: Sequence[Section] = ()  # that stages contribute

@@ -115,6 +115,7 @@ def content(context: Context) -> ReportContent:
         tuning_languages=[experiment.data.pairs.language] if experiment.data.pairs else [],
         toy_world=experiment.uses_toy17,
         notes=context.notes,
+        sections=[section for stage in context.stages if (section := stage.section(context)) is not None],
         seed_groups=experiment.seed_groups,
         sweeps=experiment.sweeps,
     )
