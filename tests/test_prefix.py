@@ -18,7 +18,7 @@ from detox_ray.score.evaluators import CausalEvaluator
 from detox_ray.score.likelihood import LikelihoodWorker
 from detox_ray.serve.prompts import Prompts
 from detox_ray.storage import Store
-from detox_ray.train.tokens import pair_rows, text_rows
+from detox_ray.train.tokenization import pair_rows, text_rows
 
 PROMPT = "my neighbour is"
 PAIR = {"pair_id": "0", "prompt": PROMPT, "chosen": " kind", "rejected": " a fool"}

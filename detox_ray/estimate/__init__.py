@@ -25,7 +25,7 @@ from detox_ray.estimate.stages import Stage
 from detox_ray.estimate.work import TrainingWork, of_training
 from detox_ray.models import limits
 from detox_ray.storage import cache_folder
-from detox_ray.train import settings, zero
+from detox_ray.train import deepspeed_config, settings
 
 __all__ = ["Assumptions", "Estimate", "Training", "assumptions_for", "estimate"]
 
@@ -131,7 +131,7 @@ def _trainings(
         assert config is not None
         field, on = f"models.{name}.train", stages.device_of(config, assumed)
         try:
-            stage = zero.read(config.deepspeed)["zero_optimization"]["stage"]
+            stage = deepspeed_config.read(config.deepspeed)["zero_optimization"]["stage"]
         except ValueError as error:
             problems.append(Problem(f"{field}.deepspeed", config.deepspeed, str(error)))
             continue

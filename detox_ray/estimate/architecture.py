@@ -162,7 +162,7 @@ def _tune(built: Architecture, tuning: Tuning) -> None:
         import peft
         import torch
 
-        from detox_ray.train.families import targets
+        from detox_ray.train.adapter_targets import targets
 
         modules = targets(built.model, tuning.lora.target_modules, tuning.field)
         chosen = peft.LoraConfig(

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from detox_ray.config import TrainConfig
 from detox_ray.estimate.architecture import Architecture, Kept
-from detox_ray.train import zero
+from detox_ray.train import deepspeed_config
 
 Where = Literal["device", "host", "nvme"]
 Phase = Literal["always", "forward and backward", "step", "save"]
@@ -72,7 +72,7 @@ def micro_batch(config: TrainConfig, longest: int | None = None) -> MicroBatch:
 
 def of_worker(built: Architecture, config: TrainConfig, gpu: bool, longest: int | None = None) -> Memory:
     """What one of the block's workers holds, rank 0's where ranks differ."""
-    settings = zero.read(config.deepspeed)["zero_optimization"]
+    settings = deepspeed_config.read(config.deepspeed)["zero_optimization"]
     batch = micro_batch(config, longest)
     parts = [
         *_weights(built, config, settings),

@@ -166,7 +166,7 @@ def _world(experiment: Experiment, store: Store, progress: Progress) -> Path:
 def _models(
     experiment: Experiment, world: Path | None, training: Mapping[Unit, str]
 ) -> tuple[dict[str, LoadableModel], dict[str, LoadableModel]]:
-    """All models as they will be; and, as they are given, those that are imported (train/imports.py)."""
+    """All models as they will be; and, as they are given, those that are imported (train/checkpoint_import.py)."""
     found: dict[str, LoadableModel] = {}
     for name, model in experiment.models.items():
         if model.path == TOY17:

@@ -3,7 +3,7 @@
 Light on import: torch, Ray and the trainers are imported only by the functions that train.
 """
 
-from detox_ray.train.imports import import_checkpoint, import_key
+from detox_ray.train.checkpoint_import import import_checkpoint, import_key
 from detox_ray.train.job import TrainingError, train
 from detox_ray.train.settings import VERSION, check, key
 

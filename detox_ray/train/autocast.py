@@ -2,7 +2,7 @@
 
 float16 needs its loss scaled up, or small gradients vanish. Under ZeRO 1 to 3 DeepSpeed (0.19.8) compares the gradient
 with max_grad_norm, and reports its norm, before the scale is taken out again: with the first scale of 65,536 it would
-clip every step. `RightScale` sets that right. (ZeRO 0 and bfloat16 have no such scale.)
+clip every step. `UnscaleGradientNorm` sets that right. (ZeRO 0 and bfloat16 have no such scale.)
 
 Imported by workers only.
 """
@@ -19,7 +19,7 @@ def section(config: TrainConfig) -> dict[str, Any]:
     return {} if config.autocast is None else {"torch_autocast": {"enabled": True, "dtype": config.autocast}}
 
 
-class RightScale(TrainerCallback):
+class UnscaleGradientNorm(TrainerCallback):
     """Clips, and reports, the gradient's norm as it is without the loss's scale."""
 
     def __init__(self) -> None:

@@ -12,10 +12,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from detox_ray.config import TrainConfig
 from detox_ray.train import checkpoints
-from detox_ray.train.curves import named
-from detox_ray.train.place import BEST_STEP, Place
-from detox_ray.train.rhythm import best, evaluations
+from detox_ray.train.evaluation_schedule import best, evaluations
+from detox_ray.train.loss_curves import named
 from detox_ray.train.tracking import Trackers
+from detox_ray.train.training_job import BEST_STEP, WorkerRank
 
 
 class ReportCheckpoints(TrainerCallback):
@@ -27,7 +27,7 @@ class ReportCheckpoints(TrainerCallback):
     ``best_step`` makes the newest best outrank all other checkpoints where Ray Train decides which to keep.
     """
 
-    def __init__(self, place: Place, keep_best: bool):
+    def __init__(self, place: WorkerRank, keep_best: bool):
         self._place, self._keep_best = place, keep_best
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

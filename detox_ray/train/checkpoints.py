@@ -28,7 +28,7 @@ class _Seal(NamedTuple):
     files: dict[str, tuple[int, int]]  # relative path -> bytes, CRC-32
 
 
-class Found(NamedTuple):
+class WholeCheckpoint(NamedTuple):
     """A checkpoint that is whole."""
 
     folder: str  # in the store
@@ -47,7 +47,7 @@ def seal(folder: Path, step: int, rank: int, ranks: int, world: int) -> None:
     (folder / f"sealed-by-{rank}.json").write_text(content, encoding="utf-8")
 
 
-def newest(store: Store, folder: str, warn: Callable[[str], None], step: int | None = None) -> Found | None:
+def newest(store: Store, folder: str, warn: Callable[[str], None], step: int | None = None) -> WholeCheckpoint | None:
     """The newest whole checkpoint below ``folder`` (of ``step`` where it is given); None where there is none.
 
     ``warn`` hears of each newer one that is not whole.
@@ -66,12 +66,12 @@ def newest(store: Store, folder: str, warn: Callable[[str], None], step: int | N
         elif wrong := _first_difference(store, f"{folder}/{name}", seals):
             warn(f"{name} (step {seals[0].step}) is damaged, {wrong}: going back to the one before")
         else:
-            return Found(f"{folder}/{name}", seals[0].step, seals[0].world)
+            return WholeCheckpoint(f"{folder}/{name}", seals[0].step, seals[0].world)
     return None
 
 
 @contextmanager
-def opened(store: Store, found: Found | None) -> Iterator[Path | None]:
+def opened(store: Store, found: WholeCheckpoint | None) -> Iterator[Path | None]:
     """The checkpoint as a local folder while the block runs: itself, or one copy for all workers of this node."""
     import ray.train
 

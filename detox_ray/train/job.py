@@ -10,9 +10,8 @@ from detox_ray.cluster.progress import Progress
 from detox_ray.config import ConfigError, InputError, Problem, TrainConfig
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store, Unit
-from detox_ray.train import board as boards
-from detox_ray.train import checkpoints, cpu, settings
-from detox_ray.train.place import BEST_STEP, Job
+from detox_ray.train import checkpoints, deepspeed_cpu, progress_board, settings
+from detox_ray.train.training_job import BEST_STEP, TrainingJob
 from detox_ray.train.worker import run
 
 POLL_SECONDS = 0.5
@@ -49,12 +48,12 @@ def train(
     if not gpu and (problems := settings.needing_gpu(field, config)):
         raise ConfigError(problems)
     _check_room(field, config, cluster, gpu)
-    job = Job(name, key, config, parent, rows, settings.seed_of(config, seed), store, gpu)
+    job = TrainingJob(name, key, config, parent, rows, settings.seed_of(config, seed), store, gpu)
     for folder in checkpoints.leftovers(store, name, key):
         store.fs.delete_dir(store.path(folder))
     if trouble := checkpoints.mend(store, job.folder):
         progress.say(f"train {name}: {trouble}")
-    clock, board = _Clock(store, job.folder), boards.start()
+    clock, board = _Clock(store, job.folder), progress_board.start()
     info, warnings = _follow(_Fit(job, board, cluster.address == "local"), board, clock, field, progress)
     store.commit(Unit("checkpoints", (name,)), key, None, {**info, "warnings": warnings, "seconds": clock.spent()})
     store.fs.delete_dir(store.path(job.folder))
@@ -103,7 +102,7 @@ def _check_room(field: str, config: TrainConfig, cluster: Cluster, gpu: bool) ->
 class _Fit(threading.Thread):
     """`TorchTrainer.fit` beside the main thread: there it would take over Ctrl-C and end the process with code 0."""
 
-    def __init__(self, job: Job, board: Any, local: bool):
+    def __init__(self, job: TrainingJob, board: Any, local: bool):
         super().__init__(name=f"train {job.name}", daemon=True)
         self._job, self._board, self._local = job, board, local
         self.info: dict[str, Any] | None = None
@@ -116,7 +115,7 @@ class _Fit(threading.Thread):
             self.error = error
 
 
-def _trainer(job: Job, board: Any, local: bool) -> Any:
+def _trainer(job: TrainingJob, board: Any, local: bool) -> Any:
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(START_TIMEOUT_SECONDS))
     if local:  # nobody takes a node of our own away: one process less to start
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
@@ -126,7 +125,7 @@ def _trainer(job: Job, board: Any, local: bool) -> Any:
     return TorchTrainer(
         run,
         train_loop_config={"job": job, "board": board},
-        torch_config=TorchConfig(backend=None if job.gpu else cpu.BACKEND),
+        torch_config=TorchConfig(backend=None if job.gpu else deepspeed_cpu.BACKEND),
         scaling_config=ScalingConfig(
             num_workers=_workers(job.config),
             use_gpu=job.gpu,
@@ -157,7 +156,7 @@ def _follow(
     """Show the board's state until the training ends; its info and the warnings."""
     fit.start()
     label = fit.name
-    state = boards.State()
+    state = progress_board.BoardState()
     while fit.is_alive() and not state.total and not state.reference[1]:
         fit.join(POLL_SECONDS)
         state = _look(board, state, label, clock, progress)
@@ -192,11 +191,13 @@ def _follow(
     return fit.info, state.warnings
 
 
-def _look(board: Any, before: boards.State, label: str, clock: _Clock, progress: Progress) -> boards.State:
+def _look(
+    board: Any, before: progress_board.BoardState, label: str, clock: _Clock, progress: Progress
+) -> progress_board.BoardState:
     """The board's state now; says the warnings that are new since ``before``."""
     import ray
 
-    state: boards.State = ray.get(board.state.remote())
+    state: progress_board.BoardState = ray.get(board.state.remote())
     for warning in state.warnings[len(before.warnings) :]:
         progress.say(f"{label}: {warning}")
     clock.note()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from detox_ray.config import LoraConfig, Problem, TrainConfig
 from detox_ray.storage import key_of
-from detox_ray.train import tracking, zero
+from detox_ray.train import deepspeed_config, tracking
 
 VERSION = 3  # of this stage's code: raise it when the same settings give another result
 
@@ -36,7 +36,7 @@ GPU_RULES = {
 
 def check(field: str, config: TrainConfig) -> list[Problem]:
     """Problems of ``models.<name>.train`` (``field``) that can be seen without Ray and without the model."""
-    problems = zero.problems(field, config)
+    problems = deepspeed_config.problems(field, config)
     problems += [Problem(f"{field}.tracking", name, rule) for name, rule in tracking.check(config.tracking)]
     asked = (config.resources_per_worker or {}).get("GPU")
     # A cluster joined at RAY_ADDRESS may have GPUs that this machine has not: train() asks it.
@@ -80,7 +80,7 @@ def _elastic_problems(field: str, config: TrainConfig) -> list[Problem]:
         rule = "Ray Train counts free resources without regard to STRICT placement; use PACK or SPREAD with it"
         found.append(Problem(f"{field}.min_workers", config.min_workers, rule))
     try:
-        stage = zero.read(config.deepspeed)["zero_optimization"]["stage"]
+        stage = deepspeed_config.read(config.deepspeed)["zero_optimization"]["stage"]
     except ValueError:
         return found
     if stage > 0:
@@ -113,7 +113,7 @@ def key(config: TrainConfig, parent_key: str, rows_key: str, seed: int) -> str:
         stage="train",
         version=VERSION,
         settings=chosen,
-        deepspeed=zero.influence(zero.read(config.deepspeed)),
+        deepspeed=deepspeed_config.influence(deepspeed_config.read(config.deepspeed)),
         parent=parent_key,
         rows=rows_key,
         seed=seed_of(config, seed),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from detox_ray.storage import key_of
-from detox_ray.train.place import Job
+from detox_ray.train.training_job import TrainingJob
 
 FOLDER = "training-logs"  # in the run's folder; one folder a model
 PROJECT = "detox-ray"  # Weights & Biases' project and MLflow's experiment, where the environment names none
@@ -53,7 +53,7 @@ class Tracker(Protocol):
 class TensorBoard:
     """Event files, one a start of the training; on an object store copied there at each checkpoint."""
 
-    def __init__(self, job: Job, step: int):
+    def __init__(self, job: TrainingJob, step: int):
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
@@ -91,7 +91,7 @@ class TensorBoard:
 class WeightsAndBiases:
     """Offline runs (WANDB_MODE=offline) stand in the run's folder, for `wandb sync`."""
 
-    def __init__(self, job: Job, step: int):
+    def __init__(self, job: TrainingJob, step: int):
         import wandb
 
         if os.environ.get("WANDB_MODE") == "offline" and not job.store.is_local:
@@ -121,7 +121,7 @@ class WeightsAndBiases:
 
 
 class MLflow:
-    def __init__(self, job: Job, step: int):
+    def __init__(self, job: TrainingJob, step: int):
         import mlflow
 
         self._entities, self._client = mlflow.entities, mlflow.MlflowClient()
@@ -152,7 +152,7 @@ class MLflow:
         self._client.set_terminated(self._run_id)
 
 
-_OPEN: dict[str, Callable[[Job, int], Tracker]] = {
+_OPEN: dict[str, Callable[[TrainingJob, int], Tracker]] = {
     "tensorboard": TensorBoard,
     "wandb": WeightsAndBiases,
     "mlflow": MLflow,
@@ -162,7 +162,7 @@ _OPEN: dict[str, Callable[[Job, int], Tracker]] = {
 class Trackers:
     """All trackers of one training. ``status``: tracker -> "ok", or what it failed with and when."""
 
-    def __init__(self, job: Job, warn: Callable[[str], None]):
+    def __init__(self, job: TrainingJob, warn: Callable[[str], None]):
         self._job, self._warn = job, warn
         self._open: dict[str, Tracker] = {}
         self.status: dict[str, str] = {}

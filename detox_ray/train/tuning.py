@@ -15,26 +15,26 @@ from trl.trainer.utils import disable_dropout_in_model
 
 from detox_ray.config import InputError
 from detox_ray.models import attention
-from detox_ray.train import families, head, settings
-from detox_ray.train.place import Job
+from detox_ray.train import adapter_targets, head_adapter, settings
+from detox_ray.train.training_job import TrainingJob
 
 
-def policy(job: Job, path: str) -> PreTrainedModel:
+def policy(job: TrainingJob, path: str) -> PreTrainedModel:
     """The model to be trained, without its adapter, dropout off."""
     model = _load(job, path)
     if job.config.trainable is not None:
         freeze(model, job.config.trainable, f"models.{job.name}.train.trainable")
     if job.config.tuning != "full":
-        head.show_without_adapter(model)
+        head_adapter.show_without_adapter(model)
     return model
 
 
-def reference(job: Job, path: str) -> PreTrainedModel | None:
+def reference(job: TrainingJob, path: str) -> PreTrainedModel | None:
     """The parent as it stands, or None where the policy without its adapter is just that."""
     return _load(job, path) if job.config.tuning == "full" else None
 
 
-def _load(job: Job, path: str) -> Any:
+def _load(job: TrainingJob, path: str) -> Any:
     loading = {**job.parent.loading(), "dtype": getattr(torch, job.config.dtype)}
     loading["attn_implementation"] = attention(AutoConfig.from_pretrained(path, **job.parent.loading()))
     if job.config.tuning == "qlora":
@@ -46,7 +46,7 @@ def _load(job: Job, path: str) -> Any:
     return model
 
 
-def four_bit(job: Job) -> BitsAndBytesConfig:
+def four_bit(job: TrainingJob) -> BitsAndBytesConfig:
     """nf4 with double quantisation (docs/papers.md, "Training by Neplenbroek et al.")."""
     return BitsAndBytesConfig(
         load_in_4bit=True,
@@ -58,8 +58,8 @@ def four_bit(job: Job) -> BitsAndBytesConfig:
     )
 
 
-def adapter(job: Job, model: PreTrainedModel) -> LoraConfig | None:
-    """The adapter to be put on the policy, or None. `head.connect` must follow once it is on."""
+def adapter(job: TrainingJob, model: PreTrainedModel) -> LoraConfig | None:
+    """The adapter to be put on the policy, or None. `head_adapter.connect` must follow once it is on."""
     if job.config.tuning == "full":
         return None
     lora = settings.lora_of(job.config)
@@ -67,7 +67,9 @@ def adapter(job: Job, model: PreTrainedModel) -> LoraConfig | None:
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=families.targets(model, lora.target_modules, f"models.{job.name}.train.lora.target_modules"),
+        target_modules=adapter_targets.targets(
+            model, lora.target_modules, f"models.{job.name}.train.lora.target_modules"
+        ),
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
         bias="none",
         task_type="CAUSAL_LM",

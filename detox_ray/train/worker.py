@@ -1,6 +1,6 @@
 """What each Ray Train worker runs.
 
-Heavy imports are inside, after `cpu.before_imports`.
+Heavy imports are inside, after `deepspeed_cpu.before_imports`.
 """
 
 import os
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from detox_ray.config import InputError
-from detox_ray.train import checkpoints, cpu
-from detox_ray.train.place import Job, Place
+from detox_ray.train import checkpoints, deepspeed_cpu
+from detox_ray.train.training_job import TrainingJob, WorkerRank
 
 
 def run(given: dict[str, Any]) -> Any:
@@ -37,19 +37,19 @@ def run(given: dict[str, Any]) -> Any:
             shutil.rmtree(job.scratch, ignore_errors=True)
 
 
-def _train(job: Job, board: Any) -> dict[str, Any] | None:
+def _train(job: TrainingJob, board: Any) -> dict[str, Any] | None:
     if not job.gpu:
-        cpu.before_imports()
+        deepspeed_cpu.before_imports()
     os.environ["TQDM_DISABLE"] = "1"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # TRL's trainers would tell the hub that they are used
     import ray.train
 
     from detox_ray.train.callbacks import NoteProgress, ReportCheckpoints, Track
-    from detox_ray.train.fit import fit
     from detox_ray.train.tracking import Trackers
+    from detox_ray.train.train_loop import fit
 
     context = ray.train.get_context()
-    place = Place(context.get_world_rank(), context.get_local_rank(), context.get_world_size())
+    place = WorkerRank(context.get_world_rank(), context.get_local_rank(), context.get_world_size())
     restarts = _count_start(job) - 1 if place.rank == 0 else 0
     trackers = Trackers(job, board.warn.remote)
     track = [Track(trackers, job.config)] if place.rank == 0 else []
@@ -60,7 +60,7 @@ def _train(job: Job, board: Any) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _best(job: Job, place: Place, board: Any, step: int) -> Iterator[Path]:
+def _best(job: TrainingJob, place: WorkerRank, board: Any, step: int) -> Iterator[Path]:
     """The checkpoint of the best step, as a local folder."""
     found = _agreed(job, place, board, step)
     if found is None:
@@ -72,18 +72,20 @@ def _best(job: Job, place: Place, board: Any, step: int) -> Iterator[Path]:
         yield folder
 
 
-def _agreed(job: Job, place: Place, board: Any, step: int | None = None) -> checkpoints.Found | None:
+def _agreed(
+    job: TrainingJob, place: WorkerRank, board: Any, step: int | None = None
+) -> checkpoints.WholeCheckpoint | None:
     """The newest whole checkpoint (of ``step``), the same on every worker: rank 0 looks."""
     import ray.train.collective
 
     found = None
     if place.rank == 0:
         found = checkpoints.newest(job.store, job.folder, lambda warning: ray.get(board.warn.remote(warning)), step)
-    agreed: checkpoints.Found | None = ray.train.collective.broadcast_from_rank_zero(found)
+    agreed: checkpoints.WholeCheckpoint | None = ray.train.collective.broadcast_from_rank_zero(found)
     return agreed
 
 
-def _count_start(job: Job) -> int:
+def _count_start(job: TrainingJob) -> int:
     """How many times this training has been started, by Ray Train or by another driver; this one included."""
     file = f"{job.folder}/starts.json"
     starts = (job.store.read_json(file) if job.store.exists(file) else 0) + 1

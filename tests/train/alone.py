@@ -15,15 +15,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from detox_ray.train import cpu
-from detox_ray.train.place import Job, Place
+from detox_ray.train import deepspeed_cpu
+from detox_ray.train.training_job import TrainingJob, WorkerRank
 
-Each = Callable[[Job, Place], dict[str, Any] | None]
+Each = Callable[[TrainingJob, WorkerRank], dict[str, Any] | None]
 
 _kept: dict[int, list["Worker"]] = {}  # by world
 
 
-def train_alone(jobs: Sequence[Job], world: int = 1, timeout: float = 600) -> list[dict[str, Any] | str]:
+def train_alone(jobs: Sequence[TrainingJob], world: int = 1, timeout: float = 600) -> list[dict[str, Any] | str]:
     """Run the jobs one after another; for each what its marker would say, or its error as "TypeName: message".
 
     The result's folder lies in the job's store, as after `train.train`, without a marker.
@@ -31,13 +31,13 @@ def train_alone(jobs: Sequence[Job], world: int = 1, timeout: float = 600) -> li
     return alone(trained, jobs, world, timeout)
 
 
-def trained(job: Job, place: Place) -> dict[str, Any] | None:
-    from detox_ray.train.fit import fit
+def trained(job: TrainingJob, place: WorkerRank) -> dict[str, Any] | None:
+    from detox_ray.train.train_loop import fit
 
     return fit(job, place, [], None, 0)
 
 
-def alone(each: Each, jobs: Sequence[Job], world: int = 1, timeout: float = 600) -> list[dict[str, Any] | str]:
+def alone(each: Each, jobs: Sequence[TrainingJob], world: int = 1, timeout: float = 600) -> list[dict[str, Any] | str]:
     """What ``each``, a function of a module beside this one, returns on rank 0 for each of the jobs, or its error."""
     for job in jobs:  # what a driver's worker removes at its end, and some tests look at
         atexit.register(shutil.rmtree, job.scratch, ignore_errors=True)
@@ -84,7 +84,7 @@ def started(world: int) -> list[Worker]:
 
 
 def main(group: str, rank: int, world: int, connection: Connection) -> None:
-    cpu.before_imports()
+    deepspeed_cpu.before_imports()
     os.environ |= {
         "TQDM_DISABLE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -106,7 +106,7 @@ def main(group: str, rank: int, world: int, connection: Connection) -> None:
         answers: list[dict[str, Any] | str] = []
         for job in jobs:
             try:
-                answers.append(each(job, Place(rank, rank, world)) or {})
+                answers.append(each(job, WorkerRank(rank, rank, world)) or {})
             except Exception as error:
                 answers.append(f"{type(error).__name__}: {error}")
             # DeepSpeed leaves it on after a float16 training, for all that this process does next.

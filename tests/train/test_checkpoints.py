@@ -10,7 +10,7 @@ import ray
 
 from detox_ray.storage import Store
 from detox_ray.train import checkpoints
-from detox_ray.train.checkpoints import Found
+from detox_ray.train.checkpoints import WholeCheckpoint
 
 FOLDER = "training/detox-0123456789abcdef"
 
@@ -25,7 +25,7 @@ def write(store: Store, second: int, step: int, world: int = 1, ranks: int = 1) 
     return folder
 
 
-def find(store: Store) -> tuple[Found | None, list[str]]:
+def find(store: Store) -> tuple[WholeCheckpoint | None, list[str]]:
     warnings: list[str] = []
     return checkpoints.newest(store, FOLDER, warnings.append), warnings
 
@@ -34,7 +34,7 @@ def test_the_newest_whole_checkpoint_is_taken_in_silence(store: Store) -> None:
     assert find(store) == (None, [])
     write(store, 1, step=5)
     newest = write(store, 2, step=10)
-    assert find(store) == (Found(f"{FOLDER}/{newest.name}", 10, 1), [])
+    assert find(store) == (WholeCheckpoint(f"{FOLDER}/{newest.name}", 10, 1), [])
 
 
 def _flip(folder: Path) -> None:
@@ -64,7 +64,7 @@ def test_damaged_newest_is_passed_over_with_a_warning(
     before = write(store, 1, step=5)
     damage(write(store, 2, step=10))
     found, warnings = find(store)
-    assert found == Found(f"{FOLDER}/{before.name}", 5, 1)
+    assert found == WholeCheckpoint(f"{FOLDER}/{before.name}", 5, 1)
     assert len(warnings) == 1
     assert re.search(said, warnings[0])
 
@@ -84,7 +84,7 @@ def test_checkpoint_without_the_part_of_every_node_was_not_finished(store: Store
     (folder / "sealed-by-2.json").write_text(
         json.dumps({"step": 5, "ranks": 1, "world": 3, "files": {"third.pt": [1, 2363233923]}})  # CRC-32 of "x"
     )
-    assert find(store) == (Found(f"{FOLDER}/{folder.name}", 5, 3), [])
+    assert find(store) == (WholeCheckpoint(f"{FOLDER}/{folder.name}", 5, 3), [])
 
 
 class TestRaysOwnList:

@@ -8,7 +8,7 @@ from small_training import train_config
 
 from detox_ray import train
 from detox_ray.config import Problem, TrainConfig
-from detox_ray.train import settings, zero
+from detox_ray.train import deepspeed_config, settings
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_key_knows_parent_rows_and_the_effective_seed() -> None:
 
 def test_key_follows_the_content_of_an_own_deepspeed_file(tmp_path: Path) -> None:
     file = tmp_path / "own.json"
-    file.write_text(json.dumps(zero.read("zero2")))
+    file.write_text(json.dumps(deepspeed_config.read("zero2")))
     assert key({"deepspeed": str(file)}) == key({})
     file.write_text(json.dumps({"zero_optimization": {"stage": 3, "zero_quantized_gradients": True}}))
     assert key({"deepspeed": str(file)}) != key({})

@@ -13,13 +13,13 @@ from small_training import train_config
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store, Unit
 from detox_ray.train import tracking
-from detox_ray.train.place import Job
 from detox_ray.train.tracking import Trackers
+from detox_ray.train.training_job import TrainingJob
 
 
-def job(store: Store, *names: str, key: str = "0123456789abcdef") -> Job:
+def job(store: Store, *names: str, key: str = "0123456789abcdef") -> TrainingJob:
     parent = LoadableModel("base", "unused", False, None, "auto", "k")
-    return Job("detox", key, train_config(tracking=list(names)), parent, (Unit("pairs"), "k"), 0, store, False)
+    return TrainingJob("detox", key, train_config(tracking=list(names)), parent, (Unit("pairs"), "k"), 0, store, False)
 
 
 def events(store: Store) -> list[Any]:

@@ -22,7 +22,7 @@ from detox_ray.cluster.progress import Progress
 from detox_ray.config import TrainConfig
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store, Unit
-from detox_ray.train.place import Job
+from detox_ray.train.training_job import TrainingJob
 
 pytestmark = pytest.mark.integration
 
@@ -90,7 +90,7 @@ def trained(
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, parent: LoadableModel) -> tuple[Store, dict[str, Any]]:
     """The same without Ray, and without a loss."""
     store = Store.at(str(tmp_path_factory.mktemp("undisturbed")))
-    (info,) = train_alone([Job("detox", "k" * 16, LONG, parent, commit_pairs(store), 0, store, False)], world=2)
+    (info,) = train_alone([TrainingJob("detox", "k" * 16, LONG, parent, commit_pairs(store), 0, store, False)], world=2)
     assert isinstance(info, dict), info
     return store, info
 

@@ -13,8 +13,8 @@ from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
 from detox_ray.models import LoadableModel, attention
 from detox_ray.storage import Store, Unit
-from detox_ray.train import families, head, tuning
-from detox_ray.train.place import Job
+from detox_ray.train import adapter_targets, head_adapter, tuning
+from detox_ray.train.training_job import TrainingJob
 
 FIELD = "models.detox.train.lora.target_modules"
 IDS = torch.tensor([[5, 17, 99, 3, 250, 8], [7, 7, 31, 2, 11, 390]])
@@ -29,8 +29,8 @@ def tiny(family: str, **changes: Any) -> Any:
 def adapted(family: str, chosen: str | list[str], dropout: float = 0.0, fused: bool = True, **changes: Any) -> Any:
     """As policy, TRL and connect make it, with an adapter that is no longer nothing."""
     model = tiny(family, **changes)
-    head.show_without_adapter(model)
-    targets = families.targets(model, chosen, FIELD)
+    head_adapter.show_without_adapter(model)
+    targets = adapter_targets.targets(model, chosen, FIELD)
     conv = family == "gpt2"
     config = LoraConfig(r=4, lora_alpha=8, lora_dropout=dropout, target_modules=targets, fan_in_fan_out=conv)
     peft = get_peft_model(model, config)
@@ -40,7 +40,7 @@ def adapted(family: str, chosen: str | list[str], dropout: float = 0.0, fused: b
             parameter.data = torch.randn_like(parameter) * 0.1
     if fused:
         add_fused_lm_head(peft.get_base_model())
-    head.connect(peft)
+    head_adapter.connect(peft)
     return peft
 
 
@@ -61,7 +61,7 @@ def fused(model: Any) -> torch.Tensor:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_paper_lists_find_their_modules_in_every_family(family: str) -> None:
-    listed = set(families.LI2024[family])
+    listed = set(adapter_targets.LI2024[family])
     expected = listed - {"lm_head"} if family in TIED else listed
     assert modules_with_adapter(adapted(family, "li2024")) == expected
 
@@ -69,22 +69,22 @@ def test_paper_lists_find_their_modules_in_every_family(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_all_linear_leaves_embedding_and_head_out(family: str) -> None:
     found = modules_with_adapter(adapted(family, "all-linear"))
-    linear = set(families.LI2024[family]) - {"embed_tokens", "word_embeddings", "lm_head"}
+    linear = set(adapter_targets.LI2024[family]) - {"embed_tokens", "word_embeddings", "lm_head"}
     assert found == linear
 
 
 def test_name_without_module_is_an_error_that_lists_the_modules_there_are() -> None:
     with pytest.raises(ValueError, match=rf"^{FIELD}: 'q_project'.*there are down_proj, embed_tokens.*, q_proj,"):
-        families.targets(tiny("llama"), ["down_proj", "q_project"], FIELD)
+        adapter_targets.targets(tiny("llama"), ["down_proj", "q_project"], FIELD)
     with pytest.raises(ValueError, match=r"'self_attn' is no linear or embedding module"):
-        families.targets(tiny("llama"), ["self_attn"], FIELD)
+        adapter_targets.targets(tiny("llama"), ["self_attn"], FIELD)
 
 
 def test_family_without_list_is_an_error_that_says_what_else() -> None:
     model = tiny("llama")
     model.config.model_type = "opt"
     with pytest.raises(ValueError, match=rf"^{FIELD}: li2024 names no modules for opt .*use all-linear or name them"):
-        families.targets(model, "li2024", FIELD)
+        adapter_targets.targets(model, "li2024", FIELD)
 
 
 def test_module_can_be_chosen_by_its_dotted_name() -> None:
@@ -151,7 +151,7 @@ def test_dropout_before_the_heads_adapter_is_pefts() -> None:
 def test_without_adapter_on_embedding_or_head_nothing_is_added() -> None:
     model = adapted("llama", ["down_proj"])
     assert not hasattr(model.get_base_model(), "adapted_head")
-    head.connect(tiny("llama"))
+    head_adapter.connect(tiny("llama"))
 
 
 def test_gemma_trains_with_its_attention_cap() -> None:
@@ -176,7 +176,7 @@ def test_4_bit_weights_are_loaded_as_the_paper_quantises_them(
 
     monkeypatch.setattr("detox_ray.train.tuning.AutoModelForCausalLM.from_pretrained", from_pretrained)
     config = train_config(tuning="qlora", autocast="float16")
-    job = Job("detox", "k", config, parent, (Unit("pairs"), "k"), 0, store, True)
+    job = TrainingJob("detox", "k", config, parent, (Unit("pairs"), "k"), 0, store, True)
     policy = tuning.policy(job, parent.location)
     chosen = given["quantization_config"]
     assert (chosen.load_in_4bit, chosen.bnb_4bit_quant_type, chosen.bnb_4bit_use_double_quant) == (True, "nf4", True)

@@ -18,17 +18,17 @@ from transformers import AutoConfig, AutoTokenizer, TrainerCallback
 from transformers.integrations.deepspeed import deepspeed_load_checkpoint
 from transformers.trainer_callback import PrinterCallback
 
-from detox_ray.train import curves, data, divergence, methods, result, tokens
-from detox_ray.train.place import Job, Place
-from detox_ray.train.rhythm import Rhythm
-from detox_ray.train.watch import watch
+from detox_ray.train import data_split, kl_divergence, loss_curves, model_export, tokenization, trl_trainers
+from detox_ray.train.evaluation_schedule import EvaluationSchedule
+from detox_ray.train.nonfinite_check import watch
+from detox_ray.train.training_job import TrainingJob, WorkerRank
 
 CheckpointAt = Callable[[int], AbstractContextManager[Path]]  # opens the checkpoint of a step as a local folder
 
 
 def fit(
-    job: Job,
-    place: Place,
+    job: TrainingJob,
+    place: WorkerRank,
     callbacks: Sequence[TrainerCallback],
     resume_from: Path | None,
     restarts: int,
@@ -45,17 +45,17 @@ def fit(
     tokenizer = AutoTokenizer.from_pretrained(path, **job.parent.loading())
     field = f"models.{job.name}.train"
     model_config = AutoConfig.from_pretrained(path, **job.parent.loading())
-    tokens.check(tokenizer, model_config, job.parent.name, field, job.config.max_length)
-    split = data.split(job.store.read(*job.rows), tokenizer, job.config, job.config.workers, field)
+    tokenization.check(tokenizer, model_config, job.parent.name, field, job.config.max_length)
+    split = data_split.split(job.store.read(*job.rows), tokenizer, job.config, job.config.workers, field)
     if place.local_rank == 0:
         shutil.rmtree(job.scratch, ignore_errors=True)  # of workers that were lost
         job.scratch.mkdir(mode=0o700)  # ours alone, or an error: what is read back from a checkpoint is trusted
     torch.distributed.barrier()
     config, validated = job.config, bool(split.validation)
-    rhythm = Rhythm(validated, config.evaluate_every, config.early_stopping, config.keep == "best")
-    measured = validated and divergence.unmeasured(config) is None
-    kl = [divergence.MeasureKL(split.validation)] if measured else []
-    trainer = methods.trainer(job, place, path, tokenizer, split, [*kl, rhythm, *callbacks])
+    rhythm = EvaluationSchedule(validated, config.evaluate_every, config.early_stopping, config.keep == "best")
+    measured = validated and kl_divergence.unmeasured(config) is None
+    kl = [kl_divergence.MeasureKL(split.validation)] if measured else []
+    trainer = trl_trainers.trainer(job, place, path, tokenizer, split, [*kl, rhythm, *callbacks])
     for each in kl:
         each.trainer = trainer
     watch(trainer, gradients=config.autocast != "float16")
@@ -65,21 +65,21 @@ def fit(
     # TRL and accelerate fall back to plain DDP without a word where something is amiss.
     assert type(engine).__name__ == "DeepSpeedEngine", f"the model is wrapped in {type(engine).__name__}"
 
-    ended = curves.ending(trainer.state.log_history, trainer.state.global_step, trainer.state.max_steps, config)
+    ended = loss_curves.ending(trainer.state.log_history, trainer.state.global_step, trainer.state.max_steps, config)
     if ended["kept_step"] != trainer.state.global_step:
         with (checkpoint_at or _in_scratch(job))(ended["kept_step"]) as folder:
             deepspeed_load_checkpoint(engine, str(folder), load_module_strict=config.tuning == "full")
     written = job.scratch / "result"
-    result.gather(trainer, job, path, written)
+    model_export.gather(trainer, job, path, written)
     info = None
     if place.rank == 0:
         info = {**_info(job, trainer, split, restarts), **ended, **_curves(job, trainer, ended["kept_step"], validated)}
-        result.finish(job, path, written)
+        model_export.finish(job, path, written)
     torch.distributed.barrier()
     return info
 
 
-def _in_scratch(job: Job) -> CheckpointAt:
+def _in_scratch(job: TrainingJob) -> CheckpointAt:
     """Where the trainer leaves checkpoints if nobody takes them."""
 
     @contextmanager
@@ -89,21 +89,21 @@ def _in_scratch(job: Job) -> CheckpointAt:
     return checkpoint_at
 
 
-def _curves(job: Job, trainer: Any, kept_step: int, validated: bool) -> dict[str, Any]:
+def _curves(job: TrainingJob, trainer: Any, kept_step: int, validated: bool) -> dict[str, Any]:
     """The training's and the evaluations' rows, the kept step's evaluation, and whether the divergence was measured."""
     log, config = trainer.state.log_history, job.config
-    validation = curves.validation(log, config)
+    validation = loss_curves.validation(log, config)
     kept = next((row for row in validation if row["step"] == kept_step), {})
-    reason = divergence.unmeasured(config) if validated else "there are no validation rows"
+    reason = kl_divergence.unmeasured(config) if validated else "there are no validation rows"
     return {
-        "log": curves.training(log, config),
+        "log": loss_curves.training(log, config),
         "validation": validation,
         "evaluation": {name: value for name, value in kept.items() if name not in ("step", "epoch")},
         "kl_to_parent": {"status": "ok"} if reason is None else {"status": "not measured", "reason": reason},
     }
 
 
-def _info(job: Job, trainer: Any, split: data.Split, restarts: int) -> dict[str, Any]:
+def _info(job: TrainingJob, trainer: Any, split: data_split.Split, restarts: int) -> dict[str, Any]:
     """What really ran, read off the engine and the trainer's state."""
     engine = trainer.model_wrapped
     optimizer = getattr(engine.optimizer, "optimizer", engine.optimizer)

@@ -8,7 +8,7 @@ import pytest
 from small_training import train_config
 
 from detox_ray.config import InputError, Problem, TrainConfig
-from detox_ray.train import zero
+from detox_ray.train import deepspeed_config
 
 
 @pytest.fixture
@@ -24,14 +24,14 @@ def own(tmp_path: Path) -> Any:
 
 
 def problems(**changes: object) -> list[Problem]:
-    return zero.problems("models.detox.train", train_config(**changes))
+    return deepspeed_config.problems("models.detox.train", train_config(**changes))
 
 
-@pytest.mark.parametrize("name", zero.BUILT_IN)
+@pytest.mark.parametrize("name", deepspeed_config.BUILT_IN)
 def test_built_in_files_are_sound_and_say_their_stage(name: str) -> None:
     assert problems(deepspeed=name) == []
-    assert zero.read(name)["zero_optimization"]["stage"] == int(name[-1])
-    assert zero.influence(zero.read(name)) == {}
+    assert deepspeed_config.read(name)["zero_optimization"]["stage"] == int(name[-1])
+    assert deepspeed_config.influence(deepspeed_config.read(name)) == {}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_own_file_is_taken_and_completed(own: Any) -> None:
     offload = {"device": "cpu"}
     path = own(bf16={"enabled": "auto"}, zero_optimization={"stage": 3, "offload_optimizer": offload})
     assert problems(deepspeed=path) == []
-    completed = zero.of(train_config(deepspeed=path), gpu=False)
+    completed = deepspeed_config.of(train_config(deepspeed=path), gpu=False)
     assert completed["zero_optimization"]["offload_optimizer"] == offload
     assert completed["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] is True
     assert completed["zero_force_ds_cpu_optimizer"] is False
@@ -72,8 +72,10 @@ def test_own_file_is_taken_and_completed(own: Any) -> None:
 )
 def test_offload_adds_its_parts(offload: str, stage: str, parts: set[str]) -> None:
     config = train_config(offload=offload, deepspeed=stage)
-    assert zero.problems("f", config) == []
-    found = {k: v for k, v in zero.of(config, gpu=False)["zero_optimization"].items() if k.startswith("offload_")}
+    assert deepspeed_config.problems("f", config) == []
+    found = {
+        k: v for k, v in deepspeed_config.of(config, gpu=False)["zero_optimization"].items() if k.startswith("offload_")
+    }
     assert set(found) == parts
     assert all(part == {"device": "cpu", "pin_memory": False} for part in found.values())
 
@@ -110,7 +112,7 @@ class TestNvme:
     config: ClassVar[dict[str, object]] = {"offload": "optimizer", "deepspeed": "zero3", "nvme_path": "/local_nvme"}
 
     def test_it_is_refused_with_what_is_missing(self, monkeypatch: pytest.MonkeyPatch, own: Any) -> None:
-        monkeypatch.setattr(zero, "missing_for_nvme", lambda: "libaio is not installed")
+        monkeypatch.setattr(deepspeed_config, "missing_for_nvme", lambda: "libaio is not installed")
         (problem,) = problems(**self.config)
         assert (problem.field, problem.value) == ("models.detox.train.nvme_path", "/local_nvme")
         assert "libaio is not installed" in problem.rule
@@ -118,18 +120,18 @@ class TestNvme:
         (problem,) = problems(deepspeed=path)
         assert problem.field == "models.detox.train.deepspeed" and "libaio" in problem.rule
         with pytest.raises(InputError, match=r"^nvme_path: /local_nvme cannot be used on this worker's node"):
-            zero.of(train_config(**self.config), gpu=True)
+            deepspeed_config.of(train_config(**self.config), gpu=True)
 
     def test_it_reaches_deepspeed_where_it_can_be_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(zero, "missing_for_nvme", lambda: None)
+        monkeypatch.setattr(deepspeed_config, "missing_for_nvme", lambda: None)
         config = train_config(**{**self.config, "offload": "parameters"})
-        assert zero.problems("f", config) == []
-        filled = zero.of(config, gpu=True)["zero_optimization"]
+        assert deepspeed_config.problems("f", config) == []
+        filled = deepspeed_config.of(config, gpu=True)["zero_optimization"]
         expected = {"device": "nvme", "nvme_path": "/local_nvme", "pin_memory": True}
         assert filled["offload_optimizer"] == filled["offload_param"] == expected
 
     def test_it_needs_stage_3_and_an_absolute_path(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(zero, "missing_for_nvme", lambda: None)
+        monkeypatch.setattr(deepspeed_config, "missing_for_nvme", lambda: None)
         found = {p.field: p.rule for p in problems(**{**self.config, "deepspeed": "zero2", "nvme_path": "nvme"})}
         assert "optimizer to NVMe needs ZeRO stage 3" in found["models.detox.train.offload"]
         assert "absolute" in found["models.detox.train.nvme_path"]
@@ -139,23 +141,27 @@ def test_deepspeed_takes_what_we_write() -> None:
     """Each setting is one that DeepSpeed's own model of the ZeRO block knows (it forbids unknown ones)."""
     from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
 
-    configs: list[TrainConfig] = [train_config(deepspeed=name) for name in zero.BUILT_IN]
+    configs: list[TrainConfig] = [train_config(deepspeed=name) for name in deepspeed_config.BUILT_IN]
     configs += [
         train_config(deepspeed="zero3", offload="parameters"),
         train_config(deepspeed="zero1", offload="optimizer"),
     ]
     for config in configs:
-        block = {name: value for name, value in zero.of(config, False)["zero_optimization"].items() if value != "auto"}
+        block = {
+            name: value
+            for name, value in deepspeed_config.of(config, False)["zero_optimization"].items()
+            if value != "auto"
+        }
         assert int(DeepSpeedZeroConfig(**block).stage) == block["stage"]
     known = {field.alias or name for name, field in DeepSpeedZeroConfig.model_fields.items()}
-    assert known >= zero._ZERO_MEMORY_ONLY
+    assert known >= deepspeed_config._ZERO_MEMORY_ONLY
 
 
 def test_influence_is_what_may_change_the_weights(own: Any) -> None:
     memory = own(zero_optimization={"stage": 3, "sub_group_size": 5, "offload_param": {"device": "cpu"}}, aio={"x": 1})
-    assert zero.influence(zero.read(memory)) == {}
+    assert deepspeed_config.influence(deepspeed_config.read(memory)) == {}
     quantised = own(zero_optimization={"stage": 3, "zero_quantized_weights": True}, communication_data_type="fp16")
-    assert zero.influence(zero.read(quantised)) == {
+    assert deepspeed_config.influence(deepspeed_config.read(quantised)) == {
         "zero_optimization": {"zero_quantized_weights": True},
         "communication_data_type": "fp16",
     }

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from detox_ray.config import InputError
 from detox_ray.models import LoadableModel, resolve_path
 from detox_ray.storage import Store
-from detox_ray.train import imports
+from detox_ray.train import checkpoint_import
 
 ADDED = ["<u1>", "<u2>"]
 TEXT = "Anna and Ben <u1> say"
@@ -47,7 +47,7 @@ def published(
 
 def imported(source: Path, parent: LoadableModel, store: Store, tmp_path: Path) -> Path:
     (tmp_path / "work").mkdir()
-    imports.make(resolve_path("x", str(source), None, "auto"), parent, store, tmp_path / "work")
+    checkpoint_import.make(resolve_path("x", str(source), None, "auto"), parent, store, tmp_path / "work")
     return store.localize("checkpoints/x")
 
 

@@ -33,8 +33,8 @@ def targets(model: Any, chosen: str | list[str], field: str) -> list[str] | Lite
     """PEFT's target_modules for ``lora.target_modules`` (``field``) of a causal language model without adapter.
 
     A name stands for every module whose dotted name it is or ends (as PEFT has it). Where input embedding and head
-    are one tensor, naming either means the embedding, whose adapter then serves both (head.py). Raises InputError
-    where a name finds nothing that can carry an adapter, or the family has no `li2024`.
+    are one tensor, naming either means the embedding, whose adapter then serves both (head_adapter.py). Raises
+    InputError where a name finds nothing that can carry an adapter, or the family has no `li2024`.
     """
     if chosen == "all-linear":
         return "all-linear"

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pytest
 from small_training import WordTokenizer, pairs_table, train_config
 
-from detox_ray.train import data
+from detox_ray.train import data_split
 
 WORDS = WordTokenizer()
 
 
-def split(table: pa.Table, workers: int = 1, **changes: object) -> data.Split:
-    return data.split(table, WORDS, train_config(workers=workers, **changes), workers, "models.detox.train")
+def split(table: pa.Table, workers: int = 1, **changes: object) -> data_split.Split:
+    return data_split.split(table, WORDS, train_config(workers=workers, **changes), workers, "models.detox.train")
 
 
 def corpus(count: int, own_validation: int = 0) -> pa.Table:
@@ -47,7 +47,7 @@ def test_training_seed_and_workers_have_no_part_in_what_is_held_out() -> None:
 def test_every_worker_evaluates_equally_many_full_batches_of_nearly_all_rows(
     held: int, batch_size: int, workers: int
 ) -> None:
-    batches, batch = data.evaluation_batches(held, workers, batch_size)
+    batches, batch = data_split.evaluation_batches(held, workers, batch_size)
     assert batch_size >= batch >= min(batch_size / 2, held // workers)
     assert 0 <= held - workers * batches * batch < workers * batch_size
 

@@ -31,7 +31,7 @@ def evaluations(log: Sequence[dict[str, Any]]) -> list[tuple[int, float]]:
     return [(row["step"], row["eval_loss"]) for row in log if "eval_loss" in row]
 
 
-class Rhythm(TrainerCallback):
+class EvaluationSchedule(TrainerCallback):
     """Stands before every callback that acts on what it decides."""
 
     def __init__(self, validated: bool, every: int | None, patience: int | None, keep_best: bool):

@@ -17,8 +17,8 @@ from accelerate.utils import broadcast_object_list, gather_object
 
 from detox_ray.storage import Unit, key_of
 from detox_ray.storage.tables import REFERENCE_LOGPS
-from detox_ray.train import batches
-from detox_ray.train.place import Job, Place
+from detox_ray.train import length_groups
+from detox_ray.train.training_job import TrainingJob, WorkerRank
 
 VERSION = 1  # of the computation: raise it when the same pairs get other values
 BUDGET = 8192  # padded tokens of a forward pass, where the training says none
@@ -26,7 +26,7 @@ BUDGET = 8192  # padded tokens of a forward pass, where the training says none
 Logps = dict[str, tuple[float, float]]  # pair_id -> sum over the tokens of (chosen, rejected), nats
 
 
-def logps(trainer: Any, job: Job, place: Place, rows: Sequence[Mapping[str, Any]]) -> Logps:
+def logps(trainer: Any, job: TrainingJob, place: WorkerRank, rows: Sequence[Mapping[str, Any]]) -> Logps:
     """Of ``rows`` (pair_id, prompt_ids, chosen_ids, rejected_ids) under the parent, which ``trainer`` (TRL's, before
     its first step) still holds: found in the store, else computed by all ranks and committed. Every rank must call it.
     """
@@ -38,7 +38,7 @@ def logps(trainer: Any, job: Job, place: Place, rows: Sequence[Mapping[str, Any]
         return found[0]
     started = time.monotonic()
     budget = job.config.batch_tokens or max(BUDGET, 2 * max(lengths))
-    mine = _compute(trainer, place, rows, batches.fill(lengths, budget))
+    mine = _compute(trainer, place, rows, length_groups.fill(lengths, budget))
     computed: Logps = dict(gather_object(list(mine.items())))
     if place.rank == 0:
         info = {"parent": job.parent.name, "seconds": round(time.monotonic() - started, 1)}
@@ -52,7 +52,7 @@ def length(row: Mapping[str, Any]) -> int:
     return len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
 
 
-def address(job: Job, rows: Iterable[Mapping[str, Any]]) -> tuple[Unit, str]:
+def address(job: TrainingJob, rows: Iterable[Mapping[str, Any]]) -> tuple[Unit, str]:
     """Where these pairs' values are kept: by everything that changes them, the token ids themselves included."""
     tokens = sorted([row["pair_id"], row["prompt_ids"], row["chosen_ids"], row["rejected_ids"]] for row in rows)
     assert len({pair_id for pair_id, *_ in tokens}) == len(tokens), "pair_id is not unique"
@@ -68,7 +68,9 @@ def address(job: Job, rows: Iterable[Mapping[str, Any]]) -> tuple[Unit, str]:
     return Unit("reference_logps", (job.parent.name, key)), key
 
 
-def _compute(trainer: Any, place: Place, rows: Sequence[Mapping[str, Any]], groups: Sequence[Sequence[int]]) -> Logps:
+def _compute(
+    trainer: Any, place: WorkerRank, rows: Sequence[Mapping[str, Any]], groups: Sequence[Sequence[int]]
+) -> Logps:
     """Of this rank's share of the groups. All ranks run equally many passes: under ZeRO-3 they need each other."""
     engine = trainer.reference_engine()
     found: Logps = {}
@@ -91,7 +93,7 @@ def _table(values: Logps) -> pa.Table:
     return pa.Table.from_arrays([pa.array(column) for column in columns], schema=REFERENCE_LOGPS)
 
 
-def _stored(job: Job, unit: Unit, key: str) -> Logps | None:
+def _stored(job: TrainingJob, unit: Unit, key: str) -> Logps | None:
     if job.store.committed("reference_logps").get(unit) != key:
         return None
     table = job.store.read(unit, key).to_pydict()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
-from detox_ray.train.watch import SHOWN, watch
+from detox_ray.train.nonfinite_check import SHOWN, watch
 
 
 class FakeTrainer:

@@ -21,7 +21,7 @@ OVERHEAD_TOKENS = 128
 SAMPLE_STEPS = 32  # so many steps decide the number of groups
 
 
-class Group(NamedTuple):
+class PairGroup(NamedTuple):
     """Pairs that one worker computes at once."""
 
     pairs: list[int]  # their numbers in the dataset
@@ -44,7 +44,9 @@ def groups_per_step(steps: Sequence[Sequence[int]], lengths: Sequence[int], work
     return best
 
 
-def divide(step: Sequence[int], lengths: Sequence[int], workers: int, groups: int, budget: int) -> list[list[Group]]:
+def divide(
+    step: Sequence[int], lengths: Sequence[int], workers: int, groups: int, budget: int
+) -> list[list[PairGroup]]:
     """Each worker's ``groups`` groups of a step (pairs' numbers), in the order of computing.
 
     The weights are such that the mean over workers and groups of the groups' weighted sums of losses is the mean over
@@ -54,12 +56,12 @@ def divide(step: Sequence[int], lengths: Sequence[int], workers: int, groups: in
     sizes = [lengths[pair] for pair in pairs]
     weight = workers * groups / len(pairs)
     cut = [
-        (cost, Group(pairs[begin:end], weight))
+        (cost, PairGroup(pairs[begin:end], weight))
         for begin, end, cost in _ranges(sizes, partition(sizes, min(workers * groups, len(pairs)), budget, workers > 1))
     ]
-    cut += [(0, Group([pairs[-1]], 0.0))] * (workers * groups - len(cut))
+    cut += [(0, PairGroup([pairs[-1]], 0.0))] * (workers * groups - len(cut))
     cut.sort(key=lambda one: -one[0])
-    shares: list[list[Group]] = [[] for _ in range(workers)]
+    shares: list[list[PairGroup]] = [[] for _ in range(workers)]
     loads = [0] * workers
     for place in range(groups):
         idle = sorted(range(workers), key=lambda worker: loads[worker])

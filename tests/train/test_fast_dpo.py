@@ -11,7 +11,7 @@ from small_training import train_config
 from detox_ray.config import TrainConfig
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store
-from detox_ray.train.place import Job
+from detox_ray.train.training_job import TrainingJob
 
 pytestmark = pytest.mark.integration
 
@@ -43,7 +43,7 @@ def traces(folder: Path, parent: LoadableModel) -> dict[str, dict[str, Any]]:
         store = Store.at(str(folder / run))
         config: TrainConfig = train_config(**{**COMMON, "checkpoint_every": 100, **changes})
         pairs = commit_uneven_pairs(store, PAIRS)
-        jobs.append(Job(name.replace(" ", "-"), "key", config, parent, pairs, 5, store, gpu=False))
+        jobs.append(TrainingJob(name.replace(" ", "-"), "key", config, parent, pairs, 5, store, gpu=False))
     found = alone(traced, jobs, world=2, timeout=1200)  # 86 s of CPU time in all
     assert all(isinstance(trace, dict) for trace in found), found
     return dict(zip(TRAININGS, found, strict=True))  # type: ignore[arg-type]

@@ -15,13 +15,13 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 from trl import DPOTrainer
 from trl.models.utils import prepare_deepspeed
 
-from detox_ray.train import batches, reference, settings
-from detox_ray.train.place import Job, Place
+from detox_ray.train import length_groups, reference_logps, settings
+from detox_ray.train.training_job import TrainingJob, WorkerRank
 
 TOKEN_IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
 
 
-class Draw(NamedTuple):
+class SamplingOrder(NamedTuple):
     """What decides which pairs TRL's sampler draws for which step."""
 
     pairs: int
@@ -50,39 +50,39 @@ class Draw(NamedTuple):
         return list(drawn if self.workers == 1 else BatchSamplerShard(drawn, self.workers, worker))
 
 
-class Plan(NamedTuple):
+class GroupingPlan(NamedTuple):
     """How the steps of a training are cut. ``groups`` is its ``gradient_accumulation_steps``."""
 
-    draw: Draw
+    draw: SamplingOrder
     lengths: list[int]  # of each pair, as batches has them
     budget: int  # padded tokens of a group
     groups: int  # per worker and step
 
 
-def plan(dataset: datasets.Dataset, job: Job, place: Place, steps: int) -> Plan | None:
+def plan(dataset: datasets.Dataset, job: TrainingJob, place: WorkerRank, steps: int) -> GroupingPlan | None:
     """For ``steps`` optimizer steps on ``dataset``; None where the train block does not group by length."""
     config = job.config
     if config.batching != "length-grouped":
         return None
     assert config.batch_tokens is not None  # the config fills it in
     accumulation = settings.accumulation(config, place.world)
-    draw = Draw(len(dataset), place.world, config.batch_size, accumulation, job.seed)
+    draw = SamplingOrder(len(dataset), place.world, config.batch_size, accumulation, job.seed)
     drawn: list[list[int]] = []
     while len(drawn) < steps:
         drawn += draw.epoch(len(drawn) // draw.steps)
     lengths = _lengths(dataset)
-    groups = batches.groups_per_step(drawn[:steps], lengths, place.world, config.batch_tokens)
-    return Plan(draw, lengths, config.batch_tokens, groups)
+    groups = length_groups.groups_per_step(drawn[:steps], lengths, place.world, config.batch_tokens)
+    return GroupingPlan(draw, lengths, config.batch_tokens, groups)
 
 
 def _lengths(dataset: datasets.Dataset) -> list[int]:
-    return [reference.length(row) for row in dataset.select_columns(list(TOKEN_IDS))]
+    return [reference_logps.length(row) for row in dataset.select_columns(list(TOKEN_IDS))]
 
 
-class Groups(Sampler[list[tuple[int, float]]]):
+class GroupSampler(Sampler[list[tuple[int, float]]]):
     """One worker's groups, step after step: (pair's number, its weight in the loss)."""
 
-    def __init__(self, plan: Plan, rank: int):
+    def __init__(self, plan: GroupingPlan, rank: int):
         self._plan, self._rank, self._epoch = plan, rank, 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -94,11 +94,11 @@ class Groups(Sampler[list[tuple[int, float]]]):
     def __iter__(self) -> Iterator[list[tuple[int, float]]]:
         draw, lengths, budget, groups = self._plan
         for step in draw.epoch(self._epoch):
-            for group in batches.divide(step, lengths, draw.workers, groups, budget)[self._rank]:
+            for group in length_groups.divide(step, lengths, draw.workers, groups, budget)[self._rank]:
                 yield [(pair, group.weight) for pair in group.pairs]
 
 
-class Weighted(Dataset[dict[str, Any]]):
+class WeightedRows(Dataset[dict[str, Any]]):
     """The rows of a dataset by (number, weight)."""
 
     def __init__(self, rows: datasets.Dataset):
@@ -123,7 +123,7 @@ def _collate(collator: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {**collator(rows), "weight": sum(row["weight"] for row in rows)}
 
 
-class _Alone:
+class _LocalMetricsAccelerator:
     """An accelerator whose gathers do nothing: TRL gathers every metric of every batch over the ranks, which takes time
     and fails where their batches differ in size."""
 
@@ -150,9 +150,9 @@ class FastDPOTrainer(DPOTrainer):
 
     accelerator: Any  # transformers' Trainer makes it
 
-    def __init__(self, *args: Any, job: Job, place: Place, plan: Plan | None, **kwargs: Any):
+    def __init__(self, *args: Any, job: TrainingJob, place: WorkerRank, plan: GroupingPlan | None, **kwargs: Any):
         self._job, self._place, self._plan = job, place, plan
-        self._logps: reference.Logps | None = None
+        self._logps: reference_logps.Logps | None = None
         self._sums: dict[str, dict[str, list[float]]] = {"train": {}, "eval": {}}
         super().__init__(*args, **kwargs)
         assert plan is None or self.args.gradient_accumulation_steps == plan.groups
@@ -171,7 +171,7 @@ class FastDPOTrainer(DPOTrainer):
         if self._logps is None:
             both: list[Any] = [one for one in (self.train_dataset, self.eval_dataset) if one is not None]
             rows = [row for one in both for row in one]
-            self._logps = reference.logps(self, self._job, self._place, rows)
+            self._logps = reference_logps.logps(self, self._job, self._place, rows)
             self._release_reference_engine()
         values = [self._logps[pair] for pair in dataset["pair_id"]]
         for column, which in (("ref_chosen_logps", 0), ("ref_rejected_logps", 1)):
@@ -196,8 +196,8 @@ class FastDPOTrainer(DPOTrainer):
         if self._plan is None:
             return super().get_train_dataloader()
         return EpochLoader(
-            Weighted(self.train_dataset),
-            batch_sampler=Groups(self._plan, self._place.rank),
+            WeightedRows(self.train_dataset),
+            batch_sampler=GroupSampler(self._plan, self._place.rank),
             collate_fn=functools.partial(_collate, self.data_collator),
             pin_memory=self.args.dataloader_pin_memory,
         )
@@ -207,7 +207,7 @@ class FastDPOTrainer(DPOTrainer):
     ) -> Any:
         weight = inputs.pop("weight", None)
         gathering = self.accelerator
-        self.accelerator = _Alone(gathering)
+        self.accelerator = _LocalMetricsAccelerator(gathering)
         try:
             loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         finally:

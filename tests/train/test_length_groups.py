@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from detox_ray.train import batches
+from detox_ray.train import length_groups
 
 
 def padded(lengths: Sequence[int]) -> int:
@@ -36,9 +36,9 @@ def all_set_partitions(items: Sequence[int]) -> Iterator[list[list[int]]]:
 
 def test_partition_by_hand() -> None:
     # 100 | 40 38 30 costs 2 (100 + 120); no other pair of groups is cheaper.
-    assert batches.partition([100, 40, 38, 30], 2, 1000, even=False) == [1, 4]
+    assert length_groups.partition([100, 40, 38, 30], 2, 1000, even=False) == [1, 4]
     # With at most 200 tokens a group the three short ones do not fit together.
-    assert batches.partition([100, 40, 38, 30], 3, 200, even=False) == [1, 3, 4]
+    assert length_groups.partition([100, 40, 38, 30], 3, 200, even=False) == [1, 3, 4]
 
 
 def test_sorted_cut_is_no_worse_than_any_grouping() -> None:
@@ -47,7 +47,7 @@ def test_sorted_cut_is_no_worse_than_any_grouping() -> None:
         lengths = sorted((draw.randint(3, 60) for _ in range(7)), reverse=True)
         for groups in (1, 2, 3):
             best = min(sum(padded(group) for group in cut) for cut in all_set_partitions(lengths) if len(cut) == groups)
-            found = cut_at(lengths, batches.partition(lengths, groups, 10_000, even=False))
+            found = cut_at(lengths, length_groups.partition(lengths, groups, 10_000, even=False))
             assert sum(padded(group) for group in found) == best
 
 
@@ -56,7 +56,9 @@ def test_even_cut_has_the_smallest_largest_group_then_the_least_padding() -> Non
     for _ in range(50):
         lengths = sorted((draw.randint(3, 90) for _ in range(9)), reverse=True)
         for groups in (2, 4):
-            found = [padded(group) for group in cut_at(lengths, batches.partition(lengths, groups, 10_000, even=True))]
+            found = [
+                padded(group) for group in cut_at(lengths, length_groups.partition(lengths, groups, 10_000, even=True))
+            ]
             cuts = [[padded(group) for group in cut] for cut in all_cuts(lengths, groups)]
             smallest = min(max(costs) for costs in cuts)
             assert max(found) == smallest
@@ -65,16 +67,16 @@ def test_even_cut_has_the_smallest_largest_group_then_the_least_padding() -> Non
 
 def test_what_does_not_fit_is_an_error() -> None:
     with pytest.raises(ValueError, match="4 pairs do not fit 1 groups of 300"):
-        batches.partition([100, 40, 38, 30], 1, 300, even=False)
+        length_groups.partition([100, 40, 38, 30], 1, 300, even=False)
     with pytest.raises(ValueError, match="a pair of 101 tokens"):
-        batches.fill([101, 4], 200)
+        length_groups.fill([101, 4], 200)
 
 
 def test_fill_takes_the_fewest_groups() -> None:
     draw = random.Random(3)
     for _ in range(20):
         lengths = [draw.randint(3, 50) for _ in range(7)]
-        groups = batches.fill(lengths, 200)
+        groups = length_groups.fill(lengths, 200)
         assert sorted(pair for group in groups for pair in group) == list(range(7))
         assert all(padded([lengths[pair] for pair in group]) <= 200 for group in groups)
         fewest = min(len(cut) for cut in all_set_partitions(lengths) if all(padded(group) <= 200 for group in cut))
@@ -87,7 +89,7 @@ def test_every_pair_counts_as_often_as_it_is_in_the_step_and_all_equally(workers
     lengths = [draw.randint(5, 100) for _ in range(40)]
     step = [*draw.sample(range(40), 12), 7, 7]  # a filled-up ragged step holds pairs twice
     for groups in (2, 5):
-        shares = batches.divide(step, lengths, workers, groups, 1400)
+        shares = length_groups.divide(step, lengths, workers, groups, 1400)
         assert [len(share) for share in shares] == [groups] * workers
         counted = Counter[int]()
         weights = Counter[int]()
@@ -101,14 +103,14 @@ def test_every_pair_counts_as_often_as_it_is_in_the_step_and_all_equally(workers
 
 
 def test_a_step_with_fewer_pairs_than_groups_gives_the_rest_something_to_compute_that_does_not_count() -> None:
-    shares = batches.divide([3, 1], [10, 20, 30, 40], 2, 2, 1000)
+    shares = length_groups.divide([3, 1], [10, 20, 30, 40], 2, 2, 1000)
     assert shares == [[([3], 2.0), ([1], 0.0)], [([1], 2.0), ([1], 0.0)]]
 
 
 def test_workers_get_like_groups_at_the_same_time_and_like_loads() -> None:
     draw = random.Random(5)
     lengths = [int(draw.lognormvariate(4, 0.6)) + 4 for _ in range(64)]
-    shares = batches.divide(range(64), lengths, 4, 3, 10_000)
+    shares = length_groups.divide(range(64), lengths, 4, 3, 10_000)
     costs = [[padded([lengths[pair] for pair in group.pairs]) for group in share] for share in shares]
     for together in zip(*costs, strict=True):
         assert max(together) <= 1.5 * min(together)
@@ -119,16 +121,16 @@ def test_workers_get_like_groups_at_the_same_time_and_like_loads() -> None:
 def test_as_many_groups_as_the_neediest_step_needs() -> None:
     lengths = [50] * 8 + [100] * 4
     easy, needy = [0, 1, 2, 3], [8, 9, 10, 11]
-    assert batches.groups_per_step([easy], lengths, 1, 400) == 1
-    assert batches.groups_per_step([easy, needy, easy], lengths, 1, 400) == 2
-    assert batches.groups_per_step([easy, needy, easy], lengths, 2, 400) == 1
+    assert length_groups.groups_per_step([easy], lengths, 1, 400) == 1
+    assert length_groups.groups_per_step([easy, needy, easy], lengths, 1, 400) == 2
+    assert length_groups.groups_per_step([easy, needy, easy], lengths, 2, 400) == 1
 
 
 def test_more_groups_where_that_saves_more_padding_than_a_pass_costs() -> None:
     lengths = [1000, *[20] * 15]  # one group: 32,000 tokens; two: 2,600
-    assert batches.groups_per_step([list(range(16))], lengths, 1, 100_000) == 2
+    assert length_groups.groups_per_step([list(range(16))], lengths, 1, 100_000) == 2
     alike = [100] * 16
-    assert batches.groups_per_step([list(range(16))], alike, 1, 100_000) == 1
+    assert length_groups.groups_per_step([list(range(16))], alike, 1, 100_000) == 1
 
 
 def test_a_mean_over_groups_is_the_mean_over_pairs() -> None:
@@ -137,7 +139,7 @@ def test_a_mean_over_groups_is_the_mean_over_pairs() -> None:
     lengths = [draw.randint(5, 100) for _ in range(30)]
     losses = [draw.random() for _ in range(30)]
     step = draw.sample(range(30), 17)
-    shares = batches.divide(step, lengths, 2, 3, 5000)
+    shares = length_groups.divide(step, lengths, 2, 3, 5000)
     total = 0.0
     for group in itertools.chain(*shares):
         mean = sum(losses[pair] for pair in group.pairs) / len(group.pairs)

@@ -5,7 +5,7 @@ import torch
 from small_training import train_config
 from torch.distributions import Categorical, kl_divergence
 
-from detox_ray.train.divergence import POSITIONS, sequences, token_kl, unmeasured
+from detox_ray.train.kl_divergence import POSITIONS, sequences, token_kl, unmeasured
 
 
 def test_token_kl_equals_torchs_own_over_any_number_of_positions() -> None:

@@ -8,8 +8,8 @@ from small_training import train_config
 
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store, Unit
-from detox_ray.train import reference
-from detox_ray.train.place import Job
+from detox_ray.train import reference_logps
+from detox_ray.train.training_job import TrainingJob
 
 ROWS = [
     {"pair_id": "p0", "prompt_ids": [5, 6], "chosen_ids": [7, 2], "rejected_ids": [8, 9, 2]},
@@ -17,20 +17,22 @@ ROWS = [
 ]
 
 
-def job(parent: LoadableModel, folder: Path, seed: int = 0, **changes: Any) -> Job:
-    return Job("detox", "k", train_config(**changes), parent, (Unit("pairs"), "0"), seed, Store.at(str(folder)), False)
+def job(parent: LoadableModel, folder: Path, seed: int = 0, **changes: Any) -> TrainingJob:
+    return TrainingJob(
+        "detox", "k", train_config(**changes), parent, (Unit("pairs"), "0"), seed, Store.at(str(folder)), False
+    )
 
 
 def test_seeds_sweeps_and_the_order_of_rows_share_one_address(parent: LoadableModel, tmp_path: Path) -> None:
-    here = reference.address(job(parent, tmp_path), ROWS)
+    here = reference_logps.address(job(parent, tmp_path), ROWS)
     for other in (
         job(parent, tmp_path, seed=3),
         job(parent, tmp_path, learning_rate=1e-4, beta=0.3, epochs=2, batch_size=2),
         job(parent, tmp_path, tuning="lora"),
         job(parent, tmp_path, deepspeed="zero3", batch_tokens=4096),
     ):
-        assert reference.address(other, ROWS) == here
-    assert reference.address(job(parent, tmp_path), ROWS[::-1]) == here
+        assert reference_logps.address(other, ROWS) == here
+    assert reference_logps.address(job(parent, tmp_path), ROWS[::-1]) == here
     assert here[0].partition == ("base", here[1])
 
 
@@ -46,7 +48,7 @@ def test_seeds_sweeps_and_the_order_of_rows_share_one_address(parent: LoadableMo
 )
 def test_other_tokens_have_another_address(rows: list[dict[str, Any]], parent: LoadableModel, tmp_path: Path) -> None:
     plain = job(parent, tmp_path)
-    assert reference.address(plain, rows)[1] != reference.address(plain, ROWS)[1]
+    assert reference_logps.address(plain, rows)[1] != reference_logps.address(plain, ROWS)[1]
 
 
 def test_another_parent_or_precision_has_another_address(parent: LoadableModel, tmp_path: Path) -> None:
@@ -57,9 +59,9 @@ def test_another_parent_or_precision_has_another_address(parent: LoadableModel, 
         job(parent, tmp_path, autocast="bfloat16"),
         job(parent, tmp_path, tuning="qlora"),
     ]
-    keys = {reference.address(one, ROWS)[1] for one in [plain, *others]}
+    keys = {reference_logps.address(one, ROWS)[1] for one in [plain, *others]}
     assert len(keys) == 5
 
 
 def test_length_is_of_prompt_and_longer_completion() -> None:
-    assert [reference.length(row) for row in ROWS] == [5, 3]
+    assert [reference_logps.length(row) for row in ROWS] == [5, 3]

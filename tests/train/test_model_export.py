@@ -13,7 +13,7 @@ from tiny_families import tiny
 from transformers import AutoModelForCausalLM
 
 from detox_ray.config import InputError
-from detox_ray.train import families, merging, result
+from detox_ray.train import adapter_merging, adapter_targets, model_export
 
 FIELD = "models.detox.train.lora.target_modules"
 
@@ -35,7 +35,7 @@ def parent(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def adapter(parent: Path, tmp_path: Path) -> Path:
     """As a trainer saves it: with an adapter on the embedding, and on the head where that is another tensor."""
     model = AutoModelForCausalLM.from_pretrained(parent)
-    peft = get_peft_model(model, LoraConfig(r=4, target_modules=families.targets(model, "li2024", FIELD)))
+    peft = get_peft_model(model, LoraConfig(r=4, target_modules=adapter_targets.targets(model, "li2024", FIELD)))
     for name, parameter in peft.named_parameters():
         if "lora_" in name:
             parameter.data = torch.randn_like(parameter) * 0.1
@@ -44,7 +44,7 @@ def adapter(parent: Path, tmp_path: Path) -> Path:
 
 
 def test_merged_weights_and_completed_adapter_give_the_same_logits(parent: Path, adapter: Path) -> None:
-    merged = merging.merge(AutoModelForCausalLM.from_pretrained(parent), adapter)
+    merged = adapter_merging.merge(AutoModelForCausalLM.from_pretrained(parent), adapter)
     plain = AutoModelForCausalLM.from_pretrained(parent)
     before = logits(plain)
     torch.testing.assert_close(logits(merged), logits(PeftModel.from_pretrained(plain, adapter)), atol=1e-5, rtol=1e-5)
@@ -53,9 +53,9 @@ def test_merged_weights_and_completed_adapter_give_the_same_logits(parent: Path,
 
 def test_adapters_folder_holds_factors_only(parent: Path, adapter: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(parent)
-    whole = sum(tensor.numel() for tensor in load_file(adapter / merging.WEIGHTS).values())
-    merging.merge(model, adapter)
-    tensors = load_file(adapter / merging.WEIGHTS)
+    whole = sum(tensor.numel() for tensor in load_file(adapter / adapter_merging.WEIGHTS).values())
+    adapter_merging.merge(model, adapter)
+    tensors = load_file(adapter / adapter_merging.WEIGHTS)
     assert all(".lora_" in name for name in tensors)
     assert sum(tensor.numel() for tensor in tensors.values()) < whole - model.get_input_embeddings().weight.numel() / 2
 
@@ -77,36 +77,36 @@ def edit(folder: Path, name: str, change: Any) -> Path:
 
 
 def before(parent: Path) -> dict[str, str]:
-    return result.digests(AutoModelForCausalLM.from_pretrained(parent))
+    return model_export.digests(AutoModelForCausalLM.from_pretrained(parent))
 
 
 def test_smallest_change_of_one_weight_makes_a_result(parent: Path, tuned: Path) -> None:
-    result.verify(tuned, torch.float32, before(parent))
+    model_export.verify(tuned, torch.float32, before(parent))
 
 
 def test_result_without_change_is_refused_with_what_to_look_at(parent: Path) -> None:
     with pytest.raises(InputError, match="training changed no weight: learning_rate is too small, or warmup_steps"):
-        result.verify(parent, torch.float32, before(parent))
+        model_export.verify(parent, torch.float32, before(parent))
 
 
 def test_result_that_is_no_number_is_refused_with_the_weights_name(parent: Path, tuned: Path) -> None:
     for bad in (torch.nan, torch.inf):
         edit(tuned, "model.layers.1.mlp.up_proj.weight", lambda tensor, bad=bad: tensor.fill_(bad))
         with pytest.raises(FloatingPointError, match=r"layers\.1\.mlp\.up_proj\.weight.*lower learning_rate"):
-            result.verify(tuned, torch.float32, before(parent))
+            model_export.verify(tuned, torch.float32, before(parent))
 
 
 def test_result_that_lacks_a_weight_is_refused(parent: Path, tuned: Path) -> None:
     edit(tuned, "model.layers.0.mlp.up_proj.weight", lambda tensor: None)
     with pytest.raises(ValueError, match=r"missing_keys.*model\.layers\.0\.mlp\.up_proj\.weight"):
-        result.verify(tuned, torch.float32, before(parent))
+        model_export.verify(tuned, torch.float32, before(parent))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_digest_follows_single_bits(dtype: torch.dtype) -> None:
     layer = torch.nn.Linear(3, 3, dtype=dtype)
-    first = result.digests(layer)
-    assert first == result.digests(layer) and first.keys() == {"weight", "bias"}
+    first = model_export.digests(layer)
+    assert first == model_export.digests(layer) and first.keys() == {"weight", "bias"}
     layer.weight.data[1, 1] = torch.nextafter(layer.weight.data[1, 1], torch.tensor(9.0, dtype=dtype))
-    second = result.digests(layer)
+    second = model_export.digests(layer)
     assert second["weight"] != first["weight"] and second["bias"] == first["bias"]

@@ -18,8 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from detox_ray.models import LoadableModel, attention
 from detox_ray.storage import Store
-from detox_ray.train import families
-from detox_ray.train.place import Job
+from detox_ray.train import adapter_targets
+from detox_ray.train.training_job import TrainingJob
 
 pytestmark = pytest.mark.integration
 
@@ -62,7 +62,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, parent: LoadableModel) -> 
         names += [("llama", "qlora"), ("llama", "qlora-4-bit")]
     pairs = commit_pairs(store, 24)
     jobs = [
-        Job(f"{family}-{tuning}", "k", configs[tuning], parents[family], pairs, 0, store, False)
+        TrainingJob(f"{family}-{tuning}", "k", configs[tuning], parents[family], pairs, 0, store, False)
         for family, tuning in names
     ]
     infos = dict(zip(names, train_alone(jobs), strict=True))
@@ -104,7 +104,7 @@ def test_full_tuning_changes_every_weight_that_has_a_gradient(trained: Trained, 
 @pytest.mark.parametrize(("family", "tuning"), ADAPTED)
 def test_adapters_change_what_the_list_names_and_nothing_else(trained: Trained, family: str, tuning: str) -> None:
     different, there = changed(trained.parents[family].location, trained.folder(family, tuning))
-    listed = families.LI2024[family]
+    listed = adapter_targets.LI2024[family]
     assert different == {name for name in there if name.split(".")[-2] in listed and name.endswith(".weight")}
 
 

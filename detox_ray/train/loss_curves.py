@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detox_ray.config import TrainConfig
-from detox_ray.train.rhythm import best, evaluations
+from detox_ray.train.evaluation_schedule import best, evaluations
 
 Row = dict[str, float]
 
-KL = "eval_kl_to_parent"  # where divergence.py puts what it measures
+KL = "eval_kl_to_parent"  # under which kl_divergence.py puts what it measures
 
 # TRL's name -> ours
 _NAMES = {

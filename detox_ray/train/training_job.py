@@ -12,7 +12,7 @@ from detox_ray.storage import Store, Unit, key_of
 BEST_STEP = "best_step"  # what a checkpoint reports: its step where it is the best so far, else 0
 
 
-class Job(NamedTuple):
+class TrainingJob(NamedTuple):
     """One training, as every worker gets it."""
 
     name: str  # of the model in the experiment
@@ -37,7 +37,7 @@ class Job(NamedTuple):
         return Path(tempfile.gettempdir()) / f"detox-ray-training-{who}"
 
 
-class Place(NamedTuple):
+class WorkerRank(NamedTuple):
     """Of one worker."""
 
     rank: int

@@ -12,8 +12,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from detox_ray import models
 from detox_ray.config import InputError
 from detox_ray.models import LoadableModel, resolve_path
+from detox_ray.models.resolve import UNMERGEABLE
 from detox_ray.storage import Store
-from detox_ray.train import imports
+from detox_ray.train import checkpoint_import
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def made(source: Path, parent: LoadableModel, store: Store, tmp_path: Path) -> t
     model = resolve_path("x", str(source), None, "auto")
     assert not models.alone(model)
     (tmp_path / "work").mkdir()
-    info = imports.make(model, parent, store, tmp_path / "work")
+    info = checkpoint_import.make(model, parent, store, tmp_path / "work")
     return store.localize("checkpoints/x"), info
 
 
@@ -89,9 +90,9 @@ def test_an_adapter_needs_a_parent_and_safetensors(
 
 def test_the_key_follows_both(adapter: Path, parent: LoadableModel) -> None:
     source = resolve_path("x", str(adapter), None, "auto")
-    key = imports.import_key(source, parent)
-    assert key != imports.import_key(source._replace(key="other"), parent)
-    assert key != imports.import_key(source, parent._replace(key="other"))
+    key = checkpoint_import.import_key(source, parent)
+    assert key != checkpoint_import.import_key(source._replace(key="other"), parent)
+    assert key != checkpoint_import.import_key(source, parent._replace(key="other"))
 
 
 @pytest.mark.parametrize(
@@ -117,4 +118,4 @@ def test_kinds_that_peft_cannot_merge_are_all_known() -> None:
     from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING as TUNERS
 
     without = {kind.value for kind, tuner in TUNERS.items() if not hasattr(tuner, "merge_and_unload")}
-    assert without <= set(models.UNMERGEABLE)
+    assert without <= set(UNMERGEABLE)

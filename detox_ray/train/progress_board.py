@@ -8,7 +8,7 @@ once instead of failing ``max_failures`` times over.
 from typing import Any, NamedTuple
 
 
-class State(NamedTuple):
+class BoardState(NamedTuple):
     """What the driver sees."""
 
     total: int = 0  # optimizer steps; 0 until the first worker is ready
@@ -19,11 +19,11 @@ class State(NamedTuple):
     error: tuple[bool, str] | None = None  # (the user's mistake, message)
 
 
-class Board:
+class ProgressBoard:
     """Run as a Ray actor."""
 
     def __init__(self) -> None:
-        self._state = State()
+        self._state = BoardState()
 
     def begin(self, total: int, step: int) -> None:
         """Workers are ready to train from ``step`` (not 0 where they resume)."""
@@ -43,7 +43,7 @@ class Board:
         if self._state.error is None:
             self._state = self._state._replace(error=(users_mistake, message))
 
-    def state(self) -> State:
+    def state(self) -> BoardState:
         return self._state
 
 
@@ -53,4 +53,4 @@ def start() -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0)(Board).options(scheduling_strategy=here).remote()
+    return ray.remote(num_cpus=0)(ProgressBoard).options(scheduling_strategy=here).remote()

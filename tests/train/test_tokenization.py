@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from small_training import WordTokenizer, train_config
 
-from detox_ray.train import tokens
+from detox_ray.train import tokenization
 
 BOS, EOS = 1, 2
 
@@ -21,7 +21,7 @@ def pair(prompt: str, chosen: str, rejected: str) -> dict[str, str]:
 
 def made(row: dict[str, str], tokenizer: WordTokenizer, **changes: object) -> list[tuple[str, ...]]:
     """prompt, chosen, rejected as words; nothing where the pair is left out."""
-    rows = tokens.pair_rows([row], tokenizer, config(**changes))[0]
+    rows = tokenization.pair_rows([row], tokenizer, config(**changes))[0]
     words = {number: word for word, number in tokenizer.vocabulary.items()} | {BOS: "<s>", EOS: "</s>"}
     names = ("prompt_ids", "chosen_ids", "rejected_ids")
     return [" ".join(words[number] for number in one[name]) for one in rows for name in names]
@@ -65,7 +65,7 @@ def test_separator_stands_between_prompt_and_completion() -> None:
 )
 def test_prompt_first_cuts_as_trl_086_did(before: tuple[int, ...], after: tuple[int, ...]) -> None:
     prompt, chosen, rejected = (list(range(start, start + n)) for start, n in zip((0, 100, 200), before, strict=True))
-    kept, ends = tokens.cut(
+    kept, ends = tokenization.cut(
         prompt, (chosen, rejected), config(max_length=8, truncation="prompt-first", max_prompt_length=3)
     )
     assert (len(kept), *map(len, ends)) == after
@@ -74,7 +74,7 @@ def test_prompt_first_cuts_as_trl_086_did(before: tuple[int, ...], after: tuple[
 
 
 def test_truncation_end_cuts_each_text_at_its_end() -> None:
-    found = tokens.cut([1, 2, 3, 4], ([5] * 9, [6]), config(max_length=8, truncation="end"))
+    found = tokenization.cut([1, 2, 3, 4], ([5] * 9, [6]), config(max_length=8, truncation="end"))
     assert found == ([1, 2, 3, 4], ([5] * 4, [6]))
 
 
@@ -103,7 +103,7 @@ def test_without_filter_only_pairs_with_nothing_left_to_learn_are_left_out() -> 
 def test_sft_learns_the_chosen_completion_or_the_whole_text(loss_on: str, learned: str) -> None:
     tokenizer = WordTokenizer()
     long_rejected = pair("you are", " kind", " rude" * 100)
-    ((row,),) = tokens.pair_rows([long_rejected], tokenizer, config(method="sft", loss_on=loss_on))
+    ((row,),) = tokenization.pair_rows([long_rejected], tokenizer, config(method="sft", loss_on=loss_on))
     words = {number: word for word, number in tokenizer.vocabulary.items()} | {EOS: "</s>"}
     assert [words[number] for number in row["input_ids"]] == ["you", "are", "kind", "</s>"]
     assert [words[label] for label in row["labels"] if label != -100] == learned.split()
@@ -116,7 +116,7 @@ def test_corpus_text_is_cut_or_goes_on_in_further_rows(
 ) -> None:
     tokenizer = WordTokenizer(begins)
     text = " ".join(f"w{index}" for index in range(words))
-    (rows,) = tokens.text_rows([{"text_id": "t", "text": text}], tokenizer,
+    (rows,) = tokenization.text_rows([{"text_id": "t", "text": text}], tokenizer,
                                config(method="sft", train_on="corpus", overflow=overflow, max_length=8))  # fmt: skip
     ids = [row["input_ids"] for row in rows]
     if lengths is None:
@@ -136,7 +136,7 @@ def test_corpus_text_is_cut_or_goes_on_in_further_rows(
 def test_end_token_alone_makes_no_chunk_and_an_empty_text_no_row() -> None:
     texts = [{"text_id": "t", "text": " ".join(["word"] * 16)}, {"text_id": "u", "text": ""}]
     settings = config(method="sft", train_on="corpus", overflow="chunks", max_length=8)
-    full, empty = tokens.text_rows(texts, WordTokenizer(), settings)
+    full, empty = tokenization.text_rows(texts, WordTokenizer(), settings)
     assert [len(row["input_ids"]) for row in full] == [8, 8]
     assert empty == []
 
@@ -152,7 +152,7 @@ def real_tokenizer(largest: int = 9, eos: int | None = 2, pad: str | None = None
 
 
 def check(tokenizer: Any, model: Any, max_length: int = 64) -> None:
-    tokens.check(tokenizer, model, "base", "models.detox.train", max_length)
+    tokenization.check(tokenizer, model, "base", "models.detox.train", max_length)
 
 
 def test_tokenizer_and_model_that_fit_pass_and_a_missing_pad_token_is_the_end_token() -> None:

@@ -14,13 +14,13 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from detox_ray.config import InputError
 from detox_ray.storage import Unit
-from detox_ray.train import merging, tuning
-from detox_ray.train.place import Job
+from detox_ray.train import adapter_merging, tuning
+from detox_ray.train.training_job import TrainingJob
 
 ADAPTER = "adapter"
 
 
-def gather(trainer: Any, job: Job, parent: str, folder: Path) -> None:
+def gather(trainer: Any, job: TrainingJob, parent: str, folder: Path) -> None:
     """Write the whole weights (or the adapter's) to ``folder`` on rank 0. Every rank must call it."""
     if job.config.tuning != "full":
         trainer.save_model(str(folder / ADAPTER))
@@ -30,7 +30,7 @@ def gather(trainer: Any, job: Job, parent: str, folder: Path) -> None:
     trainer.save_model(str(folder))
 
 
-def finish(job: Job, parent: str, folder: Path) -> None:
+def finish(job: TrainingJob, parent: str, folder: Path) -> None:
     """On rank 0: merge, add what the parent has beside its weights, verify, and put the folder into the store.
 
     Never holds more than one model beside the one that was trained.
@@ -43,7 +43,7 @@ def finish(job: Job, parent: str, folder: Path) -> None:
         if job.config.merge_into == "4-bit":
             del base
             base = AutoModelForCausalLM.from_pretrained(parent, **loading, quantization_config=tuning.four_bit(job))
-        merging.merge(base, folder / ADAPTER).save_pretrained(folder)
+        adapter_merging.merge(base, folder / ADAPTER).save_pretrained(folder)
         _remove_all_but(folder / ADAPTER, ("adapter_config.json", ".safetensors"))
     del base
     _remove_all_but(folder, ("config.json", "model.safetensors.index.json", ".safetensors"))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from transformers import EarlyStoppingCallback, TrainerControl, TrainerState, TrainingArguments
 
-from detox_ray.train.rhythm import Rhythm, best, evaluations, waited
+from detox_ray.train.evaluation_schedule import EvaluationSchedule as Schedule
+from detox_ray.train.evaluation_schedule import best, evaluations, waited
 
 
 def state(step: int, losses: list[float], max_steps: int = 100) -> TrainerState:
@@ -39,7 +40,7 @@ def test_patience_stops_where_transformers_own_callback_does(patience: int) -> N
             of_trainer = TrainerState(best_metric=best_metric)
             theirs.on_evaluate(arguments, of_trainer, expected, {"eval_loss": loss})
             best_metric = loss if best_metric is None else min(best_metric, loss)
-            mine = Rhythm(True, 5, patience, True)
+            mine = Schedule(True, 5, patience, True)
             mine.on_evaluate(ARGUMENTS, state(5 * number + 5, losses[: number + 1], 10**6), control)
             assert control.should_training_stop == expected.should_training_stop
             if expected.should_training_stop:
@@ -47,11 +48,11 @@ def test_patience_stops_where_transformers_own_callback_does(patience: int) -> N
 
 
 def test_each_new_best_is_saved_but_nothing_at_the_end() -> None:
-    rhythm = Rhythm(True, 5, 2, keep_best=True)
+    schedule = Schedule(True, 5, 2, keep_best=True)
 
     def saves(step: int, losses: list[float], max_steps: int = 100) -> bool:
         control = TrainerControl(should_save=step % 10 == 0)
-        rhythm.on_evaluate(ARGUMENTS, state(step, losses, max_steps), control)
+        schedule.on_evaluate(ARGUMENTS, state(step, losses, max_steps), control)
         return control.should_save
 
     assert saves(5, [1.0])
@@ -60,34 +61,34 @@ def test_each_new_best_is_saved_but_nothing_at_the_end() -> None:
     assert saves(20, [1.0, 0.9, 0.8, 0.9])  # due anyway
     assert not saves(20, [1.0, 0.7, 0.8, 0.9])  # stops early
     assert not saves(20, [1.0, 0.9, 0.8, 0.7], max_steps=20)
-    last = Rhythm(True, 5, None, keep_best=False)
+    last = Schedule(True, 5, None, keep_best=False)
     control = TrainerControl()
     last.on_evaluate(ARGUMENTS, state(5, [1.0]), control)
     assert not control.should_save and not control.should_training_stop
 
 
-def after_step(rhythm: Rhythm, step: int, max_steps: int, saving: bool = False) -> TrainerControl:
+def after_step(schedule: Schedule, step: int, max_steps: int, saving: bool = False) -> TrainerControl:
     control = TrainerControl(should_save=saving)
-    rhythm.on_step_end(ARGUMENTS, TrainerState(global_step=step, max_steps=max_steps), control)
+    schedule.on_step_end(ARGUMENTS, TrainerState(global_step=step, max_steps=max_steps), control)
     return control
 
 
 def test_evaluated_is_in_its_interval_and_at_the_last_step_and_never_without_rows() -> None:
-    due = [step for step in range(1, 13) if after_step(Rhythm(True, 5, None, True), step, 12).should_evaluate]
+    due = [step for step in range(1, 13) if after_step(Schedule(True, 5, None, True), step, 12).should_evaluate]
     assert due == [5, 10, 12]
-    assert [s for s in range(1, 13) if after_step(Rhythm(True, None, None, False), s, 12).should_evaluate] == [12]
-    assert not any(after_step(Rhythm(False, 5, None, False), step, 12).should_evaluate for step in range(1, 13))
+    assert [s for s in range(1, 13) if after_step(Schedule(True, None, None, False), s, 12).should_evaluate] == [12]
+    assert not any(after_step(Schedule(False, 5, None, False), step, 12).should_evaluate for step in range(1, 13))
 
 
 def test_means_are_logged_before_an_evaluation_or_a_checkpoint_and_the_last_step_is_not_saved() -> None:
-    rhythm = Rhythm(True, 5, None, True)
-    assert after_step(rhythm, 5, 12).should_log
-    saved = after_step(rhythm, 3, 12, saving=True)
+    schedule = Schedule(True, 5, None, True)
+    assert after_step(schedule, 5, 12).should_log
+    saved = after_step(schedule, 3, 12, saving=True)
     assert saved.should_log and saved.should_save
-    assert not after_step(rhythm, 3, 12).should_log
-    assert not after_step(rhythm, 12, 12, saving=True).should_save
+    assert not after_step(schedule, 3, 12).should_log
+    assert not after_step(schedule, 12, 12, saving=True).should_save
 
 
 def test_lost_validation_loss_names_its_step() -> None:
     with pytest.raises(FloatingPointError, match="validation loss became nan at step 10"):
-        Rhythm(True, 5, None, True).on_evaluate(ARGUMENTS, state(10, [1.0, float("nan")]), TrainerControl())
+        Schedule(True, 5, None, True).on_evaluate(ARGUMENTS, state(10, [1.0, float("nan")]), TrainerControl())

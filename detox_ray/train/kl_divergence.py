@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from detox_ray.config import TrainConfig
-from detox_ray.train.curves import KL
+from detox_ray.train.loss_curves import KL
 
 SEQUENCES = 16  # of the slice: costs as much as two to four steps' forward passes at the papers' batch of 4
 POSITIONS = 64  # whose distributions over the vocabulary are held at once

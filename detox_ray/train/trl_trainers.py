@@ -16,17 +16,17 @@ from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 from detox_ray.config import TrainConfig
-from detox_ray.train import autocast, cpu, fast, head, settings, tuning, zero
-from detox_ray.train.data import Split
-from detox_ray.train.place import Job, Place
-from detox_ray.train.tokens import Row
+from detox_ray.train import autocast, deepspeed_config, deepspeed_cpu, fast_dpo, head_adapter, settings, tuning
+from detox_ray.train.data_split import Split
+from detox_ray.train.tokenization import Row
+from detox_ray.train.training_job import TrainingJob, WorkerRank
 
 LOG_ROWS = 200  # of the loss, at most about so many
 OPTIMIZERS = {"rmsprop": "rmsprop", "adamw": "adamw_torch"}  # ours -> transformers' name
 ROW = "row"  # column of the datasets and of a batch: the row's number in its dataset
 
 
-class _KnowsItsRows(Trainer):
+class _RowTracking(Trainer):
     """Can say which rows an optimizer step was made of."""
 
     _of_step: tuple[int, list[torch.Tensor]] = (-1, [])
@@ -45,7 +45,7 @@ class _KnowsItsRows(Trainer):
         return [self.row_ids[number] for numbers in self._of_step[1] for number in numbers.tolist()]
 
 
-class _TakesIds(_KnowsItsRows):
+class _PretokenizedRows(_RowTracking):
     """TRL's preparation of data is left out: the columns are what it would make, or what `tokens` makes instead."""
 
     def _prepare_dataset(self, dataset: datasets.Dataset, *args: Any, **kwargs: Any) -> datasets.Dataset:
@@ -55,27 +55,27 @@ class _TakesIds(_KnowsItsRows):
         return {}  # ORPO, CPO: nothing to add
 
 
-class _DPO(_TakesIds, DPOTrainer):
+class _DPO(_PretokenizedRows, DPOTrainer):
     pass
 
 
-class _FastDPO(_KnowsItsRows, fast.FastDPOTrainer):
+class _FastDPO(_RowTracking, fast_dpo.FastDPOTrainer):
     pass
 
 
-class _SFT(_KnowsItsRows, SFTTrainer):
+class _SFT(_RowTracking, SFTTrainer):
     pass
 
 
-class _KTO(_TakesIds, KTOTrainer):
+class _KTO(_PretokenizedRows, KTOTrainer):
     pass
 
 
-class _ORPO(_TakesIds, ORPOTrainer):
+class _ORPO(_PretokenizedRows, ORPOTrainer):
     pass
 
 
-class _CPO(_TakesIds, CPOTrainer):
+class _CPO(_PretokenizedRows, CPOTrainer):
     pass
 
 
@@ -100,7 +100,7 @@ class _Collator:
 
 
 def trainer(
-    job: Job, place: Place, path: str, tokenizer: Any, split: Split, callbacks: Sequence[TrainerCallback]
+    job: TrainingJob, place: WorkerRank, path: str, tokenizer: Any, split: Split, callbacks: Sequence[TrainerCallback]
 ) -> Any:
     """A TRL trainer, ready to train. Every rank must call it, and gives it the whole data: it takes its share."""
     config = job.config
@@ -115,7 +115,7 @@ def trainer(
     extra: dict[str, Any] = {}
     groups = settings.accumulation(config, place.world)
     if config.reference == "cached" or config.batching == "length-grouped":
-        plan = fast.plan(train, job, place, steps)
+        plan = fast_dpo.plan(train, job, place, steps)
         made, extra, groups = _FastDPO, {"job": job, "place": place, "plan": plan}, plan.groups if plan else groups
     # Before the model is loaded: under ZeRO-3 it is sharded while it loads.
     arguments = arguments_of(**_common(job, steps, groups, batch), **_own(config))
@@ -123,7 +123,7 @@ def trainer(
     policy = tuning.policy(job, path)
     if (config.method == "dpo" and config.reference == "live") or config.method == "kto":
         extra["ref_model"] = tuning.reference(job, path)
-    scale = [autocast.RightScale()] if config.autocast == "float16" else []
+    scale = [autocast.UnscaleGradientNorm()] if config.autocast == "float16" else []
     trainer = made(
         model=policy,
         args=arguments,
@@ -136,7 +136,7 @@ def trainer(
     )
     for each in scale:
         each.trainer = trainer
-    head.connect(trainer.model)
+    head_adapter.connect(trainer.model)
     trainer.row_ids = row_ids(split.train, config, job.seed)
     trainer.data_collator = _Collator(trainer.data_collator)
     return trainer
@@ -238,13 +238,13 @@ def _own(config: TrainConfig) -> dict[str, Any]:
     return own[config.method]
 
 
-def _common(job: Job, steps: int, groups: int, validation_batch: int) -> dict[str, Any]:
+def _common(job: TrainingJob, steps: int, groups: int, validation_batch: int) -> dict[str, Any]:
     """transformers' arguments. Logging, evaluating and saving are decided by callbacks."""
     config = job.config
-    extra = {} if job.gpu else cpu.prepare()
+    extra = {} if job.gpu else deepspeed_cpu.prepare()
     return {
         "output_dir": str(job.scratch),
-        "deepspeed": {**zero.of(config, job.gpu), **autocast.section(config)},
+        "deepspeed": {**deepspeed_config.of(config, job.gpu), **autocast.section(config)},
         "seed": job.seed,
         "data_seed": job.seed,
         "optim": OPTIMIZERS[config.optimizer],

@@ -55,29 +55,31 @@ def make(source: LoadableModel, parent: LoadableModel, store: Store, folder: Pat
     import transformers
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    from detox_ray.train import merging, result
+    from detox_ray.train import adapter_merging, model_export
 
     transformers.logging.set_verbosity_error()
     files, path = _files(source), parent.local_path(store)
     adapted = not (files / "config.json").is_file()
     for file in files.iterdir():
         if file.is_file() and file.name.endswith((".safetensors", ".json", ".jinja", ".model", ".txt")):
-            target = folder / result.ADAPTER if adapted else folder
+            target = folder / model_export.ADAPTER if adapted else folder
             target.mkdir(exist_ok=True)
             shutil.copyfile(file, target / file.name)
     tokenizer = AutoTokenizer.from_pretrained(path, **parent.loading())
     if adapted:
         own = _own_tokenizer(files, tokenizer, AutoConfig.from_pretrained(path, **parent.loading()), parent.name)
-        if not (folder / result.ADAPTER / merging.WEIGHTS).is_file():
-            raise InputError(f"the adapter has no {merging.WEIGHTS}, and pickled weights can run code when loaded")
+        if not (folder / model_export.ADAPTER / adapter_merging.WEIGHTS).is_file():
+            raise InputError(
+                f"the adapter has no {adapter_merging.WEIGHTS}, and pickled weights can run code when loaded"
+            )
         base = AutoModelForCausalLM.from_pretrained(path, **parent.loading(), dtype="auto")
-        resized = merging.resize(base, folder / result.ADAPTER, len(own or tokenizer))
-        merging.untie(base, folder / result.ADAPTER)
-        _merged(base, folder / result.ADAPTER, parent.name).save_pretrained(folder)
+        resized = adapter_merging.resize(base, folder / model_export.ADAPTER, len(own or tokenizer))
+        adapter_merging.untie(base, folder / model_export.ADAPTER)
+        _merged(base, folder / model_export.ADAPTER, parent.name).save_pretrained(folder)
         dtype = base.dtype
         del base
         if own is not None or resized:  # its parent's engine could not serve it
-            shutil.rmtree(folder / result.ADAPTER)
+            shutil.rmtree(folder / model_export.ADAPTER)
         tokenizer = own or tokenizer
     else:
         config = AutoConfig.from_pretrained(folder)
@@ -88,7 +90,7 @@ def make(source: LoadableModel, parent: LoadableModel, store: Store, folder: Pat
                 f"{len(tokenizer):,}: they do not belong together"
             )
     tokenizer.save_pretrained(folder)
-    result.verify(folder, dtype, {})
+    model_export.verify(folder, dtype, {})
     store.retract(Unit("checkpoints", (source.name,)))
     store.upload(folder, f"checkpoints/{source.name}")
     kind = "adapter" if adapted else "weights without a tokenizer"
@@ -96,10 +98,10 @@ def make(source: LoadableModel, parent: LoadableModel, store: Store, folder: Pat
 
 
 def _merged(base: Any, adapter: Path, parent: str) -> Any:
-    from detox_ray.train import merging
+    from detox_ray.train import adapter_merging
 
     try:
-        return merging.merge(base, adapter)
+        return adapter_merging.merge(base, adapter)
     except (RuntimeError, UserWarning) as error:
         if "size mismatch" in str(error) or isinstance(error, UserWarning):
             raise InputError(f"the adapter does not fit its parent {parent}: {_brief(error)}") from None

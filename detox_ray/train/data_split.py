@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from detox_ray.config import InputError, TrainConfig
 from detox_ray.storage.tables import PAIRS
-from detox_ray.train import tokens
-from detox_ray.train.tokens import Row
+from detox_ray.train import tokenization
+from detox_ray.train.tokenization import Row
 
 
 class Split(NamedTuple):
@@ -34,7 +34,7 @@ def split(table: pa.Table, tokenizer: Any, config: TrainConfig, workers: int, fi
     method, nothing is left to train on, or too little to evaluate what the train block wants evaluated.
     """
     rows = _rows(table, config, field)
-    tokenise = tokens.text_rows if config.train_on == "corpus" else tokens.pair_rows
+    tokenise = tokenization.text_rows if config.train_on == "corpus" else tokenization.pair_rows
     found = tokenise(rows, tokenizer, config)
     kept = [(row, made) for row, made in zip(rows, found, strict=True) if made]
     own = [row.get("split") == "validation" for row, _ in kept]
