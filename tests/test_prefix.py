@@ -13,7 +13,10 @@ from tiny_tokenizers import FORMS, Form, save, tokenizer
 from detox_ray.config import GenerateConfig, InputError, LimitsConfig, TrainConfig
 from detox_ray.generate import vllm_engine
 from detox_ray.models import LoadableModel
-from detox_ray.models.codec import CONTEXT, Codec, Encoder, context_of, prefix_of, room, stated_positions
+from detox_ray.models.causal_model import CausalModel
+from detox_ray.models.codec import CONTEXT, Codec, Encoder, context_of, prefix_of, room
+from detox_ray.models.device import Device
+from detox_ray.models.families import stated_positions
 from detox_ray.score.evaluators import CausalEvaluator
 from detox_ray.score.likelihood import LikelihoodWorker
 from detox_ray.serve.prompts import Prompts
@@ -67,11 +70,13 @@ def test_training_generation_serving_and_likelihood_see_the_same_ids(
     assert vllm_prompts(tmp_path, [PROMPT], monkeypatch) == [expected]
 
 
-def likelihood_of(codec: Codec, model: Any = None) -> LikelihoodWorker:
+def likelihood_of(codec: Codec, network: Any = None) -> LikelihoodWorker:
+    model = CausalModel.__new__(CausalModel)
+    model.codec, model.device = codec, Device("cpu", "cpu")
+    model.network = network or (lambda **given: SimpleNamespace(logits=torch.zeros(*given["input_ids"].shape, 300)))
     worker = LikelihoodWorker.__new__(LikelihoodWorker)
-    worker._codec, worker._batch_tokens, worker._on = codec, 8192, "cpu"
+    worker._model, worker._codec, worker._batch_tokens = model, codec, 8192
     worker._given = max(1, len(codec.prefix))
-    worker._model = model or (lambda **given: SimpleNamespace(logits=torch.zeros(*given["input_ids"].shape, 300)))
     return worker
 
 

@@ -43,20 +43,20 @@ class Architecture:
     def __init__(self, config: dict[str, Any], tuning: Tuning | None = None, dtype: str = "float32"):
         import torch
 
+        from detox_ray.models import layout
+
         self.config = _config(config)
         self.model = _build(self.config, dtype)
         self.bytes_each = torch.finfo(getattr(torch, dtype)).bits // 8
         self.parameters = sum(p.numel() for p in self.model.parameters())
         head = self.model.get_output_embeddings().weight
         self.head = head.numel()
-        self.tied = self.model.get_input_embeddings().weight is head
+        self.tied = layout.ends_are_tied(self.model)
         self.embedding = self.model.get_input_embeddings().weight.numel()
         self.largest = max(sum(p.numel() for p in m.parameters(recurse=False)) for m in self.model.modules())
         # What QLoRA keeps in 4 bits: linear layers, but the head.
         self.linear = sum(
-            m.weight.numel()
-            for m in self.model.modules()
-            if type(m).__name__ in ("Linear", "Conv1D") and m.weight is not head
+            m.weight.numel() for m in self.model.modules() if isinstance(m, layout.LINEAR) and m.weight is not head
         )
         _tune(self, tuning or Tuning())
         self.trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
@@ -138,12 +138,12 @@ def _build(config: Any, dtype: str) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from detox_ray.models import attention
+    from detox_ray.models.families import attention_implementation
 
     saved = config.dtype  # from_config sets it to what is asked for
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
-            config, dtype=getattr(torch, dtype), attn_implementation=attention(config)
+            config, dtype=getattr(torch, dtype), attn_implementation=attention_implementation(config)
         )
     config.dtype = saved
     for module in model.modules():  # training turns it off; adapters, which come later, keep theirs
@@ -162,9 +162,9 @@ def _tune(built: Architecture, tuning: Tuning) -> None:
         import peft
         import torch
 
-        from detox_ray.train.adapter_targets import targets
+        from detox_ray.train.adapter_targets import target_modules
 
-        modules = targets(built.model, tuning.lora.target_modules, tuning.field)
+        modules = target_modules(built.model, tuning.lora.target_modules, tuning.field)
         chosen = peft.LoraConfig(
             r=tuning.lora.r,
             lora_alpha=tuning.lora.alpha,
@@ -204,11 +204,13 @@ def _count(built: Architecture, rows: int, length: int) -> Kept:
     import torch
     from transformers import AttentionInterface
 
+    from detox_ray.models.layout import decoder_layers
+
     AttentionInterface.register(COUNTED, _attention)
     model = built.model
     backbone = (model.get_base_model() if hasattr(model, "peft_config") else model).base_model
-    stacks = [m for m in backbone.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == built.layers]
-    if not stacks:
+    layers = decoder_layers(backbone, built.layers)
+    if layers is None:
         rule = "its decoder layers are not found, so its activations cannot be counted"
         raise ConfigError([Problem("model_type", built.config.model_type, rule)])
     weights = {p.untyped_storage()._cdata for p in model.parameters()}
@@ -230,8 +232,8 @@ def _count(built: Architecture, rows: int, length: int) -> Kept:
 
         return hook
 
-    hooks = [layer.register_forward_pre_hook(enter(number)) for number, layer in enumerate(stacks[0])]
-    hooks += [layer.register_forward_hook(enter(-1)) for layer in stacks[0]]
+    hooks = [layer.register_forward_pre_hook(enter(number)) for number, layer in enumerate(layers)]
+    hooks += [layer.register_forward_hook(enter(-1)) for layer in layers]
     chosen = backbone.config._attn_implementation
     if chosen == "sdpa":
         backbone.config._attn_implementation = COUNTED

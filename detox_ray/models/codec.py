@@ -7,10 +7,11 @@ continued. What is empty becomes the prefix, or else the beginning-of-text or en
 latter stands before every document but the first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from detox_ray.config import InputError
+from detox_ray.models.families import stated_positions
 
 CONTEXT = 4096  # tokens at most: prompts are sentences, and vLLM reserves KV cache for one whole context
 UNSTATED = 2048  # tokens that a model takes if nothing says how many: BLOOM learnt at so many
@@ -18,8 +19,6 @@ TAIL = 8  # prompt tokens that a completion is decoded with: a word piece's lead
 UNFINISHED = "\ufffd"  # what decodes from a character whose last bytes are missing
 # Texts that show what a tokenizer adds, in several scripts: a normalizer may leave nothing of some.
 PROBES = ("a", "0", "Anna is", "я", "あ", "한", "ا")
-# Under which a model's config says how many tokens it takes.
-_LENGTHS = ("max_position_embeddings", "n_positions", "seq_length", "max_sequence_length", "max_seq_len", "n_ctx")
 _SANE = 10**6  # tokens; transformers writes 10^30 for "no limit"
 
 
@@ -28,23 +27,6 @@ class Encoded(NamedTuple):
 
     ids: list[list[int]]
     cut: int
-
-
-def stated_positions(config: Any) -> int | None:
-    """How many tokens a model's config says that the model takes; None if it states no limit.
-
-    Args:
-        config: an object as AutoConfig makes it, or the content of a config.json. XLNet writes -1 for no limit, and
-            BLOOM writes nothing.
-    """
-    if isinstance(config, Mapping):
-        inner = config.get("text_config")
-        text = inner if isinstance(inner, Mapping) else config
-        lengths = [text.get(name) for name in _LENGTHS]
-    else:
-        text = config.get_text_config()
-        lengths = [getattr(text, name, None) for name in _LENGTHS]
-    return next((length for length in lengths if isinstance(length, int) and length > 0), None)
 
 
 def context_of(config: Any, tokenizer_limit: float | None) -> int:
@@ -142,6 +124,11 @@ class Codec(Encoder):
     def context(self) -> int:
         """Tokens that the model takes in one go, `CONTEXT` at most."""
         return context_of(self.config, self.tokenizer.model_max_length)
+
+    @property
+    def vocabulary(self) -> int:
+        """Entries of the model's vocabulary: the logits of a token are so many numbers."""
+        return int(self.config.get_text_config().vocab_size)
 
     @property
     def saved_dtype(self) -> str:

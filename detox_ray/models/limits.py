@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from detox_ray.config import TOY17, TOY17_CONTEXT, Experiment, Problem
-from detox_ray.models.codec import CONTEXT, context_of, prefix_of, stated_positions
+from detox_ray.models.codec import CONTEXT, context_of, prefix_of
+from detox_ray.models.families import stated_positions
 from detox_ray.models.resolve import ADAPTER, is_folder
 
 LONGEST_PREFIX = 8  # tokens; only where less is left, a tokenizer is loaded to see how many it puts before a text

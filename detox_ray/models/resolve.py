@@ -40,15 +40,6 @@ def is_folder(path: str) -> bool:
     return path.startswith((".", "/", "~")) or Path(path).exists() or path.count("/") > 1
 
 
-def attention(config: Any) -> str | None:
-    """``attn_implementation`` for from_pretrained of a causal model with this config; None: transformers' own choice.
-
-    Gemma-2 caps its attention logits, which of the built-in attentions only "eager" does: "sdpa" leaves the cap out in
-    silence, and another model would be trained or measured than vLLM runs.
-    """
-    return "eager" if getattr(config, "attn_logit_softcapping", None) else None
-
-
 TOKENIZER = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 ADAPTER = "adapter_config.json"
 VOCABULARY = ("tokenizer.json", "tokenizer.model", "vocab.json")  # a tokenizer's own: its config alone makes none

@@ -6,6 +6,8 @@ import threading
 from importlib import metadata
 from typing import Any
 
+from detox_ray.models.device import device
+
 
 def version() -> str | None:
     """Of the installed vLLM, official or CPU build; None where there is none."""
@@ -15,13 +17,6 @@ def version() -> str | None:
         except metadata.PackageNotFoundError:
             continue
     return None
-
-
-def device() -> str:
-    """What an engine runs on: the GPU's name, or "cpu"."""
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
 def arguments(
@@ -38,7 +33,7 @@ def arguments(
 
     ``context``: tokens of prompt and answer at most.
     """
-    on_gpu = device() != "cpu"
+    on_gpu = device().kind == "cuda"
     placed: dict[str, Any] = (
         {"tensor_parallel_size": tensor_parallel, "gpu_memory_utilization": gpu_memory_utilization}
         if on_gpu

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from detox_ray.config import InputError
-from detox_ray.train import adapter_targets
+from detox_ray.models import layout
 
 WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."  # of PEFT's names before those of the model
@@ -27,10 +27,8 @@ def merge(base: Any, adapter: Path) -> Any:
     """
     if rows_in(base, adapter) in (None, base.get_input_embeddings().weight.shape[0]):
         _keep_factors(adapter)
-    shared = adapter_targets.tied(base)  # one tensor with one adapter, the embedding's: added once
-    names = [
-        adapter_targets.name_of(base, layer) for layer in (base.get_input_embeddings(), base.get_output_embeddings())
-    ]
+    shared = layout.ends_are_tied(base)  # one tensor with one adapter, the embedding's: added once
+    names = layout.end_names(base)
     with warnings.catch_warnings():  # of tied weights, and of rounding to 4 bits: both as intended
         warnings.simplefilter("ignore")
         warnings.filterwarnings("error", message="Found missing adapter keys")  # the rest would stay as initialised
@@ -65,13 +63,11 @@ def untie(base: Any, adapter: Path) -> None:
 
     PEFT trains such an adapter on one of the two only, or as two; merged into one tensor it would change both.
     """
-    if not adapter_targets.tied(base):
+    if not layout.ends_are_tied(base):
         return
     with safe_open(adapter / WEIGHTS, "pt") as file:
         keys = list(file.keys())
-    names = [
-        adapter_targets.name_of(base, layer) for layer in (base.get_input_embeddings(), base.get_output_embeddings())
-    ]
+    names = layout.end_names(base)
     if any(key.removeprefix(_PREFIX).startswith(f"{name}.lora_") for key in keys for name in names):
         head = base.get_output_embeddings()
         head.weight = torch.nn.Parameter(head.weight.detach().clone())
@@ -81,9 +77,7 @@ def untie(base: Any, adapter: Path) -> None:
 def rows_in(base: Any, adapter: Path) -> int | None:
     """Tokens for which the adapter holds embeddings or a head; None if it leaves both alone."""
     sizes = set()
-    names = [
-        adapter_targets.name_of(base, layer) for layer in (base.get_input_embeddings(), base.get_output_embeddings())
-    ]
+    names = layout.end_names(base)
     with safe_open(adapter / WEIGHTS, "pt") as file:
         for key in file.keys():  # noqa: SIM118 (not a mapping)
             module, _, tensor = key.removeprefix(_PREFIX).rpartition(".")

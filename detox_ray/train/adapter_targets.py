@@ -1,68 +1,51 @@
-"""What differs between families of models when they are trained: which modules an adapter is put on, and attention.
+"""Which modules of a model carry an adapter.
 
-A family is `model_type` in a model's config. One that is not listed trains as the others do; it only has no `li2024`.
 Imported by workers only.
 """
 
 from typing import Any, Literal
 
-from torch import nn
-from transformers.pytorch_utils import Conv1D
-
 from detox_ray.config import InputError
-
-_LLAMA = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "embed_tokens", "lm_head")
-_BLOOM = ("word_embeddings", "query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h")
-
-# model_type -> what Li et al. 2024 put adapters on (docs/papers.md, "Training by Li et al."). Theirs are llama, cohere
-# (Aya) and bloom; mistral, gemma2 and qwen3 have Llama's layout, hence its list; for GPT-2 (mGPT) theirs has none: its
-# linear layers.
-LI2024: dict[str, tuple[str, ...]] = {
-    "llama": _LLAMA,
-    "cohere": _LLAMA,
-    "mistral": _LLAMA,
-    "gemma2": _LLAMA,
-    "qwen3": _LLAMA,
-    "bloom": _BLOOM,
-    "gpt2": ("c_attn", "c_proj", "c_fc"),
-}
-ADAPTABLE = (nn.Linear, nn.Embedding, Conv1D)
+from detox_ray.models.families import FAMILIES, family_of
+from detox_ray.models.layout import ADAPTABLE, end_names, ends_are_tied
 
 
-def targets(model: Any, chosen: str | list[str], field: str) -> list[str] | Literal["all-linear"]:
-    """PEFT's target_modules for ``lora.target_modules`` (``field``) of a causal language model without adapter.
+def target_modules(model: Any, chosen: str | list[str], field: str) -> list[str] | Literal["all-linear"]:
+    """Return PEFT's target_modules for a causal language model without adapter.
 
-    A name stands for every module whose dotted name it is or ends (as PEFT has it). Where input embedding and head
-    are one tensor, naming either means the embedding, whose adapter then serves both (head_adapter.py). Raises
-    InputError where a name finds nothing that can carry an adapter, or the family has no `li2024`.
+    Args:
+        model: the model that gets the adapter.
+        chosen: ``lora.target_modules`` of the train block. A name stands for every module whose dotted name it is or
+            ends, as in PEFT. If input embedding and head are one tensor, either name means the embedding, whose adapter
+            then serves both (head_adapter.py).
+        field: the field of the experiment that holds ``chosen``, for messages.
+
+    Raises:
+        InputError: a name finds nothing that can carry an adapter, or the family has no `li2024`.
     """
     if chosen == "all-linear":
         return "all-linear"
-    family = model.config.model_type
-    if chosen == "li2024" and family not in LI2024:
-        has = ", ".join(sorted(LI2024))
-        raise InputError(f"{field}: li2024 names no modules for {family} (only for {has}): use all-linear or name them")
+    names = _li2024(model.config.model_type, field) if chosen == "li2024" else chosen
     adaptable = [name for name, module in model.named_modules() if isinstance(module, ADAPTABLE)]
-    found = []
-    for target in LI2024[family] if chosen == "li2024" else chosen:
-        if not any(_matches(target, name) for name in adaptable):
-            there = ", ".join(sorted({name.rpartition(".")[2] for name in adaptable}))
-            raise InputError(f"{field}: {target!r} is no linear or embedding module of the model (there are {there})")
-        if tied(model) and _matches(target, name_of(model, model.get_output_embeddings())):
-            target = name_of(model, model.get_input_embeddings())
-        found.append(target)
-    return list(dict.fromkeys(found))
+    embedding, head = end_names(model)
+    targets = []
+    for name in names:
+        if not any(_matches(name, module) for module in adaptable):
+            there = ", ".join(sorted({module.rpartition(".")[2] for module in adaptable}))
+            raise InputError(f"{field}: {name!r} is no linear or embedding module of the model (there are {there})")
+        targets.append(embedding if ends_are_tied(model) and _matches(name, head) else name)
+    return list(dict.fromkeys(targets))
+
+
+def _li2024(model_type: str, field: str) -> tuple[str, ...]:
+    listed = family_of(model_type).li2024
+    if listed is None:
+        has = ", ".join(sorted(name for name, family in FAMILIES.items() if family.li2024))
+        raise InputError(
+            f"{field}: li2024 names no modules for {model_type} (only for {has}): use all-linear or name them"
+        )
+    return listed
 
 
 def _matches(target: str, name: str) -> bool:
     return name == target or name.endswith(f".{target}")
-
-
-def tied(model: Any) -> bool:
-    """Whether input embedding and head of a model without adapter are one tensor."""
-    return model.get_input_embeddings().weight is model.get_output_embeddings().weight
-
-
-def name_of(model: nn.Module, module: nn.Module) -> str:
-    """The dotted name of ``module`` in ``model``."""
-    return next(name for name, candidate in model.named_modules() if candidate is module)

@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
+from detox_ray.models.layout import name_of
+
 ADAPTER_NAME = "default"  # PEFT's, for the one that a trainer makes
 
 
@@ -97,10 +99,11 @@ class AdaptedHead(nn.Module):
 
 
 def show_without_adapter(model: Any) -> None:
-    """To be called before the adapter is put on: TRL's check for one on the head then finds the layer beneath it."""
+    """Let TRL's check for an adapter on the head find the layer beneath it. Call it before the adapter is put on."""
+    name = name_of(model, model.get_output_embeddings())
 
     def get_output_embeddings() -> Any:
-        head = model.lm_head
+        head = model.get_submodule(name)
         return head.get_base_layer() if isinstance(head, BaseTunerLayer) else head
 
     model.get_output_embeddings = get_output_embeddings
@@ -118,8 +121,8 @@ def connect(adapted: Any) -> None:
         if isinstance(module, Embedding):  # its parameters lie in dictionaries, where ZeRO-3 does not see them used
             factors = (module.lora_embedding_A[ADAPTER_NAME], module.lora_embedding_B[ADAPTER_NAME])
             _gather_in(module, *factors)
-    embedding, outer = model.get_input_embeddings(), model.lm_head
-    plain: Any = outer.get_base_layer() if isinstance(outer, BaseTunerLayer) else outer
+    embedding, plain = model.get_input_embeddings(), model.get_output_embeddings()
+    outer = next(m for m in model.modules() if m is plain or getattr(m, "base_layer", None) is plain)
     shared = isinstance(embedding, Embedding) and embedding.get_base_layer().weight is plain.weight
     layer = embedding if shared else outer
     if not isinstance(layer, BaseTunerLayer):

@@ -2,9 +2,9 @@
 
 import math
 import os
-from pathlib import Path
 
 from detox_ray.config import LoraConfig, Problem, TrainConfig
+from detox_ray.models.device import machine_has_gpu
 from detox_ray.storage import key_of
 from detox_ray.train import deepspeed_config, tracking
 
@@ -40,7 +40,7 @@ def check(field: str, config: TrainConfig) -> list[Problem]:
     problems += [Problem(f"{field}.tracking", name, rule) for name, rule in tracking.check(config.tracking)]
     asked = (config.resources_per_worker or {}).get("GPU")
     # A cluster joined at RAY_ADDRESS may have GPUs that this machine has not: train() asks it.
-    if asked == 0 or (not os.environ.get("RAY_ADDRESS") and not _has_gpu()):
+    if asked == 0 or (not os.environ.get("RAY_ADDRESS") and not machine_has_gpu()):
         problems += needing_gpu(field, config)
     for resource, amount in (config.resources_per_worker or {}).items():
         if amount < 0:
@@ -97,11 +97,6 @@ def accumulation(config: TrainConfig, world: int) -> int:
     passes, rest = divmod(config.workers * config.gradient_accumulation, world)
     assert rest == 0, f"{world} workers do not divide {config.workers} x {config.gradient_accumulation} (check refuses)"
     return passes
-
-
-def _has_gpu() -> bool:
-    """Whether this machine shows an NVIDIA device (asked of the kernel: importing torch costs seconds)."""
-    return os.environ.get("CUDA_VISIBLE_DEVICES") != "" and any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def key(config: TrainConfig, parent_key: str, rows_key: str, seed: int) -> str:

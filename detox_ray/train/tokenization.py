@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from detox_ray.config import InputError, TrainConfig
-from detox_ray.models.codec import Encoder, stated_positions
+from detox_ray.models.codec import Encoder
+from detox_ray.models.families import stated_positions
 
 Row = dict[str, Any]  # what a trainer's dataset holds: an id, and lists of token ids
 

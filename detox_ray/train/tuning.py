@@ -10,12 +10,13 @@ import torch
 from peft import LoraConfig
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 from trl.trainer.utils import disable_dropout_in_model
 
 from detox_ray.config import InputError
-from detox_ray.models import attention
-from detox_ray.train import adapter_targets, head_adapter, settings
+from detox_ray.models.families import attention_implementation
+from detox_ray.models.layout import stores_weights_transposed
+from detox_ray.train import head_adapter, settings
+from detox_ray.train.adapter_targets import target_modules
 from detox_ray.train.training_job import TrainingJob
 
 
@@ -36,7 +37,7 @@ def reference(job: TrainingJob, path: str) -> PreTrainedModel | None:
 
 def _load(job: TrainingJob, path: str) -> Any:
     loading = {**job.parent.loading(), "dtype": getattr(torch, job.config.dtype)}
-    loading["attn_implementation"] = attention(AutoConfig.from_pretrained(path, **job.parent.loading()))
+    loading["attn_implementation"] = attention_implementation(AutoConfig.from_pretrained(path, **job.parent.loading()))
     if job.config.tuning == "qlora":
         loading["quantization_config"] = four_bit(job)
     # Inside a DeepSpeed configuration: under ZeRO-3 the model is sharded while it loads.
@@ -67,10 +68,8 @@ def adapter(job: TrainingJob, model: PreTrainedModel) -> LoraConfig | None:
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=adapter_targets.targets(
-            model, lora.target_modules, f"models.{job.name}.train.lora.target_modules"
-        ),
-        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+        target_modules=target_modules(model, lora.target_modules, f"models.{job.name}.train.lora.target_modules"),
+        fan_in_fan_out=stores_weights_transposed(model),
         bias="none",
         task_type="CAUSAL_LM",
     )

@@ -16,9 +16,9 @@ from small_training import commit_pairs, train_config
 from tiny_families import FAMILIES, TIED, saved
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from detox_ray.models import LoadableModel, attention
+from detox_ray.models import LoadableModel
+from detox_ray.models.families import attention_implementation, family_of
 from detox_ray.storage import Store
-from detox_ray.train import adapter_targets
 from detox_ray.train.training_job import TrainingJob
 
 pytestmark = pytest.mark.integration
@@ -104,7 +104,7 @@ def test_full_tuning_changes_every_weight_that_has_a_gradient(trained: Trained, 
 @pytest.mark.parametrize(("family", "tuning"), ADAPTED)
 def test_adapters_change_what_the_list_names_and_nothing_else(trained: Trained, family: str, tuning: str) -> None:
     different, there = changed(trained.parents[family].location, trained.folder(family, tuning))
-    listed = adapter_targets.LI2024[family]
+    listed = family_of(family).li2024 or ()
     assert different == {name for name in there if name.split(".")[-2] in listed and name.endswith(".weight")}
 
 
@@ -158,7 +158,7 @@ def test_vllm_loads_the_result_and_says_what_transformers_says(
     trained: Trained, by_vllm: dict[str, list[list[int]]], family: str
 ) -> None:
     folder = trained.folder(family, "lora")
-    attended = attention(AutoModelForCausalLM.from_pretrained(folder).config)
+    attended = attention_implementation(AutoModelForCausalLM.from_pretrained(folder).config)
     model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation=attended).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     for prompt, answer in zip(PROMPTS, by_vllm[family], strict=True):

@@ -35,7 +35,7 @@ def parent(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def adapter(parent: Path, tmp_path: Path) -> Path:
     """As a trainer saves it: with an adapter on the embedding, and on the head where that is another tensor."""
     model = AutoModelForCausalLM.from_pretrained(parent)
-    peft = get_peft_model(model, LoraConfig(r=4, target_modules=adapter_targets.targets(model, "li2024", FIELD)))
+    peft = get_peft_model(model, LoraConfig(r=4, target_modules=adapter_targets.target_modules(model, "li2024", FIELD)))
     for name, parameter in peft.named_parameters():
         if "lora_" in name:
             parameter.data = torch.randn_like(parameter) * 0.1

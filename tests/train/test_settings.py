@@ -14,7 +14,7 @@ from detox_ray.train import deepspeed_config, settings
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(settings, "_has_gpu", lambda: False)
+    monkeypatch.setattr(settings, "machine_has_gpu", lambda: False)
 
 
 GPU_ONLY = [
@@ -31,7 +31,7 @@ def test_what_needs_a_gpu_is_refused_without_one(
     found = train.check("models.detox.train", train_config(**change))
     assert [p.field for p in found] == [f"models.detox.train.{field}"]
     assert "needs GPU workers" in found[0].rule
-    monkeypatch.setattr(settings, "_has_gpu", lambda: True)
+    monkeypatch.setattr(settings, "machine_has_gpu", lambda: True)
     assert train.check("models.detox.train", train_config(**change)) == []
     on_cpu = train_config(**change, resources_per_worker={"CPU": 1, "GPU": 0})
     assert [p.field for p in train.check("f", on_cpu)] == [f"f.{field}"]

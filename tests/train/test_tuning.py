@@ -11,7 +11,8 @@ from tiny_families import tiny as tiny_with_dropout
 from torch.nn.functional import log_softmax
 from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
-from detox_ray.models import LoadableModel, attention
+from detox_ray.models import LoadableModel
+from detox_ray.models.families import attention_implementation, family_of
 from detox_ray.storage import Store, Unit
 from detox_ray.train import adapter_targets, head_adapter, tuning
 from detox_ray.train.training_job import TrainingJob
@@ -30,7 +31,7 @@ def adapted(family: str, chosen: str | list[str], dropout: float = 0.0, fused: b
     """As policy, TRL and connect make it, with an adapter that is no longer nothing."""
     model = tiny(family, **changes)
     head_adapter.show_without_adapter(model)
-    targets = adapter_targets.targets(model, chosen, FIELD)
+    targets = adapter_targets.target_modules(model, chosen, FIELD)
     conv = family == "gpt2"
     config = LoraConfig(r=4, lora_alpha=8, lora_dropout=dropout, target_modules=targets, fan_in_fan_out=conv)
     peft = get_peft_model(model, config)
@@ -61,7 +62,7 @@ def fused(model: Any) -> torch.Tensor:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_paper_lists_find_their_modules_in_every_family(family: str) -> None:
-    listed = set(adapter_targets.LI2024[family])
+    listed = set(family_of(family).li2024 or ())
     expected = listed - {"lm_head"} if family in TIED else listed
     assert modules_with_adapter(adapted(family, "li2024")) == expected
 
@@ -69,22 +70,22 @@ def test_paper_lists_find_their_modules_in_every_family(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_all_linear_leaves_embedding_and_head_out(family: str) -> None:
     found = modules_with_adapter(adapted(family, "all-linear"))
-    linear = set(adapter_targets.LI2024[family]) - {"embed_tokens", "word_embeddings", "lm_head"}
+    linear = set(family_of(family).li2024 or ()) - {"embed_tokens", "word_embeddings", "lm_head"}
     assert found == linear
 
 
 def test_name_without_module_is_an_error_that_lists_the_modules_there_are() -> None:
     with pytest.raises(ValueError, match=rf"^{FIELD}: 'q_project'.*there are down_proj, embed_tokens.*, q_proj,"):
-        adapter_targets.targets(tiny("llama"), ["down_proj", "q_project"], FIELD)
+        adapter_targets.target_modules(tiny("llama"), ["down_proj", "q_project"], FIELD)
     with pytest.raises(ValueError, match=r"'self_attn' is no linear or embedding module"):
-        adapter_targets.targets(tiny("llama"), ["self_attn"], FIELD)
+        adapter_targets.target_modules(tiny("llama"), ["self_attn"], FIELD)
 
 
 def test_family_without_list_is_an_error_that_says_what_else() -> None:
     model = tiny("llama")
     model.config.model_type = "opt"
     with pytest.raises(ValueError, match=rf"^{FIELD}: li2024 names no modules for opt .*use all-linear or name them"):
-        adapter_targets.targets(model, "li2024", FIELD)
+        adapter_targets.target_modules(model, "li2024", FIELD)
 
 
 def test_module_can_be_chosen_by_its_dotted_name() -> None:
@@ -156,8 +157,8 @@ def test_without_adapter_on_embedding_or_head_nothing_is_added() -> None:
 
 def test_gemma_trains_with_its_attention_cap() -> None:
     capped, not_capped = tiny("gemma2").config, tiny("llama").config
-    assert attention(capped) == "eager"
-    assert attention(not_capped) is None
+    assert attention_implementation(capped) == "eager"
+    assert attention_implementation(not_capped) is None
     eager, default = (tiny("gemma2", attn_implementation=a) for a in ("eager", "sdpa"))
     assert not torch.allclose(naive(eager), naive(default), atol=1e-3)  # why: sdpa leaves the cap out
 
