@@ -205,6 +205,7 @@ def _count(built: Architecture, rows: int, length: int) -> Kept:
     from transformers import AttentionInterface
 
     from detox_ray.models.layout import decoder_layers
+    from detox_ray.models.transformers_internals import attention_in_use, use_attention
 
     AttentionInterface.register(COUNTED, _attention)
     model = built.model
@@ -213,15 +214,16 @@ def _count(built: Architecture, rows: int, length: int) -> Kept:
     if layers is None:
         rule = "its decoder layers are not found, so its activations cannot be counted"
         raise ConfigError([Problem("model_type", built.config.model_type, rule)])
-    weights = {p.untyped_storage()._cdata for p in model.parameters()}
-    held: dict[int, Any] = {}  # storages stay alive, so that their ids are not given again
+    # Storages by id: they stay alive, so that no id is given again.
+    weights = {id(storage): storage for storage in (p.untyped_storage() for p in model.parameters())}
+    held: dict[int, Any] = {}
     sizes = dict.fromkeys([-1, *range(built.layers)], 0)
     running = -1
 
     def pack(tensor: Any) -> Any:
         storage = tensor.untyped_storage()
-        if storage._cdata not in weights and storage._cdata not in held:
-            held[storage._cdata] = storage
+        if id(storage) not in weights and id(storage) not in held:
+            held[id(storage)] = storage
             sizes[running] += storage.nbytes()
         return tensor
 
@@ -234,16 +236,16 @@ def _count(built: Architecture, rows: int, length: int) -> Kept:
 
     hooks = [layer.register_forward_pre_hook(enter(number)) for number, layer in enumerate(layers)]
     hooks += [layer.register_forward_hook(enter(-1)) for layer in layers]
-    chosen = backbone.config._attn_implementation
+    chosen = attention_in_use(backbone)
     if chosen == "sdpa":
-        backbone.config._attn_implementation = COUNTED
+        use_attention(backbone, COUNTED)
     model.train()
     try:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             ids = torch.zeros(rows, length, dtype=torch.long, device="meta")
             backbone(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
     finally:
-        backbone.config._attn_implementation = chosen
+        use_attention(backbone, chosen)
         for hook in hooks:
             hook.remove()
     boundary = rows * length * built.width * built.bytes_each

@@ -1,12 +1,11 @@
 """How a vLLM engine is made here, whether it continues prompts or judges texts. Importing this does not import vLLM."""
 
-import multiprocessing
 import os
-import threading
 from importlib import metadata
 from typing import Any
 
 from detox_ray.models.device import device
+from detox_ray.models.vllm_internals import end_engine
 
 
 def version() -> str | None:
@@ -62,32 +61,7 @@ def start(path: str, loading: dict[str, Any], dtype: str, context: int, **place:
 
 def end(llm: Any) -> None:
     """End the engine's own processes and free their shared memory."""
-    llm.llm_engine.engine_core.shutdown()
-
-
-def end_engines_with_parent() -> None:
-    """Engine processes that this process starts end when it ends, killed or not. Call it before AsyncLLM is made.
-
-    vLLM's own wait for ever for a parent that was killed, and hold their gigabytes.
-    """
-    from vllm.v1.engine.core import EngineCoreProc
-
-    EngineCoreProc.run_engine_core = staticmethod(run_engine_core)
-
-
-def run_engine_core(*args: Any, **kwargs: Any) -> None:
-    """What an engine process runs: vLLM's EngineCoreProc.run_engine_core, and a watch over the parent."""
-    from vllm.v1.engine.core import EngineCoreProc  # of this process: vLLM's own
-
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    EngineCoreProc.run_engine_core(*args, **kwargs)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "runs in a process that multiprocessing started"
-    parent.join()
-    os._exit(1)
+    end_engine(llm)
 
 
 def _prepare_cpu(kv_cache_gb: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from detox_ray.cluster import keep_replica_on_loopback
 from detox_ray.config import LimitsConfig
-from detox_ray.models import vllm_options
+from detox_ray.models import vllm_internals, vllm_options
 from detox_ray.models.codec import Codec
 from detox_ray.models.device import device
 from detox_ray.serve.errors import Refused, content
@@ -111,7 +111,7 @@ class Engine:
         from vllm.renderers.online_renderer import OnlineRenderer
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        vllm_options.end_engines_with_parent()
+        vllm_internals.end_engines_with_parent()
         self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments, disable_log_stats=True))
         self._models = OpenAIServingModels(
             self._llm,

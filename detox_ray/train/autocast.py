@@ -12,6 +12,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from detox_ray.config import TrainConfig
+from detox_ray.train.deepspeed_internals import autocast_loss_scale, clip_scaled_gradients_at, divide_reported_norm_by
 
 
 def section(config: TrainConfig) -> dict[str, Any]:
@@ -29,15 +30,13 @@ class UnscaleGradientNorm(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        engine = self.trainer.model_wrapped
-        scaled_norm = engine.get_global_grad_norm
-        engine.get_global_grad_norm = lambda: None if scaled_norm() is None else scaled_norm() / self._scale
+        divide_reported_norm_by(self.trainer.model_wrapped, lambda: self._scale)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        optimizer = self.trainer.model_wrapped.optimizer
-        scaler = getattr(optimizer, "torch_autocast_gradscaler", None)
-        if scaler is not None:
-            self._scale = scaler.get_scale()
-            optimizer.clip_grad = args.max_grad_norm * self._scale
+        engine = self.trainer.model_wrapped
+        scale = autocast_loss_scale(engine)
+        if scale is not None:
+            self._scale = scale
+            clip_scaled_gradients_at(engine, args.max_grad_norm * scale)

@@ -15,9 +15,9 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from detox_ray.cluster.ray_internals import CHECKPOINT_LIST, CHECKPOINT_PREFIX, parse_checkpoint_list
 from detox_ray.storage import Store
 
-SNAPSHOT = "checkpoint_manager_snapshot.json"  # Ray Train's own list
 _BLOCK = 1 << 22  # bytes read at once
 
 
@@ -55,7 +55,7 @@ def newest(store: Store, folder: str, warn: Callable[[str], None], step: int | N
     checkpoints: dict[str, list[str]] = {}
     for file in store.files(folder):
         name = file.removeprefix(f"{folder}/").split("/")[0]
-        if name.startswith("checkpoint_"):  # and goes on with the time at which it was written
+        if name.startswith(CHECKPOINT_PREFIX):
             checkpoints.setdefault(name, []).append(file)
     for name in sorted(checkpoints, reverse=True):
         seals = _seals(store, checkpoints[name])
@@ -87,18 +87,17 @@ def mend(store: Store, folder: str) -> str | None:
 
     Nothing is lost with it: `newest` looks at the checkpoints themselves.
     """
-    snapshot = f"{folder}/{SNAPSHOT}"
-    if not store.exists(snapshot):
+    file = f"{folder}/{CHECKPOINT_LIST}"
+    if not store.exists(file):
         return None
     try:
-        content = json.loads(store.read_bytes(snapshot))
-        names = [each["checkpoint_dir_name"] for each in content["checkpoint_results"]]
-        gone = next((name for name in names if not store.exists(f"{folder}/{name}")), None)
-        trouble = f"lists {gone}, which is not there" if gone else _other_ray(content["ray_version"])
+        listed = parse_checkpoint_list(store.read_bytes(file))
+        gone = next((name for name in listed.folders if not store.exists(f"{folder}/{name}")), None)
+        trouble = f"lists {gone}, which is not there" if gone else _other_ray(listed.ray_version)
     except (ValueError, KeyError, TypeError) as error:
         trouble = f"cannot be read ({type(error).__name__}: {error})"
     if trouble is not None:
-        store.delete(snapshot)
+        store.delete(file)
         trouble = f"the list of checkpoints {trouble}; the checkpoints themselves decide"
     return trouble
 

@@ -22,12 +22,10 @@ def prepare() -> dict[str, Any]:
 
     To be called before the training arguments are made. Returns further keyword arguments for them.
     """
-    import deepspeed.ops
-    from accelerate.state import AcceleratorState, PartialState
+    from detox_ray.train.accelerate_internals import open_state
+    from detox_ray.train.deepspeed_internals import use_plain_gloo
 
-    # The shared-memory collective is compiled on first use; plain gloo needs no compiler.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    AcceleratorState._reset_state(reset_partial_state=True)
+    use_plain_gloo()
     os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
-    PartialState(backend=BACKEND)
+    open_state(BACKEND)
     return {"accelerator_config": {"use_configured_state": True}}

@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 
 import datasets
 import torch
-from accelerate.data_loader import BatchSamplerShard, SeedableRandomSampler
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
-from trl import DPOTrainer
-from trl.models.utils import prepare_deepspeed
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from detox_ray.train import length_groups, reference_logps, settings
+from detox_ray.train.accelerate_internals import drawn_batches
 from detox_ray.train.training_job import TrainingJob, WorkerRank
+from detox_ray.train.trl_internals import ReferenceDPOTrainer
 
 TOKEN_IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
 
@@ -44,10 +43,7 @@ class SamplingOrder(NamedTuple):
             yield [pair for share in shares for batch in share[begin : begin + self.accumulation] for pair in batch]
 
     def _share(self, epoch: int, worker: int) -> list[list[int]]:
-        sampler = SeedableRandomSampler(range(self.pairs), data_seed=self.seed)
-        sampler.set_epoch(epoch)
-        drawn = BatchSampler(sampler, self.batch_size, drop_last=False)
-        return list(drawn if self.workers == 1 else BatchSamplerShard(drawn, self.workers, worker))
+        return drawn_batches(self.pairs, self.batch_size, self.seed, epoch, self.workers, worker)
 
 
 class GroupingPlan(NamedTuple):
@@ -139,7 +135,7 @@ class _LocalMetricsAccelerator:
     gather_for_metrics = gather
 
 
-class FastDPOTrainer(DPOTrainer):
+class FastDPOTrainer(ReferenceDPOTrainer):
     """TRL's DPOTrainer on token ids: columns pair_id, prompt_ids, chosen_ids, rejected_ids, cut to length.
 
     Takes its arguments, and: ``plan`` (None: batches as TRL has them), whose ``groups`` must be
@@ -147,8 +143,6 @@ class FastDPOTrainer(DPOTrainer):
     computed while it is constructed, unless the store has them. Logged metrics are those of all ranks' pairs since the
     last log, weighted by pairs (by tokens where they are means over tokens).
     """
-
-    accelerator: Any  # transformers' Trainer makes it
 
     def __init__(self, *args: Any, job: TrainingJob, place: WorkerRank, plan: GroupingPlan | None, **kwargs: Any):
         self._job, self._place, self._plan = job, place, plan
@@ -161,34 +155,18 @@ class FastDPOTrainer(DPOTrainer):
             lengths = _lengths(held_out)
             self.eval_dataset = held_out.select(sorted(range(len(lengths)), key=lengths.__getitem__))
 
-    def _prepare_dataset(self, dataset: datasets.Dataset, *args: Any, **kwargs: Any) -> datasets.Dataset:
-        return dataset  # it holds token ids already
-
     # The reference
 
-    def _precompute_ref_logps(self, dataset: datasets.Dataset, name: str, batch_size: int) -> datasets.Dataset:
-        """TRL's hook, called for the training and then for the validation set."""
+    def with_reference_logps(self, dataset: datasets.Dataset) -> datasets.Dataset:
         if self._logps is None:
             both: list[Any] = [one for one in (self.train_dataset, self.eval_dataset) if one is not None]
             rows = [row for one in both for row in one]
             self._logps = reference_logps.logps(self, self._job, self._place, rows)
-            self._release_reference_engine()
+            self.release_reference_engine()
         values = [self._logps[pair] for pair in dataset["pair_id"]]
         for column, which in (("ref_chosen_logps", 0), ("ref_rejected_logps", 1)):
             dataset = dataset.add_column(column, [value[which] for value in values])
         return dataset
-
-    def reference_engine(self) -> Any:
-        """The parent, wrapped so that it can be run: the policy before its first step."""
-        if self._precompute_engine is None:
-            policy: Any = self.model
-            self._precompute_engine = prepare_deepspeed(policy, self.accelerator)
-        return self._precompute_engine
-
-    def _release_reference_engine(self) -> None:
-        if self._precompute_engine is not None:
-            self._precompute_engine.destroy()
-            self._precompute_engine = None
 
     # Batches
 
@@ -214,15 +192,10 @@ class FastDPOTrainer(DPOTrainer):
             self.accelerator = gathering
         if weight != 0:
             self._count(inputs["completion_mask"])
-        self._metrics[self._mode].clear()
+        self.batch_metrics.clear()
         return loss if weight is None else loss * weight
 
     # Metrics
-
-    @property
-    def _mode(self) -> str:
-        model: Any = self.model
-        return "train" if model.training else "eval"
 
     def _count(self, completion_mask: torch.Tensor) -> None:
         """Add what TRL has noted of one batch, with its weight, to the sums since the last log."""
@@ -233,21 +206,20 @@ class FastDPOTrainer(DPOTrainer):
             "logits/rejected": rejected.sum(),
             "mean_token_accuracy": chosen.sum(),
         }
-        for name, (value,) in self._metrics[self._mode].items():
+        for name, (value,) in self.batch_metrics.items():
             if name == "num_tokens":
                 continue
             weight = float(tokens.get(name, len(chosen)))
-            sums = self._sums[self._mode].setdefault(name, [0.0, 0.0])
+            sums = self._sums[self.mode].setdefault(name, [0.0, 0.0])
             sums[0] += weight * value
             sums[1] += weight
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        mode = self._mode
-        if sums := self._sums[mode]:
-            mine = torch.tensor([sums[name] for name in sorted(sums)] + [[self._total_train_tokens, 1]])
+        if sums := self._sums[self.mode]:
+            mine = torch.tensor([sums[name] for name in sorted(sums)] + [[self.trained_tokens, 1]])
             ours = self.accelerator.gather(mine[None].to(self.args.device)).double().sum(dim=0)
             for name, (total, weight) in zip(sorted(sums), ours[:-1].tolist(), strict=True):
-                self._metrics[mode][name] = [total / weight]
-            self._metrics[mode]["num_tokens"] = [ours[-1, 0].item()]
+                self.batch_metrics[name] = [total / weight]
+            self.batch_metrics["num_tokens"] = [ours[-1, 0].item()]
             sums.clear()
         super().log(logs, start_time)

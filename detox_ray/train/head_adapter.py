@@ -21,9 +21,9 @@ from peft.tuners.lora import Embedding
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.nn.functional import linear
-from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from detox_ray.models.layout import name_of
+from detox_ray.train.deepspeed_internals import gather_with, mark_as_whole
 
 ADAPTER_NAME = "default"  # PEFT's, for the one that a trainer makes
 
@@ -59,7 +59,7 @@ class AdaptedHead(nn.Module):
         self.fused = False  # whether TRL's fused forward is running
         self.widened: Any = None  # what stands for the head in it
         factors = self.factors()
-        _gather_in(self, plain.weight, factors.first, factors.second)
+        gather_with(self, plain.weight, factors.first, factors.second)
 
     @property
     def on(self) -> bool:
@@ -85,10 +85,7 @@ class AdaptedHead(nn.Module):
         """Forward hook of the backbone."""
         if self.fused:
             output.last_hidden_state, weight = self(output.last_hidden_state)
-            if is_deepspeed_zero3_enabled():  # TRL asks the weight whether it has to be gathered
-                from deepspeed.runtime.zero.partition_parameters import ZeroParamStatus
-
-                weight.ds_status = ZeroParamStatus.AVAILABLE
+            mark_as_whole(weight)  # TRL asks it whether it has to be gathered
             self.widened = SimpleNamespace(weight=weight, bias=self._layers[1].bias)
         return output
 
@@ -120,7 +117,7 @@ def connect(adapted: Any) -> None:
     for module in model.modules():
         if isinstance(module, Embedding):  # its parameters lie in dictionaries, where ZeRO-3 does not see them used
             factors = (module.lora_embedding_A[ADAPTER_NAME], module.lora_embedding_B[ADAPTER_NAME])
-            _gather_in(module, *factors)
+            gather_with(module, *factors)
     embedding, plain = model.get_input_embeddings(), model.get_output_embeddings()
     outer = next(m for m in model.modules() if m is plain or getattr(m, "base_layer", None) is plain)
     shared = isinstance(embedding, Embedding) and embedding.get_base_layer().weight is plain.weight
@@ -130,7 +127,7 @@ def connect(adapted: Any) -> None:
     head = AdaptedHead(layer, plain)
     if shared:
         plain.register_forward_hook(head.add_to_logits)
-        _gather_in(plain, *head.factors()[:2])
+        gather_with(plain, *head.factors()[:2])
     model.add_module("adapted_head", head)
     model.base_model.register_forward_hook(head.widen)
     model.get_output_embeddings = lambda: head.widened if head.fused else plain
@@ -145,12 +142,3 @@ def connect(adapted: Any) -> None:
             head.fused, head.widened = False, None
 
     model.forward = forward
-
-
-def _gather_in(module: nn.Module, *parameters: nn.Parameter) -> None:
-    """Under ZeRO-3: have ``parameters``, which belong to other modules, whole while ``module`` runs."""
-    if is_deepspeed_zero3_enabled():
-        from deepspeed.runtime.zero.partition_parameters import register_external_parameter
-
-        for parameter in parameters:
-            register_external_parameter(module, parameter)

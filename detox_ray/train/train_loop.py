@@ -19,6 +19,7 @@ from transformers.integrations.deepspeed import deepspeed_load_checkpoint
 from transformers.trainer_callback import PrinterCallback
 
 from detox_ray.train import data_split, kl_divergence, loss_curves, model_export, tokenization, trl_trainers
+from detox_ray.train.deepspeed_internals import numel, offloaded_part, torch_optimizer
 from detox_ray.train.evaluation_schedule import EvaluationSchedule
 from detox_ray.train.nonfinite_check import watch
 from detox_ray.train.training_job import TrainingJob, WorkerRank
@@ -106,19 +107,18 @@ def _curves(job: TrainingJob, trainer: Any, kept_step: int, validated: bool) -> 
 def _info(job: TrainingJob, trainer: Any, split: data_split.Split, restarts: int) -> dict[str, Any]:
     """What really ran, read off the engine and the trainer's state."""
     engine = trainer.model_wrapped
-    optimizer = getattr(engine.optimizer, "optimizer", engine.optimizer)
-    sizes = [(getattr(p, "ds_numel", p.numel()), p.requires_grad) for p in trainer.model.parameters()]
+    sizes = [(numel(parameter), parameter.requires_grad) for parameter in trainer.model.parameters()]
     peak = torch.cuda.max_memory_allocated() if job.gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "method": job.config.method,
         "tuning": job.config.tuning,
         "engine": type(engine).__name__,
         "zero_stage": engine.zero_optimization_stage(),
-        "offload": _offloaded(engine),
+        "offload": offloaded_part(engine),
         "world_size": torch.distributed.get_world_size(),
         "backend": torch.distributed.get_backend(),
         "device": str(engine.device),
-        "optimizer": type(optimizer).__name__,
+        "optimizer": type(torch_optimizer(engine)).__name__,
         "steps": trainer.state.global_step,
         "rows_train": len(split.train),
         "rows_validation": len(split.validation),
@@ -129,9 +129,3 @@ def _info(job: TrainingJob, trainer: Any, split: data_split.Split, restarts: int
         "peak_memory_gb": round(peak / 2**30, 3),  # of one worker: the GPU's where there is one, else the process's
         "versions": {p: importlib.metadata.version(p) for p in ("torch", "transformers", "trl", "deepspeed", "ray")},
     }
-
-
-def _offloaded(engine: Any) -> str | None:
-    """What DeepSpeed keeps outside the device, in the train block's words."""
-    parts = {"parameters": engine.zero_offload_param(), "optimizer": engine.zero_offload_optimizer()}
-    return next((name for name, part in parts.items() if part is not None and part.device != "none"), None)

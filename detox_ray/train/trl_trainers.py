@@ -12,14 +12,13 @@ import datasets
 import torch
 from transformers import Trainer, TrainerCallback, set_seed
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
-from trl.experimental.cpo import CPOConfig, CPOTrainer
-from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 from detox_ray.config import TrainConfig
 from detox_ray.train import autocast, deepspeed_config, deepspeed_cpu, fast_dpo, head_adapter, settings, tuning
 from detox_ray.train.data_split import Split
 from detox_ray.train.tokenization import Row
 from detox_ray.train.training_job import TrainingJob, WorkerRank
+from detox_ray.train.trl_internals import CPOConfig, CPOTrainer, ORPOConfig, ORPOTrainer, PretokenizedTrainer
 
 LOG_ROWS = 200  # of the loss, at most about so many
 OPTIMIZERS = {"rmsprop": "rmsprop", "adamw": "adamw_torch"}  # ours -> transformers' name
@@ -45,17 +44,7 @@ class _RowTracking(Trainer):
         return [self.row_ids[number] for numbers in self._of_step[1] for number in numbers.tolist()]
 
 
-class _PretokenizedRows(_RowTracking):
-    """TRL's preparation of data is left out: the columns are what it would make, or what `tokens` makes instead."""
-
-    def _prepare_dataset(self, dataset: datasets.Dataset, *args: Any, **kwargs: Any) -> datasets.Dataset:
-        return dataset  # DPO, KTO
-
-    def tokenize_row(self, feature: Row, model: Any = None) -> Row:
-        return {}  # ORPO, CPO: nothing to add
-
-
-class _DPO(_PretokenizedRows, DPOTrainer):
+class _DPO(_RowTracking, PretokenizedTrainer, DPOTrainer):
     pass
 
 
@@ -67,15 +56,15 @@ class _SFT(_RowTracking, SFTTrainer):
     pass
 
 
-class _KTO(_PretokenizedRows, KTOTrainer):
+class _KTO(_RowTracking, PretokenizedTrainer, KTOTrainer):
     pass
 
 
-class _ORPO(_PretokenizedRows, ORPOTrainer):
+class _ORPO(_RowTracking, PretokenizedTrainer, ORPOTrainer):
     pass
 
 
-class _CPO(_PretokenizedRows, CPOTrainer):
+class _CPO(_RowTracking, PretokenizedTrainer, CPOTrainer):
     pass
 
 

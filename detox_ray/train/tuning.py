@@ -10,7 +10,6 @@ import torch
 from peft import LoraConfig
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
-from trl.trainer.utils import disable_dropout_in_model
 
 from detox_ray.config import InputError
 from detox_ray.models.families import attention_implementation
@@ -18,6 +17,7 @@ from detox_ray.models.layout import stores_weights_transposed
 from detox_ray.train import head_adapter, settings
 from detox_ray.train.adapter_targets import target_modules
 from detox_ray.train.training_job import TrainingJob
+from detox_ray.train.trl_internals import disable_dropout_in_model
 
 
 def policy(job: TrainingJob, path: str) -> PreTrainedModel:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 
+from detox_ray.cluster.ray_internals import CHECKPOINT_LIST
 from detox_ray.storage import Store
 from detox_ray.train import checkpoints
 from detox_ray.train.checkpoints import WholeCheckpoint
@@ -89,7 +90,7 @@ def test_checkpoint_without_the_part_of_every_node_was_not_finished(store: Store
 
 class TestRaysOwnList:
     def write(self, store: Store, content: object) -> None:
-        store.write_json(f"{FOLDER}/{checkpoints.SNAPSHOT}", content)
+        store.write_json(f"{FOLDER}/{CHECKPOINT_LIST}", content)
 
     def content(self, *names: str, version: str = ray.__version__) -> dict[str, object]:
         return {"ray_version": version, "checkpoint_results": [{"checkpoint_dir_name": name} for name in names]}
@@ -98,7 +99,7 @@ class TestRaysOwnList:
         assert checkpoints.mend(store, FOLDER) is None
         self.write(store, self.content(write(store, 1, step=5).name))
         assert checkpoints.mend(store, FOLDER) is None
-        assert store.exists(f"{FOLDER}/{checkpoints.SNAPSHOT}")
+        assert store.exists(f"{FOLDER}/{CHECKPOINT_LIST}")
 
     def test_list_with_which_ray_would_not_start_goes(self, store: Store) -> None:
         contents = {
@@ -109,8 +110,8 @@ class TestRaysOwnList:
         for said, content in contents.items():
             self.write(store, content)
             assert said in (checkpoints.mend(store, FOLDER) or "")
-            assert not store.exists(f"{FOLDER}/{checkpoints.SNAPSHOT}")
-        store.write_bytes(f"{FOLDER}/{checkpoints.SNAPSHOT}", b'{"ray_ver')
+            assert not store.exists(f"{FOLDER}/{CHECKPOINT_LIST}")
+        store.write_bytes(f"{FOLDER}/{CHECKPOINT_LIST}", b'{"ray_ver')
         assert "cannot be read" in (checkpoints.mend(store, FOLDER) or "")
 
 

@@ -28,11 +28,14 @@ def tiny(family: str, **changes: Any) -> Any:
 
 
 def adapted(family: str, chosen: str | list[str], dropout: float = 0.0, fused: bool = True, **changes: Any) -> Any:
+    return with_adapter(tiny(family, **changes), chosen, dropout, fused)
+
+
+def with_adapter(model: Any, chosen: str | list[str], dropout: float = 0.0, fused: bool = True) -> Any:
     """As policy, TRL and connect make it, with an adapter that is no longer nothing."""
-    model = tiny(family, **changes)
     head_adapter.show_without_adapter(model)
     targets = adapter_targets.target_modules(model, chosen, FIELD)
-    conv = family == "gpt2"
+    conv = model.config.model_type == "gpt2"
     config = LoraConfig(r=4, lora_alpha=8, lora_dropout=dropout, target_modules=targets, fan_in_fan_out=conv)
     peft = get_peft_model(model, config)
     torch.manual_seed(1)
@@ -186,3 +189,17 @@ def test_4_bit_weights_are_loaded_as_the_paper_quantises_them(
     put_on = tuning.adapter(job, policy)
     assert put_on is not None
     assert (put_on.r, put_on.lora_alpha, put_on.target_modules) == (64, 16, "all-linear")
+
+
+def test_adapter_on_a_head_of_any_name_is_trained() -> None:
+    """BioGPT calls its head output_projection."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = AutoConfig.for_model("biogpt", vocab_size=400, initializer_range=0.1, tie_word_embeddings=False, **sizes)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    plain = naive(model)
+    peft = with_adapter(model, ["output_projection", "fc1"])
+    torch.testing.assert_close(fused(peft), naive(peft), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(fused(peft), plain, atol=1e-2)
