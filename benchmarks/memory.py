@@ -155,8 +155,8 @@ def work(folder: Path, world: int, rank: int) -> None:
     import torch
     from transformers import TrainerCallback
 
-    from detox_ray.train.train_loop import fit
-    from detox_ray.train.training_job import WorkerRank
+    from detox_ray.train.train_loop import run_train_loop
+    from detox_ray.train.training_job import TrainWorker
 
     class Enough(Exception):
         pass
@@ -173,7 +173,7 @@ def work(folder: Path, world: int, rank: int) -> None:
         before = _memory("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")
         with contextlib.suppress(Enough):
-            fit(job, WorkerRank(rank, rank, world), [Stop()], None, 0)
+            run_train_loop(job, TrainWorker(rank, rank, world), [Stop()], None, 0)
         peaks.append(_memory("VmHWM") - before)
     if rank == 0:
         (folder / "peaks").write_bytes(pickle.dumps(peaks))

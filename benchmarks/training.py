@@ -147,7 +147,7 @@ def our_trainer(folder: Path, side: str, options: argparse.Namespace) -> Any:
     from detox_ray.storage import Store, Unit
     from detox_ray.storage.tables import PAIRS
     from detox_ray.train import data_split, trl_trainers
-    from detox_ray.train.training_job import TrainingJob, WorkerRank
+    from detox_ray.train.training_job import TrainingJob, TrainWorker
 
     config = TrainConfig(
         parent="base",
@@ -180,7 +180,7 @@ def our_trainer(folder: Path, side: str, options: argparse.Namespace) -> Any:
     split = data_split.split(rows, tokenizer, config, 1, "train")
     # TRL takes the rows in the order of the table; ours come shuffled by split_seed.
     split = split._replace(train=sorted(split.train, key=lambda row: row["pair_id"]))
-    trainer = trl_trainers.trainer(job, WorkerRank(0, 0, 1), str(folder / "model"), tokenizer, split, [])
+    trainer = trl_trainers.trainer(job, TrainWorker(0, 0, 1), str(folder / "model"), tokenizer, split, [])
     trainer.reference_seconds = sum(
         store.info(unit, key)["seconds"] for unit, key in store.committed("reference_logps").items()
     )

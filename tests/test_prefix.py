@@ -14,7 +14,7 @@ from detox_ray.config import GenerateConfig, InputError, LimitsConfig, TrainConf
 from detox_ray.generate import vllm_engine
 from detox_ray.models import LoadableModel
 from detox_ray.models.causal_model import CausalModel
-from detox_ray.models.codec import CONTEXT, Codec, Encoder, context_of, prefix_of, room
+from detox_ray.models.codec import CONTEXT, Codec, Encoder, context_of, prefix_of, prompt_limit
 from detox_ray.models.device import Device
 from detox_ray.models.families import stated_positions
 from detox_ray.score.evaluators import CausalEvaluator
@@ -207,9 +207,9 @@ def test_xlnets_lack_of_a_limit_is_none() -> None:
 
 @pytest.mark.parametrize("prefix", [0, 1, 2])
 def test_room_is_for_the_prefix_and_at_least_one_token_of_the_prompt(prefix: int) -> None:
-    assert room(128, prefix, 128 - prefix - 1) == prefix + 1
+    assert prompt_limit(128, prefix, 128 - prefix - 1) == prefix + 1
     with pytest.raises(InputError, match=rf"^generate\.max_tokens: must be at most {127 - prefix}: 128 tokens fit"):
-        room(128, prefix, 128 - prefix)
+        prompt_limit(128, prefix, 128 - prefix)
 
 
 def test_a_real_likelihood_worker_takes_the_codecs_prefix(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ What DeepSpeed and TRL hold was read in their code (deepspeed 0.19, trl 1.16) an
 from typing import Any, Literal, NamedTuple
 
 from detox_ray.config import TrainConfig
-from detox_ray.estimate.architecture import Architecture, Kept
+from detox_ray.estimate.architecture import Architecture, KeptActivations
 from detox_ray.train import deepspeed_config
 
 Where = Literal["device", "host", "nvme"]
@@ -205,7 +205,7 @@ def _optimizer(built: Architecture, config: TrainConfig, settings: dict[str, Any
 
 
 def _activations(built: Architecture, config: TrainConfig, batch: MicroBatch) -> list[Part]:
-    kept: Kept = built.kept(batch.rows, batch.length)
+    kept: KeptActivations = built.kept(batch.rows, batch.length)
     size = kept.checkpointed if config.gradient_checkpointing else kept.whole
     how = f"{batch.assumption}: what autograd keeps of {built.layers} layers, counted on a forward pass over shapes"
     if config.gradient_checkpointing:

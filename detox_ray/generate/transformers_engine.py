@@ -15,7 +15,7 @@ import transformers
 from detox_ray.config import GenerateConfig
 from detox_ray.generate.engine import Completion, Generated
 from detox_ray.models.causal_model import CausalModel
-from detox_ray.models.codec import room
+from detox_ray.models.codec import prompt_limit
 from detox_ray.models.padding import padded_rows
 
 ROWS = 256  # in one batch
@@ -32,7 +32,7 @@ class TransformersEngine:
         self._codec, self._model = model.codec, model.network
         self._on, self.device = model.device
         self._config = config
-        self._limit = room(self._codec.context, len(self._codec.prefix), config.max_tokens)
+        self._limit = prompt_limit(self._codec.context, len(self._codec.prefix), config.max_tokens)
         ends = self._model.generation_config.eos_token_id
         tokenizer_end = self._codec.tokenizer.eos_token_id
         known = {*(ends if isinstance(ends, list) else [ends]), tokenizer_end} - {None}

@@ -6,7 +6,7 @@ from typing import Any
 from detox_ray.config import GenerateConfig
 from detox_ray.generate.engine import Completion, Generated
 from detox_ray.models import vllm_options
-from detox_ray.models.codec import Codec, room
+from detox_ray.models.codec import Codec, prompt_limit
 from detox_ray.models.device import device
 
 
@@ -20,7 +20,7 @@ class VLLMEngine:
         self.version = vllm_options.version() or "unknown"
         self.device = device().name
         self._config = config
-        self._limit = room(self._codec.context, len(self._codec.prefix), config.max_tokens)
+        self._limit = prompt_limit(self._codec.context, len(self._codec.prefix), config.max_tokens)
         self._llm = vllm_options.start(
             path,
             loading,

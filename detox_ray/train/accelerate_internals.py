@@ -6,7 +6,7 @@ from torch.utils.data import BatchSampler
 
 
 def open_state(backend: str) -> None:
-    """Set accelerate's state up anew over the process group that is open.
+    """Reset accelerate's state, so that it uses the process group that is open.
 
     Without it accelerate finds no backend on a machine that has no accelerator.
     """

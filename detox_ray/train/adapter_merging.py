@@ -1,4 +1,4 @@
-"""An adapter merged into its parent's weights, and left beside them as a folder that PEFT loads.
+"""Merges an adapter into its parent's weights, and keeps it beside them as a folder that PEFT loads.
 
 Imported by workers only.
 """
@@ -16,14 +16,18 @@ from detox_ray.config import InputError
 from detox_ray.models import layout
 
 WEIGHTS = "adapter_model.safetensors"
-_PREFIX = "base_model.model."  # of PEFT's names before those of the model
+_PREFIX = "base_model.model."  # that PEFT puts before the model's names of tensors
 
 
 def merge(base: Any, adapter: Path) -> Any:
-    """``base`` with the products of the adapter's factors added to its weights, in place.
+    """Add the products of the adapter's factors to the weights of ``base``, in place, and return it.
 
-    Weights in 4 bits are unpacked, the product is added, and they are rounded to 4 bits again (PEFT); the result is
-    unpacked. ``base`` is a causal language model as the adapter was trained on; the adapter's folder is completed.
+    PEFT unpacks weights in 4 bits, adds the product, and rounds to 4 bits again; the result is unpacked. The adapter's
+    folder gets what it lacks to be loaded by PEFT.
+
+    Args:
+        base: the causal language model that the adapter was trained on.
+        adapter: the adapter's folder.
     """
     if rows_in(base, adapter) in (None, base.get_input_embeddings().weight.shape[0]):
         _keep_factors(adapter)
@@ -39,12 +43,12 @@ def merge(base: Any, adapter: Path) -> Any:
 
 
 def resize(base: Any, adapter: Path, tokens: int) -> bool:
-    """Bring the embeddings of ``base`` to the size that the adapter was trained with; whether they had another.
+    """Resize the embeddings of ``base`` to what the adapter was trained with. Return whether the size has changed.
 
-    As PEFT does: to the adapter's tokenizer of ``tokens`` tokens, if that has more than there are embeddings. If the
-    adapter holds embeddings or a head, wholly or their factors, to the size of these: trainers pad it.
+    If the adapter holds embeddings or a head, or factors of them, their size counts, which trainers pad. Otherwise
+    embeddings grow to the adapter's tokenizer of ``tokens`` tokens, as PEFT does.
 
-    Raises InputError if they have several sizes, or fewer rows than the tokenizer has tokens.
+    Raises InputError if embeddings and head have several sizes, or fewer rows than the tokenizer has tokens.
     """
     before = base.get_input_embeddings().weight.shape[0]
     held = rows_in(base, adapter)
@@ -61,7 +65,7 @@ def resize(base: Any, adapter: Path, tokens: int) -> bool:
 def untie(base: Any, adapter: Path) -> None:
     """Give a tied head weights of its own if the adapter has factors on embedding or head.
 
-    PEFT trains such an adapter on one of the two only, or as two; merged into one tensor it would change both.
+    PEFT trains such an adapter on one of the two, or one on each; merged into the one tensor it would change both.
     """
     if not layout.ends_are_tied(base):
         return
@@ -75,7 +79,7 @@ def untie(base: Any, adapter: Path) -> None:
 
 
 def rows_in(base: Any, adapter: Path) -> int | None:
-    """Tokens for which the adapter holds embeddings or a head; None if it leaves both alone."""
+    """Return for how many tokens the adapter holds embeddings or a head; None if it holds neither."""
     sizes = set()
     names = layout.end_names(base)
     with safe_open(adapter / WEIGHTS, "pt") as file:
@@ -92,13 +96,13 @@ def rows_in(base: Any, adapter: Path) -> int | None:
 
 
 def _keep_factors(adapter: Path) -> None:
-    """Without the weights beneath embedding adapters, which PEFT saves too: they are the parent's."""
+    """Remove the weights beneath embedding adapters from the folder: PEFT saves them, but they are the parent's."""
     tensors = load_file(adapter / WEIGHTS)
     save_file({name: tensor for name, tensor in tensors.items() if ".base_layer." not in name}, adapter / WEIGHTS)
 
 
 def _repeat_at_head(adapter: Path, embedding: str, head: str) -> None:
-    """Write a tied embedding's adapter a second time, as the head's: PEFT loads the two as separate modules."""
+    """Repeat a tied embedding's adapter as the head's: PEFT loads the two as separate modules."""
     tensors = load_file(adapter / WEIGHTS)
     below = f"{_PREFIX}{embedding}.lora_embedding_"
     if f"{below}A" not in tensors:

@@ -1,8 +1,8 @@
-"""Published tuned checkpoints that do not stand alone: an adapter, or weights without a tokenizer.
+"""Imports published checkpoints that do not stand alone: an adapter, or weights without a tokenizer.
 
-Such a model (`path` and `parent`) becomes a whole folder in the run, as if it had been trained there: the adapter is
-merged into its parent's weights, and the tokenizer stands beside: the adapter's own, if it brings another one than the
-parent's (with added tokens, for which the embeddings grow), else the parent's. BatsResearch publishes its models so.
+Such a model (`path` and `parent`) becomes a whole folder in the run, as if it had been trained there. An adapter is
+merged into its parent's weights. The tokenizer is the adapter's, if it brings one that differs from the parent's (with
+added tokens, for which the embeddings grow), or else the parent's. BatsResearch publishes its models in this form.
 """
 
 import os
@@ -17,18 +17,18 @@ from detox_ray.models import VOCABULARY, LoadableModel
 from detox_ray.models.codec import PROBES
 from detox_ray.storage import Store, Unit, key_of
 
-VERSION = 2  # of what is made of the same files
+VERSION = 2  # raise it when the same files give another model
 
 
 def import_key(source: LoadableModel, parent: LoadableModel) -> str:
-    """Of the model that `import_checkpoint` makes."""
+    """Return the key of the model that `import_checkpoint` commits."""
     return key_of(stage="import", version=VERSION, source=source.key, parent=parent.key)
 
 
 def import_checkpoint(source: LoadableModel, parent: LoadableModel, key: str, store: Store, progress: Progress) -> None:
-    """Make ``source``'s model whole and commit it under ``key`` as Unit("checkpoints", (its name,)).
+    """Make ``source`` a whole model and commit it under ``key`` as Unit("checkpoints", (its name,)).
 
-    On any node of the Ray that is connected. Raises InputError if the two do not fit together.
+    Works on any node of the connected Ray. Raises InputError if source and parent do not fit together.
     """
     import ray
 
@@ -41,7 +41,7 @@ def import_checkpoint(source: LoadableModel, parent: LoadableModel, key: str, st
 
 
 def _attempt(source: LoadableModel, parent: LoadableModel, store: Store) -> tuple[dict[str, Any], str | None]:
-    """What the marker says, or what is wrong: Ray wraps exceptions beyond recognition."""
+    """Return what the marker says, or what is wrong: Ray wraps exceptions beyond recognition."""
     try:
         with tempfile.TemporaryDirectory(prefix="detox-ray-import-") as folder:
             return make(source, parent, store, Path(folder)), None
@@ -109,15 +109,15 @@ def _merged(base: Any, adapter: Path, parent: str) -> Any:
 
 
 def _brief(error: Exception) -> str:
-    """What an error of torch or PEFT says, without its list of every tensor."""
+    """Return the message of an error of torch or PEFT without its list of every tensor."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in lines if "size mismatch" in line), lines[0])[:300]
 
 
 def _own_tokenizer(files: Path, theirs: Any, config: Any, parent: str) -> Any:
-    """The tokenizer in the adapter's folder; None if it has none, or one that does what its parent's (``theirs``) does.
+    """Return the tokenizer in the adapter's folder; None if there is none, or if it equals its parent's (``theirs``).
 
-    Raises InputError if it gives a token of its parent's another id.
+    Raises InputError if it gives another id to a token of its parent's.
     """
     from transformers import AutoTokenizer
 
@@ -125,7 +125,7 @@ def _own_tokenizer(files: Path, theirs: Any, config: Any, parent: str) -> Any:
         return None
     own = AutoTokenizer.from_pretrained(files, config=config, trust_remote_code=False)
     vocabulary, known = own.get_vocab(), theirs.get_vocab()
-    moved = next((token for token, number in known.items() if vocabulary.get(token, number) != number), None)
+    moved = next((token for token, id_there in known.items() if vocabulary.get(token, id_there) != id_there), None)
     if moved is not None:
         raise InputError(
             f"its tokenizer gives {moved!r} the id {vocabulary[moved]}, that of its parent {parent} {known[moved]}: "

@@ -1,4 +1,4 @@
-"""Which rows train and which validate.
+"""Splits rows into those that train and those that validate.
 
 The split is that of `datasets.train_test_split`, which both papers use: the same seed holds out the same rows.
 """
@@ -20,27 +20,36 @@ class Split(NamedTuple):
 
     train: list[Row]
     validation: list[Row]
-    validation_batch: int  # rows per worker and forward pass in evaluation; of pairs where a row is a pair
-    dropped: int  # source rows that the length filter left out, or that left nothing to learn
+    validation_batch: int  # rows per worker and forward pass in evaluation; if a row is a pair, pairs
+    dropped: int  # source rows that the length filter left out, or in which nothing was left to learn
 
 
 def split(table: pa.Table, tokenizer: Any, config: TrainConfig, workers: int, field: str) -> Split:
     """Tokenise the PAIRS table, or the corpus, and divide it by ``split_seed``.
 
-    ``field`` is the train block's place in the experiment, for errors. Held out is ``validation_fraction`` of the rows,
-    rounded up; evaluated are as many of them as give every worker the same number of full batches, up to
-    ``validation_limit``: the trainer would fill a ragged last batch with repeated rows, which count twice in the mean.
-    A corpus whose column ``split`` says "validation" brings its own. Raises InputError where the table does not fit the
-    method, nothing is left to train on, or too little to evaluate what the train block wants evaluated.
+    ``validation_fraction`` of the rows, rounded up, is held out. Of these, as many are evaluated as give every worker
+    the same number of full batches, ``validation_limit`` at most: the trainer would fill a ragged last batch with
+    repeated rows, which count twice in the mean. A corpus with a column ``split`` brings its own validation rows.
+
+    Args:
+        table: PAIRS, or the texts of a corpus.
+        tokenizer: the parent's.
+        config: the train block.
+        workers: number of workers that evaluate.
+        field: the train block's field in the experiment, for messages.
+
+    Raises:
+        InputError: the table does not fit the method, no row is left to train on, or too few are left to evaluate.
     """
     rows = _rows(table, config, field)
     tokenise = tokenization.text_rows if config.train_on == "corpus" else tokenization.pair_rows
-    found = tokenise(rows, tokenizer, config)
-    kept = [(row, made) for row, made in zip(rows, found, strict=True) if made]
-    own = [row.get("split") == "validation" for row, _ in kept]
-    if any(own):
-        held = [index for index, held_out in enumerate(own) if held_out]
-        order = [index for index, held_out in enumerate(own) if not held_out]
+    kept = [
+        (row, tokenised) for row, tokenised in zip(rows, tokenise(rows, tokenizer, config), strict=True) if tokenised
+    ]
+    stated = [row.get("split") == "validation" for row, _ in kept]
+    if any(stated):
+        held = [index for index, held_out in enumerate(stated) if held_out]
+        order = [index for index, held_out in enumerate(stated) if not held_out]
     else:
         permutation = np.random.default_rng(config.split_seed).permutation(len(kept)).tolist()
         count = math.ceil(config.validation_fraction * len(kept))
@@ -61,7 +70,7 @@ def split(table: pa.Table, tokenizer: Any, config: TrainConfig, workers: int, fi
 
 
 def _rows(table: pa.Table, config: TrainConfig, field: str) -> list[dict[str, Any]]:
-    """The first ``data_fraction`` of the table (Li et al.'s train_perc: before any filter), of a checked format."""
+    """Check the table and return its first ``data_fraction`` (Li et al.'s train_perc: before any filter)."""
     needed = ["text_id", "text"] if config.train_on == "corpus" else ["pair_id", "prompt", "chosen", "rejected"]
     missing = [name for name in needed if name not in table.column_names]
     if missing:
@@ -77,12 +86,12 @@ def _rows(table: pa.Table, config: TrainConfig, field: str) -> list[dict[str, An
 
 
 def evaluation_batches(rows: int, workers: int, batch_size: int) -> tuple[int, int]:
-    """(batches per worker, rows per batch) that evaluate the most of ``rows``; (0, 0) where not every worker gets one.
+    """Return (batches per worker, rows per batch) that evaluate the most of ``rows``; (0, 0) if a worker gets none.
 
-    Batches are at least half of ``batch_size`` where there are rows enough.
+    Batches are at least half of ``batch_size`` if there are enough rows.
     """
-    each = rows // workers
-    if each <= batch_size:
-        return min(each, 1), each
-    batch = max(range(-(-batch_size // 2), batch_size + 1), key=lambda size: (each // size * size, size))
-    return each // batch, batch
+    share = rows // workers
+    if share <= batch_size:
+        return min(share, 1), share
+    batch = max(range(-(-batch_size // 2), batch_size + 1), key=lambda size: (share // size * size, size))
+    return share // batch, batch

@@ -1,9 +1,9 @@
-"""The DeepSpeed configuration of a run: one of the four JSON files beside this one, or the user's own.
+"""The DeepSpeed configuration of a training: one of the four JSON files in deepspeed/, or the user's own.
 
-A JSON decides how memory is shared out (ZeRO stage, offload, buckets). What decides the result (batch, precision,
-clipping, optimizer, schedule) belongs to the train block, so that a setting has one home and the run's key sees it.
-Of an own JSON, what DeepSpeed documents as a matter of memory or communication alone stays out of the key; any other
-setting in it counts.
+A JSON decides how memory is divided (ZeRO stage, offload, buckets). What decides the result (batch, precision,
+clipping, optimizer, schedule) belongs to the train block, so that a setting has one home and the key sees it. Of a
+user's own JSON, settings that DeepSpeed documents as a matter of memory or communication only stay out of the key; any
+other setting counts.
 """
 
 import ctypes.util
@@ -18,7 +18,7 @@ BUILT_IN = ("zero0", "zero1", "zero2", "zero3")
 FOLDER = Path(__file__).parent / "deepspeed"
 STAGES = (0, 1, 2, 3)
 
-# DeepSpeed's name -> what in the train block says it.
+# DeepSpeed's name -> the train block's fields for it.
 _ELSEWHERE = {
     "optimizer": "optimizer, learning_rate, weight_decay",
     "scheduler": "scheduler, warmup_steps",
@@ -31,26 +31,49 @@ _ELSEWHERE = {
     "train_micro_batch_size_per_gpu": "batch_size",
 }
 
-# Settings whose effect on the result is the order in which floats are summed, if that.
-_MEMORY_ONLY = {
-    *_ELSEWHERE,
-    *("zero_allow_untested_optimizer", "zero_force_ds_cpu_optimizer", "activation_checkpointing", "aio"),
-    *("steps_per_print", "wall_clock_breakdown", "memory_breakdown", "dump_state", "comms_logger", "flops_profiler"),
+# Settings that change the order in which floats are summed, at most.
+_MEMORY_ONLY = _ELSEWHERE.keys() | {
+    "zero_allow_untested_optimizer",
+    "zero_force_ds_cpu_optimizer",
+    "activation_checkpointing",
+    "aio",
+    "steps_per_print",
+    "wall_clock_breakdown",
+    "memory_breakdown",
+    "dump_state",
+    "comms_logger",
+    "flops_profiler",
 }
 _ZERO_MEMORY_ONLY = {
-    *("stage", "contiguous_gradients", "reduce_scatter", "reduce_bucket_size", "use_multi_rank_bucket_allreduce"),
-    *("allgather_partitions", "allgather_bucket_size", "overlap_comm", "offload_param", "offload_optimizer"),
-    *("sub_group_size", "stage3_prefetch_bucket_size", "stage3_param_persistence_threshold"),
-    *("stage3_model_persistence_threshold", "stage3_max_live_parameters", "stage3_max_reuse_distance"),
-    *("stage3_gather_16bit_weights_on_model_save", "stage3_module_granularity_threshold", "round_robin_gradients"),
-    *("stage3_use_all_reduce_for_fetch_params", "stage3_allgather_sequential", "memory_efficient_linear"),
+    "stage",
+    "contiguous_gradients",
+    "reduce_scatter",
+    "reduce_bucket_size",
+    "use_multi_rank_bucket_allreduce",
+    "allgather_partitions",
+    "allgather_bucket_size",
+    "overlap_comm",
+    "offload_param",
+    "offload_optimizer",
+    "sub_group_size",
+    "stage3_prefetch_bucket_size",
+    "stage3_param_persistence_threshold",
+    "stage3_model_persistence_threshold",
+    "stage3_max_live_parameters",
+    "stage3_max_reuse_distance",
+    "stage3_gather_16bit_weights_on_model_save",
+    "stage3_module_granularity_threshold",
+    "round_robin_gradients",
+    "stage3_use_all_reduce_for_fetch_params",
+    "stage3_allgather_sequential",
+    "memory_efficient_linear",
 }
 
 
 def read(name: str) -> dict[str, Any]:
-    """The JSON object that ``name`` (zero0 … zero3 or a path) stands for, as written.
+    """Return the JSON object that ``name`` (zero0 … zero3 or a path) stands for, as it is written.
 
-    Raises ValueError saying what is wrong with it.
+    Raises ValueError if it is not one, or sets what belongs to the train block.
     """
     path = FOLDER / f"{name}.json" if name in BUILT_IN else Path(name).expanduser()
     try:
@@ -70,7 +93,7 @@ def read(name: str) -> dict[str, Any]:
 
 
 def problems(field: str, config: TrainConfig) -> list[Problem]:
-    """What is wrong with ``deepspeed``, ``offload`` and ``nvme_path`` of the train block ``field``."""
+    """Return the problems of ``deepspeed``, ``offload`` and ``nvme_path`` of the train block ``field``."""
     try:
         content = read(config.deepspeed)
     except ValueError as error:
@@ -110,7 +133,7 @@ def _offload_problems(field: str, config: TrainConfig, zero: dict[str, Any]) -> 
 
 
 def missing_for_nvme() -> str | None:
-    """Why DeepSpeed's asynchronous file access cannot work on this machine, or None. Imports nothing heavy."""
+    """Return why DeepSpeed's asynchronous file access cannot work on this machine, or None. Imports nothing heavy."""
     package = importlib.util.find_spec("deepspeed")
     for folder in (package.submodule_search_locations or []) if package else []:
         if any(Path(folder, "ops", "aio").glob("async_io_op*.so")):  # built with the package (DS_BUILD_AIO=1)
@@ -120,8 +143,8 @@ def missing_for_nvme() -> str | None:
     return None
 
 
-def of(config: TrainConfig, gpu: bool) -> dict[str, Any]:
-    """The whole configuration that DeepSpeed gets. Raises InputError where this worker's node lacks what it needs."""
+def config_for(config: TrainConfig, gpu: bool) -> dict[str, Any]:
+    """Return the whole configuration for DeepSpeed. Raises InputError if this worker's node lacks what it needs."""
     content = read(config.deepspeed)
     if config.nvme_path is not None and (missing := missing_for_nvme()):
         raise InputError(f"nvme_path: {config.nvme_path} cannot be used on this worker's node: {missing}")
@@ -135,7 +158,7 @@ def of(config: TrainConfig, gpu: bool) -> dict[str, Any]:
 
 
 def complete(content: dict[str, Any]) -> dict[str, Any]:
-    """``content`` with what every run needs: the train block's values, and weights gathered when they are saved."""
+    """Return ``content`` with what every training needs: the train block's values, and weights gathered for saving."""
     filled = {
         **content,
         "train_batch_size": "auto",
@@ -144,7 +167,7 @@ def complete(content: dict[str, Any]) -> dict[str, Any]:
         "gradient_clipping": "auto",
         "bf16": {"enabled": "auto"},
         "zero_allow_untested_optimizer": True,  # RMSprop, the papers' choice, is "untested" to DeepSpeed
-        "zero_force_ds_cpu_optimizer": False,  # an offloaded optimizer is then torch's too: nothing to compile
+        "zero_force_ds_cpu_optimizer": False,  # an offloaded optimizer is torch's as well: nothing to compile
     }
     filled.pop("fp16", None)
     if content["zero_optimization"]["stage"] == 3:
@@ -156,14 +179,14 @@ def complete(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def influence(content: dict[str, Any]) -> dict[str, Any]:
-    """The part of a JSON that may change the trained weights by more than rounding; nothing of the built-in ones."""
+    """Return the part of a JSON that may change the weights by more than rounding; empty for the built-in ones."""
     zero = {name: value for name, value in content["zero_optimization"].items() if name not in _ZERO_MEMORY_ONLY}
-    rest = {name: value for name, value in content.items() if name not in {*_MEMORY_ONLY, "zero_optimization"}}
+    rest = {name: value for name, value in content.items() if name not in _MEMORY_ONLY | {"zero_optimization"}}
     return {**rest, **({"zero_optimization": zero} if zero else {})}
 
 
 def _part(zero: dict[str, Any], of: str) -> dict[str, Any]:
-    """``offload_optimizer`` or ``offload_param``, empty where it is not there."""
+    """Return ``offload_optimizer`` or ``offload_param``; empty if the JSON has none."""
     value = zero.get(f"offload_{of}")
     return value if isinstance(value, dict) else {}
 

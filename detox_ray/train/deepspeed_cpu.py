@@ -1,7 +1,7 @@
-"""DeepSpeed without a GPU. Everything that only CPU training needs is here; on GPU nothing of it runs.
+"""DeepSpeed without a GPU: everything that only CPU training needs.
 
-With transformers' own ``use_cpu`` the DeepSpeed configuration would be dropped in silence, and without it accelerate
-finds no backend on a machine without accelerator, so accelerate's state is set up here by hand.
+transformers' own ``use_cpu`` silently drops the DeepSpeed configuration. Without ``use_cpu``, accelerate finds no
+backend on a machine without accelerator. So accelerate's state is set up here.
 """
 
 import os
@@ -11,16 +11,16 @@ BACKEND = "gloo"
 
 
 def before_imports() -> None:
-    """To be called before deepspeed is imported: it chooses its accelerator then."""
+    """Let DeepSpeed choose the CPU as its accelerator. Call this before deepspeed is imported."""
     os.environ["DS_ACCELERATOR"] = "cpu"
-    # DeepSpeed decorates its Muon optimizer with torch.compile on import, which loads the compiler: 3 s, for nothing.
+    # DeepSpeed decorates its Muon optimizer with torch.compile on import, which loads the compiler (3 s).
     os.environ["TORCHDYNAMO_DISABLE"] = "1"
 
 
 def prepare() -> dict[str, Any]:
     """Make accelerate use DeepSpeed over the gloo group that Ray Train has opened.
 
-    To be called before the training arguments are made. Returns further keyword arguments for them.
+    Call this before the training arguments are constructed. Returns further keyword arguments for them.
     """
     from detox_ray.train.accelerate_internals import open_state
     from detox_ray.train.deepspeed_internals import use_plain_gloo

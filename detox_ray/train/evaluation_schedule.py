@@ -1,12 +1,14 @@
-"""When to log, evaluate, save and stop: decided after each optimizer step, from the trainer's log alone.
+"""The schedule of a training: decides after each optimizer step whether to log, evaluate, save and stop.
 
-The log is part of every checkpoint, so a resumed training decides as an undisturbed one does.
+It decides from the trainer's log alone. The log is part of every checkpoint, so that a resumed training decides as an
+undisturbed one does.
 
-- Evaluated is every ``evaluate_every`` steps, and at the last step. The best is the first of the lowest loss.
-- Patience counts as transformers' EarlyStoppingCallback does, which Li et al. 2024 used: evaluations in a row that
-  were not the best; the training stops when they are ``patience``.
-- With ``keep_best`` each best is saved as a checkpoint.
-- The last step is never saved: the result is, next, and a resumed trainer could not take zero steps.
+- Evaluations take place every ``evaluate_every`` steps, and at the last step. The best one is the first of the lowest
+  loss.
+- Patience counts as in transformers' EarlyStoppingCallback, which Li et al. 2024 used: the training stops after
+  ``patience`` evaluations in a row that were not the best.
+- With ``keep_best`` each best step is saved as a checkpoint.
+- The last step is never saved: the result is saved next, and a resumed trainer could not take zero steps.
 """
 
 import math
@@ -17,22 +19,22 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 
 def best(losses: Sequence[float]) -> int:
-    """Number of the first lowest loss."""
+    """Return the number of the first lowest loss."""
     return min(range(len(losses)), key=lambda number: losses[number])
 
 
 def waited(losses: Sequence[float]) -> int:
-    """Evaluations since the best one."""
+    """Return the number of evaluations since the best one."""
     return len(losses) - 1 - best(losses)
 
 
 def evaluations(log: Sequence[dict[str, Any]]) -> list[tuple[int, float]]:
-    """(step, validation loss) of each evaluation in a trainer's log."""
+    """Return (step, validation loss) of each evaluation in a trainer's log."""
     return [(row["step"], row["eval_loss"]) for row in log if "eval_loss" in row]
 
 
 class EvaluationSchedule(TrainerCallback):
-    """Stands before every callback that acts on what it decides."""
+    """Decides when to log, evaluate, save and stop. Must be called before every callback that acts on it."""
 
     def __init__(self, validated: bool, every: int | None, patience: int | None, keep_best: bool):
         self._validated, self._every, self._patience, self._keep_best = validated, every, patience, keep_best
@@ -47,7 +49,7 @@ class EvaluationSchedule(TrainerCallback):
         if last:
             control.should_save = False
         if control.should_save or control.should_evaluate:
-            control.should_log = True  # the log's running means are not in a checkpoint: close them first
+            control.should_log = True  # a checkpoint does not hold the log's running means: write them first
         return control
 
     def on_evaluate(

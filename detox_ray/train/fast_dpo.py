@@ -1,7 +1,7 @@
-"""DPO with the same steps for less: cached reference log-probabilities, and pairs of like length computed together.
+"""Faster DPO with the same steps: cached reference log-probabilities, and pairs of similar length computed together.
 
-Both keep TRL's loss, and the pairs of each optimizer step are those that TRL's own sampler draws with the same seed, so
-the losses are TRL's up to float error (LoRA's dropout, which draws per batch, aside). Imported by workers only.
+The loss is TRL's, and the pairs of each optimizer step are those that TRL's own sampler draws with the same seed. So
+the losses are TRL's up to float error, except for LoRA's dropout, which is drawn per batch. Imported by workers only.
 """
 
 import functools
@@ -14,14 +14,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from detox_ray.train import length_groups, reference_logps, settings
 from detox_ray.train.accelerate_internals import drawn_batches
-from detox_ray.train.training_job import TrainingJob, WorkerRank
+from detox_ray.train.training_job import TrainingJob, TrainWorker
 from detox_ray.train.trl_internals import ReferenceDPOTrainer
 
 TOKEN_IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
 
 
 class SamplingOrder(NamedTuple):
-    """What decides which pairs TRL's sampler draws for which step."""
+    """The pairs of every step, as TRL's sampler draws them."""
 
     pairs: int
     workers: int
@@ -31,13 +31,15 @@ class SamplingOrder(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of an epoch."""
+        """Number of optimizer steps of an epoch."""
         per_worker = -(-self.pairs // (self.workers * self.batch_size))
         return -(-per_worker // self.accumulation)
 
     def epoch(self, number: int) -> Iterator[list[int]]:
-        """Each step's pairs: the batches of all workers and accumulation steps, a ragged end as TRL has it (several
-        workers fill it up with the epoch's first pairs)."""
+        """Yield each step's pairs: the batches of all workers and accumulation steps.
+
+        A ragged end is as in TRL: if there are several workers, the epoch's first pairs fill it up.
+        """
         shares = [self._share(number, worker) for worker in range(self.workers)]
         for begin in range(0, len(shares[0]), self.accumulation):
             yield [pair for share in shares for batch in share[begin : begin + self.accumulation] for pair in batch]
@@ -47,28 +49,28 @@ class SamplingOrder(NamedTuple):
 
 
 class GroupingPlan(NamedTuple):
-    """How the steps of a training are cut. ``groups`` is its ``gradient_accumulation_steps``."""
+    """How the steps of a training are cut into groups."""
 
-    draw: SamplingOrder
-    lengths: list[int]  # of each pair, as batches has them
+    order: SamplingOrder
+    lengths: list[int]  # of each pair, as in length_groups.py
     budget: int  # padded tokens of a group
-    groups: int  # per worker and step
+    groups: int  # per worker and step: the trainer's gradient_accumulation_steps
 
 
-def plan(dataset: datasets.Dataset, job: TrainingJob, place: WorkerRank, steps: int) -> GroupingPlan | None:
-    """For ``steps`` optimizer steps on ``dataset``; None where the train block does not group by length."""
+def plan(dataset: datasets.Dataset, job: TrainingJob, worker: TrainWorker, steps: int) -> GroupingPlan | None:
+    """Plan ``steps`` optimizer steps on ``dataset``. Return None if the train block does not group by length."""
     config = job.config
     if config.batching != "length-grouped":
         return None
     assert config.batch_tokens is not None  # the config fills it in
-    accumulation = settings.accumulation(config, place.world)
-    draw = SamplingOrder(len(dataset), place.world, config.batch_size, accumulation, job.seed)
+    accumulation = settings.accumulation(config, worker.world_size)
+    order = SamplingOrder(len(dataset), worker.world_size, config.batch_size, accumulation, job.seed)
     drawn: list[list[int]] = []
     while len(drawn) < steps:
-        drawn += draw.epoch(len(drawn) // draw.steps)
+        drawn += order.epoch(len(drawn) // order.steps)
     lengths = _lengths(dataset)
-    groups = length_groups.groups_per_step(drawn[:steps], lengths, place.world, config.batch_tokens)
-    return GroupingPlan(draw, lengths, config.batch_tokens, groups)
+    groups = length_groups.groups_per_step(drawn[:steps], lengths, worker.world_size, config.batch_tokens)
+    return GroupingPlan(order, lengths, config.batch_tokens, groups)
 
 
 def _lengths(dataset: datasets.Dataset) -> list[int]:
@@ -76,7 +78,7 @@ def _lengths(dataset: datasets.Dataset) -> list[int]:
 
 
 class GroupSampler(Sampler[list[tuple[int, float]]]):
-    """One worker's groups, step after step: (pair's number, its weight in the loss)."""
+    """Yields one worker's groups, step after step: (number of a pair, its weight in the loss)."""
 
     def __init__(self, plan: GroupingPlan, rank: int):
         self._plan, self._rank, self._epoch = plan, rank, 0
@@ -85,17 +87,17 @@ class GroupSampler(Sampler[list[tuple[int, float]]]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return self._plan.draw.steps * self._plan.groups
+        return self._plan.order.steps * self._plan.groups
 
     def __iter__(self) -> Iterator[list[tuple[int, float]]]:
-        draw, lengths, budget, groups = self._plan
-        for step in draw.epoch(self._epoch):
-            for group in length_groups.divide(step, lengths, draw.workers, groups, budget)[self._rank]:
+        order, lengths, budget, groups = self._plan
+        for step in order.epoch(self._epoch):
+            for group in length_groups.divide(step, lengths, order.workers, groups, budget)[self._rank]:
                 yield [(pair, group.weight) for pair in group.pairs]
 
 
 class WeightedRows(Dataset[dict[str, Any]]):
-    """The rows of a dataset by (number, weight)."""
+    """The rows of a dataset, addressed by (number, weight)."""
 
     def __init__(self, rows: datasets.Dataset):
         self._rows = rows
@@ -109,7 +111,7 @@ class WeightedRows(Dataset[dict[str, Any]]):
 
 
 class EpochLoader(DataLoader[dict[str, Any]]):
-    """Tells its sampler the epoch, as accelerate's loaders do."""
+    """A data loader that passes the epoch on to its sampler, as accelerate's loaders do."""
 
     def set_epoch(self, epoch: int) -> None:
         self.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
@@ -120,8 +122,10 @@ def _collate(collator: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 class _LocalMetricsAccelerator:
-    """An accelerator whose gathers do nothing: TRL gathers every metric of every batch over the ranks, which takes time
-    and fails where their batches differ in size."""
+    """An accelerator that gathers nothing.
+
+    TRL gathers every metric of every batch over the ranks, which takes time, and fails if their batches differ in size.
+    """
 
     def __init__(self, accelerator: Any):
         self._accelerator = accelerator
@@ -138,14 +142,19 @@ class _LocalMetricsAccelerator:
 class FastDPOTrainer(ReferenceDPOTrainer):
     """TRL's DPOTrainer on token ids: columns pair_id, prompt_ids, chosen_ids, rejected_ids, cut to length.
 
-    Takes its arguments, and: ``plan`` (None: batches as TRL has them), whose ``groups`` must be
-    ``args.gradient_accumulation_steps``. With ``args.precompute_ref_log_probs`` the reference's log-probabilities are
-    computed while it is constructed, unless the store has them. Logged metrics are those of all ranks' pairs since the
-    last log, weighted by pairs (by tokens where they are means over tokens).
+    With ``args.precompute_ref_log_probs`` the constructor computes the reference's log-probabilities, unless the store
+    has them. Logged metrics are those of all ranks' pairs since the last log, weighted by pairs, or by tokens if they
+    are means over tokens.
+
+    Args:
+        job: the training.
+        worker: the calling worker.
+        plan: how steps are cut, with as many groups as ``args.gradient_accumulation_steps``; None: TRL's own batches.
+        args, kwargs: DPOTrainer's.
     """
 
-    def __init__(self, *args: Any, job: TrainingJob, place: WorkerRank, plan: GroupingPlan | None, **kwargs: Any):
-        self._job, self._place, self._plan = job, place, plan
+    def __init__(self, *args: Any, job: TrainingJob, worker: TrainWorker, plan: GroupingPlan | None, **kwargs: Any):
+        self._job, self._worker, self._plan = job, worker, plan
         self._logps: reference_logps.Logps | None = None
         self._sums: dict[str, dict[str, list[float]]] = {"train": {}, "eval": {}}
         super().__init__(*args, **kwargs)
@@ -161,7 +170,7 @@ class FastDPOTrainer(ReferenceDPOTrainer):
         if self._logps is None:
             both: list[Any] = [one for one in (self.train_dataset, self.eval_dataset) if one is not None]
             rows = [row for one in both for row in one]
-            self._logps = reference_logps.logps(self, self._job, self._place, rows)
+            self._logps = reference_logps.logps(self, self._job, self._worker, rows)
             self.release_reference_engine()
         values = [self._logps[pair] for pair in dataset["pair_id"]]
         for column, which in (("ref_chosen_logps", 0), ("ref_rejected_logps", 1)):
@@ -175,7 +184,7 @@ class FastDPOTrainer(ReferenceDPOTrainer):
             return super().get_train_dataloader()
         return EpochLoader(
             WeightedRows(self.train_dataset),
-            batch_sampler=GroupSampler(self._plan, self._place.rank),
+            batch_sampler=GroupSampler(self._plan, self._worker.rank),
             collate_fn=functools.partial(_collate, self.data_collator),
             pin_memory=self.args.dataloader_pin_memory,
         )
@@ -198,7 +207,7 @@ class FastDPOTrainer(ReferenceDPOTrainer):
     # Metrics
 
     def _count(self, completion_mask: torch.Tensor) -> None:
-        """Add what TRL has noted of one batch, with its weight, to the sums since the last log."""
+        """Add one batch's metrics, as TRL has noted them, to the weighted sums since the last log."""
         chosen, rejected = completion_mask[:, 1:].sum(dim=1).chunk(2)
         tokens = {
             "entropy": chosen.sum() + rejected.sum(),

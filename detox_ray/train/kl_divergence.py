@@ -1,11 +1,11 @@
-"""How far the policy has moved from its parent: exact KL divergence per token on a fixed slice of the validation rows.
+"""The policy's distance from its parent: exact KL divergence per token on a fixed slice of the validation rows.
 
-At every position of a completion whose next token is part of it, KL(policy ‖ parent) = sum over the vocabulary of
-p (log p - log q), in nats, given the true tokens before; the mean over all those positions of chosen and rejected
-completions (of the text, for sft). Not an estimate from samples: the slice's completions are given.
+At every position whose next token belongs to a completion, KL(policy ‖ parent) is the sum over the vocabulary of
+p (log p - log q), in nats, given the true tokens before. The result is the mean over all such positions of chosen and
+rejected completions (for sft, of the text). It is no estimate from samples: the slice's completions are given.
 
-The parent must be at hand: a live reference model, or the policy with its adapter off. Where it is not (reference:
-cached and full tuning; sft, orpo and cpo with full tuning), the divergence is not measured, and the marker says why.
+The parent must be in memory: as a live reference model, or as the policy with its adapter off. Otherwise (reference:
+cached and full tuning; sft, orpo and cpo with full tuning) the divergence is not measured, and the marker says why.
 Imported by workers only.
 """
 
@@ -26,7 +26,7 @@ POSITIONS = 64  # whose distributions over the vocabulary are held at once
 
 
 def unmeasured(config: TrainConfig) -> str | None:
-    """None, or why the divergence cannot be measured."""
+    """Return why the divergence cannot be measured; None if it can."""
     if config.tuning != "full" or config.method == "kto" or (config.method == "dpo" and config.reference == "live"):
         return None
     if config.method == "dpo":
@@ -35,20 +35,20 @@ def unmeasured(config: TrainConfig) -> str | None:
 
 
 def sequences(rows: Sequence[dict[str, Any]], most: int = SEQUENCES) -> list[tuple[list[int], int]]:
-    """(token ids, position of the first token that is learned) of the first rows, two or more tokens each."""
-    found: list[tuple[list[int], int]] = []
+    """Return (token ids, position of the first learned token) of the first rows that have two or more tokens."""
+    learned: list[tuple[list[int], int]] = []
     for row in rows:
         if "prompt_ids" in row:
             sides = [row[name] for name in ("chosen_ids", "rejected_ids")]
-            found += [(row["prompt_ids"] + side, len(row["prompt_ids"])) for side in sides]
+            learned += [(row["prompt_ids"] + side, len(row["prompt_ids"])) for side in sides]
         else:
-            found.append((row["input_ids"], next(i for i, label in enumerate(row["labels"]) if label != -100)))
+            learned.append((row["input_ids"], next(i for i, label in enumerate(row["labels"]) if label != -100)))
     # Nothing predicts the very first token.
-    return [(ids, max(1, start)) for ids, start in found if len(ids) > max(1, start)][:most]
+    return [(ids, max(1, start)) for ids, start in learned if len(ids) > max(1, start)][:most]
 
 
 def token_kl(policy: torch.Tensor, parent: torch.Tensor) -> torch.Tensor:
-    """Sum over positions of KL(policy ‖ parent), from two (positions, vocabulary) tensors of logits; a float64."""
+    """Return KL(policy ‖ parent) summed over positions, in float64, from logits (positions, vocabulary)."""
     total = torch.zeros((), dtype=torch.float64, device=policy.device)
     for p, q in zip(policy.split(POSITIONS), parent.split(POSITIONS), strict=True):
         log_p, log_q = F.log_softmax(p.float(), dim=-1), F.log_softmax(q.float(), dim=-1)
@@ -57,12 +57,12 @@ def token_kl(policy: torch.Tensor, parent: torch.Tensor) -> torch.Tensor:
 
 
 class MeasureKL(TrainerCallback):
-    """After each evaluation, puts the divergence into its row of the trainer's log (under ``curves.KL``).
+    """Adds the divergence to each evaluation's row of the trainer's log, under ``loss_curves.KL``.
 
-    Stands before every callback that reads that row.
+    Must be called before every callback that reads that row.
     """
 
-    trainer: Any  # to be set: it is made with its callbacks
+    trainer: Any  # set before training: a trainer is constructed with its callbacks
 
     def __init__(self, rows: Sequence[dict[str, Any]]):
         self._sequences = sequences(rows)
@@ -71,7 +71,7 @@ class MeasureKL(TrainerCallback):
         state.log_history[-1][KL] = self._measure()
 
     def _measure(self) -> float:
-        """Every rank must call it: each takes its share of the sequences, the same number of forward passes."""
+        """Return the divergence. Every rank must call this: all take the same number of forward passes."""
         trainer, device = self.trainer, self.trainer.args.device
         rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
         sums = torch.zeros(2, dtype=torch.float64, device=device)
@@ -83,16 +83,16 @@ class MeasureKL(TrainerCallback):
             with _evaluating(trainer.model), torch.no_grad(), trainer.compute_loss_context_manager():
                 # Logits at a position are of the token after it.
                 policy = trainer.model(**inputs).logits[0, start - 1 : -1]
-                with self._parent_at_hand() as parent:
+                with self._parent() as parent:
                     before = parent(**inputs).logits[0, start - 1 : -1]
-            if mine < len(self._sequences):  # ranks beyond the end only keep the others company
+            if mine < len(self._sequences):  # ranks beyond the end only take part in the others' passes
                 sums += torch.stack([token_kl(policy, before), sums.new_tensor(float(len(policy)))])
         torch.distributed.all_reduce(sums)
         total, positions = sums.tolist()
         return total / positions
 
     @contextmanager
-    def _parent_at_hand(self) -> Iterator[Any]:
+    def _parent(self) -> Iterator[Any]:
         reference = getattr(self.trainer, "ref_model", None)
         context: AbstractContextManager[Any] = nullcontext()
         if reference is None:
@@ -103,10 +103,10 @@ class MeasureKL(TrainerCallback):
 
 @contextmanager
 def _evaluating(model: Any) -> Iterator[None]:
-    """No dropout; as before afterwards."""
-    was = model.training
+    """Switch dropout off while the block runs."""
+    was_training = model.training
     model.eval()
     try:
         yield
     finally:
-        model.train(was)
+        model.train(was_training)

@@ -1,12 +1,12 @@
-"""Which pairs of an optimizer step are computed together.
+"""Groups the pairs of an optimizer step by length: the pairs of a group are computed together.
 
-A step's pairs are given: those that TRL's sampler draws for it. Here they are sorted by length and cut into groups,
-each padded to its longest sequence and computed at once. What a step yields does not depend on the cut, only what it
-costs: every worker gets the same number of groups in every step (ZeRO-3 computes them in lockstep, and gradients are
-accumulated over a fixed number), so a group more costs every step another pass, and saves it padding.
+A step's pairs are given: TRL's sampler draws them. Here they are sorted by length and cut into groups. A group is
+padded to its longest sequence and computed at once. The cut does not change the step's result, only its cost. Every
+worker gets the same number of groups in every step, because ZeRO-3 computes them in lockstep, and gradients are
+accumulated over a fixed number. So one more group costs every step another pass, and saves it padding.
 
-Lengths are of a pair: tokens of prompt and longer completion. A group of n pairs takes 2 n times its longest in padded
-tokens, for chosen and rejected. Pure numerics.
+A pair's length is the tokens of its prompt and its longer completion. A group of n pairs takes 2 n times its greatest
+length in padded tokens, for chosen and rejected. Pure numerics.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,22 +15,30 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# What a pass costs however little it holds, in tokens' worth of computing: kernel launches, reading the weights,
-# exchanging gradients. Only steers how many groups a step is cut into.
+# The fixed cost of a pass (kernel launches, reading the weights, exchanging gradients), in tokens' worth of computing.
+# It affects only how many groups a step is cut into.
 OVERHEAD_TOKENS = 128
-SAMPLE_STEPS = 32  # so many steps decide the number of groups
+SAMPLE_STEPS = 32  # steps that decide the number of groups
 
 
 class PairGroup(NamedTuple):
     """Pairs that one worker computes at once."""
 
     pairs: list[int]  # their numbers in the dataset
-    weight: float  # of each pair in the worker's loss; 0: computed only because the other workers compute one
+    weight: float  # of each pair in the worker's loss; 0: computed only to keep pace with the other workers
 
 
 def groups_per_step(steps: Sequence[Sequence[int]], lengths: Sequence[int], workers: int, budget: int) -> int:
-    """Groups per worker and step: as many as the neediest of ``steps`` (pairs' numbers) needs to hold to ``budget``
-    padded tokens a group, or more where that takes less time."""
+    """Return the number of groups per worker and step.
+
+    It is the least with which every step keeps to the budget, or more if that takes less time.
+
+    Args:
+        steps: numbers of the pairs of each step.
+        lengths: of all pairs, in tokens.
+        workers: number of workers.
+        budget: padded tokens of a group, at most.
+    """
     drawn = [sorted((lengths[pair] for pair in step), reverse=True) for step in steps]
     least = max(-(-len(fill(step, budget)) // workers) for step in drawn)
     sample = drawn[:: -(-len(drawn) // SAMPLE_STEPS)]
@@ -47,10 +55,10 @@ def groups_per_step(steps: Sequence[Sequence[int]], lengths: Sequence[int], work
 def divide(
     step: Sequence[int], lengths: Sequence[int], workers: int, groups: int, budget: int
 ) -> list[list[PairGroup]]:
-    """Each worker's ``groups`` groups of a step (pairs' numbers), in the order of computing.
+    """Return each worker's ``groups`` groups of a step (numbers of pairs), in the order in which they are computed.
 
-    The weights are such that the mean over workers and groups of the groups' weighted sums of losses is the mean over
-    the step's pairs. Groups with the same place in the order are of like size on all workers.
+    With the groups' weights, the mean over workers and groups of the weighted sums of losses is the mean over the
+    step's pairs. Groups that are computed at the same time on all workers are of similar size.
     """
     pairs = sorted(step, key=lambda pair: -lengths[pair])  # stable: the same on every worker
     sizes = [lengths[pair] for pair in pairs]
@@ -63,16 +71,16 @@ def divide(
     cut.sort(key=lambda one: -one[0])
     shares: list[list[PairGroup]] = [[] for _ in range(workers)]
     loads = [0] * workers
-    for place in range(groups):
+    for turn in range(groups):
         idle = sorted(range(workers), key=lambda worker: loads[worker])
-        for worker, (cost, group) in zip(idle, cut[place * workers : (place + 1) * workers], strict=True):
+        for worker, (cost, group) in zip(idle, cut[turn * workers : (turn + 1) * workers], strict=True):
             shares[worker].append(group)
             loads[worker] += cost
     return shares
 
 
 def fill(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """All pairs (their numbers), longest first, in the fewest groups of at most ``budget`` padded tokens."""
+    """Return all pairs (their numbers), longest first, in the fewest groups of at most ``budget`` padded tokens."""
     groups: list[list[int]] = []
     for pair in sorted(range(len(lengths)), key=lambda pair: -lengths[pair]):
         if groups and 2 * (len(groups[-1]) + 1) * lengths[groups[-1][0]] <= budget:
@@ -85,11 +93,15 @@ def fill(lengths: Sequence[int], budget: int) -> list[list[int]]:
 
 
 def partition(lengths: Sequence[int], groups: int, budget: int, even: bool) -> list[int]:
-    """Cut pairs of these lengths, longest first, into ``groups`` (at most ``len(lengths)``) groups of at most
-    ``budget`` padded tokens with the least padding; where each ends.
+    """Cut sorted pairs into groups with the least padding. Return where each group ends.
 
-    ``even``: with the least padding among those cuts whose largest group is as small as it can be: for workers that
-    wait for each other. Exact, by dynamic programming over the sorted pairs.
+    The result is exact, by dynamic programming over the sorted pairs.
+
+    Args:
+        lengths: of the pairs, longest first.
+        groups: number of groups, ``len(lengths)`` at most.
+        budget: padded tokens of a group, at most.
+        even: for workers that wait for each other: consider only cuts whose largest group is as small as possible.
     """
     count = len(lengths)
     sizes = np.subtract.outer(np.arange(count + 1), np.arange(count + 1)).T  # [begin, end]: pairs between
@@ -109,7 +121,7 @@ def partition(lengths: Sequence[int], groups: int, budget: int, even: bool) -> l
 
 
 def _best(costs: NDArray[np.float64], groups: int, join: np.ufunc) -> tuple[float, list[NDArray[np.int64]]]:
-    """Least joined cost of ``groups`` consecutive ranges over all pairs; by range, its best begin for each end."""
+    """Return the least joined cost of ``groups`` consecutive ranges, and each range's best begin for every end."""
     least = np.full(len(costs), np.inf)
     least[0] = 0
     begins = []
@@ -121,7 +133,7 @@ def _best(costs: NDArray[np.float64], groups: int, join: np.ufunc) -> tuple[floa
 
 
 def _ranges(lengths: Sequence[int], ends: Iterable[int]) -> list[tuple[int, int, int]]:
-    """(begin, end, padded tokens) of each group."""
+    """Return (begin, end, padded tokens) of each group."""
     ranges, begin = [], 0
     for end in ends:
         ranges.append((begin, end, 2 * (end - begin) * lengths[begin]))
@@ -130,7 +142,7 @@ def _ranges(lengths: Sequence[int], ends: Iterable[int]) -> list[tuple[int, int,
 
 
 def _cost(lengths: Sequence[int], workers: int, groups: int, budget: int) -> float:
-    """Of a step, in tokens' worth of time: at each place in the order the largest of the workers' groups counts."""
+    """Return a step's cost in tokens' worth of time: of groups computed at the same time, the largest counts."""
     ends = partition(lengths, min(workers * groups, len(lengths)), budget, workers > 1)
     costs = sorted((cost for _, _, cost in _ranges(lengths, ends)), reverse=True)
     return sum(costs[::workers]) + groups * OVERHEAD_TOKENS

@@ -1,6 +1,7 @@
-"""A trainer's log as the marker keeps it: one row a logged step, one row an evaluation, our names, only numbers.
+"""Loss curves: the trainer's log as the result's marker keeps it.
 
-What is not a number at a step (a margin of a batch without rejected rows) is left out of its row.
+There is one row for each logged step, and one for each evaluation, under our own names. A value that is no number (a
+margin of a batch without rejected rows) is left out of its row.
 """
 
 import math
@@ -35,34 +36,34 @@ _WITH_REFERENCE = ("dpo", "kto")  # their reward is beta x log(policy / referenc
 
 
 def named(row: Mapping[str, Any], config: TrainConfig) -> Row:
-    """One row of a trainer's log in our words, without its step. An evaluation's has no prefix."""
+    """Return one row of a trainer's log under our names, without its step, and without the prefix of evaluations."""
     evaluation = any(name.startswith("eval_") for name in row)
-    found: Row = {}
-    for its, ours in {**_NAMES, **_BY_METHOD.get(config.method, {})}.items():
-        value = row.get(f"eval_{its}" if evaluation and its != "epoch" else its)
+    named_row: Row = {}
+    for theirs, ours in {**_NAMES, **_BY_METHOD.get(config.method, {})}.items():
+        value = row.get(f"eval_{theirs}" if evaluation and theirs != "epoch" else theirs)
         if value is not None and math.isfinite(value):
-            found[ours] = float(value)
+            named_row[ours] = float(value)
     for side in ("chosen", "rejected"):
-        reward = found.pop(f"{side}_reward", None)
+        reward = named_row.pop(f"{side}_reward", None)
         if reward is not None and config.method in _WITH_REFERENCE and config.beta:
-            found[f"{side}_log_ratio"] = reward / config.beta  # log(policy / reference), nats per completion
+            named_row[f"{side}_log_ratio"] = reward / config.beta  # log(policy / reference), nats per completion
     if KL in row:
-        found["kl_to_parent"] = float(row[KL])
-    return found
+        named_row["kl_to_parent"] = float(row[KL])
+    return named_row
 
 
 def training(log: Sequence[Mapping[str, Any]], config: TrainConfig) -> list[Row]:
-    """A row per logged step: means since the one before (of ``grad_norm`` and ``learning_rate`` the step's own)."""
+    """Return a row per logged step: means since the logged step before, and its own grad_norm and learning_rate."""
     return [{"step": row["step"], **named(row, config)} for row in log if "loss" in row]
 
 
 def validation(log: Sequence[Mapping[str, Any]], config: TrainConfig) -> list[Row]:
-    """A row per evaluation."""
+    """Return a row per evaluation."""
     return [{"step": row["step"], **named(row, config)} for row in log if "eval_loss" in row]
 
 
 def ending(log: Sequence[dict[str, Any]], steps: int, planned: int, config: TrainConfig) -> dict[str, Any]:
-    """How a training that took ``steps`` of ``planned`` steps ended, and of which step the kept weights are."""
+    """Return how a training that took ``steps`` of ``planned`` steps ended, and from which step weights are kept."""
     evaluated = evaluations(log)
     number = best([loss for _, loss in evaluated]) if evaluated else None
     best_step = None if number is None else evaluated[number][0]

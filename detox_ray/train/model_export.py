@@ -1,6 +1,6 @@
-"""The result: a Hugging Face folder like the parent's, looked at before it takes its place in the store.
+"""Exports a trained model: a Hugging Face folder like the parent's, verified before it is put into the store.
 
-Imported only by workers.
+Imported by workers only.
 """
 
 import hashlib
@@ -20,8 +20,8 @@ from detox_ray.train.training_job import TrainingJob
 ADAPTER = "adapter"
 
 
-def gather(trainer: Any, job: TrainingJob, parent: str, folder: Path) -> None:
-    """Write the whole weights (or the adapter's) to ``folder`` on rank 0. Every rank must call it."""
+def save_weights(trainer: Any, job: TrainingJob, parent: str, folder: Path) -> None:
+    """Write the whole weights, or the adapter's, to ``folder`` on rank 0. Every rank must call this."""
     if job.config.tuning != "full":
         trainer.save_model(str(folder / ADAPTER))
         return
@@ -30,12 +30,12 @@ def gather(trainer: Any, job: TrainingJob, parent: str, folder: Path) -> None:
     trainer.save_model(str(folder))
 
 
-def finish(job: TrainingJob, parent: str, folder: Path) -> None:
-    """On rank 0: merge, add what the parent has beside its weights, verify, and put the folder into the store.
+def export(job: TrainingJob, parent: str, folder: Path) -> None:
+    """Merge, add what the parent has beside its weights, verify, and put the folder into the store. Rank 0 calls this.
 
-    Never holds more than one model beside the one that was trained.
+    Holds at most one model beside the trained one.
     """
-    unset_hf_deepspeed_config()  # else ZeRO-3 would shard what is loaded below, and wait for the other ranks
+    unset_hf_deepspeed_config()  # otherwise ZeRO-3 shards what is loaded below, and waits for the other ranks
     loading = {**job.parent.loading(), "dtype": getattr(torch, job.config.dtype)}
     base = AutoModelForCausalLM.from_pretrained(parent, **loading)
     before, generation = digests(base), base.generation_config
@@ -53,15 +53,17 @@ def finish(job: TrainingJob, parent: str, folder: Path) -> None:
     except OSError:  # the parent has none: what its config implies
         generation.save_pretrained(folder)
     verify(folder, loading["dtype"], before)
-    job.store.retract(Unit("checkpoints", (job.name,)))  # what stood there is gone from here on
+    job.store.retract(Unit("checkpoints", (job.name,)))  # its former folder is overwritten from here on
     job.store.upload(folder, f"checkpoints/{job.name}")
 
 
 def verify(folder: Path, dtype: torch.dtype, before: dict[str, str]) -> None:
-    """Raise unless ``folder`` loads whole, its weights are numbers, and some are not as ``before`` (`digests`).
+    """Check that ``folder`` holds a whole model whose weights are numbers and differ from ``before`` (`digests`).
 
-    ValueError where weights are missing or too many, FloatingPointError where one is no number, InputError where none
-    has changed.
+    Raises:
+        ValueError: weights are missing, or are not the model's.
+        FloatingPointError: a weight is no number.
+        InputError: no weight has changed.
     """
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype=dtype, local_files_only=True, output_loading_info=True
@@ -78,16 +80,16 @@ def verify(folder: Path, dtype: torch.dtype, before: dict[str, str]) -> None:
 
 
 def digests(model: torch.nn.Module) -> dict[str, str]:
-    """A hash of each parameter's bits, by name: to see later whether any has changed without keeping the model."""
-    found = {}
+    """Return a hash of each parameter's bits by name, to find changes later without keeping the model."""
+    hashes = {}
     for name, parameter in model.named_parameters():
         bits: Any = parameter.detach().contiguous().view(-1).view(torch.uint8).numpy()
-        found[name] = hashlib.sha256(bits).hexdigest()
-    return found
+        hashes[name] = hashlib.sha256(bits).hexdigest()
+    return hashes
 
 
 def _remove_all_but(folder: Path, endings: tuple[str, ...]) -> None:
-    """The trainer leaves pickled arguments, a model card and copies of the tokenizer."""
+    """Remove what the trainer leaves beside the weights: pickled arguments, a model card, copies of the tokenizer."""
     for file in folder.iterdir():
         if file.is_file() and not file.name.endswith(endings):
             file.unlink()

@@ -1,6 +1,6 @@
-"""Stops a training at the very step whose loss or gradient is no number, and says which rows the step was made of.
+"""Stops a training at the step whose loss or gradient is no number, and names the rows of that step.
 
-Every rank learns of it by one all-reduce per forward pass, so all stop together and none waits for another.
+Every rank learns of it by one all-reduce per forward pass, so that all stop together and none waits for another.
 Imported by workers only.
 """
 
@@ -15,11 +15,11 @@ SHOWN = 16  # rows named in the message
 ADVICE = "lower learning_rate or max_grad_norm, or use float32"
 
 
-def watch(trainer: Any, gradients: bool) -> None:
+def stop_at_nonfinite(trainer: Any, gradients: bool) -> None:
     """Check every loss of ``trainer`` before its backward pass, and with ``gradients`` the norm after each step.
 
-    ``gradients`` must be off where an infinite norm is part of the method (float16 with loss scaling skips such steps).
-    Raises FloatingPointError, then, from ``trainer.train()``, on every rank.
+    ``gradients`` must be off if infinite norms are part of the method: float16 with loss scaling skips such steps.
+    ``trainer.train()`` then raises FloatingPointError on every rank.
     """
     compute = trainer.compute_loss
 
@@ -27,16 +27,16 @@ def watch(trainer: Any, gradients: bool) -> None:
         answer = compute(model, inputs, *args, **kwargs)
         loss = answer[0] if isinstance(answer, tuple) else answer
         if model.training and not _finite_everywhere(loss.detach()):
-            raise FloatingPointError(_sentence("loss", loss.detach().float().mean().item(), trainer, 1))
+            raise FloatingPointError(_error_message("loss", loss.detach().float().mean().item(), trainer, 1))
         return answer
 
     trainer.compute_loss = checked
     if gradients:
-        trainer.add_callback(_Gradients(trainer))
+        trainer.add_callback(_CheckGradientNorm(trainer))
 
 
-class _Gradients(TrainerCallback):
-    """DeepSpeed clips by the global norm: one gradient that is no number makes every weight none."""
+class _CheckGradientNorm(TrainerCallback):
+    """Checks the global norm, by which DeepSpeed clips: one gradient that is no number would spoil every weight."""
 
     def __init__(self, trainer: Any):
         self._trainer = trainer
@@ -45,7 +45,7 @@ class _Gradients(TrainerCallback):
         norm = self._trainer.model_wrapped.get_global_grad_norm()
         norm = norm.item() if isinstance(norm, torch.Tensor) else norm
         if norm is not None and not math.isfinite(norm):  # the same on every rank
-            raise FloatingPointError(_sentence("gradient", norm, self._trainer, 0))
+            raise FloatingPointError(_error_message("gradient", norm, self._trainer, 0))
 
 
 def _finite_everywhere(loss: torch.Tensor) -> bool:
@@ -54,11 +54,11 @@ def _finite_everywhere(loss: torch.Tensor) -> bool:
     return bool(finite.item())
 
 
-def _sentence(what: str, value: float, trainer: Any, ahead: int) -> str:
-    """What became of ``what``, when, and with which rows, those of the workers where it happened. Every rank calls."""
-    told: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(told, (value, list(trainer.rows_of_step())))
-    lost = [(value, rows) for value, rows in told if not math.isfinite(value)]
-    rows = list(dict.fromkeys(row for _, part in lost for row in part))
+def _error_message(what: str, value: float, trainer: Any, ahead: int) -> str:
+    """Return the error message, with the rows of the ranks where it happened. Every rank must call this."""
+    all_ranks: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(all_ranks, (value, list(trainer.rows_of_step())))
+    failed = [(value, rows) for value, rows in all_ranks if not math.isfinite(value)]
+    rows = list(dict.fromkeys(row for _, rows_of_rank in failed for row in rows_of_rank))
     shown = ", ".join(rows[:SHOWN]) + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")
-    return f"the {what} became {lost[0][0]} at step {trainer.state.global_step + ahead} (rows: {shown}): {ADVICE}"
+    return f"the {what} became {failed[0][0]} at step {trainer.state.global_step + ahead} (rows: {shown}): {ADVICE}"

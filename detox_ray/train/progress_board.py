@@ -1,38 +1,38 @@
-"""The board: one small actor on which the workers note how far they are, and which the driver reads.
+"""The progress board: a small actor on which workers note their progress, and which the driver reads.
 
-It also keeps the verdict on an error. Ray Train restarts the workers after any error; an error that would come again
-(a wrong setting, a loss that is not a number) is put on the board, and restarted workers that find it there leave at
-once instead of failing ``max_failures`` times over.
+It also keeps an error that ends the training. Ray Train restarts the workers after any error. An error that would recur
+(a wrong setting, a loss that is not a number) is put on the board. Restarted workers find it there and return at once,
+instead of failing ``max_failures`` times.
 """
 
 from typing import Any, NamedTuple
 
 
 class BoardState(NamedTuple):
-    """What the driver sees."""
+    """What the board shows at one moment."""
 
     total: int = 0  # optimizer steps; 0 until the first worker is ready
-    step: int = 0
-    note: str = ""
-    reference: tuple[int, int] = (0, 0)  # passes of the reference before the first step: done, total
-    warnings: tuple[str, ...] = ()  # what a person should know though the training goes on, each once
-    error: tuple[bool, str] | None = None  # (the user's mistake, message)
+    step: int = 0  # optimizer steps taken
+    note: str = ""  # the latest loss, in words
+    reference: tuple[int, int] = (0, 0)  # forward passes of the reference before the first step: done, total
+    warnings: tuple[str, ...] = ()  # each once; the training goes on
+    error: tuple[bool, str] | None = None  # (whether the user's settings are at fault, message)
 
 
 class ProgressBoard:
-    """Run as a Ray actor."""
+    """A Ray actor that holds a `BoardState`."""
 
     def __init__(self) -> None:
         self._state = BoardState()
 
     def begin(self, total: int, step: int) -> None:
-        """Workers are ready to train from ``step`` (not 0 where they resume)."""
+        """Note that the workers are ready to train from ``step``, which is not 0 if they resume."""
         self._state = self._state._replace(total=total, step=step)
 
-    def at(self, step: int, note: str) -> None:
+    def set_step(self, step: int, note: str) -> None:
         self._state = self._state._replace(step=step, note=note or self._state.note)
 
-    def refer(self, done: int, total: int) -> None:
+    def set_reference(self, done: int, total: int) -> None:
         self._state = self._state._replace(reference=(done, total))
 
     def warn(self, message: str) -> None:
@@ -48,9 +48,9 @@ class ProgressBoard:
 
 
 def start() -> Any:
-    """A new board's actor handle. It takes no CPU from the workers, and is lost with the driver's node only."""
+    """Start a board and return its actor handle. It takes no CPU from the workers, and runs on the driver's node."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0)(ProgressBoard).options(scheduling_strategy=here).remote()
+    drivers_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0)(ProgressBoard).options(scheduling_strategy=drivers_node).remote()

@@ -1,7 +1,7 @@
 """The reference's log-probabilities of the pairs: computed once, before the first step, and kept in the run's folder.
 
-The parent does not change while its children are trained. So its log-probability of each completion is a property of
-the pair, not of the training: restarts, seeds and sweeps over the same pairs find it here, and no second model takes
+The parent does not change while its children are trained. So its log-probability of a completion is a property of the
+pair, not of the training. Restarts, seeds and sweeps over the same pairs read it from here, and no second model takes
 memory. Imported by workers only.
 """
 
@@ -18,29 +18,36 @@ from accelerate.utils import broadcast_object_list, gather_object
 from detox_ray.storage import Unit, key_of
 from detox_ray.storage.tables import REFERENCE_LOGPS
 from detox_ray.train import length_groups
-from detox_ray.train.training_job import TrainingJob, WorkerRank
+from detox_ray.train.training_job import TrainingJob, TrainWorker
 
-VERSION = 1  # of the computation: raise it when the same pairs get other values
-BUDGET = 8192  # padded tokens of a forward pass, where the training says none
+VERSION = 1  # raise it when the same pairs get other values
+BUDGET = 8192  # padded tokens of a forward pass, unless the train block states its own
 
 Logps = dict[str, tuple[float, float]]  # pair_id -> sum over the tokens of (chosen, rejected), nats
 
 
-def logps(trainer: Any, job: TrainingJob, place: WorkerRank, rows: Sequence[Mapping[str, Any]]) -> Logps:
-    """Of ``rows`` (pair_id, prompt_ids, chosen_ids, rejected_ids) under the parent, which ``trainer`` (TRL's, before
-    its first step) still holds: found in the store, else computed by all ranks and committed. Every rank must call it.
+def logps(trainer: Any, job: TrainingJob, worker: TrainWorker, rows: Sequence[Mapping[str, Any]]) -> Logps:
+    """Return the parent's log-probabilities of ``rows``: from the store, or computed by all ranks and committed.
+
+    Every rank must call this.
+
+    Args:
+        trainer: TRL's, before its first step, when its model is still the parent.
+        job: the training.
+        worker: the calling worker.
+        rows: pair_id, prompt_ids, chosen_ids and rejected_ids of each pair.
     """
     lengths = [length(row) for row in rows]
     unit, key = address(job, rows)
-    found = [_stored(job, unit, key) if place.rank == 0 else None]
-    broadcast_object_list(found, from_process=0)
-    if found[0] is not None:
-        return found[0]
+    stored = [_stored(job, unit, key) if worker.rank == 0 else None]
+    broadcast_object_list(stored, from_process=0)
+    if stored[0] is not None:
+        return stored[0]
     started = time.monotonic()
     budget = job.config.batch_tokens or max(BUDGET, 2 * max(lengths))
-    mine = _compute(trainer, place, rows, length_groups.fill(lengths, budget))
+    mine = _compute(trainer, worker, rows, length_groups.fill(lengths, budget))
     computed: Logps = dict(gather_object(list(mine.items())))
-    if place.rank == 0:
+    if worker.rank == 0:
         info = {"parent": job.parent.name, "seconds": round(time.monotonic() - started, 1)}
         job.store.commit(unit, key, _table(computed), info)
     torch.distributed.barrier()
@@ -48,12 +55,12 @@ def logps(trainer: Any, job: TrainingJob, place: WorkerRank, rows: Sequence[Mapp
 
 
 def length(row: Mapping[str, Any]) -> int:
-    """Tokens of prompt and longer completion."""
+    """Return the tokens of prompt and longer completion."""
     return len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
 
 
 def address(job: TrainingJob, rows: Iterable[Mapping[str, Any]]) -> tuple[Unit, str]:
-    """Where these pairs' values are kept: by everything that changes them, the token ids themselves included."""
+    """Return the unit of these pairs' values, and its key: a hash of all that changes them, token ids included."""
     tokens = sorted([row["pair_id"], row["prompt_ids"], row["chosen_ids"], row["rejected_ids"]] for row in rows)
     assert len({pair_id for pair_id, *_ in tokens}) == len(tokens), "pair_id is not unique"
     key = key_of(
@@ -69,22 +76,22 @@ def address(job: TrainingJob, rows: Iterable[Mapping[str, Any]]) -> tuple[Unit, 
 
 
 def _compute(
-    trainer: Any, place: WorkerRank, rows: Sequence[Mapping[str, Any]], groups: Sequence[Sequence[int]]
+    trainer: Any, worker: TrainWorker, rows: Sequence[Mapping[str, Any]], groups: Sequence[Sequence[int]]
 ) -> Logps:
-    """Of this rank's share of the groups. All ranks run equally many passes: under ZeRO-3 they need each other."""
+    """Compute this rank's share of the groups. All ranks run equally many passes: under ZeRO-3 they need each other."""
     engine = trainer.reference_engine()
-    found: Logps = {}
-    for begin in range(0, len(groups), place.world):
-        group = groups[min(begin + place.rank, len(groups) - 1)]  # the last one again where there are too few
+    values: Logps = {}
+    for begin in range(0, len(groups), worker.world_size):
+        group = groups[min(begin + worker.rank, len(groups) - 1)]  # the last one again if there are too few
         batch = trainer.data_collator([rows[number] for number in group])
         batch = {name: tensor.to(trainer.args.device) for name, tensor in batch.items()}
         chosen, rejected = (half.double().tolist() for half in trainer.compute_ref_log_probs(engine, batch))
         ids = [rows[number]["pair_id"] for number in group]
-        found |= {pair: (one, other) for pair, one, other in zip(ids, chosen, rejected, strict=True)}
+        values |= {pair: (one, other) for pair, one, other in zip(ids, chosen, rejected, strict=True)}
         for callback in trainer.callback_handler.callbacks:
             if hasattr(callback, "on_reference_pass"):
-                callback.on_reference_pass(min(begin + place.world, len(groups)), len(groups))
-    return found
+                callback.on_reference_pass(min(begin + worker.world_size, len(groups)), len(groups))
+    return values
 
 
 def _table(values: Logps) -> pa.Table:

@@ -1,4 +1,4 @@
-"""What is fixed before any process starts: is the train block sound, and what does its result depend on."""
+"""Settings of a training: whether the train block is sound, and which of its fields the result depends on."""
 
 import math
 import os
@@ -8,14 +8,14 @@ from detox_ray.models.device import machine_has_gpu
 from detox_ray.storage import key_of
 from detox_ray.train import deepspeed_config, tracking
 
-VERSION = 3  # of this stage's code: raise it when the same settings give another result
+VERSION = 3  # raise it when the same settings give another result
 
-# Where and how long, and how memory is shared out: no more than rounding depends on it.
+# Fields of which the weights do not depend but for rounding: where it runs, how long, and how memory is divided.
 NO_INFLUENCE = {
-    "parent",  # its own key is in ours
+    "parent",  # its key is part of this one
     "recipe",  # its choices stand in the other fields
-    "seed",  # the effective one is in the key
-    "deepspeed",  # of an own JSON, what may matter is in the key
+    "seed",  # the effective seed is in the key
+    "deepspeed",  # of a user's own JSON, the key has what may matter
     "offload",
     "nvme_path",
     "gradient_checkpointing",
@@ -28,18 +28,18 @@ NO_INFLUENCE = {
 }
 
 GPU_RULES = {
-    "bfloat16": "bfloat16 needs GPU workers: DeepSpeed does not train it on CPU; use float32",
-    "autocast": "needs GPU workers: on a CPU it gains nothing; leave it out",
-    "qlora": "qlora needs GPU workers: 4-bit weights are computed with on GPU only; use lora",
+    "bfloat16": "bfloat16 needs GPU workers, because DeepSpeed does not train it on a CPU: use float32",
+    "autocast": "needs GPU workers, because on a CPU it gains nothing: leave it out",
+    "qlora": "qlora needs GPU workers, because 4-bit weights are for GPUs only: use lora",
 }
 
 
 def check(field: str, config: TrainConfig) -> list[Problem]:
-    """Problems of ``models.<name>.train`` (``field``) that can be seen without Ray and without the model."""
+    """Return the problems of ``models.<name>.train`` (``field``) that show without Ray and without the model."""
     problems = deepspeed_config.problems(field, config)
     problems += [Problem(f"{field}.tracking", name, rule) for name, rule in tracking.check(config.tracking)]
     asked = (config.resources_per_worker or {}).get("GPU")
-    # A cluster joined at RAY_ADDRESS may have GPUs that this machine has not: train() asks it.
+    # A cluster joined at RAY_ADDRESS may have GPUs that this machine lacks: train() asks the cluster.
     if asked == 0 or (not os.environ.get("RAY_ADDRESS") and not machine_has_gpu()):
         problems += needing_gpu(field, config)
     for resource, amount in (config.resources_per_worker or {}).items():
@@ -51,7 +51,7 @@ def check(field: str, config: TrainConfig) -> list[Problem]:
 
 
 def needing_gpu(field: str, config: TrainConfig) -> list[Problem]:
-    """What the train block asks for that workers without a GPU cannot do."""
+    """Return problems with settings that workers without a GPU cannot follow."""
     wants = {
         "bfloat16": ("dtype", config.dtype == "bfloat16"),
         "autocast": ("autocast", config.autocast is not None),
@@ -65,7 +65,7 @@ def needing_gpu(field: str, config: TrainConfig) -> list[Problem]:
 
 
 def _elastic_problems(field: str, config: TrainConfig) -> list[Problem]:
-    """Why this block cannot go on with fewer workers and still be the same training."""
+    """Return why this training would not be the same with fewer workers."""
     assert config.min_workers is not None
     found, rows = [], config.workers * config.gradient_accumulation
     sizes = range(config.min_workers, config.workers + 1)
@@ -93,14 +93,17 @@ def _elastic_problems(field: str, config: TrainConfig) -> list[Problem]:
 
 
 def accumulation(config: TrainConfig, world: int) -> int:
-    """Forward passes per step and worker that keep the step's rows the same on ``world`` workers."""
+    """Return the forward passes per step and worker with which ``world`` workers see the same rows in a step."""
     passes, rest = divmod(config.workers * config.gradient_accumulation, world)
     assert rest == 0, f"{world} workers do not divide {config.workers} x {config.gradient_accumulation} (check refuses)"
     return passes
 
 
 def key(config: TrainConfig, parent_key: str, rows_key: str, seed: int) -> str:
-    """Hash of everything that changes the trained weights. Raises ValueError where the DeepSpeed JSON is wrong."""
+    """Return a hash of everything that changes the trained weights.
+
+    Raises ValueError if the DeepSpeed JSON is wrong.
+    """
     chosen = config.model_dump(mode="json", exclude=NO_INFLUENCE)
     if config.tuning != "full":
         chosen["lora"] = lora_of(config).model_dump(mode="json")
@@ -116,9 +119,10 @@ def key(config: TrainConfig, parent_key: str, rows_key: str, seed: int) -> str:
 
 
 def lora_of(config: TrainConfig) -> LoraConfig:
+    """Return the train block's LoRA settings, or the defaults."""
     return config.lora or LoraConfig()
 
 
 def seed_of(config: TrainConfig, seed: int) -> int:
-    """The model's own seed where it has one, else the experiment's."""
+    """Return the model's own seed if it has one, else the experiment's."""
     return seed if config.seed is None else config.seed

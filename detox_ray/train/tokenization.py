@@ -1,9 +1,9 @@
-"""From texts to token ids, once, before any trainer sees them: special tokens, where a completion begins, what is cut.
+"""Turns training texts into token ids: adds special tokens, finds where a completion begins, and cuts.
 
-A pair is the text of prompt, separator and completion joined as they stand, as in generation, and begins with what
-stands before a text there (`detox_ray.models.codec`). The tokenizer's end token is appended to every completion (as TRL
-does, and did when Li et al. 2024 trained with it): the model also learns that the text may end there, equally for both,
-so the preference itself says nothing of length.
+A pair's text is prompt, separator and completion joined as they are, as in generation. It begins with what the
+tokenizer puts before a text (`detox_ray.models.codec`). The tokenizer's end token is appended to every completion, as
+TRL does, and did when Li et al. 2024 trained with it. So the model also learns that the text may end there, equally for
+both completions: the preference itself says nothing about length.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from detox_ray.config import InputError, TrainConfig
 from detox_ray.models.codec import Encoder
 from detox_ray.models.families import stated_positions
 
-Row = dict[str, Any]  # what a trainer's dataset holds: an id, and lists of token ids
+Row = dict[str, Any]  # a row of a trainer's dataset: an id, and lists of token ids
 
 
 def check(tokenizer: Any, model_config: Any, parent: str, field: str, max_length: int) -> None:
     """Raise InputError if tokenizer and model do not fit each other or ``max_length``.
 
-    A tokenizer without pad token pads with its end token, as both papers do: padding is masked wherever it is read.
+    A tokenizer without padding token gets its end token as one, as in both papers: padding is masked in all uses.
     """
     text = model_config.get_text_config()
     if tokenizer.eos_token_id is None:
@@ -31,7 +31,7 @@ def check(tokenizer: Any, model_config: Any, parent: str, field: str, max_length
             f"models.{parent}: its tokenizer's largest token id is {largest} ({token!r}), but the model has "
             f"embeddings for {rows} tokens only: they do not belong together"
         )
-    limit = stated_positions(model_config)  # BLOOM has none: its positions have no end
+    limit = stated_positions(model_config)  # None for BLOOM, whose positions are unlimited
     if limit is not None and max_length > limit:
         raise InputError(f"{field}.max_length: {max_length} is more than {parent}'s limit of {limit} positions")
     if tokenizer.pad_token is None:
@@ -39,7 +39,7 @@ def check(tokenizer: Any, model_config: Any, parent: str, field: str, max_length
 
 
 def pair_rows(pairs: Sequence[dict[str, str]], tokenizer: Any, config: TrainConfig) -> list[list[Row]]:
-    """For each pair its row, or none if the length filter leaves it out or the cut leaves nothing to learn.
+    """Return each pair's row as a list: empty if the length filter leaves it out, or the cut leaves nothing to learn.
 
     A row has pair_id, prompt_ids, chosen_ids, rejected_ids; for sft pair_id, input_ids, labels (-100: not learned).
     """
@@ -92,11 +92,12 @@ def _pair_row(
 def cut(
     prompt: list[int], completions: Sequence[list[int]], config: TrainConfig, kept: int = 0
 ) -> tuple[list[int], tuple[list[int], ...]]:
-    """``prompt`` and its completions brought down to max_length tokens, by config.truncation.
+    """Cut a prompt and its completions to max_length tokens, as config.truncation says.
 
-    ``prompt-first`` is TRL 0.8.6's rule, whose measure is the longer completion: if it does not fit, the prompt keeps
-    its last max_prompt_length tokens; if it still does not, every completion keeps its first max_length -
-    max_prompt_length, however short the prompt. The prompt's first ``kept`` tokens stay, and count, whatever goes.
+    ``prompt-first`` is TRL 0.8.6's rule, which measures the longer completion. If prompt and completion do not fit, the
+    prompt keeps its last max_prompt_length tokens. If they still do not fit, every completion keeps its first
+    max_length - max_prompt_length tokens, however short the prompt is. The prompt's first ``kept`` tokens always stay,
+    and count.
     """
     most, longest = config.max_length, max(map(len, completions))
     if config.truncation == "prompt-first":
@@ -111,10 +112,10 @@ def cut(
 
 
 def text_rows(texts: Sequence[dict[str, str]], tokenizer: Any, config: TrainConfig) -> list[list[Row]]:
-    """For each text of a corpus its rows (text_id, input_ids, labels); none if it is empty.
+    """Return the rows (text_id, input_ids, labels) of each text of a corpus; none if the text is empty.
 
-    With ``overflow: chunks`` a long text makes several, each beginning with what the tokenizer puts before a text
-    (docs/papers.md, "Training by Neplenbroek et al.": transformers' return_overflowing_tokens).
+    With ``overflow: chunks`` a long text becomes several rows, each of which begins with what the tokenizer puts before
+    a text (docs/papers.md, "Training by Neplenbroek et al.": transformers' return_overflowing_tokens).
     """
     encoder = Encoder(tokenizer)
     prefix, found = encoder.prefix, []
@@ -139,7 +140,7 @@ def _ended(ids: list[int], tokenizer: Any) -> list[int]:
 
 
 def _shared(first: list[int], second: list[int]) -> int:
-    """Length of the longest common beginning."""
+    """Return the length of the longest common beginning."""
     for index, (one, other) in enumerate(zip(first, second, strict=False)):
         if one != other:
             return index

@@ -1,7 +1,7 @@
-"""One training, on one worker: load, train with TRL under DeepSpeed, go back to the best step; rank 0 saves the result.
+"""The training loop of one worker: load, train with TRL under DeepSpeed, return to the best step, save the result.
 
-Nothing here knows of Ray: the process group is open, and what outside must hear of (checkpoints, progress) goes through
-the trainer's callbacks. Imported by workers only, after `cpu.before_imports`.
+Nothing here knows Ray: the process group is open already, and checkpoints and progress are reported by the trainer's
+callbacks. Imported by workers only, after `deepspeed_cpu.before_imports`.
 """
 
 import importlib.metadata
@@ -21,25 +21,32 @@ from transformers.trainer_callback import PrinterCallback
 from detox_ray.train import data_split, kl_divergence, loss_curves, model_export, tokenization, trl_trainers
 from detox_ray.train.deepspeed_internals import numel, offloaded_part, torch_optimizer
 from detox_ray.train.evaluation_schedule import EvaluationSchedule
-from detox_ray.train.nonfinite_check import watch
-from detox_ray.train.training_job import TrainingJob, WorkerRank
+from detox_ray.train.nonfinite_check import stop_at_nonfinite
+from detox_ray.train.training_job import TrainingJob, TrainWorker
 
 CheckpointAt = Callable[[int], AbstractContextManager[Path]]  # opens the checkpoint of a step as a local folder
 
 
-def fit(
+def run_train_loop(
     job: TrainingJob,
-    place: WorkerRank,
+    worker: TrainWorker,
     callbacks: Sequence[TrainerCallback],
     resume_from: Path | None,
     restarts: int,
     checkpoint_at: CheckpointAt | None = None,
 ) -> dict[str, Any] | None:
-    """Train, and put the result's folder into the store. Every rank must call it.
+    """Train, and put the result's folder into the store. Every rank must call this.
 
-    ``resume_from``: a local checkpoint folder; ``restarts``: how often this training was begun before;
-    ``checkpoint_at``: where ``callbacks`` take the checkpoints elsewhere, how to get one back. Rank 0 returns what the
-    marker will say.
+    Args:
+        job: the training.
+        worker: the calling worker.
+        callbacks: called after those that decide when to evaluate, save and stop.
+        resume_from: a local checkpoint folder, or None.
+        restarts: how often this training was started before.
+        checkpoint_at: opens the checkpoint of a step, if ``callbacks`` move checkpoints away from the scratch folder.
+
+    Returns:
+        What the result's marker will say, on rank 0; None on the others.
     """
     transformers.logging.set_verbosity_error()
     path = job.parent.local_path(job.store)
@@ -48,22 +55,22 @@ def fit(
     model_config = AutoConfig.from_pretrained(path, **job.parent.loading())
     tokenization.check(tokenizer, model_config, job.parent.name, field, job.config.max_length)
     split = data_split.split(job.store.read(*job.rows), tokenizer, job.config, job.config.workers, field)
-    if place.local_rank == 0:
-        shutil.rmtree(job.scratch, ignore_errors=True)  # of workers that were lost
-        job.scratch.mkdir(mode=0o700)  # ours alone, or an error: what is read back from a checkpoint is trusted
+    if worker.local_rank == 0:
+        shutil.rmtree(job.scratch, ignore_errors=True)  # left by lost workers
+        job.scratch.mkdir(mode=0o700)  # no other user may write there: what is read back from a checkpoint is trusted
     torch.distributed.barrier()
     config, validated = job.config, bool(split.validation)
-    rhythm = EvaluationSchedule(validated, config.evaluate_every, config.early_stopping, config.keep == "best")
+    schedule = EvaluationSchedule(validated, config.evaluate_every, config.early_stopping, config.keep == "best")
     measured = validated and kl_divergence.unmeasured(config) is None
     kl = [kl_divergence.MeasureKL(split.validation)] if measured else []
-    trainer = trl_trainers.trainer(job, place, path, tokenizer, split, [*kl, rhythm, *callbacks])
-    for each in kl:
-        each.trainer = trainer
-    watch(trainer, gradients=config.autocast != "float16")
+    trainer = trl_trainers.trainer(job, worker, path, tokenizer, split, [*kl, schedule, *callbacks])
+    for callback in kl:
+        callback.trainer = trainer
+    stop_at_nonfinite(trainer, gradients=config.autocast != "float16")
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=None if resume_from is None else str(resume_from))
     engine = trainer.model_wrapped
-    # TRL and accelerate fall back to plain DDP without a word where something is amiss.
+    # TRL and accelerate silently fall back to plain DDP if something is missing.
     assert type(engine).__name__ == "DeepSpeedEngine", f"the model is wrapped in {type(engine).__name__}"
 
     ended = loss_curves.ending(trainer.state.log_history, trainer.state.global_step, trainer.state.max_steps, config)
@@ -71,17 +78,17 @@ def fit(
         with (checkpoint_at or _in_scratch(job))(ended["kept_step"]) as folder:
             deepspeed_load_checkpoint(engine, str(folder), load_module_strict=config.tuning == "full")
     written = job.scratch / "result"
-    model_export.gather(trainer, job, path, written)
+    model_export.save_weights(trainer, job, path, written)
     info = None
-    if place.rank == 0:
+    if worker.rank == 0:
         info = {**_info(job, trainer, split, restarts), **ended, **_curves(job, trainer, ended["kept_step"], validated)}
-        model_export.finish(job, path, written)
+        model_export.export(job, path, written)
     torch.distributed.barrier()
     return info
 
 
 def _in_scratch(job: TrainingJob) -> CheckpointAt:
-    """Where the trainer leaves checkpoints if nobody takes them."""
+    """Return how to open a checkpoint in the folder where the trainer leaves them."""
 
     @contextmanager
     def checkpoint_at(step: int) -> Iterator[Path]:
@@ -91,7 +98,7 @@ def _in_scratch(job: TrainingJob) -> CheckpointAt:
 
 
 def _curves(job: TrainingJob, trainer: Any, kept_step: int, validated: bool) -> dict[str, Any]:
-    """The training's and the evaluations' rows, the kept step's evaluation, and whether the divergence was measured."""
+    """Return the rows of training and evaluations, the kept step's evaluation, and the state of the divergence."""
     log, config = trainer.state.log_history, job.config
     validation = loss_curves.validation(log, config)
     kept = next((row for row in validation if row["step"] == kept_step), {})
@@ -105,7 +112,7 @@ def _curves(job: TrainingJob, trainer: Any, kept_step: int, validated: bool) -> 
 
 
 def _info(job: TrainingJob, trainer: Any, split: data_split.Split, restarts: int) -> dict[str, Any]:
-    """What really ran, read off the engine and the trainer's state."""
+    """Return what really ran, as the engine and the trainer's state show it."""
     engine = trainer.model_wrapped
     sizes = [(numel(parameter), parameter.requires_grad) for parameter in trainer.model.parameters()]
     peak = torch.cuda.max_memory_allocated() if job.gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -126,6 +133,6 @@ def _info(job: TrainingJob, trainer: Any, split: data_split.Split, restarts: int
         "trainable_parameters": sum(size for size, trained in sizes if trained),
         "total_parameters": sum(size for size, _ in sizes),
         "restarts": restarts,
-        "peak_memory_gb": round(peak / 2**30, 3),  # of one worker: the GPU's where there is one, else the process's
+        "peak_memory_gb": round(peak / 2**30, 3),  # of one worker: the GPU's if it has one, else the process's
         "versions": {p: importlib.metadata.version(p) for p in ("torch", "transformers", "trl", "deepspeed", "ray")},
     }

@@ -1,4 +1,4 @@
-"""One training as every worker gets it, and the worker's place among the others."""
+"""One training as every worker gets it, and a worker's rank among the others."""
 
 import getpass
 import tempfile
@@ -9,37 +9,37 @@ from detox_ray.config import TrainConfig
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store, Unit, key_of
 
-BEST_STEP = "best_step"  # what a checkpoint reports: its step where it is the best so far, else 0
+BEST_STEP = "best_step"  # metric of a checkpoint: its step if it is the best so far, else 0
 
 
 class TrainingJob(NamedTuple):
-    """One training, as every worker gets it."""
+    """All that a worker needs to know of one training."""
 
-    name: str  # of the model in the experiment
-    key: str
+    name: str  # the model's, in the experiment
+    key: str  # the result's
     config: TrainConfig
     parent: LoadableModel
-    rows: tuple[Unit, str]  # the committed unit of PAIRS, or of TEXTS, that it learns from, and its key
-    seed: int  # the effective one
+    rows: tuple[Unit, str]  # the committed unit of PAIRS, or of TEXTS, that the model learns from, and its key
+    seed: int  # the train block's, or else the experiment's
     store: Store
-    gpu: bool
-    node: int = 0  # on which this worker is, counted by Ray Train; several may be one machine
+    gpu: bool  # whether workers compute on GPUs
+    node: int = 0  # this worker's, as Ray Train numbers them; several may be on one machine
 
     @property
     def folder(self) -> str:
-        """In the store: Ray Train's state, until the result is committed."""
+        """The store's folder that holds Ray Train's state until the result is committed."""
         return f"training/{self.name}-{self.key}"
 
     @property
     def scratch(self) -> Path:
-        """Local folder of this node for what is on its way to the store. The next call finds it again and clears it."""
-        who = key_of(store=self.store.uri, name=self.name, key=self.key, node=self.node, user=getpass.getuser())
-        return Path(tempfile.gettempdir()) / f"detox-ray-training-{who}"
+        """This node's local folder for files on their way to the store. A later call finds it again and clears it."""
+        identity = key_of(store=self.store.uri, name=self.name, key=self.key, node=self.node, user=getpass.getuser())
+        return Path(tempfile.gettempdir()) / f"detox-ray-training-{identity}"
 
 
-class WorkerRank(NamedTuple):
-    """Of one worker."""
+class TrainWorker(NamedTuple):
+    """One of the workers of a training."""
 
-    rank: int
-    local_rank: int  # on its node
-    world: int
+    rank: int  # among all workers
+    local_rank: int  # among the workers of its node
+    world_size: int  # number of workers

@@ -1,4 +1,4 @@
-"""The trainer of each method: TRL's own, with the arguments that the train block stands for, on token ids of ours.
+"""The trainer of each method: TRL's own, with the train block's arguments, on rows that are tokenised already.
 
 Imported by workers only.
 """
@@ -17,16 +17,16 @@ from detox_ray.config import TrainConfig
 from detox_ray.train import autocast, deepspeed_config, deepspeed_cpu, fast_dpo, head_adapter, settings, tuning
 from detox_ray.train.data_split import Split
 from detox_ray.train.tokenization import Row
-from detox_ray.train.training_job import TrainingJob, WorkerRank
+from detox_ray.train.training_job import TrainingJob, TrainWorker
 from detox_ray.train.trl_internals import CPOConfig, CPOTrainer, ORPOConfig, ORPOTrainer, PretokenizedTrainer
 
-LOG_ROWS = 200  # of the loss, at most about so many
+LOG_ROWS = 200  # logged losses, at most about
 OPTIMIZERS = {"rmsprop": "rmsprop", "adamw": "adamw_torch"}  # ours -> transformers' name
-ROW = "row"  # column of the datasets and of a batch: the row's number in its dataset
+ROW = "row"  # column of datasets and batches: the row's number in its dataset
 
 
 class _RowTracking(Trainer):
-    """Can say which rows an optimizer step was made of."""
+    """A trainer that knows which rows an optimizer step is made of."""
 
     _of_step: tuple[int, list[torch.Tensor]] = (-1, [])
     row_ids: list[str]  # of the training rows
@@ -40,7 +40,7 @@ class _RowTracking(Trainer):
         return super().compute_loss(model, inputs, *args, **kwargs)
 
     def rows_of_step(self) -> list[str]:
-        """pair_id or text_id of this rank's rows in the optimizer step that is running, or has just run."""
+        """Return pair_id or text_id of this rank's rows in the optimizer step that is running, or has just run."""
         return [self.row_ids[number] for numbers in self._of_step[1] for number in numbers.tolist()]
 
 
@@ -78,7 +78,7 @@ TRAINERS: dict[str, tuple[Any, Any]] = {
 
 
 class _Collator:
-    """TRL's, with the rows' numbers beside what it makes."""
+    """TRL's collator, which adds the rows' numbers to the batch."""
 
     def __init__(self, inner: Any):
         self._inner = inner
@@ -89,11 +89,14 @@ class _Collator:
 
 
 def trainer(
-    job: TrainingJob, place: WorkerRank, path: str, tokenizer: Any, split: Split, callbacks: Sequence[TrainerCallback]
+    job: TrainingJob, worker: TrainWorker, path: str, tokenizer: Any, split: Split, callbacks: Sequence[TrainerCallback]
 ) -> Any:
-    """A TRL trainer, ready to train. Every rank must call it, and gives it the whole data: it takes its share."""
+    """Return a TRL trainer that is ready to train.
+
+    Every rank must call this with the whole data, of which the trainer takes the rank's share.
+    """
     config = job.config
-    made, arguments_of = TRAINERS[config.method]
+    trainer_class, arguments_class = TRAINERS[config.method]
     batch = split.validation_batch
     if config.method == "kto":  # two rows a pair; a batch of one has no other row to estimate KL from
         batch = batch if batch > 1 else 2
@@ -102,18 +105,22 @@ def trainer(
     train = datasets.Dataset.from_list(rows)
     steps = steps_of(config, len(train))
     extra: dict[str, Any] = {}
-    groups = settings.accumulation(config, place.world)
+    groups = settings.accumulation(config, worker.world_size)
     if config.reference == "cached" or config.batching == "length-grouped":
-        plan = fast_dpo.plan(train, job, place, steps)
-        made, extra, groups = _FastDPO, {"job": job, "place": place, "plan": plan}, plan.groups if plan else groups
+        plan = fast_dpo.plan(train, job, worker, steps)
+        trainer_class, extra, groups = (
+            _FastDPO,
+            {"job": job, "worker": worker, "plan": plan},
+            plan.groups if plan else groups,
+        )
     # Before the model is loaded: under ZeRO-3 it is sharded while it loads.
-    arguments = arguments_of(**_common(job, steps, groups, batch), **_own(config))
+    arguments = arguments_class(**_common_arguments(job, steps, groups, batch), **_method_arguments(config))
     set_seed(job.seed)  # the adapter's first values
     policy = tuning.policy(job, path)
     if (config.method == "dpo" and config.reference == "live") or config.method == "kto":
         extra["ref_model"] = tuning.reference(job, path)
     scale = [autocast.UnscaleGradientNorm()] if config.autocast == "float16" else []
-    trainer = made(
+    trainer = trainer_class(
         model=policy,
         args=arguments,
         train_dataset=train,
@@ -123,8 +130,8 @@ def trainer(
         callbacks=[*scale, *callbacks],
         **extra,
     )
-    for each in scale:
-        each.trainer = trainer
+    for callback in scale:
+        callback.trainer = trainer
     head_adapter.connect(trainer.model)
     trainer.row_ids = row_ids(split.train, config, job.seed)
     trainer.data_collator = _Collator(trainer.data_collator)
@@ -132,10 +139,10 @@ def trainer(
 
 
 def columns(rows: Sequence[Row], config: TrainConfig, batch: int, seed: int) -> list[Row]:
-    """The rows as the method's collator takes them, numbered.
+    """Return the rows as the method's collator takes them, numbered.
 
-    kto sees every pair as two rows, shuffled: TRL takes rows in their order, because each batch of ``batch`` rows
-    estimates its KL term from its own completions, each moved on to the next row's prompt.
+    kto sees every pair as two rows, shuffled. TRL takes rows in their order, because each batch of ``batch`` rows
+    estimates its KL term from its own completions, each one moved to the next row's prompt.
     """
     if config.method == "kto":
         found = _unpaired(rows, seed)
@@ -154,13 +161,13 @@ def columns(rows: Sequence[Row], config: TrainConfig, batch: int, seed: int) -> 
 
 
 def row_ids(rows: Sequence[Row], config: TrainConfig, seed: int) -> list[str]:
-    """The id of each row that `columns` makes."""
-    found = _unpaired(rows, seed) if config.method == "kto" else rows
-    return [row.get("pair_id") or row["text_id"] for row in found]
+    """Return the id of each row that `columns` returns."""
+    numbered = _unpaired(rows, seed) if config.method == "kto" else rows
+    return [row.get("pair_id") or row["text_id"] for row in numbered]
 
 
 def _ids(config: TrainConfig) -> tuple[str, ...]:
-    """Columns that no collator knows. DPO's passes over pair_id, by which log-probabilities are cached."""
+    """Return columns that no collator knows. DPO's ignores pair_id, by which log-probabilities are cached."""
     return () if config.method == "dpo" else ("pair_id", "text_id")
 
 
@@ -180,22 +187,22 @@ def _unpaired(rows: Sequence[Row], seed: int) -> list[Row]:
 
 
 def _labelled(row: Row) -> Row:
-    """What ORPO's and CPO's trainers read, for both sides."""
-    found: Row = {}
+    """Return what ORPO's and CPO's trainers read, for both sides."""
+    labelled: Row = {}
     for side in ("chosen", "rejected"):
         prompt, completion = row["prompt_ids"], row[f"{side}_ids"]
-        found |= {
+        labelled |= {
             f"{side}_input_ids": prompt + completion,
             f"{side}_attention_mask": [1] * (len(prompt) + len(completion)),
             f"{side}_labels": [-100] * len(prompt) + completion,
         }
-    return found
+    return labelled
 
 
-def _own(config: TrainConfig) -> dict[str, Any]:
-    """The method's arguments. Rows are cut already; dropout is off where the model is loaded, LoRA's own is kept."""
+def _method_arguments(config: TrainConfig) -> dict[str, Any]:
+    """Return the method's arguments. Rows are cut already. The model's dropout is off already; LoRA's is kept."""
     smoothing = {} if config.label_smoothing is None else {"label_smoothing": config.label_smoothing}
-    own: dict[str, dict[str, Any]] = {
+    arguments: dict[str, dict[str, Any]] = {
         "dpo": {
             "beta": config.beta,
             "loss_type": [config.loss],
@@ -224,16 +231,16 @@ def _own(config: TrainConfig) -> dict[str, Any]:
             **smoothing,
         },
     }
-    return own[config.method]
+    return arguments[config.method]
 
 
-def _common(job: TrainingJob, steps: int, groups: int, validation_batch: int) -> dict[str, Any]:
-    """transformers' arguments. Logging, evaluating and saving are decided by callbacks."""
+def _common_arguments(job: TrainingJob, steps: int, groups: int, validation_batch: int) -> dict[str, Any]:
+    """Return transformers' arguments. Callbacks decide when to log, evaluate and save."""
     config = job.config
     extra = {} if job.gpu else deepspeed_cpu.prepare()
     return {
         "output_dir": str(job.scratch),
-        "deepspeed": {**deepspeed_config.of(config, job.gpu), **autocast.section(config)},
+        "deepspeed": {**deepspeed_config.config_for(config, job.gpu), **autocast.section(config)},
         "seed": job.seed,
         "data_seed": job.seed,
         "optim": OPTIMIZERS[config.optimizer],
@@ -258,14 +265,14 @@ def _common(job: TrainingJob, steps: int, groups: int, validation_batch: int) ->
         "logging_nan_inf_filter": False,
         "report_to": "none",
         "disable_tqdm": True,
-        "remove_unused_columns": False,  # else the rows' numbers were removed
+        "remove_unused_columns": False,  # otherwise the rows' numbers would be removed
         "dataloader_pin_memory": job.gpu,
         **extra,
     }
 
 
 def steps_of(config: TrainConfig, rows: int) -> int:
-    """Optimizer steps that training on ``rows`` rows of the trainer's dataset takes."""
+    """Return the number of optimizer steps that training on ``rows`` rows of the trainer's dataset takes."""
     if config.max_steps is not None:
         return config.max_steps
     batches = -(-rows // (config.workers * config.batch_size))

@@ -1,4 +1,4 @@
-"""What is trained of a model: all parameters, those that patterns name, or an adapter.
+"""Loads the model to be trained, and chooses what is trained of it: all parameters, some by name, or an adapter.
 
 Imported by workers only.
 """
@@ -21,7 +21,7 @@ from detox_ray.train.trl_internals import disable_dropout_in_model
 
 
 def policy(job: TrainingJob, path: str) -> PreTrainedModel:
-    """The model to be trained, without its adapter, dropout off."""
+    """Load the model to be trained, without its adapter and with dropout off."""
     model = _load(job, path)
     if job.config.trainable is not None:
         freeze(model, job.config.trainable, f"models.{job.name}.train.trainable")
@@ -31,7 +31,7 @@ def policy(job: TrainingJob, path: str) -> PreTrainedModel:
 
 
 def reference(job: TrainingJob, path: str) -> PreTrainedModel | None:
-    """The parent as it stands, or None where the policy without its adapter is just that."""
+    """Load the parent; None if the policy without its adapter is the parent."""
     return _load(job, path) if job.config.tuning == "full" else None
 
 
@@ -42,13 +42,13 @@ def _load(job: TrainingJob, path: str) -> Any:
         loading["quantization_config"] = four_bit(job)
     # Inside a DeepSpeed configuration: under ZeRO-3 the model is sharded while it loads.
     model = AutoModelForCausalLM.from_pretrained(path, **loading)
-    # The reference's dropout must be off, so the policy's too, or their ratio is noise (TRL's default).
+    # As by TRL's default: the reference's dropout must be off, so the policy's too, or their ratio is noise.
     disable_dropout_in_model(model)
     return model
 
 
 def four_bit(job: TrainingJob) -> BitsAndBytesConfig:
-    """nf4 with double quantisation (docs/papers.md, "Training by Neplenbroek et al.")."""
+    """Return nf4 with double quantisation (docs/papers.md, "Training by Neplenbroek et al.")."""
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -60,7 +60,7 @@ def four_bit(job: TrainingJob) -> BitsAndBytesConfig:
 
 
 def adapter(job: TrainingJob, model: PreTrainedModel) -> LoraConfig | None:
-    """The adapter to be put on the policy, or None. `head_adapter.connect` must follow once it is on."""
+    """Return the adapter for the policy, or None. Once it is on, `head_adapter.connect` must be called."""
     if job.config.tuning == "full":
         return None
     lora = settings.lora_of(job.config)
@@ -78,8 +78,8 @@ def adapter(job: TrainingJob, model: PreTrainedModel) -> LoraConfig | None:
 def freeze(model: nn.Module, patterns: list[str], field: str) -> None:
     """Train only the parameters whose name one of ``patterns`` finds (re.search).
 
-    Tied weights are one parameter, with the name under which the model lists it first (usually the input embedding).
-    Raises InputError naming ``field`` where a pattern finds none.
+    Tied weights are one parameter, under the name that the model lists first (usually the input embedding's). Raises
+    InputError naming ``field`` if a pattern finds none.
     """
     names = [name for name, _ in model.named_parameters()]
     tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - set(names)

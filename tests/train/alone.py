@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from detox_ray.train import deepspeed_cpu
-from detox_ray.train.training_job import TrainingJob, WorkerRank
+from detox_ray.train.training_job import TrainingJob, TrainWorker
 
-Each = Callable[[TrainingJob, WorkerRank], dict[str, Any] | None]
+Each = Callable[[TrainingJob, TrainWorker], dict[str, Any] | None]
 
 _kept: dict[int, list["Worker"]] = {}  # by world
 
@@ -31,10 +31,10 @@ def train_alone(jobs: Sequence[TrainingJob], world: int = 1, timeout: float = 60
     return alone(trained, jobs, world, timeout)
 
 
-def trained(job: TrainingJob, place: WorkerRank) -> dict[str, Any] | None:
-    from detox_ray.train.train_loop import fit
+def trained(job: TrainingJob, worker: TrainWorker) -> dict[str, Any] | None:
+    from detox_ray.train.train_loop import run_train_loop
 
-    return fit(job, place, [], None, 0)
+    return run_train_loop(job, worker, [], None, 0)
 
 
 def alone(each: Each, jobs: Sequence[TrainingJob], world: int = 1, timeout: float = 600) -> list[dict[str, Any] | str]:
@@ -60,7 +60,8 @@ class Worker:
     def __init__(self, group: str, rank: int, world: int) -> None:
         self.connection, its = Pipe()
         command = [sys.executable, "-W", "ignore", __file__, group, str(rank), str(world), str(its.fileno())]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+        paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         self.process = subprocess.Popen(command, env=environment, pass_fds=[its.fileno()])
         its.close()
         atexit.register(self.end)
@@ -106,7 +107,7 @@ def main(group: str, rank: int, world: int, connection: Connection) -> None:
         answers: list[dict[str, Any] | str] = []
         for job in jobs:
             try:
-                answers.append(each(job, WorkerRank(rank, rank, world)) or {})
+                answers.append(each(job, TrainWorker(rank, rank, world)) or {})
             except Exception as error:
                 answers.append(f"{type(error).__name__}: {error}")
             # DeepSpeed leaves it on after a float16 training, for all that this process does next.

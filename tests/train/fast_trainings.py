@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from detox_ray.storage import Store, Unit
 from detox_ray.storage.tables import PAIRS
-from detox_ray.train.training_job import TrainingJob, WorkerRank
+from detox_ray.train.training_job import TrainingJob, TrainWorker
 
 
 def uneven_pairs(count: int) -> pa.Table:
@@ -38,20 +38,20 @@ def commit_uneven_pairs(store: Store, count: int) -> tuple[Unit, str]:
     return unit, "1" * 16
 
 
-def traced(job: TrainingJob, place: WorkerRank) -> dict[str, Any]:
+def traced(job: TrainingJob, worker: TrainWorker) -> dict[str, Any]:
     """Train; and train again from the first checkpoint, if the job makes one (``checkpoint_every`` below its steps)."""
     path = job.parent.local_path(job.store)
-    if place.rank == 0:
+    if worker.rank == 0:
         shutil.rmtree(job.scratch, ignore_errors=True)
-    found = {"draws": draws(), **_train(job, place, path, None)}
+    found = {"draws": draws(), **_train(job, worker, path, None)}
     first = job.scratch / f"checkpoint-{job.config.checkpoint_every}"
     assert job.config.max_steps is not None
     if job.config.checkpoint_every < job.config.max_steps:
-        found["resumed"] = _train(job, place, path, str(first))
+        found["resumed"] = _train(job, worker, path, str(first))
     return found
 
 
-def _train(job: TrainingJob, place: WorkerRank, path: str, checkpoint: str | None) -> dict[str, Any]:
+def _train(job: TrainingJob, worker: TrainWorker, path: str, checkpoint: str | None) -> dict[str, Any]:
     import torch
     from transformers import AutoTokenizer, TrainerCallback
     from transformers.trainer_callback import PrinterCallback
@@ -62,14 +62,14 @@ def _train(job: TrainingJob, place: WorkerRank, path: str, checkpoint: str | Non
 
     class Trace(TrainerCallback):
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            told: list[Any] = [None] * place.world
+            told: list[Any] = [None] * worker.world_size
             torch.distributed.all_gather_object(told, trainer.rows_of_step())
             rows_of_steps.append(sorted(row for rows in told for row in rows))
 
     tokenizer = AutoTokenizer.from_pretrained(path)
     tokenizer.pad_token = tokenizer.eos_token
-    split = data_split.split(job.store.read(*job.rows), tokenizer, job.config, place.world, "train")
-    trainer = trl_trainers.trainer(job, place, path, tokenizer, split, [Trace()])
+    split = data_split.split(job.store.read(*job.rows), tokenizer, job.config, worker.world_size, "train")
+    trainer = trl_trainers.trainer(job, worker, path, tokenizer, split, [Trace()])
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=checkpoint)
     evaluation = trainer.evaluate()

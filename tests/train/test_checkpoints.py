@@ -96,9 +96,9 @@ class TestRaysOwnList:
         return {"ray_version": version, "checkpoint_results": [{"checkpoint_dir_name": name} for name in names]}
 
     def test_sound_list_stays(self, store: Store) -> None:
-        assert checkpoints.mend(store, FOLDER) is None
+        assert checkpoints.remove_unusable_list(store, FOLDER) is None
         self.write(store, self.content(write(store, 1, step=5).name))
-        assert checkpoints.mend(store, FOLDER) is None
+        assert checkpoints.remove_unusable_list(store, FOLDER) is None
         assert store.exists(f"{FOLDER}/{CHECKPOINT_LIST}")
 
     def test_list_with_which_ray_would_not_start_goes(self, store: Store) -> None:
@@ -109,10 +109,10 @@ class TestRaysOwnList:
         }
         for said, content in contents.items():
             self.write(store, content)
-            assert said in (checkpoints.mend(store, FOLDER) or "")
+            assert said in (checkpoints.remove_unusable_list(store, FOLDER) or "")
             assert not store.exists(f"{FOLDER}/{CHECKPOINT_LIST}")
         store.write_bytes(f"{FOLDER}/{CHECKPOINT_LIST}", b'{"ray_ver')
-        assert "cannot be read" in (checkpoints.mend(store, FOLDER) or "")
+        assert "cannot be read" in (checkpoints.remove_unusable_list(store, FOLDER) or "")
 
 
 def test_leftovers_are_those_of_this_model_under_other_keys(store: Store) -> None:

@@ -60,7 +60,7 @@ def test_own_file_is_taken_and_completed(own: Any) -> None:
     offload = {"device": "cpu"}
     path = own(bf16={"enabled": "auto"}, zero_optimization={"stage": 3, "offload_optimizer": offload})
     assert problems(deepspeed=path) == []
-    completed = deepspeed_config.of(train_config(deepspeed=path), gpu=False)
+    completed = deepspeed_config.config_for(train_config(deepspeed=path), gpu=False)
     assert completed["zero_optimization"]["offload_optimizer"] == offload
     assert completed["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] is True
     assert completed["zero_force_ds_cpu_optimizer"] is False
@@ -74,7 +74,9 @@ def test_offload_adds_its_parts(offload: str, stage: str, parts: set[str]) -> No
     config = train_config(offload=offload, deepspeed=stage)
     assert deepspeed_config.problems("f", config) == []
     found = {
-        k: v for k, v in deepspeed_config.of(config, gpu=False)["zero_optimization"].items() if k.startswith("offload_")
+        k: v
+        for k, v in deepspeed_config.config_for(config, gpu=False)["zero_optimization"].items()
+        if k.startswith("offload_")
     }
     assert set(found) == parts
     assert all(part == {"device": "cpu", "pin_memory": False} for part in found.values())
@@ -120,13 +122,13 @@ class TestNvme:
         (problem,) = problems(deepspeed=path)
         assert problem.field == "models.detox.train.deepspeed" and "libaio" in problem.rule
         with pytest.raises(InputError, match=r"^nvme_path: /local_nvme cannot be used on this worker's node"):
-            deepspeed_config.of(train_config(**self.config), gpu=True)
+            deepspeed_config.config_for(train_config(**self.config), gpu=True)
 
     def test_it_reaches_deepspeed_where_it_can_be_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(deepspeed_config, "missing_for_nvme", lambda: None)
         config = train_config(**{**self.config, "offload": "parameters"})
         assert deepspeed_config.problems("f", config) == []
-        filled = deepspeed_config.of(config, gpu=True)["zero_optimization"]
+        filled = deepspeed_config.config_for(config, gpu=True)["zero_optimization"]
         expected = {"device": "nvme", "nvme_path": "/local_nvme", "pin_memory": True}
         assert filled["offload_optimizer"] == filled["offload_param"] == expected
 
@@ -149,7 +151,7 @@ def test_deepspeed_takes_what_we_write() -> None:
     for config in configs:
         block = {
             name: value
-            for name, value in deepspeed_config.of(config, False)["zero_optimization"].items()
+            for name, value in deepspeed_config.config_for(config, False)["zero_optimization"].items()
             if value != "auto"
         }
         assert int(DeepSpeedZeroConfig(**block).stage) == block["stage"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
-from detox_ray.train.nonfinite_check import SHOWN, watch
+from detox_ray.train.nonfinite_check import SHOWN, stop_at_nonfinite
 
 
 class FakeTrainer:
@@ -51,7 +51,7 @@ def other(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_finite_losses_pass_as_they_are(other: list[float]) -> None:
     trainer = FakeTrainer(0.7)
-    watch(trainer, gradients=True)
+    stop_at_nonfinite(trainer, gradients=True)
     assert trainer.compute_loss(TRAINING, {}) is trainer.loss
     assert trainer.compute_loss(TRAINING, {}, return_outputs=True) == (trainer.loss, "outputs")
 
@@ -59,7 +59,7 @@ def test_finite_losses_pass_as_they_are(other: list[float]) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_lost_loss_names_the_step_and_only_the_rows_that_it_came_from(other: list[float], value: float) -> None:
     trainer = FakeTrainer(value)
-    watch(trainer, gradients=True)
+    stop_at_nonfinite(trainer, gradients=True)
     with pytest.raises(FloatingPointError, match=rf"^the loss became {value} at step 7 \(rows: p0, p1\): lower"):
         trainer.compute_loss(TRAINING, {})
     assert trainer.compute_loss(EVALUATING, {}) is trainer.loss  # evaluations are judged whole
@@ -67,7 +67,7 @@ def test_lost_loss_names_the_step_and_only_the_rows_that_it_came_from(other: lis
 
 def test_every_rank_stops_where_one_has_lost_its_loss(other: list[float]) -> None:
     trainer = FakeTrainer(0.7)
-    watch(trainer, gradients=True)
+    stop_at_nonfinite(trainer, gradients=True)
     other[0] = float("nan")
     with pytest.raises(FloatingPointError, match=r"the loss became nan at step 7 \(rows: q0, q1\)"):
         trainer.compute_loss(TRAINING, {}, return_outputs=True)
@@ -75,7 +75,7 @@ def test_every_rank_stops_where_one_has_lost_its_loss(other: list[float]) -> Non
 
 def test_many_rows_are_cut(other: list[float]) -> None:
     trainer = FakeTrainer(float("nan"), rows=SHOWN + 5)
-    watch(trainer, gradients=True)
+    stop_at_nonfinite(trainer, gradients=True)
     with pytest.raises(FloatingPointError, match=rf"p{SHOWN - 1} and 5 more\)"):
         trainer.compute_loss(TRAINING, {})
 
@@ -83,7 +83,7 @@ def test_many_rows_are_cut(other: list[float]) -> None:
 @pytest.mark.parametrize("norm", [float("nan"), float("inf")])
 def test_lost_gradient_stops_after_its_step_with_all_ranks_rows(other: list[float], norm: float) -> None:
     trainer = FakeTrainer(0.7, norm=norm)
-    watch(trainer, gradients=True)
+    stop_at_nonfinite(trainer, gradients=True)
     (callback,) = trainer.callbacks
     other[0] = norm
     arguments: Any = None
@@ -93,9 +93,9 @@ def test_lost_gradient_stops_after_its_step_with_all_ranks_rows(other: list[floa
 
 def test_norms_are_left_alone_where_infinite_ones_belong_to_the_method_or_there_are_none(other: list[float]) -> None:
     trainer = FakeTrainer(0.7, norm=float("inf"))
-    watch(trainer, gradients=False)
+    stop_at_nonfinite(trainer, gradients=False)
     assert trainer.callbacks == []
     unknown = FakeTrainer(0.7, norm=None)
-    watch(unknown, gradients=True)
+    stop_at_nonfinite(unknown, gradients=True)
     arguments: Any = None
     unknown.callbacks[0].on_step_end(arguments, unknown.state, TrainerControl())

@@ -12,7 +12,7 @@ from small_training import commit_pairs, train_config
 from detox_ray.config import TrainConfig
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store
-from detox_ray.train.training_job import TrainingJob, WorkerRank
+from detox_ray.train.training_job import TrainingJob, TrainWorker
 
 pytestmark = pytest.mark.integration
 
@@ -82,12 +82,12 @@ def test_the_shape_that_was_asked_for_is_the_one_that_ran(trained: dict[str, dic
     }
 
 
-def resumed(job: TrainingJob, place: WorkerRank) -> dict[str, Any] | None:
+def resumed(job: TrainingJob, worker: TrainWorker) -> dict[str, Any] | None:
     """Runs in a process of `alone`."""
-    from detox_ray.train.train_loop import fit
+    from detox_ray.train.train_loop import run_train_loop
 
     try:
-        return fit(job, place, [], Path(job.store.read_json("checkpoint")), 1)
+        return run_train_loop(job, worker, [], Path(job.store.read_json("checkpoint")), 1)
     finally:
         shutil.rmtree(job.scratch, ignore_errors=True)
 

@@ -14,7 +14,7 @@ from detox_ray.config.train import LOSSES
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store, Unit
 from detox_ray.storage.tables import CORPUS, TRAIN
-from detox_ray.train.training_job import TrainingJob, WorkerRank
+from detox_ray.train.training_job import TrainingJob, TrainWorker
 
 pytestmark = pytest.mark.integration
 
@@ -50,7 +50,7 @@ def settings(method: str, loss: str) -> TrainConfig:
     return train_config(workers=1, validation_fraction=0.0, max_length=64, **given)
 
 
-def first_loss(job: TrainingJob, place: WorkerRank) -> dict[str, Any]:
+def first_loss(job: TrainingJob, worker: TrainWorker) -> dict[str, Any]:
     """In a process of its own: the trainer's loss on all rows at once, for a policy that is no longer its parent.
 
     And of each row, one text after another through plain transformers: (sum of log-probabilities of the completion's
@@ -65,7 +65,7 @@ def first_loss(job: TrainingJob, place: WorkerRank) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(path)
     tokenization.check(tokenizer, AutoConfig.from_pretrained(path), "base", "models.detox.train", job.config.max_length)
     split = data_split.split(job.store.read(*job.rows), tokenizer, job.config, 1, "models.detox.train")
-    trainer = trl_trainers.trainer(job, place, path, tokenizer, split, [])
+    trainer = trl_trainers.trainer(job, worker, path, tokenizer, split, [])
     parent, policy = (AutoModelForCausalLM.from_pretrained(path) for _ in range(2))
     with torch.no_grad():
         for model in (trainer.model, policy):
