@@ -4,7 +4,7 @@ import json
 import os
 from typing import Any, NamedTuple
 
-# Ray Train's own list of a training's checkpoints, in the training's folder (ray.train.v2, checkpoint_manager.py).
+# Ray Train's own list of a training's checkpoints, in the training's folder.
 CHECKPOINT_LIST = "checkpoint_manager_snapshot.json"
 CHECKPOINT_PREFIX = "checkpoint_"  # of a checkpoint's folder; the rest of the name is the time at which it was written
 

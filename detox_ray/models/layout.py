@@ -1,4 +1,4 @@
-"""Where a causal language model keeps its parts, found on the loaded model: a new family needs nothing here.
+"""Finds the parts of a causal language model on the loaded model, so that a new family needs nothing here.
 
 Imports torch.
 """

@@ -15,7 +15,7 @@ def end_engine(llm: Any) -> None:
 def end_engines_with_parent() -> None:
     """Let engine processes that this process starts end when it ends, killed or not. Call it before AsyncLLM is made.
 
-    vLLM's own engine processes never notice that their parent was killed, and hold their gigabytes.
+    vLLM's own engine processes never notice that their parent was killed, and keep their memory.
     """
     from vllm.v1.engine.core import EngineCoreProc
 

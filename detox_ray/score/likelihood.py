@@ -75,14 +75,14 @@ class LikelihoodWorker:
         """Measure each text, cut to what the model takes. One that leaves no token to predict has no likelihood."""
         whole, most = self._codec.ids(texts), self._codec.context
         ids, cut = [row[:most] for row in whole], sum(len(row) > most for row in whole)
-        found: list[float | None] = [None] * len(texts)
+        likelihoods: list[float | None] = [None] * len(texts)
         rows = [row for row in range(len(ids)) if len(ids[row]) > self._given]
         budget = min(self._batch_tokens, LOGITS // self._codec.vocabulary)
         for places in by_length([len(ids[row]) for row in rows], budget):
             batch = [rows[place] for place in places]
             for row, nll in zip(batch, self._model.nll([ids[row] for row in batch], self._given), strict=True):
-                found[row] = nll
-        return TextLikelihoods(ids, cut, found)
+                likelihoods[row] = nll
+        return TextLikelihoods(ids, cut, likelihoods)
 
 
 class TextLikelihoods(NamedTuple):

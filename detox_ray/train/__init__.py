@@ -1,4 +1,4 @@
-"""Training: a model made from its parent on preference pairs, by Ray Train, DeepSpeed and TRL.
+"""Training: fine-tunes a model from its parent on preference pairs or a corpus, by Ray Train, DeepSpeed and TRL.
 
 Light on import: torch, Ray and the trainers are imported only by the functions that train.
 """

@@ -98,38 +98,42 @@ def problems(field: str, config: TrainConfig) -> list[Problem]:
         content = read(config.deepspeed)
     except ValueError as error:
         return [Problem(f"{field}.deepspeed", config.deepspeed, str(error))]
-    zero, found = content["zero_optimization"], []
-    adams = [f"zero_optimization.{name}" for name in ("zenflow",) if zero.get(name)]
-    adams += ["zero_optimization.offload_optimizer.super_offload"] * bool(_part(zero, "optimizer").get("super_offload"))
-    adams += ["zero_force_ds_cpu_optimizer"] * bool(content.get("zero_force_ds_cpu_optimizer"))
-    for name in adams:
+    zero = content["zero_optimization"]
+    problems_found: list[Problem] = []
+    needs_adam = {
+        "zero_optimization.zenflow": zero.get("zenflow"),
+        "zero_optimization.offload_optimizer.super_offload": _part(zero, "optimizer").get("super_offload"),
+        "zero_force_ds_cpu_optimizer": content.get("zero_force_ds_cpu_optimizer"),
+    }
+    for name in (name for name, setting in needs_adam.items() if setting):
         rule = f"must not set {name}: that offload works with DeepSpeed's own Adam only, not with {config.optimizer}"
-        found.append(Problem(f"{field}.deepspeed", config.deepspeed, f"{rule} (PyTorch's)"))
+        problems_found.append(Problem(f"{field}.deepspeed", config.deepspeed, f"{rule} (PyTorch's)"))
     if config.offload is not None:
-        found += _offload_problems(field, config, zero)
+        problems_found += _offload_problems(field, config, zero)
     own_nvme = any(_part(zero, of).get("device") == "nvme" for of in ("optimizer", "param"))
     if own_nvme and (missing := missing_for_nvme()):
-        found.append(Problem(f"{field}.deepspeed", config.deepspeed, f"offloads to NVMe, but {missing}"))
-    return found
+        problems_found.append(Problem(f"{field}.deepspeed", config.deepspeed, f"offloads to NVMe, but {missing}"))
+    return problems_found
 
 
 def _offload_problems(field: str, config: TrainConfig, zero: dict[str, Any]) -> list[Problem]:
-    found, stage = [], zero["stage"]
+    problems_found: list[Problem] = []
+    stage = zero["stage"]
     needed = 3 if config.offload == "parameters" or config.nvme_path else 1
     if stage < needed:
         what = f"{config.offload} to NVMe" if config.nvme_path else str(config.offload)
         rule = f"offloading {what} needs ZeRO stage {needed}{' or more' * (needed < 3)}, deepspeed says {stage}"
-        found.append(Problem(f"{field}.offload", config.offload, rule))
+        problems_found.append(Problem(f"{field}.offload", config.offload, rule))
     if "offload_optimizer" in zero or "offload_param" in zero:
-        rule = "the DeepSpeed JSON has its own offload_optimizer or offload_param: say it in one place"
-        found.append(Problem(f"{field}.offload", config.offload, rule))
+        rule = "the DeepSpeed JSON has its own offload_optimizer or offload_param: set offloading in one place"
+        problems_found.append(Problem(f"{field}.offload", config.offload, rule))
     if config.nvme_path is not None:
         if not Path(config.nvme_path).is_absolute():
             rule = "must be an absolute path: every worker, on every node, opens it"
-            found.append(Problem(f"{field}.nvme_path", config.nvme_path, rule))
+            problems_found.append(Problem(f"{field}.nvme_path", config.nvme_path, rule))
         if missing := missing_for_nvme():
-            found.append(Problem(f"{field}.nvme_path", config.nvme_path, f"cannot be used here: {missing}"))
-    return found
+            problems_found.append(Problem(f"{field}.nvme_path", config.nvme_path, f"cannot be used here: {missing}"))
+    return problems_found
 
 
 def missing_for_nvme() -> str | None:

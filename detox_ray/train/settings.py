@@ -10,7 +10,7 @@ from detox_ray.train import deepspeed_config, tracking
 
 VERSION = 3  # raise it when the same settings give another result
 
-# Fields of which the weights do not depend but for rounding: where it runs, how long, and how memory is divided.
+# Fields that change the weights by no more than rounding: where the training runs, and how memory is divided.
 NO_INFLUENCE = {
     "parent",  # its key is part of this one
     "recipe",  # its choices stand in the other fields
@@ -67,7 +67,8 @@ def needing_gpu(field: str, config: TrainConfig) -> list[Problem]:
 def _elastic_problems(field: str, config: TrainConfig) -> list[Problem]:
     """Return why this training would not be the same with fewer workers."""
     assert config.min_workers is not None
-    found, rows = [], config.workers * config.gradient_accumulation
+    problems: list[Problem] = []
+    rows = config.workers * config.gradient_accumulation
     sizes = range(config.min_workers, config.workers + 1)
     if any(rows % size for size in sizes):
         step = math.lcm(*sizes) // math.gcd(math.lcm(*sizes), config.workers)
@@ -75,21 +76,21 @@ def _elastic_problems(field: str, config: TrainConfig) -> list[Problem]:
             f"every number of workers from {config.min_workers} to {config.workers} must divide workers times "
             f"gradient_accumulation, so that a step sees the same rows: make gradient_accumulation a multiple of {step}"
         )
-        found.append(Problem(f"{field}.min_workers", config.min_workers, rule))
+        problems.append(Problem(f"{field}.min_workers", config.min_workers, rule))
     if config.placement.startswith("STRICT"):
         rule = "Ray Train counts free resources without regard to STRICT placement; use PACK or SPREAD with it"
-        found.append(Problem(f"{field}.min_workers", config.min_workers, rule))
+        problems.append(Problem(f"{field}.min_workers", config.min_workers, rule))
     try:
         stage = deepspeed_config.read(config.deepspeed)["zero_optimization"]["stage"]
     except ValueError:
-        return found
+        return problems
     if stage > 0:
         rule = (
             f"DeepSpeed cannot load a checkpoint of ZeRO stage {stage} on another number of workers: "
             "use deepspeed: zero0, or leave min_workers out"
         )
-        found.append(Problem(f"{field}.min_workers", config.min_workers, rule))
-    return found
+        problems.append(Problem(f"{field}.min_workers", config.min_workers, rule))
+    return problems
 
 
 def accumulation(config: TrainConfig, world: int) -> int:

@@ -118,7 +118,8 @@ def text_rows(texts: Sequence[dict[str, str]], tokenizer: Any, config: TrainConf
     a text (docs/papers.md, "Training by Neplenbroek et al.": transformers' return_overflowing_tokens).
     """
     encoder = Encoder(tokenizer)
-    prefix, found = encoder.prefix, []
+    prefix = encoder.prefix
+    rows: list[list[Row]] = []
     for text, ids in zip(texts, encoder.ids([text["text"] for text in texts]), strict=True):
         ids, size = _ended(ids, tokenizer), config.max_length
         pieces = [ids[:size]]
@@ -129,10 +130,10 @@ def text_rows(texts: Sequence[dict[str, str]], tokenizer: Any, config: TrainConf
             if len(pieces) > 1 and len(pieces[-1]) == len(prefix) + 1:
                 pieces.pop()  # the end token alone
         empty = len(ids) - len(prefix) <= 1
-        found.append(
-            [] if empty else [{"text_id": text["text_id"], "input_ids": each, "labels": each} for each in pieces]
+        rows.append(
+            [] if empty else [{"text_id": text["text_id"], "input_ids": piece, "labels": piece} for piece in pieces]
         )
-    return found
+    return rows
 
 
 def _ended(ids: list[int], tokenizer: Any) -> list[int]:

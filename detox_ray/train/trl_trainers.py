@@ -145,18 +145,18 @@ def columns(rows: Sequence[Row], config: TrainConfig, batch: int, seed: int) -> 
     estimates its KL term from its own completions, each one moved to the next row's prompt.
     """
     if config.method == "kto":
-        found = _unpaired(rows, seed)
-        for begin in range(0, len(found), batch):
-            part = found[begin : begin + batch]
+        examples = _unpaired(rows, seed)
+        for begin in range(0, len(examples), batch):
+            part = examples[begin : begin + batch]
             for row, other in zip(part, [part[-1], *part[:-1]], strict=True):
                 row["KL_completion_ids"] = other["completion_ids"]
     elif config.method in ("orpo", "cpo"):
-        found = [_labelled(row) for row in rows]
+        examples = [_labelled(row) for row in rows]
     else:
-        found = [dict(row) for row in rows]
+        examples = [dict(row) for row in rows]
     return [
         {**{name: value for name, value in row.items() if name not in _ids(config)}, ROW: number}
-        for number, row in enumerate(found)
+        for number, row in enumerate(examples)
     ]
 
 
@@ -172,7 +172,7 @@ def _ids(config: TrainConfig) -> tuple[str, ...]:
 
 
 def _unpaired(rows: Sequence[Row], seed: int) -> list[Row]:
-    found = [
+    examples = [
         {
             "pair_id": row["pair_id"],
             "prompt_ids": row["prompt_ids"],
@@ -182,8 +182,8 @@ def _unpaired(rows: Sequence[Row], seed: int) -> list[Row]:
         for row in rows
         for side in ("chosen", "rejected")
     ]
-    random.Random(seed).shuffle(found)
-    return found
+    random.Random(seed).shuffle(examples)
+    return examples
 
 
 def _labelled(row: Row) -> Row:

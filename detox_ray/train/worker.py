@@ -70,13 +70,13 @@ def _train(job: TrainingJob, board: Any) -> dict[str, Any] | None:
 @contextmanager
 def _best_checkpoint(job: TrainingJob, worker: TrainWorker, board: Any, step: int) -> Iterator[Path]:
     """Open the checkpoint of the best step as a local folder."""
-    found = _agreed_checkpoint(job, worker, board, step)
-    if found is None:
+    checkpoint = _agreed_checkpoint(job, worker, board, step)
+    if checkpoint is None:
         raise RuntimeError(
             f"the checkpoint of step {step}, the best, is damaged or gone: remove {job.folder} to train from the start"
         )
-    with checkpoints.opened(job.store, found) as folder:
-        assert folder is not None  # something was found
+    with checkpoints.opened(job.store, checkpoint) as folder:
+        assert folder is not None  # a checkpoint was given
         yield folder
 
 
@@ -86,10 +86,10 @@ def _agreed_checkpoint(
     """Return the newest whole checkpoint (of ``step``, if given), the same on every worker: rank 0 looks."""
     import ray.train.collective
 
-    found = None
+    newest = None
     if worker.rank == 0:
-        found = checkpoints.newest(job.store, job.folder, lambda warning: ray.get(board.warn.remote(warning)), step)
-    agreed: checkpoints.WholeCheckpoint | None = ray.train.collective.broadcast_from_rank_zero(found)
+        newest = checkpoints.newest(job.store, job.folder, lambda warning: ray.get(board.warn.remote(warning)), step)
+    agreed: checkpoints.WholeCheckpoint | None = ray.train.collective.broadcast_from_rank_zero(newest)
     return agreed
 
 
