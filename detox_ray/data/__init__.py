@@ -56,7 +56,7 @@ def read_prompts(
         shares = _rtp_lx_prompts(path, languages)
     else:
         shares = own_file.read_prompts(path, languages, config.source)
-    return _by_language(shares, PROMPTS, config.per_language, on_error, path, "prompts")
+    return _by_language(shares, PROMPTS.columns, config.per_language, on_error, path, "prompts")
 
 
 def read_texts(
@@ -65,7 +65,7 @@ def read_texts(
     """Language -> rows of TEXTS, as `read_prompts`."""
     path = _path(config.source, config.path, world, "texts.jsonl")
     shares = own_file.read_texts(path, languages, config.source)
-    return _by_language(shares, TEXTS, config.per_language, on_error, path, "texts")
+    return _by_language(shares, TEXTS.columns, config.per_language, on_error, path, "texts")
 
 
 def read_pairs(config: PairsConfig, on_error: OnError, world: Path | None = None) -> Rows:
@@ -82,7 +82,7 @@ def read_pairs(config: PairsConfig, on_error: OnError, world: Path | None = None
         share.flaws.append(
             Flaw(str(path), f"holds no pairs in language {config.language}{share.instead_of([config.language])}")
         )
-    return _rows(share._replace(rows=share.rows[: config.limit]), PAIRS, on_error)
+    return _rows(share._replace(rows=share.rows[: config.limit]), PAIRS.columns, on_error)
 
 
 def read_corpus(config: CorpusConfig, on_error: OnError, world: Path | None = None) -> Rows:
@@ -95,7 +95,7 @@ def read_corpus(config: CorpusConfig, on_error: OnError, world: Path | None = No
     if not share.rows and not share.flaws:
         reason = f"holds no text to train on in language {config.language}{share.instead_of([config.language])}"
         share.flaws.append(Flaw(str(path), reason))
-    return _rows(share, CORPUS, on_error)
+    return _rows(share, CORPUS.columns, on_error)
 
 
 def _rows(share: Share, schema: pa.Schema, on_error: OnError) -> Rows:
@@ -132,7 +132,7 @@ def read_labelled(
     }
     return {
         language: Rows(
-            _table(rows[: config.per_language], LABELLED),
+            _table(rows[: config.per_language], LABELLED.columns),
             [str(flaw) for flaw in flaws],
             notes + none.get(language, []),
         )

@@ -23,7 +23,8 @@ from detox_ray.config.base import Name
 from detox_ray.config.loading import merged, validated
 from detox_ray.models import LoadableModel
 from detox_ray.serve import sharing
-from detox_ray.storage import Store, Unit, cache_folder
+from detox_ray.storage import Store, cache_folder
+from detox_ray.storage.tables import CHECKPOINTS, PROMPTS
 
 PROMPTS_PER_LANGUAGE = 3
 
@@ -120,7 +121,7 @@ def experiment_of(run: str) -> Experiment:
 def _of_run(run: str, config: ServeConfig) -> Served:
     experiment, store = experiment_of(run), Store.at(run)
     names = config.models or list(experiment.models)
-    committed = store.committed("checkpoints")
+    committed = store.committed(CHECKPOINTS)
     found: dict[str, LoadableModel] = {}
     problems: list[Problem] = []
     for name in names:
@@ -129,7 +130,7 @@ def _of_run(run: str, config: ServeConfig) -> Served:
             problems.append(Problem("serve.models", name, f"must be one of {', '.join(experiment.models)}"))
         elif model.path == TOY17:
             found[name] = LoadableModel(name, f"{TOY17}/model", True, None, model.dtype, "")
-        elif key := committed.get(Unit("checkpoints", (name,))):
+        elif key := committed.get(CHECKPOINTS.unit(model=name)):
             found[name] = LoadableModel(name, f"checkpoints/{name}", True, None, model.dtype, key)
         elif model.path is not None:
             found[name] = models.resolve_path(name, model.path, model.revision, model.dtype)
@@ -212,10 +213,10 @@ def _engines(
 
 def _prompts(store: Store, languages: Sequence[str]) -> list[Prompt]:
     """Some of the run's prompts, in each of its languages."""
-    committed = store.committed("prompts")
+    committed = store.committed(PROMPTS)
     found = []
     for language in languages:
-        unit = Unit("prompts", (language,))
+        unit = PROMPTS.unit(language=language)
         if unit in committed:
             texts = store.read(unit, committed[unit])["text"].slice(0, PROMPTS_PER_LANGUAGE).to_pylist()
             found += [Prompt(language, text) for text in texts]

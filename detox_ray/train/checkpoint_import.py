@@ -15,7 +15,8 @@ from detox_ray.cluster.progress import Progress
 from detox_ray.config import InputError
 from detox_ray.models import VOCABULARY, LoadableModel
 from detox_ray.models.codec import PROBES
-from detox_ray.storage import Store, Unit, key_of
+from detox_ray.storage import Store, key_of
+from detox_ray.storage.tables import CHECKPOINTS
 
 VERSION = 2  # raise it when the same files give another model
 
@@ -26,7 +27,7 @@ def import_key(source: LoadableModel, parent: LoadableModel) -> str:
 
 
 def import_checkpoint(source: LoadableModel, parent: LoadableModel, key: str, store: Store, progress: Progress) -> None:
-    """Make ``source`` a whole model and commit it under ``key`` as Unit("checkpoints", (its name,)).
+    """Make ``source`` a whole model and commit it under ``key`` as CHECKPOINTS.unit(model=its name).
 
     Works on any node of the connected Ray. Raises InputError if source and parent do not fit together.
     """
@@ -37,7 +38,7 @@ def import_checkpoint(source: LoadableModel, parent: LoadableModel, key: str, st
     info, problem = ray.get(remote.remote(source, parent, store))
     if problem is not None:
         raise InputError(f"models.{source.name}.path: {problem}")
-    store.commit(Unit("checkpoints", (source.name,)), key, None, info)
+    store.commit(CHECKPOINTS.unit(model=source.name), key, None, info)
 
 
 def _attempt(source: LoadableModel, parent: LoadableModel, store: Store) -> tuple[dict[str, Any], str | None]:
@@ -91,7 +92,7 @@ def make(source: LoadableModel, parent: LoadableModel, store: Store, folder: Pat
             )
     tokenizer.save_pretrained(folder)
     model_export.verify(folder, dtype, {})
-    store.retract(Unit("checkpoints", (source.name,)))
+    store.retract(CHECKPOINTS.unit(model=source.name))
     store.upload(folder, f"checkpoints/{source.name}")
     kind = "adapter" if adapted else "weights without a tokenizer"
     return {"imported": source.location, "revision": source.revision, "kind": kind, "parent": parent.location}

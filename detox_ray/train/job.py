@@ -10,6 +10,7 @@ from detox_ray.cluster.progress import Progress
 from detox_ray.config import ConfigError, InputError, Problem, TrainConfig
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store, Unit
+from detox_ray.storage.tables import CHECKPOINTS
 from detox_ray.train import checkpoints, deepspeed_cpu, progress_board, settings
 from detox_ray.train.training_job import BEST_STEP, TrainingJob
 from detox_ray.train.worker import run_worker
@@ -37,7 +38,7 @@ def train(
     cluster: Cluster,
     progress: Progress,
 ) -> None:
-    """Train the model ``name`` and commit it under ``key`` as Unit("checkpoints", (name,)).
+    """Train the model ``name`` and commit it under ``key`` as CHECKPOINTS.unit(model=name).
 
     Ray must be connected. A call that was killed resumes from its last checkpoint when it is repeated with the same
     key.
@@ -69,7 +70,7 @@ def train(
         progress.say(f"train {name}: {problem}")
     clock, board = _Clock(store, job.folder), progress_board.start()
     info, warnings = _follow(_TrainingThread(job, board, cluster.address == "local"), board, clock, field, progress)
-    store.commit(Unit("checkpoints", (name,)), key, None, {**info, "warnings": warnings, "seconds": clock.spent()})
+    store.commit(CHECKPOINTS.unit(model=name), key, None, {**info, "warnings": warnings, "seconds": clock.spent()})
     store.fs.delete_dir(store.path(job.folder))
 
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+from typing import Any
 
 from detox_ray.config import LoraConfig, Problem, TrainConfig
 from detox_ray.models.device import machine_has_gpu
@@ -100,23 +101,30 @@ def accumulation(config: TrainConfig, world: int) -> int:
     return passes
 
 
-def key(config: TrainConfig, parent_key: str, rows_key: str, seed: int) -> str:
-    """Return a hash of everything that changes the trained weights.
+def influence(config: TrainConfig, seed: int) -> dict[str, Any]:
+    """Return the part of a train block that changes the trained weights, as JSON values.
+
+    ``seed`` is the experiment's; the train block's own has precedence.
 
     Raises ValueError if the DeepSpeed JSON is wrong.
     """
     chosen = config.model_dump(mode="json", exclude=NO_INFLUENCE)
     if config.tuning != "full":
         chosen["lora"] = lora_of(config).model_dump(mode="json")
-    return key_of(
-        stage="train",
-        version=VERSION,
-        settings=chosen,
-        deepspeed=deepspeed_config.influence(deepspeed_config.read(config.deepspeed)),
-        parent=parent_key,
-        rows=rows_key,
-        seed=seed_of(config, seed),
-    )
+    return {
+        **chosen,
+        "deepspeed": deepspeed_config.influence(deepspeed_config.read(config.deepspeed)),
+        "seed": seed_of(config, seed),
+    }
+
+
+def key(config: TrainConfig, parent_key: str, rows_key: str, seed: int) -> str:
+    """Return a hash of everything that changes the trained weights.
+
+    Raises ValueError if the DeepSpeed JSON is wrong.
+    """
+    chosen = influence(config, seed)
+    return key_of(stage="train", version=VERSION, settings=chosen, parent=parent_key, rows=rows_key)
 
 
 def lora_of(config: TrainConfig) -> LoraConfig:

@@ -63,7 +63,9 @@ def test_the_built_in_world_needs_no_check() -> None:
 
 
 def rows(*texts: str) -> pa.Table:
-    return pa.Table.from_pylist([{"text_id": str(i), "text": t, "source": "s"} for i, t in enumerate(texts)], TEXTS)
+    return pa.Table.from_pylist(
+        [{"text_id": str(i), "text": t, "source": "s"} for i, t in enumerate(texts)], TEXTS.columns
+    )
 
 
 def test_source_key_follows_content_and_not_its_layout() -> None:

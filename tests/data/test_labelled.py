@@ -40,7 +40,7 @@ def record(prompt: float | None, completion: float | None, text: str = "und dann
 def test_rtp_lx_gives_prompt_and_completion_of_a_record_as_one_cluster(write_lines: Lines, tmp_path: Path) -> None:
     write_lines("RTP_LX_DE.json", [record(2, 4), record(3, 1)])
     read = rtp_lx(tmp_path, ["de"])["de"]
-    assert read.table.schema == LABELLED
+    assert read.table.schema == LABELLED.columns
     assert columns(read, "text_id", "cluster", "text", "kind", "grade", "toxic", "source") == [
         ("de-00000-prompt", "de-00000", "Die Katze", "prompt", 2.0, False, "rtp-lx"),
         ("de-00000-completion", "de-00000", "und dann", "completion", 4.0, True, "rtp-lx"),
@@ -113,7 +113,7 @@ def test_a_language_without_labelled_text_is_an_empty_table_and_a_note(write_lin
         [],
         *([f"{tmp_path}: no labelled text in {c}"] for c in ("fr", "hi")),
     ]
-    assert read["hi"].table.schema == LABELLED
+    assert read["hi"].table.schema == LABELLED.columns
 
 
 def test_no_labelled_text_at_all_is_an_error(write_lines: Lines, tmp_path: Path) -> None:

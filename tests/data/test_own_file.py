@@ -38,7 +38,7 @@ def test_text_in_every_script_stays_as_it_is(write_lines: Callable[..., Path], t
     read = prompts(path, list(SENTENCES))
     assert {code: rows.table["text"][0].as_py() for code, rows in read.items()} == SENTENCES
     assert read["en"].table["text"].to_pylist()[1:] == list(HARD_TEXTS.values())
-    assert all(rows.table.schema == PROMPTS for rows in read.values())
+    assert all(rows.table.schema == PROMPTS.columns for rows in read.values())
 
 
 def test_ids_come_from_the_place_in_the_file(write_lines: Callable[..., Path]) -> None:
@@ -218,7 +218,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 def test_texts_are_read_like_prompts(write_lines: Callable[..., Path]) -> None:
     config = TextsConfig(source="file", path=str(write_lines("mine.jsonl", [*GOOD, *GOOD])), per_language=1)
     read = read_texts(config, ["en", "fr"], "stop")
-    assert read["fr"].table.schema == TEXTS
+    assert read["fr"].table.schema == TEXTS.columns
     assert read["fr"].table.to_pylist() == [{"text_id": "fr-00001", "text": "deux", "source": "file"}]
 
 
@@ -230,7 +230,7 @@ def test_pairs_stand_as_they_are_and_prefer_something(write_lines: Callable[...,
         {"prompt": "Le chat", "chosen": " dort", "rejected": " ment", "language": "fr"},
     ]
     read = pairs(write_lines("mine.jsonl", rows), on_error="skip")
-    assert read.table.schema == PAIRS
+    assert read.table.schema == PAIRS.columns
     assert read.table.to_pylist() == [rows[0] | {"pair_id": "en-00000", "language": "en"}]
     assert [line.partition(".jsonl:")[2] for line in read.skipped] == [
         "2: the chosen and the rejected completion are the same",

@@ -39,7 +39,7 @@ def test_every_language_is_read_from_the_file_of_its_locale(write_lines: Callabl
     assert {code: rows.table["text"].to_pylist() for code, rows in read.items()} == {
         code: [text] for code, text in SENTENCES.items()
     }
-    assert all(rows.table.schema == PROMPTS for rows in read.values())
+    assert all(rows.table.schema == PROMPTS.columns for rows in read.values())
 
 
 def test_text_with_unicode_line_breaks_stays_one_record(write_lines: Callable[..., Path], tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_pairs_are_benign_over_toxic_without_the_prompt(write_lines: Callable[..
     record = newer("The cat is", BenignCompletion="very nice.", Completion="The cat is a liar.")
     write_lines("RTP_LX_EN.json", [record])
     table = pairs(tmp_path).table
-    assert table.schema == PAIRS
+    assert table.schema == PAIRS.columns
     assert table.to_pylist() == [
         {
             "pair_id": "en-00000",
