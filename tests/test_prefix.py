@@ -1,4 +1,4 @@
-"""What stands before a text: the same in training, generation, serving and likelihoods, whatever the tokenizer does."""
+"""Every text has the same prefix in training, generation, serving and likelihoods, whatever the tokenizer does."""
 
 import asyncio
 import sys
@@ -81,7 +81,7 @@ def likelihood_of(codec: Codec, network: Any = None) -> LikelihoodWorker:
 
 
 def vllm_prompts(folder: Path, prompts: list[str], monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
-    """The ids that the vLLM engine hands to vLLM."""
+    """Return the ids that the vLLM engine hands to vLLM."""
     given: list[list[int]] = []
 
     def generate(prompts: list[Any], *_: Any, **__: Any) -> list[Any]:

@@ -24,7 +24,7 @@ _kept: dict[int, list["Worker"]] = {}  # by world
 
 
 def train_alone(jobs: Sequence[TrainingJob], world: int = 1, timeout: float = 600) -> list[dict[str, Any] | str]:
-    """Run the jobs one after another; for each what its marker would say, or its error as "TypeName: message".
+    """Run the jobs one after another. Return what each marker would say, or the error as "TypeName: message".
 
     The result's folder lies in the job's store, as after `train.train`, without a marker.
     """
@@ -38,7 +38,10 @@ def trained(job: TrainingJob, worker: TrainWorker) -> dict[str, Any] | None:
 
 
 def alone(each: Each, jobs: Sequence[TrainingJob], world: int = 1, timeout: float = 600) -> list[dict[str, Any] | str]:
-    """What ``each``, a function of a module beside this one, returns on rank 0 for each of the jobs, or its error."""
+    """Return what ``each`` returns on rank 0 for every job, or its error.
+
+    ``each`` is a function of a module beside this one.
+    """
     for job in jobs:  # what a driver's worker removes at its end, and some tests look at
         atexit.register(shutil.rmtree, job.scratch, ignore_errors=True)
     workers = _kept.pop(world, None) or started(world)
@@ -67,7 +70,10 @@ class Worker:
         atexit.register(self.end)
 
     def answer(self, timeout: float) -> list[dict[str, Any] | str]:
-        """Of the jobs sent last. EOFError if the process ended, TimeoutError if it says nothing for ``timeout`` s."""
+        """Return the answers to the jobs sent last.
+
+        Raises EOFError if the process ended, TimeoutError if it is silent for ``timeout`` seconds.
+        """
         if not self.connection.poll(timeout):
             raise TimeoutError(f"no answer of process {self.process.pid} within {timeout} s")
         answer: list[dict[str, Any] | str] = self.connection.recv()

@@ -1,4 +1,4 @@
-"""Trainings that say which pairs every step was made of, for test_fast."""
+"""Trainings that say which pairs every step was made of, for test_fast_dpo."""
 
 import random
 import shutil
@@ -86,7 +86,7 @@ def _train(job: TrainingJob, worker: TrainWorker, path: str, checkpoint: str | N
 
 
 def draws() -> dict[str, Any]:
-    """What accelerate's own loaders draw, and what `SamplingOrder` says, for several shapes; over two epochs."""
+    """Return what accelerate's own loaders draw, and what `SamplingOrder` says, for several shapes, over two epochs."""
     from accelerate.data_loader import prepare_data_loader
     from torch.utils.data import DataLoader
 

@@ -1,4 +1,4 @@
-"""Which checkpoint a training goes on from, and what it leaves behind."""
+"""A training resumes from the newest whole checkpoint, and removes what it leaves behind."""
 
 import json
 import re
@@ -70,7 +70,7 @@ def test_damaged_newest_is_passed_over_with_a_warning(
     assert re.search(said, warnings[0])
 
 
-def test_training_begins_anew_where_none_is_whole(store: Store) -> None:
+def test_training_begins_from_the_start_if_none_is_whole(store: Store) -> None:
     for second in (1, 2):
         _truncate(write(store, second, step=second))
     found, warnings = find(store)

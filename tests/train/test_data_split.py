@@ -1,4 +1,4 @@
-"""Which rows train and which validate."""
+"""Rows are split into those that train and those that validate."""
 
 import math
 from collections.abc import Callable

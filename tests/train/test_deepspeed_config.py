@@ -1,4 +1,4 @@
-"""The DeepSpeed configuration: what is refused, what it is completed to, and which part of it the key sees."""
+"""The DeepSpeed configuration: settings that are refused, that are added, and that change the key."""
 
 import json
 from pathlib import Path

@@ -11,7 +11,7 @@ from detox_ray.train.evaluation_schedule import best, evaluations, waited
 
 
 def state(step: int, losses: list[float], max_steps: int = 100) -> TrainerState:
-    """As the trainer has it right after the evaluation at ``step``, with one evaluation every 5 steps before."""
+    """Return the state right after the evaluation at ``step``, with an evaluation every 5 steps before."""
     log: list[dict[str, Any]] = []
     for number, loss in enumerate(losses):
         log += [{"step": 5 * number + 5, "loss": 1.0}, {"step": 5 * number + 5, "eval_loss": loss}]

@@ -72,7 +72,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, parent: LoadableModel) -> 
 
 
 def changed(parent: str, folder: Path) -> tuple[set[str], set[str]]:
-    """The names of the parameters that differ, and of all."""
+    """Return the names of the parameters that differ, and of all."""
     before, after = (dict(AutoModelForCausalLM.from_pretrained(path).named_parameters()) for path in (parent, folder))
     assert before.keys() == after.keys()
     return {name for name in before if not torch.equal(before[name], after[name])}, set(before)
@@ -135,7 +135,7 @@ def test_4_bit_training_is_merged_into_the_parent_or_its_rounding(trained: Train
 
 @pytest.fixture(scope="module")
 def by_vllm(trained: Trained) -> dict[str, list[list[int]]]:
-    """The merged models' greedy tokens, all in one process."""
+    """Return the merged models' greedy tokens, all from one process."""
     models = {}
     for family in FAMILIES:
         folder = trained.folder(family, "lora")

@@ -1,4 +1,4 @@
-"""What is lost is made good: a node, and with it the newest checkpoint."""
+"""A training survives the loss of a node, and with it of the newest checkpoint."""
 
 from pathlib import Path
 

@@ -134,7 +134,7 @@ def test_more_groups_where_that_saves_more_padding_than_a_pass_costs() -> None:
 
 
 def test_a_mean_over_groups_is_the_mean_over_pairs() -> None:
-    """The losses' own arithmetic: mean over a group, times its weights, averaged over groups and workers."""
+    """Average as the losses do: the mean over a group, times its weights, averaged over groups and workers."""
     draw = random.Random(6)
     lengths = [draw.randint(5, 100) for _ in range(30)]
     losses = [draw.random() for _ in range(30)]

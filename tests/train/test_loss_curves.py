@@ -1,4 +1,4 @@
-"""What the marker says of a training's log."""
+"""The marker holds a training's curves under our own names."""
 
 import pytest
 from small_training import train_config

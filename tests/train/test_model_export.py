@@ -1,4 +1,4 @@
-"""What is left of a training: merged weights, an adapter that PEFT reads, and no result that is not one."""
+"""A training leaves merged weights and an adapter that PEFT reads, and no broken result."""
 
 import shutil
 from pathlib import Path
@@ -33,7 +33,7 @@ def parent(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def adapter(parent: Path, tmp_path: Path) -> Path:
-    """As a trainer saves it: with an adapter on the embedding, and on the head where that is another tensor."""
+    """Save an adapter as a trainer does: on the embedding, and on the head if that is another tensor."""
     model = AutoModelForCausalLM.from_pretrained(parent)
     peft = get_peft_model(model, LoraConfig(r=4, target_modules=adapter_targets.target_modules(model, "li2024", FIELD)))
     for name, parameter in peft.named_parameters():
@@ -62,7 +62,7 @@ def test_adapters_folder_holds_factors_only(parent: Path, adapter: Path) -> None
 
 @pytest.fixture
 def tuned(parent: Path, tmp_path: Path) -> Path:
-    """The parent with one weight changed."""
+    """Return the parent with one weight changed."""
     shutil.copytree(parent, tmp_path / "tuned")
     return edit(tmp_path / "tuned", "model.norm.weight", lambda tensor: tensor + 1e-6)
 

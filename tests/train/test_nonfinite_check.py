@@ -34,7 +34,7 @@ TRAINING, EVALUATING = SimpleNamespace(training=True), SimpleNamespace(training=
 
 @pytest.fixture
 def other(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The other rank's loss, to be changed by the test."""
+    """Return the other rank's loss, for the test to change."""
     losses = [0.5]
 
     def all_reduce(tensor: torch.Tensor, op: Any) -> None:

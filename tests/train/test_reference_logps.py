@@ -1,4 +1,4 @@
-"""Where the reference's log-probabilities are kept: everything that changes them, and nothing else."""
+"""The reference's log-probabilities are kept by everything that changes them, and nothing else."""
 
 from pathlib import Path
 from typing import Any

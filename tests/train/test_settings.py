@@ -1,4 +1,4 @@
-"""The train block: what is refused before anything starts, and what the key depends on."""
+"""The train block: settings that are refused before anything starts, and settings that the key depends on."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How memory and work are shared out does not change what is learned: one training in every shape, without Ray."""
+"""Dividing memory and work in another way does not change what is learned: one training in every shape, without Ray."""
 
 import shutil
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory, parent: LoadableModel) -> I
 
 @pytest.fixture(scope="module")
 def trained(shapes: dict[str, TrainingJob]) -> dict[str, dict[str, Any]]:
-    """What each shape's marker would say; all of them in one pair of processes."""
+    """Return what each shape's marker would say. All run in one pair of processes."""
     return dict(zip(shapes, train_alone(list(shapes.values()), world=2), strict=True))  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""From texts to token ids: special tokens, borders, what is cut, what does not fit together."""
+"""Texts become token ids: special tokens, borders, cuts, and tokenizers that do not fit."""
 
 from types import SimpleNamespace
 from typing import Any

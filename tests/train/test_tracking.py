@@ -137,7 +137,7 @@ def test_weights_and_biases_go_on_in_the_same_run(store: Store, monkeypatch: pyt
 
 
 class FakeMlflow(types.ModuleType):
-    """What MLflow's client is documented to take (https://mlflow.org/docs/latest/api_reference), in memory."""
+    """MLflow's client in memory, as it is documented (https://mlflow.org/docs/latest/api_reference)."""
 
     class Entities(NamedTuple):
         Metric: Any = NamedTuple("Metric", [("key", str), ("value", float), ("timestamp", int), ("step", int)])

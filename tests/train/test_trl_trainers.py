@@ -123,7 +123,10 @@ def smoothed(x: float) -> float:
 
 
 def dpo(loss: str, c: float, r: float, per_c: float, per_r: float) -> float:
-    """Of one pair: c, r are the log-ratios of chosen and rejected to the reference; per_c, per_r per token."""
+    """Compute the loss of one pair.
+
+    c, r are the log-ratios of chosen and rejected to the reference; per_c, per_r are the same per token.
+    """
     d, b = BETA * (c - r), BETA
     robust = ((1 - SMOOTHING) * -logsigmoid(d) + SMOOTHING * logsigmoid(-d)) / (1 - 2 * SMOOTHING)
     q = (sigmoid(d), sigmoid(-d))
@@ -144,7 +147,7 @@ def dpo(loss: str, c: float, r: float, per_c: float, per_r: float) -> float:
 
 
 def cpo(loss: str, c: float, r: float, per_c: float, per_r: float) -> float:
-    """Of one pair: c, r are the policy's log-probabilities of chosen and rejected."""
+    """Compute the loss of one pair. c, r are the policy's log-probabilities of chosen and rejected."""
     return {
         "sigmoid": smoothed(BETA * (c - r)),
         "hinge": max(0.0, 1 - BETA * (c - r)),

@@ -33,7 +33,7 @@ def adapted(family: str, chosen: str | list[str], dropout: float = 0.0, fused: b
 
 
 def with_adapter(model: Any, chosen: str | list[str], dropout: float = 0.0, fused: bool = True) -> Any:
-    """As policy, TRL and connect make it, with an adapter that is no longer nothing."""
+    """Add an adapter as policy, TRL and connect do, with random factors instead of zeros."""
     head_adapter.show_without_adapter(model)
     targets = adapter_targets.target_modules(model, chosen, FIELD)
     conv = model.config.model_type == "gpt2"
