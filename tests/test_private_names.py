@@ -1,4 +1,4 @@
-"""Private names of other libraries stand in ..._internals.py, and each of these modules states the version it is for."""
+"""Private names of other libraries stand in ..._internals.py; each of these modules states the version it is for."""
 
 import ast
 import re
