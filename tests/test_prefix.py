@@ -16,7 +16,7 @@ from detox_ray.models import LoadableModel
 from detox_ray.models.codec import CONTEXT, Codec, Encoder, context_of, prefix_of, room, stated_positions
 from detox_ray.score.evaluators import CausalEvaluator
 from detox_ray.score.likelihood import LikelihoodWorker
-from detox_ray.serve.prompts import Prompts
+from detox_ray.serve.workers.prompt_encoder import Prompts
 from detox_ray.storage import Store
 from detox_ray.train.tokens import pair_rows, text_rows
 

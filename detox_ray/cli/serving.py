@@ -43,23 +43,22 @@ def serve(
     with exit_codes(verbose):
         from detox_ray.cli import terminal
         from detox_ray.cluster.progress import Progress
-        from detox_ray.serve import manifests, served
-        from detox_ray.serve import run as work
+        from detox_ray.serve import launch, manifests, spec
 
         options = {"host": host, "port": port}
         given = [*(overrides or ()), *(f"{name}={value}" for name, value in options.items() if value is not None)]
         if model and run is not None and "=" in run:  # there is no RUN: it is an override
             given, run = [run, *given], None
-        args = served.arguments(run, model or (), scorer or (), given)
+        args = spec.arguments(run, model or (), scorer or (), given)
         if write_config is not None:
-            resolved = served.resolve(args)  # what cannot be served is said here, not on the cluster
+            resolved = spec.resolve(args)  # what cannot be served is said here, not on the cluster
             manifest = manifests.ray_service(args, resolved, image) if image else manifests.serve_config(args)
             write_config.write_text(manifests.text(manifest), encoding="utf-8")
             print(write_config)
             return
         if image is not None:
             raise ConfigError([Problem("--image", image, "goes with --write-config")])
-        work.run(args, lambda running: terminal.serving(Console(), running), Progress(), verbose)
+        launch.run(args, lambda running: terminal.serving(Console(), running), Progress(), verbose)
         Console(stderr=True).print("stopped")
 
 
@@ -71,7 +70,7 @@ def keys(
     detox-ray keys alice >> keys.txt; detox-ray serve runs/toy17 api_keys=keys.txt
     """
     with exit_codes():
-        from detox_ray.serve import keys as work
+        from detox_ray.serve.http import keys as work
 
         key, entry = work.make(name)
         Console(stderr=True).print(

@@ -13,7 +13,7 @@ from detox_ray.run import reading
 from detox_ray.run.pipeline import Outcome
 from detox_ray.run.validity import Found
 from detox_ray.score import catalogue
-from detox_ray.serve.run import Running
+from detox_ray.serve.launch import Running
 from detox_ray.storage import Store, Unit
 from detox_ray.storage.tables import OK
 

@@ -1,7 +1,7 @@
 """A Python client of `detox-ray serve`: it needs httpx and pydantic, and neither Ray nor torch."""
 
 from detox_ray.client.client import Analysis, Client, Model, ServiceError, Span
-from detox_ray.client.results import EVENTS, Comparison, Done, Event, Failed, Sample, Score, Start, Summary, Token
+from detox_ray.client.wire_types import EVENTS, Comparison, Done, Event, Failed, Sample, Score, Start, Summary, Token
 
 __all__ = [
     "EVENTS",

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Self, TypedDict, TypeVar, Unpack
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from detox_ray.client.results import EVENTS, Comparison, Done, Event, Failed
+from detox_ray.client.wire_types import EVENTS, Comparison, Done, Event, Failed
 
 __all__ = ["Analysis", "Client", "Model", "Options", "ServiceError", "Span"]
 

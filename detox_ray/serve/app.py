@@ -10,11 +10,11 @@ from ray import serve
 from ray.serve import Application
 
 from detox_ray.config import EngineConfig, ReplicasConfig
-from detox_ray.serve import keys
-from detox_ray.serve.engine import Engine
-from detox_ray.serve.gateway import Gateway
-from detox_ray.serve.scoring import Scoring
-from detox_ray.serve.served import EngineSpec, ServeArgs, Served, resolve
+from detox_ray.serve.http import keys
+from detox_ray.serve.http.gateway import Gateway
+from detox_ray.serve.spec import EngineSpec, ServeArgs, Served, resolve
+from detox_ray.serve.workers.engine import Engine
+from detox_ray.serve.workers.scoring import Scoring
 
 SCORING = "scoring"
 QUIET = {"enable_access_log": False}  # no line per call of a deployment: the gateway writes one per request

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from detox_ray.serve import keys
-from detox_ray.serve.served import ServeArgs, Served
+from detox_ray.serve.http import keys
+from detox_ray.serve.spec import ServeArgs, Served
 from detox_ray.storage import Store
 
 IMPORT_PATH = "detox_ray.serve.app:build"

@@ -9,11 +9,11 @@ import httpx
 
 from detox_ray.config import EngineConfig, ServeConfig
 from detox_ray.models import LoadableModel
-from detox_ray.serve.engine import Answer, Card, Usage
-from detox_ray.serve.gateway import Gateway
-from detox_ray.serve.grouping import grouped
-from detox_ray.serve.keys import Entry
-from detox_ray.serve.served import EngineSpec, Served
+from detox_ray.serve.http.gateway import Gateway
+from detox_ray.serve.http.keys import Entry
+from detox_ray.serve.spec import EngineSpec, Served
+from detox_ray.serve.workers.engine import Answer, Card, Usage
+from detox_ray.serve.workers.stream_batches import grouped
 from detox_ray.storage import Store
 
 

@@ -8,10 +8,10 @@ from fake_gateway import Method, gateway
 
 from detox_ray.config import LexiconConfig
 from detox_ray.score import ResolvedScorer
-from detox_ray.serve.engine import Answer, Delta, Sampled, Sampling
-from detox_ray.serve.gateway import Gateway
-from detox_ray.serve.grouping import grouped
-from detox_ray.serve.scoring import Detected, Judged, Scored, ScorerCard
+from detox_ray.serve.http.gateway import Gateway
+from detox_ray.serve.workers.engine import Answer, Delta, Sampled, Sampling
+from detox_ray.serve.workers.scoring import Detected, Judged, Scored, ScorerCard
+from detox_ray.serve.workers.stream_batches import grouped
 
 CARDS = [
     ScorerCard("insults", ("toxicity",), ("de", "en")),

@@ -17,9 +17,9 @@ from starlette.routing import Route
 
 from detox_ray.config import EngineConfig, GenerateConfig, ServeConfig
 from detox_ray.models import LoadableModel
-from detox_ray.serve import errors, keys
-from detox_ray.serve.gateway import Gateway
-from detox_ray.serve.served import EngineSpec, Prompt, Served
+from detox_ray.serve.http import errors, keys
+from detox_ray.serve.http.gateway import Gateway
+from detox_ray.serve.spec import EngineSpec, Prompt, Served
 from detox_ray.storage import Store
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>\u202e"

@@ -8,8 +8,8 @@ from typing import Any
 from fake_gateway import gateway
 
 from detox_ray.config import ServeConfig
-from detox_ray.serve import keys
-from detox_ray.serve.server import Server, bound
+from detox_ray.serve.http import keys
+from detox_ray.serve.http.server import Server, bound
 
 if __name__ == "__main__":
     limits = {name: float(value) for name, value in (given.split("=") for given in sys.argv[2:])}

@@ -11,10 +11,10 @@ from fake_gateway import client_of
 from fake_scoring import compared
 
 from detox_ray.client import Client, ServiceError
-from detox_ray.client.results import Comparison, Done, Failed, Sample, Start, Summary, Token
+from detox_ray.client.wire_types import Comparison, Done, Failed, Sample, Start, Summary, Token
 from detox_ray.config import GenerateConfig
-from detox_ray.serve.engine import Answer, Sampling
-from detox_ray.serve.gateway import Gateway
+from detox_ray.serve.http.gateway import Gateway
+from detox_ray.serve.workers.engine import Answer, Sampling
 
 EXPERIMENT = GenerateConfig(samples=3, temperature=0.7, top_p=0.6, max_tokens=9)
 

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service import Service
 
 from detox_ray.client import Client, ServiceError
-from detox_ray.client.results import Comparison, Done, Sample, Summary, Token
+from detox_ray.client.wire_types import Comparison, Done, Sample, Summary, Token
 from detox_ray.config import PerspectiveConfig
 from detox_ray.score.perspective import PerspectiveScorer
 

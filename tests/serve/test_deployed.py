@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from detox_ray.cli import app
 from detox_ray.cluster import Cluster
-from detox_ray.serve import keys
+from detox_ray.serve.http import keys
 
 pytestmark = pytest.mark.integration
 

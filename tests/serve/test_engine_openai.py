@@ -14,7 +14,7 @@ from detox_ray.config import GenerateConfig
 from detox_ray.generate import engines
 from detox_ray.generate.engine import Completion
 from detox_ray.models.codec import UNFINISHED
-from detox_ray.serve.served import arguments, resolve
+from detox_ray.serve.spec import arguments, resolve
 
 pytestmark = pytest.mark.integration
 

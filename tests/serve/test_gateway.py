@@ -9,7 +9,7 @@ import pytest
 from fake_gateway import FakeEngine, client, gateway
 from ray.exceptions import RayActorError
 
-from detox_ray.serve.gateway import Gateway
+from detox_ray.serve.http.gateway import Gateway
 
 ASK = {"model": "base", "prompt": "the king"}
 
@@ -210,7 +210,7 @@ def test_other_origins_are_let_in_only_where_configured(tmp_path: Path) -> None:
 
 
 def test_readiness_waits_for_every_part_and_ends_with_draining(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("detox_ray.serve.operations.ANSWER_S", 0.05)
+    monkeypatch.setattr("detox_ray.serve.http.operations.ANSWER_S", 0.05)
 
     async def go() -> None:
         made = gateway(tmp_path, limits={"drain_s": 0.1})

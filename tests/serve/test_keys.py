@@ -9,22 +9,22 @@ import pytest
 from fake_gateway import client_of, gateway
 from typer.testing import CliRunner
 
-from detox_ray.cli import app as cli
+from detox_ray.cli import app
 from detox_ray.config import ConfigError, ServeConfig
-from detox_ray.serve import keys
+from detox_ray.serve.http import keys
 
 KEY, ENTRY = keys.make("alice")
 OTHER, OTHER_ENTRY = keys.make("bob")
 
 
 def test_command_shows_key_once_and_line_to_keep() -> None:
-    said = CliRunner().invoke(cli.app, ["keys", "alice"])
+    said = CliRunner().invoke(app, ["keys", "alice"])
     entry = said.stdout.strip()
     key = said.stderr.split()[-1]
     assert said.exit_code == 0 and key.startswith(keys.PREFIX) and key not in entry
     (found,) = keys.of(ServeConfig(), {keys.ENVIRONMENT: entry}) or []
     assert keys.holder(key, [found]) == "alice"
-    assert CliRunner().invoke(cli.app, ["keys", "a:b"]).exit_code == 2
+    assert CliRunner().invoke(app, ["keys", "a:b"]).exit_code == 2
 
 
 def test_holder_is_found_among_several_and_nobody_else() -> None:

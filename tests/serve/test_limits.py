@@ -6,7 +6,7 @@ from typing import Any
 
 from fake_gateway import client, gateway
 
-from detox_ray.serve import keys
+from detox_ray.serve.http import keys
 
 ALICE, BOB = keys.make("alice"), keys.make("bob")
 ASK = {"model": "base", "prompt": "x"}

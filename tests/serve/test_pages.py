@@ -12,9 +12,9 @@ import pytest
 from page_backend import Backend, answering, served, write_runs
 
 from detox_ray.config.languages import LANGUAGES
-from detox_ray.serve.pages import page_data, static_files
-from detox_ray.serve.runs import Runs
-from detox_ray.serve.tickets import Tickets
+from detox_ray.serve.pages.routes import page_data, static_files
+from detox_ray.serve.pages.run_listing import Runs
+from detox_ray.serve.pages.signed_links import Tickets
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import pytest
 from fake_gateway import client_of
 from fake_scoring import compared
 
-from detox_ray.serve.comments import MAX_BYTES, our_language
-from detox_ray.serve.spans import MOST, sentences, utf16
+from detox_ray.serve.perspective.sentence_spans import MOST, sentences, utf16
+from detox_ray.serve.perspective.wire_format import MAX_BYTES, our_language
 
 PATH = "/v1alpha1/comments:analyze"
 TOXICITY: dict[str, Any] = {"requestedAttributes": {"TOXICITY": {}}}

@@ -3,7 +3,7 @@
 from detox_ray.config import EngineConfig, ScoringConfig
 from detox_ray.models import LoadableModel
 from detox_ray.serve.app import _engine_options, _options
-from detox_ray.serve.served import EngineSpec
+from detox_ray.serve.spec import EngineSpec
 
 
 def engine(**config: object) -> EngineSpec:

@@ -12,8 +12,8 @@ import ray.serve
 from detox_ray.config import ScoreConfig, ScoringConfig
 from detox_ray.score import ResolvedScorer, resolve
 from detox_ray.score.scorers import Failure, Scores, ServiceDown
-from detox_ray.serve import scoring
-from detox_ray.serve.scoring import Detected, Judged, Question, Scored, Scoring, answers, with_members
+from detox_ray.serve.workers import scoring
+from detox_ray.serve.workers.scoring import Detected, Judged, Question, Scored, Scoring, answers, with_members
 from detox_ray.storage import Store
 
 LEXICONS = {"a": {"en": ["idiot"], "de": ["lügner"]}, "b": {"en": ["idiot", "liar"]}}

@@ -17,8 +17,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from detox_ray.config import ConfigError
-from detox_ray.serve import keys
-from detox_ray.serve.server import bound
+from detox_ray.serve.http import keys
+from detox_ray.serve.http.server import bound
 
 ALICE, BOB = keys.make("alice"), keys.make("bob")
 ASK = {"model": "base", "prompt": "the king", "max_tokens": 4}

@@ -10,7 +10,7 @@ from types import FrameType
 import uvicorn
 
 from detox_ray.config import ConfigError, Problem
-from detox_ray.serve.gateway import Gateway
+from detox_ray.serve.http.gateway import Gateway
 
 CLOSE_S = 5  # for connections whose requests have ended, or were given up
 KEEP_ALIVE_S = 75  # longer than clients keep theirs: one that reuses it must not find it just closed

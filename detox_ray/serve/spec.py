@@ -22,7 +22,7 @@ from detox_ray.config import (
 from detox_ray.config.base import Name
 from detox_ray.config.loading import merged, validated
 from detox_ray.models import LoadableModel
-from detox_ray.serve import sharing
+from detox_ray.serve import adapter_sharing as sharing
 from detox_ray.storage import Store, Unit, cache_folder
 
 PROMPTS_PER_LANGUAGE = 3

@@ -14,13 +14,13 @@ from fastapi.responses import RedirectResponse, Response
 from pydantic import BaseModel
 
 from detox_ray.config.languages import LANGUAGES
-from detox_ray.serve.errors import Refused
-from detox_ray.serve.gateway import Gateway
-from detox_ray.serve.runs import Run, Runs
-from detox_ray.serve.served import Served
-from detox_ray.serve.tickets import Tickets
+from detox_ray.serve.http.errors import Refused
+from detox_ray.serve.http.gateway import Gateway
+from detox_ray.serve.pages.run_listing import Run, Runs
+from detox_ray.serve.pages.signed_links import Tickets
+from detox_ray.serve.spec import Served
 
-STYLES = (("report", "colours.css"), ("report", "page.css"), ("serve", "static/page.css"))  # one look with the reports
+STYLES = ("report/colours.css", "report/page.css", "serve/pages/static/page.css")  # one look with the reports
 REPORT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; sandbox allow-scripts allow-downloads"
@@ -145,16 +145,18 @@ def static_files() -> dict[str, tuple[bytes, str]]:
     package = resources.files("detox_ray")
     files = {
         file.name: (file.read_bytes(), mimetypes.guess_type(file.name)[0] or "application/octet-stream")
-        for file in package.joinpath("serve/static").iterdir()
+        for file in package.joinpath("serve/pages/static").iterdir()
         if file.name.endswith((".html", ".js"))
     }
-    style = "\n".join(package.joinpath(room, name).read_text(encoding="utf-8") for room, name in STYLES)
+    style = "\n".join(package.joinpath(name).read_text(encoding="utf-8") for name in STYLES)
     return files | {"page.css": (style.encode(), "text/css")}
 
 
 def page_data(served: Served) -> PageData:
     """The run's own prompts are the examples of their languages; the other languages have built-in ones."""
-    built_in = yaml.safe_load(resources.files("detox_ray.serve").joinpath("examples.yaml").read_text(encoding="utf-8"))
+    built_in = yaml.safe_load(
+        resources.files("detox_ray.serve.pages").joinpath("examples.yaml").read_text(encoding="utf-8")
+    )
     own = {code: [Example(text=p.text, veiled=True) for p in served.prompts if p.language == code] for code in built_in}
     limits, sampling = served.config.limits, served.generate
     return PageData(

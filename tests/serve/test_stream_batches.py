@@ -3,7 +3,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from detox_ray.serve.grouping import grouped
+from detox_ray.serve.workers.stream_batches import grouped
 
 
 async def collected(items: AsyncGenerator[int, None], every_s: float) -> list[list[int]]:

@@ -10,7 +10,7 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
-from detox_ray.client.results import (
+from detox_ray.client.wire_types import (
     Done,
     LanguageStatus,
     Prompt,
@@ -24,8 +24,8 @@ from detox_ray.measure.completions import ATTRIBUTE, MISSING, Completions, most_
 from detox_ray.measure.conventions import CORRECTED
 from detox_ray.measure.toxicity import toxicity_metrics
 from detox_ray.score.identify import UNDETERMINED
-from detox_ray.serve.engine import Delta, Sampled, Sampling
-from detox_ray.serve.scoring import Detected, Judged
+from detox_ray.serve.workers.engine import Delta, Sampled, Sampling
+from detox_ray.serve.workers.scoring import Detected, Judged
 from detox_ray.storage.tables import OK, STATUSES
 
 AT_ONCE = 32  # samples that one comparison has in each engine: more only wait there, in front of others' requests

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from fake_gateway import client_of, gateway
 
-from detox_ray.serve.protocol import Chat, Completion
+from detox_ray.serve.openai.requests import Chat, Completion
 
 LIMITS = {"n": 4, "prompts": 3, "max_tokens": 64, "body_bytes": 20_000}
 

@@ -8,8 +8,8 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope
 
 from detox_ray.config import LimitsConfig
-from detox_ray.serve.errors import Refused
-from detox_ray.serve.metrics import Metrics
+from detox_ray.serve.http.errors import Refused
+from detox_ray.serve.http.metrics import Metrics
 
 RETRY_S = 1  # what a client that came when all was full is told to wait
 

@@ -17,11 +17,11 @@ from detox_ray.cluster import keep_replica_on_loopback
 from detox_ray.config import LimitsConfig
 from detox_ray.models import vllm_options
 from detox_ray.models.codec import Codec
-from detox_ray.serve.errors import Refused, content
-from detox_ray.serve.grouping import grouped
-from detox_ray.serve.prompts import Prompts
-from detox_ray.serve.refusals import DEAD, refusal
-from detox_ray.serve.served import EngineSpec
+from detox_ray.serve.http.errors import Refused, content
+from detox_ray.serve.spec import EngineSpec
+from detox_ray.serve.workers.prompt_encoder import Prompts
+from detox_ray.serve.workers.stream_batches import grouped
+from detox_ray.serve.workers.vllm_errors import DEAD, refusal
 from detox_ray.storage import Store
 
 Kind = Literal["completions", "chat"]

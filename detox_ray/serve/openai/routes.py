@@ -12,11 +12,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from detox_ray.serve.engine import Answer, Card, Kind, Usage
-from detox_ray.serve.errors import ErrorBody
-from detox_ray.serve.gateway import Gateway
-from detox_ray.serve.protocol import Chat, Completion, Generation, JsonRoute
-from detox_ray.serve.requestlog import note, request_id
+from detox_ray.serve.http.errors import ErrorBody
+from detox_ray.serve.http.gateway import Gateway
+from detox_ray.serve.http.request_log import note, request_id
+from detox_ray.serve.openai.requests import Chat, Completion, Generation, JsonRoute
+from detox_ray.serve.workers.engine import Answer, Card, Kind, Usage
 
 _MISSING: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "description": "The model is not served"}}
 _ANSWERS: dict[int | str, dict[str, Any]] = _MISSING | {

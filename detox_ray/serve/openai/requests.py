@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidato
 from pydantic_core import PydanticCustomError, from_json
 
 from detox_ray.config import LimitsConfig
-from detox_ray.serve.errors import Refused
+from detox_ray.serve.http.errors import Refused
 
 MAX_SEED = 2**62  # sample k has seed + k, which must stay within 64 bits
 Token = Annotated[int, Field(ge=0, lt=2**31)]

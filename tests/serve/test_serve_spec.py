@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from detox_ray.cli import app
 from detox_ray.config import ConfigError, InputError
 from detox_ray.config.loading import validate
-from detox_ray.serve import manifests, served
-from detox_ray.serve.served import ServeArgs
+from detox_ray.serve import manifests, spec
+from detox_ray.serve.spec import ServeArgs
 from detox_ray.storage import Store, Unit
 
 
@@ -74,7 +74,7 @@ def run(tmp_path: Path) -> str:
 
 
 def test_an_adapter_shares_its_parents_engine_and_all_others_have_their_own(run: str) -> None:
-    found = served.resolve(served.arguments(run, (), (), ()))
+    found = spec.resolve(spec.arguments(run, (), (), ()))
     assert [spec.names for spec in found.engines] == [["base", "lora"], ["lora-on-lora"], ["full"]]
     assert found.parents == {"lora": "base", "lora-on-lora": "lora", "full": "base"}
     assert [scorer.name for scorer in found.scorers] == ["insults"] and found.primary == "insults"
@@ -82,16 +82,16 @@ def test_an_adapter_shares_its_parents_engine_and_all_others_have_their_own(run:
 
 
 def test_engines_are_not_shared_where_the_config_says_so_or_gives_the_model_one(run: str) -> None:
-    apart = served.resolve(served.arguments(run, (), (), ["share_engines=false"]))
+    apart = spec.resolve(spec.arguments(run, (), (), ["share_engines=false"]))
     assert [spec.names for spec in apart.engines] == [["base"], ["lora"], ["lora-on-lora"], ["full"]]
-    own = served.resolve(served.arguments(run, (), (), ["engines.lora.replicas=2"]))
+    own = spec.resolve(spec.arguments(run, (), (), ["engines.lora.replicas=2"]))
     engines = [(spec.names, spec.config.replicas) for spec in own.engines]
     assert engines == [(["base"], 1), (["lora", "lora-on-lora"], 2), (["full"], 1)]
 
 
 def test_a_model_that_is_not_trained_and_one_that_does_not_exist_are_named(run: str) -> None:
     with pytest.raises(ConfigError) as error:
-        served.resolve(served.arguments(run, (), (), ["models=[late, nope]"]))
+        spec.resolve(spec.arguments(run, (), (), ["models=[late, nope]"]))
     assert [(p.field, p.value) for p in error.value.problems] == [("serve.models", "late"), ("serve.models", "nope")]
     assert "is not trained yet" in str(error.value)
 
@@ -99,7 +99,7 @@ def test_a_model_that_is_not_trained_and_one_that_does_not_exist_are_named(run: 
 def test_models_by_name_and_path_with_ready_scorers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DETOX_RAY_CACHE", str(tmp_path / "cache"))
     folder = model_folder(tmp_path / "m")
-    found = served.resolve(served.arguments(None, [f"a={folder}", f"b={folder}"], ["detoxify-original"], ["port=0"]))
+    found = spec.resolve(spec.arguments(None, [f"a={folder}", f"b={folder}"], ["detoxify-original"], ["port=0"]))
     assert found.models == ["a", "b"] and found.primary == "detoxify-original" and found.runs is None
 
 
@@ -114,7 +114,7 @@ def test_models_by_name_and_path_with_ready_scorers(tmp_path: Path, monkeypatch:
 )
 def test_wrong_arguments_are_refused_by_name(models: list[str], scorers: list[str], field: str) -> None:
     with pytest.raises(ConfigError) as error:
-        served.resolve(served.arguments(None, models, scorers, ()))
+        spec.resolve(spec.arguments(None, models, scorers, ()))
     assert field in [problem.field for problem in error.value.problems]
 
 
@@ -129,7 +129,7 @@ def test_an_override_after_models_is_no_run(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no experiment"):
-        served.arguments(str(tmp_path), (), (), ())
+        spec.arguments(str(tmp_path), (), (), ())
 
 
 def test_the_written_config_is_serves_own_and_builds_the_same(run: str, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_the_written_config_is_serves_own_and_builds_the_same(run: str, tmp_path
     args = ServeArgs.model_validate(application.args)
     assert application.import_path == manifests.IMPORT_PATH and args.run == run
     assert args.serve.limits.n == 3 and args.serve.host == "0.0.0.0"
-    assert served.resolve(args).models == ["base", "lora", "lora-on-lora", "full"]
+    assert spec.resolve(args).models == ["base", "lora", "lora-on-lora", "full"]
 
 
 def test_the_ray_service_holds_the_config_and_room_for_every_engine(run: str, tmp_path: Path) -> None:

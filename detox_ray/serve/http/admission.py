@@ -14,10 +14,10 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from detox_ray.config import LimitsConfig
-from detox_ray.serve import errors, keys
-from detox_ray.serve.errors import Refused
-from detox_ray.serve.limits import Admission, limited
-from detox_ray.serve.requestlog import set_key
+from detox_ray.serve.http import errors, keys
+from detox_ray.serve.http.errors import Refused
+from detox_ray.serve.http.limits import Admission, limited
+from detox_ray.serve.http.request_log import set_key
 
 PROBES = ("/healthz", "/readyz")  # no key, never full
 WATCHED = (*PROBES, "/metrics")  # answered while all is full, and while it ends

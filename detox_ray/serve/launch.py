@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from detox_ray.cluster import connect
 from detox_ray.cluster.progress import Progress
-from detox_ray.serve import keys
+from detox_ray.serve.http import keys
 from detox_ray.serve.manifests import APPLICATION, LEAN
-from detox_ray.serve.served import ServeArgs, Served, resolve
+from detox_ray.serve.spec import ServeArgs, Served, resolve
 
 if TYPE_CHECKING:
-    from detox_ray.serve.server import Server
+    from detox_ray.serve.http.server import Server
 
 
 class Running(NamedTuple):
@@ -43,8 +43,8 @@ def run(args: ServeArgs, ready: Callable[[Running], None], progress: Progress, v
     for name, value in LEAN.items():  # before ray.serve is imported
         os.environ.setdefault(name, value)
     from detox_ray.serve import app
-    from detox_ray.serve.gateway import Gateway
-    from detox_ray.serve.server import Server, bound
+    from detox_ray.serve.http.gateway import Gateway
+    from detox_ray.serve.http.server import Server, bound
 
     with bound(config.host, config.port) as listener, connect(num_cpus=_cpus(served), verbose=verbose) as cluster:
         from ray import serve

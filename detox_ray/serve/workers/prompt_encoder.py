@@ -6,7 +6,7 @@ from typing import Any
 
 from detox_ray.config import InputError, LimitsConfig
 from detox_ray.models.codec import Codec
-from detox_ray.serve.errors import Refused
+from detox_ray.serve.http.errors import Refused
 
 OPENAI_MAX_TOKENS = 16  # of /v1/completions, where a request names none
 LONG = 20_000  # characters; tokenizing so many takes about 10 ms

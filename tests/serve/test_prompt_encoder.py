@@ -8,8 +8,8 @@ import pytest
 
 from detox_ray.config import LimitsConfig
 from detox_ray.models.codec import Codec
-from detox_ray.serve.errors import Refused
-from detox_ray.serve.prompts import LONG, Prompts
+from detox_ray.serve.http.errors import Refused
+from detox_ray.serve.workers.prompt_encoder import LONG, Prompts
 
 LOADING = {"revision": None, "trust_remote_code": False}
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from detox_ray.client.results import Done, Sample, Score, Start, Summary, Token
-from detox_ray.serve.comparison import AT_ONCE, Asked, Broken, Happened, events, summary
-from detox_ray.serve.engine import Delta, Sampled, Sampling
-from detox_ray.serve.scoring import Detected, Judged, Scored
+from detox_ray.client.wire_types import Done, Sample, Score, Start, Summary, Token
+from detox_ray.serve.compare.event_stream import AT_ONCE, Asked, Broken, Happened, events, summary
+from detox_ray.serve.workers.engine import Delta, Sampled, Sampling
+from detox_ray.serve.workers.scoring import Detected, Judged, Scored
 
 ASKED = Asked(
     id="cmp-1",

@@ -17,8 +17,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from detox_ray.serve import errors
-from detox_ray.serve.metrics import Metrics
+from detox_ray.serve.http import errors
+from detox_ray.serve.http.metrics import Metrics
 
 TEXTS = ("prompt", "completion")  # noted fields that are logged on request only
 _RECORD = "detox_ray.record"  # in the ASGI scope

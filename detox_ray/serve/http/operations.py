@@ -6,8 +6,8 @@ from typing import Any, Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from detox_ray.serve import metrics
-from detox_ray.serve.gateway import Gateway
+from detox_ray.serve.http import metrics
+from detox_ray.serve.http.gateway import Gateway
 
 ANSWER_S = 5.0  # a part that takes longer is not ready
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from detox_ray.models import LoadableModel
-from detox_ray.serve import sharing
+from detox_ray.serve import adapter_sharing as sharing
 from detox_ray.storage import Store
 
 PLAIN = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "bias": "none", "target_modules": ["q_proj", "down_proj"]}

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, Valida
 from pydantic.alias_generators import to_camel
 
 from detox_ray.config.languages import LANGUAGES
-from detox_ray.serve.errors import Refused, field
-from detox_ray.serve.protocol import Body
+from detox_ray.serve.http.errors import Refused, field
+from detox_ray.serve.openai.requests import Body
 
 MAX_BYTES = 20_480  # of a comment, as the API's page on limits says
 PLAIN = ("PLAIN_TEXT", "TEXT_TYPE_UNSPECIFIED")

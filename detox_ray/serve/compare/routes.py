@@ -4,7 +4,7 @@ Sample k of every model is drawn with the seed ``seed + k``. What is left out of
 (``generate``). Where no language is given each prompt's is detected, and where it cannot be told, scorers are told the
 language that a completion was found to be in.
 
-The answer, and each event of ``"stream": true``, is made of objects that `client/results.py` defines field by field;
+The answer, and each event of ``"stream": true``, is made of objects that `client/wire_types.py` defines field by field;
 nothing that could not be measured is a number (null, with a status that says why). Server-sent events, each ``event:
 NAME`` and one line ``data: JSON``:
 
@@ -37,18 +37,18 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import Field
 
-from detox_ray.client.results import EVENTS, Comparison, Error, Failed, Sample, Start, Summary
+from detox_ray.client.wire_types import EVENTS, Comparison, Error, Failed, Sample, Start, Summary
 from detox_ray.config.languages import LANGUAGES
-from detox_ray.serve import errors
-from detox_ray.serve.comparison import Asked, Broken, Happened, events
-from detox_ray.serve.door import of_ray
-from detox_ray.serve.engine import Answer, Delta, Sampled, Sampling
-from detox_ray.serve.errors import Refused
-from detox_ray.serve.gateway import Gateway
-from detox_ray.serve.protocol import Body, JsonRoute
-from detox_ray.serve.requestlog import note
-from detox_ray.serve.scoring import Judged
-from detox_ray.serve.served import Served
+from detox_ray.serve.compare.event_stream import Asked, Broken, Happened, events
+from detox_ray.serve.http import errors
+from detox_ray.serve.http.admission import of_ray
+from detox_ray.serve.http.errors import Refused
+from detox_ray.serve.http.gateway import Gateway
+from detox_ray.serve.http.request_log import note
+from detox_ray.serve.openai.requests import Body, JsonRoute
+from detox_ray.serve.spec import Served
+from detox_ray.serve.workers.engine import Answer, Delta, Sampled, Sampling
+from detox_ray.serve.workers.scoring import Judged
 
 Names = Annotated[list[str], Field(max_length=64)]
 

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 import pydantic
 
-from detox_ray.serve.errors import Refused
+from detox_ray.serve.http.errors import Refused
 
 log = logging.getLogger("ray.serve")
 

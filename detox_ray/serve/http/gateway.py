@@ -6,8 +6,8 @@ from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
-from detox_ray.serve.keys import Entry
-from detox_ray.serve.served import Served
+from detox_ray.serve.http.keys import Entry
+from detox_ray.serve.spec import Served
 
 
 class Gateway:
@@ -24,8 +24,8 @@ class Gateway:
         keys: Sequence[Entry] | None = None,
         proxied: bool = False,
     ):
-        from detox_ray.serve.limits import Admission
-        from detox_ray.serve.metrics import Metrics
+        from detox_ray.serve.http.limits import Admission
+        from detox_ray.serve.http.metrics import Metrics
 
         self.served = served
         self.engines = dict(engines)  # by every name that a model is served under
@@ -44,11 +44,15 @@ class Gateway:
         from starlette.routing import Route
 
         from detox_ray import __version__
-        from detox_ray.serve import compare, completions, errors, operations, pages, perspective
-        from detox_ray.serve.door import Door
-        from detox_ray.serve.keys import beyond_loopback
-        from detox_ray.serve.requestlog import RequestLog
-        from detox_ray.serve.security import Security
+        from detox_ray.serve.compare import routes as compare
+        from detox_ray.serve.http import errors, operations
+        from detox_ray.serve.http.admission import Door
+        from detox_ray.serve.http.keys import beyond_loopback
+        from detox_ray.serve.http.request_log import RequestLog
+        from detox_ray.serve.http.security import Security
+        from detox_ray.serve.openai import routes as completions
+        from detox_ray.serve.pages import routes as pages
+        from detox_ray.serve.perspective import routes as perspective
 
         config = self.served.config
         # No docs_url: those pages load scripts from elsewhere.
@@ -91,7 +95,7 @@ class Gateway:
 
     def engine(self, model: str) -> DeploymentHandle:
         """Of the model. Raises Refused (404) where it is not served."""
-        from detox_ray.serve.errors import Refused
+        from detox_ray.serve.http.errors import Refused
 
         if model not in self.engines:
             served = ", ".join(self.engines)

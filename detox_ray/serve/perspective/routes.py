@@ -14,8 +14,13 @@ from typing import Annotated, Any, NamedTuple
 from fastapi import APIRouter, Body, Request
 from fastapi.responses import JSONResponse, Response
 
-from detox_ray.serve import discovery, spans
-from detox_ray.serve.comments import (
+from detox_ray.serve.http.errors import Refused
+from detox_ray.serve.http.gateway import Gateway
+from detox_ray.serve.http.request_log import note
+from detox_ray.serve.openai.requests import JsonRoute
+from detox_ray.serve.perspective import discovery
+from detox_ray.serve.perspective import sentence_spans as spans
+from detox_ray.serve.perspective.wire_format import (
     AnalyzeRequest,
     AnalyzeResponse,
     AttributeScores,
@@ -26,11 +31,7 @@ from detox_ray.serve.comments import (
     refused,
     unsupported,
 )
-from detox_ray.serve.errors import Refused
-from detox_ray.serve.gateway import Gateway
-from detox_ray.serve.protocol import JsonRoute
-from detox_ray.serve.requestlog import note
-from detox_ray.serve.scoring import Detected, Judged, ScorerCard
+from detox_ray.serve.workers.scoring import Detected, Judged, ScorerCard
 from detox_ray.storage.tables import OK, UNSUPPORTED
 
 SCHEMA = AnalyzeRequest.model_json_schema(ref_template="#/components/schemas/{model}")

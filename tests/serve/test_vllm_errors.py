@@ -3,8 +3,8 @@
 import pydantic
 import pytest
 
-from detox_ray.serve.errors import Refused
-from detox_ray.serve.refusals import field, refusal
+from detox_ray.serve.http.errors import Refused
+from detox_ray.serve.workers.vllm_errors import field, refusal
 
 pytest.importorskip("vllm.exceptions")
 
