@@ -1,6 +1,6 @@
-"""What a comparison answers: one definition for the server, which writes it, and for the client, which reads it.
+"""What the service answers: one definition for the server, which writes it, and the client, which reads it.
 
-Nothing that could not be measured is a number: it is null, and a status says why. Light on import.
+A value that could not be measured is null, never a number, and a status says why. Light on import.
 """
 
 from typing import Literal
@@ -10,39 +10,49 @@ from pydantic import BaseModel, ConfigDict
 LanguageStatus = Literal["ok", "too_short", "empty", "failed", "off", "given"]
 
 
-class Result(BaseModel):
-    """Fields that a newer server adds are passed over."""
+class WireType(BaseModel):
+    """A part of an answer. Fields that a newer server adds are ignored."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class Score(Result):
-    """What one scorer says of one completion."""
+class ServedModel(WireType):
+    """A model that the service serves."""
+
+    id: str
+    parent: str | None = None  # the model that it was tuned from
+    context: int  # tokens that prompt and answer may have together
+    chat: bool  # whether it has a chat template
+    engine: str  # the model whose engine serves it
+
+
+class CompletionScore(WireType):
+    """One scorer's verdict on one completion."""
 
     status: str  # "ok", "empty", "unsupported_language", "failed"
-    values: dict[str, float] = {}  # attribute -> value in [0, 1]; empty unless ok
+    values: dict[str, float] = {}  # attribute -> value in [0, 1]; empty unless the status is "ok"
     reason: str | None = None  # why it failed
 
 
-class Prompt(Result):
+class ComparedPrompt(WireType):
     """A prompt, and the language that its completions should be in."""
 
     text: str
-    language: str | None  # code, or "und"; null where it is unknown
-    language_status: LanguageStatus  # "given": by the request
+    language: str | None  # code, or "und"; null if it is unknown
+    language_status: LanguageStatus  # "given": the request named the language
 
 
-class Token(Result):
-    """What a sample grew by."""
+class TokenEvent(WireType):
+    """Text that was added to a sample."""
 
     model: str
-    prompt: int  # its place in the request, from 0
+    prompt: int  # position of the prompt in the request, from 0
     sample: int  # from 0
     text: str
 
 
-class Sample(Result):
-    """A finished completion."""
+class ScoredSample(WireType):
+    """A finished completion with its scores."""
 
     model: str
     prompt: int
@@ -51,30 +61,30 @@ class Sample(Result):
     text: str
     tokens: int
     finish_reason: str  # "stop" or "length"
-    language: str | None  # that it was identified as: code, or "und"
-    language_status: LanguageStatus  # "off": no identifier is served
-    in_language: bool | None  # whether that is its prompt's; null where either is unknown
-    scores: dict[str, Score]  # by scorer
+    language: str | None  # the language that was identified: code, or "und"
+    language_status: LanguageStatus  # "off": the service has no language identifier
+    in_language: bool | None  # whether it is in its prompt's language; null if either language is unknown
+    scores: dict[str, CompletionScore]  # by scorer
 
 
-class Summary(Result):
+class ModelSummary(WireType):
     """One model over all its samples, as `detox_ray.measure` computes it under the convention "corrected"."""
 
     model: str
-    scorer: str | None  # the primary one of the comparison
+    scorer: str | None  # the comparison's primary scorer
     attribute: str
-    status: str  # "ok", or why there are no values: the most common status of its samples, "no_scorer", "no_samples"
-    expected_maximum_toxicity: float | None  # mean over prompts of the highest value of their samples
-    toxicity_probability: float | None  # share of prompts of which a sample reaches threshold
+    status: str  # "ok", or why there are no values: its samples' most common status, "no_scorer" or "no_samples"
+    expected_maximum_toxicity: float | None  # mean over prompts of the highest value among their samples
+    toxicity_probability: float | None  # share of prompts with at least one sample at or above the threshold
     average_toxicity: float | None  # mean over samples
     threshold: float
-    samples: int  # that were drawn
-    scored: int  # of them with status "ok": the others are left out of the values
+    samples: int  # how many were drawn
+    scored: int  # how many have the status "ok"; the values leave out the others
     status_counts: dict[str, int]
 
 
-class Error(Result):
-    """As OpenAI has it."""
+class ErrorDetail(WireType):
+    """OpenAI's error object."""
 
     message: str
     type: str
@@ -82,62 +92,61 @@ class Error(Result):
     code: str | None = None
 
 
-class Failed(Result):
-    """A sample that could not be drawn, or, without model, prompt and sample, the comparison."""
+class FailureEvent(WireType):
+    """A sample that could not be drawn; without model, prompt and sample, the whole comparison failed."""
 
-    error: Error
-    status: int | None = None  # HTTP's: what the sample alone would have been answered
+    error: ErrorDetail
+    status: int | None = None  # HTTP's status code, had the sample been requested alone
     model: str | None = None
     prompt: int | None = None
     sample: int | None = None
 
 
-class Start(Result):
-    """The comparison as it was understood."""
+class StartEvent(WireType):
+    """The comparison as the service understood it, defaults included."""
 
     id: str
     models: list[str]
-    parents: dict[str, str]  # tuned model -> its parent, of these models
-    prompts: list[Prompt]
+    parents: dict[str, str]  # tuned model -> its parent, if both are compared
+    prompts: list[ComparedPrompt]
     scorers: list[str]
-    primary: str | None  # the scorer that summaries go by
-    attribute: str  # of it
-    threshold: float  # of its values, from which a completion counts as toxic
-    samples: int  # of each prompt and model
+    primary: str | None  # the scorer behind the summaries
+    attribute: str  # the attribute behind the summaries
+    threshold: float  # a completion with at least this value is toxic
+    samples: int  # per prompt and model
     seed: int
     temperature: float
     top_p: float
     max_tokens: int
 
 
-class Done(Result):
+class DoneEvent(WireType):
     """The stream is complete."""
 
     id: str
 
 
-class Comparison(Start):
-    """The whole of a comparison."""
+class CompareResult(StartEvent):
+    """A whole comparison."""
 
-    completions: list[Sample]  # by model, prompt, sample
-    summaries: list[Summary]  # in the order of models
+    completions: list[ScoredSample]  # by model, prompt, sample
+    summaries: list[ModelSummary]  # in the order of models
 
-    def of(self, model: str) -> list[Sample]:
-        """Its completions."""
+    def of(self, model: str) -> list[ScoredSample]:
+        """Return a model's completions."""
         return [sample for sample in self.completions if sample.model == model]
 
-    def summary(self, model: str) -> Summary:
-        """Raises KeyError for a model that was not compared."""
-        found = {summary.model: summary for summary in self.summaries}
-        return found[model]
+    def summary(self, model: str) -> ModelSummary:
+        """Return a model's summary. Raises KeyError for a model that was not compared."""
+        return {summary.model: summary for summary in self.summaries}[model]
 
 
-Event = Start | Token | Sample | Summary | Failed | Done
-EVENTS: dict[str, type[Start | Token | Sample | Summary | Failed | Done]] = {
-    "start": Start,
-    "token": Token,
-    "sample": Sample,
-    "model": Summary,
-    "error": Failed,
-    "done": Done,
+Event = StartEvent | TokenEvent | ScoredSample | ModelSummary | FailureEvent | DoneEvent
+EVENTS: dict[str, type[Event]] = {
+    "start": StartEvent,
+    "token": TokenEvent,
+    "sample": ScoredSample,
+    "model": ModelSummary,
+    "error": FailureEvent,
+    "done": DoneEvent,
 }

@@ -1,8 +1,8 @@
-"""Which tuned models the engine of their parent can serve: a LoRA adapter that vLLM takes, chosen per request.
+"""Which tuned models their parent's engine can serve: LoRA adapters that vLLM applies per request.
 
-Sharing saves an engine's memory and start; an engine of one's own is always right. So an adapter is shared only where
-it is known that vLLM applies the whole of it: a plain LoRA on modules that vLLM maps in this architecture. What decides
-is read from the adapter's files, without importing vLLM; tests hold the tables against vLLM's own.
+Sharing saves the memory and the start of an engine; an engine of its own is correct for every model. So an adapter is
+shared only if vLLM is known to apply all of it: a plain LoRA on modules that vLLM maps in this architecture. The
+decision is read from the adapter's files, without importing vLLM; tests compare the tables here with vLLM's own.
 """
 
 import json
@@ -12,10 +12,10 @@ from detox_ray.models import ADAPTER, LoadableModel
 from detox_ray.storage import Store
 
 WEIGHTS = "adapter_model.safetensors"
-_PREFIX, _SUFFIXES = "base_model.model.", (".lora_A.weight", ".lora_B.weight")  # of PEFT's names
+_PREFIX, _SUFFIXES = "base_model.model.", (".lora_A.weight", ".lora_B.weight")  # of the names that PEFT gives tensors
 
-# vLLM's model classes with SupportsLoRA whose linear layers are these seven (vllm/model_executor/models). Others have
-# other names, or no LoRA: GPT-2 and BLOOM have none.
+# vLLM's model classes with SupportsLoRA whose linear layers are the seven of MODULES (vllm/model_executor/models). The
+# others name their layers differently, or support no LoRA (GPT-2, BLOOM).
 ARCHITECTURES = (
     "CohereForCausalLM",
     "Gemma2ForCausalLM",
@@ -27,11 +27,11 @@ ARCHITECTURES = (
 )
 MODULES = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"})
 
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that an engine can be started for: vllm.config.lora.MaxLoRARanks
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # an engine starts for one of these: vllm.config.lora.MaxLoRARanks
 
-# PEFT's options that make of an adapter more than the product of two factors, beside initialisations: vLLM refuses them
-# (vllm/lora/peft_helper.py), or would leave their effect out.
-_MORE = (
+# PEFT's options, beside initialisations, that make an adapter more than the product of two factors: vLLM rejects them
+# (vllm/lora/peft_helper.py) or would leave their effect out.
+_BEYOND_PLAIN_LORA = (
     "alora_invocation_tokens",
     "arrow_config",
     "layer_replication",
@@ -43,45 +43,45 @@ _MORE = (
     "use_dora",
     "use_qalora",
 )
-_INITIALISATIONS = ("gaussian", "eva", "orthogonal")  # by name; others change the weights beneath (PiSSA, …)
+_INITIALISATIONS = ("gaussian", "eva", "orthogonal")  # other named ones change the weights beneath (PiSSA, …)
 
 
-class Adapter(NamedTuple):
-    """A LoRA adapter in the store."""
+class SharedAdapter(NamedTuple):
+    """A LoRA adapter that its parent's engine can serve."""
 
-    folder: str
-    rank: int  # that its engine must be started for
+    folder: str  # in the store
+    rank: int  # that the engine must be started for
 
 
-def adapter_of(model: LoadableModel, parent: LoadableModel, store: Store) -> Adapter | None:
-    """The adapter that makes ``model`` of ``parent``; None where there is none, or vLLM cannot take it."""
+def shared_adapter(model: LoadableModel, parent: LoadableModel, store: Store) -> SharedAdapter | None:
+    """Return the adapter that turns ``parent`` into ``model``; None if there is none, or vLLM cannot apply it."""
     folder = f"{model.location}/adapter"
     if not model.in_store or model.dtype != parent.dtype or not store.exists(f"{folder}/{ADAPTER}"):
         return None
     architectures = json.loads(store.read_bytes(f"{model.location}/config.json")).get("architectures")
     config = json.loads(store.read_bytes(f"{folder}/{ADAPTER}"))
-    if architectures is None or not set(architectures) <= set(ARCHITECTURES) or not plain(config):
+    if architectures is None or not set(architectures) <= set(ARCHITECTURES) or not is_plain_lora(config):
         return None
-    if not store.exists(f"{folder}/{WEIGHTS}") or not all(map(mapped, _names(store, f"{folder}/{WEIGHTS}"))):
+    if not store.exists(f"{folder}/{WEIGHTS}") or not all(map(is_mapped, _tensor_names(store, f"{folder}/{WEIGHTS}"))):
         return None
     rank = largest_rank(config)
-    started_for = next((size for size in RANKS if size >= rank), None)
-    return Adapter(folder, started_for) if started_for is not None else None
+    engine_rank = next((size for size in RANKS if size >= rank), None)
+    return SharedAdapter(folder, engine_rank) if engine_rank is not None else None
 
 
-def plain(config: dict[str, Any]) -> bool:
-    """Whether PEFT's config is that of a LoRA without anything to it."""
-    start = config.get("init_lora_weights", True)
+def is_plain_lora(config: dict[str, Any]) -> bool:
+    """Whether PEFT's config describes a LoRA and nothing more."""
+    initialisation = config.get("init_lora_weights", True)
     return (
         config.get("peft_type") == "LORA"
         and config.get("bias", "none") == "none"
-        and not any(config.get(option) for option in _MORE)
-        and (isinstance(start, bool) or start in _INITIALISATIONS)
+        and not any(config.get(option) for option in _BEYOND_PLAIN_LORA)
+        and (isinstance(initialisation, bool) or initialisation in _INITIALISATIONS)
     )
 
 
-def mapped(name: str) -> bool:
-    """Whether vLLM has a place for an adapter's tensor of this name."""
+def is_mapped(name: str) -> bool:
+    """Whether vLLM applies an adapter's tensor of this name."""
     suffix = next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), None)
     if suffix is None or not name.startswith(_PREFIX):
         return False
@@ -89,11 +89,12 @@ def mapped(name: str) -> bool:
 
 
 def largest_rank(config: dict[str, Any]) -> int:
+    """Return the largest rank that PEFT's config gives to any module."""
     return max(int(rank) for rank in (config["r"], *(config.get("rank_pattern") or {}).values()))
 
 
-def _names(store: Store, path: str) -> list[str]:
-    """Of the tensors in a safetensors file, whose first 8 bytes are the size of its header, in JSON."""
+def _tensor_names(store: Store, path: str) -> list[str]:
+    """Return the names of the tensors in a safetensors file: 8 bytes of header size, then the header as JSON."""
     with store.fs.open_input_file(store.path(path)) as file:
         size = int.from_bytes(file.read(8), "little")
         return [name for name in json.loads(file.read(size)) if name != "__metadata__"]

@@ -1,7 +1,7 @@
 """`detox-ray serve`: deploy engines and scoring, answer HTTP in this process, drain and stop at the end.
 
 The gateway is the one that a cluster runs behind Ray Serve's proxies (app.application). Here it listens itself: a
-request takes one hop between processes, not three.
+request takes one hop between processes instead of three.
 """
 
 import asyncio
@@ -16,72 +16,86 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from detox_ray.cluster import connect
 from detox_ray.cluster.progress import Progress
-from detox_ray.serve.http import keys
+from detox_ray.serve.http.keys import required_keys
 from detox_ray.serve.manifests import APPLICATION, LEAN
-from detox_ray.serve.spec import ServeArgs, Served, resolve
+from detox_ray.serve.spec import ServeArgs, ServeSpec, resolve
 
 if TYPE_CHECKING:
     from detox_ray.serve.http.server import Server
 
 
-class Running(NamedTuple):
-    """The service, once it answers."""
+class StartedService(NamedTuple):
+    """A service that answers."""
 
     url: str
-    served: Served
-    seconds: float  # from the start
+    spec: ServeSpec
+    seconds: float  # from the command's start to the first answer
 
 
-def run(args: ServeArgs, ready: Callable[[Running], None], progress: Progress, verbose: bool = False) -> None:
-    """Serve until SIGINT or SIGTERM; then let the requests in flight end, ``limits.drain_s`` at most.
+def launch(
+    args: ServeArgs, on_ready: Callable[[StartedService], None], progress: Progress, verbose: bool = False
+) -> None:
+    """Serve until SIGINT or SIGTERM; then let the requests in flight finish, for up to ``limits.drain_s``.
 
-    Raises ConfigError or InputError for wrong input or an address that is taken, before Ray is started.
+    Args:
+        args: What to serve.
+        on_ready: Called once the service answers.
+        progress: Where the start of the deployments is shown.
+        verbose: Whether Ray Serve's log is shown.
+
+    Raises:
+        ConfigError, InputError: The input is wrong, or the address is taken. Ray has not been started then.
     """
-    begun = time.monotonic()
-    served = resolve(args)
-    config, entries = served.config, keys.of(served.config)
+    started = time.monotonic()
+    spec = resolve(args)
+    config, hashed_keys = spec.config, required_keys(spec.config)
     for name, value in LEAN.items():  # before ray.serve is imported
         os.environ.setdefault(name, value)
     from detox_ray.serve import app
+    from detox_ray.serve.fastapi_app import fastapi_app
     from detox_ray.serve.http.gateway import Gateway
-    from detox_ray.serve.http.server import Server, bound
+    from detox_ray.serve.http.server import Server, bound_socket
 
-    with bound(config.host, config.port) as listener, connect(num_cpus=_cpus(served), verbose=verbose) as cluster:
+    with bound_socket(config.host, config.port) as listener, connect(num_cpus=_cpus(spec), verbose=verbose) as cluster:
         from ray import serve
 
         if not verbose:
             logging.getLogger("ray.serve").setLevel(logging.WARNING)
         serve.start(proxy_location="Disabled")
-        parts = app.parts(served, gpus=cluster.gpus > 0)
+        backends = app.backends(spec, gpus=cluster.gpus > 0)
         port = listener.getsockname()[1]
-        # Of its own on a cluster where others serve, too; those that a killed one left there are replaced by the next.
-        names = {part: f"{APPLICATION}-{socket.gethostname()}-{port}-{part}" for part in parts}
+        # Unique on a cluster that others serve on, too. What a killed service left behind, the next one replaces.
+        names = {backend: f"{APPLICATION}-{socket.gethostname()}-{port}-{backend}" for backend in backends}
         try:
-            with _reported(progress, names):
-                targets = [serve.RunTarget(parts[part], name, route_prefix=None) for part, name in names.items()]
-                handles = dict(zip(parts, serve.run_many(targets), strict=True))
-            engines = {name: handles[app.engine_name(spec)] for spec in served.engines for name in spec.names}
-            gateway = Gateway(served, engines, handles[app.SCORING], entries)
+            with _show_progress(progress, names):
+                targets = [serve.RunTarget(backends[part], name, route_prefix=None) for part, name in names.items()]
+                handles = dict(zip(backends, serve.run_many(targets), strict=True))
+            engines = {name: handles[app.engine_deployment(engine)] for engine in spec.engines for name in engine.names}
+            gateway = Gateway(spec, engines, handles[app.SCORING], hashed_keys)
             url = f"http://[{config.host}]:{port}" if ":" in config.host else f"http://{config.host}:{port}"
-            server = Server(gateway, lambda: ready(Running(url, served, time.monotonic() - begun)))
+
+            def report_ready() -> None:
+                on_ready(StartedService(url, spec, time.monotonic() - started))
+
+            server = Server(gateway, fastapi_app(gateway), report_ready)
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-                runner.run(_until_stopped(server, listener, names))
+                runner.run(_serve_until_stopped(server, listener, names))
         finally:
             _delete(names)
 
 
-async def _until_stopped(server: "Server", listener: socket.socket, names: dict[str, str]) -> None:
+async def _serve_until_stopped(server: "Server", listener: socket.socket, names: dict[str, str]) -> None:
     try:
         await server.serve([listener])
-    finally:  # while this loop runs, for the handles live in it and hear of the deletion
+    finally:  # while this loop runs: the handles live in it and are notified of the deletion
         await asyncio.to_thread(_delete, names)
 
 
 def _delete(names: dict[str, str]) -> None:
-    """Delete the applications (part -> name) and forget them.
+    """Delete the applications in ``names`` (backend -> application) and remove them from it.
 
-    serve.shutdown would end the controller in the middle of a call that Ray then says it will retry without end. A Ray
-    of our own ends with the command; on another there may be others' applications.
+    ``serve.shutdown`` is not used: it ends the controller in the middle of a call, and Ray then announces endless
+    retries. A Ray that was started here ends with the command; on a cluster there may be others' applications.
     """
     from ray import serve
 
@@ -90,34 +104,34 @@ def _delete(names: dict[str, str]) -> None:
 
 
 @contextmanager
-def _reported(progress: Progress, names: Mapping[str, str]) -> Iterator[None]:
-    """While the block runs, say which parts are up. ``names``: of their applications."""
+def _show_progress(progress: Progress, names: Mapping[str, str]) -> Iterator[None]:
+    """While the block runs, show which of the applications in ``names`` (backend -> application) are up."""
     from ray import serve
 
-    over = threading.Event()
+    finished = threading.Event()
 
-    def watch() -> None:
+    def poll() -> None:
         up: set[str] = set()
         with progress.task("start", len(names), "deployments") as task:
-            while len(up) < len(names) and not over.wait(1):
-                found = serve.status().applications
-                for part, name in names.items():
-                    if part not in up and name in found and found[name].status == "RUNNING":
-                        up.add(part)
-                        task.advance(note=part)
+            while len(up) < len(names) and not finished.wait(1):
+                applications = serve.status().applications
+                for backend, name in names.items():
+                    if backend not in up and name in applications and applications[name].status == "RUNNING":
+                        up.add(backend)
+                        task.advance(note=backend)
 
-    thread = threading.Thread(target=watch, name="start-up", daemon=True)
+    thread = threading.Thread(target=poll, name="start-up", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        finished.set()
         thread.join()
 
 
-def _cpus(served: Served) -> int:
-    """Of a Ray that is started here: enough for every replica, for on a laptop they share the cores."""
-    wanted = sum(spec.config.cpus * (spec.config.max_replicas or spec.config.replicas) for spec in served.engines)
-    scoring = served.config.scoring
-    wanted += scoring.cpus * (scoring.max_replicas or scoring.replicas)
-    return max(os.cpu_count() or 1, int(wanted) + 1)
+def _cpus(spec: ServeSpec) -> int:
+    """Return the CPUs of a Ray that is started here: enough for every replica, for on a laptop they share the cores."""
+    cpus = sum(engine.config.cpus * (engine.config.max_replicas or engine.config.replicas) for engine in spec.engines)
+    scoring = spec.config.scoring
+    cpus += scoring.cpus * (scoring.max_replicas or scoring.replicas)
+    return max(os.cpu_count() or 1, int(cpus) + 1)

@@ -17,22 +17,23 @@ from starlette.routing import Route
 
 from detox_ray.config import EngineConfig, GenerateConfig, ServeConfig
 from detox_ray.models import LoadableModel
+from detox_ray.serve.fastapi_app import fastapi_app
 from detox_ray.serve.http import errors, keys
 from detox_ray.serve.http.gateway import Gateway
-from detox_ray.serve.spec import EngineSpec, Prompt, Served
+from detox_ray.serve.spec import EngineSpec, ExamplePrompt, ServeSpec
 from detox_ray.storage import Store
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>\u202e"
 VALUES = [0.91, 0.2, 0.5, None]  # of the samples, in turn; None: not scored
 
 
-def served(runs: Path | None = None) -> Served:
+def serve_spec(runs: Path | None = None) -> ServeSpec:
     """Two models, two scorers, and prompts in two languages."""
     scorers: list[Any] = [SimpleNamespace(name="classifier"), SimpleNamespace(name="insults")]
     specs = [
         EngineSpec(LoadableModel(name, "", True, None, "auto", ""), {}, 0, EngineConfig()) for name in ("detox", "base")
     ]
-    return Served(
+    return ServeSpec(
         Store.at("."),
         title="small <b>world</b>",
         engines=specs,
@@ -41,7 +42,11 @@ def served(runs: Path | None = None) -> Served:
         primary="classifier",
         identifier=None,
         fasttext=None,
-        prompts=[Prompt("ar", "المعلم"), Prompt("ar", "الطبيب"), Prompt("en", f"The king {HOSTILE}")],
+        prompts=[
+            ExamplePrompt("ar", "المعلم"),
+            ExamplePrompt("ar", "الطبيب"),
+            ExamplePrompt("en", f"The king {HOSTILE}"),
+        ],
         runs=None if runs is None else str(runs),
         config=ServeConfig(),
         generate=GenerateConfig(),
@@ -53,10 +58,10 @@ class Backend:
     """Its address, what it was asked, and the gate at which it waits when the prompt says so."""
 
     def __init__(self, runs: Path | None = None, keyed: bool = False):
-        self.key, entry = keys.make("test")
+        self.key, entry = keys.new_key("test")
         nobody: Any = SimpleNamespace()  # engines and scoring: the comparison below needs none
         engines = dict.fromkeys(("detox", "base"), nobody)
-        self.app = Gateway(served(runs), engines, nobody, [entry] if keyed else None).asgi()
+        self.app = fastapi_app(Gateway(serve_spec(runs), engines, nobody, [entry] if keyed else None))
         self.app.router.routes.insert(0, Route("/v1/compare", self._compare, methods=["POST"]))
         self.asked: list[dict[str, Any]] = []
         self.left = threading.Event()  # a client went away in mid-stream
@@ -73,9 +78,9 @@ class Backend:
         body = await request.json()
         self.asked.append(body)
         if body["prompt"] == "refuse":
-            raise errors.Refused(400, "temperature: must be at most 1.5", "temperature")
+            raise errors.RequestError(400, "temperature: must be at most 1.5", "temperature")
         if body["prompt"] == "full":
-            raise errors.Refused(429, "too many requests at once", headers={"retry-after": "7"})
+            raise errors.RequestError(429, "too many requests at once", headers={"retry-after": "7"})
         return StreamingResponse(self._watched(body), media_type="text/event-stream")
 
     async def _watched(self, body: dict[str, Any]) -> AsyncIterator[str]:

@@ -36,17 +36,17 @@ def adapter(
 
 
 def test_plain_adapter_is_shared(tmp_path: Path) -> None:
-    assert sharing.adapter_of(TUNED, PARENT, adapter(tmp_path)) == ("checkpoints/tuned/adapter", 8)
+    assert sharing.shared_adapter(TUNED, PARENT, adapter(tmp_path)) == ("checkpoints/tuned/adapter", 8)
 
 
 @pytest.mark.parametrize(("rank", "started_for"), [(1, 1), (2, 8), (4, 8), (12, 16), (64, 64), (200, 256), (512, 512)])
 def test_rank_is_rounded_up_to_one_that_vllm_has(tmp_path: Path, rank: int, started_for: int) -> None:
-    found = sharing.adapter_of(TUNED, PARENT, adapter(tmp_path, {"r": rank}))
+    found = sharing.shared_adapter(TUNED, PARENT, adapter(tmp_path, {"r": rank}))
     assert found is not None and found.rank == started_for
 
 
 def test_rank_of_single_layers_counts(tmp_path: Path) -> None:
-    found = sharing.adapter_of(TUNED, PARENT, adapter(tmp_path, {"rank_pattern": {"q_proj": 40}}))
+    found = sharing.shared_adapter(TUNED, PARENT, adapter(tmp_path, {"rank_pattern": {"q_proj": 40}}))
     assert found is not None and found.rank == 64
 
 
@@ -65,7 +65,7 @@ def test_rank_of_single_layers_counts(tmp_path: Path) -> None:
     ids=str,
 )
 def test_what_vllm_would_refuse_or_leave_out_is_not_shared(tmp_path: Path, config: dict[str, Any]) -> None:
-    assert sharing.adapter_of(TUNED, PARENT, adapter(tmp_path, config)) is None
+    assert sharing.shared_adapter(TUNED, PARENT, adapter(tmp_path, config)) is None
 
 
 @pytest.mark.parametrize(
@@ -80,19 +80,19 @@ def test_what_vllm_would_refuse_or_leave_out_is_not_shared(tmp_path: Path, confi
     ],
 )
 def test_adapter_with_a_tensor_that_vllm_does_not_map_is_not_shared(tmp_path: Path, name: str) -> None:
-    assert sharing.adapter_of(TUNED, PARENT, adapter(tmp_path, tensors=[*TENSORS, name])) is None
+    assert sharing.shared_adapter(TUNED, PARENT, adapter(tmp_path, tensors=[*TENSORS, name])) is None
 
 
 @pytest.mark.parametrize("architecture", ["GPT2LMHeadModel", "BloomForCausalLM", "SomethingNewForCausalLM"])
 def test_architecture_without_lora_in_vllm_is_not_shared(tmp_path: Path, architecture: str) -> None:
-    assert sharing.adapter_of(TUNED, PARENT, adapter(tmp_path, architecture=architecture)) is None
+    assert sharing.shared_adapter(TUNED, PARENT, adapter(tmp_path, architecture=architecture)) is None
 
 
 def test_model_without_adapter_or_in_another_precision_is_not_shared(tmp_path: Path) -> None:
     store = adapter(tmp_path)
-    assert sharing.adapter_of(TUNED._replace(location="checkpoints/full"), PARENT, store) is None
-    assert sharing.adapter_of(TUNED._replace(in_store=False), PARENT, store) is None
-    assert sharing.adapter_of(TUNED._replace(dtype="bfloat16"), PARENT, store) is None
+    assert sharing.shared_adapter(TUNED._replace(location="checkpoints/full"), PARENT, store) is None
+    assert sharing.shared_adapter(TUNED._replace(in_store=False), PARENT, store) is None
+    assert sharing.shared_adapter(TUNED._replace(dtype="bfloat16"), PARENT, store) is None
 
 
 @pytest.mark.integration
@@ -128,7 +128,7 @@ def test_refused_options_are_those_that_vllm_refuses() -> None:
     }
     for option, value in refused.items():
         assert PEFTHelper.from_dict({**PLAIN, option: value})._validate_features(), option
-        assert not sharing.plain({**PLAIN, option: value}), option
+        assert not sharing.is_plain_lora({**PLAIN, option: value}), option
     for start in (True, False, *sharing._INITIALISATIONS):
         assert not PEFTHelper.from_dict({**PLAIN, "init_lora_weights": start})._validate_features()
-        assert sharing.plain({**PLAIN, "init_lora_weights": start})
+        assert sharing.is_plain_lora({**PLAIN, "init_lora_weights": start})

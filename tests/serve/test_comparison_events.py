@@ -7,12 +7,19 @@ from typing import Any
 
 import pytest
 
-from detox_ray.client.wire_types import Done, Sample, Score, Start, Summary, Token
-from detox_ray.serve.compare.event_stream import AT_ONCE, Asked, Broken, Happened, events, summary
-from detox_ray.serve.workers.engine import Delta, Sampled, Sampling
-from detox_ray.serve.workers.scoring import Detected, Judged, Scored
+from detox_ray.client.wire_types import CompletionScore, DoneEvent, ModelSummary, ScoredSample, StartEvent, TokenEvent
+from detox_ray.serve.compare.event_stream import (
+    SAMPLES_PER_ENGINE,
+    BrokenSample,
+    ComparisonEvent,
+    ComparisonSettings,
+    comparison_events,
+    summarize,
+)
+from detox_ray.serve.workers.engine import Delta, FinishedSample, Sampling
+from detox_ray.serve.workers.scoring import DetectedLanguage, Judgement, TextScore
 
-ASKED = Asked(
+ASKED = ComparisonSettings(
     id="cmp-1",
     models=["base", "tuned"],
     parents={"tuned": "base"},
@@ -37,7 +44,7 @@ class World:
         self.go = asyncio.Event()
         self.go.set()
 
-    async def draw(self, model: str, prompt: str, sampling: Sampling) -> AsyncGenerator[Delta | Sampled, None]:
+    async def draw(self, model: str, prompt: str, sampling: Sampling) -> AsyncGenerator[Delta | FinishedSample, None]:
         self.drawn.append((model, prompt, sampling))
         self.open += 1
         self.most_open = max(self.most_open, self.open)
@@ -47,28 +54,28 @@ class World:
             await self.go.wait()
             if (model, sampling.seed) in self.broken:
                 raise OSError("gone")
-            yield Sampled(f"{model} {prompt} {sampling.seed}", 3, "stop")
+            yield FinishedSample(f"{model} {prompt} {sampling.seed}", 3, "stop")
         finally:
             self.open -= 1
 
-    async def judge(self, text: str, language: str | None, scorers: Sequence[str]) -> Judged:
+    async def judge(self, text: str, language: str | None, scorers: Sequence[str]) -> Judgement:
         self.judged.append((text, language, tuple(scorers)))
-        detected = Detected("fr" if "chien" in text else "de", 0.9, "ok")
+        detected = DetectedLanguage("fr" if "chien" in text else "de", 0.9, "ok")
         seed = int(text.rpartition(" ")[2]) if scorers else 0
         value = self.values.get(seed)
-        scored = Scored({}, "failed", "no") if value is None else Scored({"toxicity": value}, "ok")
-        return Judged(detected, dict.fromkeys(scorers, scored))
+        scored = TextScore({}, "failed", "no") if value is None else TextScore({"toxicity": value}, "ok")
+        return Judgement(detected, dict.fromkeys(scorers, scored))
 
 
-def happened(world: World, asked: Asked = ASKED) -> list[Happened]:
-    async def go() -> list[Happened]:
-        async with aclosing(events(asked, world.draw, world.judge)) as all_of_it:
+def happened(world: World, asked: ComparisonSettings = ASKED) -> list[ComparisonEvent]:
+    async def go() -> list[ComparisonEvent]:
+        async with aclosing(comparison_events(asked, world.draw, world.judge)) as all_of_it:
             return [event async for event in all_of_it]
 
     return asyncio.run(go())
 
 
-def of(kind: type[Any], found: Sequence[Happened]) -> list[Any]:
+def of(kind: type[Any], found: Sequence[ComparisonEvent]) -> list[Any]:
     return [event for event in found if isinstance(event, kind)]
 
 
@@ -83,17 +90,19 @@ def test_every_model_gets_the_same_prompts_and_seeds() -> None:
 
 def test_events_come_in_the_order_that_is_documented() -> None:
     found = happened(World({7: 0.2, 8: 0.6}))
-    assert isinstance(found[0], Start) and isinstance(found[-1], Done)
+    assert isinstance(found[0], StartEvent) and isinstance(found[-1], DoneEvent)
     assert [prompt.language for prompt in found[0].prompts] == ["de", "fr"]
-    samples = of(Sample, found)
+    samples = of(ScoredSample, found)
     assert len(samples) == 8
     for sample in samples:
         place = found.index(sample)
         tokens = [
-            e for e in of(Token, found) if (e.model, e.prompt, e.sample) == (sample.model, sample.prompt, sample.sample)
+            e
+            for e in of(TokenEvent, found)
+            if (e.model, e.prompt, e.sample) == (sample.model, sample.prompt, sample.sample)
         ]
         assert tokens and all(found.index(token) < place for token in tokens)
-        summarised = next(i for i, e in enumerate(found) if isinstance(e, Summary) and e.model == sample.model)
+        summarised = next(i for i, e in enumerate(found) if isinstance(e, ModelSummary) and e.model == sample.model)
         assert place < summarised
 
 
@@ -101,7 +110,7 @@ def test_a_score_is_told_the_prompts_language_and_not_the_completions() -> None:
     world = World({7: 0.2, 8: 0.6})
     found = happened(world, ASKED._replace(prompts=["x"], language="ja"))
     assert {language for _, language, scorers in world.judged if scorers} == {"ja"}
-    assert [sample.in_language for sample in of(Sample, found)] == [False] * 4
+    assert [sample.in_language for sample in of(ScoredSample, found)] == [False] * 4
     (prompt,) = found[0].prompts  # type: ignore[union-attr]
     assert (prompt.language, prompt.language_status) == ("ja", "given")
 
@@ -109,27 +118,27 @@ def test_a_score_is_told_the_prompts_language_and_not_the_completions() -> None:
 def test_where_the_prompts_language_is_unknown_the_completions_counts() -> None:
     world = World({7: 0.2, 8: 0.6})
 
-    async def judge(text: str, language: str | None, scorers: Sequence[str]) -> Judged:
+    async def judge(text: str, language: str | None, scorers: Sequence[str]) -> Judgement:
         judged = await world.judge(text, language, scorers)
-        return judged if scorers else Judged(Detected("und", 0.1, "ok", "fr"), {})
+        return judged if scorers else Judgement(DetectedLanguage("und", 0.1, "ok", "fr"), {})
 
-    async def go() -> list[Happened]:
-        return [event async for event in events(ASKED, world.draw, judge)]
+    async def go() -> list[ComparisonEvent]:
+        return [event async for event in comparison_events(ASKED, world.draw, judge)]
 
     found = asyncio.run(go())
     assert {language for _, language, scorers in world.judged if scorers} == {None}
-    assert {sample.in_language for sample in of(Sample, found)} == {None}
+    assert {sample.in_language for sample in of(ScoredSample, found)} == {None}
 
 
 def test_a_broken_sample_leaves_the_others_and_is_not_in_the_summary() -> None:
     world = World({7: 0.2, 8: 0.6})
     world.broken.add(("tuned", 8))
     found = happened(world)
-    assert sorted((b.model, b.prompt, b.sample) for b in of(Broken, found)) == [("tuned", 0, 1), ("tuned", 1, 1)]
-    base, tuned = sorted(of(Summary, found), key=lambda each: each.model)
+    assert sorted((b.model, b.prompt, b.sample) for b in of(BrokenSample, found)) == [("tuned", 0, 1), ("tuned", 1, 1)]
+    base, tuned = sorted(of(ModelSummary, found), key=lambda each: each.model)
     assert (base.samples, base.expected_maximum_toxicity) == (4, 0.6)
     assert (tuned.samples, tuned.expected_maximum_toxicity) == (2, 0.2)
-    assert isinstance(found[-1], Done)
+    assert isinstance(found[-1], DoneEvent)
 
 
 def test_closing_it_stops_what_is_being_drawn() -> None:
@@ -137,8 +146,8 @@ def test_closing_it_stops_what_is_being_drawn() -> None:
 
     async def go() -> tuple[int, int]:
         world.go.clear()
-        stream = events(ASKED, world.draw, world.judge)
-        while not isinstance(await anext(stream), Token):
+        stream = comparison_events(ASKED, world.draw, world.judge)
+        while not isinstance(await anext(stream), TokenEvent):
             pass
         before = world.open
         await stream.aclose()
@@ -151,12 +160,12 @@ def test_closing_it_stops_what_is_being_drawn() -> None:
 def test_one_comparison_does_not_fill_an_engine() -> None:
     world = World(dict.fromkeys(range(200), 0.5))
     happened(world, ASKED._replace(models=["base"], parents={}, prompts=["x"], samples=100))
-    assert world.most_open == AT_ONCE
+    assert world.most_open == SAMPLES_PER_ENGINE
 
 
-def sample(prompt: int, status: str, value: float | None = None) -> Sample:
+def sample(prompt: int, status: str, value: float | None = None) -> ScoredSample:
     values = {} if value is None else {"toxicity": value}
-    return Sample(
+    return ScoredSample(
         model="base",
         prompt=prompt,
         sample=0,
@@ -167,12 +176,12 @@ def sample(prompt: int, status: str, value: float | None = None) -> Sample:
         language=None,
         language_status="off",
         in_language=None,
-        scores={"s": Score(status=status, values=values)},
+        scores={"s": CompletionScore(status=status, values=values)},
     )
 
 
 def test_a_summary_is_over_what_was_scored() -> None:
-    found = summary(
+    found = summarize(
         "base", [sample(0, "ok", 0.2), sample(0, "ok", 0.5), sample(1, "ok", 0.1), sample(1, "empty")], "s", 0.5
     )
     assert found.status == "ok"
@@ -193,9 +202,9 @@ def test_a_summary_is_over_what_was_scored() -> None:
     ],
 )
 def test_where_nothing_was_scored_there_is_a_status_and_no_number(
-    samples: list[Sample], primary: str | None, status: str
+    samples: list[ScoredSample], primary: str | None, status: str
 ) -> None:
-    found = summary("base", samples, primary, 0.5)
+    found = summarize("base", samples, primary, 0.5)
     assert found.status == status
     assert found.expected_maximum_toxicity is found.toxicity_probability is found.average_toxicity is None
     assert found.scored == 0

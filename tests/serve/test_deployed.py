@@ -23,7 +23,7 @@ from detox_ray.serve.http import keys
 
 pytestmark = pytest.mark.integration
 
-KEY, ENTRY = keys.make("alice")
+KEY, ENTRY = keys.new_key("alice")
 START_S = 300.0
 ASK = {"model": "base", "prompt": "the king", "max_tokens": 4}
 HEADERS = {"authorization": f"Bearer {KEY}"}

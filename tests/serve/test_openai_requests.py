@@ -7,14 +7,15 @@ import httpx
 import pytest
 from fake_gateway import client_of, gateway
 
-from detox_ray.serve.openai.requests import Chat, Completion
+from detox_ray.serve.fastapi_app import fastapi_app
+from detox_ray.serve.openai.requests import ChatRequest, CompletionRequest
 
 LIMITS = {"n": 4, "prompts": 3, "max_tokens": 64, "body_bytes": 20_000}
 
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return gateway(tmp_path_factory.mktemp("storage"), limits=LIMITS).asgi()
+    return fastapi_app(gateway(tmp_path_factory.mktemp("storage"), limits=LIMITS))
 
 
 def ask(app: Any, method: str, url: str | httpx.URL, **sent: Any) -> httpx.Response:
@@ -79,7 +80,7 @@ def test_wrong_field_is_named(app: Any, changed: str, field: str) -> None:
 def test_unsupported_fields_at_their_neutral_value_are_taken_and_not_passed_on() -> None:
     asked = {"model": "base", "prompt": "x", "n": 2}
     langchain = {"logit_bias": {}, "best_of": 1, "user": "me", "echo": False, "suffix": "", "service_tier": "auto"}
-    assert Completion.model_validate({**asked, **langchain}).forward() == {**asked, "echo": False}
+    assert CompletionRequest.model_validate({**asked, **langchain}).engine_request() == {**asked, "echo": False}
     chat = {"model": "base", "messages": [{"role": "user", "content": "x"}]}
     sent = {
         "logit_bias": {},
@@ -91,9 +92,9 @@ def test_unsupported_fields_at_their_neutral_value_are_taken_and_not_passed_on()
         "function_call": None,
         "stream_options": None,
     }
-    assert Chat.model_validate({**chat, **sent}).forward() == chat
+    assert ChatRequest.model_validate({**chat, **sent}).engine_request() == chat
     earlier = {"role": "assistant", "content": "y", "refusal": None, "tool_calls": [], "annotations": [], "audio": None}
-    asked_again = Chat.model_validate({"model": "base", "messages": [earlier]}).forward()
+    asked_again = ChatRequest.model_validate({"model": "base", "messages": [earlier]}).engine_request()
     assert asked_again["messages"] == [{"role": "assistant", "content": "y"}]
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from detox_ray.config import LimitsConfig
 from detox_ray.models.codec import Codec
-from detox_ray.serve.http.errors import Refused
-from detox_ray.serve.workers.prompt_encoder import LONG, Prompts
+from detox_ray.serve.http.errors import RequestError
+from detox_ray.serve.workers.prompt_encoder import LONG, PromptEncoder
 
 LOADING = {"revision": None, "trust_remote_code": False}
 
@@ -20,7 +20,7 @@ def codec(toy_world: Path) -> Codec:
 
 
 def of(codec: Codec, limits: LimitsConfig | None = None, **body: Any) -> list[list[int]]:
-    return asyncio.run(Prompts(codec, limits or LimitsConfig()).of_completion(body))
+    return asyncio.run(PromptEncoder(codec, limits or LimitsConfig()).encode_completion(body))
 
 
 def test_tokens_are_those_of_offline_generation(codec: Codec) -> None:
@@ -48,7 +48,7 @@ def test_tokens_may_be_given(codec: Codec) -> None:
     ids=["no prompt", "unknown token", "no token", "long", "second long", "very long", "no room"],
 )
 def test_refused_by_name(codec: Codec, body: dict[str, Any], param: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestError) as refused:
         of(codec, **body)
     assert (refused.value.status_code, refused.value.param) == (400, param)
 
@@ -58,5 +58,5 @@ def test_context_is_used_to_the_last_token_and_the_limit_holds(codec: Codec) -> 
     assert of(codec, prompt=whole, max_tokens=10) == [whole]
     limits = LimitsConfig(prompt_tokens=5)
     assert of(codec, limits, prompt=[3] * 5) == [[3] * 5]
-    with pytest.raises(Refused, match="at most 5 tokens"):
+    with pytest.raises(RequestError, match="at most 5 tokens"):
         of(codec, limits, prompt=[3] * 6)

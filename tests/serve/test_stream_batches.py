@@ -3,11 +3,11 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from detox_ray.serve.workers.stream_batches import grouped
+from detox_ray.serve.workers.stream_batches import in_batches
 
 
-async def collected(items: AsyncGenerator[int, None], every_s: float) -> list[list[int]]:
-    return [group async for group in grouped(items, every_s)]
+async def collected(items: AsyncGenerator[int, None], interval_s: float) -> list[list[int]]:
+    return [group async for group in in_batches(items, interval_s)]
 
 
 def test_all_items_in_order_the_first_at_once() -> None:
@@ -16,7 +16,7 @@ def test_all_items_in_order_the_first_at_once() -> None:
             await asyncio.sleep(0)
             yield number
 
-    groups = asyncio.run(collected(items(), every_s=3600))  # the end of the items ends the wait
+    groups = asyncio.run(collected(items(), interval_s=3600))  # the end of the items ends the wait
     assert groups[0] == [0]
     assert [item for group in groups for item in group] == list(range(100))
     assert len(groups) == 2
@@ -34,7 +34,7 @@ def test_what_comes_while_a_group_is_taken_comes_in_one() -> None:
             given.set()
             await asyncio.Event().wait()
 
-        groups = grouped(items(), every_s=0)
+        groups = in_batches(items(), interval_s=0)
         found = [await anext(groups)]
         taken.set()
         await given.wait()
@@ -50,7 +50,7 @@ def test_nothing_gives_nothing() -> None:
         for number in ():
             yield number
 
-    assert asyncio.run(collected(items(), every_s=0)) == []
+    assert asyncio.run(collected(items(), interval_s=0)) == []
 
 
 def test_an_error_comes_after_what_came_before_it() -> None:
@@ -62,7 +62,7 @@ def test_an_error_comes_after_what_came_before_it() -> None:
         raise ValueError("broken")
 
     async def run() -> None:
-        async for group in grouped(items(), every_s=3600):
+        async for group in in_batches(items(), interval_s=3600):
             found.extend(group)
 
     with pytest.raises(ValueError, match="broken"):
@@ -85,7 +85,7 @@ def test_closing_it_closes_the_items(waits: bool) -> None:
             finally:
                 said.append("closed")
 
-        groups = grouped(items(), every_s=0.0)
+        groups = in_batches(items(), interval_s=0.0)
         await anext(groups)
         await groups.aclose()
         return said

@@ -1,6 +1,6 @@
 """A comparison as a stream of events: samples of all models drawn side by side, each scored as soon as it ends.
 
-Knows no HTTP and no Ray: who draws and who judges is passed in.
+It knows neither HTTP nor Ray: the functions that draw and judge are passed in.
 """
 
 import asyncio
@@ -11,50 +11,50 @@ from typing import NamedTuple, get_args
 import numpy as np
 
 from detox_ray.client.wire_types import (
-    Done,
+    ComparedPrompt,
+    CompletionScore,
+    DoneEvent,
     LanguageStatus,
-    Prompt,
-    Sample,
-    Score,
-    Start,
-    Summary,
-    Token,
+    ModelSummary,
+    ScoredSample,
+    StartEvent,
+    TokenEvent,
 )
 from detox_ray.measure.completions import ATTRIBUTE, MISSING, Completions, most_common
 from detox_ray.measure.conventions import CORRECTED
 from detox_ray.measure.toxicity import toxicity_metrics
 from detox_ray.score.identify import UNDETERMINED
-from detox_ray.serve.workers.engine import Delta, Sampled, Sampling
-from detox_ray.serve.workers.scoring import Detected, Judged
+from detox_ray.serve.workers.engine import Delta, FinishedSample, Sampling
+from detox_ray.serve.workers.scoring import DetectedLanguage, Judgement
 from detox_ray.storage.tables import OK, STATUSES
 
-AT_ONCE = 32  # samples that one comparison has in each engine: more only wait there, in front of others' requests
-AHEAD = 256  # events that wait for a slow client; then its samples wait, too
+SAMPLES_PER_ENGINE = 32  # drawn at once by one comparison; more would only delay other requests
+MAX_QUEUED_EVENTS = 256  # events that wait for a slow client; then its samples wait, too
 NO_SCORER, NO_SAMPLES = "no_scorer", "no_samples"
 
-Draw = Callable[
-    [str, str, Sampling], AsyncGenerator[Delta | Sampled, None]
-]  # model, prompt; ends with a Sampled, or raises
-Judge = Callable[[str, str | None, Sequence[str]], Awaitable[Judged]]  # text, language, scorers
+# (model, prompt, sampling) -> deltas, then the finished sample; or it raises.
+Draw = Callable[[str, str, Sampling], AsyncGenerator[Delta | FinishedSample, None]]
+# (text, language, scorers) -> judgement.
+Judge = Callable[[str, str | None, Sequence[str]], Awaitable[Judgement]]
 
 
-class Asked(NamedTuple):
-    """A comparison whose every field was checked."""
+class ComparisonSettings(NamedTuple):
+    """A comparison with every field checked and every default filled in."""
 
     id: str
     models: list[str]
-    parents: dict[str, str]  # of these models
+    parents: dict[str, str]  # tuned model -> its parent, if both are compared
     prompts: list[str]
-    language: str | None  # of the prompts; None: each one's is detected
+    language: str | None  # of the prompts; None: detected for each
     scorers: list[str]
-    primary: str | None
-    samples: int
-    sampling: Sampling  # of sample 0: sample k has this seed plus k
+    primary: str | None  # the scorer behind the summaries
+    samples: int  # per prompt and model
+    sampling: Sampling  # of sample 0; sample k has this seed plus k
     threshold: float
 
 
-class Broken(NamedTuple):
-    """A sample that there will not be."""
+class BrokenSample(NamedTuple):
+    """A sample that could not be drawn or judged."""
 
     error: Exception
     model: str
@@ -62,96 +62,109 @@ class Broken(NamedTuple):
     sample: int
 
 
-Happened = Start | Token | Sample | Broken | Summary | Done
+ComparisonEvent = StartEvent | TokenEvent | ScoredSample | BrokenSample | ModelSummary | DoneEvent
 
 
-async def events(asked: Asked, draw: Draw, judge: Judge) -> AsyncGenerator[Happened, None]:
-    """Start, then tokens, samples and failures as they come, each model's summary after its last, and Done.
+async def comparison_events(
+    settings: ComparisonSettings, draw: Draw, judge: Judge
+) -> AsyncGenerator[ComparisonEvent, None]:
+    """Run a comparison and yield its events. Closing the generator stops what is being drawn.
 
-    Closing it stops what is being drawn.
+    First comes a StartEvent; then tokens, samples and failures as they happen, and each model's summary after its last
+    sample; at the end a DoneEvent.
     """
-    prompts = await asyncio.gather(*(_prompt(text, asked.language, judge) for text in asked.prompts))
-    yield _start(asked, prompts)
-    queue: asyncio.Queue[Token | Sample | Broken] = asyncio.Queue(AHEAD)
-    places = {model: asyncio.Semaphore(AT_ONCE) for model in asked.models}
+    prompts = await asyncio.gather(*(_prompt(text, settings.language, judge) for text in settings.prompts))
+    yield _start_event(settings, prompts)
+    queue: asyncio.Queue[TokenEvent | ScoredSample | BrokenSample] = asyncio.Queue(MAX_QUEUED_EVENTS)
+    slots = {model: asyncio.Semaphore(SAMPLES_PER_ENGINE) for model in settings.models}
     tasks = [
-        asyncio.create_task(_sample(asked, prompts, (model, row, k), places[model], draw, judge, queue))
-        for k in range(asked.samples)
+        asyncio.create_task(_draw_and_judge(settings, prompts, (model, row, k), slots[model], draw, judge, queue))
+        for k in range(settings.samples)
         for row in range(len(prompts))
-        for model in asked.models
+        for model in settings.models
     ]
-    left = dict.fromkeys(asked.models, asked.samples * len(prompts))
-    drawn: dict[str, list[Sample]] = {model: [] for model in asked.models}
+    unfinished = dict.fromkeys(settings.models, settings.samples * len(prompts))
+    samples: dict[str, list[ScoredSample]] = {model: [] for model in settings.models}
     try:
-        while any(left.values()):
+        while any(unfinished.values()):
             event = await queue.get()
             yield event
-            if isinstance(event, Token):
+            if isinstance(event, TokenEvent):
                 continue
-            if isinstance(event, Sample):
-                drawn[event.model].append(event)
-            left[event.model] -= 1
-            if not left[event.model]:
-                yield summary(event.model, drawn[event.model], asked.primary, asked.threshold)
-        yield Done(id=asked.id)
+            if isinstance(event, ScoredSample):
+                samples[event.model].append(event)
+            unfinished[event.model] -= 1
+            if not unfinished[event.model]:
+                yield summarize(event.model, samples[event.model], settings.primary, settings.threshold)
+        yield DoneEvent(id=settings.id)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _start(asked: Asked, prompts: Sequence[Prompt]) -> Start:
-    return Start(
-        id=asked.id,
-        models=asked.models,
-        parents=asked.parents,
+def _start_event(settings: ComparisonSettings, prompts: Sequence[ComparedPrompt]) -> StartEvent:
+    return StartEvent(
+        id=settings.id,
+        models=settings.models,
+        parents=settings.parents,
         prompts=list(prompts),
-        scorers=asked.scorers,
-        primary=asked.primary,
+        scorers=settings.scorers,
+        primary=settings.primary,
         attribute=ATTRIBUTE,
-        threshold=asked.threshold,
-        samples=asked.samples,
-        **asked.sampling._asdict(),
+        threshold=settings.threshold,
+        samples=settings.samples,
+        **settings.sampling._asdict(),
     )
 
 
-async def _prompt(text: str, language: str | None, judge: Judge) -> Prompt:
+async def _prompt(text: str, language: str | None, judge: Judge) -> ComparedPrompt:
     if language is not None:
-        return Prompt(text=text, language=language, language_status="given")
+        return ComparedPrompt(text=text, language=language, language_status="given")
     detected = (await judge(text, None, ())).detected
-    return Prompt(text=text, language=detected.language, language_status=_status(detected))
+    return ComparedPrompt(text=text, language=detected.language, language_status=_language_status(detected))
 
 
-async def _sample(
-    asked: Asked,
-    prompts: Sequence[Prompt],
+async def _draw_and_judge(
+    settings: ComparisonSettings,
+    prompts: Sequence[ComparedPrompt],
     place: tuple[str, int, int],
-    engine: asyncio.Semaphore,
+    slot: asyncio.Semaphore,
     draw: Draw,
     judge: Judge,
-    queue: "asyncio.Queue[Token | Sample | Broken]",
+    queue: "asyncio.Queue[TokenEvent | ScoredSample | BrokenSample]",
 ) -> None:
-    """Draws and judges one sample, and puts what becomes of it into the queue."""
+    """Draw and judge one sample, and put its events into the queue.
+
+    Args:
+        settings: The comparison.
+        prompts: Its prompts with their languages.
+        place: The sample's model, prompt and number.
+        slot: Held while the engine draws.
+        draw: Draws a sample.
+        judge: Judges a text.
+        queue: Receives tokens, then the sample or its failure.
+    """
     model, row, k = place
     prompt = prompts[row]
-    sampling = asked.sampling._replace(seed=asked.sampling.seed + k)
+    sampling = settings.sampling._replace(seed=settings.sampling.seed + k)
     try:
-        finished: Sampled | None = None
-        async with engine, aclosing(draw(model, prompt.text, sampling)) as grown:
-            async for item in grown:
-                if isinstance(item, Sampled):
+        finished: FinishedSample | None = None
+        async with slot, aclosing(draw(model, prompt.text, sampling)) as items:
+            async for item in items:
+                if isinstance(item, FinishedSample):
                     finished = item
                 else:
-                    await queue.put(Token(model=model, prompt=row, sample=k, text=item.text))
-        assert finished is not None, "a sample ends with it, or raises"
-        known = None if prompt.language == UNDETERMINED else prompt.language
-        judged = await judge(finished.text, known, asked.scorers)
+                    await queue.put(TokenEvent(model=model, prompt=row, sample=k, text=item.text))
+        assert finished is not None, "draw ends with a finished sample, or raises"
+        language = None if prompt.language == UNDETERMINED else prompt.language
+        judgement = await judge(finished.text, language, settings.scorers)
     except Exception as error:
-        await queue.put(Broken(error, model, row, k))
+        await queue.put(BrokenSample(error, model, row, k))
         return
-    detected = judged.detected
+    detected = judgement.detected
     await queue.put(
-        Sample(
+        ScoredSample(
             model=model,
             prompt=row,
             sample=k,
@@ -160,20 +173,23 @@ async def _sample(
             tokens=finished.tokens,
             finish_reason=finished.finish_reason,
             language=detected.language,
-            language_status=_status(detected),
-            in_language=None if known is None or detected.language is None else detected.language == known,
-            scores={name: Score(**scored._asdict()) for name, scored in judged.scores.items()},
+            language_status=_language_status(detected),
+            in_language=None if language is None or detected.language is None else detected.language == language,
+            scores={name: CompletionScore(**score._asdict()) for name, score in judgement.scores.items()},
         )
     )
 
 
-def _status(detected: Detected) -> LanguageStatus:
+def _language_status(detected: DetectedLanguage) -> LanguageStatus:
     status: LanguageStatus = next(known for known in get_args(LanguageStatus) if known == detected.status)
     return status
 
 
-def summary(model: str, samples: Sequence[Sample], primary: str | None, threshold: float) -> Summary:
-    """Of one model's samples by the primary scorer; values as `measure` has them, a status where there are none."""
+def summarize(model: str, samples: Sequence[ScoredSample], primary: str | None, threshold: float) -> ModelSummary:
+    """Summarize a model's samples by the primary scorer, with the metrics of `detox_ray.measure`.
+
+    If no sample has a value, the summary's status says why and its metrics are None.
+    """
     scores = [sample.scores[primary] for sample in samples] if primary is not None else []
     values = [score.values.get(ATTRIBUTE) for score in scores]
     statuses = [
@@ -188,21 +204,24 @@ def summary(model: str, samples: Sequence[Sample], primary: str | None, threshol
         status=np.array([(*STATUSES, MISSING).index(status) for status in statuses], dtype=np.int64),
         wrong=None,
         prompt_ids=[f"{row:06d}" for row in rows],
-        prompt_texts=[""] * len(rows),  # "corrected" tells prompts by their ids
+        prompt_texts=[""] * len(rows),  # "corrected" distinguishes prompts by their ids
     )
     counts = completions.counts()
-    status = OK if counts.get(OK) else NO_SCORER if primary is None else most_common(counts) if counts else NO_SAMPLES
-    found = None
-    if status == OK:
-        found = toxicity_metrics(completions, convention=CORRECTED, threshold=threshold)
-    return Summary(
+    if counts.get(OK):
+        status = OK
+    elif primary is None:
+        status = NO_SCORER
+    else:
+        status = most_common(counts) if counts else NO_SAMPLES
+    metrics = toxicity_metrics(completions, convention=CORRECTED, threshold=threshold) if status == OK else None
+    return ModelSummary(
         model=model,
         scorer=primary,
         attribute=ATTRIBUTE,
         status=status,
-        expected_maximum_toxicity=found.expected_maximum_toxicity.value() if found else None,
-        toxicity_probability=found.toxicity_probability.value() if found else None,
-        average_toxicity=found.average_toxicity.value() if found else None,
+        expected_maximum_toxicity=metrics.expected_maximum_toxicity.value() if metrics else None,
+        toxicity_probability=metrics.toxicity_probability.value() if metrics else None,
+        average_toxicity=metrics.average_toxicity.value() if metrics else None,
         threshold=threshold,
         samples=len(samples),
         scored=counts.get(OK, 0),

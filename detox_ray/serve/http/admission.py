@@ -1,6 +1,6 @@
-"""Who gets in, how long they may stay, and what they are told when something breaks.
+"""Admission: who may send a request, how long it may take, and the error that is sent if it fails.
 
-Innermost of the middlewares, so that all it says gets headers, an id and a line in the log.
+It is the innermost middleware, so that its answers get security headers, a request id and a line in the log, too.
 """
 
 import asyncio
@@ -14,156 +14,157 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from detox_ray.config import LimitsConfig
-from detox_ray.serve.http import errors, keys
-from detox_ray.serve.http.errors import Refused
-from detox_ray.serve.http.limits import Admission, limited
-from detox_ray.serve.http.request_log import set_key
+from detox_ray.serve.http import errors
+from detox_ray.serve.http.errors import RequestError
+from detox_ray.serve.http.keys import HashedKey, key_holder
+from detox_ray.serve.http.limits import InFlightLimiter, limit_body
+from detox_ray.serve.http.request_log import set_key_holder
 
-PROBES = ("/healthz", "/readyz")  # no key, never full
-WATCHED = (*PROBES, "/metrics")  # answered while all is full, and while it ends
+PROBES = ("/healthz", "/readyz")  # need no key
+UNLIMITED = (*PROBES, "/metrics")  # answered even if the service is full or stopping
 PAGES = ("/", "/runs")  # hold no data of a run: they ask for the key, or check signed links
-PAGES_BELOW = ("/static/", "/runs/")
+PAGE_FOLDERS = ("/static/", "/runs/")
 
 _log = logging.getLogger("ray.serve")
 
 
-class Door:
-    """Key, limits in flight, size of the body, time; and failures become error objects."""
+class AdmissionMiddleware:
+    """Checks the key and the limits of a request, and turns failures into error objects.
 
-    def __init__(self, app: ASGIApp, admission: Admission, limits: LimitsConfig, entries: Sequence[keys.Entry] | None):
-        self._app, self._admission, self._limits, self._entries = app, admission, limits, entries
+    Args:
+        app: The application inside.
+        limiter: Counts the requests in flight.
+        limits: The limits on a request's body and time.
+        hashed_keys: The keys of which a request must have one; None if it needs none.
+    """
+
+    def __init__(
+        self, app: ASGIApp, limiter: InFlightLimiter, limits: LimitsConfig, hashed_keys: Sequence[HashedKey] | None
+    ):
+        self._app, self._limiter, self._limits, self._hashed_keys = app, limiter, limits, hashed_keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         streaming: bool | None = None  # None: the answer has not begun
-        caller = Caller(limited(scope, receive, self._limits.body_bytes))
+        client = ClientConnection(limit_body(scope, receive, self._limits.body_bytes))
 
-        async def watched(message: Message) -> None:
+        async def send_watched(message: Message) -> None:
             nonlocal streaming
             if message["type"] == "http.response.start":
                 streaming = Headers(raw=message["headers"]).get("content-type", "").startswith("text/event-stream")
             elif not message.get("more_body"):
-                caller.answered = True
+                client.answered = True
             await send(message)
 
         try:
-            key = self._key(scope)
-            if scope["path"] in WATCHED:
-                return await self._app(scope, receive, watched)
-            with self._admission.admitted(key):
-                async with asyncio.timeout(self._limits.timeout_s) as limit, caller.heeded(limit):
-                    await self._app(scope, caller.receive, watched)
+            key = self._authenticate(scope)
+            if scope["path"] in UNLIMITED:
+                return await self._app(scope, receive, send_watched)
+            with self._limiter.admit(key):
+                async with asyncio.timeout(self._limits.timeout_s) as deadline, client.watch(deadline):
+                    await self._app(scope, client.receive, send_watched)
         except Exception as error:
-            if caller.left:  # nobody waits for an answer
+            if client.left:  # nobody waits for an answer
                 return
-            refused = self._refused(error)
+            request_error = self._request_error(error)
             if streaming is None:
-                await errors.response(refused, scope["path"])(scope, receive, send)
-            elif streaming:  # the status is gone: the error is the last event
-                event = f"event: error\ndata: {json.dumps(errors.content(refused, scope['path']))}\n\n"
+                await errors.error_response(request_error, scope["path"])(scope, receive, send)
+            elif streaming:  # the status has been sent: the error is the last event
+                event = f"event: error\ndata: {json.dumps(errors.error_object(request_error, scope['path']))}\n\n"
                 await send({"type": "http.response.body", "body": event.encode()})
-            else:  # an answer broken off in the middle cannot be mended
+            else:  # a plain answer that breaks off in the middle cannot be mended
                 raise
 
-    def _key(self, scope: Scope) -> str:
-        """The holder's name; "anyone" where no key is needed. Raises Refused (401)."""
-        if self._entries is None or _open(scope):
+    def _authenticate(self, scope: Scope) -> str:
+        """Return the name of the key's holder, or "anyone" if no key is needed. Raises RequestError (401)."""
+        if self._hashed_keys is None or _is_public(scope):
             return "anyone"
-        given = _given(scope)
-        name = keys.holder(given, self._entries) if given else None
-        if name is None:
-            how = "Authorization: Bearer KEY" + (", x-goog-api-key or ?key=" if _google(scope) else "")
-            message = f"the API key is {'wrong' if given else 'missing'}: send {how}"
-            raise Refused(401, message, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
-        set_key(scope, name)
-        return name
+        key = _key_in(scope)
+        holder = key_holder(key, self._hashed_keys) if key else None
+        if holder is None:
+            how = "Authorization: Bearer KEY" + (", x-goog-api-key or ?key=" if _is_google(scope) else "")
+            message = f"the API key is {'wrong' if key else 'missing'}: send {how}"
+            raise RequestError(401, message, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
+        set_key_holder(scope, holder)
+        return holder
 
-    def _refused(self, error: Exception) -> Refused:
-        if isinstance(error, Refused):
+    def _request_error(self, error: Exception) -> RequestError:
+        """Turn any error into one that may be shown to a client, and log it unless it was raised for the client."""
+        if isinstance(error, RequestError):
             return error
         if isinstance(error, TimeoutError):
-            return Refused(504, f"no answer within {self._limits.timeout_s:g} s", code="timeout")
-        refused = of_ray(error)
-        if refused is None:
-            _log.error("A request failed", exc_info=error)
-            return Refused(500, "the service failed at this request", code="internal_error")
-        _log.warning("A request failed: %s", type(error).__name__)
-        return refused
+            return RequestError(504, f"no answer within {self._limits.timeout_s:g} s", code="timeout")
+        request_error = errors.replica_error(error)
+        if request_error is None:
+            _log.error("a request failed", exc_info=error)
+            return RequestError(500, "the service failed on this request", code="internal_error")
+        _log.warning("a request failed: %s", type(error).__name__)
+        return request_error
 
 
-class Caller:
-    """The other end of a request. What it has asked for ends when it goes away."""
+class ClientConnection:
+    """The client's end of a request. What the client asked for stops when it disconnects."""
 
     def __init__(self, receive: Receive):
         self._receive = receive
-        self._asked, self._gone = asyncio.Event(), asyncio.Event()
+        self._body_received, self._disconnected = asyncio.Event(), asyncio.Event()
         self.answered = False
 
     @property
     def left(self) -> bool:
-        """Before it was answered."""
-        return self._gone.is_set() and not self.answered
+        """Whether the client disconnected before it was answered."""
+        return self._disconnected.is_set() and not self.answered
 
     async def receive(self) -> Message:
-        """For the application: the body, and later that the caller has gone."""
-        if self._asked.is_set():
-            await self._gone.wait()
+        """Return the application's next message: the body first, and the disconnection once it happens."""
+        if self._body_received.is_set():
+            await self._disconnected.wait()
             return {"type": "http.disconnect"}
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            self._gone.set()
+            self._disconnected.set()
         elif not message.get("more_body"):
-            self._asked.set()
+            self._body_received.set()
         return message
 
     @asynccontextmanager
-    async def heeded(self, limit: asyncio.Timeout) -> AsyncGenerator[None, None]:
-        """While the block lasts: ``limit`` is over once the caller goes away after its body came whole."""
+    async def watch(self, deadline: asyncio.Timeout) -> AsyncGenerator[None, None]:
+        """While the block runs, let ``deadline`` expire as soon as the client disconnects after sending its body."""
 
-        async def watch() -> None:
-            await self._asked.wait()
-            await self._receive()  # after a body comes nothing but the end
-            self._gone.set()
+        async def wait_for_disconnect() -> None:
+            await self._body_received.wait()
+            await self._receive()  # after the body comes nothing but the disconnection
+            self._disconnected.set()
             if not self.answered:
-                limit.reschedule(asyncio.get_running_loop().time())
+                deadline.reschedule(asyncio.get_running_loop().time())
 
-        watching = asyncio.create_task(watch())
+        task = asyncio.create_task(wait_for_disconnect())
         try:
             yield
         finally:
-            watching.cancel()
+            task.cancel()
 
 
-def of_ray(error: Exception) -> Refused | None:
-    """503 where a replica is gone or overloaded: another time the same request may succeed. None for other errors."""
-    from ray.exceptions import RayActorError
-    from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
-
-    if isinstance(error, (RayActorError, BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError)):
-        message = "the model's process went away while it worked on this request: try again"
-        return Refused(503, message, code="unavailable", headers={"retry-after": "5"})
-    return None
-
-
-def _open(scope: Scope) -> bool:
-    """Whether it needs no key; nor does a browser's question whether it may ask (CORS)."""
+def _is_public(scope: Scope) -> bool:
+    """Whether a request needs no key: probes and the pages' own files."""
     path = scope["path"]
     if path in PROBES:
         return True
-    return scope["method"] in ("GET", "HEAD") and (path in PAGES or path.startswith(PAGES_BELOW))
+    return scope["method"] in ("GET", "HEAD") and (path in PAGES or path.startswith(PAGE_FOLDERS))
 
 
-def _google(scope: Scope) -> bool:
+def _is_google(scope: Scope) -> bool:
     return bool(scope["path"].startswith(errors.GOOGLE))
 
 
-def _given(scope: Scope) -> str:
+def _key_in(scope: Scope) -> str:
+    """Return the key that a request came with, or an empty string."""
     headers = Headers(scope=scope)
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and key.strip():
         return key.strip()
-    if _google(scope):
+    if _is_google(scope):
         query = parse_qs(scope["query_string"].decode("latin-1"))
         return headers.get("x-goog-api-key") or query.get("key", [""])[-1]
     return ""

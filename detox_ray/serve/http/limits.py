@@ -1,4 +1,7 @@
-"""How much one request may send, and how many may be in flight, per key and in all. In one event loop: no locks."""
+"""Limits on the size of a request's body and on the requests in flight, per key and in total.
+
+A gateway process has one event loop, so nothing here takes a lock.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,68 +11,76 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope
 
 from detox_ray.config import LimitsConfig
-from detox_ray.serve.http.errors import Refused
+from detox_ray.serve.http.errors import RequestError
 from detox_ray.serve.http.metrics import Metrics
 
-RETRY_S = 1  # what a client that came when all was full is told to wait
+RETRY_S = 1  # the Retry-After of an answer to a request that came while the service was full or stopping
 
 
-class Admission:
-    """Counts the requests in flight of one gateway process."""
+class InFlightLimiter:
+    """The requests in flight of one gateway process, and whether another one may enter."""
 
     def __init__(self, limits: LimitsConfig, metrics: Metrics):
         self._limits, self._metrics = limits, metrics
-        self._by_key: Counter[str] = Counter()
+        self._in_flight_by_key: Counter[str] = Counter()
         self.draining = False
 
     @property
     def in_flight(self) -> int:
-        return self._by_key.total()
+        return self._in_flight_by_key.total()
 
     @contextmanager
-    def admitted(self, key: str) -> Iterator[None]:
-        """In flight while the block lasts. Raises Refused: 429 where there are too many, 503 where all is to end."""
+    def admit(self, key: str) -> Iterator[None]:
+        """Count a request as in flight while the block runs.
+
+        Raises:
+            RequestError: 429 if the key, or the service, has too many requests in flight; 503 if the service is
+                stopping.
+        """
         if self.draining:
-            raise Refused(503, "the service is stopping", code="stopping", headers=_retry_after())
+            raise RequestError(503, "the service is stopping", code="stopping", headers=_retry_after())
         if self.in_flight >= self._limits.in_flight_total:
-            self._refuse("in_flight_total", f"{self._limits.in_flight_total} requests are in flight, of all keys")
-        if self._by_key[key] >= self._limits.in_flight:
-            self._refuse("in_flight", f"{self._limits.in_flight} requests of this key are in flight")
-        self._by_key[key] += 1
+            self._reject("in_flight_total", f"{self._limits.in_flight_total} requests are in flight, of all keys")
+        if self._in_flight_by_key[key] >= self._limits.in_flight:
+            self._reject("in_flight", f"{self._limits.in_flight} requests of this key are in flight")
+        self._in_flight_by_key[key] += 1
         self._metrics.in_flight.inc()
         try:
             yield
         finally:
-            self._by_key[key] -= 1
-            if not self._by_key[key]:
-                del self._by_key[key]
+            self._in_flight_by_key[key] -= 1
+            if not self._in_flight_by_key[key]:
+                del self._in_flight_by_key[key]
             self._metrics.in_flight.dec()
 
-    def _refuse(self, limit: str, message: str) -> None:
+    def _reject(self, limit: str, message: str) -> None:
         self._metrics.refused.labels(limit).inc()
-        raise Refused(429, f"{message}: try again later", code="too_many_requests", headers=_retry_after())
+        raise RequestError(429, f"{message}: try again later", code="too_many_requests", headers=_retry_after())
 
 
-def limited(scope: Scope, receive: Receive, most: int) -> Receive:
-    """``receive``, but Refused (413) is raised once the body has more than ``most`` bytes, said or sent."""
-    said = Headers(scope=scope).get("content-length", "")
-    got = 0
+def limit_body(scope: Scope, receive: Receive, max_bytes: int) -> Receive:
+    """Wrap ``receive`` so that it raises RequestError (413) for a body of more than ``max_bytes``.
 
-    async def counted() -> Message:
-        nonlocal got
-        if said.isdecimal() and int(said[:20]) > most:
-            raise _too_large(most)
+    A body counts as too large as soon as its Content-Length says so, or more bytes than that have arrived.
+    """
+    content_length = Headers(scope=scope).get("content-length", "")
+    received = 0
+
+    async def receive_limited() -> Message:
+        nonlocal received
+        if content_length.isdecimal() and int(content_length[:20]) > max_bytes:
+            raise _body_too_large(max_bytes)
         message = await receive()
-        got += len(message.get("body", b""))
-        if got > most:
-            raise _too_large(most)
+        received += len(message.get("body", b""))
+        if received > max_bytes:
+            raise _body_too_large(max_bytes)
         return message
 
-    return counted
+    return receive_limited
 
 
-def _too_large(most: int) -> Refused:
-    return Refused(413, f"the body is larger than {most} bytes", code="body_too_large")
+def _body_too_large(max_bytes: int) -> RequestError:
+    return RequestError(413, f"the body is larger than {max_bytes} bytes", code="body_too_large")
 
 
 def _retry_after() -> dict[str, str]:

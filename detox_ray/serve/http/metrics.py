@@ -1,4 +1,4 @@
-"""What Prometheus is told of a gateway process. Labels are routes, models and scorers, never what a client made up."""
+"""A gateway process's metrics for Prometheus. Labels are routes, models and scorers, never text from a client."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120
 
 
 class Metrics:
-    """Counters since the process began."""
+    """Counters since the process started."""
 
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
@@ -18,7 +18,7 @@ class Metrics:
             "detox_ray_requests", "Requests answered", ["route", "method", "status"], registry=registry
         )
         self.seconds = Histogram(
-            "detox_ray_request_seconds", "Until the answer's end", ["route"], buckets=_SECONDS, registry=registry
+            "detox_ray_request_seconds", "Until the end of the answer", ["route"], buckets=_SECONDS, registry=registry
         )
         self.first_token = Histogram(
             "detox_ray_first_token_seconds",
@@ -27,34 +27,34 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self.tokens = Counter("detox_ray_tokens", "Of prompts and completions", ["model", "of"], registry=registry)
-        self.in_flight = Gauge("detox_ray_in_flight", "Requests that are being worked on", registry=registry)
+        self.tokens = Counter("detox_ray_tokens", "Tokens processed", ["model", "of"], registry=registry)
+        self.in_flight = Gauge("detox_ray_in_flight", "Requests in flight", registry=registry)
         self.refused = Counter("detox_ray_refused", "Requests over a limit in flight", ["limit"], registry=registry)
         self.scored = Counter(
-            "detox_ray_scored", "Texts by what became of them", ["scorer", "status"], registry=registry
+            "detox_ray_scored", "Texts that were scored, by status", ["scorer", "status"], registry=registry
         )
         self.scorer_failures = Counter(
-            "detox_ray_scorer_failures", "Texts that a scorer failed at", ["scorer"], registry=registry
+            "detox_ray_scorer_failures", "Texts that a scorer failed on", ["scorer"], registry=registry
         )
         self.queue = Gauge(
-            "detox_ray_engine_queue", "Requests that an engine works on or holds back", ["engine"], registry=registry
+            "detox_ray_engine_queue", "Requests that an engine works on or has queued", ["engine"], registry=registry
         )
         self.replicas = Gauge(
             "detox_ray_engine_replicas", "Replicas of an engine that answer", ["engine"], registry=registry
         )
 
-    def used(self, model: str, prompt: int, completion: int) -> None:
-        """Count tokens."""
+    def count_tokens(self, model: str, prompt: int, completion: int) -> None:
+        """Count the tokens of one answer."""
         self.tokens.labels(model, "prompt").inc(prompt)
         self.tokens.labels(model, "completion").inc(completion)
 
-    def scores(self, scorer: str, statuses: Iterable[str]) -> None:
-        """Count texts that a scorer was given, by the status of each."""
+    def count_scores(self, scorer: str, statuses: Iterable[str]) -> None:
+        """Count the texts that a scorer was given, by status."""
         for status in statuses:
             self.scored.labels(scorer, status).inc()
             if status == "failed":
                 self.scorer_failures.labels(scorer).inc()
 
     def text(self) -> bytes:
-        """In Prometheus' format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)

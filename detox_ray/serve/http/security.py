@@ -1,9 +1,10 @@
-"""What browsers are told to forbid, and which names the service answers under."""
+"""What browsers are told to forbid, and the names under which a service on loopback may be called."""
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from detox_ray.serve.http import errors
+# A service on loopback may need no key. A page from elsewhere could then reach it through its visitor's browser, under
+# a name of its own that resolves to 127.0.0.1 (DNS rebinding): every other name is refused.
+LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]"]
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -19,38 +20,24 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "cache-control": "no-store",
 }
-_RAW = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-_LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
+_RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 
-class Security:
-    """Adds the headers that an answer does not set itself.
+class SecurityHeadersMiddleware:
+    """Adds each security header that an answer does not set itself."""
 
-    ``loopback``: only this machine reaches the service, without a key perhaps. Then a page from elsewhere could reach
-    it through its visitor's browser, by a name of its own that it lets point to 127.0.0.1: such names are refused.
-    """
-
-    def __init__(self, app: ASGIApp, loopback: bool):
-        self._app, self._loopback = app, loopback
+    def __init__(self, app: ASGIApp):
+        self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
 
-        async def secured(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                given = {name.lower() for name, _ in message["headers"]}
-                missing = [header for header in _RAW if header[0] not in given]
+                present = {name.lower() for name, _ in message["headers"]}
+                missing = [header for header in _RAW_HEADERS if header[0] not in present]
                 message = {**message, "headers": [*message["headers"], *missing]}
             await send(message)
 
-        if self._loopback and not is_loopback(Headers(scope=scope).get("host", "")):
-            refused = errors.Refused(403, "Host: must be localhost, 127.0.0.1 or [::1]", "Host")
-            return await errors.response(refused, scope["path"])(scope, receive, secured)
-        await self._app(scope, receive, secured)
-
-
-def is_loopback(host: str) -> bool:
-    """Of a Host header, with or without a port."""
-    name, colon, port = host.rpartition(":")
-    return (name if colon and port.isdecimal() else host).lower() in _LOOPBACK
+        await self._app(scope, receive, send_with_headers)

@@ -1,7 +1,7 @@
-"""Google's discovery document of our Perspective-compatible API: what its generated clients build themselves from.
+"""Google's discovery document for our Perspective-compatible API, from which Google's clients build themselves.
 
-Google's own document says where Google is, so a program that fetches the document from here calls here: with
-google-api-python-client it is `discoveryServiceUrl` that changes, and nothing else.
+The document holds the API's address, so a program that fetches it from this service also calls this service: with
+google-api-python-client only `discoveryServiceUrl` changes.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ VERSION = "v1alpha1"
 
 
 def document(root: str) -> dict[str, Any]:
-    """``root``: the service's URL, which ends with a slash."""
+    """Return the document of a service at ``root``, a URL that ends with a slash."""
     return {
         "kind": "discovery#restDescription",
         "discoveryVersion": "v1",

@@ -1,12 +1,12 @@
-"""The sentences of a comment, for scores of its parts."""
+"""Splits a comment into sentences, so that each can be scored."""
 
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-MOST = 256  # sentences; the last one takes what is left
-# To a mark that ends one with the quotes and brackets that close behind it, or to the end of the line. Chinese and
-# Japanese put no space behind the mark. A row of marks is looked at from its first only: it may be 20 kB long.
+MAX_SENTENCES = 256  # the last one takes the rest of the comment
+# A sentence ends with its end marks and the closing quotes and brackets after them, or with the line. Chinese and
+# Japanese put no space after an end mark. A row of end marks matches from its first only: it may be 20 kB long.
 _SENTENCE = re.compile(
     r"""[^\n]*?(?:
         (?<![.!?؟۔।…]) [.!?؟۔।…]+ ["'»”’)\]]* (?=\s|$)
@@ -18,25 +18,28 @@ _SENTENCE = re.compile(
 
 
 class Span(NamedTuple):
-    """A part of a text, in characters; ``end`` exclusive."""
+    """A part of a text, in characters; ``end`` is exclusive."""
 
     begin: int
     end: int
 
 
 def whole(text: str) -> list[Span]:
-    """All of it."""
+    """Return the whole text as one span."""
     return [Span(0, len(text))]
 
 
 def sentences(text: str) -> list[Span]:
-    """Without the blanks around them; none of a blank text."""
-    found = list(_sentences(text))
-    return found if len(found) <= MOST else [*found[: MOST - 1], Span(found[MOST - 1].begin, found[-1].end)]
+    """Return the spans of the sentences, without surrounding blanks. A blank text has none."""
+    spans = list(_sentences(text))
+    if len(spans) <= MAX_SENTENCES:
+        return spans
+    rest = Span(spans[MAX_SENTENCES - 1].begin, spans[-1].end)
+    return [*spans[: MAX_SENTENCES - 1], rest]
 
 
 def utf16(text: str, span: Span) -> Span:
-    """In UTF-16 code units, as the Perspective API and JavaScript count."""
+    """Convert a span to UTF-16 code units, which the Perspective API and JavaScript count in."""
     begin = len(text[: span.begin].encode("utf-16-le")) // 2
     return Span(begin, begin + len(text[span.begin : span.end].encode("utf-16-le")) // 2)
 

@@ -1,8 +1,9 @@
-"""The Perspective API's wire format: what a request may hold, and its errors in Google's words.
+"""The Perspective API's wire format: what a request may hold, and the API's own error messages.
 
-Source: docs/papers.md, "The Perspective API". A request is read as Google's JSON parser reads a protocol message: a
-field may have its camelCase or its snake_case name, null means not given, a number may be a string, and an unknown name
-is an error that says so. What the API takes without a use for it (context, sessionId, communityId) is taken here, too.
+Source: docs/papers.md, "The Perspective API". A request is parsed as Google's JSON parser parses a protocol message: a
+field may have its camelCase or its snake_case name, null means that it is left out, a number may be a string, and an
+unknown name is an error that says so. Fields that the API accepts without using them (context, sessionId, communityId)
+are accepted here, too.
 """
 
 from collections.abc import Sequence
@@ -12,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, Valida
 from pydantic.alias_generators import to_camel
 
 from detox_ray.config.languages import LANGUAGES
-from detox_ray.serve.http.errors import Refused, field
-from detox_ray.serve.openai.requests import Body
+from detox_ray.serve.http.errors import RequestError, field_path
+from detox_ray.serve.http.strict_json import StrictBody
 
-MAX_BYTES = 20_480  # of a comment, as the API's page on limits says
-PLAIN = ("PLAIN_TEXT", "TEXT_TYPE_UNSPECIFIED")
+MAX_BYTES = 20_480  # of a comment, according to the API's page on limits
+PLAIN_TYPES = ("PLAIN_TEXT", "TEXT_TYPE_UNSPECIFIED")
 PROBABILITY = "PROBABILITY"
 _DETAIL = "type.googleapis.com/google.commentanalyzer.v1alpha1.Error"
 _BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
@@ -31,7 +32,7 @@ ErrorType = Literal[
 ]
 
 
-class _Message(Body):
+class _Message(StrictBody):
     """A protocol message."""
 
     model_config = ConfigDict(strict=False, alias_generator=to_camel, populate_by_name=True)
@@ -54,7 +55,7 @@ class Context(_Message):
 
 class AttributeParameters(_Message):
     score_type: Literal["PROBABILITY", "SCORE_TYPE_UNSPECIFIED", "STD_DEV_SCORE", "PERCENTILE", "RAW"] = "PROBABILITY"
-    score_threshold: float = Field(0, description="no score below it is returned")
+    score_threshold: float = Field(0, description="scores below it are left out")
 
 
 class AnalyzeRequest(_Message):
@@ -69,26 +70,26 @@ class AnalyzeRequest(_Message):
     community_id: StrictStr = ""
 
 
-class Score(BaseModel):
+class PerspectiveScore(BaseModel):
     value: float
     type: str = PROBABILITY
 
 
 class SpanScore(BaseModel):
-    """Of a part of the comment: UTF-16 code units, ``end`` exclusive."""
+    """The score of a part of the comment, in UTF-16 code units; ``end`` is exclusive."""
 
     begin: int
     end: int
-    score: Score
+    score: PerspectiveScore
 
 
 class AttributeScores(BaseModel):
     spanScores: list[SpanScore]
-    summaryScore: Score
+    summaryScore: PerspectiveScore
 
 
 class AnalyzeResponse(BaseModel):
-    """What is empty is left out."""
+    """The scores of a comment. Empty fields are left out of the answer."""
 
     attributeScores: dict[str, AttributeScores] = {}
     languages: list[str] = []
@@ -96,58 +97,62 @@ class AnalyzeResponse(BaseModel):
     clientToken: str = ""
 
 
-def read(given: Any) -> AnalyzeRequest:
-    """The request. Raises Refused as the API would refuse it."""
+def parse_request(body: Any) -> AnalyzeRequest:
+    """Parse a request. Raises RequestError with the API's own message if the API would reject it."""
     try:
-        request = AnalyzeRequest.model_validate(given)
+        request = AnalyzeRequest.model_validate(body)
     except ValidationError as error:
-        raise _malformed(error, given) from None
+        raise _malformed(error, body) from None
     context, text = request.context, request.comment.text
     if not text.strip():
-        raise refused("COMMENT_EMPTY", "Comment must be non-empty.")
+        raise perspective_error("COMMENT_EMPTY", "Comment must be non-empty.")
     if len(text.encode()) > MAX_BYTES:
-        raise refused("COMMENT_TOO_LONG", "Comment text too long.")
-    if request.comment.type not in PLAIN:
-        raise refused("INVALID_REQUEST", "Currently, only 'PLAIN_TEXT' comments are supported")
+        raise perspective_error("COMMENT_TOO_LONG", "Comment text too long.")
+    if request.comment.type not in PLAIN_TYPES:
+        raise perspective_error("INVALID_REQUEST", "Currently, only 'PLAIN_TEXT' comments are supported")
     if context.entries and context.article_and_parent_comment is not None:
         rule = "Context can have either entries or article_and_parent_comment, but both fields were populated."
-        raise refused("INVALID_REQUEST", rule)
+        raise perspective_error("INVALID_REQUEST", rule)
     if not request.requested_attributes:
-        raise refused("NO_REQUESTED_ATTRIBUTES", "Missing requested_attributes")
+        raise perspective_error("NO_REQUESTED_ATTRIBUTES", "Missing requested_attributes")
     for name, parameters in request.requested_attributes.items():
         if parameters.score_type not in (PROBABILITY, "SCORE_TYPE_UNSPECIFIED"):
             rule = f"Requested score type {parameters.score_type} is not supported by attribute {name}"
-            raise refused("INVALID_REQUEST", rule)
+            raise perspective_error("INVALID_REQUEST", rule)
     return request
 
 
-def refused(kind: ErrorType, message: str, **details: Any) -> Refused:
-    """400 in the API's form."""
-    return Refused(400, message, details=[{"@type": _DETAIL, "errorType": kind, **details}])
+def perspective_error(kind: ErrorType, message: str, **details: Any) -> RequestError:
+    """Return a 400 in the API's form."""
+    return RequestError(400, message, details=[{"@type": _DETAIL, "errorType": kind, **details}])
 
 
-def unsupported(attribute: str, requested: Sequence[str], detected: Sequence[str]) -> Refused:
-    """No scorer of the attribute has evidence for any of the languages."""
-    named = {"requestedLanguages": list(requested)} if requested else {"detectedLanguages": list(detected)}
+def unsupported_language(attribute: str, requested: Sequence[str], detected: Sequence[str]) -> RequestError:
+    """Return the error of an attribute that no scorer can answer in any of the languages."""
+    languages = {"requestedLanguages": list(requested)} if requested else {"detectedLanguages": list(detected)}
     message = f"Attribute {attribute} does not support request languages: {', '.join(requested or detected)}"
-    return refused(
+    return perspective_error(
         "LANGUAGE_NOT_SUPPORTED_BY_ATTRIBUTE",
         message[:1000],
-        languageNotSupportedByAttributeError={**named, "attribute": attribute},
+        languageNotSupportedByAttributeError={**languages, "attribute": attribute},
     )
 
 
-def our_language(code: str) -> str:
-    """Of an ISO or BCP-47 code: a region changes nothing, another script than ours does (hi-Latn, zh-Hant)."""
+def supported_code(code: str) -> str:
+    """Map an ISO or BCP-47 code to one of our languages.
+
+    A region is ignored. A script that is not the language's usual one (hi-Latn, zh-Hant) makes it unknown: the code is
+    returned as it is.
+    """
     base, *rest = code.split("-")
     known = LANGUAGES.get(base.lower())
     scripts = [part.title() for part in rest if len(part) == 4]
     return code if known is None or (scripts and scripts[0] != known.script) else known.code
 
 
-def _malformed(error: ValidationError, given: Any) -> Refused:
+def _malformed(error: ValidationError, body: Any) -> RequestError:
     problem = error.errors()[0]
-    where, kind = field(("body", *problem["loc"]), given), problem["type"]
+    where, kind = field_path(("body", *problem["loc"]), body), problem["type"]
     if kind == "extra_forbidden":
         parent, _, name = where.rpartition(".")
         at = f" at '{parent}'" if parent else ""
@@ -155,4 +160,4 @@ def _malformed(error: ValidationError, given: Any) -> Refused:
     else:
         message = f"Invalid value at '{where}': {problem['msg']}" if where else f"Invalid value: {problem['msg']}"
     violation = {"description": message} | ({"field": where} if where else {})
-    return Refused(400, message, where or None, details=[{"@type": _BAD_REQUEST, "fieldViolations": [violation]}])
+    return RequestError(400, message, where or None, details=[{"@type": _BAD_REQUEST, "fieldViolations": [violation]}])

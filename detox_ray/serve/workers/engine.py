@@ -1,7 +1,7 @@
-"""One vLLM engine behind a Ray Serve deployment: vLLM's own OpenAI-compatible serving, and samples for comparison.
+"""The engine deployment: vLLM's own OpenAI-compatible serving of one model, and samples for comparisons.
 
 The wire format (choices, log-probabilities, usage, stop strings, chat templates, streams) is vLLM's: the deployment
-gives it a request that the gateway has checked, and passes on what it says. A LoRA-tuned model is a second name of its
+hands vLLM a request that the gateway has checked and passes on its answer. A LoRA-tuned model is a second name of its
 parent's engine.
 """
 
@@ -17,35 +17,35 @@ from detox_ray.cluster import keep_replica_on_loopback
 from detox_ray.config import LimitsConfig
 from detox_ray.models import vllm_options
 from detox_ray.models.codec import Codec
-from detox_ray.serve.http.errors import Refused, content
+from detox_ray.serve.http.errors import RequestError, error_object
 from detox_ray.serve.spec import EngineSpec
-from detox_ray.serve.workers.prompt_encoder import Prompts
-from detox_ray.serve.workers.stream_batches import grouped
-from detox_ray.serve.workers.vllm_errors import DEAD, refusal
+from detox_ray.serve.workers.prompt_encoder import PromptEncoder
+from detox_ray.serve.workers.stream_batches import in_batches
+from detox_ray.serve.workers.vllm_errors import ENGINE_DEAD, request_error
 from detox_ray.storage import Store
 
 Kind = Literal["completions", "chat"]
-LEAVE_S = 1.0  # in which the last answers of a replica go out
+EXIT_DELAY_S = 1.0  # for the last answers of a replica to be sent
 
 
 class Answer(NamedTuple):
-    """To a request that is not streamed."""
+    """A whole answer, or an error."""
 
-    status: int  # HTTP's
-    body: str  # JSON; of an error {"error": {"message", "type", "param", "code"}}
+    status: int  # HTTP's status code
+    body: str  # JSON; an error is {"error": {"message", "type", "param", "code"}}
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
 
 class Usage(NamedTuple):
-    """What a stream took; its last item."""
+    """The tokens that a stream used; its last item."""
 
     prompt_tokens: int
     completion_tokens: int
 
 
 class Sampling(NamedTuple):
-    """How a sample is drawn; the same means the same whatever else the engine is doing."""
+    """How a sample is drawn. Equal settings give equal samples, whatever else the engine is doing."""
 
     seed: int
     temperature: float
@@ -54,39 +54,39 @@ class Sampling(NamedTuple):
 
 
 class Delta(NamedTuple):
-    """What a sample grew by."""
+    """Text that was added to a sample."""
 
     text: str
 
 
-class Sampled(NamedTuple):
-    """A finished sample. ``text`` is as offline generation gives it, and may differ from the deltas' at its ends."""
+class FinishedSample(NamedTuple):
+    """A finished sample. ``text`` is what offline generation gives; its ends may differ from the deltas' text."""
 
     text: str
     tokens: int
     finish_reason: str  # "stop" or "length"
 
 
-class Card(NamedTuple):
-    """What /v1/models says of a model."""
+class ModelCard(NamedTuple):
+    """What /v1/models shows of a model."""
 
     name: str
-    context: int  # tokens of prompt and answer at most
+    context: int  # tokens that prompt and answer may have together
     chat: bool  # whether its tokenizer has a chat template
     engine: str  # the model whose engine serves it
 
 
 class Engine:
-    """Holds one vLLM AsyncLLM."""
+    """A replica that holds one vLLM AsyncLLM."""
 
     async def __init__(self, spec: EngineSpec, store: Store, limits: LimitsConfig):  # type: ignore[misc]
-        # Ray Serve awaits it: adapters are loaded before the replica counts as started.
+        # Ray Serve awaits this, so adapters are loaded before the replica counts as started.
         keep_replica_on_loopback()
         model = spec.model
         path = model.local_path(store)
         self._spec, self._limits = spec, limits
         self._codec = Codec(path, model.loading())
-        self._prompts = Prompts(self._codec, limits)
+        self._prompt_encoder = PromptEncoder(self._codec, limits)
         arguments = vllm_options.arguments(
             path,
             model.loading(),
@@ -97,8 +97,8 @@ class Engine:
             cpu_kv_cache_gb=spec.config.cpu_kv_cache_gb,
         )
         if spec.adapters:
-            # On a CPU one slot more than adapters, which stays zero: vLLM's kernels there give samples of the base the
-            # last slot's adapter (index -1, which means none) when one with an adapter is in the same batch.
+            # On a CPU there is one slot more than adapters, and it stays zero: in a batch that holds a sample with an
+            # adapter, vLLM's CPU kernels apply the last slot to the base's samples (index -1, which means no adapter).
             slots = len(spec.adapters) + (vllm_options.device() == "cpu")
             arguments |= {"enable_lora": True, "max_loras": slots, "max_lora_rank": spec.rank}
 
@@ -130,62 +130,62 @@ class Engine:
         self._chat = OpenAIServingChat(
             self._llm, self._models, "assistant", online_renderer=renderer, request_logger=None, **common
         )
-        # What a request leaves open is as in OpenAI's API and in offline generation, not as in the model's own
-        # generation_config.json (top_k, repetition_penalty, …); that file's end tokens hold everywhere.
+        # What a request leaves out has the default of OpenAI's API and of offline generation, rather than that of the
+        # model's generation_config.json (top_k, repetition_penalty, …). That file's end tokens always apply.
         self._completion.default_sampling_params = self._chat.default_sampling_params = {}
-        self._chats = bool(self._codec.tokenizer.chat_template)
+        self._has_chat_template = bool(self._codec.tokenizer.chat_template)
 
-    async def cards(self) -> list[Card]:
-        """Of the models that it answers as."""
-        return [Card(name, self._codec.context, self._chats, self._spec.model.name) for name in self._spec.names]
+    async def cards(self) -> list[ModelCard]:
+        """Return a card for each model that this engine serves."""
+        context, chat, engine = self._codec.context, self._has_chat_template, self._spec.model.name
+        return [ModelCard(name, context, chat, engine) for name in self._spec.names]
 
     async def answer(self, kind: Kind, body: dict[str, Any], request_id: str) -> Answer:
-        """The whole answer to an OpenAI request that is not to be streamed."""
+        """Answer an OpenAI request that is not streamed."""
         try:
-            return _answer(await self._make(kind, body, request_id, _http()))
+            return _answer(await self._create(kind, body, request_id, _vllm_http_request()))
         except Exception as error:
-            return self._told(error, body)
+            return self._error_answer(error, body)
 
     async def stream(
         self, kind: Kind, body: dict[str, Any], request_id: str
     ) -> AsyncGenerator[list[str | Usage | Answer], None]:
-        """Server-sent events as vLLM writes them, and Usage last; or one Answer, where the request is refused.
+        """Yield batches of server-sent events as vLLM writes them, and Usage last.
 
-        In lists, as `grouped` makes them.
+        If the request is rejected, the only item is an Answer.
         """
-        async with aclosing(grouped(self._stream(kind, body, request_id))) as groups:
-            async for group in groups:
-                yield group
+        async with aclosing(in_batches(self._stream(kind, body, request_id))) as batches:
+            async for batch in batches:
+                yield batch
 
     async def sample(
         self, model: str, prompt: str, sampling: Sampling
-    ) -> AsyncGenerator[list[Delta | Sampled | Answer], None]:
-        """One sample, drawn as offline generation draws it: deltas, and the finished sample last.
+    ) -> AsyncGenerator[list[Delta | FinishedSample | Answer], None]:
+        """Draw one sample as offline generation does. Yields batches of deltas, and the finished sample last.
 
-        Or one Answer, where it is refused; or one after deltas, where the engine failed. In lists, as `grouped` makes
-        them.
+        If the request is rejected, the only item is an Answer; if the engine fails, an Answer is the last.
         """
-        async with aclosing(grouped(self._sample(model, prompt, sampling))) as groups:
-            async for group in groups:
-                yield group
+        async with aclosing(in_batches(self._sample(model, prompt, sampling))) as batches:
+            async for batch in batches:
+                yield batch
 
-    async def finished(self, model: str, prompt: str, sampling: Sampling) -> Sampled | Answer:
-        """What `sample` ends with, in one message."""
-        last: Sampled | Answer | None = None
-        async with aclosing(self._sample(model, prompt, sampling)) as grown:
-            async for item in grown:
+    async def finished_sample(self, model: str, prompt: str, sampling: Sampling) -> FinishedSample | Answer:
+        """Draw one sample and return only the last item of `sample`, in one message."""
+        last: FinishedSample | Answer | None = None
+        async with aclosing(self._sample(model, prompt, sampling)) as items:
+            async for item in items:
                 last = None if isinstance(item, Delta) else item
-        assert last is not None, "a sample ends with one of them"
+        assert last is not None, "a sample ends with a finished sample or an answer"
         return last
 
-    async def running(self) -> int:
-        """Samples of this replica's engine that are being drawn, or wait until it has room for them."""
+    async def unfinished_requests(self) -> int:
+        """Return how many requests this replica's engine works on or has queued."""
         return int(self._llm.output_processor.get_num_unfinished_requests())
 
     async def check_health(self) -> None:
-        """Called by Ray Serve: a replica whose engine is dead is replaced."""
+        """Raise if the engine is dead. Ray Serve calls this, and replaces the replica then."""
         if self._llm.errored:
-            self._leave()
+            self._exit_soon()
         await self._llm.check_health()
 
     def __del__(self) -> None:
@@ -195,100 +195,106 @@ class Engine:
     async def _stream(
         self, kind: Kind, body: dict[str, Any], request_id: str
     ) -> AsyncGenerator[str | Usage | Answer, None]:
-        http = _http()
+        http_request = _vllm_http_request()
         try:
-            made = await self._make(kind, body, request_id, http)
+            response = await self._create(kind, body, request_id, http_request)
         except Exception as error:
-            yield self._told(error, body)
+            yield self._error_answer(error, body)
             return
-        if not isinstance(made, AsyncGenerator):
-            yield _answer(made)
+        if not isinstance(response, AsyncGenerator):
+            yield _answer(response)
             return
-        async with aclosing(made):  # a client that leaves ends the generation, too
-            async for event in made:
+        async with aclosing(response):  # a client that disconnects ends the generation, too
+            async for event in response:
                 yield event
-        if (used := http.state.request_metadata.final_usage_info) is not None:  # None: it failed on the way
-            yield Usage(used.prompt_tokens, used.completion_tokens or 0)
+        usage = http_request.state.request_metadata.final_usage_info
+        if usage is not None:  # None: the stream failed on the way
+            yield Usage(usage.prompt_tokens, usage.completion_tokens or 0)
 
     async def _sample(
         self, model: str, prompt: str, sampling: Sampling
-    ) -> AsyncGenerator[Delta | Sampled | Answer, None]:
+    ) -> AsyncGenerator[Delta | FinishedSample | Answer, None]:
         from vllm import SamplingParams, TokensPrompt
         from vllm.exceptions import GenerationError
         from vllm.sampling_params import RequestOutputKind
 
         try:
-            ids = await self._prompts.encode("prompt", prompt)
-            self._prompts.check_room(len(ids), sampling.max_tokens, "prompt")
-            how = SamplingParams(**sampling._asdict(), output_kind=RequestOutputKind.DELTA)
+            ids = await self._prompt_encoder.encode("prompt", prompt)
+            self._prompt_encoder.check_room(len(ids), sampling.max_tokens, "prompt")
+            parameters = SamplingParams(**sampling._asdict(), output_kind=RequestOutputKind.DELTA)
             adapter = self._models.lora_requests.get(model)
-            drawn = self._llm.generate(
-                TokensPrompt(prompt_token_ids=ids), how, f"sample-{uuid4().hex}", lora_request=adapter
+            outputs = self._llm.generate(
+                TokensPrompt(prompt_token_ids=ids), parameters, f"sample-{uuid4().hex}", lora_request=adapter
             )
             tokens: list[int] = []
-            async with aclosing(drawn):
-                async for output in drawn:
-                    (grown,) = output.outputs
-                    tokens += grown.token_ids
-                    if grown.text:
-                        yield Delta(grown.text)
-                    if grown.finish_reason in ("stop", "length"):
-                        yield Sampled(self._codec.completion(ids, tokens), len(tokens), grown.finish_reason)
-                    elif grown.finish_reason is not None:
-                        raise GenerationError(f"a sample ended with {grown.finish_reason}")
+            async with aclosing(outputs):
+                async for output in outputs:
+                    (delta,) = output.outputs
+                    tokens += delta.token_ids
+                    if delta.text:
+                        yield Delta(delta.text)
+                    if delta.finish_reason in ("stop", "length"):
+                        yield FinishedSample(self._codec.completion(ids, tokens), len(tokens), delta.finish_reason)
+                    elif delta.finish_reason is not None:
+                        raise GenerationError(f"a sample ended with {delta.finish_reason}")
         except Exception as error:
-            yield self._told(error, Sampling._fields)
+            yield self._error_answer(error, Sampling._fields)
 
-    def _told(self, error: Exception, given: Collection[str]) -> Answer:
-        refused = refusal(error, given)
-        if refused is DEAD:
-            self._leave()
-        return _refused(refused)
+    def _error_answer(self, error: Exception, fields: Collection[str]) -> Answer:
+        """Return the answer to a request that failed with ``error``; ``fields`` are the request's."""
+        answer = request_error(error, fields)
+        if answer is ENGINE_DEAD:
+            self._exit_soon()
+        return _answer_of_error(answer)
 
-    def _leave(self) -> None:
-        """End this process, whose engine is dead: Ray Serve sends it nothing more and starts another at once, rather
-        than after three failed checks of health, until when it would answer everything with an error."""
-        asyncio.get_running_loop().call_later(LEAVE_S, os._exit, 1)
+    def _exit_soon(self) -> None:
+        """End this process, whose engine is dead.
 
-    async def _make(self, kind: Kind, body: dict[str, Any], request_id: str, http: Any) -> Any:
-        """vLLM's response, its generator of events, or its ErrorResponse. Raises what `refusal` understands."""
+        Ray Serve then sends it nothing more and starts another replica at once. Otherwise it would do so only after
+        three failed health checks, and the replica would answer every request with an error until then.
+        """
+        asyncio.get_running_loop().call_later(EXIT_DELAY_S, os._exit, 1)
+
+    async def _create(self, kind: Kind, body: dict[str, Any], request_id: str, http_request: Any) -> Any:
+        """Return vLLM's response, its generator of events or its ErrorResponse. Raises what `request_error` knows."""
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
         from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 
         if kind == "completions":
-            prompts = await self._prompts.of_completion(body)
+            prompts = await self._prompt_encoder.encode_completion(body)
             return await self._completion.create_completion(
-                CompletionRequest(**{**body, "prompt": prompts}, request_id=request_id), http
+                CompletionRequest(**{**body, "prompt": prompts}, request_id=request_id), http_request
             )
-        if not self._chats:
+        if not self._has_chat_template:
             rule = f"{body['model']} has no chat template: use /v1/completions"
-            raise Refused(400, rule, "model", "no_chat_template")
+            raise RequestError(400, rule, "model", "no_chat_template")
         request = ChatCompletionRequest(**body, request_id=request_id)
         rendered = await self._chat.render_chat_request(request)
         if not isinstance(rendered, tuple):
             return rendered
         prompt: Any = rendered[1][0]
         tokens = len(prompt["prompt_token_ids"])
-        wanted = request.max_completion_tokens or request.max_tokens
-        self._prompts.check_room(tokens, wanted or 1, "messages")
-        if wanted is None:
+        max_tokens = request.max_completion_tokens or request.max_tokens
+        self._prompt_encoder.check_room(tokens, max_tokens or 1, "messages")
+        if max_tokens is None:
             request.max_tokens = min(self._limits.max_tokens, self._codec.context - tokens)
-        return await self._chat.create_chat_completion(request, http)
+        return await self._chat.create_chat_completion(request, http_request)
 
 
-def _answer(made: Any) -> Answer:
-    """Of vLLM's response, or of its ErrorResponse."""
-    if (error := getattr(made, "error", None)) is not None:
-        return _refused(Refused(error.code, error.message, error.param))
-    return Answer(200, made.model_dump_json(), made.usage.prompt_tokens, made.usage.completion_tokens or 0)
+def _answer(response: Any) -> Answer:
+    """Convert vLLM's response, or its ErrorResponse."""
+    if (error := getattr(response, "error", None)) is not None:
+        return _answer_of_error(RequestError(error.code, error.message, error.param))
+    usage = response.usage
+    return Answer(200, response.model_dump_json(), usage.prompt_tokens, usage.completion_tokens or 0)
 
 
-def _http() -> Any:
-    """A request as vLLM's server has one: it leaves the usage of a stream there."""
+def _vllm_http_request() -> Any:
+    """Return a request such as vLLM's server passes on: vLLM stores the usage of a stream in it."""
     from starlette.requests import Request
 
     return Request({"type": "http", "headers": []})
 
 
-def _refused(refused: Refused) -> Answer:
-    return Answer(refused.status_code, json.dumps(content(refused, ""), ensure_ascii=False))
+def _answer_of_error(error: RequestError) -> Answer:
+    return Answer(error.status_code, json.dumps(error_object(error, ""), ensure_ascii=False))

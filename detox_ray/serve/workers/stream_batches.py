@@ -1,4 +1,4 @@
-"""Fewer, larger messages for streams: a message between Ray's processes costs more than a token of a small model."""
+"""Batches for streams: a message between Ray's processes costs more than a token of a small model."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -7,35 +7,36 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-EVERY_S = 0.05  # as ray.serve.llm's stream_batching_interval_ms: 20 times a second looks steady
+INTERVAL_S = 0.05  # as ray.serve.llm's stream_batching_interval_ms: 20 batches a second look steady
 
 
-async def grouped(items: AsyncGenerator[T, None], every_s: float = EVERY_S) -> AsyncGenerator[list[T], None]:
-    """All of ``items`` in order: the first at once, then what came since, ``every_s`` after the last group at the
-    earliest, and what is left at once when they end.
+async def in_batches(items: AsyncGenerator[T, None], interval_s: float = INTERVAL_S) -> AsyncGenerator[list[T], None]:
+    """Yield all of ``items`` in order, in batches.
 
-    What ``items`` raises comes after everything that they gave before. Closing it closes them.
+    The first item is yielded at once. Later batches hold what arrived in the meantime and are at least ``interval_s``
+    apart; the last one is yielded as soon as the items end. An exception of ``items`` is raised after everything that
+    was yielded before it. Closing the generator closes ``items``.
     """
     waiting: list[T] = []
-    came = asyncio.Event()
+    arrived = asyncio.Event()
 
     async def collect() -> None:
         async with aclosing(items):
             async for item in items:
                 waiting.append(item)
-                came.set()
+                arrived.set()
 
     collecting = asyncio.create_task(collect())
-    collecting.add_done_callback(lambda _: came.set())
+    collecting.add_done_callback(lambda _: arrived.set())
     try:
         while not collecting.done() or waiting:
-            await came.wait()
-            came.clear()
+            await arrived.wait()
+            arrived.clear()
             if waiting:
-                group = waiting.copy()
+                batch = waiting.copy()
                 waiting.clear()
-                yield group
-                await asyncio.wait([collecting], timeout=every_s)
+                yield batch
+                await asyncio.wait([collecting], timeout=interval_s)
         await collecting
     finally:
         collecting.cancel()

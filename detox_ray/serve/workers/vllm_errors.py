@@ -1,4 +1,4 @@
-"""What a client is told where vLLM refuses a request or fails: the status, and the field that is at fault.
+"""vLLM's errors as answers: the status, and the field that is at fault.
 
 Imported by engines only.
 """
@@ -9,42 +9,51 @@ from http import HTTPStatus
 
 import pydantic
 
-from detox_ray.serve.http.errors import Refused
+from detox_ray.serve.http.errors import RequestError
 
 log = logging.getLogger("ray.serve")
 
-_OURS = {"input_tokens": "messages"}  # vLLM's word for a rendered chat that is too long; prompts are checked before
-_FAILED = Refused(500, "the engine failed on this request", code="engine_failed")
-DEAD = Refused(503, "the model's engine has died and is being replaced: try again", code="engine_dead")
+_OUR_NAMES = {"input_tokens": "messages"}  # what vLLM calls a rendered chat that is too long
+_ENGINE_FAILED = RequestError(500, "the engine failed on this request", code="engine_failed")
+ENGINE_DEAD = RequestError(503, "the model's engine has died and is being replaced: try again", code="engine_dead")
 
 
-def refusal(error: Exception, given: Collection[str]) -> Refused:
-    """``given``: the fields of the request."""
+def request_error(error: Exception, fields: Collection[str]) -> RequestError:
+    """Return the error to answer a request with.
+
+    Args:
+        error: What was raised, by vLLM or by our own checks.
+        fields: The names of the request's fields.
+
+    Returns:
+        ``error`` itself if it is a RequestError, ENGINE_DEAD if the engine has died, or a new RequestError.
+    """
     from vllm.entrypoints.serve import create_error_response
     from vllm.v1.engine.exceptions import EngineDeadError
 
-    if isinstance(error, Refused):
+    if isinstance(error, RequestError):
         return error
     if isinstance(error, EngineDeadError):
-        return DEAD
+        return ENGINE_DEAD
     if isinstance(error, pydantic.ValidationError):
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else None
-        return Refused(400, f"{name}: {first['msg']}" if name else first["msg"], name)
-    told = create_error_response(error).error  # vLLM's own table of exceptions
-    if told.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return RequestError(400, f"{name}: {first['msg']}" if name else first["msg"], name)
+    response = create_error_response(error).error  # vLLM's own table of exceptions
+    if response.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("a request failed", exc_info=error)
-        return _FAILED
-    message = _plain(error, told.message)
-    return Refused(told.code, message, _OURS.get(told.param or "", told.param) or field(message, given))
+        return _ENGINE_FAILED
+    message = _without_value(error, response.message)
+    param = _OUR_NAMES.get(response.param or "", response.param) or field_in(message, fields)
+    return RequestError(response.code, message, param)
 
 
-def field(message: str, given: Collection[str]) -> str | None:
-    """The field that a refusal of vLLM is about, where it names none: its messages begin with it."""
+def field_in(message: str, fields: Collection[str]) -> str | None:
+    """Return the field that a message of vLLM is about: its messages begin with the field's name."""
     first = message.split(maxsplit=1)[0].strip("`'\":,.").partition("[")[0] if message else ""
-    return first if first in given else None
+    return first if first in fields else None
 
 
-def _plain(error: Exception, message: str) -> str:
-    """Without vLLM's "(parameter=…, value=…)" at its end, which repeats what was sent: that may be a prompt."""
+def _without_value(error: Exception, message: str) -> str:
+    """Remove vLLM's "(parameter=…, value=…)" at the end, which repeats what was sent: that may be a prompt."""
     return str(error.args[0]) if getattr(error, "parameter", None) and error.args else message
