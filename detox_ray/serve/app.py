@@ -15,8 +15,8 @@ from detox_ray.serve.fastapi_app import fastapi_app
 from detox_ray.serve.http.gateway import Gateway
 from detox_ray.serve.http.keys import required_keys
 from detox_ray.serve.spec import EngineSpec, ServeArgs, ServeSpec, resolve
-from detox_ray.serve.workers.engine import Engine
-from detox_ray.serve.workers.scoring import Scoring
+from detox_ray.serve.workers.engine import EngineReplica
+from detox_ray.serve.workers.scoring import ScoringReplica
 
 SCORING = "scoring"
 QUIET = {"enable_access_log": False}  # the gateway writes one line per request; Ray Serve need not log each call
@@ -61,10 +61,10 @@ def backends(spec: ServeSpec, gpus: bool) -> dict[str, Application]:
     config, limits = spec.config, spec.config.limits
     bound: dict[str, Application] = {}
     for engine in spec.engines:
-        deployment = serve.deployment(name=engine_deployment(engine), **engine_options(engine, gpus))(Engine)
+        deployment = serve.deployment(name=engine_deployment(engine), **engine_options(engine, gpus))(EngineReplica)
         bound[engine_deployment(engine)] = deployment.bind(engine, spec.store, limits)
     options = replica_options(config.scoring, gpus=config.scoring.gpus if gpus else 0)
-    scoring = serve.deployment(name=SCORING, **options)(Scoring)
+    scoring = serve.deployment(name=SCORING, **options)(ScoringReplica)
     bound[SCORING] = scoring.bind(spec.scorers, spec.identifier, spec.fasttext, config.scoring, spec.store)
     return bound
 

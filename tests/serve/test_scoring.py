@@ -17,7 +17,7 @@ from detox_ray.serve.workers.scoring import (
     DetectedLanguage,
     Judgement,
     ScoreQuery,
-    Scoring,
+    ScoringReplica,
     TextScore,
     score_batch,
     with_members,
@@ -57,12 +57,12 @@ def in_replica(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray.serve, "get_replica_context", lambda: context)
 
 
-def made(scorers: Sequence[ResolvedScorer], store: Store, identifier: str | None = None) -> Scoring:
-    return Scoring(scorers, identifier, None, ScoringConfig(batch_wait_s=0.01), store)
+def made(scorers: Sequence[ResolvedScorer], store: Store, identifier: str | None = None) -> ScoringReplica:
+    return ScoringReplica(scorers, identifier, None, ScoringConfig(batch_wait_s=0.01), store)
 
 
 @pytest.fixture(scope="module")
-def listening(tmp_path_factory: pytest.TempPathFactory) -> Scoring:
+def listening(tmp_path_factory: pytest.TempPathFactory) -> ScoringReplica:
     """No scorers, but an identifier."""
     return made([], Store.at(str(tmp_path_factory.mktemp("run"))), "py3langid")
 
@@ -106,7 +106,7 @@ def test_without_a_language_scorers_are_told_the_detected_one(scorers: dict[str,
     ("text", "status", "guessed"), [("", "empty", False), ("12 !", "too_short", False), ("hello", "too_short", True)]
 )
 def test_too_few_letters_have_no_language_but_a_guess(
-    text: str, status: str, guessed: bool, listening: Scoring
+    text: str, status: str, guessed: bool, listening: ScoringReplica
 ) -> None:
     detected: DetectedLanguage = go(listening.detect(text))
     assert (detected.language, detected.confidence, detected.status) == (None, None, status)

@@ -76,7 +76,7 @@ class ModelCard(NamedTuple):
     engine: str  # the model whose engine serves it
 
 
-class Engine:
+class EngineReplica:
     """A replica that holds one vLLM AsyncLLM."""
 
     async def __init__(self, spec: EngineSpec, store: Store, limits: LimitsConfig):  # type: ignore[misc]

@@ -72,7 +72,7 @@ class ScoreQuery(NamedTuple):
 ScoreOne = Callable[[ScoreQuery], Coroutine[Any, Any, TextScore]]
 
 
-class Scoring:
+class ScoringReplica:
     """A replica that holds all served scorers, the members of derived ones, and the language identifier."""
 
     def __init__(

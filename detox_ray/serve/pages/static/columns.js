@@ -1,44 +1,45 @@
-// The answer as it comes: a column for each model, in it a card for each sample. All text is set with textContent.
+// The answer as it arrives: a column per model, with a card per sample. All text is set with textContent.
 
 const REASONS = {
   empty: "empty completion",
-  unsupported_language: "the scorer does not know this language",
+  unsupported_language: "the scorer does not support this language",
   failed: "scoring failed",
 };
 
 export function element(kind, name, text) {
-  const made = document.createElement(kind);
-  if (name) made.className = name;
-  if (text !== undefined) made.textContent = text;
-  return made;
+  const node = document.createElement(kind);
+  if (name) node.className = name;
+  if (text !== undefined) node.textContent = text;
+  return node;
 }
 
 export const reason = (status) => REASONS[status] ?? String(status).replaceAll("_", " ");
 
 export class Columns {
-  // `languages`: code -> {name, direction}; `threshold`: from which on a value is toxic; `shown`: whether texts start
-  // without blur.
-  constructor(place, languages, threshold, shown) {
-    Object.assign(this, { place, languages, threshold, shown });
+  // `container`: the element that holds the columns; `languages`: code -> {name, direction}; `threshold`: a completion
+  // with at least this value is toxic; `startsShown`: returns whether texts start without blur.
+  constructor(container, languages, threshold, startsShown) {
+    Object.assign(this, { container, languages, threshold, startsShown });
   }
 
-  start(told) {
-    this.told = told;
+  // `comparison`: the data of the start event.
+  start(comparison) {
+    this.comparison = comparison;
     this.cards = new Map();
     this.heads = new Map();
-    const ordered = [...told.models].sort((a, b) => (a in told.parents) - (b in told.parents));
-    this.place.replaceChildren(...ordered.map((model) => this.column(model)));
+    const ordered = [...comparison.models].sort((a, b) => (a in comparison.parents) - (b in comparison.parents));
+    this.container.replaceChildren(...ordered.map((model) => this.column(model)));
   }
 
   column(model) {
     const section = element("section", "column"), list = element("ol", "samples");
-    const head = element("h2", "", model), parent = this.told.parents[model];
+    const head = element("h2", "", model), parent = this.comparison.parents[model];
     if (parent) head.append(" ", element("span", "muted", `tuned from ${parent}`));
-    const summary = element("p", "summary muted", `0 of ${this.told.samples} samples`);
+    const summary = element("p", "summary muted", `0 of ${this.comparison.samples} samples`);
     section.setAttribute("aria-label", model);
     section.append(head, summary, list);
-    this.heads.set(model, { summary, ended: 0 });
-    for (let sample = 0; sample < this.told.samples; sample++) {
+    this.heads.set(model, { summary, finished: 0 });
+    for (let sample = 0; sample < this.comparison.samples; sample++) {
       const card = this.card(model, sample);
       this.cards.set(`${model}\n${sample}`, card);
       list.append(card.item);
@@ -54,9 +55,9 @@ export class Columns {
     veil.dataset.veiled = `Blurred completion ${sample + 1} of ${model}: activate to show`;
     inner.dir = "auto";
     veil.append(inner);
-    uncover(veil, this.shown());
+    setShown(veil, this.startsShown());
     veil.addEventListener("click", () => {
-      if (!String(getSelection())) uncover(veil, veil.getAttribute("aria-pressed") !== "true");
+      if (!String(getSelection())) setShown(veil, veil.getAttribute("aria-pressed") !== "true");
     });
     item.append(head, veil);
     return { item, head, veil, inner };
@@ -70,16 +71,16 @@ export class Columns {
     inner.normalize();
   }
 
-  sample(ended) {
-    const card = this.end(ended);
-    card.inner.textContent = ended.text;
-    card.veil.hidden = ended.text === "";
-    const language = this.languages.get(ended.language);
-    if (language) Object.assign(card.inner, { lang: ended.language, dir: language.direction });
-    const score = ended.scores[this.told.primary];
-    card.head.replaceChildren(...this.verdict(score), ...this.remarks(ended));
-    const others = Object.entries(ended.scores).filter(([name]) => name !== this.told.primary);
-    if (others.length) card.item.append(element("p", "others muted", others.map(said).join("; ")));
+  sample(finished) {
+    const card = this.finish(finished);
+    card.inner.textContent = finished.text;
+    card.veil.hidden = finished.text === "";
+    const language = this.languages.get(finished.language);
+    if (language) Object.assign(card.inner, { lang: finished.language, dir: language.direction });
+    const score = finished.scores[this.comparison.primary];
+    card.head.replaceChildren(...this.verdict(score), ...this.remarks(finished));
+    const others = Object.entries(finished.scores).filter(([name]) => name !== this.comparison.primary);
+    if (others.length) card.item.append(element("p", "others muted", others.map(scoreText).join("; ")));
   }
 
   verdict(score) {
@@ -98,31 +99,31 @@ export class Columns {
       element("span", "value", value.toFixed(3))];
   }
 
-  remarks(ended) {
-    if (ended.in_language !== false) return [];
-    const name = this.languages.get(ended.language)?.name ?? (ended.language === "und" ? "no clear language" : ended.language);
+  remarks(finished) {
+    if (finished.in_language !== false) return [];
+    const code = finished.language;
+    const name = this.languages.get(code)?.name ?? (code === "und" ? "no clear language" : code);
     return [element("span", "mark astray", `other language: ${name}`)];
   }
 
-  // A sample that failed, or (without an error) was stopped.
+  // A sample that failed or was stopped.
   broken({ model, sample }, message) {
-    this.end({ model, sample }).head.replaceChildren(element("span", "mark none", message));
+    this.finish({ model, sample }).head.replaceChildren(element("span", "mark none", message));
   }
 
-  end({ model, sample }) {
+  finish({ model, sample }) {
     const card = this.cards.get(`${model}\n${sample}`), head = this.heads.get(model);
     if (card.item.classList.contains("pending")) {
       card.item.classList.remove("pending");
-      head.ended += 1;
-      head.summary.textContent = `${head.ended} of ${this.told.samples} samples`;
+      head.finished += 1;
+      head.summary.textContent = `${head.finished} of ${this.comparison.samples} samples`;
     }
     return card;
   }
 
-  // Returns the sentence, for the status line.
+  // Shows a model's summary, and returns a sentence for the status line.
   summary(summary) {
-    const place = this.heads.get(summary.model).summary;
-    place.replaceChildren(...this.figures(summary));
+    this.heads.get(summary.model).summary.replaceChildren(...this.figures(summary));
     return `${summary.model}: ${summary.status === "ok"
       ? `average toxicity ${summary.average_toxicity.toFixed(3)}` : reason(summary.status)}`;
   }
@@ -140,27 +141,27 @@ export class Columns {
     }), scored];
   }
 
-  // The stream has ended early: what is not there will not come.
+  // The stream has ended early: marks the samples that are missing.
   stop(message) {
-    if (!this.told) return;
+    if (!this.comparison) return;
     for (const [place, card] of this.cards) {
       const [model, sample] = place.split("\n");
       if (card.item.classList.contains("pending")) this.broken({ model, sample }, message);
     }
   }
 
-  uncoverAll(open) {
-    for (const { veil } of this.cards?.values() ?? []) uncover(veil, open);
+  showAll(shown) {
+    for (const { veil } of this.cards?.values() ?? []) setShown(veil, shown);
   }
 }
 
-function uncover(button, open) {
-  button.setAttribute("aria-pressed", String(open));
-  if (open) button.removeAttribute("aria-label");
+function setShown(button, shown) {
+  button.setAttribute("aria-pressed", String(shown));
+  if (shown) button.removeAttribute("aria-label");
   else button.setAttribute("aria-label", button.dataset.veiled);
 }
 
-function said([name, score]) {
+function scoreText([name, score]) {
   const values = Object.entries(score.values).map(([attribute, value]) => `${attribute.replaceAll("_", " ")} ${value.toFixed(3)}`);
   return `${name}: ${score.status === "ok" ? values.join(", ") : reason(score.status)}`;
 }

@@ -20,11 +20,11 @@ function draw(data) {
   byId("error").hidden = true;
   byId("title").textContent = `Compare models: ${data.title}`;
   document.title = `${data.title}: detox_ray`;
-  languages = new Map(data.languages.map((each) => [each.code, each]));
+  languages = new Map(data.languages.map((spoken) => [spoken.code, spoken]));
   columns = new Columns(byId("columns"), languages, data.threshold, () => byId("show").checked);
-  byId("toxic-means").textContent = `toxic: ${data.primary} gives ${data.threshold} or more`;
+  byId("toxic-means").textContent = `toxic: ${data.threshold} or more by ${data.primary}`;
   byId("marks").hidden = data.primary === null;
-  byId("api").hidden = key() !== null; // a link sends no key
+  byId("api").hidden = key() !== null; // a followed link sends no key
   for (const { code, name } of data.languages) {
     for (const list of [language, byId("examples-of")]) list.append(new Option(name, code));
   }
@@ -46,11 +46,11 @@ function box({ name, parent }, checked) {
   return label;
 }
 
-// The examples of the chosen language, or the first of each.
+// Offers the examples of the chosen language, or the first one of each language.
 function offer() {
   const code = byId("examples-of").value;
   const chosen = code ? languages.get(code).examples.map((example) => [languages.get(code), example])
-    : [...languages.values()].map((each) => [each, each.examples[0]]);
+    : [...languages.values()].map((spoken) => [spoken, spoken.examples[0]]);
   byId("examples").replaceChildren(...chosen.map(([spoken, example], i) => chip(spoken, example, code ? ` ${i + 1}` : "")));
 }
 
@@ -69,7 +69,7 @@ function chip(spoken, example, number) {
   return button;
 }
 
-// The request that the form describes; throws a ServiceError that names the field at fault.
+// Returns the request that the form describes. Throws a ServiceError that names the field at fault.
 function query() {
   const models = [...form.querySelectorAll("[name=models]:checked")].map((input) => input.value);
   if (!prompt.value) throw new ServiceError("Type a prompt, or choose an example.", 0, "prompt");
@@ -84,64 +84,64 @@ function query() {
 }
 
 async function compare() {
-  const mine = new AbortController();
+  const current = new AbortController();
   running?.abort();
   clear();
   try {
-    const asked = query();
-    running = mine;
+    const request = query();
+    running = current;
     byId("stop").disabled = false;
-    history.replaceState(null, "", toFragment(asked));
+    history.replaceState(null, "", toFragment(request));
     status.textContent = "Asking the models …";
     const response = await call("/v1/compare", {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ ...asked, stream: true }),
-      signal: mine.signal,
+      body: JSON.stringify({ ...request, stream: true }),
+      signal: current.signal,
     });
-    await follow(response, mine.signal);
+    await follow(response, current.signal);
   } catch (error) {
-    if (running !== mine && error.name === "AbortError") return; // a newer comparison has the page
+    if (running !== current && error.name === "AbortError") return; // a newer comparison uses the page
     if (error.name === "AbortError") {
       columns.stop("stopped");
       status.textContent = "Stopped.";
     } else {
-      columns.stop("did not come");
+      columns.stop("no answer");
       status.textContent = "";
       if (error.status === 401) askForKey(error, compare);
       else fail(error);
     }
   }
-  mine.abort(); // of a stream that an error ended here
-  if (running === mine) {
+  current.abort(); // closes a stream that is not read to its end because of an error
+  if (running === current) {
     running = null;
     byId("stop").disabled = true;
   }
 }
 
 async function follow(response, signal) {
-  const told = [];
+  const summaries = [];
   for await (const [name, data] of events(response)) {
-    signal.throwIfAborted(); // events that had arrived before it was stopped
+    signal.throwIfAborted(); // an event may have arrived before the stop
     if (name === "start") {
       columns.start(data);
       byId("legend").hidden = false;
-      if (byId("columns").getBoundingClientRect().top > 0.8 * innerHeight) byId("legend").scrollIntoView(); // on a phone
-      status.textContent = `${data.models.join(" and ")}: writing, samples each: ${data.samples}.`;
+      if (byId("columns").getBoundingClientRect().top > 0.8 * innerHeight) byId("legend").scrollIntoView(); // as on a phone
+      status.textContent = `${data.models.join(" and ")}: writing ${data.samples} ${data.samples === 1 ? "sample" : "samples"} each …`;
     } else if (name === "token") columns.token(data);
     else if (name === "sample") columns.sample(data);
     else if (name === "model") {
-      told.push(columns.summary(data));
-      status.textContent = told.join("; ");
+      summaries.push(columns.summary(data));
+      status.textContent = summaries.join("; ");
     } else if (name === "error") {
       if (data.sample === undefined || data.sample === null) throw new ServiceError(data.error.message, 0, data.error.param);
       columns.broken(data, `failed: ${data.error.message}`);
     } else if (name === "done") {
-      status.textContent = `Done. ${told.join("; ")}`;
+      status.textContent = `Done. ${summaries.join("; ")}`;
       return;
     }
   }
-  throw new ServiceError("The stream broke off before the end.", 0);
+  throw new ServiceError("The stream ended before the comparison was complete.", 0);
 }
 
 function clear() {
@@ -150,7 +150,7 @@ function clear() {
   byId("columns").replaceChildren();
   byId("legend").hidden = true;
   for (const field of form.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
-  columns.told = null;
+  columns.comparison = null;
 }
 
 function fail(error) {
@@ -165,7 +165,7 @@ function fail(error) {
   }
 }
 
-// A link fills the form and starts nothing: following one must not make the models write.
+// A link fills the form but starts nothing: following a link must not make the models generate.
 function fromLink() {
   const linked = fromFragment(location.hash);
   if (!linked) return;
@@ -177,22 +177,22 @@ function fromLink() {
   language.value = languages.has(linked.language) ? linked.language : "";
   prompt.lang = language.value;
   for (const input of form.querySelectorAll("[name=models]")) input.checked = linked.models.includes(input.value);
-  status.textContent = "From a link: press Compare.";
+  status.textContent = "Filled in from a link: press Compare.";
 }
 
-async function copy(make, what) {
+async function copy(toText, what) {
   byId("error").hidden = true;
   try {
-    const text = make(query()), shown = byId("copied");
+    const text = toText(query()), box = byId("copied");
     try {
       await navigator.clipboard.writeText(text);
-      shown.hidden = true;
+      box.hidden = true;
       status.textContent = `${what} copied.`;
-    } catch { // not allowed, or not a secure context
-      shown.value = text;
-      shown.hidden = false;
-      shown.select();
-      status.textContent = "Copy it from the box.";
+    } catch { // the browser does not allow it, or the page has no secure context
+      box.value = text;
+      box.hidden = false;
+      box.select();
+      status.textContent = "Copy the text from the box.";
     }
   } catch (error) {
     fail(error);
@@ -209,9 +209,9 @@ prompt.addEventListener("keydown", (event) => {
 byId("stop").addEventListener("click", () => running?.abort());
 byId("examples-of").addEventListener("change", offer);
 language.addEventListener("change", () => { prompt.lang = language.value; });
-byId("show").addEventListener("change", (event) => columns.uncoverAll(event.target.checked));
-byId("copy-link").addEventListener("click", () => copy((asked) => new URL(toFragment(asked), location).href, "Link"));
-byId("copy-curl").addEventListener("click", () => copy((asked) => asCurl(asked, location.origin, key()), "curl command"));
-byId("copy-python").addEventListener("click", () => copy((asked) => asPython(asked, location.origin, key()), "Python"));
+byId("show").addEventListener("change", (event) => columns.showAll(event.target.checked));
+byId("copy-link").addEventListener("click", () => copy((request) => new URL(toFragment(request), location).href, "Link"));
+byId("copy-curl").addEventListener("click", () => copy((request) => asCurl(request, location.origin, key()), "curl command"));
+byId("copy-python").addEventListener("click", () => copy((request) => asPython(request, location.origin, key()), "Python"));
 addEventListener("hashchange", fromLink);
 load();

@@ -8,7 +8,7 @@ async function load() {
   byId("error").hidden = true;
   try {
     const runs = await (await call("/runs.json")).json();
-    byId("runs").replaceChildren(...runs.map(drawn));
+    byId("runs").replaceChildren(...runs.map(runItem));
     byId("status").textContent = runs.length ? `${runs.length} ${runs.length === 1 ? "run" : "runs"}` : "There are no runs.";
   } catch (error) {
     byId("status").textContent = "";
@@ -18,20 +18,20 @@ async function load() {
   }
 }
 
-function drawn(run) {
+function runItem(run) {
   const item = element("li", "run"), head = element("h2"), facts = element("p", "muted");
   if (run.report) {
     const link = element("a", "", run.name);
-    link.href = run.report; // a path of this service, made by it
+    link.href = run.report; // a path that this service made
     head.append(link);
   } else head.textContent = run.name;
-  facts.textContent = [run.finished ? "finished" : "not finished", run.updated && when(run.updated),
+  facts.textContent = [run.finished ? "finished" : "not finished", run.updated && formatTime(run.updated),
     run.models.length && `models: ${run.models.join(", ")}`, run.note].filter(Boolean).join(" · ");
   item.append(head, facts, ...run.headline.map((line) => element("p", "", line)));
   return item;
 }
 
-function when(text) {
+function formatTime(text) {
   const time = new Date(text);
   return Number.isNaN(time.getTime()) ? text : time.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
 }

@@ -1,10 +1,10 @@
-// Calls to the service: the key, errors in words, server-sent events.
+// Calls to the service: the API key, error messages, server-sent events.
 
 const KEY = "detox_ray_key";
 
 export const key = () => sessionStorage.getItem(KEY);
 
-// A refused or failed call. `param` is the request's field at fault, if one is.
+// A call that was rejected or failed. `param` is the field of the request at fault, if there is one.
 export class ServiceError extends Error {
   constructor(message, status, param) {
     super(message);
@@ -13,39 +13,39 @@ export class ServiceError extends Error {
   }
 }
 
-// The response of a call that went well; else a ServiceError.
+// Returns the response of a successful call; throws a ServiceError otherwise.
 export async function call(path, options = {}) {
   const headers = { ...options.headers };
   if (key()) headers.authorization = `Bearer ${key()}`;
   const response = await fetch(path, { ...options, headers }).catch((error) =>
-    lost(error, "The service cannot be reached. Is it still running?"));
-  if (!response.ok) throw await refusal(response);
+    connectionLost(error, "The service cannot be reached. Is it still running?"));
+  if (!response.ok) throw await errorOf(response);
   return response;
 }
 
-// Of what the network did: stopping is not an error of the service.
-function lost(error, message = "The stream broke off before the end.") {
+// Throws a ServiceError for a network error. An abort by the user is passed on as it is.
+function connectionLost(error, message = "The stream ended before the comparison was complete.") {
   throw error.name === "AbortError" ? error : new ServiceError(message, 0);
 }
 
-async function refusal(response) {
-  let told = {};
+async function errorOf(response) {
+  let details = {};
   try {
-    told = (await response.json()).error ?? {};
+    details = (await response.json()).error ?? {};
   } catch {
-    // a proxy's page, or nothing: the status has to do
+    // a proxy's page, or an empty body: only the status is known
   }
-  const message = typeof told.message === "string" ? told.message : `The service answered with status ${response.status}.`;
+  const message = typeof details.message === "string" ? details.message : `The service answered with status ${response.status}.`;
   const wait = response.headers.get("retry-after");
   const again = response.status === 429 && wait ? ` Try again in ${wait} s.` : "";
-  return new ServiceError(message + again, response.status, told.param);
+  return new ServiceError(message + again, response.status, details.param);
 }
 
-// Asks for the key that `error` says is missing, and then does `retry`.
+// Asks for the API key that `error` says is missing or wrong, and then calls `retry`.
 export function askForKey(error, retry) {
   const form = document.getElementById("key-form"), input = document.getElementById("key");
   document.getElementById("key-why").textContent =
-    key() ? `The service refused this key: ${error.message}` : "This service needs an API key.";
+    key() ? `The service rejected this key: ${error.message}` : "This service needs an API key.";
   sessionStorage.removeItem(KEY);
   form.hidden = false;
   input.focus();
@@ -59,12 +59,12 @@ export function askForKey(error, retry) {
   };
 }
 
-// [name, data] of each server-sent event.
+// Yields [name, data] for each server-sent event.
 export async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { value, done } = await reader.read().catch(lost);
+    const { value, done } = await reader.read().catch(connectionLost);
     if (done) return;
     const blocks = (rest + value).split(/\r?\n\r?\n/);
     rest = blocks.pop();
