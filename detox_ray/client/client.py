@@ -215,7 +215,7 @@ def _parse(kind: type[T], value: Any) -> T:
 
 
 def _service_error(response: httpx.Response) -> ServiceError:
-    """Return the error of an answer: OpenAI's object, Google's, or whatever a proxy in between sent."""
+    """Return the error of an answer: OpenAI's object, Google's, or whatever a proxy sent."""
     try:
         error = response.json()["error"]
         message = str(error["message"])

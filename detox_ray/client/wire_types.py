@@ -1,4 +1,4 @@
-"""What the service answers: one definition for the server, which writes it, and the client, which reads it.
+"""The service's answers, defined once for the server, which writes them, and the client, which reads them.
 
 A value that could not be measured is null, never a number, and a status says why. Light on import.
 """

@@ -19,7 +19,7 @@ from detox_ray.storage import Store
 
 
 class Reply:
-    """Of a method of a deployment: awaited, or iterated over."""
+    """The answer of a deployment's method: awaited, or iterated over."""
 
     def __init__(self, make: Callable[[], Any]):
         self._make, self._items, self.cancelled = make, None, False
@@ -43,7 +43,7 @@ class Reply:
 
 
 class Method:
-    """Of a deployment's handle."""
+    """A method of a deployment's handle."""
 
     def __init__(self, function: Callable[..., Any]):
         self._function, self.replies = function, []
@@ -57,7 +57,7 @@ class Method:
 
 
 class FakeEngine:
-    """Answers what it was asked, when ``go`` is set; raises ``error`` as often as there are ``deaths``."""
+    """An engine that answers once ``go`` is set, and raises the ``deaths`` first."""
 
     def __init__(self, name: str):
         self.name, self.asked = name, []
@@ -110,7 +110,7 @@ class FakeScoring:
 def gateway(
     folder: Path, names: Sequence[str] = ("base",), keys: Sequence[HashedKey] | None = None, **config: Any
 ) -> Gateway:
-    """Its engines and scoring are fakes, which tests reach through its public attributes."""
+    """Return a gateway whose engines and scoring are fakes, which tests reach through its attributes."""
     specs = [EngineSpec(LoadableModel(name, "", True, None, "auto", ""), {}, 0, EngineConfig()) for name in names]
     spec = ServeSpec(
         Store.at(str(folder)),

@@ -1,4 +1,4 @@
-"""Scoring and drawing without models: what they say follows from the text."""
+"""Scoring and drawing without models: the text decides what they answer."""
 
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ GERMAN, ENGLISH = "de", "en"
 
 
 class FakeScoring:
-    """Scores are 0.25 for each "idiot"; German is what holds an umlaut; "odd" cannot be scored, nor an empty text."""
+    """Scores 0.25 for each "idiot". A text with an umlaut is German; "odd" and an empty text cannot be scored."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[list[str], str | None, list[str]]] = []
@@ -83,7 +83,7 @@ class FakeDrawing:
 
 
 def compared(folder: Path, names: Sequence[str] = ("base", "tuned"), keys: Any = None, **config: Any) -> Gateway:
-    """A gateway over fakes that draw and score."""
+    """Return a gateway over fakes that draw and score."""
     made = gateway(folder, names, keys, **config)
     scorers = [
         ResolvedScorer(card.name, LexiconConfig(name=card.name, type="lexicon", path="x"), card.languages, "", "", "")

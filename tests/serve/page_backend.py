@@ -1,4 +1,4 @@
-"""The web pages on a real HTTP server, with comparisons played by a script: what it does follows from the prompt."""
+"""The web pages on a real HTTP server, with scripted comparisons: the prompt decides what happens."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ VALUES = [0.91, 0.2, 0.5, None]  # of the samples, in turn; None: not scored
 
 
 def serve_spec(runs: Path | None = None) -> ServeSpec:
-    """Two models, two scorers, and prompts in two languages."""
+    """Return a spec with two models, two scorers, and prompts in two languages."""
     scorers: list[Any] = [SimpleNamespace(name="classifier"), SimpleNamespace(name="insults")]
     specs = [
         EngineSpec(LoadableModel(name, "", True, None, "auto", ""), {}, 0, EngineConfig()) for name in ("detox", "base")
@@ -55,7 +55,7 @@ def serve_spec(runs: Path | None = None) -> ServeSpec:
 
 
 class Backend:
-    """Its address, what it was asked, and the gate at which it waits when the prompt says so."""
+    """A server with a record of its requests, and a gate at which it waits if the prompt says so."""
 
     def __init__(self, runs: Path | None = None, keyed: bool = False):
         self.key, entry = keys.new_key("test")
@@ -159,7 +159,7 @@ class Backend:
 
 @contextmanager
 def answering(backend: Backend) -> Iterator[Backend]:
-    """The backend on a free port of loopback, until the block ends."""
+    """Run the backend on a free port of loopback until the block ends."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         backend.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -181,7 +181,7 @@ def answering(backend: Backend) -> Iterator[Backend]:
 
 
 def write_runs(folder: Path) -> Path:
-    """A storage with a finished run, one that is not, and what is no run."""
+    """Write a storage with a finished run, an unfinished one, and folders that are not runs."""
 
     def write(path: str, content: str) -> None:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

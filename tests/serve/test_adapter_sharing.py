@@ -1,4 +1,4 @@
-"""Which adapters a parent's engine takes; the tables against vLLM's own."""
+"""Which adapters a parent's engine serves; our tables against vLLM's own."""
 
 import json
 from pathlib import Path

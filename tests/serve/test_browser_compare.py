@@ -1,4 +1,4 @@
-"""The page at / in a real browser, against comparisons played by a script."""
+"""The page at / in a real browser, against scripted comparisons."""
 
 import json
 import shlex
@@ -32,7 +32,7 @@ def tab(browser: Browser, backend: Backend) -> Iterator[Page]:
 
 @pytest.fixture
 def page(tab: Page, backend: Backend) -> Iterator[Page]:
-    """The page, open; afterwards, that nothing ran that should not, nor was asked of anyone else."""
+    """Open the page; afterwards, check that no foreign script ran and no other host was called."""
     complaints: list[str] = []
     elsewhere: list[str] = []
     listeners: list[tuple[Any, Any]] = [

@@ -1,4 +1,4 @@
-"""POST /v1/compare: what a request leaves out, what is refused, the answer and the stream; and the Python client."""
+"""POST /v1/compare: defaults, errors, the answer and the stream; and the Python client."""
 
 import asyncio
 import json
@@ -153,7 +153,7 @@ def test_what_an_engine_refuses_is_the_answer(made: Service) -> None:
 
 
 def client(made: Service) -> Client:
-    """Speaks to the application, as a program would to the service."""
+    """Return a client that calls the application as a program would call the service."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         async def go() -> httpx.Response:

@@ -1,4 +1,4 @@
-"""Comparison, scoring and their clients against the real service: vLLM engines, loaded scorers, Ray Serve between."""
+"""Comparison, scoring and their clients against the real service: vLLM engines and scorers behind Ray Serve."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -100,7 +100,7 @@ def test_a_client_that_leaves_a_stream_frees_its_places(service: Service, client
 
 
 def metric(service: Service, name: str, **labels: str) -> float:
-    """Sum over the labels that are not named."""
+    """Return the sum over the labels that are not named."""
     families = text_string_to_metric_families(httpx.get(f"{service.url}/metrics", timeout=30).text)
     samples = [sample for family in families for sample in family.samples if sample.name == name]
     return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())

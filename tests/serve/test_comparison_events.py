@@ -1,4 +1,4 @@
-"""A comparison's events: what comes when, what a broken sample leaves standing, what a summary is made of."""
+"""A comparison's events: their order, what a broken sample leaves intact, how a summary is computed."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -34,7 +34,7 @@ ASKED = ComparisonSettings(
 
 
 class World:
-    """Draws a text that tells all that it was drawn with; scores it by a table; keeps what was asked."""
+    """Draws a text that spells out its settings, scores it from a table, and records the calls."""
 
     def __init__(self, values: dict[int, float] | None = None) -> None:
         self.drawn: list[tuple[str, str, Sampling]] = []

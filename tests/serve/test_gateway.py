@@ -1,4 +1,4 @@
-"""The gateway's routes and what stands around them, over fake engines."""
+"""The gateway's routes and middlewares, over fake engines."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""API keys: made, kept as hashes, asked for."""
+"""API keys: how they are made, kept as hashes, and required."""
 
 import asyncio
 import json

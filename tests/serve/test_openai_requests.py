@@ -1,4 +1,4 @@
-"""Requests that are wrong get a 4xx that names the field, in OpenAI's form."""
+"""Invalid requests get a 4xx that names the field, in OpenAI's form."""
 
 import asyncio
 from typing import Any

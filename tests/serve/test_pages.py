@@ -1,4 +1,4 @@
-"""What the web pages are made of: their data, their files, the list of runs, and links to reports."""
+"""The web pages: their data, their files, the list of runs, and links to reports."""
 
 import json
 import re
@@ -50,7 +50,7 @@ def test_form_starts_with_the_experiments_sampling_within_the_limits(client: htt
 
 
 class _Strict(HTMLParser):
-    """Collects what a strict content security policy would not let run."""
+    """Collects everything that a strict content security policy would block."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The Perspective wire format: what programs written for Google's service send, and what they are answered."""
+"""The Perspective wire format: requests of programs written for Google's service, and their answers."""
 
 import asyncio
 from typing import Any, NamedTuple

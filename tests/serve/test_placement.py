@@ -1,4 +1,4 @@
-"""What each deployment asks of the cluster: replicas, processors, GPUs. No Ray is started."""
+"""What each deployment requests from the cluster: replicas, CPUs, GPUs. No Ray is started."""
 
 from detox_ray.config import EngineConfig, ScoringConfig
 from detox_ray.models import LoadableModel
@@ -27,7 +27,7 @@ def test_an_engine_takes_a_gpu_where_the_cluster_has_some() -> None:
 def test_tensor_parallel_workers_find_their_gpus_in_the_replicas_group() -> None:
     options = engine_options(engine(tensor_parallel=3, cpus=2), gpus=True)
     assert options["placement_group_bundles"] == [{"CPU": 2, "GPU": 1}, {"GPU": 1}, {"GPU": 1}]
-    assert options["ray_actor_options"] == {"num_cpus": 2, "num_gpus": 0}  # what it took itself, a worker would lack
+    assert options["ray_actor_options"] == {"num_cpus": 2, "num_gpus": 0}  # the workers need every GPU
     assert "placement_group_bundles" not in engine_options(engine(tensor_parallel=3), gpus=False)
 
 

@@ -1,4 +1,4 @@
-"""Prompts of requests become the tokens of offline generation, or are refused by name."""
+"""Prompts of requests become the tokens of offline generation, or an error that names the field."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Live scoring: the statuses are a run's, a batch asks each text once, derived scorers follow from their members."""
+"""Live scoring: a run's statuses, each text of a batch scored once, derived scorers from their members."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -34,7 +34,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def scorers(tmp_path: Path, store: Store) -> dict[str, ResolvedScorer]:
-    """Two lexicons, and their mean."""
+    """Return two lexicons and their mean."""
     import yaml
 
     entries: list[dict[str, Any]] = []
@@ -52,7 +52,7 @@ def scorers(tmp_path: Path, store: Store) -> dict[str, ResolvedScorer]:
 
 @pytest.fixture
 def in_replica(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What @serve.batch asks its replica for."""
+    """What @serve.batch reads from its replica."""
     context = SimpleNamespace(_deployment_config=SimpleNamespace(max_ongoing_requests=64))
     monkeypatch.setattr(ray.serve, "get_replica_context", lambda: context)
 
@@ -63,7 +63,7 @@ def made(scorers: Sequence[ResolvedScorer], store: Store, identifier: str | None
 
 @pytest.fixture(scope="module")
 def listening(tmp_path_factory: pytest.TempPathFactory) -> ScoringReplica:
-    """No scorers, but an identifier."""
+    """Return a scoring replica with an identifier and no scorers."""
     return made([], Store.at(str(tmp_path_factory.mktemp("run"))), "py3langid")
 
 
@@ -134,7 +134,7 @@ def test_texts_that_come_at_once_make_one_batch(
 
 
 class Recorder:
-    """A scorer that remembers what it was asked and says how long a text is."""
+    """A scorer that records its calls and scores a text by its length."""
 
     name, device = "recorder", "cpu"
     attributes: tuple[str, ...] = ("toxicity",)

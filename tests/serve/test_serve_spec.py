@@ -1,4 +1,4 @@
-"""What is served, from a run's folder or from names and paths, and the files that a cluster deploys. No Ray."""
+"""What a run's folder, or names and paths, give to serve, and the files that a cluster deploys. No Ray."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def model_folder(folder: Path) -> Path:
 
 
 def adapter(folder: Path) -> None:
-    """Of a Llama's query projection, beside the merged model."""
+    """Write an adapter of a Llama's query projection beside the merged model."""
     (model_folder(folder.parent) / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
     folder.mkdir()
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 8, "target_modules": ["q_proj"]}')
@@ -37,7 +37,7 @@ def adapter(folder: Path) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> str:
-    """Committed: base, a LoRA-tuned one, one tuned from that by LoRA, one tuned whole; `late` is not trained."""
+    """Return a run: base, two LoRA-tuned models (one from the other), a fully tuned one, and an untrained `late`."""
     words = tmp_path / "words.yaml"
     words.write_text("en: [idiot]\n")
     base = model_folder(tmp_path / "base")

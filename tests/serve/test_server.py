@@ -1,4 +1,4 @@
-"""The HTTP server: keys, requests in flight, time, and the end. Its engines are fakes, its sockets and signals real."""
+"""The HTTP server: keys, requests in flight, time-outs, shutdown. Engines are fakes, sockets and signals real."""
 
 import os
 import signal
@@ -50,7 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 class Held:
-    """A request whose body has not come whole: it is in flight for as long as the test wants."""
+    """A request whose body is not complete: it stays in flight as long as the test needs."""
 
     def __init__(self, url: str, key: str):
         to = urlsplit(url)
@@ -100,7 +100,7 @@ def wait_until_it_drains(url: str) -> None:
 
 
 def ending(server: RunningServer, by: signal.Signals) -> Held:
-    """A request in flight when the server is told to end."""
+    """A request that is in flight when the server gets the signal to stop."""
     held = Held(server.url, ALICE[0])
     wait_until_in_flight(server.url, 1)
     server.process.send_signal(by)

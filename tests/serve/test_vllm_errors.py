@@ -1,4 +1,4 @@
-"""What a client is told of errors inside the engine."""
+"""What a client learns of errors inside the engine."""
 
 import pydantic
 import pytest

@@ -1,4 +1,4 @@
-"""What all routes share: the deployments behind the service, keys, limits and metrics."""
+"""The state that all routes share: the deployments behind the service, keys, limits and metrics."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

@@ -40,9 +40,9 @@ class InFlightLimiter:
         if self.draining:
             raise RequestError(503, "the service is stopping", code="stopping", headers=_retry_after())
         if self.in_flight >= self._limits.in_flight_total:
-            self._reject("in_flight_total", f"{self._limits.in_flight_total} requests are in flight, of all keys")
+            self._reject("in_flight_total", f"{self._limits.in_flight_total} requests are already in flight, over all keys")
         if self._in_flight_by_key[key] >= self._limits.in_flight:
-            self._reject("in_flight", f"{self._limits.in_flight} requests of this key are in flight")
+            self._reject("in_flight", f"{self._limits.in_flight} requests of this key are already in flight")
         self._in_flight_by_key[key] += 1
         self._metrics.in_flight.inc()
         try:

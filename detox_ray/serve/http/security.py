@@ -1,4 +1,4 @@
-"""What browsers are told to forbid, and the names under which a service on loopback may be called."""
+"""Security headers, and the names under which a service on loopback may be called."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 

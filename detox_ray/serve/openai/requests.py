@@ -17,7 +17,7 @@ Stop = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 def _validate_prompt(value: Any, handler: Callable[[Any], Any]) -> Any:
-    """Report one rule instead of what is wrong by each of the forms that a prompt may have."""
+    """Report one rule, instead of one error for each form that a prompt may have."""
     try:
         return handler(value)
     except ValidationError:
@@ -32,7 +32,7 @@ class StreamOptions(StrictBody):
 
 
 class GenerationRequest(StrictBody):
-    """What OpenAI's two requests share. What a client leaves out has vLLM's default, which is OpenAI's."""
+    """The fields that OpenAI's two requests share. A field that is left out has vLLM's default, which is OpenAI's."""
 
     neutral = MappingProxyType({"logit_bias": ({},), "service_tier": ("auto", "default")})
 

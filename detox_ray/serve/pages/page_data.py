@@ -1,4 +1,4 @@
-"""What the page at / shows: models, scorers, languages with example prompts, and the form's defaults and limits."""
+"""The data of the page at /: models, scorers, languages with example prompts, the form's defaults and limits."""
 
 from importlib import resources
 

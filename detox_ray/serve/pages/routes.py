@@ -56,12 +56,12 @@ def routes(gateway: Gateway) -> APIRouter:
 
     @router.get("/page.json", tags=["pages"])
     async def page() -> PageData:
-        """What the page at / offers: models, languages with example prompts, sampling."""
+        """Return the data of the page at /: models, languages with example prompts, sampling."""
         return data
 
     @router.get("/runs.json", tags=["pages"])
     def list_runs() -> list[LinkedRun]:
-        """The runs in the storage of the served run, newest first."""
+        """List the runs in the storage of the served run, newest first."""
         linked_runs = []
         for run in runs_folder.list_runs() if runs_folder else []:
             report = f"/runs/{run.name}/{links.sign(run.name)}/index.html" if run.finished else None

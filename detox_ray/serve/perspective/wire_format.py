@@ -152,12 +152,12 @@ def supported_code(code: str) -> str:
 
 def _malformed(error: ValidationError, body: Any) -> RequestError:
     problem = error.errors()[0]
-    where, kind = field_path(("body", *problem["loc"]), body), problem["type"]
+    path, kind = field_path(("body", *problem["loc"]), body), problem["type"]
     if kind == "extra_forbidden":
-        parent, _, name = where.rpartition(".")
+        parent, _, name = path.rpartition(".")
         at = f" at '{parent}'" if parent else ""
         message = f'Invalid JSON payload received. Unknown name "{name}"{at}: Cannot find field.'
     else:
-        message = f"Invalid value at '{where}': {problem['msg']}" if where else f"Invalid value: {problem['msg']}"
-    violation = {"description": message} | ({"field": where} if where else {})
-    return RequestError(400, message, where or None, details=[{"@type": _BAD_REQUEST, "fieldViolations": [violation]}])
+        message = f"Invalid value at '{path}': {problem['msg']}" if path else f"Invalid value: {problem['msg']}"
+    violation = {"description": message} | ({"field": path} if path else {})
+    return RequestError(400, message, path or None, details=[{"@type": _BAD_REQUEST, "fieldViolations": [violation]}])

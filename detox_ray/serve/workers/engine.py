@@ -68,7 +68,7 @@ class FinishedSample(NamedTuple):
 
 
 class ModelCard(NamedTuple):
-    """What /v1/models shows of a model."""
+    """A served model, as /v1/models shows it."""
 
     name: str
     context: int  # tokens that prompt and answer may have together

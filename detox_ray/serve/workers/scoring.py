@@ -55,7 +55,7 @@ class Judgement(NamedTuple):
 
 
 class ScorerCard(NamedTuple):
-    """What a scorer can score."""
+    """The attributes and languages that a scorer supports."""
 
     name: str
     attributes: tuple[str, ...]
