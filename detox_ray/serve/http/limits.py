@@ -39,10 +39,11 @@ class InFlightLimiter:
         """
         if self.draining:
             raise RequestError(503, "the service is stopping", code="stopping", headers=_retry_after())
-        if self.in_flight >= self._limits.in_flight_total:
-            self._reject("in_flight_total", f"{self._limits.in_flight_total} requests are already in flight, over all keys")
-        if self._in_flight_by_key[key] >= self._limits.in_flight:
-            self._reject("in_flight", f"{self._limits.in_flight} requests of this key are already in flight")
+        limits = self._limits
+        if self.in_flight >= limits.in_flight_total:
+            self._reject("in_flight_total", f"{limits.in_flight_total} requests of all keys are already in flight")
+        if self._in_flight_by_key[key] >= limits.in_flight:
+            self._reject("in_flight", f"{limits.in_flight} requests of this key are already in flight")
         self._in_flight_by_key[key] += 1
         self._metrics.in_flight.inc()
         try:
