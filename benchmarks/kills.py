@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from detox_ray.storage.tables import CHECKPOINTS
+
 STEPS, EVERY = 40, 5
 SHAPES: dict[str, dict[str, Any]] = {
     "zero1": {"deepspeed": "zero1"},
@@ -57,7 +59,7 @@ def pairs(count: int) -> Any:
         prompt, chosen, rejected = (" ".join(rng.choices(WORDS[:-1], k=rng.randint(3, 12))) for _ in range(3))
         row = {"pair_id": str(number), "prompt": prompt, "chosen": f" {chosen} bread", "rejected": f" {rejected}"}
         rows.append({**row, "language": "en"})
-    return pa.Table.from_pylist(rows, schema=PAIRS)
+    return pa.Table.from_pylist(rows, schema=PAIRS.columns)
 
 
 class Killer(threading.Thread):
@@ -105,13 +107,15 @@ def run(shape: str, folder: Path, parent: Path, cluster: Any, killer: Killer | N
     from detox_ray.cluster.progress import Progress
     from detox_ray.config import TrainConfig
     from detox_ray.models import resolve_path
-    from detox_ray.storage import Store, Unit
+    from detox_ray.storage import Store
+    from detox_ray.storage.tables import PAIRS
     from detox_ray.train import board as boards
 
     block = {"parent": "base", "workers": 2, "max_steps": STEPS, "learning_rate": 1e-3, "warmup_steps": 0,
              "validation_fraction": 0.1, "evaluate_every": 10, "checkpoint_every": EVERY, "max_length": 64}  # fmt: skip
     config = TrainConfig.model_validate({**block, **SHAPES[shape]})
-    base, store, rows = resolve_path("base", str(parent), None, "auto"), Store.at(str(folder)), Unit("pairs")
+    base, store = resolve_path("base", str(parent), None, "auto"), Store.at(str(folder))
+    rows = PAIRS.unit()
     store.commit(rows, "0" * 16, pairs(200))
     key = train.key(config, base.key, "0" * 16, 0)
     start = boards.start
@@ -128,7 +132,7 @@ def run(shape: str, folder: Path, parent: Path, cluster: Any, killer: Killer | N
         train.train("tuned", config, base, (rows, "0" * 16), 0, key, store, cluster, Progress())
     finally:
         boards.start = start
-    info = store.info(Unit("checkpoints", ("tuned",)), key)
+    info = store.info(CHECKPOINTS.unit(model="tuned"), key)
     weights = load_file(Path(store.path("checkpoints/tuned")) / "model.safetensors")
     return Result(info, weights, time.monotonic() - began)
 

@@ -52,14 +52,14 @@ def measure(names: list[str], folder: Path) -> list[dict[str, Any]]:
     from detox_ray.estimate.architecture import Tuning, architecture
     from detox_ray.estimate.memory import of_worker
     from detox_ray.models import resolve_path
-    from detox_ray.storage import Store, Unit
+    from detox_ray.storage import Store
     from detox_ray.storage.tables import PAIRS
     from detox_ray.train.place import Job
     from detox_ray.train.settings import lora_of
 
     _write_model(folder / "model")
     store = Store.at(str(folder / "run"))
-    store.commit(Unit("pairs"), "0" * 16, _pairs(PAIRS))
+    store.commit(PAIRS.unit(), "0" * 16, _pairs(PAIRS.columns))
     parent = resolve_path("base", str(folder / "model"), None, "auto")
     found = []
     for world in (1, 2):
@@ -68,9 +68,7 @@ def measure(names: list[str], folder: Path) -> list[dict[str, Any]]:
             config = TrainConfig.model_validate({k: v for k, v in {**BASE, **CASES[name]}.items() if v is not None})
             if config.workers != world:
                 continue
-            jobs.append(
-                Job(name.replace(" ", ""), "0" * 16, config, parent, (Unit("pairs"), "0" * 16), 0, store, False)
-            )
+            jobs.append(Job(name.replace(" ", ""), "0" * 16, config, parent, (PAIRS.unit(), "0" * 16), 0, store, False))
             tuning = Tuning(
                 None if config.tuning == "full" else lora_of(config),
                 None if config.trainable is None else tuple(config.trainable),

@@ -29,6 +29,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from detox_ray.storage.tables import REFERENCE_LOGPS
+
 SIDES = ("trl", "neither", "reference", "grouping", "fast")
 BATCH, MAX_LENGTH, SEED = 8, 256, 42
 WORDS = 2000
@@ -144,7 +146,7 @@ def our_trainer(folder: Path, side: str, options: argparse.Namespace) -> Any:
 
     from detox_ray.config import TrainConfig
     from detox_ray.models import resolve_path
-    from detox_ray.storage import Store, Unit
+    from detox_ray.storage import Store
     from detox_ray.storage.tables import PAIRS
     from detox_ray.train import data, methods
     from detox_ray.train.place import Job, Place
@@ -167,8 +169,8 @@ def our_trainer(folder: Path, side: str, options: argparse.Namespace) -> Any:
         checkpoint_every=10**6,
         deepspeed="zero2",
     )
-    store, unit = Store.at(str(folder / side)), Unit("pairs")
-    rows = pa.Table.from_pylist(json.loads((folder / "pairs.json").read_text()), schema=PAIRS)
+    store, unit = Store.at(str(folder / side)), PAIRS.unit()
+    rows = pa.Table.from_pylist(json.loads((folder / "pairs.json").read_text()), schema=PAIRS.columns)
     store.commit(unit, "0", rows)
     parent = resolve_path("base", str(folder / "model"), None, "auto")
     job = Job(side, "0", config, parent, (unit, "0"), SEED, store, gpu=torch.cuda.is_available())
@@ -182,7 +184,7 @@ def our_trainer(folder: Path, side: str, options: argparse.Namespace) -> Any:
     split = split._replace(train=sorted(split.train, key=lambda row: row["pair_id"]))
     trainer = methods.trainer(job, Place(0, 0, 1), str(folder / "model"), tokenizer, split, [])
     trainer.reference_seconds = sum(
-        store.info(unit, key)["seconds"] for unit, key in store.committed("reference_logps").items()
+        store.info(unit, key)["seconds"] for unit, key in store.committed(REFERENCE_LOGPS).items()
     )
     return trainer
 

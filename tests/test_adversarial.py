@@ -10,12 +10,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from detox_ray import score
 from detox_ray.cluster.progress import Progress
 from detox_ray.config.loading import validate
 from detox_ray.run import pipeline
 from detox_ray.run.plan import prepare
-from detox_ray.storage import Store, Unit
+from detox_ray.run.stages import commands
+from detox_ray.storage import Store, tables
 from detox_ray.storage.tables import GENERATIONS, STATUSES
 
 pytestmark = pytest.mark.integration
@@ -85,37 +85,35 @@ def test_ten_thousand_adversarial_texts_reach_a_report_that_nothing_escapes_from
         }
     )
     store = Store.at(experiment.folder)
-    prepared = prepare(experiment, store, Progress())
+    context = prepare(experiment, store, Progress())
     made = 0
-    for unit, key in prepared.plan.generate.items():
-        asked = Unit("prompts", (unit.partition[1],))
-        prompts = store.read(asked, prepared.prompt_keys[unit.partition[1]])
+    for unit, key in context.units(GENERATIONS).items():
+        asked = tables.PROMPTS.unit(language=unit["language"])
+        prompts = store.read(asked, context.keys[asked])
         rows = []
         for prompt_id in prompts["prompt_id"].to_pylist():
             for sample in range(SAMPLES):
                 made += 1
                 row = {"prompt_id": prompt_id, "sample": sample, "text": text(rng, made), "tokens": 5}
                 rows.append({**row, "finish_reason": "length", "seed": sample})
-        store.commit(unit, key, pa.Table.from_pylist(rows, schema=GENERATIONS), {"tokens": 1})
+        store.commit(unit, key, pa.Table.from_pylist(rows, schema=GENERATIONS.columns), {"tokens": 1})
     assert made == 10_000
 
-    todo, plan = prepared.pending("score"), prepared.plan
-    jobs = [score.job(scorer, todo, plan.generate, {}, experiment.score, store) for scorer in prepared.scorers]
-    of = {table: plan.of_table(table) for table in ("identifications", "diversities")}
-    jobs.append(score.identification_job(of["identifications"], plan.generate, experiment.quality, store))
-    jobs.append(score.diversity_job(None, of["diversities"], plan.generate, prepared.prompt_keys, store))
-    for job in jobs:  # as the actors do, in this process
-        worker = job.worker(**job.settings)
-        for task in job.tasks:
-            product = worker.make(task)
-            store.commit(task.unit, task.key, product.rows, product.info)
-    for unit, key in plan.of_table("scores").items():
+    for stage in commands(context.stages)["score"]:
+        pending = context.pending([stage])
+        for job in stage.jobs(context, context.tasks(pending)) if pending else ():  # as the actors do, in this process
+            worker = job.worker(**job.settings)
+            for task in job.tasks:
+                product = worker.make(task)
+                store.commit(task.unit, task.key, product.rows, product.info)
+    for unit, key in context.units(tables.SCORES).items():
         table = store.read(unit, key)
         valued = [status in ("ok", "empty") for status in table["status"].to_pylist()]  # a blank has its own score
         assert {*table["status"].to_pylist()} <= {*STATUSES}
         assert [value is not None for value in table["value"].to_pylist()] == valued
 
-    pipeline.run(experiment, ("measure", "report"), Progress())
+    for command in ("measure", "report"):
+        pipeline.run(experiment, command, Progress())
     folder = Path(experiment.folder) / "report"
     page = (folder / "index.html").read_text(encoding="utf-8")
     tags = Tags()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from detox_ray.storage.tables import COMPARISONS, METRICS, TABLES
+from detox_ray.storage import TABLES
+from detox_ray.storage.tables import COMPARISONS, METRICS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "detox_ray"
@@ -33,7 +34,7 @@ def test_the_rooms_stand_in_the_order_of_the_contract() -> None:
         "contracts"
     ]
     (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
-    assert [names(row[0]) for row in rows("Rooms")] == [layer.split(" | ") for layer in layers]
+    assert [names(row[0]) for row in rows("Rooms")] == [re.split(" [|:] ", layer) for layer in layers]
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert {room for row in rows("Rooms") for room in names(row[0])} == packages
 
@@ -44,7 +45,7 @@ def test_every_table_stands_with_its_partitions() -> None:
         for tables, partitions, _ in rows("Tables")
         for table in names(tables)
     }
-    assert stated == {table: keys for table, (_, keys) in TABLES.items()}
+    assert stated == {name: table.keys for name, table in TABLES.items() if table.schema is not None}
 
 
 def test_the_keys_of_results_json_stand_in_their_order() -> None:
@@ -56,5 +57,5 @@ def test_the_keys_of_results_json_stand_in_their_order() -> None:
     keys = next(node.value for node in document.body if isinstance(node, ast.Return))
     assert isinstance(keys, ast.Dict)
     assert names(top) == [key.value for key in keys.keys if isinstance(key, ast.Constant)]
-    schemas: dict[str, pa.Schema] = {"metrics": METRICS, "comparisons": COMPARISONS}
+    schemas: dict[str, pa.Schema] = {"metrics": METRICS.columns, "comparisons": COMPARISONS.columns}
     assert {table: listed for table, *listed in map(names, columns)} == {t: s.names for t, s in schemas.items()}

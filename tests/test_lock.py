@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,9 +17,11 @@ from typing import Any
 import psutil
 import pytest
 
-from detox_ray.storage import Store, Unit, lock
+from detox_ray.cluster import interrupt
+from detox_ray.storage import Store, lock
 from detox_ray.storage.conditional_writes import ConditionalFile, conditional_file
 from detox_ray.storage.lock import BEAT_S, LIMIT_S, PATH, STALE_S, Locked, LockLost, run_lock
+from detox_ray.storage.tables import CHECKPOINTS
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -183,7 +186,7 @@ def test_a_lock_that_was_taken_over_is_left_alone(store: Store) -> None:
 
 
 def test_a_run_that_slept_while_another_took_over_writes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    unit = Unit("checkpoints", ("detox",))
+    unit = CHECKPOINTS.unit(model="detox")
     with pytest.raises(LockLost, match="give the same command again"), run_lock(store):
         worker = pickle.loads(pickle.dumps(store))
         held_by(store, host="another-machine")
@@ -192,18 +195,18 @@ def test_a_run_that_slept_while_another_took_over_writes_nothing(store: Store, m
         hour_later = lock._awake() + 3600
         monkeypatch.setattr(lock, "_awake", lambda: hour_later)
         store.commit(unit, "k", None)
-    assert store.committed("checkpoints") == {}
+    assert store.committed(CHECKPOINTS) == {}
     assert token(store) == "other"
 
 
 def test_a_run_that_slept_and_was_not_missed_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    unit = Unit("checkpoints", ("detox",))
+    unit = CHECKPOINTS.unit(model="detox")
     with run_lock(store):
         hour_later = lock._awake() + 3600
         monkeypatch.setattr(lock, "_awake", lambda: hour_later)
         store.commit(unit, "k", None)
         pickle.loads(pickle.dumps(store)).commit(unit, "k2", None)
-    assert store.committed("checkpoints") == {unit: "k2"}
+    assert store.committed(CHECKPOINTS) == {unit: "k2"}
 
 
 def test_a_storage_that_does_not_answer_for_too_long_ends_the_run(
@@ -225,9 +228,14 @@ def test_a_storage_that_does_not_answer_for_too_long_ends_the_run(
 
 def test_a_lost_lock_ends_a_run_that_waits(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "BEAT_S", 0.05)
-    with pytest.raises(LockLost), run_lock(store):
-        held_by(store)
-        threading.Event().wait(60)
+    before = signal.signal(signal.SIGINT, interrupt.handler)  # as the command line does: a shell's "&" ignores it
+    monkeypatch.setattr(interrupt, "_asked", False)
+    try:
+        with pytest.raises(LockLost), run_lock(store):
+            held_by(store)
+            threading.Event().wait(60)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert token(store) == "other"
 
 

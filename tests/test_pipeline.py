@@ -22,7 +22,8 @@ from detox_ray.cli import app
 from detox_ray.cluster.progress import Progress
 from detox_ray.config import Experiment
 from detox_ray.config.loading import load, validate
-from detox_ray.run.plan import STAGES, prepare
+from detox_ray.run.plan import prepare
+from detox_ray.run.stages import commands
 from detox_ray.storage import Store
 from detox_ray.storage.lock import run_lock
 
@@ -216,8 +217,8 @@ def test_second_run_makes_nothing_and_starts_no_ray(resumed: Path, config: Path,
 
     before = markers(resumed)
     monkeypatch.setattr(pipeline, "connect", lambda **_: pytest.fail("Ray was started"))
-    outcome = pipeline.run(load(config), STAGES, Progress())
-    assert all(stage.made == 0 for stage in outcome.stages)
+    outcome = pipeline.run(load(config), None, Progress())
+    assert all(done.made == 0 for done in outcome.commands)
     assert markers(resumed) == before
 
 
@@ -225,10 +226,10 @@ def test_changed_threshold_only_measures_and_reports_again(resumed: Path, config
     from detox_ray.run import pipeline
 
     monkeypatch.setattr(pipeline, "connect", lambda **_: pytest.fail("Ray was started"))
-    changed = pipeline.run(load(config, ["measure.threshold=0.9"]), STAGES, Progress())
-    assert {stage.stage: stage.made for stage in changed.stages if stage.made} == {"measure": 2, "report": 1}
-    back = pipeline.run(load(config), STAGES, Progress())
-    assert {stage.stage for stage in back.stages if stage.made} == {"measure", "report"}
+    changed = pipeline.run(load(config, ["measure.threshold=0.9"]), None, Progress())
+    assert {done.command: done.made for done in changed.commands if done.made} == {"measure": 5, "report": 1}
+    back = pipeline.run(load(config), None, Progress())
+    assert {done.command for done in back.commands if done.made} == {"measure", "report"}
 
 
 @pytest.mark.slow
@@ -256,8 +257,9 @@ def test_validity_fits_a_calibration_that_a_scorer_can_use(resumed: Path, config
     assert len(rows) == 1 + len(SCORERS) * len(LANGUAGES)
     raw = yaml.safe_load(config.read_text())
     raw["score"]["scorers"].append({"name": "fair", "type": "calibrated", "of": "classifier", "path": str(file)})
-    prepared = prepare(validate(raw), Store.at(str(resumed)), Progress())
-    assert {unit.partition[0] for unit in prepared.pending("score")} == {"fair"}  # the other scores stand
+    context = prepare(validate(raw), Store.at(str(resumed)), Progress())
+    pending = context.pending(commands(context.stages)["score"])
+    assert {unit["scorer"] for unit in pending} == {"fair"}  # the other scores stand
 
 
 def test_gate_comparison_and_leaderboard_read_finished_runs(resumed: Path, tmp_path: Path) -> None:

@@ -1,13 +1,13 @@
 """Whatever changes a committed number changes its key: names, places and order included.
 
-The units that models and scorers would make are made up here, each as a function of its key alone: so two plans that
-give a unit the same key give it the same rows, as they would in a real run. Measuring is real.
+The units that models and scorers would make are made up here, each as a function of what it is made from, whatever the
+names of that are: so two units that would hold the same in a real run do so here. Measuring is real.
 """
 
 import copy
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,11 +16,15 @@ import pytest
 from rich.console import Console
 
 from detox_ray.cluster.progress import Progress
+from detox_ray.cluster.stage import Context
 from detox_ray.config import loading
+from detox_ray.report.stage import PAGE
 from detox_ray.run import pipeline
-from detox_ray.run.plan import COMPARISONS, METRICS, REPORT, Prepared, prepare
-from detox_ray.storage import Store, Unit
-from detox_ray.storage.tables import OK, TABLES
+from detox_ray.run.plan import prepare
+from detox_ray.run.stages import commands
+from detox_ray.storage import TABLES, Store, Unit, key_of
+from detox_ray.storage.tables import LABELLED, METRICS, OK, TEXTS
+from detox_ray.storage.tables import PROMPTS as ASKED
 
 Raw = dict[str, Any]
 LANGUAGES = ("en", "fr", "nl")
@@ -83,25 +87,30 @@ class Result(NamedTuple):
 
 def carried_out(raw: Raw, storage: Path) -> Result:
     """Prepare, make up what would be generated and scored and is not there yet, and measure."""
-    prepared = prepare(loading.validate(raw | {"storage": str(storage)}), Store(str(storage / "run")), QUIET)
-    plan = prepared.plan
-    for unit, key in (prepared.pending("generate") | prepared.pending("score")).items():
-        marker = {"blank": {"toxicity": 0.1}, "kind": "causal"}
-        prepared.store.commit(unit, key, made_up(prepared, unit, key), marker)
-    pipeline._measure(prepared, plan.measure, None, QUIET)
-    rows = {unit: prepared.store.read(unit, key).to_pylist() for unit, key in plan.measure.items()}
-    rows[METRICS].append(prepared.store.info(METRICS, plan.measure[METRICS]))
-    return Result(plan.measure | plan.report, rows)
+    context = prepare(loading.validate(raw | {"storage": str(storage)}), Store(str(storage / "run")), QUIET)
+    stages_of = commands(context.stages)
+    for unit, key in context.pending([*stages_of["generate"], *stages_of["score"]]).items():
+        context.store.commit(unit, key, made_up(context, unit), {"kind": "causal"})
+    measured = context.units_of(stages_of["measure"])
+    pipeline.make(context, "measure", stages_of["measure"], measured, None, QUIET)
+    rows = {unit: context.store.read(unit, key).to_pylist() for unit, key in measured.items()}
+    return Result(measured | {PAGE: context.keys[PAGE]}, rows)
 
 
-def made_up(prepared: Prepared, unit: Unit, key: str) -> pa.Table:
-    """Rows of the unit's table for its language's prompts or texts, with values that follow from its key."""
-    rng, (schema, _) = random.Random(key), TABLES[unit.table]
-    source = {"likelihoods": "texts", "labelled_scores": "labelled"}.get(unit.table, "prompts")
-    keys: Mapping[str, Any] = getattr(prepared, source)
-    language = unit.partition[-1]
-    key_of_source = keys[language][0] if source == "prompts" else keys[language]
-    ids = prepared.store.read(Unit(source, (language,)), key_of_source)[0].to_pylist()
+def content(context: Context, unit: Unit) -> str:
+    """A hash of what the unit is made from, without names."""
+    if unit not in context.planned:
+        return context.keys[unit]
+    inputs, settings = context.planned[unit]
+    return key_of(table=unit.table, settings=settings, inputs=[content(context, each) for each in inputs])
+
+
+def made_up(context: Context, unit: Unit) -> pa.Table:
+    """Rows of the unit's table for its language's prompts or texts, with values that follow from its content."""
+    rng, schema = random.Random(content(context, unit)), TABLES[unit.table].columns
+    table = {"likelihoods": TEXTS, "labelled_scores": LABELLED}.get(unit.table, ASKED)
+    source = table.unit(language=unit["language"])
+    ids = context.store.read(source, context.keys[source])[0].to_pylist()
     samples = range(SAMPLES) if "sample" in schema.names else range(1)
     fixed: dict[str, Callable[[], Any]] = {
         "attribute": lambda: "toxicity",
@@ -198,7 +207,7 @@ def test_whatever_changes_a_measured_row_changes_its_key(folder: Path, tmp_path:
             if rows != before.rows[unit]:
                 differing.add(change)
                 assert after.keys[unit] != before.keys[unit], f"{change}: {unit.folder} has other rows, the same key"
-                assert after.keys[REPORT] != before.keys[REPORT], f"{change}: the report shows them under its old key"
+                assert after.keys[PAGE] != before.keys[PAGE], f"{change}: the report shows them under its old key"
     assert differing >= NAMES.keys()
 
 
@@ -211,7 +220,7 @@ def test_two_models_that_change_places_are_measured_again(folder: Path, tmp_path
     assert {unit for unit in after.keys if before.keys[unit] == after.keys[unit]} == set()
 
     def value(result: Result, model: str) -> list[float]:
-        return [row["value"] for row in result.rows[METRICS][:-1] if row["model"] == model]
+        return [row["value"] for row in result.rows[METRICS.unit()] if row["model"] == model]
 
     assert value(after, "base") == value(before, "other") != value(before, "base")
 
@@ -219,5 +228,6 @@ def test_two_models_that_change_places_are_measured_again(folder: Path, tmp_path
 def test_the_same_experiment_has_the_same_keys(folder: Path, tmp_path: Path) -> None:
     raw = experiment(folder, random.Random(0))
     keys = carried_out(raw, tmp_path).keys
-    assert keys.keys() == {METRICS, COMPARISONS, REPORT}
+    tables = {"metrics", "comparisons", "validity", "agreements", "status_counts", "report"}
+    assert {unit.table for unit in keys} == tables
     assert carried_out(copy.deepcopy(raw), tmp_path).keys == keys

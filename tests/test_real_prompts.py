@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from detox_ray.config.languages import LANGUAGES
-from detox_ray.run.reading import Tables, read_plan
-from detox_ray.storage import Store
+from detox_ray.run.record import read_plan
+from detox_ray.storage import Store, UnitTables, tables
 
 RTP_LX = Path(os.environ.get("DETOX_RAY_RTP_LX") or Path(__file__).parents[2] / "shared" / "data" / "rtp-lx")
 PROMPTS, SAMPLES = 5, 2
@@ -51,9 +51,9 @@ def test_all_locales_reach_a_report_in_a_bucket_without_loss(
     assert done.returncode == 0, done.stdout + done.stderr
 
     store = Store.at(f"s3://bucket/runs/real?{options}")
-    plan, prompt_units = read_plan(store), store.committed("prompts")
-    prompts, generations = Tables(store, prompt_units), Tables(store, plan["generate"])
-    scores = Tables(store, plan["score"])
+    plan = read_plan(store)
+    prompts = UnitTables(store, store.committed(tables.PROMPTS))
+    generations, scores = UnitTables(store, plan["generate"]), UnitTables(store, plan["scores"])
     for language in LANGUAGES:
         asked = prompts[language]["prompt_id"].to_pylist()
         assert len(asked) == PROMPTS

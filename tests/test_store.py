@@ -16,11 +16,11 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
-from detox_ray.storage import Store, StoreError, Superseded, Unit, key_of
+from detox_ray.storage import Store, StoreError, Superseded, Unit, define, key_of
 from detox_ray.storage.lock import run_lock
-from detox_ray.storage.tables import GENERATIONS
+from detox_ray.storage.tables import CHECKPOINTS, GENERATIONS, SCORES
 
-FRENCH = Unit("generations", ("detox", "fr"))
+FRENCH = GENERATIONS.unit(model="detox", language="fr")
 
 
 def generations(*texts: str, first: int = 0) -> pa.Table:
@@ -28,7 +28,7 @@ def generations(*texts: str, first: int = 0) -> pa.Table:
         {"prompt_id": f"fr-{i:05d}", "sample": 0, "text": text, "tokens": 3, "finish_reason": "stop", "seed": i}
         for i, text in enumerate(texts, first)
     ]
-    return pa.Table.from_pylist(rows, GENERATIONS)
+    return pa.Table.from_pylist(rows, GENERATIONS.columns)
 
 
 class Closed:
@@ -59,26 +59,31 @@ class TestOnBothFilesystems:
     def test_a_committed_unit_is_found_under_its_key_and_reads_back(self, store: Store) -> None:
         rows = generations("un", "deux\u2028", "")
         store.commit(FRENCH, "k1", rows, {"engine": "vllm"})
-        assert store.committed("generations") == {FRENCH: "k1"}
+        assert store.committed(GENERATIONS) == {FRENCH: "k1"}
         assert store.read(FRENCH, "k1").equals(rows)
         assert store.info(FRENCH, "k1") == {"rows": 3, "engine": "vllm"}
 
     def test_nothing_is_committed_in_an_empty_folder(self, store: Store) -> None:
-        assert store.committed("generations") == {}
+        assert store.committed(GENERATIONS) == {}
         assert store.files("generations") == []
         assert not store.exists("generations")
 
     def test_shards_and_partitions_are_units_of_their_own(self, store: Store) -> None:
-        units = [Unit("generations", (m, lang), shard) for m in ("a", "b") for lang in ("fr", "zh") for shard in (0, 1)]
+        units = [
+            GENERATIONS.unit(model=m, language=lang, shard=shard)
+            for m in ("a", "b")
+            for lang in ("fr", "zh")
+            for shard in (0, 1)
+        ]
         for unit in units:
             store.commit(unit, "k", generations("x"))
-        store.retract(Unit("generations", ("a", "fr"), 1))
-        assert set(store.committed("generations")) == set(units) - {Unit("generations", ("a", "fr"), 1)}
+        store.retract(GENERATIONS.unit(model="a", language="fr", shard=1))
+        assert set(store.committed(GENERATIONS)) == set(units) - {GENERATIONS.unit(model="a", language="fr", shard=1)}
 
     def test_recommitting_under_a_new_key_replaces_the_rows(self, store: Store) -> None:
         store.commit(FRENCH, "old", generations("un", "deux"))
         store.commit(FRENCH, "new", generations("trois"))
-        assert store.committed("generations") == {FRENCH: "new"}
+        assert store.committed(GENERATIONS) == {FRENCH: "new"}
         assert [name for name in store.files("generations") if "old" in name] == []
         assert store.read(FRENCH, "new")["text"].to_pylist() == ["trois"]
 
@@ -93,9 +98,9 @@ class TestOnBothFilesystems:
             with pytest.raises(KeyboardInterrupt):
                 store.commit(FRENCH, "k1", generations("half"))
         assert len(store.files("generations")) == 1
-        assert store.committed("generations") == {}
+        assert store.committed(GENERATIONS) == {}
         store.commit(FRENCH, "k2", generations("whole"))
-        assert store.committed("generations") == {FRENCH: "k2"}
+        assert store.committed(GENERATIONS) == {FRENCH: "k2"}
         assert len(store.files("generations")) == 1  # whoever reads the folder finds each row once
 
     def test_killed_while_replacing_leaves_the_unit_as_it_was(
@@ -110,7 +115,7 @@ class TestOnBothFilesystems:
             patch.setattr(Store, "write_bytes", killed)
             with pytest.raises(KeyboardInterrupt):
                 store.commit(FRENCH, "new", generations("deux"))
-        assert store.committed("generations") == {FRENCH: "old"}
+        assert store.committed(GENERATIONS) == {FRENCH: "old"}
         assert store.read(FRENCH, "old")["text"].to_pylist() == ["un"]
 
     def test_killed_before_the_old_one_goes_the_new_one_counts_and_tidy_removes_the_old(
@@ -126,11 +131,11 @@ class TestOnBothFilesystems:
                 with pytest.raises(KeyboardInterrupt):
                     store.commit(FRENCH, new, generations(new))
             assert len(store.files("generations")) == 2
-            assert store.committed("generations") == {FRENCH: new}
+            assert store.committed(GENERATIONS) == {FRENCH: new}
         store.write_bytes("generations/notes.txt", b"a person's own file")
         store.tidy()
         assert store.files("generations") == [f"{FRENCH.stem('c')}.parquet", "generations/notes.txt"]
-        assert store.committed("generations") == {FRENCH: "c"}
+        assert store.committed(GENERATIONS) == {FRENCH: "c"}
         assert store.info(FRENCH, "c") == {"rows": 1}
 
     def test_committing_under_the_same_key_does_nothing(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +167,7 @@ class TestOnBothFilesystems:
             writer = pool.submit(write)
             looks = 0
             while not writer.done():
-                found = Store(store.uri).committed("generations")
+                found = Store(store.uri).committed(GENERATIONS)
                 assert found.keys() == {FRENCH}
                 looks += 1
                 try:
@@ -221,14 +226,14 @@ class TestOnBothFilesystems:
         odd.commit(FRENCH, "k", generations("un"))
         assert odd.check_writable() is None
         with run_lock(odd):
-            assert Store(odd.uri).committed("generations") == {FRENCH: "k"}
+            assert Store(odd.uri).committed(GENERATIONS) == {FRENCH: "k"}
         folders = odd.fs.get_file_info(pafs.FileSelector(store.path()))
         assert [info.base_name for info in folders] == ["a b%20+ü#1;[x]{y}*'"]
 
     def test_a_marker_without_its_part_counts_for_nothing(self, store: Store) -> None:
         store.commit(FRENCH, "k", generations("un"))
         store.delete(f"{FRENCH.stem('k')}.parquet")
-        assert store.committed("generations") == {}
+        assert store.committed(GENERATIONS) == {}
 
     @pytest.mark.parametrize("content", [b"", b"PAR1", b"not parquet at all, but long enough to have a footer PAR1"])
     def test_a_damaged_part_is_an_error_that_names_the_file(self, store: Store, content: bytes) -> None:
@@ -259,36 +264,36 @@ class TestOnBothFilesystems:
         store.commit(FRENCH, "k", generations("un"))
         for folder in (f"commits/{FRENCH.folder}", FRENCH.folder):
             store.write_bytes(f"{folder}/.writing-a1b2c3", b"half")
-        assert store.committed("generations") == {FRENCH: "k"}
+        assert store.committed(GENERATIONS) == {FRENCH: "k"}
         assert [name for name in store.files("") if ".writing-" in name] == []
 
     def test_columns_are_put_in_the_schemas_order_and_types(self, store: Store) -> None:
         rows = generations("un").append_column("language", [["fr"]])
-        rows = rows.select(["language", *GENERATIONS.names[::-1]])
+        rows = rows.select(["language", *GENERATIONS.columns.names[::-1]])
         store.commit(FRENCH, "k", rows.set_column(3, "tokens", pa.array([3], pa.int64())))
-        assert store.read(FRENCH, "k").schema.equals(GENERATIONS)
+        assert store.read(FRENCH, "k").schema.equals(GENERATIONS.columns)
 
     def test_units_without_rows_are_marked_only(self, store: Store) -> None:
-        unit = Unit("checkpoints", ("detox",))
+        unit = CHECKPOINTS.unit(model="detox")
         store.commit(unit, "k", None, {"steps": 60})
-        assert store.committed("checkpoints") == {unit: "k"}
+        assert store.committed(CHECKPOINTS) == {unit: "k"}
         assert store.info(unit, "k") == {"rows": 0, "steps": 60}
 
     def test_retracting_a_marked_folder_leaves_its_files(self, store: Store) -> None:
-        unit = Unit("checkpoints", ("detox",))
+        unit = CHECKPOINTS.unit(model="detox")
         store.write_bytes("checkpoints/detox/model.safetensors", b"weights")
         store.commit(unit, "k", None)
         store.retract(unit)
-        assert store.committed("checkpoints") == {}
+        assert store.committed(CHECKPOINTS) == {}
         assert store.read_bytes("checkpoints/detox/model.safetensors") == b"weights"
 
     def test_read_all_keeps_the_order_of_units(self, store: Store) -> None:
-        units = [Unit("generations", ("detox", "fr"), shard) for shard in (2, 0, 1)]
+        units = [GENERATIONS.unit(model="detox", language="fr", shard=shard) for shard in (2, 0, 1)]
         for unit in units:
             store.commit(unit, "k", generations(f"text {unit.shard}"))
-        rows = store.read_all([(unit, "k") for unit in units], "generations")
+        rows = store.read_all([(unit, "k") for unit in units], GENERATIONS)
         assert rows["text"].to_pylist() == ["text 2", "text 0", "text 1"]
-        assert store.read_all([], "generations").schema.equals(GENERATIONS)
+        assert store.read_all([], GENERATIONS).schema.equals(GENERATIONS.columns)
 
     def test_a_pickled_store_is_small_and_reads_the_same(self, store: Store) -> None:
         store.commit(FRENCH, "k", generations("un"))
@@ -342,7 +347,7 @@ class TestOnBothFilesystems:
 
     def test_arrow_reads_the_folder_as_hive_partitions(self, store: Store) -> None:
         store.commit(FRENCH, "k", generations("un"))
-        store.commit(Unit("generations", ("base", "zh")), "k", generations("一", "二"))
+        store.commit(GENERATIONS.unit(model="base", language="zh"), "k", generations("一", "二"))
         table = pads.dataset(store.path("generations"), filesystem=store.fs, partitioning="hive").to_table()
         found = sorted(zip(*(table[name].to_pylist() for name in ("model", "language", "text")), strict=True))
         assert found == [("base", "zh", "一"), ("base", "zh", "二"), ("detox", "fr", "un")]
@@ -352,7 +357,7 @@ class TestOnBothFilesystems:
 def local(tmp_path: Path) -> Store:
     store = Store.at(str(tmp_path / "mine"))
     store.commit(FRENCH, "k", generations("un", "deux"))
-    store.commit(Unit("generations", ("base", "zh"), 3), "k", generations("一"))
+    store.commit(GENERATIONS.unit(model="base", language="zh", shard=3), "k", generations("一"))
     store.write_bytes(f"{FRENCH.folder}/.writing-x", b"half")
     return store
 
@@ -465,12 +470,22 @@ def test_keys_follow_the_fields_and_not_their_order() -> None:
         key_of(a=float("nan"))
 
 
-def test_units_have_a_value_for_each_partition_key() -> None:
-    assert (
-        Unit("scores", ("lexicon", "base", "fr"), 2).stem("k") == "scores/scorer=lexicon/model=base/language=fr/00002-k"
-    )
-    with pytest.raises(AssertionError, match="partitioned by"):
-        _ = Unit("scores", ("base",)).folder
+def test_units_have_a_value_for_each_key() -> None:
+    unit = SCORES.unit(scorer="lexicon", model="base", language="fr", shard=2)
+    assert unit.stem("k") == "scores/scorer=lexicon/model=base/language=fr/00002-k"
+    assert Unit.of_path(f"{unit.stem('k')}.parquet") == (unit, "k")
+    assert Unit.from_json(unit.to_json()) == unit
+    assert (unit["model"], unit.get("model"), unit.get("evaluator", "none")) == ("base", "base", "none")
+    with pytest.raises(KeyError, match="scores has the keys scorer, model, language, not evaluator"):
+        _ = unit["evaluator"]
+    with pytest.raises(AssertionError, match="has the keys"):
+        SCORES.unit(model="base")
+
+
+def test_a_table_is_defined_once() -> None:
+    assert define("scores", SCORES.keys, SCORES.schema) is SCORES
+    with pytest.raises(ValueError, match="two tables are named scores"):
+        define("scores", ("model",), SCORES.schema)
 
 
 def test_a_store_is_a_folder_or_a_uri_with_options(tmp_path: Path, s3_endpoint: str) -> None:

@@ -3,17 +3,20 @@
 import pytest
 
 from detox_ray.config.languages import GROUPS, LANGUAGES
-from detox_ray.storage.tables import LIKELIHOODS, METRICS, OK, SCORES, STATUSES, TABLES
+from detox_ray.storage import TABLES
+from detox_ray.storage.tables import LIKELIHOODS, METRICS, OK, SCORES, STATUSES
 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_partition_keys_are_folders_and_not_columns(table: str) -> None:
-    schema, partition = TABLES[table]
-    assert set(partition).isdisjoint(schema.names)
-    assert len(set(schema.names)) == len(schema.names)
+    names = TABLES[table].columns.names if TABLES[table].schema is not None else []
+    assert set(TABLES[table].keys).isdisjoint(names)
+    assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("schema", [SCORES, LIKELIHOODS, METRICS], ids=["scores", "likelihoods", "metrics"])
+@pytest.mark.parametrize(
+    "schema", [SCORES.columns, LIKELIHOODS.columns, METRICS.columns], ids=["scores", "likelihoods", "metrics"]
+)
 def test_a_measured_value_may_be_missing_and_its_status_may_not(schema: object) -> None:
     names = {"value", "nll"} & set(schema.names)  # type: ignore[attr-defined]
     assert all(schema.field(name).nullable for name in names)  # type: ignore[attr-defined]
@@ -29,7 +32,7 @@ def test_statuses_are_distinct_and_only_one_is_ok() -> None:
 def test_rows_are_found_by_the_ids_of_the_tables_they_come_from() -> None:
     for table, column in (("generations", "prompt_id"), ("scores", "prompt_id"), ("likelihoods", "text_id")):
         source = "prompts" if column == "prompt_id" else "texts"
-        assert TABLES[table][0].field(column) == TABLES[source][0].field(column)
+        assert TABLES[table].columns.field(column) == TABLES[source].columns.field(column)
 
 
 def test_the_languages_are_the_papers_seventeen() -> None:

@@ -14,14 +14,14 @@ from detox_ray.cluster import Cluster
 from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.unit_jobs import Job, JobError, Product, Task, run_jobs, share
 from detox_ray.config import InputError
-from detox_ray.storage import Store, Unit
-from detox_ray.storage.tables import TEXTS
+from detox_ray.storage import Store
+from detox_ray.storage.tables import GENERATIONS, SCORES, TEXTS
 
 KEY = "k" * 16
 
 
 def tasks(count: int) -> list[Task]:
-    return [Task(Unit("texts", (f"l{number}",)), KEY, ()) for number in range(count)]
+    return [Task(TEXTS.unit(language=f"l{number}"), KEY, ()) for number in range(count)]
 
 
 class Writer:
@@ -40,14 +40,14 @@ class Writer:
             stream.write(line + "\n")
 
     def make(self, task: Task) -> Product:
-        (language,) = task.unit.partition
+        language = task.unit["language"]
         self.note(f"make {language}")
         if language == self.dies_at and self.log.read_text().count(f"make {language}") <= self.dies:
             os.kill(os.getpid(), signal.SIGKILL)
         if language == self.raises_at:
             raise ValueError("this text is cursed")
         rows = [{"text_id": language, "text": "x", "source": "test"}]
-        return Product(pa.Table.from_pylist(rows, schema=TEXTS), {"by": "writer"}, 1)
+        return Product(pa.Table.from_pylist(rows, schema=TEXTS.columns), {"by": "writer"}, 1)
 
 
 def run(
@@ -60,8 +60,8 @@ def run(
     log, out = store.path("log"), out or io.StringIO()
     os.makedirs(store.path(), exist_ok=True)
     progress = Progress(Console(file=out, soft_wrap=True))
-    jobs = [Job("writing", tasks(count), Writer, {"log": log, **settings}, "rows")]
-    run_jobs("write", jobs, actors=actors, store=store, cluster=cluster, progress=progress)
+    jobs = [Job("writing", tasks(count), Writer, {"log": log, **settings}, "rows", actors)]
+    run_jobs("write", jobs, store=store, cluster=cluster, progress=progress)
     return out.getvalue()
 
 
@@ -92,7 +92,11 @@ def test_actors_are_one_per_group_of_gpus() -> None:
 
 
 def test_task_survives_its_row() -> None:
-    task = Task(Unit("scores", ("s", "m", "fr"), 3), "a" * 16, ((Unit("generations", ("m", "fr"), 3), "b" * 16),))
+    task = Task(
+        SCORES.unit(scorer="s", model="m", language="fr", shard=3),
+        "a" * 16,
+        ((GENERATIONS.unit(model="m", language="fr", shard=3), "b" * 16),),
+    )
     assert Task.from_row(task.to_row()["task"]) == task
 
 
@@ -100,7 +104,7 @@ def test_task_survives_its_row() -> None:
 def test_killed_actor_loses_and_doubles_no_unit(tmp_path: Path, ray_cluster: Cluster) -> None:
     store = Store.at(str(tmp_path / "run"))
     printed = run(store, ray_cluster, 6, dies_at="l2", dies=1)
-    assert store.committed("texts") == {task.unit: KEY for task in tasks(6)}
+    assert store.committed(TEXTS) == {task.unit: KEY for task in tasks(6)}
     assert len([name for name in store.files("texts") if name.endswith(".parquet")]) == 6
     lines = log_of(store)
     assert len({line for line in lines if line.startswith("loaded")}) == 2  # a second process took over
@@ -115,7 +119,7 @@ def test_failing_unit_is_one_error_and_the_others_are_committed(tmp_path: Path, 
         JobError, match=r"1 of 4 units failed; texts/language=l1/00000: ValueError: this text is cursed"
     ):
         run(store, ray_cluster, 4, actors=2, raises_at="l1")
-    assert {unit.partition[0] for unit in store.committed("texts")} == {"l0", "l2", "l3"}
+    assert {unit["language"] for unit in store.committed(TEXTS)} == {"l0", "l2", "l3"}
     assert log_of(store).count("make l1") == 1  # an exception is not tried again
 
 

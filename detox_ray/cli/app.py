@@ -3,7 +3,6 @@
 import json
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from detox_ray.cli.serving import keys, serve
 from detox_ray.cluster import interrupt
 from detox_ray.config import ConfigError
 from detox_ray.config.loading import opened
+from detox_ray.run.stages import commands, registered
 
 app = typer.Typer(
     name="detox-ray",
@@ -66,15 +66,13 @@ RetryFailed = Annotated[
 ]
 
 
-def _stages(
-    config: Path, overrides: list[str] | None, stages: Sequence[str], verbose: bool, retry_failed: bool = False
-) -> None:
+def _carry_out(config: Path, overrides: list[str] | None, only: str | None, verbose: bool, retry_failed: bool) -> None:
     with exit_codes(verbose), opened(config, overrides or ()) as experiment:
         from detox_ray.cli import terminal
         from detox_ray.cluster.progress import Progress
         from detox_ray.run import pipeline
 
-        outcome = pipeline.run(experiment, stages, Progress(), verbose, retry_failed)
+        outcome = pipeline.run(experiment, only, Progress(), verbose, retry_failed)
         terminal.closing(Console(), outcome)
 
 
@@ -87,33 +85,21 @@ def run(
     What is committed under the same key is skipped, so the same command resumes a stopped run, and a finished one takes
     seconds. Change any field and only what depends on it is made again.
     """
-    from detox_ray.run.plan import STAGES
-
-    _stages(config, overrides, STAGES, verbose, retry_failed)
+    _carry_out(config, overrides, None, verbose, retry_failed)
 
 
-def _stage_command(stage: str, text: str) -> None:
-    def command(config: Config, overrides: Overrides = None, verbose: Verbose = False) -> None:
-        _stages(config, overrides, (stage,), verbose)
+def _stage_command(name: str, summary: str) -> None:
+    def command(
+        config: Config, overrides: Overrides = None, verbose: Verbose = False, retry_failed: RetryFailed = False
+    ) -> None:
+        _carry_out(config, overrides, name, verbose, retry_failed)
 
-    command.__doc__ = text
-    app.command(stage)(command)
-
-
-_stage_command("train", "Only train: every model that has a train block, parents first, into checkpoints/.")
-_stage_command("generate", "Only generate: completions of every prompt by every model, into generations/.")
+    command.__doc__ = f"Only {name}: {summary}."
+    app.command(name)(command)
 
 
-@app.command("score")
-def score_command(
-    config: Config, overrides: Overrides = None, verbose: Verbose = False, retry_failed: RetryFailed = False
-) -> None:
-    """Only score: every completion by every scorer, its fluency, diversity and language; labelled and held-out text."""
-    _stages(config, overrides, ("score",), verbose, retry_failed)
-
-
-_stage_command("measure", "Only measure: metrics and comparisons with their intervals.")
-_stage_command("report", "Only write the report: report/index.html and report/results.json.")
+for _name, _stages in commands(registered()).items():
+    _stage_command(_name, "; ".join(stage.summary for stage in _stages))
 
 
 @app.command()
@@ -188,7 +174,7 @@ def plan(
             bytes_per_token=bytes_per_token,
             fill=fill,
         )
-        found = work.estimate(experiment, assumed)
+        found = work.estimate(experiment, assumed, registered())
         if as_json:
             print(json.dumps(shown.as_json(found), indent=2, ensure_ascii=False))
         else:
@@ -204,9 +190,9 @@ def show(
     """Status of a run: committed and planned units by stage, model and language; the headline where there is one."""
     with exit_codes():
         from detox_ray.cli import terminal
-        from detox_ray.storage import Store
+        from detox_ray.run import open_run
 
-        terminal.show(Console(), Store.at(run))
+        terminal.show(Console(), open_run(run))
 
 
 @app.command()
@@ -261,10 +247,10 @@ def gate(
     """
     with exit_codes():
         from detox_ray import gate as work
-        from detox_ray.report import finished_runs
+        from detox_ray.run import open_run
 
         wanted = work.read_spec(spec)
-        verdict = work.judge(finished_runs.results_of(run), wanted)
+        verdict = work.judge(open_run(run).results(), wanted)
         work.show(Console(), verdict)
     raise typer.Exit({work.PASS: DONE, work.FAIL: FAILED, work.INCONCLUSIVE: INCONCLUSIVE}[verdict.verdict])
 
@@ -279,9 +265,9 @@ def compare(
 ) -> None:
     """One page over several finished runs: forest, heat map, trade-offs, and where their settings differ."""
     with exit_codes():
-        from detox_ray.report import finished_runs
+        from detox_ray.run import comparison_page, open_run
 
-        print(finished_runs.write_page(runs, "Comparison", out))
+        print(comparison_page.write_page([open_run(run) for run in runs], "Comparison", out))
 
 
 @app.command()
@@ -291,9 +277,9 @@ def leaderboard(
 ) -> None:
     """The same page over every finished run of a folder."""
     with exit_codes():
-        from detox_ray.report import finished_runs
+        from detox_ray.run import comparison_page, finished_runs
 
-        print(finished_runs.write_page(finished_runs.runs_below(folder), "Leaderboard", out))
+        print(comparison_page.write_page(finished_runs(folder), "Leaderboard", out))
 
 
 app.command()(serve)

@@ -1,20 +1,18 @@
 """What the terminal shows of a run: the closing table and `detox-ray show`."""
 
 from collections import defaultdict
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from detox_ray.config import InputError
+from detox_ray.cluster.timings import markers_by_work, timings
 from detox_ray.measure.validity import has_evidence
-from detox_ray.run import reading
+from detox_ray.run import RunFolder, headline
 from detox_ray.run.pipeline import Outcome
 from detox_ray.run.validity import Found
 from detox_ray.score import catalogue
 from detox_ray.serve.launch import StartedService
-from detox_ray.storage import Store, Unit
 from detox_ray.storage.tables import OK
 
 
@@ -26,81 +24,66 @@ def duration(seconds: float) -> str:
 
 
 def closing(console: Console, outcome: Outcome) -> None:
-    """After a run: what each stage did and took, the headline, where the report is."""
-    table = Table(title=f"{outcome.prepared.experiment.name}: {duration(outcome.seconds)}", title_justify="left")
+    """After a run: what each command did and took, the headline, where the report is."""
+    context = outcome.context
+    table = Table(title=f"{context.experiment.name}: {duration(outcome.seconds)}", title_justify="left")
     for name, justify in (("stage", "left"), ("made", "right"), ("kept", "right"), ("time", "right"), ("rate", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     rates: dict[str, list[str]] = defaultdict(list)
-    for timing in reading.timings(outcome.prepared):
-        room = timing.stage if timing.stage in ("train", "generate") else "score"
-        rates[room].append(f"{timing.stage} {timing.model}: {timing.rate}")
-    for stage in outcome.stages:
+    for work, timing in zip(markers_by_work(context), timings(context), strict=True):
+        rates[work.stage.command].append(f"{timing.stage} {timing.model}: {timing.rate}")
+    for done in outcome.commands:
         table.add_row(
-            stage.stage,
-            str(stage.made),
-            str(stage.kept),
-            duration(stage.seconds) if stage.made else "",
-            "\n".join(rates[stage.stage]) if stage.made else "",
+            done.command,
+            str(done.made),
+            str(done.kept),
+            duration(done.seconds) if done.made else "",
+            "\n".join(rates[done.command]) if done.made else "",
         )
     console.print(table)
-    if outcome.peak_memory_gib is not None and any(stage.made for stage in outcome.stages):
+    if outcome.peak_memory_gib is not None and any(done.made for done in outcome.commands):
         console.print(f"peak memory of all local processes: {outcome.peak_memory_gib:.1f} GiB", highlight=False)
-    _headline(console, outcome.prepared.store)
+    _headline(console, RunFolder(context.experiment.folder, context.store))
 
 
-def _headline(console: Console, store: Store) -> None:
-    if not store.exists("report/results.json"):
+def _headline(console: Console, run: RunFolder) -> None:
+    if not run.has_results:
         return
-    results = store.read_json("report/results.json")
-    for line in reading.headline(results):
+    for line in headline(run.results()):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"report: {store.path('report/index.html')}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"report: {run.store.path('report/index.html')}", highlight=False, markup=False, soft_wrap=True)
 
 
-def show(console: Console, store: Store) -> None:
-    """Committed and planned units by stage, model and language."""
-    try:
-        plan = reading.read_plan(store)
-    except FileNotFoundError:
-        raise InputError(f"{store.uri} is not a run's folder: it has no {reading.PLAN}") from None
-    committed: dict[Unit, str] = {}
-    for table in {unit.table for units in plan.values() for unit in units}:
-        committed |= store.committed(table)
-    languages = sorted({_language(unit) for unit in plan["generate"]})
-    grid = Table(title=store.uri, title_justify="left", caption="· nothing yet   ✓ all committed   1/4 units committed")
-    for column in ("stage", "what", "units"):
+def show(console: Console, run: RunFolder) -> None:
+    """Committed and planned units by table, keys and language."""
+    plan, committed = run.plan(), run.committed()
+    languages = sorted({unit["language"] for unit in plan.get("generate", {})})
+    title = run.store.uri
+    grid = Table(title=title, title_justify="left", caption="· nothing yet   ✓ all committed   1/4 units committed")
+    for column in ("stage", "table", "of", "units"):
         grid.add_column(column)
     for language in languages:
         grid.add_column(language, justify="center")
     for stage, units in plan.items():
-        rows: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+        flags: dict[tuple[str, str], dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
         for unit, key in units.items():
-            rows[_what(unit)][_language(unit)].append(committed.get(unit) == key)
-        for what, cells in rows.items():
-            flags = [flag for cell in cells.values() for flag in cell]
-            by_language = [_cell(cells.get(language)) for language in languages]
-            grid.add_row(stage, what, f"{sum(flags)}/{len(flags)}", *by_language)
+            keys = ", ".join(value for name, value in unit.keys if name != "language")
+            flags[unit.table, keys][unit.get("language")].append(committed.get(unit) == key)
+        for (name, keys), by_language in flags.items():
+            every = [flag for cell in by_language.values() for flag in cell]
+            cells = [_cell(by_language.get(language)) for language in languages]
+            grid.add_row(stage, name, keys, f"{sum(every)}/{len(every)}", *cells)
     console.print(grid)
-    _headline(console, store)
-
-
-def _what(unit: Unit) -> str:
-    if unit.table in ("metrics", "comparisons", "report"):
-        return unit.table
-    if unit.table == "likelihoods":
-        return f"{unit.partition[0]}: held-out text"
-    return ": ".join(reversed(unit.partition[:-1])) or unit.partition[0]
-
-
-def _language(unit: Unit) -> str:
-    return unit.partition[-1] if unit.table in ("generations", "scores", "likelihoods") else ""
+    _headline(console, run)
 
 
 def _cell(flags: list[bool] | None) -> str:
     if flags is None:
         return ""
-    done: Any = sum(flags)
-    return "✓" if done == len(flags) else f"{done}/{len(flags)}" if done else "·"
+    done = sum(flags)
+    if done == len(flags):
+        return "✓"
+    return f"{done}/{len(flags)}" if done else "·"
 
 
 def scorers(console: Console) -> None:

@@ -24,7 +24,7 @@ import pyarrow as pa
 from detox_ray.cluster.connection import Cluster
 from detox_ray.cluster.progress import Progress
 from detox_ray.config import InputError
-from detox_ray.storage import Store, Unit
+from detox_ray.storage import Store, Table, Unit
 
 RETRIES = 3  # of a unit whose actor died
 CPUS_PER_ACTOR = 4  # where the number of actors is left to us
@@ -41,19 +41,25 @@ class Task(NamedTuple):
     key: str
     inputs: tuple[tuple[Unit, str], ...]
 
+    def inputs_of(self, table: Table) -> list[tuple[Unit, str]]:
+        """The inputs that are units of ``table``, with their keys."""
+        return [(unit, key) for unit, key in self.inputs if unit.table == table.name]
+
+    def read(self, store: Store, table: Table) -> pa.Table:
+        """The rows of the one input that is a unit of ``table``."""
+        ((unit, key),) = self.inputs_of(table)
+        return store.read(unit, key)
+
     def to_row(self) -> dict[str, str]:
         """A row of a Ray dataset, as text: nested columns would come back as arrays."""
-        return {"task": json.dumps(self)}
+        inputs = [(unit.to_json(), key) for unit, key in self.inputs]
+        return {"task": json.dumps((self.unit.to_json(), self.key, inputs))}
 
     @classmethod
     def from_row(cls, text: str) -> "Task":
+        """Read what ``to_row`` gave."""
         unit, key, inputs = json.loads(text)
-        return cls(_unit(unit), key, tuple((_unit(each), its_key) for each, its_key in inputs))
-
-
-def _unit(parts: Sequence[Any]) -> Unit:
-    table, partition, shard = parts
-    return Unit(table, tuple(partition), shard)
+        return cls(Unit.from_json(unit), key, tuple((Unit.from_json(each), its_key) for each, its_key in inputs))
 
 
 class Product(NamedTuple):
@@ -78,6 +84,7 @@ class Job(NamedTuple):
     worker: Callable[..., Worker]
     settings: Mapping[str, Any]  # of the worker
     measure: str  # what `Product.amount` counts
+    actors: int | Literal["auto"] = "auto"
     gpus: int = 1  # per actor where the cluster has GPUs; 0: the worker has no use for one
     alone: bool = False  # on a GPU in processes of its own, as it does not give the memory back
 
@@ -150,7 +157,8 @@ class UnitActor:
             spent["load_seconds"] = round(time.monotonic() - started, 3)
             started = time.monotonic()
         product = self._loaded[1].make(task)
-        info = {**product.info, **spent, "seconds": round(time.monotonic() - started, 3)}
+        seconds = round(time.monotonic() - started, 3)
+        info = {**product.info, "amount": product.amount, **spent, "seconds": seconds}
         self._store.commit(task.unit, task.key, product.rows, info)
         return product.amount
 
@@ -163,7 +171,6 @@ def run_jobs(
     label: str,
     jobs: Sequence[Job],
     *,
-    actors: int | Literal["auto"],
     store: Store,
     cluster: Cluster,
     progress: Progress,
@@ -174,34 +181,33 @@ def run_jobs(
     job. Raises once, after all units that can be made are: InputError where a worker did, else JobError.
     """
 
-    def pool(job: Job) -> tuple[int, str]:
+    def pool(job: Job) -> tuple[str, int, str]:
         """Jobs of one pool share its actors."""
-        return (job.gpus, job.label if job.alone else "") if cluster.gpus else (0, "")
+        gpus, alone = (job.gpus, job.label if job.alone else "") if cluster.gpus else (0, "")
+        return str(job.actors), gpus, alone
 
     jobs = [job for job in jobs if job.tasks]
     failed: list[tuple[str, Unit, Failure]] = []
     units = sum(len(job.tasks) for job in jobs)
     with progress.task(label, units) if jobs else nullcontext() as bar:
-        for (gpus, _), together in groupby(sorted(jobs, key=pool), key=pool):
-            failed += _run(list(together), gpus, actors, store, cluster, bar)
+        for (_, gpus, _), together in groupby(sorted(jobs, key=pool), key=pool):
+            failed += _run(list(together), gpus, store, cluster, bar)
     if failed:
         name, unit, failure = next((each for each in failed if each[2].mistake), failed[0])
         some = f"{len(failed)} of {units} units failed"
         if failure.mistake:
             raise InputError(f"{failure.reason} ({name}: {some})")
-        raise JobError(f"{name}: {some}; {unit.folder}/{unit.shard:05d}: {failure.reason}")
+        raise JobError(f"{name}: {some}; {unit.name}: {failure.reason}")
 
 
-def _run(
-    jobs: Sequence[Job], gpus: int, actors: int | Literal["auto"], store: Store, cluster: Cluster, bar: Any
-) -> list[tuple[str, Unit, Failure]]:
+def _run(jobs: Sequence[Job], gpus: int, store: Store, cluster: Cluster, bar: Any) -> list[tuple[str, Unit, Failure]]:
     """One Ray Data job; returns what failed."""
     import ray
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # Progress says what its plan and bars would
     rows = [{**task.to_row(), "job": number} for number, job in enumerate(jobs) for task in job.tasks]
     nodes = [node["Resources"]["CPU"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    part = share(cluster, nodes, actors, len(rows), gpus)
+    part = share(cluster, nodes, jobs[0].actors, len(rows), gpus)
     workers = [partial(job.worker, **job.settings) for job in jobs]
     with warnings.catch_warnings():  # of remote arguments that have no other name yet
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -40,7 +40,7 @@ def metric_rows(
             inside = language == MACRO or language in counting
             own = (made.value, made.low, made.high, made.n, sizes.get(model, 1), _between_seeds(made))
             rows.append((*place, *own, inside, made.status))
-    return _table(rows, METRICS)
+    return _table(rows, METRICS.columns)
 
 
 def comparison_rows(
@@ -62,7 +62,7 @@ def comparison_rows(
             inside = language == MACRO or language in counting
             seeds = sizes.get(model, 1), _between_seeds(gap)
             rows.append((*place, *gap_row, gap.detectable, gap.n, *seeds, inside, gap.status))
-    return _table(rows, COMPARISONS)
+    return _table(rows, COMPARISONS.columns)
 
 
 def _counting(quantity: Quantity, estimates: Mapping[str, Estimate], evidence: Evidence) -> list[str]:

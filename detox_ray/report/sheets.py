@@ -20,8 +20,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 def sheets(content: ReportContent) -> dict[str, bytes]:
     """Relative path -> CSV, for every table of the page."""
     return {
-        "tables/metrics.csv": sheet(METRICS.names, content.metrics.to_pylist()),
-        "tables/comparisons.csv": sheet(COMPARISONS.names, content.comparisons.to_pylist()),
+        "tables/metrics.csv": sheet(METRICS.columns.names, content.metrics.to_pylist()),
+        "tables/comparisons.csv": sheet(COMPARISONS.columns.names, content.comparisons.to_pylist()),
         "tables/validity.csv": _of(ValidityRow, content.validity),
         "tables/agreement.csv": _of(AgreementRow, content.agreement),
         "tables/counts.csv": _of(CountRow, content.counts),

@@ -2,20 +2,22 @@
 
 import csv
 import io
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
 from detox_ray import data
 from detox_ray.cluster.progress import Progress
+from detox_ray.cluster.stage import Context
 from detox_ray.config import ConfigError, Experiment, Problem
 from detox_ray.data.calibration import Calibration
 from detox_ray.measure import Validity, calibration
-from detox_ray.run import evidence, pipeline
-from detox_ray.run.plan import Prepared, prepare
-from detox_ray.run.reading import Tables
-from detox_ray.storage import Store, Unit
+from detox_ray.measure.stage import validities
+from detox_ray.run import pipeline
+from detox_ray.run.plan import prepare
+from detox_ray.score import scorers_of
+from detox_ray.storage import Store, UnitTables
 from detox_ray.storage.lock import run_lock
+from detox_ray.storage.tables import LABELLED, LABELLED_SCORES
 
 FILE = "validity.csv"
 
@@ -39,19 +41,19 @@ class Found(NamedTuple):
 def run(experiment: Experiment, asked: Asked | None, progress: Progress, verbose: bool = False) -> Found:
     """Score what is not scored yet, and judge. Raises ConfigError, InputError, Locked and JobError."""
     _check(experiment, asked)
-    pipeline.check(experiment)
+    checked = pipeline.check(experiment)
     store = Store.at(experiment.folder)
     with run_lock(store):
-        prepared = prepare(experiment, store, progress)
-        todo = {unit: key for unit, key in prepared.pending("score").items() if unit.table == "labelled_scores"}
-        if todo:
-            with pipeline.ray_if(True, verbose) as cluster:
-                pipeline.score_units(prepared, todo, cluster, progress)
-        rows = evidence.validities(prepared)
+        context = prepare(experiment, store, progress, checked)
+        stages = [stage for stage in context.stages if LABELLED_SCORES in stage.writes]
+        pending = context.pending(stages)
+        with pipeline.ray_if(bool(pending), verbose) as cluster:
+            pipeline.make(context, "score", stages, pending, cluster, progress)
+        rows = validities(context)
         store.write_bytes(FILE, _csv(rows).encode())
         fitted = None
         if asked is not None:
-            fitted = _fit(prepared, asked)
+            fitted = _fit(context, asked)
             asked.out.parent.mkdir(parents=True, exist_ok=True)
             asked.out.write_text(fitted.to_json(), encoding="utf-8")
     return Found(rows, store.path(FILE), fitted, asked and asked.out)
@@ -75,19 +77,19 @@ def _check(experiment: Experiment, asked: Asked | None) -> None:
         raise ConfigError(problems)
 
 
-def _fit(prepared: Prepared, asked: Asked) -> Calibration:
-    config = prepared.experiment.validity
+def _fit(context: Context, asked: Asked) -> Calibration:
+    config = context.experiment.validity
     assert config is not None
-    labelled = Tables(prepared.store, {Unit("labelled", (code,)): key for code, key in prepared.labelled.items()})
-    scores: Mapping[tuple[str, str], object] = Tables(prepared.store, prepared.plan.of_table("labelled_scores"))
+    labelled = UnitTables(context.store, context.units(LABELLED))
+    scores = UnitTables(context.store, context.units(LABELLED_SCORES))
     samples = {}
-    for language in prepared.experiment.languages:
+    for language in context.experiment.languages:
         own = scores[asked.scorer, language]
         if asked.against is None:
             samples[language] = calibration.labels_sample(labelled[language], own)
         else:
             samples[language] = calibration.scores_sample(labelled[language], own, scores[asked.against, language])
-    (scorer,) = (each for each in prepared.scorers if each.name == asked.scorer)
+    (scorer,) = (each for each in scorers_of(context) if each.name == asked.scorer)
     return calibration.fit(
         samples,
         scorer=scorer.name,
@@ -95,7 +97,7 @@ def _fit(prepared: Prepared, asked: Asked) -> Calibration:
         reference=asked.against or data.reference(config),
         method=cast(Literal["isotonic", "platt"], asked.method),
         minimum=config.minimum,
-        seed=prepared.experiment.seed,
+        seed=context.experiment.seed,
     )
 
 

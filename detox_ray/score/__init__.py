@@ -1,39 +1,40 @@
 """Scoring: what scorers say of completions and of human-labelled text, and how fluent, diverse and in which language
-completions are. Every function that makes something returns a unit job (`detox_ray.cluster.unit_jobs`).
+completions are.
 
 Light on import: Ray, torch, Detoxify and transformers are imported only where they are used.
 """
 
+from detox_ray.cluster.stage import Stage
 from detox_ray.score.catalogue import KNOWN, Entry, catalogue
-from detox_ray.score.check import check, check_quality
-from detox_ray.score.diversity import WORDS, diversity_job, plan_diversities, resolve_units
-from detox_ray.score.fluency import fluency_job, plan_fluencies, resolve_evaluator
-from detox_ray.score.identify import identification_job, plan_identifications
-from detox_ray.score.job import job, plan, plan_labelled
-from detox_ray.score.likelihood import likelihood_job, plan_likelihoods
+from detox_ray.score.check import check
+from detox_ray.score.diversity import WORDS, DiversityStage
+from detox_ray.score.fluency import FluencyStage, evaluator_of
+from detox_ray.score.identify import IdentificationStage
+from detox_ray.score.likelihood import LikelihoodStage
 from detox_ray.score.registry import ResolvedScorer, load, resolve
+from detox_ray.score.scoring import LabelledScoreStage, ScoreStage, scorers_of
+
+STAGES: tuple[type[Stage], ...] = (
+    ScoreStage,
+    LabelledScoreStage,
+    IdentificationStage,
+    DiversityStage,
+    FluencyStage,
+    LikelihoodStage,
+)
 
 __all__ = [
     "KNOWN",
+    "STAGES",
     "WORDS",
     "Entry",
+    "LabelledScoreStage",
     "ResolvedScorer",
+    "ScoreStage",
     "catalogue",
     "check",
-    "check_quality",
-    "diversity_job",
-    "fluency_job",
-    "identification_job",
-    "job",
-    "likelihood_job",
+    "evaluator_of",
     "load",
-    "plan",
-    "plan_diversities",
-    "plan_fluencies",
-    "plan_identifications",
-    "plan_labelled",
-    "plan_likelihoods",
     "resolve",
-    "resolve_evaluator",
-    "resolve_units",
+    "scorers_of",
 ]

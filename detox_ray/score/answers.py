@@ -16,8 +16,8 @@ import pyarrow as pa
 from detox_ray.score.cache import ANY, ScoreCache
 from detox_ray.score.registry import ResolvedScorer, load
 from detox_ray.score.scorers import Failure, Noting, Scores, ServiceDown
-from detox_ray.storage import Store, key_of
-from detox_ray.storage.tables import EMPTY, FAILED, OK, TABLES, UNSUPPORTED
+from detox_ray.storage import Store, Table, key_of
+from detox_ray.storage.tables import EMPTY, FAILED, OK, UNSUPPORTED
 
 BLANK = " "  # what a scorer is asked where there is no text at all (Li et al. 2024's code)
 SHOWN_FAILURES = 3
@@ -102,10 +102,10 @@ class Answering:
 
 
 def score_rows(
-    table: str, texts: pa.Table, values: Mapping[str, Sequence[float | None]], statuses: Sequence[str]
+    table: Table, texts: pa.Table, values: Mapping[str, Sequence[float | None]], statuses: Sequence[str]
 ) -> pa.Table:
     """Rows of ``table``: one block of all texts after another, an attribute each."""
-    schema, _ = TABLES[table]
+    schema = table.columns
     named = schema.names[: schema.names.index("attribute")]
     blocks = [schema.empty_table()]
     for attribute, column in values.items():

@@ -7,14 +7,12 @@ from detox_ray import models
 from detox_ray.config import (
     CalibratedConfig,
     ClassifierConfig,
-    ConfigError,
     DetoxifyConfig,
     GuardConfig,
     InputError,
     LexiconConfig,
     PerspectiveConfig,
     Problem,
-    QualityConfig,
     ScoreConfig,
     ScorerConfig,
     StoredConfig,
@@ -22,7 +20,6 @@ from detox_ray.config import (
 from detox_ray.data.calibration import Calibration
 from detox_ray.models.padding import check_text_alone
 from detox_ray.score.catalogue import KNOWN, READY
-from detox_ray.score.english import read_words
 from detox_ray.score.lexicon import read_lexicon
 from detox_ray.score.outputs import is_multi_label, labels_of, outputs_of
 
@@ -46,16 +43,6 @@ def check(config: ScoreConfig, say: Callable[[str], None] = lambda note: None) -
             problems.append(Problem(f"{field}.name", entry.name, "is a ready scorer's: choose another"))
         problems += [p._replace(field=f"{field}.{p.field}") for p in [*_of_files(entry, say), *_of_settings(entry)]]
     return problems
-
-
-def check_quality(config: QualityConfig) -> list[Problem]:
-    """Find out whether the word list can be used."""
-    if config.word_list is not None:
-        try:
-            read_words(config.word_list)
-        except ConfigError as error:
-            return list(error.problems)
-    return []
 
 
 def _of_files(entry: ScorerConfig, say: Callable[[str], None]) -> list[Problem]:

@@ -21,7 +21,7 @@ from detox_ray.config import CalibratedConfig, EnsembleConfig
 from detox_ray.data.calibration import Calibration
 from detox_ray.score.answers import score_rows
 from detox_ray.score.registry import ResolvedScorer
-from detox_ray.storage import Store, StoreError
+from detox_ray.storage import TABLES, Store, StoreError, Table
 from detox_ray.storage.tables import EMPTY, OK, UNSUPPORTED
 
 Floats = NDArray[np.float64]
@@ -81,7 +81,7 @@ class DerivedWorker:
         self._derivation = Derivation(scorer, store)
 
     def make(self, task: Task) -> Product:
-        language = task.unit.partition[-1]
+        language = task.unit["language"]
         tables = [self._store.read(unit, key) for unit, key in task.inputs]
         infos = [self._store.info(unit, key) for unit, key in task.inputs]
         common = self._derivation.attributes([info["attributes"] for info in infos])
@@ -100,7 +100,7 @@ class DerivedWorker:
             "status_counts": dict(Counter(statuses)),
             "attributes": common,
         }
-        return Product(_table(task.unit.table, texts, columns), info, texts.num_rows)
+        return Product(_table(TABLES[task.unit.table], texts, columns), info, texts.num_rows)
 
 
 def _column(rows: pa.Table) -> Column:
@@ -117,7 +117,7 @@ def _same_texts(tables: Sequence[pa.Table]) -> pa.Table:
     return first
 
 
-def _table(table: str, texts: pa.Table, columns: Mapping[str, Column]) -> pa.Table:
+def _table(table: Table, texts: pa.Table, columns: Mapping[str, Column]) -> pa.Table:
     """Attributes differ in their statuses no more than in their values: each has its own."""
     parts = [
         score_rows(table, texts, {name: [None if np.isnan(v) else float(v) for v in c.values]}, c.statuses)

@@ -18,30 +18,27 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from detox_ray.cluster.costs import Cost, Workload
+from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.unit_jobs import Job, Product, Task
 from detox_ray.config import InputError
 from detox_ray.models import LoadableModel, is_folder, resolve_path
 from detox_ray.score import words
 from detox_ray.storage import Store, Unit, key_of
-from detox_ray.storage.tables import DIVERSITIES, EMPTY, OK
+from detox_ray.storage.tables import DIVERSITIES, EMPTY, GENERATIONS, OK, PROMPTS
 
-VERSION = 2  # raise it whenever the code here or in words.py changes what a unit holds
 WORDS = "words"
 
 
-def resolve_units(diversity: str, models: Mapping[str, LoadableModel]) -> LoadableModel | None:
-    """None for words, else what has the tokenizer: one of the experiment's ``models``, a folder or a hub id.
+def resolve_tokenizer(path: str) -> LoadableModel:
+    """A tokenizer by its folder or hub id.
 
-    Raises InputError where the hub does not answer and the tokenizer is not cached.
+    Raises InputError if the hub does not answer and the tokenizer is not cached.
     """
-    if diversity == WORDS:
-        return None
-    if diversity in models:
-        return models[diversity]
-    if is_folder(diversity):
-        return resolve_path(diversity, diversity, None, "auto")
-    commit = _hub_commit(diversity)
-    return LoadableModel(diversity, diversity, False, commit, "auto", key_of(tokenizer=diversity, commit=commit))
+    if is_folder(path):
+        return resolve_path(path, path, None, "auto")
+    commit = _hub_commit(path)
+    return LoadableModel(path, path, False, commit, "auto", key_of(tokenizer=path, commit=commit))
 
 
 def _hub_commit(repository: str) -> str:
@@ -60,34 +57,44 @@ def _hub_commit(repository: str) -> str:
     return commit
 
 
-def plan_diversities(
-    units: LoadableModel | None, generations: Mapping[Unit, str], prompts: Mapping[str, str]
-) -> dict[Unit, str]:
-    """Unit -> key, one for each unit of generations. ``prompts``: language -> key of its prompts unit."""
-    return {
-        Unit("diversities", unit.partition, unit.shard): key_of(
-            generations=key,
-            prompts=prompts[unit.partition[1]],
-            units=words.versions(unit.partition[1]) if units is None else units.key,
-            version=VERSION,
-        )
-        for unit, key in generations.items()
-    }
+class DiversityStage(Stage):
+    """Counts the n-grams of each prompt's completions."""
 
+    name, command, title = "diversities", "score", "diversity"
+    version = 2  # raise it, too, when words.py changes what a unit holds
+    summary = "how many different n-grams they hold"
+    measure = "texts"
+    needs = (GENERATIONS, PROMPTS)
+    writes = (DIVERSITIES,)
 
-def diversity_job(
-    units: LoadableModel | None,
-    pending: Mapping[Unit, str],
-    generations: Mapping[Unit, str],
-    prompts: Mapping[str, str],
-    store: Store,
-) -> Job:
-    """The job that makes ``pending``; the other mappings as for the plan."""
-    tasks = []
-    for unit, key in pending.items():
-        source, asked = Unit("generations", unit.partition, unit.shard), Unit("prompts", (unit.partition[1],))
-        tasks.append(Task(unit, key, ((source, generations[source]), (asked, prompts[unit.partition[1]]))))
-    return Job("diversity", tasks, DiversityWorker, {"units": units, "store": store}, "texts", gpus=0)
+    def resolve(self, context: Context) -> LoadableModel | None:
+        """What has the tokenizer; None for words, and for a model of the experiment."""
+        named = context.experiment.quality.diversity
+        return None if named in (None, WORDS, *context.experiment.models) else resolve_tokenizer(str(named))
+
+    def units(self, context: Context) -> Mapping[Unit, Planned]:
+        named, planned = context.experiment.quality.diversity, dict[Unit, Planned]()
+        if named is None:
+            return planned
+        for source in context.units(GENERATIONS):
+            language = source["language"]
+            inputs = source, PROMPTS.unit(language=language)
+            unit = DIVERSITIES.unit(**dict(source.keys), shard=source.shard)
+            if named in context.experiment.models:
+                planned[unit] = context.of_model(named, *inputs)
+            else:
+                tokenizer = context.resolved[self.name]
+                planned[unit] = Planned(inputs, {"units": tokenizer.key if tokenizer else words.versions(language)})
+        return planned
+
+    def jobs(self, context: Context, tasks: Sequence[Task]) -> Sequence[Job]:
+        named, config = context.experiment.quality.diversity, context.experiment.score
+        units = context.model(named) if named in context.experiment.models else context.resolved[self.name]
+        settings = {"units": units, "store": context.store}
+        return [Job(self.title, tasks, DiversityWorker, settings, self.measure, config.actors, gpus=0)]
+
+    def costs(self, work: Workload) -> list[Cost]:
+        return [work.per_completion(self.command, "language and diversity")]
 
 
 class Diversity(NamedTuple):
@@ -135,9 +142,8 @@ class DiversityWorker:
         self._decoded = None if units is None else _decoder(units, store)
 
     def make(self, task: Task) -> Product:
-        (generations, its_key), (prompts, their_key) = task.inputs
-        completions, asked = self._store.read(generations, its_key), self._store.read(prompts, their_key)
-        language = task.unit.partition[1]
+        completions, asked = task.read(self._store, GENERATIONS), task.read(self._store, PROMPTS)
+        language = task.unit["language"]
         prompt_of = dict(zip(asked["prompt_id"].to_pylist(), asked["text"].to_pylist(), strict=True))
         samples_of: dict[str, list[tuple[int, str]]] = {}
         for row in completions.select(["prompt_id", "sample", "text"]).to_pylist():
@@ -153,12 +159,12 @@ class DiversityWorker:
             [sample for _, sample, _ in rows],
             *([counts[at] for _, _, counts in rows] for at in range(len(Diversity._fields))),
         ]
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, DIVERSITIES, strict=True)]
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, DIVERSITIES.columns, strict=True)]
         info: dict[str, Any] = {
             "units": self._name,
             "status_counts": dict(Counter(counts.status for _, _, counts in rows)),
         }
-        return Product(pa.table(arrays, schema=DIVERSITIES), info, completions.num_rows)
+        return Product(pa.table(arrays, schema=DIVERSITIES.columns), info, completions.num_rows)
 
     def units(self, text: str, language: str) -> list[str]:
         """A text's units, in order."""

@@ -18,58 +18,90 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from detox_ray.cluster.costs import Cost, Workload, unknown
+from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.unit_jobs import Job, Product, Task
-from detox_ray.config import FluencyConfig, ScoreConfig
+from detox_ray.config import FluencyConfig
 from detox_ray.models import LoadableModel, resolve_path
 from detox_ray.score import evaluators
 from detox_ray.score.batches import by_length
-from detox_ray.storage import Store, Unit, key_of
-from detox_ray.storage.tables import EMPTY, FAILED, FLUENCIES, OK
+from detox_ray.storage import Store, Unit
+from detox_ray.storage.tables import CHECKPOINTS, EMPTY, FAILED, FLUENCIES, GENERATIONS, OK, PROMPTS
 
-VERSION = 3  # raise it whenever the code here, in evaluators.py or in models/codec.py changes what a unit holds
 LOGITS = 2**27  # numbers of a batch's logits at most: half a GiB in float32
 
 
-def resolve_evaluator(config: FluencyConfig, models: Mapping[str, LoadableModel]) -> LoadableModel:
-    """The evaluator as a model that has the evaluator's name. ``models``: the experiment's. Raises InputError."""
+class FluencyStage(Stage):
+    """Measures how probable each evaluator finds each model's completions."""
+
+    name, command, title = "fluencies", "score", "fluency"
+    version = 3  # raise it, too, when evaluators.py or models/codec.py changes what a unit holds
+    summary = "every evaluator's perplexity of every completion"
+    measure = "texts"
+    needs = (GENERATIONS, PROMPTS, CHECKPOINTS)
+    writes = (FLUENCIES,)
+
+    def resolve(self, context: Context) -> dict[str, LoadableModel]:
+        """The evaluators that are given by a path, by name."""
+        evaluators = context.experiment.quality.fluency
+        return {each.name: _given(each) for each in evaluators if each.model is None}
+
+    def units(self, context: Context) -> Mapping[Unit, Planned]:
+        planned: dict[Unit, Planned] = {}
+        for config in context.experiment.quality.fluency:
+            evaluator = evaluator_of(context, config)
+            for source in context.units(GENERATIONS):
+                inputs = source, PROMPTS.unit(language=source["language"])
+                unit = FLUENCIES.unit(evaluator=config.name, **dict(source.keys), shard=source.shard)
+                if config.model is not None:
+                    planned[unit] = context.of_model(config.model, *inputs, dtype=evaluator.dtype)
+                else:
+                    planned[unit] = Planned(inputs, {"model": evaluator.key, "dtype": evaluator.dtype})
+        return planned
+
+    def jobs(self, context: Context, tasks: Sequence[Task]) -> Sequence[Job]:
+        config, jobs = context.experiment.score, []
+        for each in context.experiment.quality.fluency:
+            settings = {
+                "model": evaluator_of(context, each),
+                "batch_tokens": config.batch_tokens,
+                "store": context.store,
+            }
+            mine = [task for task in tasks if task.unit["evaluator"] == each.name]
+            jobs.append(Job(f"fluency {each.name}", mine, FluencyWorker, settings, self.measure, config.actors))
+        return jobs
+
+    def costs(self, work: Workload) -> list[Cost]:
+        costs = []
+        for evaluator in work.experiment.quality.fluency:
+            what, passes = f"fluency by {evaluator.name}", 1
+            if evaluator.model is not None:
+                each = work.forward(evaluator.model, work.sequence)
+            elif (parameters := work.parameters(evaluator.path or "")) is not None:
+                each, passes = 2.0 * parameters, 2
+            else:
+                costs.append(unknown(self.command, what))
+                continue
+            how = f"{work.completions:,} completions with their prompts" + (
+                ", and prompts alone" if passes == 2 else ""
+            )
+            tokens = work.completions * work.sequence * passes
+            costs.append(work.computed(self.command, what, tokens, tokens * each, how))
+        return costs
+
+
+def evaluator_of(context: Context, config: FluencyConfig) -> LoadableModel:
+    """An evaluator as a model that has the evaluator's name."""
     if config.model is None:
-        assert config.path is not None, "an evaluator has either"
-        return resolve_path(config.name, config.path, config.revision, config.dtype)
-    model = models[config.model]
+        given: LoadableModel = context.resolved[FluencyStage.name][config.name]
+        return given
+    model = context.model(config.model)
     return model._replace(name=config.name, dtype=model.dtype if config.dtype == "auto" else config.dtype)
 
 
-def plan_fluencies(
-    evaluator: LoadableModel, generations: Mapping[Unit, str], prompts: Mapping[str, str]
-) -> dict[Unit, str]:
-    """Unit -> key, one for each unit of generations. ``prompts``: language -> key of its prompts unit."""
-    return {
-        Unit("fluencies", (evaluator.name, *unit.partition), unit.shard): key_of(
-            generations=key,
-            prompts=prompts[unit.partition[1]],
-            evaluator=evaluator.key,
-            dtype=evaluator.dtype,
-            version=VERSION,
-        )
-        for unit, key in generations.items()
-    }
-
-
-def fluency_job(
-    evaluator: LoadableModel,
-    pending: Mapping[Unit, str],
-    generations: Mapping[Unit, str],
-    prompts: Mapping[str, str],
-    config: ScoreConfig,
-    store: Store,
-) -> Job:
-    """The job that makes ``pending``; the other mappings as for the plan."""
-    tasks = []
-    for unit, key in pending.items():
-        source, asked = Unit("generations", unit.partition[1:], unit.shard), Unit("prompts", (unit.partition[2],))
-        tasks.append(Task(unit, key, ((source, generations[source]), (asked, prompts[unit.partition[2]]))))
-    settings = {"model": evaluator, "batch_tokens": config.batch_tokens, "store": store}
-    return Job(f"fluency {evaluator.name}", tasks, FluencyWorker, settings, "texts")
+def _given(config: FluencyConfig) -> LoadableModel:
+    assert config.path is not None, "an evaluator has either a model or a path"
+    return resolve_path(config.name, config.path, config.revision, config.dtype)
 
 
 class Fluency(NamedTuple):
@@ -91,14 +123,13 @@ class FluencyWorker:
         self._budget = min(batch_tokens, max(1, LOGITS // self._evaluator.vocabulary))
 
     def make(self, task: Task) -> Product:
-        (generations, its_key), (prompts, their_key) = task.inputs
-        completions, asked = self._store.read(generations, its_key), self._store.read(prompts, their_key)
+        completions, asked = task.read(self._store, GENERATIONS), task.read(self._store, PROMPTS)
         prompt_of = dict(zip(asked["prompt_id"].to_pylist(), asked["text"].to_pylist(), strict=True))
         ids: list[str] = completions["prompt_id"].to_pylist()
         pairs = list(zip((prompt_of[each] for each in ids), completions["text"].to_pylist(), strict=True))
         found = self.evaluate(pairs)
         columns = [[row[at] for row in found] for at in range(len(Fluency._fields))]
-        rest = [pa.array(column, FLUENCIES.field(at).type) for at, column in enumerate(columns, 2)]
+        rest = [pa.array(column, FLUENCIES.columns.field(at).type) for at, column in enumerate(columns, 2)]
         info: dict[str, Any] = {
             "evaluator": self._name,
             "kind": self._evaluator.kind,
@@ -106,7 +137,7 @@ class FluencyWorker:
             "texts": len(found),
             "status_counts": dict(Counter(row.status for row in found)),
         }
-        rows = pa.table([completions["prompt_id"], completions["sample"], *rest], schema=FLUENCIES)
+        rows = pa.table([completions["prompt_id"], completions["sample"], *rest], schema=FLUENCIES.columns)
         return Product(rows, info, len(found))
 
     def evaluate(self, pairs: Sequence[tuple[str, str]]) -> list[Fluency]:

@@ -14,21 +14,21 @@ by a rule (english.py).
 
 import string
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.unit_jobs import Job, Product, Task
-from detox_ray.config import QualityConfig
+from detox_ray.config import ConfigError, Experiment, Problem
 from detox_ray.config.languages import LANGUAGES
 from detox_ray.score import identifiers, words
 from detox_ray.score.english import is_english_word, read_words
 from detox_ray.score.identifiers import Identified
-from detox_ray.storage import Store, Unit, key_of
-from detox_ray.storage.tables import EMPTY, IDENTIFICATIONS, OK, TOO_SHORT
+from detox_ray.storage import Store, Unit
+from detox_ray.storage.tables import EMPTY, GENERATIONS, IDENTIFICATIONS, OK, TOO_SHORT
 
-VERSION = 2  # raise it whenever the code here, in words.py, english.py or identifiers.py changes what a unit holds
 SURE = 0.3  # the script's, for every identifier
 LETTERS = 20
 OTHER_SCRIPT = 4
@@ -37,43 +37,53 @@ UNDETERMINED = "und"
 _NO_PUNCTUATION = str.maketrans({**dict.fromkeys(string.punctuation, ""), "—": " ", "،": ""})
 
 
-def plan_identifications(generations: Mapping[Unit, str], config: QualityConfig) -> dict[Unit, str]:
-    """Unit -> key, one for each unit of generations; none where config names no identifier.
+class IdentificationStage(Stage):
+    """Tells the language of each completion."""
 
-    Raises InputError for a model file that is not there, or a word list that cannot be used.
-    """
-    if config.identifier is None:
-        return {}
-    revision = identifiers.revision(config.identifier, config.fasttext)
-    english = None if config.word_list is None else read_words(config.word_list).revision
-    return {
-        Unit("identifications", unit.partition, unit.shard): key_of(
-            generations=key,
-            identifier=revision,
-            words=words.versions(unit.partition[1]),
-            english=english if other_script(unit.partition[1]) else None,
-            version=VERSION,
-        )
-        for unit, key in generations.items()
-    }
+    name, command, title = "identifications", "score", "languages"
+    version = 2  # raise it, too, when words.py, english.py or identifiers.py changes what a unit holds
+    summary = "the language that each is in"
+    measure = "texts"
+    needs = (GENERATIONS,)
+    writes = (IDENTIFICATIONS,)
 
+    def check(self, experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
+        path = experiment.quality.word_list
+        if path is not None:
+            try:
+                read_words(path)
+            except ConfigError as error:
+                return list(error.problems)
+        return []
 
-def identification_job(
-    pending: Mapping[Unit, str], generations: Mapping[Unit, str], config: QualityConfig, store: Store
-) -> Job:
-    """The job that makes ``pending``. ``generations``: unit -> key of all units of generations.
+    def units(self, context: Context) -> Mapping[Unit, Planned]:
+        config = context.experiment.quality
+        if config.identifier is None:
+            return {}
+        revision = identifiers.revision(config.identifier, config.fasttext)
+        english = None if config.word_list is None else read_words(config.word_list).revision
+        planned = {}
+        for source in context.units(GENERATIONS):
+            language = source["language"]
+            settings = {
+                "identifier": revision,
+                "words": words.versions(language),
+                "english": english if other_script(language) else None,
+            }
+            unit = IDENTIFICATIONS.unit(**dict(source.keys), shard=source.shard)
+            planned[unit] = Planned((source,), settings)
+        return planned
 
-    Raises InputError for a word list that cannot be used; its worker, where fastText or its model cannot be loaded.
-    """
-    sources = {unit: Unit("generations", unit.partition, unit.shard) for unit in pending}
-    tasks = [Task(unit, key, ((sources[unit], generations[sources[unit]]),)) for unit, key in pending.items()]
-    settings = {
-        "identifier": config.identifier,
-        "fasttext": config.fasttext,
-        "english": None if config.word_list is None else read_words(config.word_list).words,
-        "store": store,
-    }
-    return Job("languages", tasks, IdentificationWorker, settings, "texts", gpus=0)
+    def jobs(self, context: Context, tasks: Sequence[Task]) -> Sequence[Job]:
+        config = context.experiment.quality
+        settings = {
+            "identifier": config.identifier,
+            "fasttext": config.fasttext,
+            "english": None if config.word_list is None else read_words(config.word_list).words,
+            "store": context.store,
+        }
+        actors = context.experiment.score.actors
+        return [Job(self.title, tasks, IdentificationWorker, settings, self.measure, actors, gpus=0)]
 
 
 class Judged(NamedTuple):
@@ -96,20 +106,21 @@ class IdentificationWorker:
         self._revision = identifiers.revision(identifier, fasttext)
 
     def make(self, task: Task) -> Product:
-        ((unit, key),) = task.inputs
-        completions = self._store.read(unit, key)
+        completions = task.read(self._store, GENERATIONS)
         texts: list[str] = completions["text"].to_pylist()
         distinct = list(dict.fromkeys(texts))
-        judged_of = dict(zip(distinct, self.judge(distinct, task.unit.partition[1]), strict=True))
+        judged_of = dict(zip(distinct, self.judge(distinct, task.unit["language"]), strict=True))
         judged = [judged_of[text] for text in texts]
-        rest = [pa.array(column, IDENTIFICATIONS.field(at).type) for at, column in enumerate(_columns(judged), 2)]
+        rest = [
+            pa.array(column, IDENTIFICATIONS.columns.field(at).type) for at, column in enumerate(_columns(judged), 2)
+        ]
         info: dict[str, Any] = {
             "identifier": self._name,
             "revision": self._revision,
             "texts": len(texts),
             "status_counts": dict(Counter(each.status for each in judged)),
         }
-        rows = pa.table([completions["prompt_id"], completions["sample"], *rest], schema=IDENTIFICATIONS)
+        rows = pa.table([completions["prompt_id"], completions["sample"], *rest], schema=IDENTIFICATIONS.columns)
         return Product(rows, info, len(texts))
 
     def judge(self, texts: Sequence[str], language: str) -> list[Judged]:

@@ -11,38 +11,52 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from detox_ray.cluster.costs import Cost, Workload
+from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.unit_jobs import Job, Product, Task
-from detox_ray.config import ScoreConfig
 from detox_ray.models import LoadableModel, attention
 from detox_ray.models.codec import Codec
 from detox_ray.score.batches import by_length
-from detox_ray.storage import Store, Unit, key_of
-from detox_ray.storage.tables import EMPTY, LIKELIHOODS, OK
+from detox_ray.storage import Store, Unit
+from detox_ray.storage.tables import CHECKPOINTS, EMPTY, LIKELIHOODS, OK, TEXTS
 
-VERSION = 2  # raise it whenever the code here or in models/codec.py changes what a unit holds
+TOKENS_OF_A_TEXT = 64.0  # assumed for `detox-ray plan`
 LOGITS = 2**27  # numbers of a batch's logits at most: half a GiB in float32
 
 
-def plan_likelihoods(model: LoadableModel, texts: Mapping[str, str]) -> dict[Unit, str]:
-    """Unit -> key. ``texts``: language -> key of its texts unit."""
-    return {
-        Unit("likelihoods", (model.name, language)): key_of(
-            model=model.key, dtype=model.dtype, texts=texts_key, version=VERSION
-        )
-        for language, texts_key in texts.items()
-    }
+class LikelihoodStage(Stage):
+    """Measures how probable each model finds each language's held-out text."""
 
+    name, command, title = "likelihoods", "score", "perplexity"
+    version = 2  # raise it, too, when models/codec.py changes what a unit holds
+    summary = "each model's perplexity of held-out text"
+    measure = "tokens"
+    needs = (TEXTS, CHECKPOINTS)
+    writes = (LIKELIHOODS,)
 
-def likelihood_job(
-    model: LoadableModel, pending: Mapping[Unit, str], texts: Mapping[str, str], config: ScoreConfig, store: Store
-) -> Job:
-    """The job that makes ``pending``; ``texts`` as for the plan."""
-    tasks = [
-        Task(unit, key, ((Unit("texts", (unit.partition[1],)), texts[unit.partition[1]]),))
-        for unit, key in pending.items()
-    ]
-    settings = {"model": model, "batch_tokens": config.batch_tokens, "store": store}
-    return Job(f"perplexity {model.name}", tasks, LikelihoodWorker, settings, "tokens")
+    def units(self, context: Context) -> Mapping[Unit, Planned]:
+        return {
+            LIKELIHOODS.unit(model=name, language=texts["language"]): context.of_model(name, texts, dtype=model.dtype)
+            for name, model in context.models.items()
+            for texts in context.units(TEXTS)
+        }
+
+    def jobs(self, context: Context, tasks: Sequence[Task]) -> Sequence[Job]:
+        config, jobs = context.experiment.score, []
+        for name, model in context.models.items():
+            settings = {"model": model, "batch_tokens": config.batch_tokens, "store": context.store}
+            mine = [task for task in tasks if task.unit["model"] == name]
+            jobs.append(Job(f"perplexity {name}", mine, LikelihoodWorker, settings, self.measure, config.actors))
+        return jobs
+
+    def costs(self, work: Workload) -> list[Cost]:
+        models = list(work.experiment.models)
+        if not work.held_out:
+            return []
+        tokens = work.held_out * TOKENS_OF_A_TEXT
+        operations = sum(tokens * work.forward(model, TOKENS_OF_A_TEXT) for model in models)
+        how = f"{work.held_out:,} texts by {len(models)} models, {TOKENS_OF_A_TEXT:g} tokens each ({work.counted})"
+        return [work.computed(self.command, "likelihood of held-out text", tokens * len(models), operations, how)]
 
 
 class LikelihoodWorker:
@@ -68,8 +82,7 @@ class LikelihoodWorker:
         self._model: torch.nn.Module = loaded.eval().to(self._on)
 
     def make(self, task: Task) -> Product:
-        ((unit, key),) = task.inputs
-        texts = self._store.read(unit, key)
+        texts = task.read(self._store, TEXTS)
         measured = self.measure(texts["text"].to_pylist())
         tokens = [max(0, len(ids) - self._given) for ids in measured.ids]
         columns = [
@@ -79,7 +92,7 @@ class LikelihoodWorker:
             pa.array([EMPTY if nll is None else OK for nll in measured.nll], pa.string()),
         ]
         info = {"device": self._device, "texts": len(tokens), "tokens": sum(tokens), "truncated_texts": measured.cut}
-        return Product(pa.table(columns, schema=LIKELIHOODS), info, sum(tokens))
+        return Product(pa.table(columns, schema=LIKELIHOODS.columns), info, sum(tokens))
 
     def measure(self, texts: Sequence[str]) -> "Measured":
         """Measure each text, cut to what the model takes. One that leaves no token to predict has no likelihood."""

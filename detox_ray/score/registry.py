@@ -33,7 +33,8 @@ from detox_ray.models import LoadableModel
 from detox_ray.score.catalogue import READY
 from detox_ray.score.lexicon import read_lexicon
 from detox_ray.score.scorers import Scorer
-from detox_ray.storage import Store, Unit, key_of
+from detox_ray.storage import Store, key_of
+from detox_ray.storage.tables import SCORERS
 
 CHECKPOINT = "checkpoint.ckpt"
 LEXICON = "lexicon.json"
@@ -200,8 +201,8 @@ def _own(
 ) -> ResolvedScorer:
     """A user's scorer, its files (name -> path or content) copied into the run unless they are there unchanged."""
     revision = key_of(files={name: _digest(files[name]) for name in sorted(files)})
-    unit, folder = Unit("scorers", (config.name,)), f"scorers/{config.name}"
-    if store.committed("scorers").get(unit) != revision:
+    unit, folder = SCORERS.unit(scorer=config.name), f"scorers/{config.name}"
+    if store.committed(SCORERS).get(unit) != revision:
         with tempfile.TemporaryDirectory() as scratch:
             for name, file in files.items():
                 if isinstance(file, bytes):

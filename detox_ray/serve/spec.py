@@ -10,9 +10,7 @@ from detox_ray.config import (
     TOY17,
     ConfigError,
     EngineConfig,
-    Experiment,
     GenerateConfig,
-    InputError,
     MeasureConfig,
     ModelConfig,
     Problem,
@@ -22,8 +20,10 @@ from detox_ray.config import (
 from detox_ray.config.base import Name
 from detox_ray.config.loading import merged, validated
 from detox_ray.models import LoadableModel
+from detox_ray.run import open_run
 from detox_ray.serve.adapter_sharing import SharedAdapter, shared_adapter
-from detox_ray.storage import Store, Unit, cache_folder
+from detox_ray.storage import Store, cache_folder
+from detox_ray.storage.tables import CHECKPOINTS, PROMPTS
 
 PROMPTS_PER_LANGUAGE = 3
 
@@ -102,26 +102,17 @@ def arguments(run: str | None, models: Sequence[str], scorers: Sequence[str], ov
     malformed = [Problem("--model", given, "must have the form NAME=PATH") for given in models if "=" not in given[1:]]
     if malformed:
         raise ConfigError(malformed)
-    block = experiment_of(run).serve.model_dump(mode="json") if run is not None else {}
+    block = open_run(run).experiment().serve.model_dump(mode="json") if run is not None else {}
     named = {name: {"path": path} for name, _, path in (given.partition("=") for given in models)}
     raw = {"run": run, "models": named, "scorers": list(scorers), "serve": merged(block, overrides)}
     return validated(ServeArgs, raw, "arguments")
 
 
-def experiment_of(run: str) -> Experiment:
-    """Return the experiment of a run's folder. Raises InputError if the folder has none."""
-    import yaml
-
-    store = Store.at(run)
-    if not store.exists("experiment.yaml"):
-        raise InputError(f"RUN: must be a run's folder or URI, but {run!r} has no experiment.yaml")
-    return validated(Experiment, yaml.safe_load(store.read_bytes("experiment.yaml")), "experiment.yaml")
-
-
 def _resolve_run(run: str, config: ServeConfig) -> ServeSpec:
-    experiment, store = experiment_of(run), Store.at(run)
+    folder = open_run(run)
+    experiment, store = folder.experiment(), folder.store
     names = config.models or list(experiment.models)
-    committed = store.committed("checkpoints")
+    committed = store.committed(CHECKPOINTS)
     loadable: dict[str, LoadableModel] = {}
     problems: list[Problem] = []
     for name in names:
@@ -130,7 +121,7 @@ def _resolve_run(run: str, config: ServeConfig) -> ServeSpec:
             problems.append(Problem("serve.models", name, f"must be one of {', '.join(experiment.models)}"))
         elif model.path == TOY17:
             loadable[name] = LoadableModel(name, f"{TOY17}/model", True, None, model.dtype, "")
-        elif key := committed.get(Unit("checkpoints", (name,))):
+        elif key := committed.get(CHECKPOINTS.unit(model=name)):
             loadable[name] = LoadableModel(name, f"checkpoints/{name}", True, None, model.dtype, key)
         elif model.path is not None:
             loadable[name] = models.resolve_path(name, model.path, model.revision, model.dtype)
@@ -226,10 +217,10 @@ def _engines(
 
 def _prompts(store: Store, languages: Sequence[str]) -> list[ExamplePrompt]:
     """Return some of the run's prompts in each of its languages."""
-    committed = store.committed("prompts")
+    committed = store.committed(PROMPTS)
     prompts = []
     for language in languages:
-        unit = Unit("prompts", (language,))
+        unit = PROMPTS.unit(language=language)
         if unit in committed:
             texts = store.read(unit, committed[unit])["text"].slice(0, PROMPTS_PER_LANGUAGE).to_pylist()
             prompts += [ExamplePrompt(language, text) for text in texts]

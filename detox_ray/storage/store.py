@@ -14,15 +14,15 @@ and `tidy` or the next commit of the unit removes the other.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from detox_ray.storage.folder import KEY_LENGTH, Fence, Folder, StoreError, cache_folder, key_of
-from detox_ray.storage.tables import TABLES
+from detox_ray.storage.units import TABLES, Table, Unit
 
-__all__ = ["KEY_LENGTH", "Fence", "Store", "StoreError", "Superseded", "Unit", "cache_folder", "key_of"]
+__all__ = ["KEY_LENGTH", "Fence", "Store", "StoreError", "Superseded", "Table", "Unit", "cache_folder", "key_of"]
 
 T = TypeVar("T")
 
@@ -31,45 +31,28 @@ class Superseded(StoreError):
     """A reader came too late: the unit is committed under another key by now."""
 
 
-class Unit(NamedTuple):
-    """(stage's table, partition, shard). Values are in the order of the table's partition keys."""
-
-    table: str
-    partition: tuple[str, ...] = ()
-    shard: int = 0
-
-    @property
-    def folder(self) -> str:
-        keys = TABLES[self.table][1] if self.table in TABLES else ("name",)
-        assert len(keys) == len(self.partition), f"{self.table} is partitioned by {keys}, not {self.partition}"
-        return "/".join([self.table, *(f"{k}={v}" for k, v in zip(keys, self.partition, strict=True))])
-
-    def stem(self, key: str) -> str:
-        return f"{self.folder}/{self.shard:05d}-{key}"
-
-
 class Store(Folder):
     """A run's folder, as units."""
 
-    def committed(self, table: str) -> dict[Unit, str]:
-        """Unit -> key of all that is committed of ``table``: marked, and the part is there.
+    def committed(self, table: Table) -> dict[Unit, str]:
+        """Unit -> key of all that is committed of ``table``: marked, and the part, if it has rows, is there.
 
         A unit that is committed under a new key meanwhile is found under one of the two.
         """
         markers: dict[Unit, list[str]] = {}
-        for marker in self.files(f"commits/{table}"):
-            if named := _unit_of(marker.removeprefix("commits/")):
+        for marker in self.files(f"commits/{table.name}"):
+            if named := Unit.of_path(marker.removeprefix("commits/")):
                 markers.setdefault(named[0], []).append(named[1])
-        parts = set(self.files(table)) if table in TABLES else set()
-        units = {named[0] for part in parts if (named := _unit_of(part))} | markers.keys()
-        found: dict[Unit, str] = {}
+        parts = set(self.files(table.name)) if table.schema is not None else set()
+        units = {named[0] for part in parts if (named := Unit.of_path(part))} | markers.keys()
+        keys_by_unit: dict[Unit, str] = {}
         for unit in sorted(units):
             keys = markers.get(unit, ())
-            if len(keys) == 1 and (table not in TABLES or f"{unit.stem(keys[0])}.parquet" in parts):
-                found[unit] = keys[0]
+            if len(keys) == 1 and (table.schema is None or f"{unit.stem(keys[0])}.parquet" in parts):
+                keys_by_unit[unit] = keys[0]
             elif (key := self.current(unit)) is not None:  # seen in a change, or after a crash
-                found[unit] = key
-        return found
+                keys_by_unit[unit] = key
+        return keys_by_unit
 
     def current(self, unit: Unit) -> str | None:
         """The key that a unit is committed under; None if it is not."""
@@ -77,7 +60,7 @@ class Store(Folder):
         while True:
             orders = self._orders(unit)
             key = max(orders, key=lambda key: orders[key], default=None)
-            if key is not None and (unit.table not in TABLES or self.exists(f"{unit.stem(key)}.parquet")):
+            if key is not None and (not _has_rows(unit) or self.exists(f"{unit.stem(key)}.parquet")):
                 return key
             if orders == before:  # no change meanwhile: it is so
                 return None
@@ -106,11 +89,11 @@ class Store(Folder):
         """
         orders = self._orders(unit)
         part = f"{unit.stem(key)}.parquet"
-        if orders.keys() == {key} and orders[key] >= 0 and (unit.table not in TABLES or self.exists(part)):
+        if orders.keys() == {key} and orders[key] >= 0 and (not _has_rows(unit) or self.exists(part)):
             return
         count = 0
         if rows is not None:
-            schema, _ = TABLES[unit.table]
+            schema = TABLES[unit.table].columns
             sink = pa.BufferOutputStream()
             pq.write_table(rows.select(schema.names).cast(schema), sink, compression="zstd")
             self.write_bytes(part, sink.getvalue().to_pybytes())
@@ -127,7 +110,7 @@ class Store(Folder):
         self._check_fence()
         for key in self._orders(unit):
             self.delete(f"commits/{unit.stem(key)}.json")
-        if unit.table in TABLES:
+        if _has_rows(unit):
             self._remove_parts(unit)
 
     def _remove_parts(self, unit: Unit, but: str | None = None) -> None:
@@ -141,10 +124,10 @@ class Store(Folder):
         Only for who holds the folder: it would remove a part whose marker is about to be written.
         """
         self._check_fence()
-        for table in TABLES:
+        for table in (table for table in TABLES.values() if table.schema is not None):
             committed = self.committed(table)
-            for file in (*self.files(f"commits/{table}"), *self.files(table)):
-                named = _unit_of(file.removeprefix("commits/"))
+            for file in (*self.files(f"commits/{table.name}"), *self.files(table.name)):
+                named = Unit.of_path(file.removeprefix("commits/"))
                 if named and committed.get(named[0]) != named[1]:
                     self.delete(file)
 
@@ -169,7 +152,7 @@ class Store(Folder):
     def _rows(self, path: str, table: str) -> pa.Table:
         with self.fs.open_input_file(self.path(path)) as file:
             # partitioning=None: the folder names must not come back as columns
-            return pq.ParquetFile(file).read().cast(TABLES[table][0])
+            return pq.ParquetFile(file).read().cast(TABLES[table].columns)
 
     def _look(self, unit: Unit, key: str, path: str, read: Callable[[str], T]) -> T:
         """What ``read`` makes of a unit's file, which another run may be replacing."""
@@ -190,17 +173,11 @@ class Store(Folder):
                     f"{self.path(path)} cannot be read ({error}); delete it and run again: the unit is then redone"
                 ) from None
 
-    def read_all(self, units: Iterable[tuple[Unit, str]], table: str) -> pa.Table:
+    def read_all(self, units: Iterable[tuple[Unit, str]], table: Table) -> pa.Table:
         """The rows of several units of ``table``, in order."""
         parts = [self.read(unit, key) for unit, key in units]
-        return pa.concat_tables(parts) if parts else TABLES[table][0].empty_table()
+        return pa.concat_tables(parts) if parts else table.columns.empty_table()
 
 
-def _unit_of(path: str) -> tuple[Unit, str] | None:
-    """Invert ``Unit.stem(key) + suffix``; None for a file that is not ours."""
-    table, *folders, name = path.split("/")
-    shard, dash, key = name.rpartition(".")[0].partition("-")
-    keys = TABLES[table][1] if table in TABLES else ("name",)
-    if not (dash and shard.isdecimal() and len(folders) == len(keys)):
-        return None
-    return Unit(table, tuple(folder.partition("=")[2] for folder in folders), int(shard)), key
+def _has_rows(unit: Unit) -> bool:
+    return TABLES[unit.table].schema is not None

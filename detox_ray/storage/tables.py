@@ -1,52 +1,66 @@
-"""The schema of every table that crosses a stage boundary.
+"""The tables that cross a stage's border. A stage's own package may define more (`units.define`).
 
-``language``, ``model`` and ``scorer`` of the big tables are Hive partition keys: they stand in the folder name
+``language``, ``model`` and ``scorer`` of the big tables are Hive partition keys: they stand in the folder's name
 (``generations/model=detox/language=fr/…parquet``) and not in the file, so that DuckDB, pandas, Polars and Spark read
-the folder as it is. The schemas below list the columns in the files.
+the folder as it is. The columns below are those of the files.
 """
 
 import pyarrow as pa
 
-PROMPTS = pa.schema(
+from detox_ray.storage.units import define
+
+PROMPTS = define(
+    "prompts",
+    ("language",),
     [
         pa.field("prompt_id", pa.string(), nullable=False),  # "fr-00012": language and row in the source
         pa.field("text", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),  # the reader's name
         pa.field("source_index", pa.string(), nullable=False),  # the source's own index, as text
         pa.field("annotations", pa.string()),  # the source's labels, as JSON text; null where it has none
-    ]
+    ],
 )
 
-PAIRS = pa.schema(
+PAIRS = define(
+    "pairs",
+    (),
     [
         pa.field("pair_id", pa.string(), nullable=False),
         pa.field("prompt", pa.string(), nullable=False),
         pa.field("chosen", pa.string(), nullable=False),  # continuation only, without the prompt
         pa.field("rejected", pa.string(), nullable=False),
         pa.field("language", pa.string(), nullable=False),
-    ]
+    ],
 )
 
-TEXTS = pa.schema(  # harmless held-out text, for perplexity
+TEXTS = define(  # harmless held-out text, for perplexity
+    "texts",
+    ("language",),
     [
         pa.field("text_id", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
-    ]
+    ],
 )
 
 TRAIN, VALIDATION = "train", "validation"
-CORPUS = TEXTS.append(pa.field("split", pa.string(), nullable=False))  # to train on; VALIDATION: the source's own part
+CORPUS = define(  # to train on; VALIDATION: the source's own part
+    "corpus", (), TEXTS.columns.append(pa.field("split", pa.string(), nullable=False))
+)
 
-REFERENCE_LOGPS = pa.schema(  # of PAIRS under a parent, as a training sees them: cut, with its special tokens
+REFERENCE_LOGPS = define(  # of PAIRS under a parent, as a training sees them: cut, with its special tokens
+    "reference_logps",
+    ("model", "settings"),
     [
         pa.field("pair_id", pa.string(), nullable=False),
         pa.field("chosen", pa.float64(), nullable=False),  # sum over the completion's tokens, nats
         pa.field("rejected", pa.float64(), nullable=False),
-    ]
+    ],
 )
 
-GENERATIONS = pa.schema(
+GENERATIONS = define(
+    "generations",
+    ("model", "language"),
     [
         pa.field("prompt_id", pa.string(), nullable=False),
         pa.field("sample", pa.int32(), nullable=False),  # 0 … samples-1
@@ -54,7 +68,7 @@ GENERATIONS = pa.schema(
         pa.field("tokens", pa.int32(), nullable=False),  # generated tokens
         pa.field("finish_reason", pa.string(), nullable=False),  # "stop" (end token) or "length"
         pa.field("seed", pa.int64(), nullable=False),
-    ]
+    ],
 )
 
 # What a score or likelihood row's status can be. A value is a result only where the status is "ok"; an "empty" row of
@@ -66,17 +80,21 @@ FAILED = "failed"  # the scorer raised or gave something that is not a number in
 STATUSES = (OK, EMPTY, UNSUPPORTED, FAILED)
 TOO_SHORT = "too_short"  # identifications only: not enough text to tell its language
 
-SCORES = pa.schema(
+SCORES = define(
+    "scores",
+    ("scorer", "model", "language"),
     [
         pa.field("prompt_id", pa.string(), nullable=False),
         pa.field("sample", pa.int32(), nullable=False),
         pa.field("attribute", pa.string(), nullable=False),  # "toxicity", "insult", …
         pa.field("value", pa.float64()),  # in [0, 1]; of an "empty" row, the score of its white space (of " " if none)
         pa.field("status", pa.string(), nullable=False),
-    ]
+    ],
 )
 
-LABELLED = pa.schema(  # texts that people (or the built-in world) judged, to validate scorers with
+LABELLED = define(  # texts that people (or the built-in world) judged, to validate scorers with
+    "labelled",
+    ("language",),
     [
         pa.field("text_id", pa.string(), nullable=False),
         pa.field("cluster", pa.string(), nullable=False),  # texts that belong together (a prompt and its completion)
@@ -85,19 +103,23 @@ LABELLED = pa.schema(  # texts that people (or the built-in world) judged, to va
         pa.field("grade", pa.float64(), nullable=False),  # as the source grades, higher is more toxic
         pa.field("toxic", pa.bool_(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
-    ]
+    ],
 )
 
-LABELLED_SCORES = pa.schema(  # what a scorer says of LABELLED
+LABELLED_SCORES = define(  # what a scorer says of LABELLED
+    "labelled_scores",
+    ("scorer", "language"),
     [
         pa.field("text_id", pa.string(), nullable=False),
         pa.field("attribute", pa.string(), nullable=False),
         pa.field("value", pa.float64()),
         pa.field("status", pa.string(), nullable=False),
-    ]
+    ],
 )
 
-IDENTIFICATIONS = pa.schema(  # which language a completion is in
+IDENTIFICATIONS = define(  # which language a completion is in
+    "identifications",
+    ("model", "language"),
     [
         pa.field("prompt_id", pa.string(), nullable=False),
         pa.field("sample", pa.int32(), nullable=False),
@@ -107,12 +129,14 @@ IDENTIFICATIONS = pa.schema(  # which language a completion is in
         pa.field("wrong_lines", pa.int32(), nullable=False),
         pa.field("english_word", pa.bool_(), nullable=False),  # in a text of another script; by a list or a rule
         pa.field("status", pa.string(), nullable=False),
-    ]
+    ],
 )
 
 # Of a completion given its prompt under an evaluator. nll: sums, nats; null unless "ok", or "empty" of white space that
 # the evaluator's tokenizer makes tokens of.
-FLUENCIES = pa.schema(
+FLUENCIES = define(
+    "fluencies",
+    ("evaluator", "model", "language"),
     [
         pa.field("prompt_id", pa.string(), nullable=False),
         pa.field("sample", pa.int32(), nullable=False),
@@ -121,12 +145,14 @@ FLUENCIES = pa.schema(
         pa.field("full_tokens", pa.int32(), nullable=False),  # prompt and completion
         pa.field("full_nll", pa.float64()),
         pa.field("status", pa.string(), nullable=False),
-    ]
+    ],
 )
 
 # Of a completion among its prompt's. The sum of distinct_n over a prompt's completions is the number of distinct
 # n-grams that they hold together, and novel / unigrams is a completion's novelty.
-DIVERSITIES = pa.schema(
+DIVERSITIES = define(
+    "diversities",
+    ("model", "language"),
     [
         pa.field("prompt_id", pa.string(), nullable=False),
         pa.field("sample", pa.int32(), nullable=False),
@@ -138,19 +164,23 @@ DIVERSITIES = pa.schema(
         pa.field("distinct_3", pa.int64(), nullable=False),
         pa.field("novel", pa.int64(), nullable=False),  # distinct units that the prompt does not have
         pa.field("status", pa.string(), nullable=False),  # "empty": no unit
-    ]
+    ],
 )
 
-LIKELIHOODS = pa.schema(  # of TEXTS under a model
+LIKELIHOODS = define(  # of TEXTS under a model
+    "likelihoods",
+    ("model", "language"),
     [
         pa.field("text_id", pa.string(), nullable=False),
         pa.field("tokens", pa.int32(), nullable=False),  # tokens predicted (the first is given)
         pa.field("nll", pa.float64()),  # sum of negative log-likelihoods, nats; null unless status is "ok"
         pa.field("status", pa.string(), nullable=False),
-    ]
+    ],
 )
 
-METRICS = pa.schema(
+METRICS = define(
+    "metrics",
+    (),
     [
         pa.field("metric", pa.string(), nullable=False),
         pa.field("model", pa.string(), nullable=False),
@@ -165,10 +195,12 @@ METRICS = pa.schema(
         pa.field("seed_std", pa.float64()),  # between them, sample standard deviation; null for a model's own
         pa.field("in_macro", pa.bool_(), nullable=False),  # counts in the macro mean; true for "macro" itself
         pa.field("status", pa.string(), nullable=False),  # "ok", or why there is no value
-    ]
+    ],
 )
 
-COMPARISONS = pa.schema(
+COMPARISONS = define(
+    "comparisons",
+    (),
     [
         pa.field("metric", pa.string(), nullable=False),
         pa.field("model", pa.string(), nullable=False),
@@ -190,24 +222,70 @@ COMPARISONS = pa.schema(
         pa.field("seed_std", pa.float64()),  # between the seeds' differences
         pa.field("in_macro", pa.bool_(), nullable=False),
         pa.field("status", pa.string(), nullable=False),
-    ]
+    ],
 )
 
-# Table name (the folder in a run) -> schema, partition keys in order.
-TABLES: dict[str, tuple[pa.Schema, tuple[str, ...]]] = {
-    "prompts": (PROMPTS, ("language",)),
-    "pairs": (PAIRS, ()),
-    "texts": (TEXTS, ("language",)),
-    "corpus": (CORPUS, ()),
-    "reference_logps": (REFERENCE_LOGPS, ("model", "settings")),
-    "generations": (GENERATIONS, ("model", "language")),
-    "scores": (SCORES, ("scorer", "model", "language")),
-    "labelled": (LABELLED, ("language",)),
-    "labelled_scores": (LABELLED_SCORES, ("scorer", "language")),
-    "identifications": (IDENTIFICATIONS, ("model", "language")),
-    "fluencies": (FLUENCIES, ("evaluator", "model", "language")),
-    "diversities": (DIVERSITIES, ("model", "language")),
-    "likelihoods": (LIKELIHOODS, ("model", "language")),
-    "metrics": (METRICS, ()),
-    "comparisons": (COMPARISONS, ()),
-}
+VALIDITY = define(  # how far a scorer can be believed in a language (measure/validity.py says what the columns are)
+    "validity",
+    (),
+    [
+        pa.field("scorer", pa.string(), nullable=False),
+        pa.field("reference", pa.string(), nullable=False),
+        pa.field("language", pa.string(), nullable=False),
+        pa.field("n", pa.int64(), nullable=False),
+        pa.field("n_toxic", pa.int64(), nullable=False),
+        pa.field("auroc", pa.float64()),
+        pa.field("ci_low", pa.float64()),
+        pa.field("ci_high", pa.float64()),
+        pa.field("average_precision", pa.float64()),
+        pa.field("average_precision_low", pa.float64()),
+        pa.field("average_precision_high", pa.float64()),
+        pa.field("best_f1", pa.float64()),
+        pa.field("best_f1_low", pa.float64()),
+        pa.field("best_f1_high", pa.float64()),
+        pa.field("best_f1_threshold", pa.float64()),
+        pa.field("calibration_error", pa.float64()),
+        pa.field("calibration_error_low", pa.float64()),
+        pa.field("calibration_error_high", pa.float64()),
+        pa.field("spearman", pa.float64()),
+        pa.field("spearman_low", pa.float64()),
+        pa.field("spearman_high", pa.float64()),
+        pa.field("status", pa.string(), nullable=False),
+    ],
+)
+
+AGREEMENTS = define(  # of each pair of scorers, on completions (measure/agreement.py)
+    "agreements",
+    (),
+    [
+        pa.field("scorer", pa.string(), nullable=False),
+        pa.field("other", pa.string(), nullable=False),
+        pa.field("language", pa.string(), nullable=False),
+        pa.field("n", pa.int64(), nullable=False),
+        pa.field("spearman", pa.float64()),
+        pa.field("spearman_low", pa.float64()),
+        pa.field("spearman_high", pa.float64()),
+        pa.field("kappa", pa.float64()),
+        pa.field("kappa_low", pa.float64()),
+        pa.field("kappa_high", pa.float64()),
+        pa.field("status", pa.string(), nullable=False),
+    ],
+)
+
+STATUS_COUNTS = define(  # completions, texts or prompts that ended with a status
+    "status_counts",
+    (),
+    [
+        pa.field("scorer", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("language", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("n", pa.int64(), nullable=False),
+    ],
+)
+
+# Folders that are committed like tables.
+CHECKPOINTS = define("checkpoints", ("model",), None)
+WORLDS = define("world", ("name",), None)
+SCORERS = define("scorers", ("scorer",), None)  # files of the user's own scorers
+REPORTS = define("report", ("name",), None)

@@ -70,7 +70,7 @@ def _rows(table: pa.Table, config: TrainConfig, field: str) -> list[dict[str, An
                          f"(there are {', '.join(table.column_names)})")  # fmt: skip
     table = table.select([*needed, *(["split"] if "split" in table.column_names else [])])
     for name in needed:
-        if table[name].type != PAIRS.field("prompt").type or table[name].null_count:
+        if table[name].type != PAIRS.columns.field("prompt").type or table[name].null_count:
             wrong = next(i for i, value in enumerate(table[name].to_pylist()) if not isinstance(value, str))
             raise InputError(f"{field}: {name} of row {wrong} is {table[name][wrong]}, not a text")
     return table.slice(0, int(table.num_rows * config.data_fraction)).to_pylist()

@@ -15,7 +15,8 @@ from detox_ray.cluster.progress import Progress
 from detox_ray.config import InputError
 from detox_ray.models import VOCABULARY, LoadableModel
 from detox_ray.models.codec import PROBES
-from detox_ray.storage import Store, Unit, key_of
+from detox_ray.storage import Store, key_of
+from detox_ray.storage.tables import CHECKPOINTS
 
 VERSION = 2  # of what is made of the same files
 
@@ -37,7 +38,7 @@ def import_checkpoint(source: LoadableModel, parent: LoadableModel, key: str, st
     info, problem = ray.get(remote.remote(source, parent, store))
     if problem is not None:
         raise InputError(f"models.{source.name}.path: {problem}")
-    store.commit(Unit("checkpoints", (source.name,)), key, None, info)
+    store.commit(CHECKPOINTS.unit(model=source.name), key, None, info)
 
 
 def _attempt(source: LoadableModel, parent: LoadableModel, store: Store) -> tuple[dict[str, Any], str | None]:
@@ -89,7 +90,7 @@ def make(source: LoadableModel, parent: LoadableModel, store: Store, folder: Pat
             )
     tokenizer.save_pretrained(folder)
     result.verify(folder, dtype, {})
-    store.retract(Unit("checkpoints", (source.name,)))
+    store.retract(CHECKPOINTS.unit(model=source.name))
     store.upload(folder, f"checkpoints/{source.name}")
     kind = "adapter" if adapted else "weights without a tokenizer"
     return {"imported": source.location, "revision": source.revision, "kind": kind, "parent": parent.location}

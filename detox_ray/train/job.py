@@ -10,6 +10,7 @@ from detox_ray.cluster.progress import Progress
 from detox_ray.config import ConfigError, InputError, Problem, TrainConfig
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store, Unit
+from detox_ray.storage.tables import CHECKPOINTS
 from detox_ray.train import board as boards
 from detox_ray.train import checkpoints, cpu, settings
 from detox_ray.train.place import BEST_STEP, Job
@@ -56,7 +57,7 @@ def train(
         progress.say(f"train {name}: {trouble}")
     clock, board = _Clock(store, job.folder), boards.start()
     info, warnings = _follow(_Fit(job, board, cluster.address == "local"), board, clock, field, progress)
-    store.commit(Unit("checkpoints", (name,)), key, None, {**info, "warnings": warnings, "seconds": clock.spent()})
+    store.commit(CHECKPOINTS.unit(model=name), key, None, {**info, "warnings": warnings, "seconds": clock.spent()})
     store.fs.delete_dir(store.path(job.folder))
 
 

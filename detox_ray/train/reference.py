@@ -65,7 +65,7 @@ def address(job: Job, rows: Iterable[Mapping[str, Any]]) -> tuple[Unit, str]:
         quantised=job.config.tuning == "qlora",
         pairs=hashlib.sha256(json.dumps(tokens).encode()).hexdigest(),
     )
-    return Unit("reference_logps", (job.parent.name, key)), key
+    return REFERENCE_LOGPS.unit(model=job.parent.name, settings=key), key
 
 
 def _compute(trainer: Any, place: Place, rows: Sequence[Mapping[str, Any]], groups: Sequence[Sequence[int]]) -> Logps:
@@ -88,11 +88,11 @@ def _compute(trainer: Any, place: Place, rows: Sequence[Mapping[str, Any]], grou
 def _table(values: Logps) -> pa.Table:
     ids = sorted(values)
     columns = [ids, [values[pair][0] for pair in ids], [values[pair][1] for pair in ids]]
-    return pa.Table.from_arrays([pa.array(column) for column in columns], schema=REFERENCE_LOGPS)
+    return pa.Table.from_arrays([pa.array(column) for column in columns], schema=REFERENCE_LOGPS.columns)
 
 
 def _stored(job: Job, unit: Unit, key: str) -> Logps | None:
-    if job.store.committed("reference_logps").get(unit) != key:
+    if job.store.committed(REFERENCE_LOGPS).get(unit) != key:
         return None
     table = job.store.read(unit, key).to_pydict()
     return {

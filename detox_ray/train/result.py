@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from detox_ray.config import InputError
-from detox_ray.storage import Unit
+from detox_ray.storage.tables import CHECKPOINTS
 from detox_ray.train import merging, tuning
 from detox_ray.train.place import Job
 
@@ -53,7 +53,7 @@ def finish(job: Job, parent: str, folder: Path) -> None:
     except OSError:  # the parent has none: what its config implies
         generation.save_pretrained(folder)
     verify(folder, loading["dtype"], before)
-    job.store.retract(Unit("checkpoints", (job.name,)))  # what stood there is gone from here on
+    job.store.retract(CHECKPOINTS.unit(model=job.name))  # what stood there is gone from here on
     job.store.upload(folder, f"checkpoints/{job.name}")
 
 

@@ -3,6 +3,7 @@
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 from detox_ray.config import LoraConfig, Problem, TrainConfig
 from detox_ray.storage import key_of
@@ -104,20 +105,21 @@ def _has_gpu() -> bool:
     return os.environ.get("CUDA_VISIBLE_DEVICES") != "" and any(Path("/dev").glob("nvidia[0-9]*"))
 
 
-def key(config: TrainConfig, parent_key: str, rows_key: str, seed: int) -> str:
-    """Hash of everything that changes the trained weights. Raises ValueError where the DeepSpeed JSON is wrong."""
+def influence(config: TrainConfig, seed: int) -> dict[str, Any]:
+    """What of a train block changes the trained weights, as JSON values; ``seed`` is the experiment's.
+
+    Raises ValueError if the DeepSpeed JSON is wrong.
+    """
     chosen = config.model_dump(mode="json", exclude=NO_INFLUENCE)
     if config.tuning != "full":
         chosen["lora"] = lora_of(config).model_dump(mode="json")
-    return key_of(
-        stage="train",
-        version=VERSION,
-        settings=chosen,
-        deepspeed=zero.influence(zero.read(config.deepspeed)),
-        parent=parent_key,
-        rows=rows_key,
-        seed=seed_of(config, seed),
-    )
+    return {**chosen, "deepspeed": zero.influence(zero.read(config.deepspeed)), "seed": seed_of(config, seed)}
+
+
+def key(config: TrainConfig, parent_key: str, rows_key: str, seed: int) -> str:
+    """Hash of everything that changes the trained weights. Raises ValueError if the DeepSpeed JSON is wrong."""
+    made_from = influence(config, seed)
+    return key_of(stage="train", version=VERSION, settings=made_from, parent=parent_key, rows=rows_key)
 
 
 def lora_of(config: TrainConfig) -> LoraConfig:

@@ -3,17 +3,20 @@
 import io
 
 import pytest
+from contexts import context, planned
 from rich.console import Console
 from small_generation import PROMPTS, config
 
 from detox_ray.cluster import Cluster
 from detox_ray.cluster.progress import Progress
+from detox_ray.cluster.stage import Input
 from detox_ray.cluster.unit_jobs import run_jobs
 from detox_ray.config import GenerateConfig
-from detox_ray.generate import job, plan, prompt_seed, resolve_engine
+from detox_ray.generate import GenerateStage, prompt_seed, resolve_engine
 from detox_ray.generate.engines import start
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store, Unit
+from detox_ray.storage.tables import PROMPTS as ASKED
 
 pytestmark = pytest.mark.integration
 
@@ -27,14 +30,16 @@ def run(
     kept: int = 0,
 ) -> tuple[list[dict[str, object]], dict[Unit, str]]:
     """All rows with their language, and the plan. The first ``kept`` units are taken as done."""
-    units = plan(model, prompts, settings, seed=5)
-    pending = dict(list(units.items())[kept:])
-    keys = {language: key for language, (key, _) in prompts.items()}
-    made = job(model, pending, keys, settings, 5, store)
+    asked = {ASKED.unit(language=language): key for language, (key, _) in prompts.items()}
+    within = context(asked, store=store, models=[model], generate=settings.model_dump(), seed=5)
+    for language, (key, rows) in prompts.items():
+        within.data[ASKED.unit(language=language)] = Input(key, rows)
+    units = planned(GenerateStage(), within)
+    jobs = GenerateStage().jobs(within, within.tasks(dict(list(units.items())[kept:])))
     quiet = Progress(Console(file=io.StringIO()))
-    run_jobs("generate", [made], actors=settings.actors, store=store, cluster=cluster, progress=quiet)
-    rows = [row for unit, key in units.items() for row in store.read(unit, key).to_pylist()]
-    return rows, units
+    run_jobs("generate", jobs, store=store, cluster=cluster, progress=quiet)
+    made = [row for unit, key in units.items() for row in store.read(unit, key).to_pylist()]
+    return made, units
 
 
 EXPECTED = [

@@ -1,14 +1,30 @@
 """Seeds, units and keys: what a completion depends on, and what it does not."""
 
 import pytest
+from contexts import context, planned
 from small_generation import config
 
-from detox_ray.generate import check, plan, prompt_seed, resolve_engine
+from detox_ray.cluster.stage import Input
+from detox_ray.config import GenerateConfig
+from detox_ray.generate import GenerateStage, check, prompt_seed, resolve_engine
 from detox_ray.models import LoadableModel, vllm_options
 from detox_ray.storage import Unit
+from detox_ray.storage.tables import GENERATIONS
+from detox_ray.storage.tables import PROMPTS as ASKED
 
 MODEL = LoadableModel("base", "/nowhere", False, None, "auto", "m" * 16)
 PROMPTS = {"en": ("p" * 16, 7), "fr": ("q" * 16, 3)}
+
+
+def plan(
+    model: LoadableModel, prompts: dict[str, tuple[str, int]], settings: GenerateConfig, seed: int
+) -> dict[Unit, str]:
+    """Unit -> key. ``prompts``: language -> key of its prompts, and how many they are."""
+    asked = {ASKED.unit(language=language): key for language, (key, _) in prompts.items()}
+    within = context(asked, models=[model], generate=settings.model_dump(), seed=seed)
+    for language, (key, rows) in prompts.items():
+        within.data[ASKED.unit(language=language)] = Input(key, rows)
+    return planned(GenerateStage(), within)
 
 
 def test_seed_follows_from_experiment_and_prompt_alone() -> None:
@@ -27,11 +43,11 @@ def test_seeds_spread_over_their_range() -> None:
 
 def test_a_unit_is_so_many_prompts_of_one_language() -> None:
     units = plan(MODEL, PROMPTS, config(prompts_per_unit=3, engine="transformers"), 0)
-    assert [(unit.partition, unit.shard) for unit in units] == [
-        (("base", "en"), 0),
-        (("base", "en"), 1),
-        (("base", "en"), 2),
-        (("base", "fr"), 0),
+    assert [(unit["model"], unit["language"], unit.shard) for unit in units] == [
+        ("base", "en", 0),
+        ("base", "en", 1),
+        ("base", "en", 2),
+        ("base", "fr", 0),
     ]
     assert len(set(units.values())) == 4
 
@@ -53,13 +69,13 @@ def test_language_without_prompts_has_no_unit() -> None:
 )
 def test_key_changes_with_what_changes_a_completion(change: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vllm_options, "version", lambda: "1.0")
-    unit = Unit("generations", ("base", "fr"), 0)
+    unit = GENERATIONS.unit(model="base", language="fr", shard=0)
     before = plan(MODEL, PROMPTS, config(engine="transformers"), 0)[unit]
     assert plan(MODEL, PROMPTS, config(**{"engine": "transformers", **change}), 0)[unit] != before
 
 
 def test_key_changes_with_model_dtype_seed_prompts_and_engine_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    unit, settings = Unit("generations", ("base", "fr"), 0), config(engine="vllm")
+    unit, settings = GENERATIONS.unit(model="base", language="fr", shard=0), config(engine="vllm")
     monkeypatch.setattr(vllm_options, "version", lambda: "1.0")
     keys = [
         plan(MODEL, PROMPTS, settings, 0)[unit],

@@ -26,7 +26,7 @@ from detox_ray.score.identifiers import Identified
 from detox_ray.score.identify import IdentificationWorker, Judged
 from detox_ray.score.scorers import Failure, Scores
 from detox_ray.storage import Store
-from detox_ray.storage.tables import DIVERSITIES, FLUENCIES, IDENTIFICATIONS
+from detox_ray.storage.tables import DIVERSITIES, FLUENCIES, IDENTIFICATIONS, SCORES
 
 CODES, MODELS, SAMPLES, PROMPTS = ("en", "fr", "ru", "hi"), ("base", "detox"), 25, 16
 WORDS = {
@@ -129,19 +129,19 @@ class World:
         places = pa.table(
             {"prompt_id": [row[0] for row in rows], "sample": pa.array([row[1] for row in rows], pa.int32())}
         )
-        return score_rows("scores", places, answers.values, answers.statuses)
+        return score_rows(SCORES, places, answers.values, answers.statuses)
 
     def _identifications(self, model: str, code: str) -> pa.Table:
         rows = self._rows(model, code)
         worker = IdentificationWorker("lingua", None, self.listed.words, self._store)
         judged: list[Judged] = worker.judge([text for *_, text in rows], code)
-        return _table(IDENTIFICATIONS, rows, judged)
+        return _table(IDENTIFICATIONS.columns, rows, judged)
 
     def _fluencies(self, model: str, code: str) -> pa.Table:
         rows = self._rows(model, code)
         judge = LoadableModel("mt5", "mt5", False, None, "float32", "k")
         found: list[Fluency] = FluencyWorker(judge, 4096, self._store).evaluate([(p, text) for _, _, p, text in rows])
-        return _table(FLUENCIES, rows, found)
+        return _table(FLUENCIES.columns, rows, found)
 
     def _diversities(self, model: str, code: str) -> pa.Table:
         counts = [
@@ -149,7 +149,7 @@ class World:
             for prompt, samples in zip(self.prompts[code], self.texts[model, code], strict=True)
             for row in diversity(units(prompt), [units(text) for text in samples])
         ]
-        return _table(DIVERSITIES, self._rows(model, code), counts)
+        return _table(DIVERSITIES.columns, self._rows(model, code), counts)
 
 
 def _table(schema: pa.Schema, rows: Sequence[tuple[str, int, str, str]], columns: Sequence[Any]) -> pa.Table:

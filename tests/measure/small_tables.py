@@ -25,7 +25,7 @@ def prompts(texts: Sequence[str]) -> pa.Table:
     rows = [
         {"prompt_id": f"p{i}", "text": text, "source": "test", "source_index": str(i)} for i, text in enumerate(texts)
     ]
-    return pa.Table.from_pylist(rows, schema=PROMPTS)
+    return pa.Table.from_pylist(rows, schema=PROMPTS.columns)
 
 
 def generations(completions: Sequence[Sequence[Scored]]) -> pa.Table:
@@ -34,7 +34,7 @@ def generations(completions: Sequence[Sequence[Scored]]) -> pa.Table:
         for i, samples in enumerate(completions)
         for k, (text, _) in enumerate(samples)
     ]
-    return pa.Table.from_pylist(rows, schema=GENERATIONS)
+    return pa.Table.from_pylist(rows, schema=GENERATIONS.columns)
 
 
 def scores(completions: Sequence[Sequence[Scored]], attribute: str = "toxicity") -> pa.Table:
@@ -49,7 +49,7 @@ def scores(completions: Sequence[Sequence[Scored]], attribute: str = "toxicity")
         for i, samples in enumerate(completions)
         for k, (text, value) in enumerate(samples)
     ]
-    return pa.Table.from_pylist(rows, schema=SCORES)
+    return pa.Table.from_pylist(rows, schema=SCORES.columns)
 
 
 def completions(values: Sequence[Sequence[float | str]], blank: float | str = EMPTY) -> list[list[Scored]]:
@@ -68,7 +68,7 @@ def likelihoods(rows: Mapping[str, tuple[int, float | str]]) -> pa.Table:
         }
         for name, (tokens, nll) in rows.items()
     ]
-    return pa.Table.from_pylist(out, schema=LIKELIHOODS)
+    return pa.Table.from_pylist(out, schema=LIKELIHOODS.columns)
 
 
 def identifications(
@@ -94,7 +94,7 @@ def identifications(
                     "status": OK if known else found,
                 }
             )
-    return pa.Table.from_pylist(rows, schema=IDENTIFICATIONS)
+    return pa.Table.from_pylist(rows, schema=IDENTIFICATIONS.columns)
 
 
 Evaluated = tuple[int, float, int, float] | str  # (prompt tokens, prompt nll, full tokens, full nll) or a status
@@ -116,7 +116,7 @@ def fluencies(completions: Sequence[Sequence[Evaluated]]) -> pa.Table:
                     "status": sums if isinstance(sums, str) else OK,
                 }
             )
-    return pa.Table.from_pylist(rows, schema=FLUENCIES)
+    return pa.Table.from_pylist(rows, schema=FLUENCIES.columns)
 
 
 def diversities(prompt_units: Sequence[Sequence[str]], completions: Sequence[Sequence[Sequence[str]]]) -> pa.Table:
@@ -140,4 +140,4 @@ def diversities(prompt_units: Sequence[Sequence[str]], completions: Sequence[Seq
             )
             for n in before:
                 before[n] |= set(grams[n])
-    return pa.Table.from_pylist(rows, schema=DIVERSITIES)
+    return pa.Table.from_pylist(rows, schema=DIVERSITIES.columns)

@@ -175,7 +175,8 @@ def test_maps_of_another_scorer_or_identity_are_refused() -> None:
 def test_samples_join_labels_or_a_reference_scorer_and_leave_out_texts_without_a_value() -> None:
     common = {"kind": "text", "source": "x", "text": "t"}
     labelled = pa.Table.from_pylist(
-        [{"text_id": str(i), "cluster": f"c{i}", "grade": i + 1, "toxic": i >= 2, **common} for i in range(5)], LABELLED
+        [{"text_id": str(i), "cluster": f"c{i}", "grade": i + 1, "toxic": i >= 2, **common} for i in range(5)],
+        LABELLED.columns,
     )
 
     def scores(*values: float | None) -> pa.Table:
@@ -189,7 +190,7 @@ def test_samples_join_labels_or_a_reference_scorer_and_leave_out_texts_without_a
                 }
                 for i, value in enumerate(values)
             ],
-            LABELLED_SCORES,
+            LABELLED_SCORES.columns,
         )
 
     own, other = scores(0.1, None, 0.3, 0.4, 0.5), scores(0.9, 0.8, None, 0.6, 0.5)

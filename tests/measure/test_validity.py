@@ -170,7 +170,7 @@ def tables(statuses: list[str], values: list[float | None]) -> tuple[pa.Table, p
         for i in reversed(range(n))
         for attribute, value in (("toxicity", values[i]), ("insult", 0.123 if values[i] is not None else None))
     ]
-    return pa.Table.from_pylist(labelled, LABELLED), pa.Table.from_pylist(scores, LABELLED_SCORES)
+    return pa.Table.from_pylist(labelled, LABELLED.columns), pa.Table.from_pylist(scores, LABELLED_SCORES.columns)
 
 
 def joined(labelled: pa.Table, scores: pa.Table | None) -> tuple[Validity, dict[str, int]]:

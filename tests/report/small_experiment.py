@@ -100,7 +100,9 @@ def tables(
                         metrics[-1] |= {"ci_low": value and value * 0.95, "ci_high": value and value * 1.05}
                         metrics[-1] |= {key: row[key] for key in ("n", "in_macro", "status")} | {"seeds": 1}
                     comparisons.append({**place, "model": "detox", "parent": "base", "language": code} | _gap(row))
-    return pa.Table.from_pylist(metrics, schema=METRICS), pa.Table.from_pylist(comparisons, schema=COMPARISONS)
+    return pa.Table.from_pylist(metrics, schema=METRICS.columns), pa.Table.from_pylist(
+        comparisons, schema=COMPARISONS.columns
+    )
 
 
 def _language(

@@ -23,7 +23,7 @@ def with_spreads() -> ReportContent:
         for metric, value in SPREADS.items()
         for row in like
     ]
-    table = pa.concat_tables([made.metrics, pa.Table.from_pylist(rows, schema=METRICS)])
+    table = pa.concat_tables([made.metrics, pa.Table.from_pylist(rows, schema=METRICS.columns)])
     return replace(made, metrics=table)
 
 

@@ -21,8 +21,8 @@ def rows(data: bytes) -> list[dict[str, str]]:
 
 def test_every_number_is_one_object_with_the_documented_keys() -> None:
     made = json.loads(results(content()))
-    assert {frozenset(row) for row in made["metrics"]} == {frozenset(METRICS.names)}
-    assert {frozenset(row) for row in made["comparisons"]} == {frozenset(COMPARISONS.names)}
+    assert {frozenset(row) for row in made["metrics"]} == {frozenset(METRICS.columns.names)}
+    assert {frozenset(row) for row in made["comparisons"]} == {frozenset(COMPARISONS.columns.names)}
     assert {"experiment", "metrics", "comparisons", "timings", "validity", "agreement", "settings"} <= set(made)
     assert len(made["metrics"]) == len(content().metrics)
     assert {"scorer", "reference", "language", "n", "n_toxic", "auroc", "best_f1_threshold", "status"} <= set(
@@ -43,7 +43,7 @@ def test_unsupported_language_is_null_with_its_status() -> None:
 def test_nan_is_refused_rather_than_written() -> None:
     row = content().metrics.to_pylist()[0] | {"value": float("nan")}
     with pytest.raises(ValueError):
-        results(replace(content(), metrics=pa.Table.from_pylist([row], schema=METRICS)))
+        results(replace(content(), metrics=pa.Table.from_pylist([row], schema=METRICS.columns)))
 
 
 def test_only_timings_differ_between_a_resumed_and_an_undisturbed_run() -> None:
@@ -58,7 +58,7 @@ def test_every_table_is_a_csv_with_the_same_numbers() -> None:
         f"tables/{name}.csv" for name in (*("metrics", "comparisons", "validity", "agreement", "counts", "published"),)
     }
     read, want = rows(made["tables/comparisons.csv"]), content().comparisons.to_pylist()
-    assert len(read) == len(want) and list(read[0]) == COMPARISONS.names
+    assert len(read) == len(want) and list(read[0]) == COMPARISONS.columns.names
     for got, row in zip(read, want, strict=True):
         assert got["difference"] == ("" if row["difference"] is None else str(row["difference"]))
     assert rows(made["tables/validity.csv"])[0]["auroc"] == "0.93"

@@ -21,7 +21,7 @@ from detox_ray.report.shown import shown_models, shown_pairs
 from detox_ray.report.sweeps import curves, sweep_clouds, sweep_tables
 from detox_ray.report.tradeoff import clouds, place
 from detox_ray.report.views import pair_views
-from detox_ray.run.reading import headline
+from detox_ray.run import headline
 
 SEEDS = {"learning_rate": 1e-5, "seeds": [0, 1, 2]}
 BY_RATE = [f"detox-learning_rate-{rate:g}" for rate in sorted(RATES)]

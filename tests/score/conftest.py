@@ -28,8 +28,8 @@ def commit(store: Store) -> Commit:
     def commit_texts(language: str, *texts: str) -> tuple[Unit, str]:
         shared = {"prompt_id": f"{language}-0", "tokens": 1, "finish_reason": "stop"}
         rows = [{**shared, "sample": row, "text": text, "seed": row} for row, text in enumerate(texts)]
-        unit = Unit("generations", ("base", language))
-        store.commit(unit, KEY, pa.Table.from_pylist(rows, schema=GENERATIONS))
+        unit = GENERATIONS.unit(model="base", language=language)
+        store.commit(unit, KEY, pa.Table.from_pylist(rows, schema=GENERATIONS.columns))
         return unit, KEY
 
     return commit_texts

@@ -7,14 +7,15 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from contexts import context, planned
 
 from detox_ray.cluster.unit_jobs import Task
 from detox_ray.config import InputError, LexiconConfig, ScoreConfig
-from detox_ray.score import ResolvedScorer, plan, plan_labelled, resolve
+from detox_ray.score import LabelledScoreStage, ResolvedScorer, ScoreStage, resolve
 from detox_ray.score.derived import DerivedWorker
-from detox_ray.score.job import ScoringWorker
+from detox_ray.score.scoring import ScoringWorker
 from detox_ray.storage import Store, Unit
-from detox_ray.storage.tables import LABELLED, SCORES
+from detox_ray.storage.tables import GENERATIONS, LABELLED, LABELLED_SCORES, SCORES
 
 Commit = Callable[..., tuple[Unit, str]]
 Row = tuple[float | None, str]
@@ -31,24 +32,30 @@ def derived(store: Store, entry: dict[str, Any], *members: ResolvedScorer) -> Re
     return resolve(config, None, store, {each.name: each for each in members})
 
 
+def unit_of(scorer: ResolvedScorer, source: tuple[Unit, str]) -> tuple[Unit, str]:
+    """The unit of a scorer's view of ``source``, and its key."""
+    units = planned(ScoreStage(), context(dict([source]), scorers=[*scorer.members, scorer]))
+    return next((unit, key) for unit, key in units.items() if unit["scorer"] == scorer.name)
+
+
 def commit_scores(
     store: Store, scorer: ResolvedScorer, source: tuple[Unit, str], **rows: list[Row]
 ) -> tuple[Unit, str]:
     """Attribute -> (value, status) of each completion."""
-    ((unit, key),) = plan(scorer, dict([source])).items()
+    unit, key = unit_of(scorer, source)
     table = [
         {"prompt_id": "en-0", "sample": sample, "attribute": name, "value": value, "status": status}
         for name, column in rows.items()
         for sample, (value, status) in enumerate(column)
     ]
-    store.commit(unit, key, pa.Table.from_pylist(table, schema=SCORES), {"attributes": list(rows)})
+    store.commit(unit, key, pa.Table.from_pylist(table, schema=SCORES.columns), {"attributes": list(rows)})
     return unit, key
 
 
 def made(
     store: Store, scorer: ResolvedScorer, source: tuple[Unit, str], *inputs: tuple[Unit, str]
 ) -> tuple[dict[str, list[Row]], dict[str, Any]]:
-    ((unit, key),) = plan(scorer, dict([source])).items()
+    unit, key = unit_of(scorer, source)
     product = DerivedWorker(scorer, store).make(Task(unit, key, inputs))
     rows: dict[str, list[Row]] = {}
     for row in product.rows.to_pylist():
@@ -143,11 +150,10 @@ def test_calibration_of_other_scores_is_refused(store: Store, tmp_path: Path) ->
 
 
 def test_derived_units_follow_their_members_and_maps(store: Store, tmp_path: Path) -> None:
-    source = {Unit("generations", ("base", "en"), 1): "g"}
+    source = GENERATIONS.unit(model="base", language="en", shard=1), "g"
 
     def key(*members: ResolvedScorer, **entry: Any) -> str:
-        (found,) = plan(derived(store, entry, *members), source).values()
-        return found
+        return unit_of(derived(store, entry, *members), source)[1]
 
     mean = key(A, B, type="ensemble", members=["a", "b"])
     assert mean == key(A, B, type="ensemble", members=["a", "b"], combine="mean")
@@ -165,10 +171,10 @@ def test_labelled_texts_are_scored_like_completions(store: Store, obedient: Any)
         {"text_id": i, "cluster": i, "text": t, "kind": "prompt", "grade": 1.0, "toxic": False, "source": "s"}
         for i, t in texts
     ]
-    source = Unit("labelled", ("en",))
-    store.commit(source, "l" * 16, pa.Table.from_pylist(rows, schema=LABELLED))
-    ((unit, key),) = plan_labelled(A, {"en": "l" * 16}).items()
-    assert unit == Unit("labelled_scores", ("a", "en"))
+    source = LABELLED.unit(language="en")
+    store.commit(source, "l" * 16, pa.Table.from_pylist(rows, schema=LABELLED.columns))
+    ((unit, key),) = planned(LabelledScoreStage(), context({source: "l" * 16}, scorers=[A])).items()
+    assert unit == LABELLED_SCORES.unit(scorer="a", language="en")
     product = ScoringWorker(A, 512, store).make(Task(unit, key, ((source, "l" * 16),)))
     store.commit(unit, key, product.rows, product.info)
     toxicity = [row for row in store.read(unit, key).to_pylist() if row["attribute"] == "toxicity"]

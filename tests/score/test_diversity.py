@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from contexts import context, planned
 from tiny_models import save_tokenizer
 
 from detox_ray.cluster.unit_jobs import Task
 from detox_ray.config import InputError
 from detox_ray.models import LoadableModel
-from detox_ray.score.diversity import Diversity, DiversityWorker, diversity, plan_diversities, resolve_units
+from detox_ray.score.diversity import Diversity, DiversityStage, DiversityWorker, diversity, resolve_tokenizer
 from detox_ray.storage import Store, Unit
 from detox_ray.storage.tables import DIVERSITIES, EMPTY, GENERATIONS, OK, PROMPTS
 
@@ -42,9 +43,7 @@ def test_completion_shorter_than_the_ngram_has_none() -> None:
 @pytest.fixture
 def tokenizer(tmp_path: Path) -> LoadableModel:
     save_tokenizer(tmp_path / "tokenizer", begin=False, end=True)
-    found = resolve_units(str(tmp_path / "tokenizer"), {})
-    assert found is not None
-    return found
+    return resolve_tokenizer(str(tmp_path / "tokenizer"))
 
 
 def test_tokenizers_units_are_ids_decoded_one_by_one_without_special_and_empty_ones(
@@ -65,21 +64,21 @@ def test_tokenizers_units_are_ids_decoded_one_by_one_without_special_and_empty_o
 
 def unit_of(store: Store, language: str, prompts: dict[str, str], texts: list[tuple[str, str]]) -> Task:
     asked = [{"prompt_id": each, "text": text, "source": "test", "source_index": "0"} for each, text in prompts.items()]
-    store.commit(Unit("prompts", (language,)), "p", pa.Table.from_pylist(asked, schema=PROMPTS))
+    store.commit(PROMPTS.unit(language=language), "p", pa.Table.from_pylist(asked, schema=PROMPTS.columns))
     rows = [
         {"prompt_id": each, "sample": at, "text": text, "tokens": 1, "finish_reason": "stop", "seed": 0}
         for at, (each, text) in enumerate(texts)
     ]
-    source = Unit("generations", ("base", language))
-    store.commit(source, "g", pa.Table.from_pylist(rows, schema=GENERATIONS))
-    inputs = ((source, "g"), (Unit("prompts", (language,)), "p"))
-    return Task(Unit("diversities", ("base", language)), "k", inputs)
+    source = GENERATIONS.unit(model="base", language=language)
+    store.commit(source, "g", pa.Table.from_pylist(rows, schema=GENERATIONS.columns))
+    inputs = ((source, "g"), (PROMPTS.unit(language=language), "p"))
+    return Task(DIVERSITIES.unit(model="base", language=language), "k", inputs)
 
 
 def test_unit_has_a_row_per_completion_among_those_of_its_prompt(store: Store) -> None:
     texts = [("en-1", "the bread, the"), ("en-1", " "), ("en-2", "!!!"), ("en-1", "Anna"), ("en-2", "")]
     product = DiversityWorker(None, store).make(unit_of(store, "en", {"en-1": "Anna buys the", "en-2": "x"}, texts))
-    assert product.rows.schema == DIVERSITIES
+    assert product.rows.schema == DIVERSITIES.columns
     columns = ("prompt_id", "sample", "unigrams", "distinct_1", "novel", "status")
     assert [tuple(row[name] for name in columns) for row in product.rows.to_pylist()] == [
         ("en-1", 0, 3, 2 + 0, 1, OK),  # the, bread; bread is new to the prompt
@@ -110,23 +109,31 @@ def test_adversarial_texts_are_counted(store: Store, tokenizer: LoadableModel) -
             assert row["distinct_1"] <= row["novel"] <= row["unigrams"]
 
 
+def plan(units: str, generations: dict[Unit, str], prompts: dict[Unit, str]) -> dict[Unit, str]:
+    return planned(DiversityStage(), context(generations | prompts, quality={"diversity": units}))
+
+
 def test_units_are_words_a_model_a_folder_or_refused(tokenizer: LoadableModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert resolve_units("words", {"words": tokenizer}) is None
-    assert resolve_units("base", {"base": tokenizer}) is tokenizer
+    def resolved(units: str) -> LoadableModel | None:
+        return DiversityStage().resolve(context({}, quality={"diversity": units}))
+
+    assert resolved("words") is None and resolved("base") is None  # the model's own tokenizer
+    assert resolved(tokenizer.location) == tokenizer
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match=r"quality\.diversity: must be words, .*got 'nobody/nothing'"):
-        resolve_units("nobody/nothing", {})
+        resolved("nobody/nothing")
 
 
 def test_plan_follows_the_generations_the_prompts_and_the_units(tokenizer: LoadableModel) -> None:
-    generations = {Unit("generations", ("base", language)): "g" for language in ("fr", "zh")}
-    prompts = {"fr": "p", "zh": "q"}
-    plan = plan_diversities(None, generations, prompts)
-    assert list(plan) == [Unit("diversities", ("base", language)) for language in ("fr", "zh")]
+    generations = {GENERATIONS.unit(model="base", language=language): "g" for language in ("fr", "zh")}
+    prompts = {PROMPTS.unit(language="fr"): "p", PROMPTS.unit(language="zh"): "q"}
+    first = plan("words", generations, prompts)
+    assert list(first) == [DIVERSITIES.unit(model="base", language=language) for language in ("fr", "zh")]
     others = [
-        plan_diversities(tokenizer, generations, prompts),
-        plan_diversities(None, generations, {"fr": "changed", "zh": "changed"}),
-        plan_diversities(None, dict.fromkeys(generations, "changed"), prompts),
+        plan(tokenizer.location, generations, prompts),
+        plan("base", generations, prompts),
+        plan("words", generations, dict.fromkeys(prompts, "changed")),
+        plan("words", dict.fromkeys(generations, "changed"), prompts),
     ]
-    assert len({key for each in (plan, *others) for key in each.values()}) == 8
+    assert len({key for each in (first, *others) for key in each.values()}) == 10

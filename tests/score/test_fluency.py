@@ -5,12 +5,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from contexts import context, planned
 from tiny_models import save_llama, save_mt5
 
 from detox_ray.cluster.unit_jobs import Task
-from detox_ray.config import FluencyConfig
 from detox_ray.models import LoadableModel, resolve_path
-from detox_ray.score.fluency import Fluency, FluencyWorker, plan_fluencies, resolve_evaluator
+from detox_ray.score.fluency import Fluency, FluencyStage, FluencyWorker, evaluator_of
 from detox_ray.storage import Store, Unit
 from detox_ray.storage.tables import EMPTY, FAILED, FLUENCIES, GENERATIONS, OK, PROMPTS
 
@@ -158,17 +158,21 @@ def test_unit_has_a_row_per_completion_beside_its_own_prompt(mt5: LoadableModel,
         {"prompt_id": f"en-{at}", "text": text, "source": "test", "source_index": "0"}
         for at, text in enumerate(("never asked", "Anna buys bread", "Anna buys bread"))
     ]
-    store.commit(Unit("prompts", ("en",)), "p", pa.Table.from_pylist(prompts, schema=PROMPTS))
+    store.commit(PROMPTS.unit(language="en"), "p", pa.Table.from_pylist(prompts, schema=PROMPTS.columns))
     texts = [("en-2", 0, " today"), ("en-2", 1, ""), ("en-1", 0, " today")]
     rows = [
         {"prompt_id": each, "sample": sample, "text": text, "tokens": 1, "finish_reason": "stop", "seed": 0}
         for each, sample, text in texts
     ]
-    source = Unit("generations", ("base", "en"))
-    store.commit(source, "g", pa.Table.from_pylist(rows, schema=GENERATIONS))
-    task = Task(Unit("fluencies", ("mt5", "base", "en")), "k", ((source, "g"), (Unit("prompts", ("en",)), "p")))
+    source = GENERATIONS.unit(model="base", language="en")
+    store.commit(source, "g", pa.Table.from_pylist(rows, schema=GENERATIONS.columns))
+    task = Task(
+        FLUENCIES.unit(evaluator="mt5", model="base", language="en"),
+        "k",
+        ((source, "g"), (PROMPTS.unit(language="en"), "p")),
+    )
     product = worker(mt5, store).make(task)
-    assert product.rows.schema == FLUENCIES
+    assert product.rows.schema == FLUENCIES.columns
     found = product.rows.to_pylist()
     assert [(row["prompt_id"], row["sample"], row["status"]) for row in found] == [
         ("en-2", 0, OK),
@@ -179,22 +183,40 @@ def test_unit_has_a_row_per_completion_beside_its_own_prompt(mt5: LoadableModel,
     assert product.info["status_counts"] == {OK: 2, EMPTY: 1} and product.amount == 3
 
 
-def test_plan_follows_the_generations_the_prompts_and_the_evaluator(mt5: LoadableModel) -> None:
-    generations = {Unit("generations", ("base", "fr"), shard): f"key{shard}" for shard in (0, 1)}
-    plan = plan_fluencies(mt5, generations, {"fr": "p", "de": "q"})
-    assert list(plan) == [Unit("fluencies", ("mt5", "base", "fr"), shard) for shard in (0, 1)]
-    others = [
-        plan_fluencies(mt5, generations, {"fr": "changed"}),
-        plan_fluencies(mt5._replace(key="changed"), generations, {"fr": "p"}),
-        plan_fluencies(mt5._replace(dtype="bfloat16"), generations, {"fr": "p"}),
-        plan_fluencies(mt5, {unit: "changed" + key for unit, key in generations.items()}, {"fr": "p"}),
+def plan(
+    mt5: LoadableModel, generations: dict[Unit, str], prompts: dict[Unit, str], monkeypatch: pytest.MonkeyPatch
+) -> dict[Unit, str]:
+    monkeypatch.setattr("detox_ray.score.fluency.resolve_path", lambda *_: mt5)
+    evaluator = {"name": mt5.name, "path": mt5.location, "dtype": mt5.dtype}
+    return planned(FluencyStage(), context(generations | prompts, quality={"fluency": [evaluator]}))
+
+
+def test_plan_follows_the_generations_the_prompts_and_the_evaluator(
+    mt5: LoadableModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generations = {GENERATIONS.unit(model="base", language="fr", shard=shard): f"key{shard}" for shard in (0, 1)}
+    french = PROMPTS.unit(language="fr")
+    first = plan(mt5, generations, {french: "p", PROMPTS.unit(language="de"): "q"}, monkeypatch)
+    assert list(first) == [
+        FLUENCIES.unit(evaluator="mt5", model="base", language="fr", shard=shard) for shard in (0, 1)
     ]
-    assert len({key for each in (plan, *others) for key in each.values()}) == 10
+    others = [
+        plan(mt5, generations, {french: "changed"}, monkeypatch),
+        plan(mt5._replace(key="changed"), generations, {french: "p"}, monkeypatch),
+        plan(mt5._replace(dtype="bfloat16"), generations, {french: "p"}, monkeypatch),
+        plan(mt5, {unit: "changed" + key for unit, key in generations.items()}, {french: "p"}, monkeypatch),
+    ]
+    assert len({key for each in (first, *others) for key in each.values()}) == 10
 
 
 def test_evaluator_that_is_a_model_of_the_experiment_keeps_its_weights_under_its_own_name(mt5: LoadableModel) -> None:
-    models = {"base": mt5._replace(name="base", dtype="bfloat16")}
-    found = resolve_evaluator(FluencyConfig(name="judge", model="base"), models)
-    assert found == models["base"]._replace(name="judge")
-    assert resolve_evaluator(FluencyConfig(name="judge", model="base", dtype="float32"), models).dtype == "float32"
-    assert resolve_evaluator(FluencyConfig(name="mt5", path=mt5.location, dtype="float32"), models) == mt5
+    base = mt5._replace(name="base", dtype="bfloat16")
+
+    def evaluator(**config: str) -> LoadableModel:
+        within = context({}, models=[base], quality={"fluency": [config]})
+        within.resolved["fluencies"] = FluencyStage().resolve(within)
+        return evaluator_of(within, within.experiment.quality.fluency[0])
+
+    assert evaluator(name="judge", model="base") == base._replace(name="judge")
+    assert evaluator(name="judge", model="base", dtype="float32").dtype == "float32"
+    assert evaluator(name="mt5", path=mt5.location, dtype="float32") == mt5

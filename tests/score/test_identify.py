@@ -4,21 +4,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from contexts import context, planned
 
 from detox_ray.cluster.unit_jobs import Task
 from detox_ray.config import InputError, QualityConfig
-from detox_ray.score import check_quality, identifiers
+from detox_ray.score import identifiers
 from detox_ray.score.english import is_english_word, read_words
 from detox_ray.score.identifiers import Identified
 from detox_ray.score.identify import (
+    IdentificationStage,
     IdentificationWorker,
     Judged,
     enough_letters,
     long_lines,
-    plan_identifications,
 )
 from detox_ray.storage import Store, Unit
-from detox_ray.storage.tables import EMPTY, IDENTIFICATIONS, OK, TOO_SHORT
+from detox_ray.storage.tables import EMPTY, GENERATIONS, IDENTIFICATIONS, OK, TOO_SHORT
 
 Commit = Callable[..., tuple[Unit, str]]
 
@@ -132,6 +133,10 @@ def test_english_words_of_a_list_are_its_lower_case_ones_of_four_letters_or_more
     assert not judged(listed, "fr bread bread bread bread", "fr").english_word
 
 
+def plan(generations: dict[Unit, str], config: QualityConfig) -> dict[Unit, str]:
+    return planned(IdentificationStage(), context(generations, quality=config.model_dump()))
+
+
 @pytest.mark.parametrize("content", [None, b"\xff\xfe", b"", b"cat\nLondon\n"])
 def test_word_list_that_cannot_be_used_is_refused_with_its_field(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "words"
@@ -139,8 +144,9 @@ def test_word_list_that_cannot_be_used_is_refused_with_its_field(tmp_path: Path,
         path.write_bytes(content)
     config = QualityConfig(word_list=str(path))
     with pytest.raises(InputError, match=r"quality\.word_list: must .*words"):
-        plan_identifications({Unit("generations", ("base", "ru")): "g"}, config)
-    assert [problem.field for problem in check_quality(config)] == ["quality.word_list"]
+        plan({GENERATIONS.unit(model="base", language="ru"): "g"}, config)
+    problems = IdentificationStage().check(context({}, quality=config.model_dump()).experiment, lambda note: None)
+    assert [problem.field for problem in problems] == ["quality.word_list"]
 
 
 def test_word_list_without_an_identifier_is_refused() -> None:
@@ -149,13 +155,15 @@ def test_word_list_without_an_identifier_is_refused() -> None:
 
 
 def test_content_of_the_word_list_is_in_the_key_of_languages_that_it_judges(tmp_path: Path) -> None:
-    generations = {Unit("generations", ("base", language)): "g" for language in ("fr", "ru")}
+    generations = {GENERATIONS.unit(model="base", language=language): "g" for language in ("fr", "ru")}
     path, config = tmp_path / "words", QualityConfig(word_list=str(tmp_path / "words"))
-    plans = [plan_identifications(generations, QualityConfig())]
+    plans = [plan(generations, QualityConfig())]
     for content in ("bread\n", "bread\ntown\n"):
         path.write_text(content)
-        plans.append(plan_identifications(generations, config))
-    french, russian = ({plan[Unit("identifications", ("base", code))] for plan in plans} for code in ("fr", "ru"))
+        plans.append(plan(generations, config))
+    french, russian = (
+        {each[IDENTIFICATIONS.unit(model="base", language=code)] for each in plans} for code in ("fr", "ru")
+    )
     assert (len(french), len(russian)) == (1, 3)
 
 
@@ -170,8 +178,8 @@ def test_unit_has_a_row_per_completion_and_asks_for_each_text_once(
 ) -> None:
     texts = [f"fr {LONG}", "", f"en {LONG}", f"fr {LONG}", "a" * 100_000, "\x00\x1b[31m <script>\u2028"]
     source = commit("fr", *texts)
-    product = worker.make(Task(Unit("identifications", ("base", "fr")), "k", (source,)))
-    assert product.rows.schema == IDENTIFICATIONS
+    product = worker.make(Task(IDENTIFICATIONS.unit(model="base", language="fr"), "k", (source,)))
+    assert product.rows.schema == IDENTIFICATIONS.columns
     rows = product.rows.to_pylist()
     assert [row["sample"] for row in rows] == list(range(6))
     assert [row["status"] for row in rows] == [OK, EMPTY, OK, OK, OK, TOO_SHORT]
@@ -183,15 +191,13 @@ def test_unit_has_a_row_per_completion_and_asks_for_each_text_once(
 
 
 def test_plan_has_a_unit_for_each_of_the_generations_and_its_key_follows_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    generations = {Unit("generations", ("base", "fr"), shard): f"key{shard}" for shard in (0, 1)}
+    generations = {GENERATIONS.unit(model="base", language="fr", shard=shard): f"key{shard}" for shard in (0, 1)}
     config = QualityConfig(identifier="lingua")
-    plan = plan_identifications(generations, config)
-    assert list(plan) == [Unit("identifications", ("base", "fr"), shard) for shard in (0, 1)]
-    assert len(set(plan.values())) == 2
-    assert plan == plan_identifications(generations, config)
-    assert not set(plan.values()) & set(
-        plan_identifications(generations, QualityConfig(identifier="py3langid")).values()
-    )
-    assert plan_identifications(generations, QualityConfig(identifier=None)) == {}
+    first = plan(generations, config)
+    assert list(first) == [IDENTIFICATIONS.unit(model="base", language="fr", shard=shard) for shard in (0, 1)]
+    assert len(set(first.values())) == 2
+    assert first == plan(generations, config)
+    assert not set(first.values()) & set(plan(generations, QualityConfig(identifier="py3langid")).values())
+    assert plan(generations, QualityConfig(identifier=None)) == {}
     monkeypatch.setattr("detox_ray.score.identifiers.metadata.version", lambda _: "9")
-    assert not set(plan.values()) & set(plan_identifications(generations, config).values())
+    assert not set(first.values()) & set(plan(generations, config).values())

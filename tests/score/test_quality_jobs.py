@@ -5,19 +5,18 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from contexts import context, planned
 from rich.console import Console
 from tiny_models import save_mt5
 
 from detox_ray.cluster import Cluster
 from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.unit_jobs import run_jobs
-from detox_ray.config import QualityConfig, ScoreConfig
-from detox_ray.models import resolve_path
-from detox_ray.score.diversity import diversity_job, plan_diversities
-from detox_ray.score.fluency import fluency_job, plan_fluencies
-from detox_ray.score.identify import identification_job, plan_identifications
-from detox_ray.storage import Store, Unit
-from detox_ray.storage.tables import EMPTY, GENERATIONS, OK, PROMPTS, TOO_SHORT
+from detox_ray.score.diversity import DiversityStage
+from detox_ray.score.fluency import FluencyStage
+from detox_ray.score.identify import IdentificationStage
+from detox_ray.storage import Store
+from detox_ray.storage.tables import DIVERSITIES, EMPTY, FLUENCIES, GENERATIONS, IDENTIFICATIONS, OK, PROMPTS, TOO_SHORT
 
 pytestmark = pytest.mark.integration
 
@@ -28,39 +27,30 @@ TEXTS = {
 
 
 def test_all_three_jobs_commit_every_unit(store: Store, tmp_path: Path, ray_cluster: Cluster) -> None:
-    generations, prompts = {}, {}
+    given = {}
     for language, texts in TEXTS.items():
         asked = [{"prompt_id": f"{language}-0", "text": "Anna", "source": "test", "source_index": "0"}]
-        store.commit(Unit("prompts", (language,)), "p", pa.Table.from_pylist(asked, schema=PROMPTS))
+        store.commit(PROMPTS.unit(language=language), "p", pa.Table.from_pylist(asked, schema=PROMPTS.columns))
         shared = {"prompt_id": f"{language}-0", "tokens": 1, "finish_reason": "stop", "seed": 0}
         rows = [{**shared, "sample": at, "text": text} for at, text in enumerate(texts)]
-        unit = Unit("generations", ("base", language))
-        store.commit(unit, "g", pa.Table.from_pylist(rows, schema=GENERATIONS))
-        generations[unit], prompts[language] = "g", "p"
+        unit = GENERATIONS.unit(model="base", language=language)
+        store.commit(unit, "g", pa.Table.from_pylist(rows, schema=GENERATIONS.columns))
+        given |= {unit: "g", PROMPTS.unit(language=language): "p"}
     save_mt5(tmp_path / "mt5")
-    evaluator = resolve_path("mt5", str(tmp_path / "mt5"), None, "float32")
-    quality = QualityConfig(identifier="py3langid")
-    score = ScoreConfig.model_validate({"scorers": ["detoxify-multilingual"], "actors": 1})
-    identified = plan_identifications(generations, quality)
-    fluent = plan_fluencies(evaluator, generations, prompts)
-    diverse = plan_diversities(None, generations, prompts)
-    jobs = [
-        identification_job(identified, generations, quality, store),
-        fluency_job(evaluator, fluent, generations, prompts, score, store),
-        diversity_job(None, diverse, generations, prompts, store),
-    ]
+    evaluator = {"name": "mt5", "path": str(tmp_path / "mt5"), "dtype": "float32"}
+    quality = {"identifier": "py3langid", "diversity": "words", "fluency": [evaluator]}
+    score = {"scorers": ["detoxify-multilingual"], "actors": 1}
+    within = context(given, store=store, quality=quality, score=score)
+    stages = (IdentificationStage(), FluencyStage(), DiversityStage())
+    plans = [planned(stage, within) for stage in stages]
+    jobs = [job for stage, units in zip(stages, plans, strict=True) for job in stage.jobs(within, within.tasks(units))]
     quiet = Progress(Console(file=io.StringIO()))
-    run_jobs("score", jobs, actors=1, store=store, cluster=ray_cluster, progress=quiet)
+    run_jobs("score", jobs, store=store, cluster=ray_cluster, progress=quiet)
 
-    for units in (identified, fluent, diverse):
-        (table,) = {unit.table for unit in units}
-        assert store.committed(table) == units
-    of = {
-        unit: store.read(unit, key).to_pylist()
-        for units in (identified, fluent, diverse)
-        for unit, key in units.items()
-    }
-    english = of[Unit("identifications", ("base", "en"))]
+    for stage, units in zip(stages, plans, strict=True):
+        assert store.committed(stage.writes[0]) == units
+    of = {unit: store.read(unit, key).to_pylist() for units in plans for unit, key in units.items()}
+    english = of[IDENTIFICATIONS.unit(model="base", language="en")]
     assert [(row["identified"], row["status"]) for row in english] == [
         ("en", OK),
         ("de", OK),
@@ -68,7 +58,12 @@ def test_all_three_jobs_commit_every_unit(store: Store, tmp_path: Path, ray_clus
         (None, TOO_SHORT),
     ]
     assert [row["wrong_lines"] for row in english] == [0, 1, 0, 0]
-    assert [row["identified"] for row in of[Unit("identifications", ("base", "ja"))]] == ["ja"]
-    assert [row["status"] for row in of[Unit("fluencies", ("mt5", "base", "en"))]] == [OK, OK, EMPTY, OK]
-    units = [row["unigrams"] for row in of[Unit("diversities", ("base", "en"))]]
+    assert [row["identified"] for row in of[IDENTIFICATIONS.unit(model="base", language="ja")]] == ["ja"]
+    assert [row["status"] for row in of[FLUENCIES.unit(evaluator="mt5", model="base", language="en")]] == [
+        OK,
+        OK,
+        EMPTY,
+        OK,
+    ]
+    units = [row["unigrams"] for row in of[DIVERSITIES.unit(model="base", language="en")]]
     assert units == [8, 8, 0, 1]

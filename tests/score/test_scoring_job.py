@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from contexts import context, planned
 from rich.console import Console
 
 from detox_ray.cluster import Cluster
 from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.unit_jobs import run_jobs
-from detox_ray.config import ScoreConfig
 from detox_ray.models import LoadableModel, resolve_path
-from detox_ray.score import ResolvedScorer, job, likelihood_job, plan, plan_likelihoods, resolve
-from detox_ray.score.likelihood import LikelihoodWorker
+from detox_ray.score.likelihood import LikelihoodStage, LikelihoodWorker
+from detox_ray.score.scoring import ScoreStage
 from detox_ray.storage import Store, Unit
-from detox_ray.storage.tables import TEXTS
+from detox_ray.storage.tables import SCORES, TEXTS
 
 pytestmark = pytest.mark.integration
 
 BOTH = {"name": "both", "type": "ensemble", "members": ["toy17-detoxify", "toy17-lexicon"], "combine": "max"}
-SETTINGS = ScoreConfig.model_validate({"scorers": ["toy17-detoxify", "toy17-lexicon", BOTH], "batch_tokens": 512})
+SETTINGS = {"scorers": ["toy17-detoxify", "toy17-lexicon", BOTH], "batch_tokens": 512, "actors": 1}
 QUIET = Progress(Console(file=io.StringIO()))
 SENTENCES = ["Anna buys books in the garden today.", "Leo is kind.", "", "先生は親切です。", "المعلم لطيف", "x"]
 
@@ -75,21 +75,30 @@ def test_both_jobs_commit_every_unit(
     store.upload(toy_world, "toy17")
     generations = dict([commit("en", "Leo is a liar", "Leo is kind", ""), commit("ja", "先生は怠け者です")])
     texts = pa.Table.from_pylist(
-        [{"text_id": f"en-{row}", "text": text, "source": "test"} for row, text in enumerate(SENTENCES)], schema=TEXTS
+        [{"text_id": f"en-{row}", "text": text, "source": "test"} for row, text in enumerate(SENTENCES)],
+        schema=TEXTS.columns,
     )
-    store.commit(Unit("texts", ("en",)), "t" * 16, texts)
-    keys = {"en": "t" * 16}
-    todo = plan_likelihoods(model, keys)
-    jobs, scorers = [likelihood_job(model, todo, keys, SETTINGS, store)], list[ResolvedScorer]()
-    for entry in SETTINGS.scorers:
-        scorers.append(resolve(entry, "toy17", store, {each.name: each for each in scorers}))
-        jobs.append(job(scorers[-1], plan(scorers[-1], generations), generations, {}, SETTINGS, store))
-    run_jobs("score", jobs, actors=1, store=store, cluster=ray_cluster, progress=QUIET)
+    store.commit(TEXTS.unit(language="en"), "t" * 16, texts)
+    given = generations | {TEXTS.unit(language="en"): "t" * 16}
+    within = context(given, store=store, models=[model], score=SETTINGS)
+    score, likelihood = ScoreStage(), LikelihoodStage()
+    scorers = within.resolved["scores"] = score.resolve(within)
+    units_of = {stage: planned(stage, within) for stage in (score, likelihood)}
+    tasks = within.tasks(units_of[score])
+    alone, derived = score.jobs(within, tasks)[:2], score.jobs(within, tasks)[2:]
+    run_jobs(
+        "score",
+        [*likelihood.jobs(within, within.tasks(units_of[likelihood])), *alone],
+        store=store,
+        cluster=ray_cluster,
+        progress=QUIET,
+    )
+    run_jobs("score", derived, store=store, cluster=ray_cluster, progress=QUIET)
 
     values, statuses = dict[str, list[float | None]](), dict[str, list[str]]()
     for scorer in scorers:
-        units = plan(scorer, generations)
-        assert {unit: key for unit, key in store.committed("scores").items() if unit in units} == units
+        units = {unit: key for unit, key in units_of[score].items() if unit["scorer"] == scorer.name}
+        assert {unit: key for unit, key in store.committed(SCORES).items() if unit in units} == units
         rows = [row for unit, key in units.items() for row in store.read(unit, key).to_pylist()]
         values[scorer.name] = [row["value"] for row in rows if row["attribute"] == "toxicity"]
         statuses[scorer.name] = [row["status"] for row in rows if row["attribute"] == "toxicity"]
@@ -98,7 +107,7 @@ def test_both_jobs_commit_every_unit(
     assert None not in values["toy17-detoxify"]
     assert values["both"][::3] == [1.0, 1.0] and values["both"][1:3] == values["toy17-detoxify"][1:3]
 
-    ((unit, key),) = todo.items()
+    ((unit, key),) = units_of[likelihood].items()
     rows = store.read(unit, key).to_pylist()
     assert [row["status"] for row in rows] == ["ok", "ok", "empty", "ok", "ok", "empty"]
     assert [row["nll"] is None for row in rows] == [False, False, True, False, False, True]

@@ -3,16 +3,23 @@
 from collections.abc import Callable
 from typing import Any
 
+from contexts import context, planned
+
 from detox_ray.cluster.unit_jobs import Task
 from detox_ray.config import LexiconConfig
-from detox_ray.score import ResolvedScorer, plan
-from detox_ray.score.job import ScoringWorker
+from detox_ray.score import ResolvedScorer, ScoreStage
+from detox_ray.score.scoring import ScoringWorker
 from detox_ray.storage import Store, Unit
+from detox_ray.storage.tables import GENERATIONS, SCORES
 
 CONFIG = LexiconConfig(name="obedient", type="lexicon", path="x")
 SCORER = ResolvedScorer("obedient", CONFIG, ("en", "fr"), "r1", "i" * 16, "s" * 16)
 
 Commit = Callable[..., tuple[Unit, str]]
+
+
+def plan(scorer: ResolvedScorer, units: dict[Unit, str]) -> dict[Unit, str]:
+    return planned(ScoreStage(), context(units, scorers=[scorer]))
 
 
 def scored(store: Store, source: tuple[Unit, str], scorer: ResolvedScorer = SCORER) -> tuple[list[Any], dict[str, Any]]:
@@ -81,9 +88,9 @@ def test_unit_without_rows_is_a_unit_without_rows(store: Store, commit: Commit, 
 
 
 def test_scores_are_redone_for_other_completions_or_another_scorer_only() -> None:
-    unit = Unit("generations", ("base", "en"), 2)
+    unit = GENERATIONS.unit(model="base", language="en", shard=2)
     ((scores, key),) = plan(SCORER, {unit: "a"}).items()
-    assert scores == Unit("scores", ("obedient", "base", "en"), 2)
+    assert scores == SCORES.unit(scorer="obedient", model="base", language="en", shard=2)
     assert plan(SCORER, {unit: "a"})[scores] == key
     assert plan(SCORER, {unit: "b"})[scores] != key
     assert plan(SCORER._replace(key="t" * 16), {unit: "a"})[scores] != key

@@ -14,7 +14,8 @@ from detox_ray.config import ConfigError, InputError
 from detox_ray.config.loading import validate
 from detox_ray.serve import manifests, spec
 from detox_ray.serve.spec import ServeArgs
-from detox_ray.storage import Store, Unit
+from detox_ray.storage import Store
+from detox_ray.storage.tables import CHECKPOINTS
 
 
 def model_folder(folder: Path) -> Path:
@@ -69,7 +70,7 @@ def run(tmp_path: Path) -> str:
         adapter(Path(store.path(f"checkpoints/{name}/adapter")))
     model_folder(Path(store.path("checkpoints/full")))
     for name in ("lora", "lora-on-lora", "full"):
-        store.commit(Unit("checkpoints", (name,)), "k" * 16, None)
+        store.commit(CHECKPOINTS.unit(model=name), "k" * 16, None)
     return experiment.folder
 
 

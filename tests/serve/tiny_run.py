@@ -11,7 +11,8 @@ from detox_ray.config.loading import validate
 from detox_ray.models import folder_key
 from detox_ray.run.pipeline import check
 from detox_ray.run.plan import prepare
-from detox_ray.storage import Store, Unit
+from detox_ray.storage import Store
+from detox_ray.storage.tables import CHECKPOINTS
 
 LANGUAGES = ["ar", "en", "ja"]
 CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }} {% endfor %}"  # of full only
@@ -88,7 +89,7 @@ def _save_models(experiment: Experiment, store: Store, world: Path) -> None:
         model.save_pretrained(folder)
         tokenizer.chat_template = CHAT_TEMPLATE if name == "full" else None
         tokenizer.save_pretrained(folder)
-        store.commit(Unit("checkpoints", (name,)), folder_key(folder), None)
+        store.commit(CHECKPOINTS.unit(model=name), folder_key(folder), None)
 
 
 def rewrite(run: str, **serve: Any) -> None:

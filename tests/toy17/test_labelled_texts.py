@@ -51,7 +51,7 @@ def test_the_same_seed_gives_the_same_texts_and_another_does_not() -> None:
 def test_a_built_world_is_read_as_labelled_text(toy_world: Path) -> None:
     read = read_labelled(ValidityConfig(source="toy17"), list(vocabularies()), "stop", toy_world)
     for rows in read.values():
-        assert rows.table.schema == LABELLED
+        assert rows.table.schema == LABELLED.columns
         assert rows.table["toxic"].to_pylist().count(True) == SIZE.labelled // 2 == rows.table.num_rows // 2
         assert set(rows.table["source"].to_pylist()) == {"toy17"}
         assert rows.notes == rows.skipped == []

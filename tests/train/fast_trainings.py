@@ -29,11 +29,11 @@ def uneven_pairs(count: int) -> pa.Table:
         }
         for index in range(count)
     ]
-    return pa.Table.from_pylist(rows, schema=PAIRS)
+    return pa.Table.from_pylist(rows, schema=PAIRS.columns)
 
 
 def commit_uneven_pairs(store: Store, count: int) -> tuple[Unit, str]:
-    unit = Unit("pairs")
+    unit = PAIRS.unit()
     store.commit(unit, "1" * 16, uneven_pairs(count))
     return unit, "1" * 16
 

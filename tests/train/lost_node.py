@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from detox_ray.storage import Store
+from detox_ray.storage.tables import CHECKPOINTS
 from detox_ray.train.place import Job
 
 
@@ -63,7 +64,6 @@ def main(folder: Path) -> None:
     from detox_ray import train
     from detox_ray.cluster import connect
     from detox_ray.cluster.progress import Progress
-    from detox_ray.storage import Unit
 
     job = pickle.loads((folder / "job").read_bytes())
     nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 0, **node(1)})
@@ -76,7 +76,7 @@ def main(folder: Path) -> None:
             training = threads.submit(train.train, *given)
             damaged = accident(nodes, job.store, job.folder, training)
             training.result()
-            info = job.store.info(Unit("checkpoints", (job.name,)), job.key)
+            info = job.store.info(CHECKPOINTS.unit(model=job.name), job.key)
         (folder / "info").write_bytes(pickle.dumps({**info, "damaged": damaged}))
     finally:
         ray.shutdown()

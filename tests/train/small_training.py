@@ -26,11 +26,11 @@ def pairs_table(count: int) -> pa.Table:
         }
         for index in range(count)
     ]
-    return pa.Table.from_pylist(rows, schema=PAIRS)
+    return pa.Table.from_pylist(rows, schema=PAIRS.columns)
 
 
 def commit_pairs(store: Store, count: int = 72) -> tuple[Unit, str]:
-    unit = Unit("pairs")
+    unit = PAIRS.unit()
     store.commit(unit, "0" * 16, pairs_table(count))
     return unit, "0" * 16
 

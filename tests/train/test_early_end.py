@@ -23,15 +23,15 @@ from detox_ray import train
 from detox_ray.cluster import Cluster
 from detox_ray.cluster.progress import Progress
 from detox_ray.models import LoadableModel
-from detox_ray.storage import Store, StoreError, Unit
-from detox_ray.storage.tables import PAIRS
+from detox_ray.storage import Store, StoreError
+from detox_ray.storage.tables import CHECKPOINTS, PAIRS
 from detox_ray.train import data
 from detox_ray.train.divergence import sequences
 from detox_ray.train.place import Job
 
 pytestmark = pytest.mark.integration
 
-ROWS = (Unit("pairs"), "0" * 16)
+ROWS = (PAIRS.unit(), "0" * 16)
 
 
 def undecided_pairs(count: int) -> pa.Table:
@@ -39,7 +39,7 @@ def undecided_pairs(count: int) -> pa.Table:
     rows = pairs_table(count).to_pylist()
     for row in rows[::2]:
         row["chosen"], row["rejected"] = row["rejected"], row["chosen"]
-    return pa.Table.from_pylist(rows, schema=PAIRS)
+    return pa.Table.from_pylist(rows, schema=PAIRS.columns)
 
 
 OVERFITS = {"max_steps": 60, "evaluate_every": 2, "early_stopping": 3, "checkpoint_every": 5, "optimizer": "adamw",
@@ -191,7 +191,7 @@ def test_best_checkpoint_survives_newer_ones_and_a_killed_worker(
     killer.start()
     train.train("zero2", undisturbed.config, parent, ROWS, 0, "k" * 16, store, ray_cluster, Progress())
     assert killer.killed
-    info = store.info(Unit("checkpoints", ("zero2",)), "k" * 16)
+    info = store.info(CHECKPOINTS.unit(model="zero2"), "k" * 16)
     assert info["restarts"] == 1
     told = ("log", "validation", "evaluation", "stopped", "best_step", "kept_step", "steps")
     assert {name: info[name] for name in told} == {name: expected[name] for name in told}

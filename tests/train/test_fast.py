@@ -11,6 +11,7 @@ from small_training import train_config
 from detox_ray.config import TrainConfig
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store
+from detox_ray.storage.tables import REFERENCE_LOGPS
 from detox_ray.train.place import Job
 
 pytestmark = pytest.mark.integration
@@ -112,8 +113,8 @@ def test_reference_is_computed_once_for_all_trainings_of_the_same_pairs(
     tables = {}
     for run in ("one", "two"):
         store = Store.at(str(folder / run))
-        ((unit, key),) = store.committed("reference_logps").items()  # one: two trainings and a resumed one share it
-        assert unit.partition[0] == "base"
+        ((unit, key),) = store.committed(REFERENCE_LOGPS).items()  # one: two trainings and a resumed one share it
+        assert unit["model"] == "base"
         tables[run] = {row["pair_id"]: row for row in store.read(unit, key).to_pylist()}
     assert len(tables["one"]) == traces["plain"]["pairs"] + traces["plain"]["evaluated"]
     # Under ZeRO-2, and under ZeRO-3 with the adapter off.
@@ -131,7 +132,7 @@ def test_reference_is_the_sum_of_the_parents_log_probabilities(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     store = Store.at(str(folder / "one"))
-    ((unit, key),) = store.committed("reference_logps").items()
+    ((unit, key),) = store.committed(REFERENCE_LOGPS).items()
     stored = {row["pair_id"]: row for row in store.read(unit, key).to_pylist()}
     path = parent.local_path(store)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)

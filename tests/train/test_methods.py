@@ -212,12 +212,12 @@ TRAININGS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, parent: LoadableModel) -> dict[str, dict[str, Any] | str]:
     store = Store.at(str(tmp_path_factory.mktemp("trainings")))
-    pairs, corpus = commit_pairs(store, 60), Unit("corpus")
+    pairs, corpus = commit_pairs(store, 60), CORPUS.unit()
     texts = [
         {"text_id": row["pair_id"], "text": row["prompt"] + row["chosen"], "source": "file", "split": TRAIN}
         for row in pairs_table(60).to_pylist()
     ]
-    store.commit(corpus, "1" * 16, pa.Table.from_pylist(texts, schema=CORPUS))
+    store.commit(corpus, "1" * 16, pa.Table.from_pylist(texts, schema=CORPUS.columns))
     jobs = [
         job(
             name,

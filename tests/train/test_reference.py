@@ -7,7 +7,8 @@ import pytest
 from small_training import train_config
 
 from detox_ray.models import LoadableModel
-from detox_ray.storage import Store, Unit
+from detox_ray.storage import Store
+from detox_ray.storage.tables import PAIRS
 from detox_ray.train import reference
 from detox_ray.train.place import Job
 
@@ -18,7 +19,7 @@ ROWS = [
 
 
 def job(parent: LoadableModel, folder: Path, seed: int = 0, **changes: Any) -> Job:
-    return Job("detox", "k", train_config(**changes), parent, (Unit("pairs"), "0"), seed, Store.at(str(folder)), False)
+    return Job("detox", "k", train_config(**changes), parent, (PAIRS.unit(), "0"), seed, Store.at(str(folder)), False)
 
 
 def test_seeds_sweeps_and_the_order_of_rows_share_one_address(parent: LoadableModel, tmp_path: Path) -> None:
@@ -31,7 +32,7 @@ def test_seeds_sweeps_and_the_order_of_rows_share_one_address(parent: LoadableMo
     ):
         assert reference.address(other, ROWS) == here
     assert reference.address(job(parent, tmp_path), ROWS[::-1]) == here
-    assert here[0].partition == ("base", here[1])
+    assert (here[0]["model"], here[0]["settings"]) == ("base", here[1])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import pytest
 from small_training import train_config
 
 from detox_ray.models import LoadableModel
-from detox_ray.storage import Store, Unit
+from detox_ray.storage import Store
+from detox_ray.storage.tables import PAIRS
 from detox_ray.train import tracking
 from detox_ray.train.place import Job
 from detox_ray.train.tracking import Trackers
@@ -19,7 +20,7 @@ from detox_ray.train.tracking import Trackers
 
 def job(store: Store, *names: str, key: str = "0123456789abcdef") -> Job:
     parent = LoadableModel("base", "unused", False, None, "auto", "k")
-    return Job("detox", key, train_config(tracking=list(names)), parent, (Unit("pairs"), "k"), 0, store, False)
+    return Job("detox", key, train_config(tracking=list(names)), parent, (PAIRS.unit(), "k"), 0, store, False)
 
 
 def events(store: Store) -> list[Any]:

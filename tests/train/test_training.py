@@ -21,12 +21,13 @@ from detox_ray.cluster import Cluster
 from detox_ray.cluster.progress import Progress
 from detox_ray.config import TrainConfig
 from detox_ray.models import LoadableModel
-from detox_ray.storage import Store, Unit
+from detox_ray.storage import Store
+from detox_ray.storage.tables import CHECKPOINTS
 from detox_ray.train.place import Job
 
 pytestmark = pytest.mark.integration
 
-UNIT = Unit("checkpoints", ("detox",))
+UNIT = CHECKPOINTS.unit(model="detox")
 LONG = train_config(max_steps=40, checkpoint_every=5, max_failures=1, validation_fraction=0.1)
 
 
@@ -35,7 +36,7 @@ def run(store: Store, config: TrainConfig, parent: LoadableModel, cluster: Clust
     pairs = commit_pairs(store)
     key = train.key(config, parent.key, pairs[1], 0)
     train.train("detox", config, parent, pairs, 0, key, store, cluster, Progress())
-    assert store.committed("checkpoints") == {UNIT: key}
+    assert store.committed(CHECKPOINTS) == {UNIT: key}
     assert store.files("training") == []
     return store.info(UNIT, key)
 
@@ -160,7 +161,7 @@ def test_training_that_fails_too_often_is_carried_on_by_the_next_call(
     with pytest.raises(train.TrainingError, match="detox"):
         run(store, LONG, parent, ray_cluster)
     assert killer.killed == 2
-    assert store.committed("checkpoints") == {}
+    assert store.committed(CHECKPOINTS) == {}
     assert store.files("training") != []
     info = run(store, LONG, parent, ray_cluster)
     assert info["restarts"] == 2
@@ -197,7 +198,7 @@ def test_mistake_that_would_recur_ends_the_training_at_once_with_its_field(
 ) -> None:
     with pytest.raises(ValueError, match=r"^models\.detox\.train\.trainable: 'layres' finds no parameter"):
         run(store, train_config(trainable=["layres"], max_failures=5, workers=1), parent, ray_cluster)
-    assert store.committed("checkpoints") == {}
+    assert store.committed(CHECKPOINTS) == {}
     assert store.read_json(next(f for f in store.files("training") if f.endswith("starts.json"))) == 1
 
 

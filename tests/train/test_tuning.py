@@ -12,7 +12,8 @@ from torch.nn.functional import log_softmax
 from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
 from detox_ray.models import LoadableModel, attention
-from detox_ray.storage import Store, Unit
+from detox_ray.storage import Store
+from detox_ray.storage.tables import PAIRS
 from detox_ray.train import families, head, tuning
 from detox_ray.train.place import Job
 
@@ -176,7 +177,7 @@ def test_4_bit_weights_are_loaded_as_the_paper_quantises_them(
 
     monkeypatch.setattr("detox_ray.train.tuning.AutoModelForCausalLM.from_pretrained", from_pretrained)
     config = train_config(tuning="qlora", autocast="float16")
-    job = Job("detox", "k", config, parent, (Unit("pairs"), "k"), 0, store, True)
+    job = Job("detox", "k", config, parent, (PAIRS.unit(), "k"), 0, store, True)
     policy = tuning.policy(job, parent.location)
     chosen = given["quantization_config"]
     assert (chosen.load_in_4bit, chosen.bnb_4bit_quant_type, chosen.bnb_4bit_use_double_quant) == (True, "nf4", True)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 from pydantic import BaseModel
 
-from detox_ray.run import reading
+from detox_ray.run import headline
 from detox_ray.storage import Store, StoreError
 
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # the form of an experiment's name
@@ -82,7 +82,7 @@ class RunsFolder:
             run.note = "its manifest cannot be read"
         if finished:
             try:
-                run.headline = reading.headline(self._store.read_json(results))
+                run.headline = headline(self._store.read_json(results))
             except (StoreError, OSError, LookupError, TypeError):
                 run.note = "its results cannot be read"
         return run

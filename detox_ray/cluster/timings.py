@@ -1,0 +1,73 @@
+"""What committed units say of the work that made them, from their markers: by stage, and by model or other keys."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from detox_ray.cluster.stage import Context, Stage
+from detox_ray.storage import Store, Superseded, Unit
+
+Markers = list[dict[str, Any]]
+
+
+class Timing(NamedTuple):
+    """How long one kind of work took for one model."""
+
+    stage: str
+    model: str | None  # None for work that is not about one model
+    seconds: float  # the workers' own
+    units: int  # that are committed
+    rows: int
+    rate: str  # in the stage's own words, for example "5,800 tokens/s"; may be empty
+
+
+class Work(NamedTuple):
+    """Units of one stage that are alike but for language and shard."""
+
+    stage: Stage
+    keys: tuple[str, ...]  # values of the keys other than model and language: a scorer, an evaluator
+    model: str  # the model; of a table without that key, the table's name
+
+    @property
+    def label(self) -> str:
+        """What a table of timings calls it."""
+        return ": ".join([self.stage.title, *self.keys])
+
+
+def timings(context: Context) -> list[Timing]:
+    """What the committed units of the stages on Ray took."""
+    rows = []
+    for work, markers in markers_by_work(context).items():
+        seconds = sum(marker.get("seconds", 0.0) for marker in markers)
+        made = sum(marker["rows"] for marker in markers)
+        rate = work.stage.rate(markers, seconds) if seconds else ""
+        rows.append(Timing(work.label, work.model, round(seconds, 2), len(markers), made, rate))
+    return rows
+
+
+def markers_by_work(context: Context) -> dict[Work, Markers]:
+    """The markers of the committed units of the stages on Ray."""
+    stage_of = {table.name: stage for stage in context.stages if stage.on_ray for table in stage.writes}
+    units = {unit: key for unit, key in context.keys.items() if unit.table in stage_of and unit in context.planned}
+    grouped: dict[Work, Markers] = {}
+    for unit, marker in _markers(context.store, context, units).items():
+        keys = tuple(value for name, value in unit.keys if name not in ("model", "language"))
+        model = unit.get("model", unit.table.replace("_", " "))
+        grouped.setdefault(Work(stage_of[unit.table], keys, model), []).append(marker)
+    return grouped
+
+
+def _markers(store: Store, context: Context, units: Mapping[Unit, str]) -> dict[Unit, dict[str, Any]]:
+    """The markers of those units that are committed; another run may be replacing some."""
+    pending = context.pending([stage for stage in context.stages if stage.on_ray])
+    there = [(unit, key) for unit, key in units.items() if unit not in pending]
+
+    def marker(unit: Unit, key: str) -> dict[str, Any] | None:
+        try:
+            return store.info(unit, key)
+        except Superseded:
+            return None
+
+    with ThreadPoolExecutor(16) as pool:  # object stores answer slowly, and many at once
+        read = pool.map(lambda pair: marker(*pair), there)
+        return {unit: found for (unit, _), found in zip(there, read, strict=True) if found is not None}

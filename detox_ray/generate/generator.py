@@ -1,0 +1,48 @@
+"""The worker that generates: it holds an engine on one of Ray's actors."""
+
+import pyarrow as pa
+
+from detox_ray.cluster.unit_jobs import Product, Task
+from detox_ray.config import GenerateConfig
+from detox_ray.generate import engines
+from detox_ray.generate.seeds import prompt_seed
+from detox_ray.models import LoadableModel
+from detox_ray.storage import Store
+from detox_ray.storage.tables import GENERATIONS, PROMPTS
+
+
+class Generator:
+    """Holds the engine of one model; draws a unit of completions per call."""
+
+    def __init__(self, model: LoadableModel, config: GenerateConfig, seed: int, store: Store):
+        self._config, self._seed, self._store = config, seed, store
+        name = engines.resolve_engine(config).name
+        self._engine = engines.start(name, model.local_path(store), model.loading(), model.dtype, config)
+
+    def make(self, task: Task) -> Product:
+        size = self._config.prompts_per_unit
+        prompts = task.read(self._store, PROMPTS).slice(task.unit.shard * size, size)
+        ids = prompts["prompt_id"].to_pylist()
+        seeds = [prompt_seed(self._seed, prompt_id) for prompt_id in ids]
+        generated = self._engine.generate(prompts["text"].to_pylist(), seeds)
+        rows = [
+            {"prompt_id": prompt_id, "sample": sample, **completion._asdict()}
+            for prompt_id, completions in zip(ids, generated.completions, strict=True)
+            for sample, completion in enumerate(completions)
+        ]
+        assert len(rows) == len(ids) * self._config.samples, "an engine left samples out"
+        tokens = sum(row["tokens"] for row in rows)
+        info = {
+            "engine": self._engine.name,
+            "engine_version": self._engine.version,
+            "device": self._engine.device,
+            "prompts": len(ids),
+            "tokens": tokens,
+            "truncated_prompts": generated.cut,
+        }
+        return Product(pa.Table.from_pylist(rows, schema=GENERATIONS.columns), info, tokens)
+
+    def __del__(self) -> None:
+        """Ray Data deletes the worker when its actor ends."""
+        if hasattr(self, "_engine"):
+            self._engine.close()

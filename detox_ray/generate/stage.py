@@ -1,0 +1,82 @@
+"""The generate stage: which units of completions there are, and what their content depends on.
+
+A unit is ``prompts_per_unit`` prompts of one language under one model, with all their samples. One engine serves all
+languages of a model.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from detox_ray.cluster.costs import Cost, Workload
+from detox_ray.cluster.stage import Context, Planned, Stage
+from detox_ray.cluster.unit_jobs import Job, Task
+from detox_ray.config import Experiment, GenerateConfig, Problem
+from detox_ray.generate.engines import resolve_engine
+from detox_ray.generate.generator import Generator
+from detox_ray.storage import Unit
+from detox_ray.storage.tables import CHECKPOINTS, GENERATIONS, PROMPTS
+
+
+class GenerateStage(Stage):
+    """Draws completions of every prompt from every model."""
+
+    name = command = title = "generate"
+    version = 2  # raise it, too, when models/codec.py changes what a unit holds
+    summary = "completions of every prompt by every model"
+    measure = "tokens"
+    needs = (PROMPTS, CHECKPOINTS)
+    writes = (GENERATIONS,)
+
+    def check(self, experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
+        return check(experiment.generate)
+
+    def units(self, context: Context) -> Mapping[Unit, Planned]:
+        config, engine = context.experiment.generate, resolve_engine(context.experiment.generate)
+        planned: dict[Unit, Planned] = {}
+        for name, model in context.models.items():
+            for prompts in context.units(PROMPTS):
+                made_from = context.of_model(
+                    name,
+                    prompts,
+                    dtype=model.dtype,
+                    engine=engine,
+                    samples=config.samples,
+                    temperature=config.temperature,
+                    top_p=config.top_p,
+                    max_tokens=config.max_tokens,
+                    seed=context.experiment.seed,
+                    prompts_per_unit=config.prompts_per_unit,
+                )
+                for shard in range(-(-context.data[prompts].rows // config.prompts_per_unit)):
+                    unit = GENERATIONS.unit(model=name, language=prompts["language"], shard=shard)
+                    planned[unit] = made_from._replace(settings={**made_from.settings, "shard": shard})
+        return planned
+
+    def jobs(self, context: Context, tasks: Sequence[Task]) -> Sequence[Job]:
+        config = context.experiment.generate
+        jobs = []
+        for name, model in context.models.items():
+            settings = {
+                "model": model,
+                "config": config,
+                "seed": context.experiment.seed,
+                "store": context.store,
+            }
+            mine = [task for task in tasks if task.unit["model"] == name]
+            job = Job(name, mine, Generator, settings, self.measure, config.actors, config.tensor_parallel, alone=True)
+            jobs.append(job)
+        return jobs
+
+    def costs(self, work: Workload) -> list[Cost]:
+        return [work.generation(model) for model in work.experiment.models]
+
+
+def check(config: GenerateConfig) -> list[Problem]:
+    """Problems of the generate block that can be seen before anything starts."""
+    try:
+        engine = resolve_engine(config)
+    except ValueError as error:
+        return [Problem("generate.engine", config.engine, str(error))]
+    if engine.name == "transformers" and config.tensor_parallel > 1:
+        rule = "only the vllm engine can use several GPUs"
+        return [Problem("generate.tensor_parallel", config.tensor_parallel, rule)]
+    return []

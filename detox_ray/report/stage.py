@@ -1,0 +1,170 @@
+"""The report stage: from a run's committed tables and markers to its page, figures and results.json."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from detox_ray.cluster import Cluster
+from detox_ray.cluster.progress import Progress
+from detox_ray.cluster.stage import Context, Planned, Stage
+from detox_ray.cluster.timings import timings
+from detox_ray.config import TOY17, Experiment
+from detox_ray.measure import Agreement, StatusCount, Validity
+from detox_ray.measure.stage import settings_of
+from detox_ray.report import VERSION, Completion, Evaluator, ReportContent, Sample, Timing, Training, render
+from detox_ray.score import scorers_of
+from detox_ray.storage import Table, Unit, UnitTables
+from detox_ray.storage.tables import (
+    AGREEMENTS,
+    CHECKPOINTS,
+    COMPARISONS,
+    FLUENCIES,
+    GENERATIONS,
+    METRICS,
+    OK,
+    PROMPTS,
+    REPORTS,
+    SCORES,
+    STATUS_COUNTS,
+    VALIDITY,
+)
+
+PAGE = REPORTS.unit(name="page")
+
+
+class ReportStage(Stage):
+    """Writes the report, on the driver."""
+
+    name = command = title = "report"
+    version = VERSION
+    summary = "the report: report/index.html and report/results.json"
+    needs = (METRICS, COMPARISONS, VALIDITY, AGREEMENTS, STATUS_COUNTS)
+    writes = (REPORTS,)
+    on_ray = False
+
+    def units(self, context: Context) -> Mapping[Unit, Planned]:
+        settings = {
+            "experiment": context.experiment.to_yaml(),
+            "skipped": context.skipped,
+            "notes": context.notes,
+        }
+        return {PAGE: Planned(tuple(context.units(*self.needs)), settings)}
+
+    def run(self, context: Context, pending: Mapping[Unit, str], cluster: Cluster | None, progress: Progress) -> None:
+        files = render(content(context))
+        for path, written in files.items():
+            context.store.write_bytes(f"report/{path}", written)
+        context.store.commit(PAGE, context.keys[PAGE], None, {"files": sorted(files)})
+
+
+def content(context: Context) -> ReportContent:
+    """What the report shows. Needs every stage before it to be committed."""
+    experiment, store, scorers = context.experiment, context.store, scorers_of(context)
+    convention = settings_of(experiment).choose()
+
+    def rows(table: Table) -> pa.Table:
+        return store.read(table.unit(), context.keys[table.unit()])
+
+    world = None
+    if experiment.uses_toy17:
+        world = json.loads((store.localize(TOY17) / "world.json").read_text(encoding="utf-8"))
+    return ReportContent(
+        experiment=experiment.name,
+        experiment_yaml=experiment.to_yaml(),
+        languages=experiment.languages,
+        models=list(experiment.models),
+        compare=[(comparison.model, comparison.parent) for comparison in experiment.comparisons],
+        metrics=rows(METRICS),
+        comparisons=rows(COMPARISONS),
+        primary=experiment.score.headline,
+        convention=convention.name,
+        confidence=experiment.measure.confidence,
+        switches={name: value for name, value in asdict(convention).items() if name != "name"},
+        interval=experiment.measure.interval,
+        correction=experiment.measure.correction,
+        settings=_settings_that_count(experiment),
+        revisions={scorer.name: scorer.revision for scorer in scorers},
+        identities={scorer.name: scorer.identity for scorer in scorers},
+        validity=[Validity(**row) for row in rows(VALIDITY).to_pylist()],
+        agreement=[Agreement(**row) for row in rows(AGREEMENTS).to_pylist()],
+        counts=[StatusCount(**row) for row in rows(STATUS_COUNTS).to_pylist()],
+        evaluators=_evaluators(context),
+        diversity_units=experiment.quality.diversity,
+        identifier=experiment.quality.identifier,
+        samples=samples(context),
+        timings=[Timing(*timing) for timing in timings(context)],
+        training=trainings(context),
+        manifest=store.read_json("manifest.json"),
+        corpus_share=world and world["token_share"],
+        skipped_rows={place: len(reasons) for place, reasons in context.skipped.items()},
+        tuning_languages=[experiment.data.pairs.language] if experiment.data.pairs else [],
+        toy_world=experiment.uses_toy17,
+        notes=context.notes,
+        seed_groups=experiment.seed_groups,
+        sweeps=experiment.sweeps,
+    )
+
+
+def trainings(context: Context) -> list[Training]:
+    """How the trained models learned, in the models' order."""
+    fields = ("method", "steps", "planned_steps", "stopped", "best_step", "kept_step", "log", "validation")
+    found = []
+    for name, model in context.experiment.models.items():
+        if model.train is not None:
+            unit = CHECKPOINTS.unit(model=name)
+            marker = context.store.info(unit, context.keys[unit])
+            no_kl = marker["kl_to_parent"].get("reason")
+            found.append(Training(name, **{field: marker[field] for field in fields}, no_kl=no_kl))
+    return found
+
+
+def _evaluators(context: Context) -> list[Evaluator]:
+    """Who measured the perplexity of completions, and as what."""
+    one_of = {unit["evaluator"]: (unit, key) for unit, key in context.units(FLUENCIES).items()}
+    return [
+        Evaluator(each.name, each.model or each.path or "", context.store.info(*one_of[each.name])["kind"])
+        for each in context.experiment.quality.fluency
+        if each.name in one_of
+    ]
+
+
+def _settings_that_count(experiment: Experiment) -> dict[str, Any]:
+    """What must be equal for the toxicity of two runs to be compared."""
+    data, generate, measure = experiment.data, experiment.generate, experiment.measure
+    return {
+        "prompts": {"source": data.prompts.source, "per_language": data.prompts.per_language},
+        "generate": {name: getattr(generate, name) for name in ("samples", "temperature", "top_p", "max_tokens")},
+        "measure": {name: getattr(measure, name) for name in ("threshold", "macro")},
+    }
+
+
+def samples(context: Context) -> list[Sample]:
+    """The first prompts of each language with the first completions of each model, and their scores."""
+    experiment = context.experiment
+    wanted, primary = min(experiment.report.prompts, experiment.generate.prompts_per_unit), experiment.score.headline
+    most = min(experiment.report.completions, experiment.generate.samples)
+    prompts_of, generations, scores = (
+        UnitTables(context.store, {unit: key for unit, key in context.units(table).items() if unit.shard == 0})
+        for table in (PROMPTS, GENERATIONS, SCORES)
+    )
+    found = []
+    for language in experiment.languages if wanted else ():
+        prompts = prompts_of[language].slice(0, wanted).to_pylist()
+        shown: dict[str, list[Completion]] = {prompt["prompt_id"]: [] for prompt in prompts}
+        for model in experiment.models:
+            toxicity = pc.field("attribute") == "toxicity"
+            early = pc.field("sample") < most
+            scored = {
+                (row["prompt_id"], row["sample"]): (row["value"] if row["status"] == OK else None, row["status"])
+                for row in scores[primary, model, language].filter(toxicity & early).to_pylist()
+            }
+            for row in generations[model, language].filter(early).to_pylist():
+                place = (row["prompt_id"], row["sample"])
+                if row["prompt_id"] in shown:
+                    shown[row["prompt_id"]].append(Completion(model, row["sample"], row["text"], *scored[place]))
+        found += [Sample(language, p["prompt_id"], p["text"], shown[p["prompt_id"]]) for p in prompts]
+    return found

@@ -1,0 +1,43 @@
+"""The registry of stages, and the order in which they run."""
+
+from collections.abc import Sequence
+from graphlib import TopologicalSorter
+
+from detox_ray.cluster.stage import Stage
+from detox_ray.generate.stage import GenerateStage
+from detox_ray.measure.stage import MeasureStage
+from detox_ray.report.stage import ReportStage
+from detox_ray.score import STAGES as SCORE_STAGES
+from detox_ray.storage import Table
+from detox_ray.train.stage import TrainStage
+
+# A new stage is one more entry. `measure` and `report` need not be told: they read what all others write.
+STAGES: list[type[Stage]] = [TrainStage, GenerateStage, *SCORE_STAGES]
+
+
+def registered() -> list[Stage]:
+    """Return the stages in the order in which they run: none before those that write what it needs.
+
+    Stages of one command stand together, for they run together. Raises graphlib.CycleError if there is no such order.
+    """
+    stages = [stage() for stage in STAGES]
+    rows: list[Table] = [table for stage in stages for table in stage.writes if table.schema is not None]
+    stages += [MeasureStage(rows), ReportStage()]
+    before: dict[Stage, set[Stage]] = {
+        stage: {other for other in stages for table in other.writes if table in stage.needs} for stage in stages
+    }
+    commands_before: dict[str, set[str]] = {
+        command: {other.command for stage in members for other in before[stage]} - {command}
+        for command, members in commands(stages).items()
+    }
+    order = {stage: place for place, stage in enumerate(TopologicalSorter(before).static_order())}
+    command_order = {command: place for place, command in enumerate(TopologicalSorter(commands_before).static_order())}
+    return sorted(stages, key=lambda stage: (command_order[stage.command], order[stage]))
+
+
+def commands(stages: Sequence[Stage]) -> dict[str, list[Stage]]:
+    """Command of the command line -> the stages that it runs, both in the order of ``stages``."""
+    members: dict[str, list[Stage]] = {}
+    for stage in stages:
+        members.setdefault(stage.command, []).append(stage)
+    return members
