@@ -48,7 +48,7 @@ class ArticleAndParentComment(_Message):
     parent_comment: TextEntry = TextEntry()
 
 
-class Context(_Message):
+class CommentContext(_Message):
     entries: list[TextEntry] = Field(default_factory=list)
     article_and_parent_comment: ArticleAndParentComment | None = None
 
@@ -60,7 +60,7 @@ class AttributeParameters(_Message):
 
 class AnalyzeRequest(_Message):
     comment: TextEntry = TextEntry()
-    context: Context = Context()
+    context: CommentContext = CommentContext()
     requested_attributes: dict[Annotated[str, Field(max_length=200)], AttributeParameters] = Field(default_factory=dict)
     span_annotations: StrictBool = False
     languages: Annotated[list[StrictStr], Field(max_length=100)] = Field(default_factory=list)

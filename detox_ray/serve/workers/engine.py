@@ -112,12 +112,11 @@ class EngineReplica:
 
         vllm_options.end_engines_with_parent()
         self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments, disable_log_stats=True))
+        adapters = [LoRAModulePath(name=name, path=str(store.localize(at))) for name, at in spec.adapters.items()]
         self._models = OpenAIServingModels(
             self._llm,
             [BaseModelPath(name=model.name, model_path=path)],
-            lora_modules=[
-                LoRAModulePath(name=name, path=str(store.localize(folder))) for name, folder in spec.adapters.items()
-            ],
+            lora_modules=adapters,
         )
         await self._models.init_static_loras()
         common: dict[str, Any] = {"chat_template": None, "chat_template_content_format": "auto"}
