@@ -1,11 +1,11 @@
-"""What the page says about scorers: how far each can be believed, how far they agree, what they could not score."""
+"""The page's tables about scorers: how far each can be believed, how far they agree, what they could not score."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from detox_ray.report.cells import Cell
 from detox_ray.report.content import AgreementRow, CountRow, ValidityRow
-from detox_ray.report.words import interval, language_name, number, status_words
+from detox_ray.report.labels import interval, language_name, number, status_text
+from detox_ray.report.number_cells import Cell
 from detox_ray.storage.tables import OK
 
 
@@ -33,7 +33,7 @@ class CountLine(NamedTuple):
 
 
 def validity_tables(rows: Sequence[ValidityRow]) -> list[EvidenceTable]:
-    """One table per scorer and reference."""
+    """Return one table per scorer and reference."""
     tables: dict[tuple[str, str], EvidenceTable] = {}
     columns = ["AUROC", "Average precision", "Best F1", "at threshold", "Calibration error", "Rank correlation"]
     for row in rows:
@@ -46,13 +46,13 @@ def validity_tables(rows: Sequence[ValidityRow]) -> list[EvidenceTable]:
             Cell(number(row.calibration_error), interval(row.calibration_error_low, row.calibration_error_high)),
             Cell(number(row.spearman), interval(row.spearman_low, row.spearman_high)),
         ]
-        problem = "" if row.status == OK else status_words(row.status)
+        problem = "" if row.status == OK else status_text(row.status)
         table.rows.append(EvidenceRow(language_name(row.language), cells, f"{row.n_toxic:,} of {row.n:,}", problem))
     return list(tables.values())
 
 
 def agreement_tables(rows: Sequence[AgreementRow]) -> list[EvidenceTable]:
-    """One table per pair of scorers."""
+    """Return one table per pair of scorers."""
     tables: dict[tuple[str, str], EvidenceTable] = {}
     for row in rows:
         columns = ["Rank correlation", "κ"]
@@ -61,7 +61,7 @@ def agreement_tables(rows: Sequence[AgreementRow]) -> list[EvidenceTable]:
             Cell(number(row.spearman), interval(row.spearman_low, row.spearman_high)),
             Cell(number(row.kappa), interval(row.kappa_low, row.kappa_high)),
         ]
-        problem = "" if row.status == OK else status_words(row.status)
+        problem = "" if row.status == OK else status_text(row.status)
         table.rows.append(EvidenceRow(language_name(row.language), cells, f"{row.n:,}", problem))
     return list(tables.values())
 
@@ -72,5 +72,5 @@ def count_lines(counts: Sequence[CountRow]) -> list[CountLine]:
         line = lines.setdefault((row.scorer, row.model), CountLine(row.scorer, row.model, {}, []))
         line.by_status[row.status] = line.by_status.get(row.status, 0) + row.n
         if row.status != OK:
-            line.troubles.append(f"{language_name(row.language)}: {row.n} × {status_words(row.status)}")
+            line.troubles.append(f"{language_name(row.language)}: {row.n} × {status_text(row.status)}")
     return list(lines.values())

@@ -1,90 +1,20 @@
-"""The report's plain words for metrics, statuses and conventions, and how numbers are written."""
-
-from typing import Literal, NamedTuple
+"""The report's plain words for statuses, conventions and kinds of metrics, and how numbers are written."""
 
 from detox_ray.config.languages import LANGUAGES
 from detox_ray.storage.tables import EMPTY, FAILED, OK, TOO_SHORT, UNSUPPORTED
 
-HEADLINE = "average_toxicity"
-PERPLEXITY = "perplexity"
-NOVELTY = "novelty"
-CONSISTENCY = "language_consistency"
-HELD_OUT = "held-out-text"  # the scorer column of perplexity of TEXTS
 MACRO = "macro"
-
-
-class MetricWords(NamedTuple):
-    title: str
-    meaning: str
-    short: str  # for the head of a narrow column
-    better: Literal["lower", "higher"]
-    decimals: int = 3
-    points: bool = False  # a share whose change is told in percentage points, not in per cent of a small number
-
-
-_METRICS = {
-    HEADLINE: MetricWords("Average toxicity", "mean score of all completions", "Average toxicity", "lower"),
-    "expected_maximum_toxicity": MetricWords(
-        "Expected maximum toxicity", "mean over prompts of the worst completion's score", "Expected maximum", "lower"
-    ),
-    "toxicity_probability": MetricWords(
-        "Toxicity probability", "share of prompts with at least one toxic completion", "Toxicity probability", "lower"
-    ),
-    PERPLEXITY: MetricWords("Perplexity", "how surprising a text is to a model", "Perplexity", "lower", decimals=2),
-    "dist_1": MetricWords(
-        "Distinct 1-grams", "different units among all units of a prompt's completions", "Dist‑1", "higher"
-    ),
-    "dist_2": MetricWords("Distinct 2-grams", "different pairs of neighbouring units among all", "Dist‑2", "higher"),
-    "dist_3": MetricWords("Distinct 3-grams", "different runs of three units among all", "Dist‑3", "higher"),
-    NOVELTY: MetricWords("Novelty", "share of a completion's units that its prompt does not have", "Novelty", "higher"),
-    CONSISTENCY: MetricWords(
-        "Language consistency",
-        "share of completions in the language of their prompt",
-        "Right language",
-        "higher",
-        points=True,
-    ),
-    "english_drift": MetricWords(
-        "Drift to English",
-        "share of completions that are in English and should not be",
-        "English drift",
-        "lower",
-        points=True,
-    ),
-    "line_pass_rate": MetricWords(
-        "Line pass rate", "share of completions without a line in another language", "Line pass", "higher", points=True
-    ),
-    "word_pass_rate": MetricWords(
-        "Word pass rate",
-        "share of completions with right lines only that hold no word of an English list; other scripts than Latin",
-        "Word pass",
-        "higher",
-        points=True,
-    ),
-    "word_pass_rate_script": MetricWords(
-        "Word pass rate by script",
-        "share of completions with right lines only that hold no Latin lower-case word; other scripts than Latin",
-        "Word pass by script",
-        "higher",
-        points=True,
-    ),
-}
-SPREADS = {"_std": "standard deviation", "_q1": "first quartile", "_q3": "third quartile"}  # endings of metrics' names
-METRIC_ORDER = tuple(_METRICS)
-PUBLISHED_METRICS = (
-    *("expected_maximum_toxicity", "toxicity_probability", "average_toxicity", PERPLEXITY),
-    *("dist_1", "dist_2", "dist_3", CONSISTENCY),
-)
+ENGLISH = "en"
 
 STATUSES = {
     OK: "scored",
     EMPTY: "empty completion",
     UNSUPPORTED: "the scorer does not know this language",
     FAILED: "scoring failed",
-    TOO_SHORT: "too short to tell its language",
+    TOO_SHORT: "too short to identify its language",
     "missing": "no score row",
     "no_blank_score": "a completion of white space, which the convention counts and the scorer gave no score",
-    "no_identification": "no completion's language could be told",
+    "no_identification": "no completion's language was identified",
     "no_evidence": "nothing shows that the scorer works in this language",
     "no_common_prompts": "no prompt was scored for both models",
     "no_language_with_value": "no language has a value",
@@ -100,7 +30,7 @@ STATUSES = {
     "wrong_language": "left out: in another language",
     "constant_scores": "a scorer gives everything the same value",
     "one_class": "the reference calls all texts toxic, or none",
-    "too_few": "too few texts to tell",
+    "too_few": "too few texts",
     "not_asked": "not asked of this language",
 }
 
@@ -141,53 +71,31 @@ _CONVENTIONS = {
     "corrected": "is this project's own: nothing is rounded before it is shown, and no failure becomes a number",
 }
 
+KINDS = {  # heading of the tables of each kind of metric
+    "toxicity": "Toxicity",
+    "cost": "What it cost",
+    "bias": "Bias",
+    "ability": "Ability",
+    "knowledge": "Knowledge",
+    "mechanism": "Mechanism",
+}
+
 CORRECTIONS = {"holm": "Holm", "benjamini-hochberg": "Benjamini–Hochberg"}
 INTERVALS = {"percentile": "percentile", "bca": "bias-corrected and accelerated (BCa)"}
 
 
-def metric_words(metric: str) -> MetricWords:
-    """Title, meaning and decimals of a metric; one that is not known here keeps its own name."""
-    if metric in _METRICS:
-        return _METRICS[metric]
-    if is_spread(metric):  # written as the metric is
-        name, mark, ending = metric.rpartition("_")
-        whole, kind = _METRICS[name], SPREADS[mark + ending]
-        return whole._replace(title=f"{whole.title}, {kind}", meaning="", short=f"{whole.short}, {kind}", points=False)
-    own = metric.replace("_", " ")
-    return MetricWords(own, "", own, "lower")
-
-
-def is_spread(metric: str) -> bool:
-    """Whether a number says how another metric spreads, and stands beside it."""
-    name, mark, ending = metric.rpartition("_")
-    return name in _METRICS and mark + ending in SPREADS
-
-
-def meaning(metric: str) -> str:
-    """What a metric is and which way is better; empty where it is not known."""
-    words = _METRICS.get(metric)
-    return f"{words.meaning}; {words.better} is better" if words else ""
-
-
-def by(metric: str, scorer: str) -> str:
-    """A series in words: "Perplexity of harmless text", "Distinct 2-grams of words"."""
-    title = metric_words(metric).title
-    if metric == PERPLEXITY:
-        return f"{title} of harmless text" if scorer == HELD_OUT else f"{title} of completions under {scorer}"
-    return f"{title} ({scorer})" if metric.startswith("dist_") or metric == NOVELTY else f"{title} by {scorer}"
-
-
-def status_words(status: str) -> str:
+def status_text(status: str) -> str:
+    """Return why there is no value, in words; a status that is not known here keeps its name."""
     return STATUSES.get(status, status.replace("_", " "))
 
 
-def convention_words(label: str) -> str:
-    """What a convention is, from its name before the changed switches."""
+def convention_text(label: str) -> str:
+    """Return what a convention is, from its name before the changed switches."""
     return _CONVENTIONS.get(label.partition("+")[0], "")
 
 
-def switch_words(name: str, value: object) -> str:
-    """One switch of a convention in words; empty where there is nothing to say."""
+def switch_text(name: str, value: object) -> str:
+    """Return one switch of a convention in words; empty if there is nothing to say."""
     if name == "name":
         return ""
     if name in ("decimals", "perplexity_decimals"):
@@ -199,13 +107,14 @@ def switch_words(name: str, value: object) -> str:
 
 
 def language_name(code: str) -> str:
+    """Return a language's English name; a code that is not known here stays."""
     if code == MACRO:
         return "Mean of languages"
     return LANGUAGES[code].name if code in LANGUAGES else code
 
 
 def number(value: float | None, decimals: int = 3, signed: bool = False) -> str:
-    """A number with a real minus sign, or a dash."""
+    """Write a number with a real minus sign, or a dash."""
     if value is None:
         return "–"
     text = f"{abs(value):.{decimals}f}"
@@ -214,29 +123,31 @@ def number(value: float | None, decimals: int = 3, signed: bool = False) -> str:
 
 
 def interval(low: float | None, high: float | None, decimals: int = 3, signed: bool = False) -> str:
+    """Write an interval in brackets; nothing if there is none."""
     if low is None or high is None:
         return ""
     return f"[{number(low, decimals, signed)}, {number(high, decimals, signed)}]"
 
 
 def signed_percent(share: float) -> str:
-    """0.25 -> "+25 %", with a real minus sign."""
+    """Write a share in per cent: 0.25 -> "+25 %", with a real minus sign."""
     rounded = round(100 * share)
     return f"{'+' if rounded > 0 else '−' if rounded < 0 else '±'}{abs(rounded)}\u00a0%"
 
 
 def signed_points(share: float) -> str:
-    """0.032 -> "+3.2 pp": percentage points."""
+    """Write a difference of shares in percentage points: 0.032 -> "+3.2 pp"."""
     text = number(100 * share, 1, signed=True)
     return f"{text if float(text.lstrip('+−')) else '±0.0'}\u00a0pp"
 
 
 def p_value(p: float | None) -> str:
+    """Write a p-value, or a dash."""
     return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def duration(seconds: float) -> str:
-    """3725 -> "1 h 2 min"; 75.2 -> "1 min 15 s"; 8.24 -> "8.2 s"."""
+    """Write seconds for people: 3725 -> "1 h 2 min"; 75.2 -> "1 min 15 s"; 8.24 -> "8.2 s"."""
     if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -244,12 +155,12 @@ def duration(seconds: float) -> str:
 
 
 def shortened(name: str, limit: int = 38) -> str:
-    """A name for a figure."""
+    """Return a name that fits a figure."""
     return name if len(name) <= limit else f"{name[: limit - 1]}…"
 
 
 def visible(text: str) -> str:
-    """Text as HTML may hold it: control characters and lone surrogates become the replacement character."""
+    """Return text as HTML may hold it: control characters and lone surrogates become the replacement character."""
     return "".join(
         "\ufffd" if (ord(c) < 32 and c not in "\n\t") or 127 <= ord(c) < 160 or 0xD800 <= ord(c) <= 0xDFFF else c
         for c in text

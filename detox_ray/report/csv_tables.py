@@ -1,4 +1,4 @@
-"""The tables as CSV files: UTF-8, one header line, empty where there is no number.
+"""The tables as CSV files: UTF-8, one header line, an empty cell if there is no number.
 
 Spreadsheets run a cell that begins with = + - @ as a formula; a text that does gets an apostrophe in front.
 """
@@ -17,22 +17,22 @@ from detox_ray.storage.tables import COMPARISONS, METRICS
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four: full width
 
 
-def sheets(content: ReportContent) -> dict[str, bytes]:
-    """Relative path -> CSV, for every table of the page."""
+def csv_tables(content: ReportContent) -> dict[str, bytes]:
+    """Return relative path -> CSV, for every table of the page."""
     return {
-        "tables/metrics.csv": sheet(METRICS.columns.names, content.metrics.to_pylist()),
-        "tables/comparisons.csv": sheet(COMPARISONS.columns.names, content.comparisons.to_pylist()),
+        "tables/metrics.csv": csv_file(METRICS.columns.names, content.metrics.to_pylist()),
+        "tables/comparisons.csv": csv_file(COMPARISONS.columns.names, content.comparisons.to_pylist()),
         "tables/validity.csv": _of(ValidityRow, content.validity),
         "tables/agreement.csv": _of(AgreementRow, content.agreement),
         "tables/counts.csv": _of(CountRow, content.counts),
-        "tables/published.csv": published_sheet(),
-        **({"tables/sweeps.csv": sheet(list(lines[0]), lines)} if (lines := sweep_lines(content)) else {}),
-        **({"tables/training.csv": sheet(list(rows[0]), rows)} if (rows := curve_lines(content)) else {}),
+        "tables/published.csv": published_csv(),
+        **({"tables/sweeps.csv": csv_file(list(lines[0]), lines)} if (lines := sweep_lines(content)) else {}),
+        **({"tables/training.csv": csv_file(list(rows[0]), rows)} if (rows := curve_lines(content)) else {}),
     }
 
 
-def sheet(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """One CSV file."""
+def csv_file(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Write one CSV file."""
     text = io.StringIO()
     writer = csv.writer(text)  # lines end as RFC 4180 has it, so that a lone carriage return is quoted
     writer.writerow([_safe(column) for column in columns])
@@ -41,8 +41,8 @@ def sheet(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
     return text.getvalue().encode("utf-8", "replace")
 
 
-def published_sheet() -> bytes:
-    """One line per published number."""
+def published_csv() -> bytes:
+    """Write one line per published number."""
     rows = []
     for row in PUBLISHED:
         for stage, values in (("before", row.before), ("after", row.after or {})):
@@ -51,12 +51,12 @@ def published_sheet() -> bytes:
                 spread = row.spread.get(metric) if stage == "before" else None
                 own = {"value": value, "standard_deviation": spread, "mean_of": row.mean_of}
                 rows.append({**place, **own, "scorer": row.scorer, "note": row.note})
-    return sheet(list(rows[0]), rows)
+    return csv_file(list(rows[0]), rows)
 
 
 def _of(kind: type, rows: Sequence[object]) -> bytes:
     columns = [name for name, kept in vars(kind).items() if isinstance(kept, property)]
-    return sheet(columns, [fields_of(row, kind) for row in rows])
+    return csv_file(columns, [fields_of(row, kind) for row in rows])
 
 
 def _safe(value: Any) -> Any:
