@@ -16,12 +16,14 @@ from fastapi.responses import StreamingResponse
 from starlette.routing import Route
 
 from detox_ray.config import EngineConfig, GenerateConfig, ServeConfig
+from detox_ray.measure import specs
 from detox_ray.models import LoadableModel
 from detox_ray.serve.fastapi_app import fastapi_app
 from detox_ray.serve.http import errors, keys
 from detox_ray.serve.http.gateway import Gateway
 from detox_ray.serve.spec import EngineSpec, ExamplePrompt, ServeSpec
 from detox_ray.storage import Store
+from detox_ray.storage.metric_spec import Metrics
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>\u202e"
 VALUES = [0.91, 0.2, 0.5, None]  # of the samples, in turn; None: not scored
@@ -187,11 +189,12 @@ def write_runs(folder: Path) -> Path:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(content, encoding="utf-8")
 
-    macro = {"language": "macro", "scorer": "classifier", "convention": "corrected", "status": "ok"}
+    macro = {"language": "macro", "part": "all", "scorer": "classifier", "convention": "corrected", "status": "ok"}
     results = {
         "convention": "corrected",
         "primary_scorer": "classifier",
         "compare": [{"model": "detox", "parent": "base"}],
+        "metrics_described": Metrics(specs()).to_rows(),
         "metrics": [
             {"metric": "average_toxicity", "model": model, "value": value, **macro}
             for model, value in (("base", 0.8), ("detox", 0.2))
@@ -199,7 +202,7 @@ def write_runs(folder: Path) -> Path:
         "comparisons": [
             {
                 **{"metric": "average_toxicity", "model": "detox", "parent": "base", "difference": -0.6},
-                **{"ci_low": -0.7, "ci_high": -0.5, "n": 17, **macro},
+                **{"ci_low": -0.7, "ci_high": -0.5, "n": 17, "seeds": 1, **macro},
             }
         ],
     }
@@ -218,7 +221,7 @@ def write_runs(folder: Path) -> Path:
     write("done/report/tables/metrics.csv", "metric,value\n")
     write("going/manifest.json", json.dumps(manifest | {"updated": "2026-11-20T12:00:00+00:00"}))
     write("broken/manifest.json", "{")
-    write("broken/report/results.json", "[]")
+    write("broken/report/results.json", '{"metrics_described": [{}]}')
     write("folder/notes.txt", "no run")
     write("secret.txt", "secret")
     return folder

@@ -83,7 +83,7 @@ class RunsFolder:
         if finished:
             try:
                 run.headline = headline(self._store.read_json(results))
-            except (StoreError, OSError, LookupError, TypeError):
+            except (StoreError, OSError, LookupError, TypeError, ValueError):
                 run.note = "its results cannot be read"
         return run
 
