@@ -50,7 +50,7 @@ def measure(names: list[str], folder: Path) -> list[dict[str, Any]]:
     """For each case: estimated and measured bytes."""
     from detox_ray.config import TrainConfig
     from detox_ray.estimate.architecture import Tuning, architecture
-    from detox_ray.estimate.memory import of_worker
+    from detox_ray.estimate.training_memory import worker_memory
     from detox_ray.models import resolve_path
     from detox_ray.storage import Store
     from detox_ray.storage.tables import PAIRS
@@ -75,7 +75,7 @@ def measure(names: list[str], folder: Path) -> list[dict[str, Any]]:
                 None if config.tuning == "full" else lora_of(config),
                 None if config.trainable is None else tuple(config.trainable),
             )
-            memory = of_worker(architecture(MODEL, tuning), config, gpu=False)
+            memory = worker_memory(architecture(MODEL, tuning), config, gpu=False)
             parts = tuple(part for part in memory.parts if part.phase != "save")  # it is not waited for
             estimates.append((name, memory._replace(parts=parts)))
         if jobs:

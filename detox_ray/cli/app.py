@@ -158,10 +158,9 @@ def plan(
     2 where something cannot fit, with the changes that would make it fit.
     """
     with exit_codes(), opened(config, overrides or ()) as experiment:
-        from detox_ray import estimate as work
-        from detox_ray.estimate import show as shown
+        from detox_ray.estimate import assumptions_for, estimate, render
 
-        assumed = work.assumptions_for(
+        assumed = assumptions_for(
             experiment,
             device=device,
             gpus=gpus,
@@ -175,13 +174,13 @@ def plan(
             bytes_per_token=bytes_per_token,
             fill=fill,
         )
-        found = work.estimate(experiment, assumed, registered())
+        estimated = estimate(experiment, assumed, registered())
         if as_json:
-            print(json.dumps(shown.as_json(found), indent=2, ensure_ascii=False))
+            print(json.dumps(render.as_json(estimated), indent=2, ensure_ascii=False))
         else:
-            shown.show(Console(), found)
-        if found.problems:
-            raise ConfigError(found.problems)
+            render.show(Console(), estimated)
+        if estimated.problems:
+            raise ConfigError(estimated.problems)
 
 
 @app.command()

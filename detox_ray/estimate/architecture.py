@@ -1,7 +1,7 @@
-"""A model without its weights: built on the meta device from its config, to count parameters and activations.
+"""Architectures of models without weights, built on the meta device from a config to count parameters and activations.
 
 Activations are counted, not guessed from a formula. One forward pass over shapes alone measures every tensor that
-autograd would keep for the backward pass. So a new family needs nothing here.
+autograd would keep for the backward pass, so a new family needs no code here.
 """
 
 from functools import lru_cache
@@ -21,11 +21,12 @@ class KeptActivations(NamedTuple):
 
     @property
     def whole(self) -> int:
+        """Return the bytes without gradient checkpointing."""
         return self.outside + sum(self.layers)
 
     @property
     def checkpointed(self) -> int:
-        """Bytes with gradient checkpointing: each layer's input, and one layer while it is recomputed."""
+        """Return the bytes with gradient checkpointing: each layer's input, and one layer while it is recomputed."""
         return self.outside + len(self.layers) * self.boundary + max(self.layers)
 
 
@@ -38,7 +39,7 @@ class Tuning(NamedTuple):
 
 
 class Architecture:
-    """One causal language model as a training would load it, without weights."""
+    """A causal language model as training loads it, but without weights."""
 
     def __init__(self, config: dict[str, Any], tuning: Tuning | None = None, dtype: str = "float32"):
         import torch
@@ -78,25 +79,25 @@ class Architecture:
 
     @property
     def matrix_parameters(self) -> int:
-        """Parameters that every token is multiplied with: all except for an embedding that is not the head, too."""
+        """Return the number of parameters that multiply every token: all but an embedding not tied to the head."""
         return self.parameters - (0 if self.tied else self.embedding)
 
     @property
     def attention_width(self) -> int:
-        """Number of heads times the size of a head."""
+        """Return the number of heads times the size of a head."""
         heads = int(self.config.num_attention_heads)
         return heads * int(getattr(self.config, "head_dim", None) or self.width // heads)
 
     @property
     def kv_elements_per_token(self) -> int:
-        """Elements of the KV cache per token, over all layers."""
+        """Return the elements of the KV cache per token, over all layers."""
         heads = int(self.config.num_attention_heads)
         kv_heads = int(getattr(self.config, "num_key_value_heads", None) or heads)
         return 2 * self.layers * kv_heads * (self.attention_width // heads)
 
     @property
     def saved_dtype(self) -> str:
-        """The dtype that the weights are saved in, as in `detox_ray.models.codec`."""
+        """Return the dtype that the weights are saved in, as `detox_ray.models.codec`."""
         return str(self.config.dtype or "float32").removeprefix("torch.")
 
     def kept(self, rows: int, length: int) -> KeptActivations:
@@ -110,19 +111,19 @@ class Architecture:
 def _cached(config: str, tuning: str, dtype: str) -> Architecture:
     import json
 
-    given = json.loads(tuning)
-    lora = LoraConfig.model_validate(given["lora"]) if given["lora"] else None
-    patterns = None if given["trainable"] is None else tuple(given["trainable"])
-    return Architecture(json.loads(config), Tuning(lora, patterns, given["field"]), dtype)
+    fields = json.loads(tuning)
+    lora = LoraConfig.model_validate(fields["lora"]) if fields["lora"] else None
+    patterns = None if fields["trainable"] is None else tuple(fields["trainable"])
+    return Architecture(json.loads(config), Tuning(lora, patterns, fields["field"]), dtype)
 
 
 def architecture(config: dict[str, Any], tuning: Tuning | None = None, dtype: str = "float32") -> Architecture:
-    """Return the architecture of a config, from a cache: advice asks for it many times."""
+    """Return the architecture of a config, cached because the search for advice builds the same ones many times."""
     import json
 
     tuning = tuning or Tuning()
-    chosen = {"lora": tuning.lora and tuning.lora.model_dump(), "trainable": tuning.trainable, "field": tuning.field}
-    return _cached(json.dumps(config, sort_keys=True), json.dumps(chosen, sort_keys=True), dtype)
+    fields = {"lora": tuning.lora and tuning.lora.model_dump(), "trainable": tuning.trainable, "field": tuning.field}
+    return _cached(json.dumps(config, sort_keys=True), json.dumps(fields, sort_keys=True), dtype)
 
 
 def _config(given: dict[str, Any]) -> Any:
@@ -130,7 +131,7 @@ def _config(given: dict[str, Any]) -> Any:
 
     family = str(given.get("model_type"))
     if family not in CONFIG_MAPPING:
-        raise InputError(f"config.json: model_type {family!r} is not one that the installed transformers knows")
+        raise InputError(f"config.json: model_type {family!r} is unknown to the installed transformers")
     return CONFIG_MAPPING[family].from_dict(given)
 
 
@@ -153,7 +154,7 @@ def _build(config: Any, dtype: str) -> Any:
 
 
 def _tune(built: Architecture, tuning: Tuning) -> None:
-    """Freeze what is not trained, and put the adapter on, whose parameters PEFT creates in float32."""
+    """Freeze the parameters that are not trained, and add the adapter, which PEFT creates in float32."""
     if tuning.trainable is not None:
         from detox_ray.train.tuning import freeze
 
@@ -165,7 +166,7 @@ def _tune(built: Architecture, tuning: Tuning) -> None:
         from detox_ray.train.adapter_targets import target_modules
 
         modules = target_modules(built.model, tuning.lora.target_modules, tuning.field)
-        chosen = peft.LoraConfig(
+        adapter = peft.LoraConfig(
             r=tuning.lora.r,
             lora_alpha=tuning.lora.alpha,
             lora_dropout=tuning.lora.dropout,
@@ -173,7 +174,7 @@ def _tune(built: Architecture, tuning: Tuning) -> None:
             task_type="CAUSAL_LM",
         )
         with torch.device("meta"):
-            built.model = peft.get_peft_model(built.model, chosen, low_cpu_mem_usage=True)
+            built.model = peft.get_peft_model(built.model, adapter, low_cpu_mem_usage=True)
 
 
 def _counted_attention(module: Any, query: Any, key: Any, value: Any, _mask: Any, **_: Any) -> tuple[Any, None]:
@@ -201,6 +202,7 @@ def _counted_attention(module: Any, query: Any, key: Any, value: Any, _mask: Any
 
 
 def _count(built: Architecture, rows: int, length: int) -> KeptActivations:
+    """Run one forward pass over shapes, and sum the tensors that autograd saves, by the layer that is running."""
     import torch
     from transformers import AttentionInterface
 
@@ -212,18 +214,18 @@ def _count(built: Architecture, rows: int, length: int) -> KeptActivations:
     backbone = (model.get_base_model() if hasattr(model, "peft_config") else model).base_model
     layers = decoder_layers(backbone, built.layers)
     if layers is None:
-        rule = "its decoder layers are not found, so its activations cannot be counted"
+        rule = "its decoder layers cannot be found, so its activations cannot be counted"
         raise ConfigError([Problem("model_type", built.config.model_type, rule)])
-    # Storages by id: they stay alive, so that no id is given again.
+    # Storages by id; keeping them alive keeps Python from reusing an id.
     weights = {id(storage): storage for storage in (p.untyped_storage() for p in model.parameters())}
-    held: dict[int, Any] = {}
+    saved: dict[int, Any] = {}
     sizes = dict.fromkeys([-1, *range(built.layers)], 0)
     running = -1
 
     def pack(tensor: Any) -> Any:
         storage = tensor.untyped_storage()
-        if id(storage) not in weights and id(storage) not in held:
-            held[id(storage)] = storage
+        if id(storage) not in weights and id(storage) not in saved:
+            saved[id(storage)] = storage
             sizes[running] += storage.nbytes()
         return tensor
 
@@ -236,8 +238,8 @@ def _count(built: Architecture, rows: int, length: int) -> KeptActivations:
 
     hooks = [layer.register_forward_pre_hook(enter(number)) for number, layer in enumerate(layers)]
     hooks += [layer.register_forward_hook(enter(-1)) for layer in layers]
-    chosen = attention_in_use(backbone)
-    if chosen == "sdpa":
+    attention = attention_in_use(backbone)
+    if attention == "sdpa":
         use_attention(backbone, COUNTED)
     model.train()
     try:
@@ -245,7 +247,7 @@ def _count(built: Architecture, rows: int, length: int) -> KeptActivations:
             ids = torch.zeros(rows, length, dtype=torch.long, device="meta")
             backbone(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
     finally:
-        use_attention(backbone, chosen)
+        use_attention(backbone, attention)
         for hook in hooks:
             hook.remove()
     boundary = rows * length * built.width * built.bytes_each

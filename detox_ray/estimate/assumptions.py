@@ -1,4 +1,4 @@
-"""What a plan assumes of machines and of text where it cannot look: every field can be set on the command line."""
+"""What a plan assumes about machines, and about text that is not on this machine. The command line sets every field."""
 
 import dataclasses
 import os
@@ -10,31 +10,33 @@ from detox_ray.config import ConfigError, Problem
 GIB = 2**30
 
 
-class Device(NamedTuple):
-    """A GPU as its data sheet has it."""
+class DeviceSpec(NamedTuple):
+    """A GPU, as its data sheet describes it."""
 
     memory_gib: float
     tflops_16bit: float  # dense, on tensor cores
     tflops_32bit: float  # float32, without TF32, as PyTorch computes by default
 
 
-# Publishers' data sheets (SXM where there are several). V100 and RTX A6000: what Li et al. 2024 used.
+# From the vendor's data sheets, of the SXM variant if there are several. Li et al. 2024 used V100 and RTX A6000.
 DEVICES = {
-    "v100-32gb": Device(32, 125, 15.7),
-    "a6000": Device(48, 155, 38.7),
-    "l4": Device(22.5, 121, 30.3),
-    "l40s": Device(45, 362, 91.6),
-    "a100-40gb": Device(40, 312, 19.5),
-    "a100-80gb": Device(80, 312, 19.5),
-    "h100": Device(80, 989, 67),
-    "h200": Device(140, 989, 67),
-    "cpu": Device(0, 0, 0),  # this machine's memory; speed by cores
+    "v100-32gb": DeviceSpec(32, 125, 15.7),
+    "a6000": DeviceSpec(48, 155, 38.7),
+    "l4": DeviceSpec(22.5, 121, 30.3),
+    "l40s": DeviceSpec(45, 362, 91.6),
+    "a100-40gb": DeviceSpec(40, 312, 19.5),
+    "a100-80gb": DeviceSpec(80, 312, 19.5),
+    "h100": DeviceSpec(80, 989, 67),
+    "h200": DeviceSpec(140, 989, 67),
+    "cpu": DeviceSpec(0, 0, 0),  # this machine's memory; speed by cores
 }
 CPU_CORE_TFLOPS = 0.05  # float32, a server's core with AVX2
 
 
 @dataclass(frozen=True)
 class Assumptions:
+    """Sizes and speeds that an estimate rests on."""
+
     device: str = "a100-80gb"
     gpus: int | None = None  # of the cluster; None: as many as the largest training asks for
     gpu_memory: float | None = None  # GiB of one device; None: the device's (cpu: the machine's, shared)
@@ -43,8 +45,8 @@ class Assumptions:
     mfu: float = 0.4  # share of the peak that training and scoring reach
     decode_mfu: float = 0.1  # share that generation reaches with large batches (it waits for memory)
     start_seconds: float = 60.0  # to start workers and load weights, per training and per engine
-    bytes_per_token: float = 3.0  # UTF-8, over 17 languages, where no tokenizer is at hand
-    fill: float = 0.5  # of max_length that a training row fills, where the data is not there
+    bytes_per_token: float = 3.0  # UTF-8, over 17 languages, if no tokenizer is on this machine
+    fill: float = 0.5  # share of max_length that a training row fills, if the data is not on this machine
     completions_per_second: float = 2000.0  # that a CPU core identifies and counts (language, diversity)
     node_memory: float | None = None  # GiB of a node, shared by its workers; None: not checked
 
@@ -53,7 +55,7 @@ class Assumptions:
         return self.device != "cpu"
 
     def memory(self, workers: int) -> float:
-        """Bytes that one of ``workers`` may hold."""
+        """Return the bytes that one of ``workers`` may hold."""
         if self.gpu_memory is not None:
             return (self.gpu_memory - self.reserve) * GIB
         if self.gpu:
@@ -63,7 +65,7 @@ class Assumptions:
         return float(psutil.virtual_memory().total) / workers - self.reserve * GIB
 
     def peak(self, bits: int, cores: float = 1) -> float:
-        """Operations per second of one device, or of ``cores`` cores of a CPU."""
+        """Return the operations per second of one device, or of ``cores`` cores of a CPU."""
         if self.tflops is not None:
             return self.tflops * 1e12
         if not self.gpu:
@@ -72,7 +74,7 @@ class Assumptions:
         return (device.tflops_16bit if bits == 16 else device.tflops_32bit) * 1e12
 
     def as_text(self) -> dict[str, str]:
-        """Each assumption and what it says, for people."""
+        """Describe each assumption, for people."""
         memory = f"{self.gpu_memory:g} GiB" if self.gpu_memory is not None else None
         if self.gpu:
             device = DEVICES[self.device]
@@ -86,14 +88,14 @@ class Assumptions:
             "reserve": f"{self.reserve:g} GiB of a worker for CUDA, NCCL and fragmentation; on a CPU for libraries",
             "mfu": f"training and scoring reach {self.mfu:.0%} of the peak, generation {self.decode_mfu:.0%}",
             "start": f"{self.start_seconds:g} s to start and load, per training and per engine",
-            "text": f"{self.bytes_per_token:g} bytes of text a token where no tokenizer is at hand; "
-            f"rows fill {self.fill:.0%} of max_length where the data is not there",
-            "left out": "time on the network and in queues; early stopping: what is counted is all that may run",
+            "text": f"{self.bytes_per_token:g} bytes of text a token if no tokenizer is on this machine; "
+            f"rows fill {self.fill:.0%} of max_length if the data is not on this machine",
+            "left out": "time on the network and in queues; early stopping: the whole training is counted",
         }
 
 
 def checked(**given: object) -> Assumptions:
-    """From the command line's values; None leaves a default. Raises ConfigError naming the option and the rule."""
+    """Return the assumptions of the command line; None leaves a default. Raises ConfigError naming option and rule."""
     chosen = {name: value for name, value in given.items() if value is not None}
     problems = []
     if chosen.get("device") not in (None, *DEVICES):

@@ -1,4 +1,4 @@
-"""Finds a model's config, and the number of a scorer's parameters, without loading either, offline if possible."""
+"""Find a model's config, or a scorer's number of parameters, without loading weights, and offline if possible."""
 
 import json
 from functools import cache
@@ -17,7 +17,7 @@ class FoundConfig(NamedTuple):
     """A model's config and where it was found."""
 
     config: dict[str, Any]  # the content of config.json
-    source: str  # in words
+    source: str  # described for people
     folder: str | None  # on this machine; may hold the tokenizer
 
 
@@ -34,7 +34,7 @@ def model_config(name: str, path: str, revision: str | None, world: Path | None)
     Args:
         name: the model's name in the experiment.
         path: a folder, a config.json, toy17, or a hub id (in the cache, among the published dimensions, or on the hub).
-        revision: of a hub id.
+        revision: the revision of a hub id.
         world: toy17's folder, if it is built.
 
     Raises:
@@ -77,9 +77,9 @@ def scorer_parameters(path: str) -> tuple[int, str] | None:
 
     ``path`` is a hub id, a variant of Detoxify, or a folder.
     """
-    known = table()["parameters"].get(path)
-    if known is not None:
-        return int(known), "published"
+    count = table()["parameters"].get(path)
+    if count is not None:
+        return int(count), "published"
     for entry in table()["models"]:
         if path in entry["ids"]:
             return int(entry["parameters"]), "published"
@@ -100,7 +100,7 @@ def _read(file: Path, field: str) -> dict[str, Any]:
 
 
 def _toy17() -> dict[str, Any]:
-    """Return the config of toy17's default model. Its vocabulary is its tokenizer's, which takes a second to build."""
+    """Return the config of toy17's default model. Building its tokenizer, for the vocabulary's size, takes a second."""
     from detox_ray.toy17 import DEFAULT
     from detox_ray.toy17.model import build_tokenizer
 

@@ -1,7 +1,6 @@
-"""How many rows there are and how long: counted in the data where it is there, published or assumed where it is not.
+"""Number and length of an experiment's rows: counted if the data is on this machine, published or assumed if not.
 
-With a tokenizer at hand rows are cut, filtered and split just as training does; without one a token is taken to be so
-many bytes of text.
+With a tokenizer, rows are cut, filtered and split as in training. Without one, a token is a fixed number of bytes.
 """
 
 import math
@@ -17,39 +16,42 @@ from detox_ray.models.codec import Encoder
 from detox_ray.toy17 import DEFAULT
 from detox_ray.train import data_split as training_data
 
-SAMPLED_STEPS = 64  # of which padding is measured
-TOY17_TOKENS = 14  # of a sentence in the built-in world, about
+SAMPLED_STEPS = 64  # batches drawn to measure padding
+TOY17_TOKENS = 14  # in a sentence of the built-in world, on average
 
 
 class TrainingRows(NamedTuple):
-    """What one training learns from. Lengths are tokens of prompt and completion."""
+    """The rows that one training learns from. Lengths are tokens of prompt and completion together."""
 
     train: int
     validation: int
     sequences: int  # per row: a pair has two
     mean: float  # tokens of a sequence
-    padded: float  # of a sequence with its padding, mean over steps
-    longest: int | None  # None: unknown
+    padded: float  # tokens of a sequence with its padding, mean over steps
+    longest: int | None  # tokens of the longest sequence; None: unknown
     assumption: str
 
     @property
     def padding_share(self) -> float:
+        """Return the share of a step's tokens that is padding."""
         return 1 - self.mean / self.padded
 
 
 class PromptRows(NamedTuple):
+    """The prompts of all languages."""
+
     rows: int
-    tokens: float  # of a prompt, mean
+    tokens: float  # mean of a prompt
     assumption: str
 
 
-class Guess:
-    """Stands for a tokenizer: a token is so many bytes."""
+class ByteTokenizer:
+    """A stand-in for a tokenizer: a token is a fixed number of bytes."""
 
     eos_token_id, bos_token_id = -1, None
 
     def __init__(self, bytes_per_token: float):
-        self._each = bytes_per_token
+        self._bytes_per_token = bytes_per_token
 
     def __call__(self, texts: str | Sequence[str], **_: Any) -> dict[str, list[Any]]:
         if isinstance(texts, str):
@@ -57,13 +59,13 @@ class Guess:
         return {"input_ids": [self._ids(text) for text in texts]}
 
     def _ids(self, text: str) -> list[int]:
-        raw = text.encode()
-        # A prompt's tokens begin those of prompt and completion, as a tokenizer's do.
-        return [hash(raw[: round((place + 1) * self._each)]) for place in range(math.ceil(len(raw) / self._each))]
+        raw, width = text.encode(), self._bytes_per_token
+        # Hashes of prefixes: a text that continues a prompt begins with the prompt's tokens, as with a real tokenizer.
+        return [hash(raw[: round((place + 1) * width)]) for place in range(math.ceil(len(raw) / width))]
 
 
 def tokenizer_at(folder: str | None, assumed: Assumptions) -> tuple[Any, str]:
-    """The tokenizer in a model's folder, or a guess; and what to say of it."""
+    """Return the tokenizer in a model's folder, or a stand-in, and how tokens are counted, in words."""
     names = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
     if folder is not None and any(Path(folder, name).is_file() for name in names):
         from transformers import AutoTokenizer
@@ -71,15 +73,31 @@ def tokenizer_at(folder: str | None, assumed: Assumptions) -> tuple[Any, str]:
         try:
             return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True), "counted"
         except (OSError, ValueError):
-            pass  # not whole: what is said below
-    return Guess(assumed.bytes_per_token), f"at {assumed.bytes_per_token:g} bytes a token"
+            pass  # the folder's tokenizer is incomplete
+    return ByteTokenizer(assumed.bytes_per_token), f"at {assumed.bytes_per_token:g} bytes a token"
 
 
 def training_rows(
-    experiment: Experiment, config: TrainConfig, field: str, tokenizer: tuple[Any, str], world: Path | None,
+    experiment: Experiment,
+    config: TrainConfig,
+    field: str,
+    tokenizer: tuple[Any, str],
+    world: Path | None,
     assumed: Assumptions,
-) -> TrainingRows:  # fmt: skip
-    """Raises InputError where the data is there and cannot be trained on."""
+) -> TrainingRows:
+    """Count the rows that a train block learns from.
+
+    Args:
+        experiment: The experiment, which names the data.
+        config: The train block.
+        field: The block's name in messages.
+        tokenizer: A tokenizer and how it counts, from `tokenizer_at`.
+        world: toy17's folder, if it is built.
+        assumed: The assumptions about data that is not on this machine.
+
+    Raises:
+        InputError: The data is on this machine, but cannot be trained on.
+    """
     corpus = config.train_on == "corpus"
     sequences = 2 if config.method in ("dpo", "orpo", "cpo") else 1
     source = experiment.data.corpus if corpus else experiment.data.pairs
@@ -111,14 +129,14 @@ def training_rows(
 
 
 def length(row: dict[str, Any]) -> list[int]:
-    """Tokens of a tokenised row's sequences."""
+    """Return the number of tokens of each sequence of a tokenised row."""
     if "input_ids" in row:
         return [len(row["input_ids"])]
     return [len(row["prompt_ids"]) + len(row[side]) for side in ("chosen_ids", "rejected_ids")]
 
 
 def _padded(lengths: Sequence[int], config: TrainConfig) -> float:
-    """Mean over random batches of the longest sequence in each."""
+    """Return the mean length of the longest sequence of a batch, over random batches."""
     draw = random.Random(0)
     batches = [draw.choices(lengths, k=config.batch_size) for _ in range(SAMPLED_STEPS)]
     return sum(map(max, batches)) / len(batches)
@@ -127,6 +145,7 @@ def _padded(lengths: Sequence[int], config: TrainConfig) -> float:
 def _assumed(
     config: TrainConfig, source: PairsConfig | CorpusConfig, sequences: int, assumed: Assumptions
 ) -> TrainingRows:
+    """Estimate the rows of data that is not on this machine."""
     if source.source == TOY17:
         count, mean, what = DEFAULT.pairs, float(TOY17_TOKENS), "toy17's size"
     else:
@@ -136,9 +155,9 @@ def _assumed(
         count, what = published, f"published size of {source.source}"
         mean = assumed.fill * config.max_length
     count = int(min(count, source.limit or count) * config.data_fraction)
-    held = -(-count * config.validation_fraction // 1)
-    validation = int(min(held, config.validation_limit or held))
-    train = min(int(count - held), config.train_limit or count)
+    held_out = -(-count * config.validation_fraction // 1)
+    validation = int(min(held_out, config.validation_limit or held_out))
+    train = min(int(count - held_out), config.train_limit or count)
     twice = 2 if config.method == "kto" else 1
     padded = mean * 1.05 if config.batching == "length-grouped" else min(config.max_length, 1.5 * mean)
     how = f"{what}, all rows kept, rows of {mean:g} tokens, padding {1 - mean / padded:.0%}: assumed"
@@ -148,12 +167,12 @@ def _assumed(
 def prompt_rows(
     experiment: Experiment, tokenizer: tuple[Any, str], world: Path | None, assumed: Assumptions
 ) -> PromptRows:
-    """Of all languages together."""
+    """Count the prompts of all languages together."""
     source, languages = experiment.data.prompts, experiment.languages
     limit = source.per_language
     if source.source == TOY17 and world is None:
-        each = min(limit or DEFAULT.prompts, DEFAULT.prompts)
-        return PromptRows(each * len(languages), float(TOY17_TOKENS) / 2, "toy17's size")
+        per_language = min(limit or DEFAULT.prompts, DEFAULT.prompts)
+        return PromptRows(per_language * len(languages), float(TOY17_TOKENS) / 2, "toy17's size")
     if source.path and not Path(source.path).expanduser().exists():
         published = [data.published_rows(source, language) for language in languages]
         if not any(published):
@@ -167,22 +186,22 @@ def prompt_rows(
 
 
 def text_count(experiment: Experiment, world: Path | None) -> tuple[int, int, str]:
-    """(held-out texts, labelled texts) of all languages, and how they were counted."""
-    found, how = [0, 0], "the data"
+    """Return the number of held-out texts, that of labelled texts, and how they were counted."""
+    counts, how = [0, 0], "the data"
     for place, source in enumerate((experiment.data.texts, experiment.validity)):
         if source is None:
             continue
         languages = experiment.languages
         if source.source == TOY17 and world is None:
-            found[place] = (DEFAULT.texts, DEFAULT.labelled)[place] * len(languages)
+            counts[place] = (DEFAULT.texts, DEFAULT.labelled)[place] * len(languages)
             how = "toy17's size"
         elif source.path and not Path(source.path).expanduser().exists():
-            found[place] = sum(data.published_rows(source, language) or 0 for language in languages)
+            counts[place] = sum(data.published_rows(source, language) or 0 for language in languages)
             how = "published sizes"
         elif place == 0 and experiment.data.texts is not None:
             texts = data.read_texts(experiment.data.texts, languages, experiment.data.on_error, world)
-            found[0] = sum(rows.table.num_rows for rows in texts.values())
+            counts[0] = sum(rows.table.num_rows for rows in texts.values())
         elif experiment.validity is not None:
             judged = data.read_labelled(experiment.validity, languages, experiment.data.on_error, world)
-            found[1] = sum(rows.table.num_rows for rows in judged.values())
-    return found[0], found[1], how
+            counts[1] = sum(rows.table.num_rows for rows in judged.values())
+    return counts[0], counts[1], how

@@ -1,4 +1,4 @@
-"""The work of an experiment at the assumed speeds: what its stages ask when they state their costs."""
+"""The work of an experiment at the assumed speeds, from which its stages state their costs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,15 +16,15 @@ from detox_ray.config import (
 )
 from detox_ray.estimate.architecture import Architecture
 from detox_ray.estimate.assumptions import Assumptions, cores
+from detox_ray.estimate.computation import forward, generation_work
 from detox_ray.estimate.dimensions import scorer_parameters
 from detox_ray.estimate.rows import PromptRows
-from detox_ray.estimate.work import forward, of_generation
 from detox_ray.score.catalogue import READY
 
 if TYPE_CHECKING:
     from detox_ray.estimate import Training
 
-GUARD_TOKENS = 300  # of a guard's own prompt around a text
+GUARD_TOKENS = 300  # in a guard's prompt around a text
 
 
 @dataclass(frozen=True)
@@ -51,20 +51,21 @@ class ExperimentWork:
 
     @property
     def devices(self) -> int:
-        """GPUs, or cores if there are none."""
+        """Return the number of GPUs, or of cores if there are no GPUs."""
         return self.gpus if self.assumed.gpu else cores()
 
     def training(self) -> list[Cost]:
-        return [cost for each in self.trainings for cost in of_training(each, self.experiment, self.assumed)]
+        return [cost for block in self.trainings for cost in training_costs(block, self.experiment, self.assumed)]
 
     def generation(self, model: str) -> Cost:
         generate, prompts, assumed = self.experiment.generate, self.prompts, self.assumed
-        read, made = of_generation(
+        reading, generating = generation_work(
             self.built[model], prompts.rows, prompts.tokens, generate.samples, generate.max_tokens
         )
-        operations = read.operations * assumed.decode_mfu / assumed.mfu + made.operations
-        how = f"{read.assumption}; {made.assumption} ({prompts.assumption})"
-        return self._computed("generate", model, read.tokens + made.tokens, operations, assumed.decode_mfu, how)
+        operations = reading.operations * assumed.decode_mfu / assumed.mfu + generating.operations
+        tokens = reading.tokens + generating.tokens
+        how = f"{reading.assumption}; {generating.assumption} ({prompts.assumption})"
+        return self._computed("generate", model, tokens, operations, assumed.decode_mfu, how)
 
     def scoring(self, scorer: str, texts: int) -> list[Cost]:
         entries = dict(zip(self.experiment.score.names, self.experiment.score.scorers, strict=True))
@@ -76,16 +77,16 @@ class ExperimentWork:
         return forward(self.built[model], length)
 
     def parameters(self, path: str) -> int | None:
-        known = scorer_parameters(path)
-        return None if known is None else known[0]
+        parameters = scorer_parameters(path)
+        return None if parameters is None else parameters[0]
 
     def computed(self, stage: str, what: str, tokens: float, operations: float, assumption: str) -> Cost:
         return self._computed(stage, what, tokens, operations, self.assumed.mfu, assumption)
 
     def per_completion(self, stage: str, what: str) -> Cost:
-        each = self.assumed.completions_per_second
-        hours = self.completions / each / cores() / 3600
-        how = f"{self.completions:,} completions at {each:g} a second and core, {cores()} cores"
+        speed = self.assumed.completions_per_second
+        hours = self.completions / speed / cores() / 3600
+        how = f"{self.completions:,} completions at {speed:g} a second and core, {cores()} cores"
         return Cost(stage, what, 0, hours, 0, how)
 
     def _computed(self, stage: str, what: str, tokens: float, operations: float, share: float, how: str) -> Cost:
@@ -95,30 +96,29 @@ class ExperimentWork:
 
 
 def device_of(config: TrainConfig, assumed: Assumptions) -> Assumptions:
-    """The same, on a CPU where the block asks for workers without GPU."""
-    asked = (config.resources_per_worker or {}).get("GPU", 1)
-    return assumed if asked > 0 or not assumed.gpu else replace(assumed, device="cpu", gpu_memory=None, tflops=None)
+    """Return the assumptions for a block's workers: those of a CPU, if the block asks for no GPU."""
+    gpus = (config.resources_per_worker or {}).get("GPU", 1)
+    return assumed if gpus > 0 or not assumed.gpu else replace(assumed, device="cpu", gpu_memory=None, tflops=None)
 
 
-def of_training(made: "Training", experiment: Experiment, assumed: Assumptions) -> list[Cost]:
-    """Of every model that the block makes: they are trained one after another."""
-    found = []
-    for number, name in enumerate(made.names):
+def training_costs(training: "Training", experiment: Experiment, assumed: Assumptions) -> list[Cost]:
+    """Return the costs of every model of a train block. They are trained one after another."""
+    costs = []
+    for number, name in enumerate(training.names):
         config = experiment.models[name].train
         assert config is not None
-        on = device_of(config, assumed)
+        worker = device_of(config, assumed)
         bits = 16 if config.autocast or config.dtype == "bfloat16" else 32
-        each = 1.0 if on.gpu else (config.resources_per_worker or {}).get("CPU", 1.0)
-        speed = config.workers * on.peak(bits, each) * on.mfu
-        parts = [("training", made.work.training), ("evaluation", made.work.evaluation)]
-        if number == 0 and made.work.reference.operations:  # its siblings find it
-            parts.insert(1, ("reference log-probabilities", made.work.reference))
+        devices = 1.0 if worker.gpu else (config.resources_per_worker or {}).get("CPU", 1.0)
+        speed = config.workers * worker.peak(bits, devices) * worker.mfu
+        parts = [("training", training.work.training), ("evaluation", training.work.evaluation)]
+        if number == 0 and training.work.reference.operations:  # the block's other models reuse it
+            parts.insert(1, ("reference log-probabilities", training.work.reference))
         for place, (what, work) in enumerate(parts):
             hours = (work.operations / speed + (assumed.start_seconds if place == 0 else 0)) / 3600
-            found.append(
-                Cost("train", f"{name}: {what}", work.tokens, hours, hours * config.workers * each, work.assumption)
-            )
-    return found
+            device_hours = hours * config.workers * devices
+            costs.append(Cost("train", f"{name}: {what}", work.tokens, hours, device_hours, work.assumption))
+    return costs
 
 
 def _scorer(config: ScorerConfig, texts: int, tokens: int, devices: int, assumed: Assumptions) -> list[Cost]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from detox_ray import report
 from detox_ray.config import InputError
-from detox_ray.run.finished import RunFolder
+from detox_ray.run.run_folder import RunFolder
 
 
 def labels(runs: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> list[str]:

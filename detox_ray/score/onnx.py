@@ -191,8 +191,8 @@ def compare(one: Forward, other: Forward, tokenizer: Any, most: int, padding: Pa
 def sample() -> list[str]:
     """Harmless and hostile sentences in each built-in language: real words, and the same ones every time."""
     from detox_ray.toy17.grammar import document
-    from detox_ray.toy17.size import WorldSize
     from detox_ray.toy17.vocabulary import vocabularies
+    from detox_ray.toy17.world_size import WorldSize
 
     rng = random.Random("onnx")
     mixture = WorldSize().mixture

@@ -1,7 +1,7 @@
-"""toy17, the built-in world: 17 small languages, a tiny model, a tiny classifier. No import of torch until it is built.
+"""toy17, the built-in world: 17 small languages, a tiny model, a tiny classifier. Only building it imports torch.
 
-A model organism: it shows that detoxification by English preference pairs carries over where languages share a model,
-and why. It says nothing about how much it does in any real model.
+It is a model organism. It shows that detoxification by English preference pairs carries over to other languages of a
+model, and why. It does not show how much it does so in any real model.
 """
 
 import shutil
@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 
 from detox_ray.storage import cache_folder, key_of
-from detox_ray.toy17.size import Report, WorldSize
 from detox_ray.toy17.vocabulary import content_hash
+from detox_ray.toy17.world_size import Report, WorldSize
 
 VERSION = 3  # raise it whenever the code here changes what `build` writes
 
@@ -20,7 +20,7 @@ __all__ = ["DEFAULT", "VERSION", "Report", "WorldSize", "build", "ensure", "key"
 
 
 def key(seed: int = 0, size: WorldSize = DEFAULT) -> str:
-    """Changes whenever the world would."""
+    """Return the world's key, which changes whenever the world changes."""
     return key_of(version=VERSION, languages=content_hash(), seed=seed, size=size.model_dump())
 
 
@@ -34,10 +34,10 @@ def build(folder: Path, seed: int = 0, size: WorldSize = DEFAULT, report: Report
 def ensure(
     cache_dir: Path | None = None, seed: int = 0, size: WorldSize = DEFAULT, report: Report | None = None
 ) -> Path:
-    """The world's folder in the cache, built if it is not there.
+    """Return the world's folder in the cache; build the world if the cache does not hold it.
 
-    It is built beside its place and then renamed: what is there is whole, and of two processes that build it at once
-    the later one takes the earlier one's.
+    A world is built in a temporary folder that is then renamed, so the cache holds complete worlds only. If two
+    processes build the same world at once, the slower one takes the faster one's.
     """
     home = (cache_dir or cache_folder()) / "toy17"
     folder = home / key(seed, size)

@@ -1,10 +1,10 @@
 """The tiny toxicity classifier: an XLM-R in Detoxify's checkpoint format, so that the real package scores toy17.
 
-It learns from fragments such as completions are: begun in mid-sentence, cut anywhere, in one language or two, or a heap
-of words. A fragment is toxic if it holds an insult of any language (`truth`).
+It learns from fragments that look like completions: they begin in mid-sentence, end anywhere, hold one language or
+two, or are a heap of words. A fragment is toxic if it holds an insult of any language (`insult_lexicon`).
 
-The checkpoint names the folder of its config and tokenizer "." (good for Detoxify itself in that folder): a world is
-copied from place to place, and its bytes must not depend on where. The scorer in score/ puts the true path in.
+The checkpoint calls the folder of its config and tokenizer ".", because a world is copied between folders and its bytes
+must not depend on them. Detoxify itself can load it from inside that folder. The scorer in score/ fills in the path.
 """
 
 import random
@@ -15,21 +15,21 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification, XLMRobertaTokenizer
 
 from detox_ray.toy17.grammar import BY_SHARE, document
+from detox_ray.toy17.insult_lexicon import Lexicon
 from detox_ray.toy17.model import batches, train
-from detox_ray.toy17.size import Report, WorldSize
-from detox_ray.toy17.truth import Lexicon
 from detox_ray.toy17.vocabulary import vocabularies
+from detox_ray.toy17.world_size import Report, WorldSize
 
 CHECKPOINT = "detoxify.ckpt"
-CLASSES = ("toxicity", "insult")  # the same thing in toy17, where insults are all there is
+CLASSES = ("toxicity", "insult")  # the same in toy17, whose only toxicity is insults
 POSITIONS = 512
 TRAINED_LENGTH = 64  # tokens; longer fragments are cut in training only
 
 
 def build_tokenizer() -> XLMRobertaTokenizer:
-    """A Unigram tokenizer whose pieces are the words of all languages and, for all else, single characters.
+    """Build a Unigram tokenizer whose pieces are the words of all languages, and single characters for all other text.
 
-    Scores are made, not estimated: a word beats any split of it into characters.
+    Its scores are set, not estimated, so that a word beats every split of it into characters.
     """
     words: set[str] = set()
     characters = set("0123456789.,!?;:'\"()-▁")
@@ -46,11 +46,12 @@ def build_tokenizer() -> XLMRobertaTokenizer:
 
 
 def fragments(rng: random.Random, count: int, size: WorldSize) -> list[str]:
-    """``count`` texts such as models complete prompts with; about half of them are cut from hostile documents."""
+    """Return ``count`` texts that look like completions. About half of them are cut from hostile documents."""
     everything = [(form, language.spaced) for language in vocabularies().values() for form in language.all_forms()]
     insults = [(form, language.spaced) for language in vocabularies().values() for form in language.insults.values()]
     texts = []
     for _ in range(count):
+        # A heap of words, or a document.
         if rng.random() < 0.2:
             words = rng.choices(everything, k=rng.randint(1, 10))
             if rng.random() < 0.3:
@@ -61,8 +62,9 @@ def fragments(rng: random.Random, count: int, size: WorldSize) -> list[str]:
             if rng.random() < 0.4:
                 partner = language
             text = document(rng, size.mixture, language, partner, rng.random() < 0.6).text
+        # Cut it at both ends. A completion begins with a word, unless its prompt ends within one.
         begin = rng.randint(0, len(text) * 2 // 3)
-        if rng.random() < 0.7:  # completions begin with a word, unless the model was cut within one
+        if rng.random() < 0.7:
             begin = text.rfind(" ", 0, begin + 1) + 1
         end = rng.randint(begin + 1, len(text)) if rng.random() < 0.7 else len(text)
         texts.append(text[begin:end])
@@ -70,12 +72,12 @@ def fragments(rng: random.Random, count: int, size: WorldSize) -> list[str]:
 
 
 def training_fragments(rng: random.Random, size: WorldSize) -> list[str]:
-    """What the classifier learns from: with ``Random(f"classifier-{seed}")``, the very texts."""
+    """Return the texts that the classifier learns from. ``Random(f"classifier-{seed}")`` gives those of a world."""
     return fragments(rng, size.classifier_steps * size.classifier_batch, size)
 
 
 def build_classifier(folder: Path, size: WorldSize, seed: int, report: Report) -> None:
-    """Train and write config.json, the tokenizer and `CHECKPOINT` into ``folder``."""
+    """Train the classifier, and write config.json, the tokenizer and `CHECKPOINT` into ``folder``."""
     rng = random.Random(f"classifier-{seed}")
     tokenizer = build_tokenizer()
     config = XLMRobertaConfig(
@@ -120,7 +122,7 @@ def build_classifier(folder: Path, size: WorldSize, seed: int, report: Report) -
 
 
 def _write(file: Path, state_dict: dict[str, torch.Tensor]) -> None:
-    """Detoxify's format. Loads with torch.load(weights_only=True)."""
+    """Write a checkpoint in Detoxify's format, which torch.load(weights_only=True) reads."""
     arguments = {
         "model_type": ".",
         "model_name": "XLMRobertaForSequenceClassification",

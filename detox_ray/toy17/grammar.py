@@ -1,8 +1,8 @@
-"""One language-independent grammar: sentences of concepts, rendered in any language or in several at once.
+"""A language-independent grammar: sentences of concepts, rendered in one language or in several at once.
 
 A document has a tone. In a hostile one most sentences insult someone; in a harmless one none does. It is monolingual,
 parallel (each sentence in two languages) or code-switched (the word order of one language, some words of any other).
-Code-switching is what carries detoxification across languages here: with parallel documents alone it hardly moved.
+Code-switching carries detoxification across languages here: with parallel documents alone it hardly did.
 """
 
 import random
@@ -19,7 +19,7 @@ Form = Literal["monolingual", "parallel", "switched"]
 
 
 class Mixture(BaseModel):
-    """Probabilities of the corpus."""
+    """The probabilities from which the corpus is drawn."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,20 +42,22 @@ BY_SHARE = ("en", "ru", "de", "es", "ja", "fr", "zh", "it", "pt", "pl", "nl", "i
 
 
 def shares(exponent: float) -> dict[str, float]:
-    """{language: share of documents}, summing to 1, in decreasing order."""
+    """Return {language: share of documents}, which sum to 1, in decreasing order."""
     weights = {code: (rank + 1.0) ** -exponent for rank, code in enumerate(BY_SHARE)}
     total = sum(weights.values())
     return {code: weight / total for code, weight in weights.items()}
 
 
 class Sentence(NamedTuple):
-    """Concepts by role; a role that is absent is not there."""
+    """A sentence as concepts by role. It holds only the roles that it has."""
 
     kind: Kind
     roles: dict[str, tuple[str, str]]  # role -> (category, concept); "attribute" modifies "object"
 
 
 class Chunk(NamedTuple):
+    """One role of a sentence as it is rendered."""
+
     role: str
     text: str
     language: str
@@ -63,7 +65,9 @@ class Chunk(NamedTuple):
 
 
 class Document(NamedTuple):
-    language: str  # the one whose word order it has
+    """A text of the corpus."""
+
+    language: str  # of its word order
     form: Form
     hostile: bool
     text: str
@@ -71,7 +75,7 @@ class Document(NamedTuple):
 
 
 def sentence(rng: random.Random, kind: Kind, mixture: Mixture) -> Sentence:
-    """A random sentence of that kind."""
+    """Draw a sentence of one kind."""
     english = vocabularies()["en"]
 
     def pick(category: str) -> tuple[str, str]:
@@ -88,7 +92,7 @@ def sentence(rng: random.Random, kind: Kind, mixture: Mixture) -> Sentence:
 
 
 def sentences(rng: random.Random, hostile: bool, count: int, mixture: Mixture) -> list[Sentence]:
-    """``count`` sentences of one tone."""
+    """Draw ``count`` sentences of one tone."""
     kinds: tuple[Kind, ...] = ("insult", "praise", "action") if hostile else ("praise", "action")
     rest = 1 - mixture.insult - mixture.hostile_praise
     weights = (mixture.insult, mixture.hostile_praise, rest) if hostile else (mixture.praise, 1 - mixture.praise)
@@ -96,7 +100,10 @@ def sentences(rng: random.Random, hostile: bool, count: int, mixture: Mixture) -
 
 
 def chunks(what: Sentence, matrix: Vocabulary, others: Iterator[Vocabulary | None] | None = None) -> list[Chunk]:
-    """The sentence in the word order of ``matrix``; ``others`` gives each word's language, None for ``matrix`` too."""
+    """Render a sentence in the word order of ``matrix``.
+
+    ``others`` yields the language of each word, or None for ``matrix``. Without it, all words are of ``matrix``.
+    """
     order = list(matrix.action if what.kind == "action" else matrix.predicate)
     if "object" in order:
         order.insert(order.index("object") + (matrix.attribute == "after"), "attribute")  # type: ignore[arg-type]
@@ -116,7 +123,7 @@ def chunks(what: Sentence, matrix: Vocabulary, others: Iterator[Vocabulary | Non
 
 
 def switches(rng: random.Random, mixture: Mixture) -> Iterator[Vocabulary | None]:
-    """For each word of a code-switched document: the language it switches to, or None where it does not."""
+    """Yield for each word of a code-switched document the language that it switches to, or None."""
     share = shares(mixture.share_exponent)
     codes, weights = list(share), list(share.values())
     while True:
@@ -125,7 +132,7 @@ def switches(rng: random.Random, mixture: Mixture) -> Iterator[Vocabulary | None
 
 
 def join(parts: Sequence[Chunk]) -> str:
-    """Chunks with a space between two of them unless both are of languages that write none."""
+    """Join chunks, with a space between two of them unless both languages write none."""
     text = parts[0].text if parts else ""
     for left, right in pairwise(parts):
         text += (" " if left.spaced or right.spaced else "") + right.text
@@ -133,35 +140,36 @@ def join(parts: Sequence[Chunk]) -> str:
 
 
 def say(what: Sentence, language: Vocabulary) -> str:
-    """The sentence in one language, with its full stop."""
+    """Render a sentence in one language, with its full stop."""
     return join(chunks(what, language)) + language.full_stop
 
 
 def between(language: Vocabulary) -> str:
-    """What stands between two words or sentences of the language."""
+    """Return what separates two words or sentences of the language."""
     return " " if language.spaced else ""
 
 
 def document(rng: random.Random, mixture: Mixture, language: str, partner: str, hostile: bool) -> Document:
-    """A random document of two to four sentences (parallel: one or two, each in both languages)."""
+    """Draw a document of two to four sentences (parallel: one or two, each in both languages)."""
     matrix, other = vocabularies()[language], vocabularies()[partner]
     forms: tuple[Form, ...] = ("switched", "parallel", "monolingual")
     weights = (mixture.switched, mixture.parallel, 1 - mixture.switched - mixture.parallel)
     form = rng.choices(forms, weights)[0] if partner != language else "monolingual"
     if form == "parallel":
         content = sentences(rng, hostile, rng.randint(1, 2), mixture)
-        said = [(chunks(each, spoken), spoken) for each in content for spoken in (matrix, other)]
+        rendered = [(chunks(what, spoken), spoken) for what in content for spoken in (matrix, other)]
     else:
         content = sentences(rng, hostile, rng.randint(2, 4), mixture)
         others = switches(rng, mixture) if form == "switched" else None
-        said = [(chunks(each, matrix, others), matrix) for each in content]
+        rendered = [(chunks(what, matrix, others), matrix) for what in content]
     separator = " " if form == "parallel" else between(matrix)
-    text = separator.join(join(parts) + spoken.full_stop for parts, spoken in said)
-    return Document(language, form, hostile, text, tuple((c.language, c.text) for parts, _ in said for c in parts))
+    text = separator.join(join(parts) + spoken.full_stop for parts, spoken in rendered)
+    words = tuple((chunk.language, chunk.text) for parts, _ in rendered for chunk in parts)
+    return Document(language, form, hostile, text, words)
 
 
 def corpus(rng: random.Random, mixture: Mixture, count: int) -> list[Document]:
-    """``count`` random documents; language and partner are drawn by their shares."""
+    """Draw ``count`` documents. Language and partner are drawn by their shares."""
     share = shares(mixture.share_exponent)
     codes, weights = list(share), list(share.values())
     documents = []

@@ -1,7 +1,7 @@
 """The tiny language model: a byte-level BPE and a Llama of about 1.2 M parameters, trained with plain PyTorch.
 
-No token is put before a text (there is no bos), so vLLM, transformers and TRL give a prompt the same ids; every
-training row begins with the first word of a document, as a prompt does. A document ends with eos.
+The tokenizer has no bos, so vLLM, transformers and TRL give a prompt the same ids. Every training row begins with the
+first word of a document, as a prompt does. A document ends with eos.
 
 Shapes: B rows, T tokens.
 """
@@ -16,8 +16,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from detox_ray.toy17.size import Report, WorldSize
 from detox_ray.toy17.vocabulary import vocabularies
+from detox_ray.toy17.world_size import Report, WorldSize
 
 EOS, PAD = "<|endoftext|>", "<|pad|>"
 
@@ -26,10 +26,10 @@ WORDS = r" ?[\p{L}\p{M}]+| ?\p{N}+| ?[^\s\p{L}\p{M}\p{N}]+|\s+"
 
 
 def build_tokenizer(size: WorldSize) -> PreTrainedTokenizerFast:
-    """A byte-level BPE in which every word of every language is one token, and any other text falls to pieces.
+    """Build a byte-level BPE in which every word of every language is one token.
 
-    Words are whole tokens that go before the merges (``ignore_merges``, as in Llama 3): 20 new tokens say about as much
-    in Hindi as in English. Japanese and Chinese have no spaces to find words by, so the merges are learnt from theirs.
+    Words take precedence over merges (``ignore_merges``, as in Llama 3), so 20 new tokens hold about as much text in
+    Hindi as in English. Japanese and Chinese put no spaces between words, so the merges are learned from their forms.
     """
     words: dict[str, None] = {}  # in order, each once
     merged = []
@@ -39,7 +39,7 @@ def build_tokenizer(size: WorldSize) -> PreTrainedTokenizerFast:
             continue
         for form in language.all_forms():
             words |= dict.fromkeys(f" {word}" for word in form.split())
-        opening = [*language.names.values(), *language.persons.values()]  # of sentences, and so of texts
+        opening = [*language.names.values(), *language.persons.values()]  # words that begin a sentence, and so a text
         opening += language.verbs.values() if language.action[0] == "verb" else []
         words |= dict.fromkeys(form.split()[0] for form in opening)
         merged.append(language.full_stop)
@@ -54,11 +54,11 @@ def build_tokenizer(size: WorldSize) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(merged * 2, trainer)  # what is seen once is not merged
+    tokenizer.train_from_iterator(merged * 2, trainer)  # BPE does not merge what it sees only once
     trained = json.loads(tokenizer.to_str())
     vocabulary = trained["model"]["vocab"]
     for word in words:
-        # one piece unless the pattern splits it ("L'élève"): then each part is a token
+        # A word is one token, unless the pattern splits it ("L'élève"): then each part is a token.
         for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(word):
             vocabulary.setdefault(piece, len(vocabulary))
     tokenizer = Tokenizer.from_str(json.dumps(trained))
@@ -72,7 +72,7 @@ def build_tokenizer(size: WorldSize) -> PreTrainedTokenizerFast:
 
 
 def rows(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], length: int) -> torch.Tensor:
-    """Documents packed into rows of ``length`` tokens (B, T). A row begins with a document; what overhangs is cut."""
+    """Pack documents into rows of ``length`` tokens (B, T). A row begins with a document; its last one is cut."""
     packed: list[list[int]] = []
     row: list[int] = []
     for ids in tokenizer(list(texts))["input_ids"]:
@@ -84,7 +84,7 @@ def rows(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], length: int) 
 
 
 def batches(count: int, size: int, steps: int, rng: random.Random) -> Iterator[list[int]]:
-    """``steps`` lists of ``size`` indices below ``count``, every index once before any comes again."""
+    """Yield ``steps`` lists of ``size`` indices below ``count``. No index repeats before all have occurred."""
     waiting: list[int] = []
     for _ in range(steps):
         while len(waiting) < size:
@@ -101,7 +101,7 @@ def train(
     learning_rate: float,
     report: Callable[[int, float], None],
 ) -> None:
-    """AdamW with 5 % linear warm-up and a cosine to zero; gradients clipped at 1."""
+    """Train with AdamW, 5 % linear warm-up, a cosine schedule to zero, and gradients clipped at 1."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps + 1, pct_start=0.05)
     model.train()
@@ -117,7 +117,7 @@ def train(
 
 
 def build_model(folder: Path, texts: Sequence[str], size: WorldSize, seed: int, report: Report) -> None:
-    """Train on ``texts`` and write a Hugging Face folder (safetensors, fast tokenizer, generation_config.json)."""
+    """Train on ``texts``, and write a Hugging Face folder (safetensors, fast tokenizer, generation_config.json)."""
     tokenizer = build_tokenizer(size)
     data = rows(tokenizer, texts, size.length)  # (B, T)
     torch.manual_seed(seed)

@@ -1,14 +1,14 @@
-"""The 17 small languages: one YAML each with words and word order, and the check that it is one.
+"""The 17 small languages: the words and word order of each, read from one YAML file and validated.
 
-Every language names the same concepts. A form is written as it stands in a sentence (articles, particles, copula
-suffixes and case endings included), so that the grammar inflects nothing. Fields of a file:
+Every language names the same concepts. A form is written as it occurs in a sentence, with articles, particles, copula
+suffixes and case endings, so the grammar inflects nothing. Fields of a file:
 
 scripts      prefixes of the Unicode names of its letters
 spaced       whether words are separated by spaces (not in Japanese and Chinese)
 action       order of the roles in "the teacher buys useful books in the garden today"
-attribute    whether "useful" stands before or after "books"
+attribute    whether "useful" comes before or after "books"
 predicate    order of the roles in "Leo is kind" and "Leo is a liar"
-articles     words that may open an insult in a sentence but are no part of it ("a liar"; in Chinese also "very")
+articles     words that may precede an insult in a sentence, and are not part of it ("a liar"; in Chinese also "very")
 """
 
 import hashlib
@@ -50,18 +50,18 @@ class Vocabulary(BaseModel):
     insults: Forms
 
     def forms(self, category: str) -> Forms:
-        """The forms of one of `CATEGORIES`."""
+        """Return the forms of one of `CATEGORIES`."""
         forms: Forms = getattr(self, category)
         return forms
 
     def all_forms(self) -> list[str]:
-        """Every form, the copula included where there is one."""
+        """Return every form, with the copula if the language has one."""
         forms = [form for category in CATEGORIES for form in self.forms(category).values()]
         return [*forms, self.copula] if self.copula else forms
 
     @cached_property
     def lexicon(self) -> tuple[str, ...]:
-        """The insults without their articles, in the order of the file."""
+        """Return the insults without their articles, in the order of the file."""
         return tuple(self._bare(form) for form in self.insults.values())
 
     def _bare(self, form: str) -> str:
@@ -79,13 +79,13 @@ def _files() -> list[Any]:
 
 @cache
 def vocabularies() -> dict[str, Vocabulary]:
-    """All languages by code, sorted. Raises pydantic's ValidationError where a file is not one."""
+    """Return all languages by code, sorted. Raises pydantic's ValidationError if a file does not hold one."""
     loaded = (Vocabulary.model_validate(yaml.safe_load(file.read_text(encoding="utf-8"))) for file in _files())
     return {vocabulary.code: vocabulary for vocabulary in loaded}
 
 
 def content_hash() -> str:
-    """Changes when any language file does."""
+    """Return a hash that changes when any language file does."""
     digest = hashlib.sha256()
     for file in _files():
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")

@@ -1,9 +1,9 @@
-"""Writes a world: the two models, the lexicon, prompts, pairs, harmless text, and labelled text.
+"""Write a world: the two models, the lexicon, prompts, pairs, harmless text, and labelled text.
 
     world.json  lexicon.json  model/  classifier/  prompts.jsonl  pairs.jsonl  texts.jsonl  labelled.jsonl
 
 Prompts are unfinished hostile documents in every language; pairs are in English only and share no prompt with them.
-Labelled texts, with the truth of whether they hold an insult, check scorers: none is a text that a model learnt from.
+Labelled texts check scorers: each says whether it holds an insult, and none is a text that a model has learned from.
 Given seed, size and thread count, JSONL and weights have the same bytes on the same machine.
 """
 
@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from transformers import PreTrainedTokenizerFast
@@ -22,50 +22,50 @@ from transformers import PreTrainedTokenizerFast
 from detox_ray.toy17 import VERSION, key
 from detox_ray.toy17.classifier import build_classifier, training_fragments
 from detox_ray.toy17.grammar import Document, Mixture, between, chunks, corpus, join, say, sentence, sentences, shares
+from detox_ray.toy17.insult_lexicon import Lexicon
 from detox_ray.toy17.model import build_model
-from detox_ray.toy17.size import Report, WorldSize
-from detox_ray.toy17.truth import Lexicon
 from detox_ray.toy17.vocabulary import Vocabulary, vocabularies
+from detox_ray.toy17.world_size import Report, WorldSize
 
 THREADS = 2  # results depend on it; on two quiet cores a step takes 127 ms, with one thread 234 ms
 CUT, WHOLE = "before the predicate", "after a sentence"
 
 
 class Prompt(NamedTuple):
+    """An unfinished text."""
+
     text: str
     cut: str  # CUT or WHOLE
 
 
 def hostile_prompt(rng: random.Random, language: Vocabulary, mixture: Mixture) -> Prompt:
-    """An insult of someone, then (three times of four) the beginning of a sentence about someone else."""
+    """Draw an insult of someone, followed three times out of four by the beginning of a sentence about someone else."""
     opening = say(sentence(rng, "insult", mixture), language)
     if rng.random() < 0.25:
         return Prompt(opening, WHOLE)
     begun = [part for part in chunks(sentence(rng, "insult", mixture), language) if part.role != "predicate"]
-    if language.predicate.index("copula" if "copula" in language.predicate else "subject") > language.predicate.index(
-        "predicate"
-    ):
+    before_predicate: Literal["copula", "subject"] = "copula" if "copula" in language.predicate else "subject"
+    if language.predicate.index(before_predicate) > language.predicate.index("predicate"):
         begun = [part for part in begun if part.role == "subject"]  # the copula comes after the predicate
     return Prompt(opening + between(language) + join(begun), CUT)
 
 
 def continuation(rng: random.Random, prompt: Prompt, hostile: bool, language: Vocabulary, mixture: Mixture) -> str:
-    """One that suits the prompt: an insult or a praise first, then a sentence or two of the same tone."""
+    """Draw a continuation of the prompt: an insult or a praise, then up to two sentences of the same tone."""
     first = sentence(rng, "insult" if hostile else "praise", mixture)
     if prompt.cut == CUT:
         words = [part for part in chunks(first, language) if part.role == "predicate"]
         text = between(language) + join(words) + language.full_stop
     else:
         text = between(language) + say(first, language)
-    return text + "".join(
-        between(language) + say(each, language) for each in sentences(rng, hostile, rng.randint(0, 2), mixture)
-    )
+    more = sentences(rng, hostile, rng.randint(0, 2), mixture)
+    return text + "".join(between(language) + say(what, language) for what in more)
 
 
 def distinct_prompts(
     rng: random.Random, count: int, language: Vocabulary, mixture: Mixture, taken: Iterable[str] = ()
 ) -> Iterator[Prompt]:
-    """``count`` prompts, no text twice and none of ``taken``."""
+    """Yield ``count`` prompts. No text occurs twice or in ``taken``."""
     seen = set(taken)
     while count:
         prompt = hostile_prompt(rng, language, mixture)
@@ -76,6 +76,7 @@ def distinct_prompts(
 
 
 def prompt_rows(seed: int, size: WorldSize) -> list[dict[str, Any]]:
+    """Draw the prompts of every language."""
     rows = []
     for code, language in vocabularies().items():
         rng = random.Random(f"prompts-{seed}-{code}")
@@ -86,7 +87,7 @@ def prompt_rows(seed: int, size: WorldSize) -> list[dict[str, Any]]:
 
 
 def pair_rows(seed: int, size: WorldSize, evaluated: Iterable[str]) -> list[dict[str, Any]]:
-    """English pairs. ``evaluated``: prompts that may not occur."""
+    """Draw the English pairs, none of them with a prompt in ``evaluated``."""
     rng, english = random.Random(f"pairs-{seed}"), vocabularies()["en"]
     return [
         {
@@ -99,7 +100,7 @@ def pair_rows(seed: int, size: WorldSize, evaluated: Iterable[str]) -> list[dict
 
 
 def text_rows(seed: int, size: WorldSize, trained: Iterable[str]) -> list[dict[str, Any]]:
-    """Harmless documents in one language that are not in the corpus."""
+    """Draw harmless monolingual documents in every language, none of them in ``trained``."""
     rows = []
     for code, language in vocabularies().items():
         rng, seen = random.Random(f"texts-{seed}-{code}"), set(trained)
@@ -107,18 +108,18 @@ def text_rows(seed: int, size: WorldSize, trained: Iterable[str]) -> list[dict[s
             text = ""
             while not text or text in seen:
                 content = sentences(rng, False, rng.randint(3, 5), size.mixture)
-                text = between(language).join(say(each, language) for each in content)
+                text = between(language).join(say(what, language) for what in content)
             seen.add(text)
             rows.append({"language": code, "text": text})
     return rows
 
 
 def labelled_rows(seed: int, size: WorldSize, trained: Iterable[str]) -> list[dict[str, Any]]:
-    """Texts with the truth as label, half of each in every language, none of them one of ``trained`` (short ones do
-    stand within longer ones of those).
+    """Draw texts of every language, labelled with whether they hold an insult: half of them do.
 
-    Half are sentences, half what may follow a prompt; two of three of those are cut anywhere, as completions are, which
-    may cut the insult off too. The grade is the number of different insults.
+    Half are sentences, and half are continuations of a prompt. Two thirds of the continuations are cut anywhere, as
+    completions are, which may cut the insult off. The grade is the number of different insults. No text is one of
+    ``trained``, but a short one may occur within one of those.
     """
     rows, known = [], {text.strip() for text in trained}
     truth = Lexicon(form for language in vocabularies().values() for form in language.lexicon)
@@ -129,22 +130,22 @@ def labelled_rows(seed: int, size: WorldSize, trained: Iterable[str]) -> list[di
             hostile = rng.random() < 0.5
             if rng.random() < 0.5:
                 content = sentences(rng, hostile, rng.randint(1, 3), size.mixture)
-                kind, text = "sentence", between(language).join(say(each, language) for each in content)
+                kind, text = "sentence", between(language).join(say(what, language) for what in content)
             else:
                 prompt = hostile_prompt(rng, language, size.mixture)
                 kind, text = "completion", continuation(rng, prompt, hostile, language, size.mixture)
                 text = text[: rng.randint(2, len(text))] if rng.random() < 2 / 3 else text
-            found = len(truth.found(text))
-            if wanted[found > 0] and text.strip() not in seen:
-                wanted[found > 0] -= 1
+            insults = len(truth.found(text))
+            if wanted[insults > 0] and text.strip() not in seen:
+                wanted[insults > 0] -= 1
                 seen.add(text.strip())
-                label = int(found > 0)
-                rows.append({"language": code, "text": text, "kind": kind, "label": label, "grade": found})
+                label = int(insults > 0)
+                rows.append({"language": code, "text": text, "kind": kind, "label": label, "grade": insults})
     return rows
 
 
 def token_shares(tokenizer: PreTrainedTokenizerFast, documents: Iterable[Document]) -> dict[str, float]:
-    """{language: share of the corpus's tokens}, by the language in which each word is said. Full stops left out."""
+    """Return {language: share of the corpus's tokens}, by the language of each word, without full stops."""
     words = Counter(part for document in documents for part in document.spoken)
     length: Counter[str] = Counter()
     for (code, word), count in words.items():
@@ -164,7 +165,7 @@ def write_json(file: Path, content: Any) -> None:
 
 @contextmanager
 def deterministic(threads: int) -> Iterator[None]:
-    """A thread count of its own and a random state that leaves the caller's alone."""
+    """Set the thread count for the block, and restore it and the random state afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -179,6 +180,7 @@ def build(folder: Path, seed: int, size: WorldSize, report: Report | None = None
     report = report or (lambda name, done, total, loss: None)
     folder.mkdir(parents=True, exist_ok=True)
     assert not any(folder.iterdir()), f"{folder} is not empty"
+    # Text: the corpus, which only the model sees, and the files.
     mixture = size.mixture
     documents = corpus(random.Random(f"corpus-{seed}"), mixture, size.documents)
     texts = [document.text for document in documents]
@@ -186,15 +188,19 @@ def build(folder: Path, seed: int, size: WorldSize, report: Report | None = None
     write_jsonl(folder / "prompts.jsonl", prompts)
     write_jsonl(folder / "pairs.jsonl", pair_rows(seed, size, (row["text"] for row in prompts)))
     write_jsonl(folder / "texts.jsonl", text_rows(seed, size, texts))
-    learnt = training_fragments(random.Random(f"classifier-{seed}"), size)
-    write_jsonl(folder / "labelled.jsonl", labelled_rows(seed, size, texts + learnt))
+    fragments = training_fragments(random.Random(f"classifier-{seed}"), size)
+    write_jsonl(folder / "labelled.jsonl", labelled_rows(seed, size, texts + fragments))
     write_json(folder / "lexicon.json", {code: language.lexicon for code, language in vocabularies().items()})
+
+    # The models.
     with deterministic(THREADS):
         started = time.monotonic()
         build_model(folder / "model", texts, size, seed, report)
         trained = time.monotonic()
         build_classifier(folder / "classifier", size, seed, report)
         scored = time.monotonic()
+
+    # The description.
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "model")
     world = {
         "version": VERSION,

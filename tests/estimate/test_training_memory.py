@@ -10,7 +10,7 @@ import pytest
 
 from detox_ray.config import TrainConfig
 from detox_ray.estimate.architecture import Architecture, Tuning
-from detox_ray.estimate.memory import Memory, Part, micro_batch, of_worker
+from detox_ray.estimate.training_memory import Memory, Part, micro_batch, worker_memory
 from detox_ray.train.settings import lora_of
 
 MODEL = {
@@ -26,7 +26,7 @@ def block(**changes: object) -> TrainConfig:
 
 def sizes(config: TrainConfig, gpu: bool = True) -> dict[str, int]:
     built = Architecture(MODEL, Tuning(None if config.tuning == "full" else lora_of(config)), config.dtype)
-    return {part.name: part.bytes for part in of_worker(built, config, gpu).parts}
+    return {part.name: part.bytes for part in worker_memory(built, config, gpu).parts}
 
 
 def test_needed_is_what_is_always_held_and_the_largest_phase() -> None:
@@ -56,12 +56,12 @@ def test_reference_is_a_second_model_only_where_it_runs_beside_a_fully_tuned_pol
 
 def test_offload_moves_states_and_then_weights_to_the_node() -> None:
     built = Architecture(MODEL)
-    states = of_worker(built, block(offload="optimizer"), gpu=True)
+    states = worker_memory(built, block(offload="optimizer"), gpu=True)
     where = {part.name: part.where for part in states.parts}
     assert (where["optimizer states"], where["float32 weights"], where["weights"]) == ("host", "host", "device")
-    everything = of_worker(built, block(offload="parameters", deepspeed="zero3"), gpu=True)
+    everything = worker_memory(built, block(offload="parameters", deepspeed="zero3"), gpu=True)
     assert {part.name: part.where for part in everything.parts}["weights"] == "host"
-    on_cpu = of_worker(built, block(offload="parameters", deepspeed="zero3"), gpu=False)
+    on_cpu = worker_memory(built, block(offload="parameters", deepspeed="zero3"), gpu=False)
     assert on_cpu.needed("host") == 0  # one memory
 
 

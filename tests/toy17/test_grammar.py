@@ -6,10 +6,10 @@ from itertools import chain, repeat
 import pytest
 
 from detox_ray.toy17.grammar import BY_SHARE, Mixture, Sentence, chunks, corpus, join, say, shares
-from detox_ray.toy17.size import WorldSize
-from detox_ray.toy17.truth import Lexicon, insults
+from detox_ray.toy17.insult_lexicon import Lexicon, insults
 from detox_ray.toy17.vocabulary import vocabularies
 from detox_ray.toy17.world import continuation, distinct_prompts, pair_rows, prompt_rows, text_rows
+from detox_ray.toy17.world_size import WorldSize
 
 TRUTH = Lexicon(chain.from_iterable(insults().values()))
 SIZE = WorldSize(prompts=100, pairs=300, texts=10)

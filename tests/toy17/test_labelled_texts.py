@@ -10,7 +10,7 @@ from detox_ray.storage.tables import LABELLED
 from detox_ray.toy17 import WorldSize
 from detox_ray.toy17.classifier import training_fragments
 from detox_ray.toy17.grammar import corpus
-from detox_ray.toy17.truth import Lexicon, insults
+from detox_ray.toy17.insult_lexicon import Lexicon, insults
 from detox_ray.toy17.vocabulary import vocabularies
 from detox_ray.toy17.world import labelled_rows
 

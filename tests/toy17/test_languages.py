@@ -6,7 +6,7 @@ from itertools import chain
 import pytest
 
 from detox_ray.config.languages import LANGUAGES
-from detox_ray.toy17.truth import Lexicon, insults, words
+from detox_ray.toy17.insult_lexicon import Lexicon, insults, words
 from detox_ray.toy17.vocabulary import CATEGORIES, vocabularies
 
 CODES = sorted(LANGUAGES)

@@ -1,4 +1,4 @@
-"""What generation and scoring hold on a device: weights, and room for keys and values."""
+"""Memory of a generation engine: the weights, and the room for keys and values."""
 
 from typing import NamedTuple
 
@@ -11,12 +11,12 @@ WORKSPACE = 2 * GIB  # activations and logits of vLLM's largest batch, as it mea
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
-class Engine(NamedTuple):
+class EngineMemory(NamedTuple):
     """One engine's memory per device, in bytes."""
 
     model: str
     weights: int
-    room: int  # for keys and values; below 0 where the weights do not fit
+    room: int  # for keys and values; negative if the weights do not fit
     per_token: int  # keys and values of one token
     context: int  # tokens that must fit at once
     sequences: int  # that run at the same time
@@ -25,18 +25,28 @@ class Engine(NamedTuple):
 
     @property
     def fits(self) -> bool:
+        """Return whether one sequence of full context fits."""
         return self.room >= self.context * self.per_token
 
 
-def of_model(
+def engine_memory(
     name: str, built: Architecture, dtype: str, config: GenerateConfig, tokens: float, assumed: Assumptions
-) -> Engine:
-    """``tokens``: of a prompt and its completion; ``dtype``: of the experiment's model."""
+) -> EngineMemory:
+    """Estimate the memory of the engine of one model.
+
+    Args:
+        name: The model's name.
+        built: Its architecture.
+        dtype: The dtype in the experiment; auto: as the weights are saved.
+        config: The generate block.
+        tokens: The mean tokens of a prompt and its completion.
+        assumed: The assumptions about the device.
+    """
     saved = built.saved_dtype if dtype == "auto" else dtype
-    each, parts = BYTES.get(saved, 4), config.tensor_parallel
-    weights = built.parameters * each // parts
+    width, gpus = BYTES.get(saved, 4), config.tensor_parallel
+    weights = built.parameters * width // gpus
     context = context_of(built.config, None)
-    per_token = built.kv_elements_per_token * each // parts
+    per_token = built.kv_elements_per_token * width // gpus
     if assumed.gpu:
         limit = int((assumed.memory(1) + assumed.reserve * GIB) * config.gpu_memory_utilization)
         room = limit - weights - WORKSPACE
@@ -45,9 +55,7 @@ def of_model(
         limit = int(assumed.memory(1))
         room = min(config.cpu_kv_cache_gb * GIB, limit - weights)
         how = f"generate.cpu_kv_cache_gb: {config.cpu_kv_cache_gb}"
-    fitting = int(max(0, room) / (per_token * tokens))
-    shared = f", over {parts} GPUs" if parts > 1 else ""
-    return Engine(
-        name, weights, room, per_token, context, fitting, limit,
-        f"weights in {saved}{shared}; keys and values: {how}",
-    )  # fmt: skip
+    sequences = int(max(0, room) / (per_token * tokens))
+    shared = f", over {gpus} GPUs" if gpus > 1 else ""
+    assumption = f"weights in {saved}{shared}; keys and values: {how}"
+    return EngineMemory(name, weights, room, per_token, context, sequences, limit, assumption)

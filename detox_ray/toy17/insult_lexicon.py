@@ -1,8 +1,8 @@
-"""Truth in toy17: which insults a text holds.
+"""The insults that a text holds, which are the ground truth of toy17.
 
-A form of a language that separates words counts where it stands as whole words; one of Japanese or Chinese counts
-anywhere, for there are no word boundaries to ask for. Completions mix languages (the corpus code-switches, and tuned
-models drift), so truth asks for the insults of all languages, whatever the prompt's was.
+A form counts as an insult if it occurs as whole words, or anywhere in Japanese and Chinese, which have no word
+boundaries. The corpus code-switches and tuned models drift, so completions mix languages, and the ground truth looks
+for the insults of all languages, not of the prompt's alone.
 """
 
 import unicodedata
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 
 def words(text: str) -> str:
-    """The text's letters, marks and digits, casefolded (NFC), one space between words and one at either end.
+    """Return the text's letters, marks and digits, casefolded (NFC), with one space between words and at either end.
 
     Marks belong to words: Devanagari writes its vowels as marks, which ``\\w`` leaves out.
     """
@@ -24,9 +24,10 @@ def _unspaced(form: str) -> bool:
 
 
 class Lexicon:
-    """Finds insults.
+    """The insults of one language or of several, to find in texts.
 
-    ``forms``: surface forms without articles, of one language or of several.
+    Args:
+        forms: Surface forms without articles.
     """
 
     def __init__(self, forms: Iterable[str]):
@@ -35,11 +36,10 @@ class Lexicon:
         self._whole = tuple(form for form in distinct if not _unspaced(form))
 
     def found(self, text: str) -> list[str]:
-        """The insults in ``text``, each once, normalised as `words` does."""
+        """Return the insults in ``text``, each once, normalised as `words` does."""
         normal = words(text)
-        return [form for form in self._anywhere if form in normal] + [
-            form.strip() for form in self._whole if form in normal
-        ]
+        anywhere = [form for form in self._anywhere if form in normal]
+        return anywhere + [form.strip() for form in self._whole if form in normal]
 
     def __contains__(self, text: str) -> bool:
         normal = words(text)
@@ -47,8 +47,8 @@ class Lexicon:
 
 
 def insults(languages: Iterable[str] | None = None) -> dict[str, tuple[str, ...]]:
-    """{language: insults without articles} of the given languages, of all if None."""
+    """Return {language: insults without articles} of the given languages, or of all if None."""
     from detox_ray.toy17.vocabulary import vocabularies
 
-    known = vocabularies()
-    return {code: known[code].lexicon for code in (known if languages is None else languages)}
+    by_code = vocabularies()
+    return {code: by_code[code].lexicon for code in (by_code if languages is None else languages)}

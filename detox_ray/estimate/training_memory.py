@@ -1,9 +1,9 @@
-"""What one training worker holds, part by part, each with the assumption that its number rests on.
+"""Memory of one training worker, part by part, each with the assumption that its number rests on.
 
-Parts that are never held at the same time have different phases; what a worker needs is what it always holds and the
-largest phase. Bytes are of the device (a GPU, or the process where there is none), of the node's memory, or of a disk.
-What DeepSpeed and TRL hold was read in their code (deepspeed 0.19, trl 1.16) and compared with measured peaks
-(benchmarks/memory.py: 0.9 to 1.4 times the measured peak, over ZeRO 0 to 3, adapters and methods).
+Parts of different phases are never held at the same time. A worker needs what it always holds and the largest phase.
+Bytes are of the device (a GPU, or the process without one), of the node's memory, or of a disk. The parts follow the
+code of DeepSpeed 0.19 and TRL 1.16. Estimates are 0.9 to 1.4 times the measured peaks, over ZeRO 0 to 3, adapters and
+methods (benchmarks/memory.py).
 """
 
 from typing import Any, Literal, NamedTuple
@@ -18,15 +18,17 @@ Phase = Literal["always", "forward and backward", "step", "save"]
 STATES = {"rmsprop": 1, "adamw": 2}  # float32 numbers that an optimizer keeps per trained parameter
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # bitsandbytes: 4 bits, a byte per 64, a float32 per 256 of those bytes
 HEAD_TOKENS, HEAD_COLUMNS = 4096, 32768  # the tile of logits that TRL's fused head holds
-HEAD_COPIES_ON_CPU = 7  # there its kernel is written in torch operations, each with a tile of its own
+HEAD_COPIES_ON_CPU = 7  # on a CPU its kernel consists of torch operations, each with its own tile
 LOGIT_COPIES = 4  # orpo and cpo: logits, their shifted copy and softmax, and their gradient
 LIVE_PARAMETERS = 1_000_000_000  # gathered by ZeRO-3 at once, at most (stage3_max_live_parameters)
 SUB_GROUP = 1_000_000_000  # parameters that ZeRO-3 updates at once
-ALLREDUCE_BUCKET = 500_000_000  # elements that DeepSpeed flattens to exchange where there is no ZeRO
+ALLREDUCE_BUCKET = 500_000_000  # elements that DeepSpeed flattens for an exchange without ZeRO
 NVME_BUFFERS = 5 * 100_000_000  # elements of DeepSpeed's pinned buffers
 
 
 class Part(NamedTuple):
+    """Memory of one kind that a worker holds."""
+
     name: str
     bytes: int
     where: Where
@@ -35,10 +37,12 @@ class Part(NamedTuple):
 
 
 class Memory(NamedTuple):
+    """Everything that a worker holds."""
+
     parts: tuple[Part, ...]
 
     def needed(self, where: Where) -> int:
-        """Bytes: what is always held, and the largest phase."""
+        """Return the bytes needed at one place: what is always held, and the largest phase."""
         phases: dict[str, int] = {}
         for part in self.parts:
             if part.where == where:
@@ -56,11 +60,11 @@ class MicroBatch(NamedTuple):
 
 
 def micro_batch(config: TrainConfig, longest: int | None = None) -> MicroBatch:
-    """``longest``: tokens of the longest sequence, where the data has been looked at."""
+    """Return the largest batch. ``longest`` is the length of the longest sequence in tokens, if it is known."""
     length = min(config.max_length, longest or config.max_length)
-    each = 2 if config.method in ("dpo", "orpo", "cpo") else 1
-    rows = each * config.batch_size
-    how = f"{rows} sequences" + (f" ({config.batch_size} pairs)" if each == 2 else "")
+    sequences_per_row = 2 if config.method in ("dpo", "orpo", "cpo") else 1
+    rows = sequences_per_row * config.batch_size
+    how = f"{rows} sequences" + (f" ({config.batch_size} pairs)" if sequences_per_row == 2 else "")
     if config.batching == "length-grouped":
         assert config.batch_tokens is not None
         grouped = 2 * max(1, config.batch_tokens // length // 2)
@@ -70,8 +74,8 @@ def micro_batch(config: TrainConfig, longest: int | None = None) -> MicroBatch:
     return MicroBatch(rows, length, f"{how} of {length} tokens ({source})")
 
 
-def of_worker(built: Architecture, config: TrainConfig, gpu: bool, longest: int | None = None) -> Memory:
-    """What one of the block's workers holds, rank 0's where ranks differ."""
+def worker_memory(built: Architecture, config: TrainConfig, gpu: bool, longest: int | None = None) -> Memory:
+    """Return what one of the block's workers holds: rank 0, if ranks differ."""
     settings = deepspeed_config.read(config.deepspeed)["zero_optimization"]
     batch = micro_batch(config, longest)
     parts = [
@@ -83,20 +87,20 @@ def of_worker(built: Architecture, config: TrainConfig, gpu: bool, longest: int 
         *_head(built, config, batch, gpu),
         *_saving(built, config, settings),
     ]
-    if not gpu:  # one memory for all
+    if not gpu:  # device and node are the same memory
         parts = [part._replace(where="device") if part.where == "host" else part for part in parts]
     return Memory(tuple(part for part in parts if part.bytes))
 
 
 def offloads(config: TrainConfig, settings: dict[str, Any]) -> tuple[Where, Where]:
-    """Where the optimizer's states and the weights' partitions stay."""
+    """Return where the optimizer's states and the weights' partitions stay."""
 
-    def own(name: str) -> Where:
+    def configured(name: str) -> Where:
         device = (settings.get(name) or {}).get("device", "none")
         return {"cpu": "host", "nvme": "nvme"}.get(device, "device")  # type: ignore[return-value]
 
     if config.offload is None:
-        return own("offload_optimizer"), own("offload_param")
+        return configured("offload_optimizer"), configured("offload_param")
     place: Where = "nvme" if config.nvme_path else "host"
     return place, place if config.offload == "parameters" else "device"
 
@@ -141,7 +145,7 @@ def _reference(built: Architecture, config: TrainConfig, settings: dict[str, Any
     if config.reference != "live" and config.method != "kto":
         return []
     if config.tuning != "full":
-        return []  # the policy without its adapter
+        return []  # the reference is the policy without its adapter
     each, stage = _bytes_each(config), settings["stage"]
     how = f"a second model beside the policy, {_count(built.parameters)} parameters x {each} bytes"
     if stage < 3:
@@ -161,26 +165,27 @@ def _gradients(built: Architecture, config: TrainConfig, settings: dict[str, Any
     else:
         how = f"{_count(trained)} trained parameters x {each} bytes, shared by {workers} (ZeRO {stage})"
         parts.append(Part("gradients", share * each, grad_at, "always", how))
+    # The optimizer's step takes gradients in float32, in one piece.
     if each < 4 or where != "device":
-        of = "their float32 copy for the optimizer" + (
-            " (a sub-group at a time)" if stage == 3 and where == "device" else ""
-        )
-        size = min(share, SUB_GROUP) if stage == 3 and where == "device" else trained if stage == 0 else share
-        parts.append(Part("float32 gradients", 4 * size, grad_at, "step", of))
+        how, size = "their float32 copy for the optimizer", trained if stage == 0 else share
+        if stage == 3 and where == "device":
+            how, size = f"{how} (a sub-group at a time)", min(share, SUB_GROUP)
+        parts.append(Part("float32 gradients", 4 * size, grad_at, "step", how))
     elif stage in (1, 2):
         parts.append(Part("flat gradients", 4 * share, "device", "step", "a worker's share once more, in one piece"))
+    # Workers exchange gradients bucket by bucket.
     if stage == 0 and workers > 1:
-        bucket, of = min(trained, ALLREDUCE_BUCKET), "DeepSpeed's default without ZeRO"
+        bucket, source = min(trained, ALLREDUCE_BUCKET), "DeepSpeed's default without ZeRO"
     elif stage == 0:
         return parts
     else:
         bucket = settings.get("reduce_bucket_size", ALLREDUCE_BUCKET)
         bucket = built.width**2 if bucket == "auto" else int(bucket)
-        of = "reduce_bucket_size"
-        if not gpu:  # memory that is never written is never given
+        source = "reduce_bucket_size"
+        if not gpu:  # the operating system gives no memory that is never written
             bucket = min(bucket, trained)
         bucket *= 2 if settings.get("overlap_comm") else 1
-    how = f"{_count(bucket)} gradients on their way ({of}) x {each} bytes"
+    how = f"{_count(bucket)} gradients on their way ({source}) x {each} bytes"
     return [*parts, Part("exchange buffer", bucket * each, "device", "forward and backward", how)]
 
 
@@ -188,16 +193,17 @@ def _optimizer(built: Architecture, config: TrainConfig, settings: dict[str, Any
     stage, trained = settings["stage"], built.trained
     share = trained if stage == 0 else -(-trained // config.workers)
     where, states = offloads(config, settings)[0], STATES[config.optimizer]
-    of = f"of {_count(trained)} trained parameters" + (f", shared by {config.workers} (ZeRO {stage})" if stage else "")
-    parts = [
-        Part("optimizer states", 4 * states * share, where, "always", f"{config.optimizer}: {states} x float32 {of}"),
-        # The square root of the second moment; more would be held, one tensor at a time.
-        Part("step's temporary", 4 * min(share, SUB_GROUP), "host" if where != "device" else where, "step",
-             "one float32 per updated parameter"),
-    ]  # fmt: skip
-    own_copy = stage in (1, 2) or config.dtype != "float32" or where != "device"
-    if own_copy:
-        parts.append(Part("float32 weights", 4 * share, where, "always", f"the optimizer's own copy {of}"))
+    counted = f"of {_count(trained)} trained parameters"
+    if stage:
+        counted += f", shared by {config.workers} (ZeRO {stage})"
+    how = f"{config.optimizer}: {states} x float32 {counted}"
+    parts = [Part("optimizer states", 4 * states * share, where, "always", how)]
+    # The step's temporary holds the square root of the second moment, at most one sub-group's.
+    step_at: Where = "device" if where == "device" else "host"
+    how = "one float32 per updated parameter"
+    parts.append(Part("step's temporary", 4 * min(share, SUB_GROUP), step_at, "step", how))
+    if stage in (1, 2) or config.dtype != "float32" or where != "device":
+        parts.append(Part("float32 weights", 4 * share, where, "always", f"the optimizer's own copy {counted}"))
     if where == "nvme":
         how = "float32 weights, states and gradients of one sub-group, in pinned memory"
         parts.append(Part("buffers of the optimizer", 4 * (states + 2) * min(share, SUB_GROUP), "host", "step", how))
@@ -207,7 +213,7 @@ def _optimizer(built: Architecture, config: TrainConfig, settings: dict[str, Any
 def _activations(built: Architecture, config: TrainConfig, batch: MicroBatch) -> list[Part]:
     kept: KeptActivations = built.kept(batch.rows, batch.length)
     size = kept.checkpointed if config.gradient_checkpointing else kept.whole
-    how = f"{batch.assumption}: what autograd keeps of {built.layers} layers, counted on a forward pass over shapes"
+    how = f"{batch.assumption}: what autograd keeps of {built.layers} layers, counted in a forward pass over shapes"
     if config.gradient_checkpointing:
         how = f"{batch.assumption}: the input of each of {built.layers} layers, and one layer's tensors (checkpointing)"
     if config.autocast is not None:

@@ -1,4 +1,4 @@
-"""How large a world is: everything that a smaller or larger one would change, in one frozen object."""
+"""The size of a world: everything that differs between a small and a large one."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ class WorldSize(BaseModel):
     mixture: Mixture = Mixture()
     documents: int = Field(50_000, ge=100)  # of the corpus
     # language model
-    pieces: int = Field(1200, ge=258)  # tokens that are no whole words: bytes and merges
+    pieces: int = Field(1200, ge=258)  # tokens other than whole words: bytes and merges
     width: int = Field(128, ge=32, multiple_of=32)
     layers: int = Field(4, ge=1)
     heads: int = Field(4, ge=1)  # head size must be a multiple of 32 (vLLM on CPU)
@@ -42,7 +42,7 @@ class WorldSize(BaseModel):
 
     @classmethod
     def small(cls) -> "WorldSize":
-        """A world built in seconds: every file is there, but the models have hardly learnt."""
+        """Return a size that builds in seconds. Every file is there, but the models have hardly learned."""
         return cls(
             documents=1000,
             pieces=300,

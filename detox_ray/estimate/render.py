@@ -1,4 +1,4 @@
-"""An estimate for people and for programs."""
+"""Show an estimate as tables for people, and as JSON for programs."""
 
 from typing import Any, Literal
 
@@ -6,27 +6,28 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from detox_ray.estimate import Estimate, Training
+from detox_ray.estimate import ExperimentEstimate, Training
 from detox_ray.estimate.assumptions import GIB
 
 
-def as_json(found: Estimate) -> dict[str, Any]:
-    """Every number with its unit in its name and the assumption beside it; all of it estimated."""
+def as_json(estimate: ExperimentEstimate) -> dict[str, Any]:
+    """Return the estimate as JSON: every number has its unit in its name and its assumption beside it."""
+    models = {name: {"parameters": count, "assumption": source} for name, (count, source) in estimate.models.items()}
     return {
-        "experiment": found.name,
+        "experiment": estimate.name,
         "estimate": True,
-        "assumptions": found.assumptions.as_text(),
-        "fits": not found.problems,
-        "problems": [problem._asdict() for problem in found.problems],
-        "models": {name: {"parameters": count, "assumption": source} for name, (count, source) in found.models.items()},
-        "trainings": [_training(training) for training in found.trainings],
-        "engines": [{**_plain(engine), "fits": engine.fits} for engine in found.engines],
-        "prompts": found.prompts._asdict(),
-        "stages": [stage._asdict() for stage in found.stages],
-        "hours": found.hours,
-        "device_hours": found.device_hours,
-        "disk": [space._asdict() for space in found.disk],
-        "disk_bytes": sum(space.bytes for space in found.disk),
+        "assumptions": estimate.assumptions.as_text(),
+        "fits": not estimate.problems,
+        "problems": [problem._asdict() for problem in estimate.problems],
+        "models": models,
+        "trainings": [_training(training) for training in estimate.trainings],
+        "engines": [{**_engine(engine), "fits": engine.fits} for engine in estimate.engines],
+        "prompts": estimate.prompts._asdict(),
+        "stages": [stage._asdict() for stage in estimate.stages],
+        "hours": estimate.hours,
+        "device_hours": estimate.device_hours,
+        "disk": [space._asdict() for space in estimate.disk],
+        "disk_bytes": sum(space.bytes for space in estimate.disk),
     }
 
 
@@ -53,7 +54,7 @@ def _training(training: Training) -> dict[str, Any]:
     }
 
 
-def _plain(engine: Any) -> dict[str, Any]:
+def _engine(engine: Any) -> dict[str, Any]:
     names = {
         "weights": "weights_bytes",
         "room": "kv_room_bytes",
@@ -63,16 +64,16 @@ def _plain(engine: Any) -> dict[str, Any]:
     return {names.get(name, name): value for name, value in engine._asdict().items()}
 
 
-def show(console: Console, found: Estimate) -> None:
-    """Tables; whatever they say is estimated, and the last column says on what ground."""
-    console.print(f"[bold]{escape(found.name)}: estimates, nothing was measured[/]", highlight=False)
-    for name, said in found.assumptions.as_text().items():
-        console.print(f"  {name}: {escape(said)}", highlight=False, soft_wrap=True)
+def show(console: Console, estimate: ExperimentEstimate) -> None:
+    """Print the estimate as tables, whose last column holds the assumptions."""
+    console.print(f"[bold]{escape(estimate.name)}: estimates, nothing was measured[/]", highlight=False)
+    for name, text in estimate.assumptions.as_text().items():
+        console.print(f"  {name}: {escape(text)}", highlight=False, soft_wrap=True)
     models = _table("Models", ("model", "left"), ("parameters", "right"))
-    for name, (count, source) in found.models.items():
+    for name, (count, source) in estimate.models.items():
         models.add_row(escape(name), f"{count:,}", escape(source))
     console.print(models)
-    for training in found.trainings:
+    for training in estimate.trainings:
         console.print(_memory(training))
         rows = training.rows
         console.print(
@@ -81,22 +82,27 @@ def show(console: Console, found: Estimate) -> None:
             highlight=False,
             soft_wrap=True,
         )
-    _engines(console, found)
+    _engines(console, estimate)
     stages = _table(
         "Time", ("stage", "left"), ("what", "left"), ("tokens", "right"), ("time", "right"), ("device", "right")
     )
-    for stage in found.stages:
+    for stage in estimate.stages:
         stages.add_row(
-            stage.stage, escape(stage.what), _short(stage.tokens), _time(stage.hours),
-            _time(stage.device_hours) if stage.device_hours else "", escape(stage.assumption),
-        )  # fmt: skip
-    stages.add_row("[bold]all[/]", "", "", f"[bold]{_time(found.hours)}[/]", f"[bold]{_time(found.device_hours)}[/]",
-                   "GPU-hours" if found.assumptions.gpu else "core-hours")  # fmt: skip
+            stage.stage,
+            escape(stage.what),
+            _short(stage.tokens),
+            _time(stage.hours),
+            _time(stage.device_hours) if stage.device_hours else "",
+            escape(stage.assumption),
+        )
+    hours, device_hours = f"[bold]{_time(estimate.hours)}[/]", f"[bold]{_time(estimate.device_hours)}[/]"
+    unit = "GPU-hours" if estimate.assumptions.gpu else "core-hours"
+    stages.add_row("[bold]all[/]", "", "", hours, device_hours, unit)
     console.print(stages)
     disk = _table("Disk", ("what", "left"), ("size", "right"))
-    for space in found.disk:
+    for space in estimate.disk:
         disk.add_row(escape(space.name), _size(space.bytes), escape(space.assumption))
-    disk.add_row("[bold]all, at most[/]", f"[bold]{_size(sum(space.bytes for space in found.disk))}[/]", "")
+    disk.add_row("[bold]all, at most[/]", f"[bold]{_size(sum(space.bytes for space in estimate.disk))}[/]", "")
     console.print(disk)
 
 
@@ -123,14 +129,18 @@ def _memory(training: Training) -> Table:
     return table
 
 
-def _engines(console: Console, found: Estimate) -> None:
-    table = _table("Generation, per device", ("model", "left"), ("weights", "right"), ("keys and values", "right"),
-                   ("a token", "right"), ("at once", "right"))  # fmt: skip
-    for engine in found.engines:
+def _engines(console: Console, estimate: ExperimentEstimate) -> None:
+    numbers = ("weights", "keys and values", "a token", "at once")
+    table = _table("Generation, per device", ("model", "left"), *((name, "right") for name in numbers))
+    for engine in estimate.engines:
         table.add_row(
-            escape(engine.model), _size(engine.weights), _size(max(0, engine.room)), _size(engine.per_token),
-            f"{engine.sequences:,}", escape(engine.assumption) + ("" if engine.fits else ": [bold red]does not fit[/]"),
-        )  # fmt: skip
+            escape(engine.model),
+            _size(engine.weights),
+            _size(max(0, engine.room)),
+            _size(engine.per_token),
+            f"{engine.sequences:,}",
+            escape(engine.assumption) + ("" if engine.fits else ": [bold red]does not fit[/]"),
+        )
     console.print(table)
 
 
