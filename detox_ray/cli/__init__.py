@@ -1,4 +1,4 @@
-"""The command line: parse, call, print; exit codes and tables for the terminal."""
+"""The command line: commands, exit codes, and tables for the terminal."""
 
 from detox_ray.cli.app import app, main
 

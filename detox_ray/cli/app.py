@@ -1,4 +1,4 @@
-"""The command line: parse, call, print."""
+"""The commands of `detox-ray`. Each parses its options, calls a room, and prints the result."""
 
 import json
 import os
@@ -30,7 +30,7 @@ model is, what that cost and how sure we are.
 
   detox-ray validate my.yaml                   everything wrong with a config, at once
 
-  detox-ray plan my.yaml                       memory, time and disk that it will take, before it is started
+  detox-ray plan my.yaml                       memory, time and disk that it takes, before it starts
 
   detox-ray run my.yaml generate.samples=10    any field can be set on the command line, dotted
 
@@ -42,8 +42,8 @@ model is, what that cost and how sure we are.
 
   detox-ray compare runs/a runs/b              one page over several runs
 
-A run that was stopped, killed or failed goes on where it was: give the same command again. Where RAY_ADDRESS is set,
-the work runs on that cluster; else on a Ray that is started here and stopped at the end.
+A run that was stopped, killed or failed resumes: give the same command again. If RAY_ADDRESS is set, the work runs on
+that cluster; else on a Ray that is started here and stopped at the end.
 
 [bold]Exit codes[/bold]: 0 done, 1 failed, 2 the input is wrong, 3 stopped and resumable; of gate also
 4, inconclusive.""",
@@ -83,8 +83,8 @@ def run(
 ) -> None:
     """Carry an experiment through all its stages: train, generate, score, measure, report.
 
-    What is committed under the same key is skipped, so the same command resumes a stopped run, and a finished one takes
-    seconds. Change any field and only what depends on it is made again.
+    Units that are committed are skipped, so the same command resumes a stopped run, and a finished run takes seconds.
+    If you change a field, only what depends on it is made again.
     """
     _carry_out(config, overrides, None, verbose, retry_failed)
 
@@ -108,13 +108,13 @@ def validate(
     config: Config,
     overrides: Overrides = None,
     resolved: Annotated[
-        bool, typer.Option("--resolved", help="Print the whole experiment as YAML, and all else to stderr.")
+        bool, typer.Option("--resolved", help="Print the whole experiment as YAML, and everything else to stderr.")
     ] = False,
 ) -> None:
     """Check an experiment without starting anything: every problem at once, each with field, value and rule.
 
-    With --resolved, print what CONFIG, the files that it extends, the overrides and the defaults make together. This is
-    a config by itself.
+    With --resolved, print the whole experiment: CONFIG, the files that it extends, the overrides and the defaults. The
+    output is a config by itself.
     """
     with exit_codes(), opened(config, overrides or ()) as experiment:
         from detox_ray.run import pipeline
@@ -138,24 +138,28 @@ def plan(
         str | None,
         typer.Option("--device", metavar="NAME", help="a100-80gb (toy17: cpu), h100, h200, a6000, v100-32gb, l4, …"),
     ] = None,
-    gpus: Annotated[int | None, typer.Option(help="GPUs of the cluster; as many as training asks for.")] = None,
-    gpu_memory: Annotated[float | None, typer.Option(metavar="GIB", help="Of one device, instead of its own.")] = None,
-    node_memory: Annotated[
-        float | None, typer.Option(metavar="GIB", help="Of a node, for offload; not checked.")
+    gpus: Annotated[int | None, typer.Option(help="GPUs of the cluster; else as many as training asks for.")] = None,
+    gpu_memory: Annotated[
+        float | None, typer.Option(metavar="GIB", help="Memory of one device, instead of its data sheet's.")
     ] = None,
-    reserve: Annotated[float | None, typer.Option(metavar="GIB", help="Of a device, left free; 2.")] = None,
-    tflops: Annotated[float | None, typer.Option(help="Peak of one device, instead of its own.")] = None,
-    mfu: Annotated[float | None, typer.Option(help="Share of it that training and scoring reach; 0.4.")] = None,
-    decode_mfu: Annotated[float | None, typer.Option(help="Share that generation reaches; 0.1.")] = None,
-    start_seconds: Annotated[float | None, typer.Option(help="To start a training or an engine; 60.")] = None,
-    bytes_per_token: Annotated[float | None, typer.Option(help="Of text, where no tokenizer is here; 3.")] = None,
-    fill: Annotated[float | None, typer.Option(help="Of max_length, by a row, where no data is here; 0.5.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON.")] = False,
+    node_memory: Annotated[
+        float | None, typer.Option(metavar="GIB", help="Memory of a node, for offload; by default not checked.")
+    ] = None,
+    reserve: Annotated[float | None, typer.Option(metavar="GIB", help="Memory of a device that stays free; 2.")] = None,
+    tflops: Annotated[float | None, typer.Option(help="Peak speed of one device, instead of its data sheet's.")] = None,
+    mfu: Annotated[float | None, typer.Option(help="Share of the peak that training and scoring reach; 0.4.")] = None,
+    decode_mfu: Annotated[float | None, typer.Option(help="Share of the peak that generation reaches; 0.1.")] = None,
+    start_seconds: Annotated[float | None, typer.Option(help="Seconds to start a training or an engine; 60.")] = None,
+    bytes_per_token: Annotated[float | None, typer.Option(help="Bytes of a token, if no tokenizer is here; 3.")] = None,
+    fill: Annotated[
+        float | None, typer.Option(help="Share of max_length that a row fills, if no data is here; 0.5.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the estimate as JSON.")] = False,
 ) -> None:
-    """What an experiment will take, before anything is spent: memory, tokens, time, disk; all of it estimated.
+    """Estimate what an experiment takes, before it starts: memory, tokens, time and disk.
 
-    Works offline: models by folder, config.json or published dimensions; rows counted where the data is here. Exit code
-    2 where something cannot fit, with the changes that would make it fit.
+    Works offline: models by folder, config.json or published dimensions; rows counted if the data is here. Exit code 2
+    if something cannot fit, with the changes that would make it fit.
     """
     with exit_codes(), opened(config, overrides or ()) as experiment:
         from detox_ray.estimate import assumptions_for, estimate, render
@@ -187,7 +191,7 @@ def plan(
 def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI, such as runs/toy17.")],
 ) -> None:
-    """Status of a run: committed and planned units by stage, model and language; the headline where there is one."""
+    """Show the status of a run: committed and planned units by stage, model and language, and the headline."""
     with exit_codes():
         from detox_ray.cli import terminal
         from detox_ray.run import open_run
@@ -197,7 +201,7 @@ def show(
 
 @app.command()
 def scorers() -> None:
-    """List the ready scorers: attributes, languages, licence, what they need."""
+    """List the ready scorers: attributes, languages, licence and requirements."""
     from detox_ray.cli import terminal
 
     terminal.scorers(Console())
@@ -212,7 +216,7 @@ def validity(
         typer.Option(metavar="SCORER", help="Also fit this scorer's calibration, per language, into --out."),
     ] = None,
     method: Annotated[
-        str, typer.Option(metavar="isotonic|platt", help="Platt where a language has less than a few hundred texts.")
+        str, typer.Option(metavar="isotonic|platt", help="Platt if a language has fewer than a few hundred texts.")
     ] = "isotonic",
     against: Annotated[
         str | None, typer.Option(metavar="SCORER", help="Calibrate to another scorer's values, not to the labels.")
@@ -220,20 +224,19 @@ def validity(
     out: Annotated[Path, typer.Option(help="The calibration's file.")] = Path("calibration.json"),
     verbose: Verbose = False,
 ) -> None:
-    """In which languages the scorers can be believed: every scorer against human-labelled text.
+    """Check in which languages the scorers can be believed: every scorer against human-labelled text.
 
-    The labelled text is the config's `validity` block: RTP-LX's annotations, your own file, or toy17's truth. Per
-    scorer and language: AUROC, average precision, best F1 and its threshold, calibration error and rank correlation,
-    with intervals. Into the run's folder: validity.csv.
+    The labelled text is the config's `validity` block: RTP-LX's annotations, your own file, or toy17's labels. The
+    result per scorer and language is AUROC, average precision, best F1 and its threshold, calibration error and rank
+    correlation, with intervals. It is also written to validity.csv in the run's folder.
     """
     with exit_codes(verbose), opened(config, overrides or ()) as experiment:
         from detox_ray.cli import terminal
         from detox_ray.cluster.progress import Progress
-        from detox_ray.run import validity as work
+        from detox_ray.run import validity as scorer_validity
 
-        asked = None if calibrate is None else work.Asked(calibrate, method, against, out)
-        found = work.run(experiment, asked, Progress(), verbose)
-        terminal.validity(Console(), found)
+        request = None if calibrate is None else scorer_validity.CalibrationRequest(calibrate, method, against, out)
+        terminal.validity(Console(), scorer_validity.run(experiment, request, Progress(), verbose))
 
 
 @app.command()
@@ -241,9 +244,9 @@ def gate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI.", show_default=False)],
     spec: Annotated[Path, typer.Option(help="What must hold: see configs/gate.yaml.", show_default=False)],
 ) -> None:
-    """Pass, fail or inconclusive: whether a run meets a specification, with reasons. For continuous integration.
+    """Judge whether a run meets a specification, with reasons, for continuous integration.
 
-    Exit code 0: pass; 1: fail; 4: inconclusive, which is no pass (an interval spans the limit, or a number is missing).
+    Exit code 0: pass; 1: fail; 4: inconclusive, because an interval spans the limit or a number is missing.
     """
     with exit_codes():
         from detox_ray import gate as work
@@ -263,7 +266,7 @@ def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Runs' folders or URIs.", show_default=False)],
     out: Out = Path("comparison"),
 ) -> None:
-    """One page over several finished runs: forest, heat map, trade-offs, and where their settings differ."""
+    """Write one page over several finished runs: forest, heat map, trade-offs, and the settings that differ."""
     with exit_codes():
         from detox_ray.run import comparison_page, open_run
 
@@ -275,7 +278,7 @@ def leaderboard(
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="A storage: a folder of runs.", show_default=False)],
     out: Out = Path("leaderboard"),
 ) -> None:
-    """The same page over every finished run of a folder."""
+    """Write the page of `compare` over every finished run of a folder."""
     with exit_codes():
         from detox_ray.run import comparison_page, finished_runs
 
@@ -317,10 +320,10 @@ def _options(
 
 
 def main() -> None:
-    """The console script."""
-    # Idle OpenMP threads sleep rather than spin: with another busy process beside, spinning made torch 8 times slower.
+    """Run the command line."""
+    # Idle OpenMP threads sleep rather than spin: spinning made torch 8 times slower beside another busy process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    for number in (signal.SIGINT, signal.SIGTERM):  # a cluster ends a job with the latter
+    for number in (signal.SIGINT, signal.SIGTERM):  # clusters end a job with SIGTERM
         signal.signal(number, interrupt.handler)
     app()
 

@@ -1,4 +1,4 @@
-"""How a command ends: what it raises becomes a message and an exit code."""
+"""Turn what a command raises into a message and an exit code."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,18 +13,18 @@ from detox_ray.storage.lock import Locked, LockLost
 
 DONE, FAILED, WRONG_INPUT, STOPPED, INCONCLUSIVE = 0, 1, 2, 3, 4
 COMMITTED = "what was committed stays"
-RESUMABLE = f"{COMMITTED}; the same command goes on from there"
+RESUMABLE = f"{COMMITTED}; give the same command again to go on from there"
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the workers' logs, and tracebacks.")]
 
 
 @contextmanager
 def exit_codes(verbose: bool = False, interrupted: str = RESUMABLE) -> Iterator[None]:
-    """Turn what the block raises into a message and one of the four exit codes.
+    """Turn what the block raises into a message and an exit code.
 
     Args:
         verbose: Whether an unexpected exception is raised again, for its traceback.
-        interrupted: The message that tells a user who interrupted the block what that means.
+        interrupted: The message for a user who interrupts the block: what is left, and what to do next.
     """
     say = Console(stderr=True, highlight=False, soft_wrap=True).print
     try:

@@ -1,4 +1,4 @@
-"""The commands `serve` and `keys`: parse, call, print."""
+"""The commands `serve` and `keys`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -52,7 +52,7 @@ def serve(
             fields, run = [run, *fields], None
         args = spec.arguments(run, model or (), scorer or (), fields)
         if write_config is not None:
-            resolved = spec.resolve(args)  # reports here, rather than on the cluster, what cannot be served
+            resolved = spec.resolve(args)  # reports problems here rather than on the cluster
             manifest = manifests.ray_service(args, resolved, image) if image else manifests.serve_config(args)
             write_config.write_text(manifests.to_yaml(manifest), encoding="utf-8")
             print(write_config)
@@ -66,7 +66,7 @@ def serve(
 def keys(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The key's holder, for logs and limits.")] = "default",
 ) -> None:
-    """Make an API key for serve. It is shown once, on standard error; the line to keep goes to standard output.
+    """Make an API key for serve: the key, shown only once, on standard error, and the line to keep on standard output.
 
     detox-ray keys alice >> keys.txt; detox-ray serve runs/toy17 api_keys=keys.txt
     """

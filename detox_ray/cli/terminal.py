@@ -1,4 +1,4 @@
-"""What the terminal shows of a run: the closing table and `detox-ray show`."""
+"""Show a run, a validity check, the scorers or a service in the terminal."""
 
 from collections import defaultdict
 
@@ -10,13 +10,14 @@ from detox_ray.cluster.timings import markers_by_work, timings
 from detox_ray.measure.validity import has_evidence
 from detox_ray.run import RunFolder, headline
 from detox_ray.run.pipeline import Outcome
-from detox_ray.run.validity import Found
+from detox_ray.run.validity import ValidityOutcome
 from detox_ray.score import catalogue
 from detox_ray.serve.launch import StartedService
 from detox_ray.storage.tables import OK
 
 
 def duration(seconds: float) -> str:
+    """Format a duration in seconds, or in minutes and seconds."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -24,7 +25,7 @@ def duration(seconds: float) -> str:
 
 
 def closing(console: Console, outcome: Outcome) -> None:
-    """After a run: what each command did and took, the headline, where the report is."""
+    """Print the result of a run: what each command did, how long it took, the headline, and the report's path."""
     context = outcome.context
     table = Table(title=f"{context.experiment.name}: {duration(outcome.seconds)}", title_justify="left")
     for name, justify in (("stage", "left"), ("made", "right"), ("kept", "right"), ("time", "right"), ("rate", "left")):
@@ -55,7 +56,7 @@ def _headline(console: Console, run: RunFolder) -> None:
 
 
 def show(console: Console, run: RunFolder) -> None:
-    """Committed and planned units by table, keys and language."""
+    """Print the committed and planned units by table, keys and language."""
     plan, committed = run.plan(), run.committed()
     languages = sorted({unit["language"] for unit in plan.get("generate", {})})
     title = run.store.uri
@@ -70,9 +71,9 @@ def show(console: Console, run: RunFolder) -> None:
             keys = ", ".join(value for name, value in unit.keys if name != "language")
             flags[unit.table, keys][unit.get("language")].append(committed.get(unit) == key)
         for (name, keys), by_language in flags.items():
-            every = [flag for cell in by_language.values() for flag in cell]
+            flags_of_row = [flag for cell in by_language.values() for flag in cell]
             cells = [_cell(by_language.get(language)) for language in languages]
-            grid.add_row(stage, name, keys, f"{sum(every)}/{len(every)}", *cells)
+            grid.add_row(stage, name, keys, f"{sum(flags_of_row)}/{len(flags_of_row)}", *cells)
     console.print(grid)
     _headline(console, run)
 
@@ -87,7 +88,7 @@ def _cell(flags: list[bool] | None) -> str:
 
 
 def scorers(console: Console) -> None:
-    """The ready scorers."""
+    """Print the ready scorers."""
     for entry in catalogue():
         languages = "all" if entry.languages is None else " ".join(entry.languages)
         console.print(f"[bold]{escape(entry.name)}[/] ({entry.kind}) {escape(entry.origin)}", highlight=False)
@@ -96,10 +97,10 @@ def scorers(console: Console) -> None:
     console.print("Any other: score.scorers takes {name, type, path, …}; types and fields are in the README.")
 
 
-def validity(console: Console, found: Found) -> None:
-    """A table per scorer, and what was fitted."""
-    for scorer in dict.fromkeys(row.scorer for row in found.rows):
-        rows = [row for row in found.rows if row.scorer == scorer]
+def validity(console: Console, outcome: ValidityOutcome) -> None:
+    """Print a table per scorer, and the calibration map if one was fitted."""
+    for scorer in dict.fromkeys(row.scorer for row in outcome.rows):
+        rows = [row for row in outcome.rows if row.scorer == scorer]
         table = Table(title=f"{scorer} against {rows[0].reference}", title_justify="left")
         for name in ("language", "n", "toxic", "AUROC", "average precision", "best F1 (from)", "calibration error"):
             table.add_column(name, justify="left" if name == "language" else "right")
@@ -119,15 +120,16 @@ def validity(console: Console, found: Found) -> None:
                 ("" if has_evidence(row) else "no evidence") if row.status == OK else row.status.replace("_", " "),
             )
         console.print(table)
-    console.print(f"written: {found.file}", highlight=False, markup=False, soft_wrap=True)
-    if found.calibration is not None:
-        fitted = found.calibration
-        for language, each in sorted(fitted.languages.items()):
-            after = "" if each.error_after is None else f" -> {each.error_after:.3f} (cross-validated)"
-            console.print(f"{language}: calibration error {each.error_before:.3f}{after}, n {each.n}", highlight=False)
+    console.print(f"written: {outcome.file}", highlight=False, markup=False, soft_wrap=True)
+    if outcome.calibration is not None:
+        fitted = outcome.calibration
+        for language, curve in sorted(fitted.languages.items()):
+            after = "" if curve.error_after is None else f" -> {curve.error_after:.3f} (cross-validated)"
+            line = f"{language}: calibration error {curve.error_before:.3f}{after}, n {curve.n}"
+            console.print(line, highlight=False)
         for language, reason in fitted.refused.items():
             console.print(f"{language}: no map: {reason.replace('_', ' ')}", highlight=False)
-        console.print(f"written: {found.calibration_file}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"written: {outcome.calibration_file}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _bounded(value: float | None, low: float | None, high: float | None) -> str:
@@ -137,7 +139,7 @@ def _bounded(value: float | None, low: float | None, high: float | None) -> str:
 
 
 def serving(console: Console, service: StartedService) -> None:
-    """Print where the service answers, and what it serves."""
+    """Print the addresses of the service, and the models and scorers that it serves."""
     spec, url = service.spec, service.url
     console.print(f"{url} answers after {service.seconds:.0f} s", highlight=False)
     for engine in spec.engines:

@@ -1,6 +1,6 @@
-"""Generation: completions of every prompt by every model, by unit jobs whose actors each hold one engine.
+"""Generation: every model completes every prompt, in unit jobs whose actors hold one engine each.
 
-Light on import: Ray, torch, vLLM and transformers are imported only where they are used.
+Importing this package imports none of Ray, torch, vLLM and transformers.
 """
 
 from detox_ray.generate.engines import resolve_engine

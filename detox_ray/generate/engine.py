@@ -1,8 +1,8 @@
-"""What an engine is: a loaded model that continues prompts. vLLM's if it is installed; transformers' otherwise.
+"""The interface of an engine, a loaded model that continues prompts: vLLM if it is installed, else transformers.
 
 Both get the same token ids, cut and decoded by `detox_ray.models.codec`, and sample alike: temperature, then the
-smallest set of tokens with probability of at least top_p, no top_k. Greedy completions are equal. Sampled ones are not,
-for the two turn a seed into randomness in different ways.
+smallest set of tokens whose probability is at least top_p, without top_k. Greedy completions are equal. Sampled ones
+differ, because the two engines turn a seed into random numbers in different ways.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, Protocol
 
 
 class Completion(NamedTuple):
-    """One sample."""
+    """One sample of a prompt."""
 
     text: str  # without the prompt
     tokens: int  # generated, the end token included
@@ -19,10 +19,10 @@ class Completion(NamedTuple):
 
 
 class Generated(NamedTuple):
-    """Of some prompts, in their order."""
+    """The completions of several prompts, in the prompts' order."""
 
-    completions: list[list[Completion]]  # per prompt, one per sample
-    cut: int  # prompts that were too long and lost their beginning
+    completions: list[list[Completion]]  # by prompt, then sample
+    cut: int  # number of prompts that were too long and lost their beginning
 
 
 class Engine(Protocol):
@@ -33,9 +33,9 @@ class Engine(Protocol):
     device: str
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> Generated:
-        """Samples of each prompt; sample k of a prompt has its seed + k."""
+        """Draw the samples of each prompt. Sample k is drawn with the prompt's seed + k."""
         ...
 
     def close(self) -> None:
-        """End what would outlive the engine."""
+        """End the processes that would outlive the engine."""
         ...

@@ -1,4 +1,4 @@
-"""Choosing an engine and starting it."""
+"""Choose an engine, and start it."""
 
 from importlib import metadata
 from typing import Any, NamedTuple

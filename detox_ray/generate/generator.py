@@ -1,4 +1,4 @@
-"""The worker that generates: it holds an engine on one of Ray's actors."""
+"""The worker that generates completions, with an engine on one of Ray's actors."""
 
 import pyarrow as pa
 
@@ -12,7 +12,7 @@ from detox_ray.storage.tables import GENERATIONS, PROMPTS
 
 
 class Generator:
-    """Holds the engine of one model; draws a unit of completions per call."""
+    """A worker with the engine of one model. Each call draws one unit of completions."""
 
     def __init__(self, model: LoadableModel, config: GenerateConfig, seed: int, store: Store):
         self._config, self._seed, self._store = config, seed, store
@@ -20,6 +20,7 @@ class Generator:
         self._engine = engines.start(name, model.local_path(store), model.loading(), model.dtype, config)
 
     def make(self, task: Task) -> Product:
+        """Draw the completions of a unit's prompts."""
         size = self._config.prompts_per_unit
         prompts = task.read(self._store, PROMPTS).slice(task.unit.shard * size, size)
         ids = prompts["prompt_id"].to_pylist()
@@ -43,6 +44,6 @@ class Generator:
         return Product(pa.Table.from_pylist(rows, schema=GENERATIONS.columns), info, tokens)
 
     def __del__(self) -> None:
-        """Ray Data deletes the worker when its actor ends."""
+        """Close the engine: Ray Data deletes the worker when its actor ends."""
         if hasattr(self, "_engine"):
             self._engine.close()

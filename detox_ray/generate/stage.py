@@ -1,4 +1,4 @@
-"""The generate stage: which units of completions there are, and what their content depends on.
+"""The generate stage: its units of completions, and what their content depends on.
 
 A unit is ``prompts_per_unit`` prompts of one language under one model, with all their samples. One engine serves all
 languages of a model.
@@ -17,7 +17,7 @@ from detox_ray.storage.tables import CHECKPOINTS, GENERATIONS, PROMPTS
 
 
 class GenerateStage(Stage):
-    """Draws completions of every prompt from every model."""
+    """The stage that draws completions of every prompt from every model."""
 
     name = command = title = "generate"
     version = 2  # raise it, too, when models/codec.py changes what a unit holds
@@ -61,8 +61,10 @@ class GenerateStage(Stage):
                 "seed": context.experiment.seed,
                 "store": context.store,
             }
-            mine = [task for task in tasks if task.unit["model"] == name]
-            job = Job(name, mine, Generator, settings, self.measure, config.actors, config.tensor_parallel, alone=True)
+            of_model = [task for task in tasks if task.unit["model"] == name]
+            job = Job(
+                name, of_model, Generator, settings, self.measure, config.actors, config.tensor_parallel, alone=True
+            )
             jobs.append(job)
         return jobs
 
@@ -71,7 +73,7 @@ class GenerateStage(Stage):
 
 
 def check(config: GenerateConfig) -> list[Problem]:
-    """Problems of the generate block that can be seen before anything starts."""
+    """Return the problems of the generate block that show before anything starts."""
     try:
         engine = resolve_engine(config)
     except ValueError as error:

@@ -1,7 +1,7 @@
 """The transformers engine: plain PyTorch sampling over a KV cache.
 
-Each (prompt, sample) draws its uniform numbers from its own generator before the first step, and a token is found by
-inverting the distribution function there, so a row's randomness cannot depend on the rows beside it.
+Each sample of a prompt draws its uniform numbers from its own generator before the first step. A token is found by
+inverting the distribution function at that number, so a row's randomness cannot depend on the other rows of its batch.
 
 Shapes: P prompts, S samples, B = P·S rows, T tokens, V vocabulary.
 """
@@ -22,7 +22,7 @@ ROWS = 256  # in one batch
 
 
 class TransformersEngine:
-    """One AutoModelForCausalLM."""
+    """An engine around one AutoModelForCausalLM."""
 
     name = "transformers"
     version = transformers.__version__
@@ -35,23 +35,24 @@ class TransformersEngine:
         self._limit = prompt_limit(self._codec.context, len(self._codec.prefix), config.max_tokens)
         ends = self._model.generation_config.eos_token_id
         tokenizer_end = self._codec.tokenizer.eos_token_id
-        known = {*(ends if isinstance(ends, list) else [ends]), tokenizer_end} - {None}
-        self._ends = torch.tensor(sorted(known), device=self._on)
+        end_tokens = {*(ends if isinstance(ends, list) else [ends]), tokenizer_end} - {None}
+        self._ends = torch.tensor(sorted(end_tokens), device=self._on)
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> Generated:
         encoded = self._codec.encode(prompts, self._limit)
         order = sorted(range(len(prompts)), key=lambda index: len(encoded.ids[index]))
         at_once = max(1, ROWS // self._config.samples)
-        found: dict[int, list[Completion]] = {}
+        completions: dict[int, list[Completion]] = {}
         for begin in range(0, len(order), at_once):
             batch = order[begin : begin + at_once]
             samples = self._sample([encoded.ids[i] for i in batch], [seeds[i] for i in batch])
-            found.update(zip(batch, samples, strict=True))
-        return Generated([found[index] for index in range(len(prompts))], encoded.cut)
+            completions.update(zip(batch, samples, strict=True))
+        return Generated([completions[index] for index in range(len(prompts))], encoded.cut)
 
     @torch.inference_mode()
     def _sample(self, prompts: list[list[int]], seeds: list[int]) -> list[list[Completion]]:
         config, codec = self._config, self._codec
+        # Read the prompts once, then repeat their cache for every sample.
         ids_PT, mask_PT = padded_rows(prompts, codec.pad, self._on, side="left")
         positions_PT = (mask_PT.cumsum(-1) - 1).clamp(min=0)
         out = self._model(
@@ -67,6 +68,7 @@ class TransformersEngine:
             [torch.rand(config.max_tokens, generator=torch.Generator().manual_seed(seed)) for seed in row_seeds]
         ).to(self._on)
 
+        # Draw one token a step, until every row has ended.
         tokens: list[torch.Tensor] = []
         ended_B = torch.zeros(len(row_seeds), dtype=torch.bool, device=self._on)
         for step in range(config.max_tokens):
@@ -100,11 +102,11 @@ class TransformersEngine:
         return Completion(text, len(kept), "length" if end is None else "stop", seed)
 
     def close(self) -> None:
-        """Nothing outlives the process."""
+        """Do nothing: the engine has no processes of its own."""
 
 
 def choose(logits_BV: torch.Tensor, uniform_B: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
-    """A token for each row (B,): the one at which the nucleus' distribution function passes ``uniform``."""
+    """Return a token for each row (B,): the one at which the nucleus' distribution function passes ``uniform_B``."""
     if temperature == 0:
         return logits_BV.argmax(-1)
     probability_BV, index_BV = (logits_BV / temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)

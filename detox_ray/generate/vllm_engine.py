@@ -11,7 +11,7 @@ from detox_ray.models.device import device
 
 
 class VLLMEngine:
-    """One vllm.LLM."""
+    """An engine around one vllm.LLM."""
 
     name = "vllm"
 

@@ -1,5 +1,7 @@
-"""What a run was made with: versions, code revision, hardware, and the memory it took. No secrets: nothing is read from
-the environment but the names of installed distributions."""
+"""The circumstances of a run: versions, code revision, hardware, and peak memory.
+
+The manifest holds no secrets: of the environment it reads the versions of installed distributions only.
+"""
 
 import os
 import platform
@@ -30,22 +32,22 @@ DISTRIBUTIONS = (
     "pyarrow",
     "numpy",
 )
-SAMPLE_S = 2.0
+SAMPLE_S = 2.0  # seconds between two looks at the memory
 
 
 def versions() -> dict[str, str]:
-    """Distribution -> version, of those installed that can change a number."""
-    found = {"detox_ray": __version__, "python": platform.python_version()}
+    """Return distribution -> version of all installed distributions that can change a number."""
+    versions = {"detox_ray": __version__, "python": platform.python_version()}
     for name in DISTRIBUTIONS:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def code_revision() -> str | None:
-    """The commit of the checkout that this package runs from, ``-dirty`` where it was changed; None outside one."""
+    """Return the commit of this package's checkout, ``-dirty`` if files differ from it; None without a checkout."""
     here = Path(__file__).resolve().parent
     try:
         answer = subprocess.run(
@@ -70,7 +72,7 @@ def _cpu_name() -> str:
 
 
 def hardware() -> dict[str, Any]:
-    """Of the machine that the driver runs on."""
+    """Describe the machine that the driver runs on."""
     return {
         "cpu": _cpu_name(),
         "cpus": os.cpu_count(),
@@ -80,16 +82,17 @@ def hardware() -> dict[str, Any]:
 
 
 class PeakMemory:
-    """The largest memory that this process and its descendants held together, in GiB; None before the first look."""
+    """The peak memory of this process and its descendants together."""
 
-    gib: float | None = None
+    gib: float | None = None  # None before the first look
 
     def look(self) -> None:
+        """Measure the memory now, and raise the peak if it is larger."""
         total = 0
         me = psutil.Process()
         for process in (me, *me.children(recursive=True)):
             try:
-                # Resident less shared: Ray's object store and the libraries' pages would count once per process.
+                # Shared pages, such as Ray's object store and libraries, would count once per process.
                 info = process.memory_info()
                 total += info.rss - getattr(info, "shared", 0)
             except psutil.Error:
@@ -99,7 +102,7 @@ class PeakMemory:
 
 @contextmanager
 def peak_memory() -> Iterator[PeakMemory]:
-    """Watch the process tree for the duration of the block. A local Ray is part of it, a cluster is not."""
+    """Watch the process tree for the duration of the block. A local Ray is part of it; a cluster is not."""
     peak, stop = PeakMemory(), threading.Event()
 
     def watch() -> None:

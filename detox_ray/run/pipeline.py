@@ -1,8 +1,7 @@
-"""An experiment carried through its stages; what is committed is skipped.
+"""Carry an experiment through its stages, and skip what is committed.
 
-Everything that can be seen to be wrong is reported at once, before anything expensive starts. Then the data is
-committed and all stages are planned (plan.py), on the driver and without Ray. Stages of one command run together: their
-unit jobs share actors.
+A check reports all problems at once, before anything expensive starts. Then the driver commits the data and plans all
+stages (plan.py), without Ray. Stages of one command run together, so that their unit jobs share actors.
 """
 
 import time
@@ -26,7 +25,7 @@ from detox_ray.storage.tables import FAILED
 
 
 class CommandDone(NamedTuple):
-    """What the stages of one command did in one call."""
+    """The result of one command's stages in one call."""
 
     command: str
     made: int  # units committed by this call
@@ -35,7 +34,7 @@ class CommandDone(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a call did, for the closing table."""
+    """The result of a call, for the closing table."""
 
     context: Context
     commands: list[CommandDone]
@@ -44,9 +43,17 @@ class Outcome(NamedTuple):
 
 
 def check(experiment: Experiment, say: Callable[[str], None] = lambda note: None) -> data.ExperimentData:
-    """Raise ConfigError with everything that can be seen to be wrong without loading a model.
+    """Check an experiment without loading a model.
 
-    Returns the data that was read, so that the run commits what was checked. ``say`` gets the notes on how it was read.
+    Args:
+        experiment: What to check.
+        say: Called with each note on how the data was read.
+
+    Returns:
+        The data as it was read, so that the run commits what was checked.
+
+    Raises:
+        ConfigError: The experiment has problems. It holds all of them.
     """
     inputs = data.ExperimentData(experiment.data, experiment.languages, experiment.validity)
     problems = inputs.check(say)
@@ -77,14 +84,14 @@ def run(
         only: The command whose stages alone are run; None: all.
         progress: Where progress is shown.
         verbose: Whether the workers' logs are shown.
-        retry_failed: Also make units again that hold failures, and what is made of them.
+        retry_failed: Whether units that hold failures are made again, and the units made of them.
 
     Raises:
         ConfigError: The input is wrong.
         Locked: Another run holds the folder.
         LockLost: Another run took the folder over.
 
-    A stage may raise errors of its own. What was committed until then stays.
+    Stages may raise other errors. What is committed by then stays.
     """
     started = time.monotonic()
     checked = check(experiment)
@@ -93,7 +100,7 @@ def run(
     with run_lock(store), manifest.peak_memory() as memory:
         store.tidy()
         context = prepare(experiment, store, progress, checked)
-        del checked  # its tables are in the store now
+        del checked  # frees the memory of its tables, which are in the store now
         chosen = {name: stages for name, stages in commands(context.stages).items() if only in (None, name)}
         _need_earlier(context, chosen)
         if retry_failed:
@@ -125,18 +132,19 @@ def make(
     jobs: list[Job] = []
     for stage in stages:
         names = {table.name for table in stage.writes}
-        mine = {unit: key for unit, key in pending.items() if unit.table in names}
-        if mine and stage.has_jobs:
-            jobs += stage.jobs(context, context.tasks(mine))
-        elif mine:
-            stage.run(context, mine, cluster, progress)
+        keys = {unit: key for unit, key in pending.items() if unit.table in names}
+        if keys and stage.has_jobs:
+            jobs += stage.jobs(context, context.tasks(keys))
+        elif keys:
+            stage.run(context, keys, cluster, progress)
+    # Run the jobs in rounds: a job waits for those that make its inputs.
     while jobs:
         unmade = {id(job): {task.unit for task in job.tasks} for job in jobs}
         ready = [job for job in jobs if not any(_needs(job, unmade[id(other)]) for other in jobs if other is not job)]
         assert ready, f"jobs of {command} wait for each other"
         assert cluster is not None
         run_jobs(command, ready, store=context.store, cluster=cluster, progress=progress)
-        jobs = [job for job in jobs if not any(job is each for each in ready)]
+        jobs = [job for job in jobs if not any(job is finished for finished in ready)]
 
 
 def _needs(job: Job, units: set[Unit]) -> bool:
@@ -145,8 +153,8 @@ def _needs(job: Job, units: set[Unit]) -> bool:
 
 def _need_earlier(context: Context, chosen: Mapping[str, Sequence[Stage]]) -> None:
     """Raise ConfigError if the chosen stages need units of others that are not committed."""
-    own = [stage for stages in chosen.values() for stage in stages]
-    needed = needed_by(context.planned, context.pending(own))
+    chosen_stages = [stage for stages in chosen.values() for stage in stages]
+    needed = needed_by(context.planned, context.pending(chosen_stages))
     for command, stages in commands(context.stages).items():
         missing = [] if command in chosen else [unit for unit in context.pending(stages) if unit in needed]
         if missing:
@@ -155,8 +163,10 @@ def _need_earlier(context: Context, chosen: Mapping[str, Sequence[Stage]]) -> No
 
 
 def _forget_failures(context: Context, stages: Sequence[Stage], progress: Progress) -> None:
-    """Take back what these stages committed with failed rows, and what was made of it; the score cache keeps the
-    others' values."""
+    """Retract the units of these stages that hold failed rows, and the units made of them.
+
+    The score cache keeps the values of the other rows.
+    """
     pending = context.pending(stages)
     done = {unit: key for unit, key in context.units_of(stages).items() if unit not in pending}
     failed = [unit for unit, key in done.items() if context.store.info(unit, key).get("status_counts", {}).get(FAILED)]
@@ -170,7 +180,7 @@ def _forget_failures(context: Context, stages: Sequence[Stage], progress: Progre
 
 @contextmanager
 def ray_if(needed: bool, verbose: bool) -> Iterator[Cluster | None]:
-    """The cluster, if the work needs one. Input that turns out to be wrong during the work is marked as found late."""
+    """Connect to the cluster if it is needed. An InputError that the block raises is marked as found late."""
     with connect(verbose=verbose) if needed else nullcontext() as cluster:
         try:
             yield cluster

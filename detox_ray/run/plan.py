@@ -1,7 +1,7 @@
-"""From an experiment to the plan of its run: data committed, models resolved, and the key of every unit.
+"""Plan a run: commit its data, resolve its models, and derive the key of every unit.
 
-Every key follows from the experiment and its data alone, so the whole plan is known before the first stage runs. No
-Ray.
+Every key follows from the experiment and its data alone, so the whole plan is known before the first stage runs.
+Planning needs no Ray.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,8 +24,14 @@ def prepare(
 ) -> Context:
     """Commit the data, resolve models and scorers, and plan all stages.
 
-    ``checked`` is the data as a check has read it; without it, the data is read here. Raises config.InputError for
-    input that is wrong.
+    Args:
+        experiment: What to plan.
+        store: The run's folder.
+        progress: Where the building of toy17 is shown.
+        checked: The data as a check has read it. Without it, the data is read here.
+
+    Raises:
+        InputError: The input is wrong.
     """
     world = _world(experiment, store, progress) if experiment.uses_toy17 else None
     given = _given_models(experiment, world)
@@ -48,7 +54,7 @@ def plan(context: Context, stage: Stage) -> None:
     """Add a stage's units and their keys to the plan.
 
     A unit's key is the hash of its stage's name and version, of its settings and of its inputs' names and keys. The
-    names count: two models that swap their places have the same keys, each under the other's name.
+    names count, because two models that swap places have the same keys, each under the other's name.
     """
     planned = stage.units(context)
 
@@ -59,7 +65,7 @@ def plan(context: Context, stage: Stage) -> None:
                 stage=stage.name,
                 version=stage.version,
                 settings=settings,
-                inputs={each.name: key(each) for each in inputs},
+                inputs={source.name: key(source) for source in inputs},
             )
         return context.keys[unit]
 
@@ -69,45 +75,45 @@ def plan(context: Context, stage: Stage) -> None:
 
 
 def made_of(planned: Mapping[Unit, Planned], units: Iterable[Unit]) -> set[Unit]:
-    """Return ``units`` and all units that are made of them, at any distance."""
-    found = set(units)
+    """Return ``units`` and all units that are made of them, directly or indirectly."""
+    remade = set(units)
     users: dict[Unit, list[Unit]] = {}
     for unit, made_from in planned.items():
-        for each in made_from.inputs:
-            users.setdefault(each, []).append(unit)
-    waiting = list(found)
+        for source in made_from.inputs:
+            users.setdefault(source, []).append(unit)
+    waiting = list(remade)
     while waiting:
-        new = [user for user in users.get(waiting.pop(), ()) if user not in found]
-        found.update(new)
+        new = [user for user in users.get(waiting.pop(), ()) if user not in remade]
+        remade.update(new)
         waiting += new
-    return found
+    return remade
 
 
 def needed_by(planned: Mapping[Unit, Planned], units: Iterable[Unit]) -> set[Unit]:
-    """Return all units that ``units`` are made of, at any distance."""
-    found: set[Unit] = set()
+    """Return all units that ``units`` are made of, directly or indirectly."""
+    needed: set[Unit] = set()
     waiting = list(units)
     while waiting:
-        new = [each for each in planned[waiting.pop()].inputs if each in planned and each not in found]
-        found.update(new)
+        new = [source for source in planned[waiting.pop()].inputs if source in planned and source not in needed]
+        needed.update(new)
         waiting += new
-    return found
+    return needed
 
 
 def _world(experiment: Experiment, store: Store, progress: Progress) -> Path:
-    """The built-in world as a local folder; the run keeps a copy, so that it can go on on any machine."""
+    """Return the built-in world as a local folder. The run keeps a copy, so that it can resume on any machine."""
     key = toy17.key(experiment.seed)
     if store.committed(WORLDS).get(WORLD) != key:
         with progress.steps("build toy17") as steps:
             folder = toy17.ensure(seed=experiment.seed, report=steps)
-        store.retract(WORLD)  # a folder that is half replaced is no unit
+        store.retract(WORLD)  # so that a half-replaced folder does not count as committed
         store.upload(folder, TOY17)
         store.commit(WORLD, key, None)
     return store.localize(TOY17)
 
 
 def _commit_data(context: Context, inputs: data.ExperimentData, world: Path | None) -> None:
-    """Commit prompts, texts, labelled text, pairs and corpus, as far as the experiment has them."""
+    """Commit the prompts, texts, labelled text, pairs and corpus that the experiment has."""
     rows_of: dict[Unit, data.Rows] = {}
     for table, by_language in (
         (PROMPTS, inputs.prompts(world)),
@@ -129,7 +135,7 @@ def _commit_data(context: Context, inputs: data.ExperimentData, world: Path | No
 
 
 def _given_models(experiment: Experiment, world: Path | None) -> dict[str, LoadableModel]:
-    """The models that have a path, as they are given."""
+    """Resolve the models that have a path."""
     given: dict[str, LoadableModel] = {}
     for name, model in experiment.models.items():
         if model.path == TOY17:
@@ -142,7 +148,7 @@ def _given_models(experiment: Experiment, world: Path | None) -> dict[str, Loada
 
 
 def _check_hub_models(experiment: Experiment, given: Mapping[str, LoadableModel], imported: frozenset[str]) -> None:
-    """Raise ConfigError for what can be seen to be wrong once the small files of hub ids are here."""
+    """Fetch the small files of models on the hub, and raise ConfigError if they show problems."""
     commits = {name: model.revision for name, model in given.items() if model.revision is not None}
     if not commits:
         return

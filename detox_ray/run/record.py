@@ -1,4 +1,4 @@
-"""What a run's folder says of the run: its plan (plan.json) and its manifest (manifest.json)."""
+"""Write and read the record of a run: its plan (plan.json) and its manifest (manifest.json)."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +14,7 @@ MANIFEST = "manifest.json"
 
 
 def write_plan(context: Context) -> None:
-    """Write plan.json: the units that `show` and other tools look for, by stage."""
+    """Write plan.json: the units of each stage, which `show` and other tools read."""
     stages = {
         stage.name: [[*unit.to_json(), key] for unit, key in context.units_of([stage]).items()]
         for stage in context.stages
@@ -32,7 +32,7 @@ def read_plan(store: Store) -> dict[str, dict[Unit, str]]:
 
 
 def write_manifest(context: Context, command: str, seconds: float, cluster: Cluster | None) -> None:
-    """Bring manifest.json up to date after a command: what ran, on what, how long (over all calls of this run)."""
+    """Update manifest.json after a command: what ran, on which hardware, and how long over all calls of the run."""
     store = context.store
     old: dict[str, Any] = store.read_json(MANIFEST) if store.exists(MANIFEST) else {}
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -54,21 +54,21 @@ def write_manifest(context: Context, command: str, seconds: float, cluster: Clus
 
 
 def _models(context: Context) -> dict[str, Any]:
-    found = {}
+    models = {}
     for name, model in context.models.items():
         config = context.experiment.models[name]
         origin = {"path": config.path} if config.path else {}
         origin |= {"parent": config.descends_from} if config.descends_from else {}
-        found[name] = {**origin, "revision": model.revision, "key": model.key}
-    return found
+        models[name] = {**origin, "revision": model.revision, "key": model.key}
+    return models
 
 
 def _work(context: Context) -> dict[str, Any]:
-    """Title of a stage -> other keys, such as a scorer's name -> model -> what its committed units say."""
-    found: dict[str, Any] = {}
+    """Return title of a stage -> other keys, such as a scorer's name -> model -> summary of its committed units."""
+    records: dict[str, Any] = {}
     for work, markers in markers_by_work(context).items():
-        place = found.setdefault(work.stage.title, {})
+        place = records.setdefault(work.stage.title, {})
         for key in work.keys:
             place = place.setdefault(key, {})
         place[work.model] = work.stage.record(markers)
-    return found
+    return records

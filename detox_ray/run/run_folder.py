@@ -1,4 +1,4 @@
-"""Opening a run's folder: the one way for the terminal, the service, the gate and pages over several runs."""
+"""Open a run's folder. The terminal, the service, the gate and pages over several runs all read a run this way."""
 
 import json
 from collections.abc import Mapping
@@ -21,35 +21,35 @@ RESULTS = "report/results.json"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's folder, finished or not. What it lacks is an InputError that says what to do."""
+    """A run's folder, finished or not. Its methods raise an InputError that says what to do if a file is missing."""
 
     name: str  # as the user wrote it
     store: Store
 
     def experiment(self) -> Experiment:
-        """The experiment that the run carries out."""
+        """Read the experiment that the run carries out."""
         if not self.store.exists(EXPERIMENT):
             raise InputError(f"RUN: must be a run's folder or URI: it has no {EXPERIMENT} (got {self.name!r})")
         return validated(Experiment, yaml.safe_load(self.store.read_bytes(EXPERIMENT)), EXPERIMENT)
 
     def plan(self) -> dict[str, dict[Unit, str]]:
-        """Stage -> unit -> key of all units that the newest call planned."""
+        """Read the plan of the newest call: stage -> unit -> key."""
         try:
             return record.read_plan(self.store)
         except FileNotFoundError:
             raise InputError(f"{self.store.uri} is not a run's folder: it has no {record.PLAN}") from None
 
     def committed(self) -> dict[Unit, str]:
-        """Unit -> key of all committed units of the planned tables that this installation knows."""
+        """Return unit -> key of all committed units, in the planned tables that this installation knows."""
         names = {unit.table for units in self.plan().values() for unit in units}
-        found: dict[Unit, str] = {}
+        keys: dict[Unit, str] = {}
         for name in sorted(names & TABLES.keys()):
-            found |= self.store.committed(TABLES[name])
-        return found
+            keys |= self.store.committed(TABLES[name])
+        return keys
 
     @property
     def has_results(self) -> bool:
-        """Whether the run has been carried through its report."""
+        """Return whether the run has been carried through its report."""
         return self.store.exists(RESULTS)
 
     def results(self) -> dict[str, Any]:
@@ -66,8 +66,8 @@ class RunFolder:
 
 
 def headline(results: Mapping[str, Any]) -> list[str]:
-    """Macro toxicity of each compared pair of models, of seeds their mean, as sentences, from results.json."""
-    if "metrics_described" not in results:  # of an older version
+    """Summarise results.json: one sentence on the macro toxicity of each compared pair, as a mean over seeds."""
+    if "metrics_described" not in results:  # written by an older version
         return []
     metrics = Metrics.from_rows(results["metrics_described"])
     values = {
@@ -87,8 +87,7 @@ def headline(results: Mapping[str, Any]) -> list[str]:
         before = values[metric, row["parent"], "macro", scorer]["value"]
         after = values[metric, row["model"], "macro", scorer]["value"]
         change = f" ({(after - before) / before:+.0%})" if before else ""
-        own = row["seeds"]
-        seeds = f" (mean of {own} seeds)" if own > 1 else ""
+        seeds = f" (mean of {row['seeds']} seeds)" if row["seeds"] > 1 else ""
         bounds = "" if row["ci_low"] is None else f" [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
         lines.append(
             f"{metrics.of(metric).title.lower()} over {row['n']} languages ({scorer}): {row['parent']} {before:.3f}, "
@@ -108,7 +107,7 @@ def finished_runs(folder: str) -> list[RunFolder]:
     selector = pafs.FileSelector(store.path(), allow_not_found=True)
     names = sorted(info.base_name for info in store.fs.get_file_info(selector) if info.type == pafs.FileType.Directory)
     base, mark, query = folder.partition("?")
-    found = [f"{base.rstrip('/')}/{name}{mark}{query}" for name in names if store.exists(f"{name}/{RESULTS}")]
-    if not found:
+    runs = [f"{base.rstrip('/')}/{name}{mark}{query}" for name in names if store.exists(f"{name}/{RESULTS}")]
+    if not runs:
         raise InputError(f"{folder}: holds no run with a {RESULTS}")
-    return [open_run(run) for run in found]
+    return [open_run(run) for run in runs]

@@ -11,14 +11,14 @@ from detox_ray.score import STAGES as SCORE_STAGES
 from detox_ray.storage import Table
 from detox_ray.train.stage import TrainStage
 
-# A new stage is one more entry. `measure` and `report` need not be told: they read what all others write.
+# A new stage is one more entry. `measure` and `report` read the tables of all of them.
 STAGES: list[type[Stage]] = [TrainStage, GenerateStage, *SCORE_STAGES]
 
 
 def registered() -> list[Stage]:
-    """Return the stages in the order in which they run: none before those that write what it needs.
+    """Return the stages in the order in which they run: each after those that write what it needs.
 
-    Stages of one command stand together, for they run together. Raises graphlib.CycleError if there is no such order.
+    Stages of one command run together, so they are adjacent. Raises graphlib.CycleError if there is no such order.
     """
     stages = [stage() for stage in STAGES]
     rows: list[Table] = [table for stage in stages for table in stage.writes if table.schema is not None]
@@ -36,7 +36,7 @@ def registered() -> list[Stage]:
 
 
 def commands(stages: Sequence[Stage]) -> dict[str, list[Stage]]:
-    """Command of the command line -> the stages that it runs, both in the order of ``stages``."""
+    """Return command of the command line -> the stages that it runs, both in the order of ``stages``."""
     members: dict[str, list[Stage]] = {}
     for stage in stages:
         members.setdefault(stage.command, []).append(stage)

@@ -1,4 +1,4 @@
-"""`detox-ray validity`: scores an experiment's labelled text, and nothing else; fits calibration maps on request."""
+"""`detox-ray validity`: score an experiment's labelled text only, and fit a calibration map on request."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ from detox_ray.storage.tables import LABELLED, LABELLED_SCORES
 FILE = "validity.csv"
 
 
-class Asked(NamedTuple):
+class CalibrationRequest(NamedTuple):
     """A calibration to be fitted."""
 
     scorer: str
@@ -31,16 +31,23 @@ class Asked(NamedTuple):
     out: Path
 
 
-class Found(NamedTuple):
+class ValidityOutcome(NamedTuple):
+    """The result of a call."""
+
     rows: list[Validity]
-    file: str  # where they are written
+    file: str  # that holds the rows
     calibration: Calibration | None
     calibration_file: Path | None
 
 
-def run(experiment: Experiment, asked: Asked | None, progress: Progress, verbose: bool = False) -> Found:
-    """Score what is not scored yet, and judge. Raises ConfigError, InputError, Locked and JobError."""
-    _check(experiment, asked)
+def run(
+    experiment: Experiment, request: CalibrationRequest | None, progress: Progress, verbose: bool = False
+) -> ValidityOutcome:
+    """Score the labelled text that is not scored yet, and compare the scores with the labels.
+
+    Raises ConfigError, InputError, Locked and JobError.
+    """
+    _check(experiment, request)
     checked = pipeline.check(experiment)
     store = Store.at(experiment.folder)
     with run_lock(store):
@@ -52,50 +59,51 @@ def run(experiment: Experiment, asked: Asked | None, progress: Progress, verbose
         rows = validities(context)
         store.write_bytes(FILE, _csv(rows).encode())
         fitted = None
-        if asked is not None:
-            fitted = _fit(context, asked)
-            asked.out.parent.mkdir(parents=True, exist_ok=True)
-            asked.out.write_text(fitted.to_json(), encoding="utf-8")
-    return Found(rows, store.path(FILE), fitted, asked and asked.out)
+        if request is not None:
+            fitted = _fit(context, request)
+            request.out.parent.mkdir(parents=True, exist_ok=True)
+            request.out.write_text(fitted.to_json(), encoding="utf-8")
+    return ValidityOutcome(rows, store.path(FILE), fitted, request and request.out)
 
 
-def _check(experiment: Experiment, asked: Asked | None) -> None:
+def _check(experiment: Experiment, request: CalibrationRequest | None) -> None:
     problems = []
     if experiment.validity is None:
         rule = "is needed: the labelled text to score, as {source: rtp-lx, path: data/RTP-LX}"
         problems.append(Problem("validity", None, rule))
-    known = f"must be one of the scorers ({', '.join(experiment.score.names)})"
-    if asked is not None:
-        for option, scorer in (("--calibrate", asked.scorer), ("--against", asked.against)):
+    rule = f"must be one of the scorers ({', '.join(experiment.score.names)})"
+    if request is not None:
+        for option, scorer in (("--calibrate", request.scorer), ("--against", request.against)):
             if scorer is not None and scorer not in experiment.score.names:
-                problems.append(Problem(option, scorer, known))
-        if asked.method not in ("isotonic", "platt"):
-            problems.append(Problem("--method", asked.method, "must be isotonic or platt"))
-        if asked.against == asked.scorer:
-            problems.append(Problem("--against", asked.against, "must be another scorer than --calibrate"))
+                problems.append(Problem(option, scorer, rule))
+        if request.method not in ("isotonic", "platt"):
+            problems.append(Problem("--method", request.method, "must be isotonic or platt"))
+        if request.against == request.scorer:
+            problems.append(Problem("--against", request.against, "must be another scorer than --calibrate"))
     if problems:
         raise ConfigError(problems)
 
 
-def _fit(context: Context, asked: Asked) -> Calibration:
+def _fit(context: Context, request: CalibrationRequest) -> Calibration:
     config = context.experiment.validity
     assert config is not None
     labelled = UnitTables(context.store, context.units(LABELLED))
     scores = UnitTables(context.store, context.units(LABELLED_SCORES))
     samples = {}
     for language in context.experiment.languages:
-        own = scores[asked.scorer, language]
-        if asked.against is None:
-            samples[language] = calibration.labels_sample(labelled[language], own)
+        values = scores[request.scorer, language]
+        if request.against is None:
+            samples[language] = calibration.labels_sample(labelled[language], values)
         else:
-            samples[language] = calibration.scores_sample(labelled[language], own, scores[asked.against, language])
-    (scorer,) = (each for each in scorers_of(context) if each.name == asked.scorer)
+            reference = scores[request.against, language]
+            samples[language] = calibration.scores_sample(labelled[language], values, reference)
+    (scorer,) = (scorer for scorer in scorers_of(context) if scorer.name == request.scorer)
     return calibration.fit(
         samples,
         scorer=scorer.name,
         identity=scorer.identity,
-        reference=asked.against or data.reference(config),
-        method=cast(Literal["isotonic", "platt"], asked.method),
+        reference=request.against or data.reference(config),
+        method=cast(Literal["isotonic", "platt"], request.method),
         minimum=config.minimum,
         seed=context.experiment.seed,
     )
