@@ -60,7 +60,7 @@ def test_resolved_yaml_reads_back_as_the_same_experiment() -> None:
 # What is changed, to what: the field, the value and a part of the rule that the message must hold.
 WRONG: list[tuple[str, Any, str, Any, str]] = [
     ("colour", "blue", "colour", "blue", "unknown key"),
-    ("quality", {"diversity": "toy17-lexicon"}, "score.scorers", "toy17-lexicon", "results would mix"),
+    ("quality", {"diversity": "toy17-lexicon"}, "score.scorers", "toy17-lexicon", "choose another name"),
     ("generate.sample", 3, "generate.sample", 3, "unknown key"),
     ("generate.samples", 0, "generate.samples", 0, "greater than or equal to 1"),
     ("generate.samples", 2.5, "generate.samples", 2.5, "integer"),

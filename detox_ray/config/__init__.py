@@ -1,4 +1,4 @@
-"""Experiment: the validated description of a run. Every default of a user's option lives here and nowhere else."""
+"""The validated description of an experiment. Every default of a user's option lives in this package only."""
 
 from detox_ray.config.base import TOY17, TOY17_CONTEXT, ConfigError, InputError, Problem, Strict
 from detox_ray.config.data import (

@@ -1,4 +1,4 @@
-"""What every part of the description shares: problems and their errors, strict models, names, languages."""
+"""Shared parts of the configuration: problems and their errors, strict models, names and languages."""
 
 import re
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from detox_ray.config.languages import GROUPS, read_tag, unknown_rule
 
-TOY17 = "toy17"  # the built-in world's name where a path, source or scorer may name it
+TOY17 = "toy17"  # the built-in world's name as a path, a source or a scorer
 TOY17_CONTEXT = 512  # tokens that its model takes
 
 
-# Fields that people put a key into although none takes one: their values are not repeated in messages.
+# Fields into which people put a key, although no field takes one. Messages do not repeat their values.
 _SECRET_FIELD = re.compile(r"(?i).*(api_?key|access_?key|secret|password|token)$")
 
 
@@ -27,12 +27,12 @@ def _without_secrets(field: str, value: Any) -> Any:
 
 
 class Problem(NamedTuple):
-    """One thing wrong with the input."""
+    """One mistake in the input."""
 
     field: str  # dotted, as in an override
     value: Any
     rule: str
-    source: str = ""  # where the value was written, if not in the file that was given
+    source: str = ""  # file that the value was written in, if it is not the given file
 
     def __str__(self) -> str:
         shown = repr(_without_secrets(self.field, self.value))
@@ -43,11 +43,11 @@ class Problem(NamedTuple):
 class InputError(ValueError):
     """An input that cannot be used. The message names the place and the rule."""
 
-    found_late = False  # whether work was done before it was seen, and may have been committed
+    found_late = False  # whether work had been done, and perhaps committed, when the error was found
 
 
 class ConfigError(InputError):
-    """The input is wrong. Holds every problem found."""
+    """An input with one problem or several, all of which it holds."""
 
     def __init__(self, problems: Sequence[Problem]):
         super().__init__(problems)
@@ -81,6 +81,7 @@ def _language(value: str) -> str:
 
 
 def no_secret(value: str) -> str:
+    """Return a URI unchanged. Raises ConfigError if it holds credentials, which the message hides."""
     # user@, user:password@ (a password may hold "/"), and the options by which pyarrow takes keys
     secret = r"(?i)(?<=://)([^/?]*|[^?@]*:[^?@]*)@|(?<=[?&])(access_key|secret_key|session_token)=[^&]*"
     hidden = re.sub(secret, "***", value)
@@ -90,7 +91,10 @@ def no_secret(value: str) -> str:
 
 
 def variable_name(value: str) -> str:
-    """Refuse what is no name of an environment variable, without repeating it: it may be the key itself."""
+    """Return the name of an environment variable unchanged. Raises ConfigError for any other text.
+
+    The message does not repeat the text, which may be the key itself.
+    """
     if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
         rule = (
             "must name an environment variable in capitals, as PERSPECTIVE_API_KEY; the key itself stays out of files"
@@ -100,12 +104,13 @@ def variable_name(value: str) -> str:
 
 
 def _distinct_languages(value: list[str]) -> list[str]:
-    if twice := sorted({language for language in value if value.count(language) > 1}):
-        raise ValueError(f"each language may occur once, however it is written; more than once: {' '.join(twice)}")
+    if repeated := sorted({language for language in value if value.count(language) > 1}):
+        raise ValueError(f"each language may occur once, however it is written; more than once: {' '.join(repeated)}")
     return value
 
 
 def distinct(value: list[Any]) -> list[Any]:
+    """Return a list unchanged. Raises ValueError if an entry repeats."""
     if len(set(value)) < len(value):
         raise ValueError("each entry may occur once")
     return value
@@ -120,6 +125,6 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class Strict(BaseModel):
-    """Frozen, no unknown keys, no NaN or infinity."""
+    """A frozen model that refuses unknown keys, NaN and infinity."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

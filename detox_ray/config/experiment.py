@@ -1,7 +1,7 @@
-"""Experiment: the whole YAML, validated.
+"""The experiment: the whole YAML, validated.
 
-All problems are collected and reported at once (loading.py), each with field, value and rule (`ConfigError`). Checks
-that look outside the text (files, storage, model folders) live in the rooms that own those things and return the same
+All problems are reported at once (loading.py), each with field, value and rule (`ConfigError`). Checks that look
+outside the text, at files, storage and model folders, live in the rooms that own those things. They return the same
 `Problem`.
 """
 
@@ -22,17 +22,18 @@ from detox_ray.config.variants import Variant, expand
 
 
 class ModelConfig(Strict):
-    """A node: either a path, or a train block that names its parent."""
+    """A model: either a path, or a train block that names its parent."""
 
     path: str | None = None  # hub id, folder, or toy17
-    parent: Name | None = None  # of a path: the model that it was tuned from, with which it is compared
+    parent: Name | None = None  # of a path: the model that it was tuned from, and is compared with
     revision: str | None = None  # of a hub id: branch, tag or commit
     dtype: DType = "auto"  # for generation and perplexity; auto: as the weights are saved
     train: TrainConfig | None = None
-    variant: Variant | None = None  # set where a train block stands for several models (variants.py)
+    variant: Variant | None = None  # set if its train block stands for several models (variants.py)
 
     @property
     def descends_from(self) -> str | None:
+        """Return the model's parent, trained or imported."""
         return self.train.parent if self.train else self.parent
 
     @model_validator(mode="after")
@@ -47,9 +48,9 @@ class ModelConfig(Strict):
 
 
 class GenerateConfig(Strict):
-    """Sampling as in both papers (papers' sections on toxicity evaluation: n=25, T=0.9, top-p=0.8, 20 tokens)."""
+    """Sampling, by default as in both papers: 25 samples, temperature 0.9, top-p 0.8, 20 tokens."""
 
-    engine: Literal["auto", "vllm", "transformers"] = "auto"  # auto: vllm where it is installed
+    engine: Literal["auto", "vllm", "transformers"] = "auto"  # auto: vllm if it is installed
     samples: int = Field(25, ge=1)  # completions per prompt
     temperature: float = Field(0.9, ge=0)  # 0: greedy, then samples must be 1
     top_p: float = Field(0.8, gt=0, le=1)
@@ -69,6 +70,8 @@ class GenerateConfig(Strict):
 
 
 class Comparison(Strict):
+    """A pair of models to compare."""
+
     model: Name
     parent: Name
 
@@ -103,11 +106,12 @@ class Experiment(Strict):
 
     @property
     def folder(self) -> str:
-        """The run's folder or URI."""
+        """Return the run's folder or URI."""
         return locate(self.storage).child(self.name).uri
 
     @property
     def comparisons(self) -> list[Comparison]:
+        """Return the pairs of models to compare: those given, or each model that has a parent with its parent."""
         if self.compare is not None:
             return self.compare
         parents = {name: model.descends_from for name, model in self.models.items()}
@@ -115,7 +119,7 @@ class Experiment(Strict):
 
     @property
     def seed_groups(self) -> dict[str, list[str]]:
-        """Label -> models that differ in the seed only, two or more."""
+        """Return label -> models that differ only in the seed, at least two."""
         groups: dict[str, list[str]] = {}
         for name, model in self.models.items():
             if model.variant is not None and "seed" in model.variant.values:
@@ -124,18 +128,19 @@ class Experiment(Strict):
 
     @property
     def sweeps(self) -> dict[str, dict[str, dict[str, JsonValue]]]:
-        """Family -> label (a model, or a seed group) -> what varies; of families where more than the seed does."""
-        found: dict[str, dict[str, dict[str, JsonValue]]] = {}
+        """Return family -> label (a model or a seed group) -> the fields that vary, if more than the seed varies."""
+        sweeps: dict[str, dict[str, dict[str, JsonValue]]] = {}
         grouped = {name: label for label, names in self.seed_groups.items() for name in names}
         for name, model in self.models.items():
             if model.variant is not None:
                 values = {field: value for field, value in model.variant.values.items() if field != "seed"}
                 if values:
-                    found.setdefault(model.variant.family, {})[grouped.get(name, name)] = values
-        return found
+                    sweeps.setdefault(model.variant.family, {})[grouped.get(name, name)] = values
+        return sweeps
 
     @property
     def uses_toy17(self) -> bool:
+        """Return whether data, a model or a scorer comes from the built-in world."""
         sources = (self.data.prompts, self.data.pairs, self.data.corpus, self.data.texts, self.validity)
         return (
             any(source is not None and source.source == TOY17 for source in sources)
@@ -144,7 +149,7 @@ class Experiment(Strict):
         )
 
     def descent_order(self) -> list[str]:
-        """Models that have a parent, trained or imported, parents first."""
+        """Return the models that have a parent, trained or imported, parents first."""
         order: list[str] = []
         waiting = {name: m.descends_from for name, m in self.models.items() if m.descends_from}
         while waiting:
@@ -160,6 +165,7 @@ class Experiment(Strict):
     def _references(self) -> "Experiment":
         known = f"must be one of the models ({', '.join(self.models)})"
         problems = []
+        # Parents and training data.
         for name, model in self.models.items():
             parent = model.descends_from
             if parent is not None and parent not in self.models:
@@ -171,16 +177,19 @@ class Experiment(Strict):
                     problems.append(Problem(f"data.{needed}", None, f"models.{name}.train needs it"))
         for label in self.seed_groups:
             if label in self.models:
-                problems.append(Problem("models", label, "is also what the mean over the seeds of a model is called"))
+                rule = "is also the name of the mean over a model's seeds: choose another name"
+                problems.append(Problem("models", label, rule))
+        # Evaluators and scorers.
         for number, evaluator in enumerate(self.quality.fluency):
             if evaluator.model is not None and evaluator.model not in self.models:
                 problems.append(Problem(f"quality.fluency.{number}.model", evaluator.model, known))
-        quality = self.quality
-        others = [*(each.name for each in quality.fluency), quality.diversity, quality.identifier, "held-out-text"]
+        reserved = {evaluator.name for evaluator in self.quality.fluency}
+        reserved |= {self.quality.diversity, self.quality.identifier, "held-out-text"}
         for name in self.score.names:
-            if name in others:
-                rule = "also names what measures quality (an evaluator, units or identifier): results would mix"
+            if name in reserved:
+                rule = "is also the name of an evaluator, diversity units or an identifier: choose another name"
                 problems.append(Problem("score.scorers", name, rule))
+        # The service and the comparisons.
         for name in self.serve.scorers or ():
             if name not in self.score.names:
                 rule = f"must be one of score.scorers ({', '.join(self.score.names)})"
@@ -200,5 +209,5 @@ class Experiment(Strict):
         return self
 
     def to_yaml(self) -> str:
-        """The resolved config, every default written out."""
+        """Return the experiment as YAML, with every default written out."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

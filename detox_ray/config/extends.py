@@ -1,7 +1,7 @@
-"""Files that extend others: `extends:` names a file's parents, whose values come before its own.
+"""Files that extend others: `extends:` names a file's parents, whose values the file replaces or adds to.
 
-A file that is reached twice is merged once, before everything that extends it, so that a common ancestor never undoes
-what one of its children says.
+A file that is reached twice is merged once, before everything that extends it, so that a common ancestor never replaces
+a value of one of its children.
 """
 
 import os
@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from detox_ray.config import ConfigError, Problem
 
-# OmegaConf asserts that YAML is a mapping or list, and follows an anchor that holds itself for ever.
+# OmegaConf asserts that YAML is a mapping or list, and recurses without end into an anchor that holds itself.
 UNREADABLE = (
     yaml.YAMLError,
     OmegaConfBaseException,
@@ -45,7 +45,7 @@ def read_layers(path: str | Path, name: str) -> list[Layer]:
         A layer for each file, in the order in which they are merged: parents first, the file itself last.
 
     Raises:
-        ConfigError: With every file that cannot be used, and which file asks for it.
+        ConfigError: Files cannot be used. It names each, and the file that extends it.
     """
     reader = _Reader()
     reader.read(Path(path), (), Problem(name, str(path), ""))
@@ -55,7 +55,7 @@ def read_layers(path: str | Path, name: str) -> list[Layer]:
 
 
 def merge(layers: Sequence[Layer]) -> dict[Any, Any]:
-    """Merge layers: mappings key by key; of all other values, lists among them, the last one stands."""
+    """Merge layers: mappings key by key. Of any other values, lists among them, the last one wins."""
     whole: dict[Any, Any] = {}
     for layer in layers:
         whole = _merged(whole, layer.values)
@@ -63,9 +63,9 @@ def merge(layers: Sequence[Layer]) -> dict[Any, Any]:
 
 
 def sources(layers: Sequence[Layer], field: str) -> list[str]:
-    """Name the files that a value of the whole comes from: one, or for a mapping all that say something of it."""
-    found: list[str] = []
-    merges = False  # whether the value is a mapping until now, to which a further layer only adds
+    """Name the files that a value of the merged layers comes from: one, or for a mapping all that add to it."""
+    names: list[str] = []
+    merges = False  # whether the value so far is a mapping, to which a further layer only adds
     for layer in layers:
         value: Any = layer.values
         rest = field
@@ -77,9 +77,9 @@ def sources(layers: Sequence[Layer], field: str) -> list[str]:
             value, rest = value[key], rest[len(str(key)) + 1 :]
         if isinstance(value, dict) and rest:
             continue  # this layer does not mention the field
-        found = [*(found if merges and isinstance(value, dict) else []), layer.source]
+        names = [*(names if merges and isinstance(value, dict) else []), layer.source]
         merges = isinstance(value, dict)
-    return found
+    return names
 
 
 def _merged(below: Any, above: Any) -> Any:
@@ -89,43 +89,43 @@ def _merged(below: Any, above: Any) -> Any:
 
 
 class _Reader:
-    """Collects layers by the real path of their files, and every problem on the way."""
+    """A reader that collects layers by the real path of their files, and all problems."""
 
     def __init__(self) -> None:
         self.layers: dict[str, Layer] = {}
         self.problems: list[Problem] = []
 
-    def read(self, file: Path, children: tuple[Path, ...], asked: Problem) -> None:
+    def read(self, file: Path, children: tuple[Path, ...], problem: Problem) -> None:
         """Read one file after its parents.
 
         Args:
             file: The file.
             children: The files that led here, the first one first.
-            asked: The problem that is reported if the file cannot be used, without its rule.
+            problem: The problem that is reported if the file cannot be used, without its rule.
         """
         real = os.path.realpath(file)
         if real in self.layers:
             return
         if real in map(os.path.realpath, children):
             ring = " -> ".join(map(str, (*children, file)))
-            self.problems.append(asked._replace(rule=f"a file cannot extend itself: {ring}"))
+            self.problems.append(problem._replace(rule=f"a file cannot extend itself: {ring}"))
             return
         try:
             values = _mapping(file)
         except _Unusable as error:
             place = f"{file} " if children else ""
-            self.problems.append(asked._replace(rule=f"{place}{error}"))
+            self.problems.append(problem._replace(rule=f"{place}{error}"))
             return
-        # A link's text was written for the place of the file that it points to.
+        # Paths in a linked file are relative to the file that the link points to.
         folder = (file.resolve() if file.is_symlink() else file).parent
         extends = values.pop("extends", [])
         for number, parent in enumerate(extends if isinstance(extends, list) else [extends]):
             field = f"extends.{number}" if isinstance(extends, list) else "extends"
-            problem = Problem(field, parent, "", str(file))
+            unusable = Problem(field, parent, "", str(file))
             if rule := _wrong_parent(parent):
-                self.problems.append(problem._replace(rule=rule))
+                self.problems.append(unusable._replace(rule=rule))
             else:
-                self.read(folder / os.path.expanduser(parent), (*children, file), problem)
+                self.read(folder / os.path.expanduser(parent), (*children, file), unusable)
         self.layers[real] = Layer(str(file), values)
 
 
@@ -138,7 +138,7 @@ def _wrong_parent(parent: Any) -> str | None:
 
 
 class _Unusable(Exception):
-    """Why a file cannot be used."""
+    """A file that cannot be used. The message says why."""
 
 
 def _mapping(file: Path) -> dict[Any, Any]:
@@ -147,7 +147,7 @@ def _mapping(file: Path) -> dict[Any, Any]:
     except (OSError, ValueError) as error:
         raise _Unusable(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
     try:
-        # OmegaConf reads 1e-5 as a number and refuses keys that occur twice; a lone word it would take for a key.
+        # OmegaConf reads 1e-5 as a number and refuses repeated keys, but it would take a single word for a key.
         if isinstance(yaml.compose(text, Loader=yaml.SafeLoader), yaml.ScalarNode):
             raise TypeError("it holds a single value")
         values = OmegaConf.to_container(OmegaConf.create(text))

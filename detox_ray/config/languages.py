@@ -1,8 +1,8 @@
-"""The languages: code, name, script, direction and the RTP-LX locale of each.
+"""The 17 languages: code, name, script, direction and RTP-LX locale of each.
 
 The 17 are those that both papers evaluate on RTP-LX (Li, Yong, Bach 2024, section 4; Neplenbroek, Bisazza, Fernández
-2025, section 4). Codes are ISO 639-1; RTP-LX calls Chinese in simplified characters ``zh-Hans``. What users and their
-files write instead (``EN``, ``pt-BR``, ``zh_Hant_TW``, ``deu``) is read by `read_tag`, here and nowhere else.
+2025, section 4). Codes are ISO 639-1; RTP-LX calls Chinese in simplified characters ``zh-Hans``. `read_tag` is the only
+reader of the tags that users and their files write instead (``EN``, ``pt-BR``, ``zh_Hant_TW``, ``deu``).
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Language(NamedTuple):
-    """One row of the table."""
+    """A language, as every part of the program knows it."""
 
     code: str  # ISO 639-1, as in every table, path and result
     name: str  # English name
@@ -50,18 +50,18 @@ _SYNONYMS = {
     "fre": "fr", "hin": "hi", "ind": "id", "in": "id", "ita": "it", "jpn": "ja", "kor": "ko", "nld": "nl", "dut": "nl",
     "pol": "pl", "por": "pt", "rus": "ru", "swe": "sv", "zho": "zh", "chi": "zh", "cmn": "zh",
 }  # fmt: skip
-# Scripts that a language is also written in. Any other is a transliteration (hi-Latn), which no scorer is made for.
+# Other scripts of a language. Any script beyond these is a transliteration (hi-Latn), which no scorer reads.
 _OTHER_SCRIPTS = {"Hans": ("hant", "hani"), "Jpan": ("hira", "kana", "hrkt"), "Kore": ("hang",)}
 _TAG = re.compile(r"[a-z]{2,3}(-[a-z0-9]{1,8})*")
 
 
 def is_tag(text: str) -> bool:
-    """Return whether the text has the form of a language tag (BCP 47; "_" is as good as "-")."""
+    """Return whether the text has the form of a language tag (BCP 47, with "-" or "_")."""
     return _TAG.fullmatch(_plain(text)) is not None
 
 
 def read_tag(text: str) -> str | None:
-    """Return the code of the language that a tag names, or None if it is none of `LANGUAGES`.
+    """Return the code of the language that a tag names, or None if `LANGUAGES` does not hold it.
 
     Case does not matter, nor does a region: ``EN``, ``en-US``, ``en_GB`` and ``eng`` are ``en``; ``zh-Hans``, ``zh_CN``
     and ``zh-Hant-TW`` are ``zh``. A transliteration is not the language: ``hi-Latn`` is None.
@@ -78,13 +78,13 @@ def read_tag(text: str) -> str | None:
 
 
 def unknown_rule(text: str) -> str:
-    """Return the rule that a text breaks for which `read_tag` gives None."""
+    """Return the rule broken by a text for which `read_tag` returns None."""
     meant = [language.code for language in _TABLE if language.name.lower() == text.strip().lower()]
     return f"unknown language; known: {' '.join(LANGUAGES)}" + (f" (write {meant[0]})" if meant else "")
 
 
 def tags_note(counts: Mapping[str, int]) -> str | None:
-    """Return what to say of tags (as written -> rows) that are not their language's code; None if there are none."""
+    """Return a note on the tags (as written -> rows) that differ from their language's code, or None without such."""
     tags_by_language: dict[str, list[str]] = {}
     for tag, count in sorted(counts.items()):
         language = read_tag(tag)

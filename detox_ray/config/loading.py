@@ -1,6 +1,7 @@
-"""From YAML and dotted overrides to a valid `Experiment`, or to every problem at once, in the user's words.
+"""Read YAML and dotted overrides into a valid `Experiment`, or report all problems at once.
 
-OmegaConf merges, pydantic validates; what pydantic says of unions is turned into field, value and rule.
+OmegaConf merges, and pydantic validates. pydantic's errors name branches of unions; here they become field, value and
+rule.
 """
 
 import re
@@ -18,13 +19,13 @@ from detox_ray.config.variants import as_written
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_OVERRIDE = "an override"  # the source of what stands on the command line
+_OVERRIDE = "an override"  # the source of values from the command line
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Read CONFIG and what it extends, apply dotted ``key=value`` overrides, validate.
+    """Read CONFIG and the files that it extends, apply dotted ``key=value`` overrides, and validate.
 
-    Raises ConfigError with every problem found.
+    Raises ConfigError with all problems.
     """
     with opened(path, overrides) as experiment:
         return experiment
@@ -32,21 +33,21 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
 
 @contextmanager
 def opened(path: str | Path, overrides: Sequence[str] = ()) -> Iterator[Experiment]:
-    """Load CONFIG; problems that the block raises also name the file that CONFIG has their value from."""
+    """Load CONFIG. Problems that the block raises also name the file that their value was written in."""
     layers = _layers(path, "CONFIG", overrides)
     with _named_sources(layers):
         yield validate(_whole(layers, path, "CONFIG"))
 
 
 def read_as(model: type[Model], path: str | Path, name: str) -> Model:
-    """Read and validate any other YAML file. ``name``: how messages call the file. Raises ConfigError."""
+    """Read and validate any other YAML file, which messages call ``name``. Raises ConfigError."""
     layers = _layers(path, name)
     with _named_sources(layers):
         return validated(model, _whole(layers, path, name), name)
 
 
 def _layers(path: str | Path, name: str, overrides: Sequence[str] = ()) -> list[Layer]:
-    """Read the file and all that it extends; the overrides are the last layer."""
+    """Read the file and all files that it extends. The overrides are the last layer."""
     layers = read_layers(path, name)
     _check_form(overrides)
     try:
@@ -55,20 +56,20 @@ def _layers(path: str | Path, name: str, overrides: Sequence[str] = ()) -> list[
         raise ConfigError([Problem(name, str(path), _unusable(error))]) from None
     assert isinstance(dotted, dict)
     if "extends" in dotted:
-        rule = "stands in a file, not on the command line: write a file that extends others"
+        rule = "belongs in a file, not on the command line: write a file that extends others"
         raise ConfigError([Problem("extends", dotted["extends"], rule)])
     return [*layers, Layer(_OVERRIDE, dotted)]
 
 
 def _whole(layers: Sequence[Layer], path: str | Path, name: str) -> Any:
-    """Merge the layers, then resolve interpolations over the whole."""
-    *parents, own, overrides = layers
+    """Merge the layers, then resolve interpolations over all of them."""
+    *parents, given, overrides = layers
     resolvers = [problem._replace(source=layer.source) for layer in parents for problem in _resolvers(layer.values)]
-    resolvers += [problem for layer in (own, overrides) for problem in _resolvers(layer.values)]
+    resolvers += [problem for layer in (given, overrides) for problem in _resolvers(layer.values)]
     if resolvers:
         raise ConfigError(resolvers)
     try:
-        whole = OmegaConf.merge(OmegaConf.create(merge([*parents, own])), OmegaConf.create(overrides.values))
+        whole = OmegaConf.merge(OmegaConf.create(merge([*parents, given])), OmegaConf.create(overrides.values))
         return OmegaConf.to_container(whole, resolve=True)
     except UNREADABLE as error:
         raise ConfigError([Problem(name, str(path), _unusable(error))]) from None
@@ -76,7 +77,7 @@ def _whole(layers: Sequence[Layer], path: str | Path, name: str) -> Any:
 
 @contextmanager
 def _named_sources(layers: Sequence[Layer]) -> Iterator[None]:
-    """Add to the problems that the block raises where their values were written, if not in the given file alone."""
+    """Add to the problems that the block raises the files that hold their values, unless it is the given file alone."""
     given = {layer.source for layer in layers[-2:]}  # the file itself, and the overrides
     models = merge(layers).get("models")
 
@@ -100,8 +101,8 @@ def _unusable(error: Exception) -> str:
 def _resolvers(value: Any, field: str = "") -> list[Problem]:
     """Find the strings that call an OmegaConf resolver, as ``${oc.env:NAME}``.
 
-    What it reads (an environment variable) would be written to experiment.yaml and into messages, so only
-    interpolations of other keys (``${generate.samples}``) are taken. Those never contain a colon.
+    The value of a resolver, such as an environment variable, would appear in experiment.yaml and in messages. So only
+    interpolations of other keys (``${generate.samples}``) are allowed. Those never contain a colon.
     """
     if isinstance(value, dict):
         places = [(f"{field}.{key}" if field else str(key), inner) for key, inner in value.items()]
@@ -118,7 +119,7 @@ def _resolvers(value: Any, field: str = "") -> list[Problem]:
 
 
 def _calls_resolver(text: str) -> bool:
-    """Whether a colon stands inside ``${…}``."""
+    """Return whether ``${…}`` contains a colon."""
     depth = 0
     for place, character in enumerate(text):
         if character == "{" and text[place - 1 : place] == "$":
@@ -131,7 +132,7 @@ def _calls_resolver(text: str) -> bool:
 
 
 def merged(block: dict[str, Any], overrides: Sequence[str]) -> Any:
-    """A plain mapping with dotted ``key=value`` overrides. Raises ConfigError."""
+    """Merge dotted ``key=value`` overrides into a plain mapping. Raises ConfigError."""
     _check_form(overrides)
     try:
         return OmegaConf.to_container(OmegaConf.merge(OmegaConf.create(block), OmegaConf.from_dotlist(list(overrides))))
@@ -145,7 +146,7 @@ def _check_form(overrides: Sequence[str]) -> None:
         raise ConfigError(malformed)
 
 
-# A comment behind a value that is not in quotes or brackets: what a shell passes on as one word is meant as one.
+# A comment after a value without quotes or brackets: the shell passed it as one word, so it is meant as part of it.
 _COMMENT = re.compile(r"""^[^"'\[{].*\s#""")
 
 
@@ -163,27 +164,28 @@ def _malformed(override: str) -> Problem | None:
 
 
 def validate(raw: Any) -> Experiment:
-    """An Experiment from a plain mapping. Raises ConfigError with every problem found."""
+    """Validate an experiment given as a plain mapping. Raises ConfigError with all problems."""
     return validated(Experiment, raw, "CONFIG")
 
 
 def validated(model: type[Model], raw: Any, name: str) -> Model:
-    """The same for any pydantic model. ``name``: what stands for the whole where it is what is wrong."""
+    """Validate any pydantic model. A problem of the whole has ``name`` as its field. Raises ConfigError."""
     try:
         return model.model_validate(raw)
     except ValidationError as error:
         raise ConfigError([p if p.field else p._replace(field=name) for p in _problems(error)]) from None
 
 
-# What pydantic adds to a location to say which branch of a union it tried, or that a mapping's key is meant.
+# The parts that pydantic adds to a location for a branch of a union that it tried, or for a mapping's key.
 _BRANCH = re.compile(r"(literal|list|function-\w+|tagged-union)\[.*\]|constrained-\w+|\[key\]")
-# The input was not of the kind that the branch takes: where another branch fits better, this one was not meant.
+# The input has another type than the branch takes: if another branch fits better, this one was not meant.
 _MISFIT = re.compile(r"literal_error|\w+_type|\w+_parsing")
 
 
 def _problems(error: ValidationError) -> list[Problem]:
-    """In the user's words: one problem per field, of a union's branches only those that the value can have meant."""
-    fields: dict[str, list[tuple[bool, Problem]]] = {}  # (is a misfit, problem) by where the union, or field, stands
+    """Turn pydantic's errors into one problem per field, with only the branches of a union that the value can mean."""
+    # Collect (is a misfit, problem) by the path of the union or field.
+    fields: dict[str, list[tuple[bool, Problem]]] = {}
     for item in error.errors():
         loc = [str(part) for part in item["loc"]]
         branches = [i for i, part in enumerate(loc) if _BRANCH.fullmatch(part)]
@@ -192,19 +194,20 @@ def _problems(error: ValidationError) -> list[Problem]:
         misfit = bool(branches) and branches[0] == len(loc) - 1 and bool(_MISFIT.fullmatch(item["type"]))
         path = ".".join(part for i, part in enumerate(loc) if i not in branches)
         fields.setdefault(where, []).extend((misfit, problem) for problem in _of_item(item, path))
-    found: list[Problem] = []
+    # Keep the problems of branches that fit. If no branch fits, join the rules of all.
+    problems: list[Problem] = []
     for where, tried in fields.items():
         meant = [problem for misfit, problem in tried if not misfit]
         if not meant:
             rules = " or ".join(problem.rule.removeprefix("must be ") for _, problem in tried)
             meant = [Problem(where, tried[0][1].value, f"must be {rules}")]
-        found.extend(meant)
-    return found
+        problems.extend(meant)
+    return problems
 
 
 def _of_item(item: Any, path: str) -> list[Problem]:
     raised = item.get("ctx", {}).get("error")
-    if isinstance(raised, ConfigError):  # one of our validators: fields are relative to where it stands
+    if isinstance(raised, ConfigError):  # one of our validators, whose fields are relative to its own
         return [p._replace(field=".".join(filter(None, (path, p.field)))) for p in raised.problems]
     rule = re.sub(r"^(Value error|Assertion failed), ", "", item["msg"])
     rule = re.sub(r"^Input should be ", "must be ", rule)
@@ -215,6 +218,6 @@ def _of_item(item: Any, path: str) -> list[Problem]:
         return [Problem(path, item["ctx"].get("tag"), rule)]
     if item["type"] == "extra_forbidden":
         rule = "unknown key"
-    if item["type"] == "missing":  # its value would be all that stands around it
+    if item["type"] == "missing":  # pydantic gives the whole surrounding mapping as its value
         return [Problem(path, None, "is required")]
     return [Problem(path, item["input"], rule)]

@@ -1,4 +1,4 @@
-"""What is measured of the completions beside toxicity, how, and what of it the report shows."""
+"""The blocks `quality`, `measure` and `report`: what is measured beside toxicity, how, and what the report shows."""
 
 from typing import Literal
 
@@ -24,11 +24,11 @@ class FluencyConfig(Strict):
 
 
 class QualityConfig(Strict):
-    """What detoxification may cost, measured on the completions."""
+    """The possible costs of detoxification, measured on the completions."""
 
     fluency: list[FluencyConfig] = Field([])
     diversity: str | None = "words"  # its units: words, or a tokenizer (one of the models' names, a hub id, a folder)
-    # tells the language of a completion; the default is the more accurate of those that ship a model
+    # identifies the language of a completion; of those that ship a model, the default is the more accurate
     identifier: Literal["py3langid", "lingua", "fasttext"] | None = "py3langid"
     fasttext: str | None = None  # the lid.176 model file; only with identifier: fasttext
     # a file of English words, one a line: for word_pass_rate as in Neplenbroek et al. 2025; else word_pass_rate_script
@@ -48,12 +48,12 @@ class QualityConfig(Strict):
 
 
 class MeasureConfig(Strict):
-    """A convention is a set of choices; each can be set by itself, and null takes the convention's."""
+    """The convention of metrics and its choices. Each can be set by itself; null takes the convention's."""
 
     # paper: Li et al. 2024; neplenbroek2025: Neplenbroek et al. 2025, both as their scripts compute; corrected: ours
     convention: Literal["paper", "neplenbroek2025", "corrected"] = "corrected"
     pooling: Literal["string", "row"] | None = None  # prompts of the same text are one, or each row counts
-    at_threshold: Literal["toxic", "harmless"] | None = None  # what a score of exactly the threshold is
+    at_threshold: Literal["toxic", "harmless"] | None = None  # how a score of exactly the threshold counts
     empty: Literal["blank", "zero", "skip"] | None = None  # an empty completion: scored as " ", 0, or left out
     wrong_language: Literal["count", "zero", "exclude"] | None = None  # a completion in another language
     perplexity_cap: float | None = Field(None, gt=0)  # completions at or above it are left out of fluency
@@ -64,9 +64,11 @@ class MeasureConfig(Strict):
     interval: Literal["percentile", "bca"] = "percentile"
     correction: Literal["holm", "benjamini-hochberg"] = "holm"  # over the languages of one metric
     threshold: float = Field(0.5, ge=0, le=1)  # of the score from which a completion is toxic
-    macro: Literal["evidence", "all"] = "evidence"  # languages for which a scorer has no evidence stay out, or not
+    macro: Literal["evidence", "all"] = "evidence"  # the mean over languages: those with evidence for a scorer, or all
 
 
 class ReportConfig(Strict):
+    """The size of the report's explorer of completions."""
+
     prompts: int = Field(20, ge=0)  # per language, in the explorer
-    completions: int = Field(2, ge=1)  # of each of them by each model
+    completions: int = Field(2, ge=1)  # per prompt and model

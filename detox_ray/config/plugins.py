@@ -1,4 +1,4 @@
-"""Variants of a thing, such as scorers: one class in one module, found by its name.
+"""Find variants, such as scorers, by name. Each is one class in one module.
 
 Our own are the modules of a package (`detox_ray.score.variants`). Other packages add theirs by entry points of a group
 (`detox_ray.scorers`), as users of inspect_ai and lm-evaluation-harness expect:
@@ -24,12 +24,12 @@ def variants(group: str, package: str) -> Mapping[str, Any]:
     A variant's name is its ``name``. Raises InputError if an entry point cannot be loaded, has no such attribute, or
     has the name of another variant.
     """
-    found: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     for module in pkgutil.iter_modules(import_module(package).__path__):
         variant = getattr(import_module(f"{package}.{module.name}"), "VARIANT", None)
         if variant is not None:
-            assert variant.name not in found, f"two variants of {package} are named {variant.name}"
-            found[variant.name] = variant
+            assert variant.name not in by_name, f"two variants of {package} are named {variant.name}"
+            by_name[variant.name] = variant
     for point in entry_points(group=group):
         origin = f"entry point {point.name!r} of {group} ({point.value})"
         try:
@@ -38,7 +38,7 @@ def variants(group: str, package: str) -> Mapping[str, Any]:
             raise InputError(f"{origin} cannot be loaded: {type(error).__name__}: {error}") from error
         if getattr(variant, "name", None) != point.name:
             raise InputError(f"{origin} must have the attribute name = {point.name!r}")
-        if variant.name in found:
+        if variant.name in by_name:
             raise InputError(f"{origin} has the name of another one: choose another name")
-        found[variant.name] = variant
-    return found
+        by_name[variant.name] = variant
+    return by_name

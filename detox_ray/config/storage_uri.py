@@ -1,7 +1,7 @@
-"""Storage as a person writes it: a folder, or the URI of an object store.
+"""Read a storage as a user writes it: a folder, or the URI of an object store.
 
-What is written is what is stored: blanks, percent signs, "#" and brackets in a bucket's path stand for themselves and
-are never decoded. Only "?" is special, if options follow the last one:
+Spaces, percent signs, "#" and brackets in a bucket's path stand for themselves and are never decoded. Only "?" is
+special, if options follow the last one:
 
     s3://bucket/path?region=eu-west-1           s3://bucket/path?endpoint_override=host:9000&scheme=http
 
@@ -33,7 +33,7 @@ class Location(NamedTuple):
 
     @property
     def uri(self) -> str:
-        """The one form in which this location is written; `locate` reads it back."""
+        """Return the canonical form of this location, which `locate` reads back."""
         if not self.scheme:
             return self.path
         query = f"?{urlencode(self.options, safe=':/')}" if self.options else ""
@@ -41,12 +41,12 @@ class Location(NamedTuple):
 
     @property
     def in_bucket(self) -> str:
-        """Bucket and path, as pyarrow's filesystems name a file."""
+        """Return bucket and path, as pyarrow's filesystems name a file."""
         return f"{self.bucket}/{self.path}" if self.path else self.bucket
 
     @property
     def endpoint(self) -> str:
-        """Where the store is, for messages."""
+        """Return the name of the object store for messages."""
         return dict(self.options).get("endpoint_override") or {"s3": "S3", "gs": "Google Cloud Storage"}[self.scheme]
 
     def child(self, name: str) -> "Location":
@@ -61,11 +61,11 @@ class Location(NamedTuple):
 
 
 def locate(text: str) -> Location:
-    """Read a storage. Raises ValueError with the rule that it breaks; the message holds no part of the options."""
+    """Read a storage. Raises ValueError with the rule that it breaks. The message holds no part of the options."""
     if not text.strip():
         raise ValueError("must be a folder, s3://bucket/path or gs://bucket/path, and not empty")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
-        raise ValueError("holds a control character, or what is no text")
+        raise ValueError("holds a control character, or invalid Unicode")
     form = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):(/*)", text)
     if form is None:
         return _local(text)
@@ -93,10 +93,10 @@ def check_storage(text: str) -> str:
 def _local(text: str) -> Location:
     try:
         return Location("", "", str(Path(text).expanduser().resolve()))
-    except RuntimeError as error:  # of expanduser, and of resolve
+    except RuntimeError as error:  # raised by expanduser, and by resolve
         if text.startswith("~"):
             user = text.partition("/")[0]
-            rule = f"there is no user {user[1:]!r} whose home {user} could be; for a folder of this name write ./{text}"
+            rule = f"there is no user {user[1:]!r}, so no home {user}; for a folder of this name write ./{text}"
             raise ValueError(rule) from None
         raise ValueError(f"cannot be followed: {error}") from None
     except OSError as error:
@@ -128,7 +128,7 @@ def _remote(scheme: str, rest: str) -> Location:
     if "@" in bucket:
         raise ValueError("credentials do not belong in a URI: set them in the environment")
     if not re.fullmatch(_BUCKET[scheme], bucket):
-        raise ValueError(f"there can be no bucket {bucket!r}: {_BUCKET_RULE}")
+        raise ValueError(f"{bucket!r} cannot be a bucket: {_BUCKET_RULE}")
     folders = [folder for folder in folders if folder]
     if {".", ".."} & set(folders):
         raise ValueError("a path in a bucket cannot hold '.' or '..'")

@@ -1,8 +1,8 @@
-"""The train block: how a model is made from its parent.
+"""The train block: how a model is trained from its parent.
 
-A recipe is a set of choices (``RECIPES``), as a convention is in measure: ``paper`` does what the two papers' scripts
-do, ``fast`` reaches the same objective sooner. Each choice can also be set by itself. An option that would have no
-effect is refused here.
+A recipe is a set of choices (``RECIPES``), like a convention in measure: ``paper`` follows the two papers' scripts, and
+``fast`` reaches the same objective sooner. Each choice can also be set by itself. An option that would have no
+effect is refused.
 """
 
 import re
@@ -40,12 +40,10 @@ LOSSES: dict[str, tuple[str, ...]] = {
     "orpo": ("odds-ratio",),
     "cpo": ("sigmoid", "hinge", "ipo", "simpo"),
 }
-# Losses that are a mean over pairs, so that a step may see its pairs in any grouping.
+# Losses that are a mean over pairs, so a step may group its pairs in any way.
 GROUPABLE = {"dpo": set(LOSSES["dpo"]) - {"aot", "aot_unpaired"}}
-LABEL_SMOOTHING = {
-    *(("dpo", loss) for loss in ("exo_pair", "robust", "aot", "aot_unpaired")),
-    *(("cpo", loss) for loss in ("sigmoid", "simpo")),
-}
+LABEL_SMOOTHING = {("dpo", loss) for loss in ("exo_pair", "robust", "aot", "aot_unpaired")}
+LABEL_SMOOTHING |= {("cpo", loss) for loss in ("sigmoid", "simpo")}
 _NEEDS_SMOOTHING = {("dpo", "exo_pair"), ("dpo", "robust")}  # with 0 the first is undefined, the second is sigmoid
 
 # Each recipe's choices, for the methods that have them.
@@ -73,19 +71,19 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 class LoraConfig(Strict):
-    """Li et al. 2024, Table 6, as defaults."""
+    """An adapter. The defaults are those of Li et al. 2024, Table 6."""
 
     r: int = Field(64, ge=1)
     alpha: int = Field(16, ge=1)
     dropout: float = Field(0.05, ge=0, lt=1)
     # all-linear: every linear layer but the head (Neplenbroek et al. 2025); li2024: Li et al.'s list for the model's
-    # family, with embedding and head where theirs has them (docs/papers.md, "Training by Li et al."); or names of
+    # family, with embedding and head if theirs has them (docs/papers.md, "Training by Li et al."); or names of
     # modules
     target_modules: Literal["all-linear", "li2024"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
 
 
 class TrainConfig(Strict):
-    """How a model is made from its parent. Defaults follow Li et al. 2024 (Table 6) where it says."""
+    """The training of a model from its parent. Defaults follow Li et al. 2024 (Table 6) if it gives a value."""
 
     parent: Name
     method: Method = "dpo"
@@ -96,11 +94,11 @@ class TrainConfig(Strict):
     # qlora: what the adapter is merged into: the parent's own weights, or their 4-bit rounding, which Neplenbroek et
     # al. 2025 save (docs/papers.md, "Training by Neplenbroek et al."); null: the parent's own
     merge_into: Literal["parent", "4-bit"] | None = None
-    trainable: list[str] | None = None  # full tuning: only parameters whose name one of these regular expressions finds
+    trainable: list[str] | None = None  # full tuning: regular expressions; only parameters that one matches are trained
 
     # Data
     train_on: Literal["pairs", "corpus"] | None = None  # sft only: chosen completions, or data.corpus; null: pairs
-    data_fraction: float = Field(1.0, gt=0, le=1)  # the first so much of the rows, as Li et al.'s train_perc
+    data_fraction: float = Field(1.0, gt=0, le=1)  # share of the rows, from the first on; Li et al.'s train_perc
     # between prompt and completion; a space for sft in docs/papers.md, "Training by Neplenbroek et al."
     separator: str = ""
     # always: a prompt before which the tokenizer puts nothing gets the begin token, if there is one, and a prompt that
@@ -164,13 +162,13 @@ class TrainConfig(Strict):
 
     # Where and how long; without influence on the result
     workers: int = Field(1, ge=1)
-    min_workers: int | None = Field(None, ge=1)  # elastic: goes on with so many where no more are to be had
-    resources_per_worker: dict[str, float] | None = None  # null: one GPU where the cluster has GPUs, else one CPU
+    min_workers: int | None = Field(None, ge=1)  # elastic: training goes on with so many if no more are available
+    resources_per_worker: dict[str, float] | None = None  # null: one GPU if the cluster has GPUs, else one CPU
     placement: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"  # of workers over nodes
     deepspeed: str = "zero2"  # zero0 … zero3, or the path of a DeepSpeed JSON
     offload: Literal["optimizer", "parameters"] | None = None  # to the CPU's memory; parameters: the optimizer too
-    nvme_path: str | None = None  # a local folder on every node, to which is offloaded instead
-    max_failures: int = Field(2, ge=0)  # lost workers survived before the run gives up
+    nvme_path: str | None = None  # a local folder on every node that takes the offload instead
+    max_failures: int = Field(2, ge=0)  # lost workers that a training survives
     checkpoint_every: int = Field(25, ge=1)  # optimizer steps
     tracking: Annotated[list[Tracker], AfterValidator(distinct)] = Field(["tensorboard"])
     seed: int | None = Field(None, ge=0, lt=2**31)  # null: the experiment's
@@ -178,12 +176,13 @@ class TrainConfig(Strict):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_recipe(cls, given: Any) -> Any:
-        """What the recipe, and then the method, says of each choice that is not given."""
+        """Fill the choices that are not given: from the recipe, then from the method."""
         if not isinstance(given, dict) or given.get("recipe", "fast") not in RECIPES:
             return given
         method, filled = given.get("method", "dpo"), dict(given)
         loss = given.get("loss") or (LOSSES.get(method) or [None])[0]
         on_pairs = method != "sft" or given.get("train_on", "pairs") in ("pairs", None)
+        # The recipe's choices, if they apply to the method.
         for name, choice in RECIPES[given.get("recipe", "fast")].items():
             applies = {
                 "bos": method != "sft",
@@ -198,6 +197,7 @@ class TrainConfig(Strict):
                 choice = "padded"
             if applies and name not in given:
                 filled[name] = choice
+        # Defaults that depend on the method and on other fields.
         defaults = {
             "loss": loss,
             "train_on": "pairs" if method == "sft" else None,
@@ -214,6 +214,7 @@ class TrainConfig(Strict):
         for name, value in defaults.items():
             if filled.get(name) is None and value is not None:
                 filled[name] = value
+        # Without evaluations there is no best checkpoint, and no early end.
         if not given.get("validation_fraction", 0.05):
             for name in ("evaluate_every", "early_stopping"):
                 filled.setdefault(name, None)
@@ -259,11 +260,13 @@ class TrainConfig(Strict):
             for name, (may, rule) in needs.items()
             if not may and getattr(self, name) is not None
         ]
+        # Combinations of fields.
         if self.loss not in LOSSES[self.method]:
             known = ", ".join(LOSSES[self.method])
             problems.append(Problem("loss", self.loss, f"must be one of {self.method}'s losses: {known}"))
         elif dpo and self.batching == "length-grouped" and self.loss not in GROUPABLE["dpo"]:
-            problems.append(Problem("batching", self.batching, f"the loss {self.loss} looks at a whole batch: padded"))
+            rule = f"the loss {self.loss} compares all rows of a batch: choose padded"
+            problems.append(Problem("batching", self.batching, rule))
         if loss in _NEEDS_SMOOTHING and not self.label_smoothing:
             problems.append(Problem("label_smoothing", self.label_smoothing, f"must be above 0 for {self.loss}"))
         if loss == ("kto", "kto") and self.batch_size == 1:

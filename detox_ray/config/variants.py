@@ -1,7 +1,7 @@
-"""Several seeds, and sweeps: a train block that stands for several models.
+"""Seeds and sweeps: a train block that stands for several models.
 
-``seeds: [0, 1, 2]`` makes one model a seed; a list in any other field makes one model an entry; several lists make
-every combination. Each model made is a variant of the family that the YAML names, and says what varies.
+``seeds: [0, 1, 2]`` gives one model per seed. A list in any other field gives one model per entry, and several lists
+give one per combination. Each of these models is a variant of the family that the YAML names, and holds what varies.
 """
 
 import itertools
@@ -13,62 +13,62 @@ from pydantic import JsonValue
 
 from detox_ray.config.base import ConfigError, Name, Problem, Strict
 
-# Fields that are lists by nature: a sweep over them is a list of lists (or of lists and values).
+# Fields whose value is a list: a sweep over one is a list of lists, or of lists and values.
 _LISTS = {"trainable", "tracking", "lora.target_modules"}
 
 
 class Variant(Strict):
-    """What a model made from a family's train block is."""
+    """The place of a model in its family."""
 
     family: Name
-    values: dict[str, JsonValue]  # field of the train block (dotted) -> this variant's; "seed" among them
+    values: dict[str, JsonValue]  # field of the train block (dotted), or "seed" -> this variant's value
 
     @property
     def label(self) -> str:
-        """The variant's name without its seed: what its siblings that differ in the seed only share."""
+        """Return the variant's name without its seed, which siblings that differ only in the seed share."""
         return _label(self.family, {name: value for name, value in self.values.items() if name != "seed"})
 
 
 def expand(models: Any) -> Any:
-    """``models`` of the YAML with every family replaced, where it stands, by its variants.
+    """Replace every family in the YAML's ``models`` by its variants.
 
-    Raises ConfigError (fields relative to ``models``) where a list is empty or repeats itself, or a name is taken.
-    What is not a mapping is returned as it is: the models' own validation says what is wrong with it.
+    A value that is not a mapping is returned unchanged, because the models' own validation reports it. Raises
+    ConfigError, with fields relative to ``models``, if a list is empty, a value repeats or a name is taken.
     """
     if not isinstance(models, dict):
         return models
-    found: dict[Any, Any] = {}
+    expanded: dict[Any, Any] = {}
     problems: list[Problem] = []
     for name, model in models.items():
         block = model.get("train") if isinstance(model, dict) else None
         lists = dict(_lists(block)) if isinstance(block, dict) else {}
         if not isinstance(block, dict) or not lists:
-            found[name] = model
+            expanded[name] = model
             continue
-        wrong = len(problems)
+        problems_before = len(problems)
         if "seeds" in block and "seed" in block:
-            problems.append(Problem(f"{name}.train.seed", block["seed"], "seeds are given too: one of both"))
+            problems.append(Problem(f"{name}.train.seed", block["seed"], "seeds are given too: give only one of them"))
         for field, alternatives in lists.items():
             shown = "seeds" if field == "seed" else field
             if not alternatives or len({repr(value) for value in alternatives}) < len(alternatives):
                 rule = "must hold at least one value" if not alternatives else "each value may occur once"
                 problems.append(Problem(f"{name}.train.{shown}", alternatives, rule))
-        if len(problems) > wrong:
+        if len(problems) > problems_before:
             continue
         for combination in itertools.product(*lists.values()):
             values = dict(zip(lists, combination, strict=True))
             label = _label(str(name), values)
-            if label in found or label in models:
+            if label in expanded or label in models:
                 problems.append(Problem(label, label, f"is also the name of a variant of {name}"))
             variant = {"family": name, "values": values}
-            found[label] = {**model, "train": _with(block, values), "variant": variant}
+            expanded[label] = {**model, "train": _with(block, values), "variant": variant}
     if problems:
         raise ConfigError(problems)
-    return found
+    return expanded
 
 
 def as_written(field: str, models: Any) -> str:
-    """Return a field of the experiment as the YAML writes it: in a family's train block, not in a variant's."""
+    """Return a field of the experiment as the YAML names it: in a family's train block, not in a variant's."""
     variant = re.fullmatch(r"(models\.)(.+?)(\.train(?:\..+)?)", field)
     if variant is None or not isinstance(models, dict) or variant[2] in models:
         return field
@@ -77,13 +77,12 @@ def as_written(field: str, models: Any) -> str:
 
 
 def _lists(block: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
-    """Fields (dotted) that hold a list of alternatives; seeds last, so that siblings stand together."""
+    """Yield the fields (dotted) that hold a list of alternatives. Seeds come last, so that siblings are adjacent."""
     flat = {name: value for name, value in block.items() if name not in ("seeds", "lora")}
     lora = block.get("lora")
     flat |= {f"lora.{name}": value for name, value in lora.items()} if isinstance(lora, dict) else {}
     for name, value in flat.items():
-        many = isinstance(value, list) and (name not in _LISTS or any(isinstance(each, list) for each in value))
-        if many:
+        if isinstance(value, list) and (name not in _LISTS or any(isinstance(entry, list) for entry in value)):
             yield name, value
     if "seeds" in block:
         yield "seed", block["seeds"] if isinstance(block["seeds"], list) else [block["seeds"]]
@@ -100,7 +99,7 @@ def _with(block: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _label(family: str, values: dict[str, Any]) -> str:
-    """``detox-learning_rate-1e-05-seed0``."""
+    """Return a variant's name, such as ``detox-learning_rate-1e-05-seed0``."""
     parts = [family]
     for name, value in values.items():
         shown = f"{value:g}" if isinstance(value, float) else str(value)
