@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all set-up themselves; a second call skips what is current.
-#   ACCELERATOR=cpu|gpu   which lock to install (default: gpu where an NVIDIA driver answers)
+#   ACCELERATOR=cpu|gpu   which lock to install (default: gpu if an NVIDIA driver answers)
 #   PYTHON=python3.11     the interpreter for .venv
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -8,19 +8,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := cluster/locks/$(ACCELERATOR).txt
 STAMP := $(VENV)/.installed-$(ACCELERATOR)
-# PyTorch's own index, asked only when the pinned CPU build is found nowhere that pip already looks.
+# PyTorch's own index, used only if pip finds the pinned CPU build nowhere else.
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-# Many processes import the same large packages: compiling those each time, where this is set, takes longer than the rest.
+# Many processes import the same large packages. With this variable set, each would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test test-all lint lock clean
 
-help: ## what can be made
+help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-setup: $(STAMP) ## the virtual environment .venv with the locked dependencies and this package
+setup: $(STAMP) ## install the locked dependencies and this package into .venv
 
 $(STAMP): $(LOCK) cluster/locks/build.txt cluster/locks/torch-$(ACCELERATOR).txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "Python 3.11 is needed, not " + sys.version)'
@@ -33,23 +33,23 @@ $(STAMP): $(LOCK) cluster/locks/build.txt cluster/locks/torch-$(ACCELERATOR).txt
 	$(PIP) install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: setup ## the main job on the built-in world: report in runs/toy17/report/index.html
+demo: setup ## run the default experiment on the built-in world: report in runs/toy17/report/index.html
 	$(BIN)/detox-ray run configs/toy17.yaml
 
-test: setup lint ## linter, type checker, tests
+test: setup lint ## run linter, type checker and tests
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: setup lint ## and the slow tests: lost nodes, memory, object stores in training
+test-all: setup lint ## run also the slow tests: lost nodes, memory, object stores in training
 	$(BIN)/python -m pytest
 
-lint: setup ## linter, formatter, layers of the imports, type checker
+lint: setup ## run linter, formatter, import layers and type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-lock: ## make the lock files anew (see CONTRIBUTING.md)
+lock: ## regenerate the lock files (see CONTRIBUTING.md)
 	cluster/locks/make.sh
 
-clean: ## remove the virtual environment and caches, not the runs
+clean: ## remove the virtual environment and caches, but not the runs
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache *.egg-info
