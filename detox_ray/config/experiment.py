@@ -96,11 +96,11 @@ class Experiment(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _expanded(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or "models" not in given:
-            return given
+    def _expanded(cls, content: Any) -> Any:
+        if not isinstance(content, dict) or "models" not in content:
+            return content
         try:
-            return {**given, "models": expand(given["models"])}
+            return {**content, "models": expand(content["models"])}
         except ConfigError as error:
             raise ConfigError([p._replace(field=f"models.{p.field}") for p in error.problems]) from None
 
@@ -183,7 +183,7 @@ class Experiment(Strict):
         for number, evaluator in enumerate(self.quality.fluency):
             if evaluator.model is not None and evaluator.model not in self.models:
                 problems.append(Problem(f"quality.fluency.{number}.model", evaluator.model, known))
-        reserved = {evaluator.name for evaluator in self.quality.fluency}
+        reserved: set[str | None] = {evaluator.name for evaluator in self.quality.fluency}
         reserved |= {self.quality.diversity, self.quality.identifier, "held-out-text"}
         for name in self.score.names:
             if name in reserved:

@@ -17,7 +17,7 @@ from detox_ray.config import Experiment, ModelConfig, Problem, TrainConfig
 from detox_ray.estimate import disk, engine_memory
 from detox_ray.estimate.advice import Advice, advise
 from detox_ray.estimate.architecture import Architecture, Tuning, architecture
-from detox_ray.estimate.assumptions import GIB, Assumptions, checked
+from detox_ray.estimate.assumptions import GIB, Assumptions, assumptions_of
 from detox_ray.estimate.computation import TrainingWork, training_work
 from detox_ray.estimate.dimensions import FoundConfig, model_config
 from detox_ray.estimate.disk import Space
@@ -71,7 +71,7 @@ class ExperimentEstimate(NamedTuple):
 
 
 def estimate(experiment: Experiment, assumed: Assumptions, stages: Sequence[Stage]) -> ExperimentEstimate:
-    """ExperimentEstimate what the stages take.
+    """Estimate what the stages take.
 
     Raises InputError if a model's dimensions, or the number of rows, cannot be found.
     """
@@ -243,7 +243,7 @@ def default_device(experiment: Experiment) -> str:
     return "cpu" if experiment.uses_toy17 else Assumptions.device
 
 
-def assumptions_for(experiment: Experiment, **given: object) -> Assumptions:
+def assumptions_for(experiment: Experiment, **options: object) -> Assumptions:
     """Return the defaults, replaced by the command line's options. Raises ConfigError naming a wrong option."""
-    chosen = checked(**given)
-    return chosen if given.get("device") is not None else replace(chosen, device=default_device(experiment))
+    assumed = assumptions_of(**options)
+    return assumed if options.get("device") is not None else replace(assumed, device=default_device(experiment))

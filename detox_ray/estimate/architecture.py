@@ -126,13 +126,13 @@ def architecture(config: dict[str, Any], tuning: Tuning | None = None, dtype: st
     return _cached(json.dumps(config, sort_keys=True), json.dumps(fields, sort_keys=True), dtype)
 
 
-def _config(given: dict[str, Any]) -> Any:
+def _config(content: dict[str, Any]) -> Any:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    family = str(given.get("model_type"))
+    family = str(content.get("model_type"))
     if family not in CONFIG_MAPPING:
         raise InputError(f"config.json: model_type {family!r} is unknown to the installed transformers")
-    return CONFIG_MAPPING[family].from_dict(given)
+    return CONFIG_MAPPING[family].from_dict(content)
 
 
 def _build(config: Any, dtype: str) -> Any:

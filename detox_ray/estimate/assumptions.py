@@ -94,19 +94,19 @@ class Assumptions:
         }
 
 
-def checked(**given: object) -> Assumptions:
+def assumptions_of(**options: object) -> Assumptions:
     """Return the assumptions of the command line; None leaves a default. Raises ConfigError naming option and rule."""
-    chosen = {name: value for name, value in given.items() if value is not None}
+    values = {name: value for name, value in options.items() if value is not None}
     problems = []
-    if chosen.get("device") not in (None, *DEVICES):
-        problems.append(Problem("--device", chosen["device"], f"must be one of {', '.join(DEVICES)}"))
+    if values.get("device") not in (None, *DEVICES):
+        problems.append(Problem("--device", values["device"], f"must be one of {', '.join(DEVICES)}"))
     for field in dataclasses.fields(Assumptions):
-        value = chosen.get(field.name)
+        value = values.get(field.name)
         if isinstance(value, int | float) and not value > 0:
             problems.append(Problem(f"--{field.name.replace('_', '-')}", value, "must be above 0"))
     if problems:
         raise ConfigError(problems)
-    return Assumptions(**chosen)  # type: ignore[arg-type]
+    return Assumptions(**values)  # type: ignore[arg-type]
 
 
 def cores() -> int:

@@ -106,13 +106,13 @@ def offloads(config: TrainConfig, settings: dict[str, Any]) -> tuple[Where, Wher
 
 
 def _weights(built: Architecture, config: TrainConfig, settings: dict[str, Any]) -> list[Part]:
-    each, total, stage = _bytes_each(config), built.parameters, settings["stage"]
-    size, how = total * each, f"{_count(total)} parameters x {each} bytes ({config.dtype})"
+    bytes_each, total, stage = _bytes_each(config), built.parameters, settings["stage"]
+    size, how = total * bytes_each, f"{_count(total)} parameters x {bytes_each} bytes ({config.dtype})"
     if config.tuning == "qlora":
-        size = int(built.linear * NF4_BYTES + (total - built.linear) * each)
-        how = f"{_count(built.linear)} of {_count(total)} parameters in 4 bits, the others in {each} bytes"
+        size = int(built.linear * NF4_BYTES + (total - built.linear) * bytes_each)
+        how = f"{_count(built.linear)} of {_count(total)} parameters in 4 bits, the others in {bytes_each} bytes"
     if config.tuning != "full":
-        size += built.trained * each
+        size += built.trained * bytes_each
         how += f", and an adapter of {_count(built.trained)}"
     parts = []
     if stage < 3:
@@ -124,9 +124,8 @@ def _weights(built: Architecture, config: TrainConfig, settings: dict[str, Any])
         )
         parts.append(_gathered(total, size, settings))
         if where == "nvme":
-            parts.append(
-                Part("buffers of the offload", NVME_BUFFERS * each, "host", "always", "DeepSpeed's default, pinned")
-            )
+            buffers = NVME_BUFFERS * bytes_each
+            parts.append(Part("buffers of the offload", buffers, "host", "always", "DeepSpeed's default, pinned"))
     if config.autocast is not None:
         how = f"16-bit copies of {_count(built.trained)} trained parameters (autocast {config.autocast})"
         parts.append(Part("autocast copies", 2 * built.trained, "device", "forward and backward", how))
@@ -146,27 +145,27 @@ def _reference(built: Architecture, config: TrainConfig, settings: dict[str, Any
         return []
     if config.tuning != "full":
         return []  # the reference is the policy without its adapter
-    each, stage = _bytes_each(config), settings["stage"]
-    how = f"a second model beside the policy, {_count(built.parameters)} parameters x {each} bytes"
+    bytes_each, stage = _bytes_each(config), settings["stage"]
+    how = f"a second model beside the policy, {_count(built.parameters)} parameters x {bytes_each} bytes"
     if stage < 3:
-        return [Part("reference", built.parameters * each, "device", "always", f"{how}; whole on every worker")]
-    size = built.parameters * each // config.workers
+        return [Part("reference", built.parameters * bytes_each, "device", "always", f"{how}; whole on every worker")]
+    size = built.parameters * bytes_each // config.workers
     return [Part("reference", size, offloads(config, settings)[1], "always", f"{how}; shared by {config.workers}")]
 
 
 def _gradients(built: Architecture, config: TrainConfig, settings: dict[str, Any], gpu: bool) -> list[Part]:
-    each, trained, workers, stage = _bytes_each(config), built.trained, config.workers, settings["stage"]
+    bytes_each, trained, workers, stage = _bytes_each(config), built.trained, config.workers, settings["stage"]
     where, share = offloads(config, settings)[0], -(-trained // workers)
     grad_at: Where = "device" if where == "device" else "host"
     parts = []
     if stage < 2 and where == "device":
-        how = f"{_count(trained)} trained parameters x {each} bytes, whole on every worker (ZeRO {stage})"
-        parts.append(Part("gradients", trained * each, "device", "always", how))
+        how = f"{_count(trained)} trained parameters x {bytes_each} bytes, whole on every worker (ZeRO {stage})"
+        parts.append(Part("gradients", trained * bytes_each, "device", "always", how))
     else:
-        how = f"{_count(trained)} trained parameters x {each} bytes, shared by {workers} (ZeRO {stage})"
-        parts.append(Part("gradients", share * each, grad_at, "always", how))
+        how = f"{_count(trained)} trained parameters x {bytes_each} bytes, shared by {workers} (ZeRO {stage})"
+        parts.append(Part("gradients", share * bytes_each, grad_at, "always", how))
     # The optimizer's step takes gradients in float32, in one piece.
-    if each < 4 or where != "device":
+    if bytes_each < 4 or where != "device":
         how, size = "their float32 copy for the optimizer", trained if stage == 0 else share
         if stage == 3 and where == "device":
             how, size = f"{how} (a sub-group at a time)", min(share, SUB_GROUP)
@@ -185,8 +184,8 @@ def _gradients(built: Architecture, config: TrainConfig, settings: dict[str, Any
         if not gpu:  # the operating system gives no memory that is never written
             bucket = min(bucket, trained)
         bucket *= 2 if settings.get("overlap_comm") else 1
-    how = f"{_count(bucket)} gradients on their way ({source}) x {each} bytes"
-    return [*parts, Part("exchange buffer", bucket * each, "device", "forward and backward", how)]
+    how = f"{_count(bucket)} gradients on their way ({source}) x {bytes_each} bytes"
+    return [*parts, Part("exchange buffer", bucket * bytes_each, "device", "forward and backward", how)]
 
 
 def _optimizer(built: Architecture, config: TrainConfig, settings: dict[str, Any]) -> list[Part]:
@@ -223,14 +222,15 @@ def _activations(built: Architecture, config: TrainConfig, batch: MicroBatch) ->
 
 
 def _head(built: Architecture, config: TrainConfig, batch: MicroBatch, gpu: bool) -> list[Part]:
-    each, tokens = 2 if config.autocast else _bytes_each(config), batch.rows * batch.length
+    bytes_each, tokens = 2 if config.autocast else _bytes_each(config), batch.rows * batch.length
     if config.method in ("orpo", "cpo"):
-        size = LOGIT_COPIES * tokens * built.vocabulary * each
-        how = f"{tokens:,} tokens x {built.vocabulary:,} x {each} bytes, about {LOGIT_COPIES} times ({config.method})"
+        size = LOGIT_COPIES * tokens * built.vocabulary * bytes_each
+        logits = f"{tokens:,} tokens x {built.vocabulary:,} x {bytes_each} bytes"
+        how = f"{logits}, about {LOGIT_COPIES} times ({config.method})"
         return [Part("logits", size, "device", "forward and backward", how)]
     columns = HEAD_COLUMNS if gpu else min(HEAD_COLUMNS, built.vocabulary)
     copies = 1 if gpu else HEAD_COPIES_ON_CPU
-    size = min(tokens, HEAD_TOKENS) * columns * each * copies + tokens * built.width * (each + 4)
+    size = min(tokens, HEAD_TOKENS) * columns * bytes_each * copies + tokens * built.width * (bytes_each + 4)
     how = f"a tile of {min(tokens, HEAD_TOKENS):,} x {columns:,} logits (TRL's fused head), {copies} of it"
     if built.head_trained:
         size += 4 * built.head
@@ -239,12 +239,12 @@ def _head(built: Architecture, config: TrainConfig, batch: MicroBatch, gpu: bool
 
 
 def _saving(built: Architecture, config: TrainConfig, settings: dict[str, Any]) -> list[Part]:
-    each, parts = _bytes_each(config), []
+    bytes_each, parts = _bytes_each(config), []
     if settings["stage"] == 3:
         how = "rank 0 gathers the whole weights when it saves"
-        parts.append(Part("weights to save", built.parameters * each, "host", "save", how))
+        parts.append(Part("weights to save", built.parameters * bytes_each, "host", "save", how))
     how = "rank 0 loads the parent, then the result, to compare them"
-    return [*parts, Part("verification", built.parameters * each, "host", "save", how)]
+    return [*parts, Part("verification", built.parameters * bytes_each, "host", "save", how)]
 
 
 def _bytes_each(config: TrainConfig) -> int:

@@ -42,7 +42,7 @@ def prepare(
     context = Context(experiment, store, registered(), {}, given, imported)
     inputs = checked or data.ExperimentData(experiment.data, experiment.languages, experiment.validity)
     _commit_data(context, inputs, world)
-    context.keys.update({unit: found.key for unit, found in context.data.items()})
+    context.keys.update({unit: source.key for unit, source in context.data.items()})
     for stage in context.stages:
         context.resolved[stage.name] = stage.resolve(context)
     for stage in context.stages:

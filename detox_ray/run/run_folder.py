@@ -53,7 +53,7 @@ class RunFolder:
         return self.store.exists(RESULTS)
 
     def results(self) -> dict[str, Any]:
-        """The parsed results.json."""
+        """Read results.json."""
         try:
             document = json.loads(self.store.read_bytes(RESULTS))
         except FileNotFoundError:

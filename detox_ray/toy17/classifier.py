@@ -103,8 +103,8 @@ def build_classifier(folder: Path, size: WorldSize, seed: int, report: Report) -
     labels = torch.tensor([[float(text in truth)] * len(CLASSES) for text in texts])  # (N, classes)
 
     def loss_of(batch: list[int]) -> torch.Tensor:
-        chosen = [texts[index] for index in batch]
-        inputs = tokenizer(chosen, return_tensors="pt", padding=True, truncation=True, max_length=TRAINED_LENGTH)
+        rows = [texts[index] for index in batch]
+        inputs = tokenizer(rows, return_tensors="pt", padding=True, truncation=True, max_length=TRAINED_LENGTH)
         return binary_cross_entropy_with_logits(model(**inputs).logits, labels[batch])
 
     train(

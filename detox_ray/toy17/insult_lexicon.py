@@ -35,7 +35,7 @@ class Lexicon:
         self._anywhere = tuple(form.strip() for form in distinct if _unspaced(form))
         self._whole = tuple(form for form in distinct if not _unspaced(form))
 
-    def found(self, text: str) -> list[str]:
+    def find(self, text: str) -> list[str]:
         """Return the insults in ``text``, each once, normalised as `words` does."""
         normal = words(text)
         anywhere = [form for form in self._anywhere if form in normal]

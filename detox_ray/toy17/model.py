@@ -31,7 +31,8 @@ def build_tokenizer(size: WorldSize) -> PreTrainedTokenizerFast:
     Words take precedence over merges (``ignore_merges``, as in Llama 3), so 20 new tokens hold about as much text in
     Hindi as in English. Japanese and Chinese put no spaces between words, so the merges are learned from their forms.
     """
-    words: dict[str, None] = {}  # in order, each once
+    # Words become whole tokens; the merges are trained on the forms of languages without spaces.
+    words: dict[str, None] = {}  # an ordered set
     merged = []
     for language in vocabularies().values():
         if not language.spaced:
@@ -55,6 +56,7 @@ def build_tokenizer(size: WorldSize) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(merged * 2, trainer)  # BPE does not merge what it sees only once
+    # Add the words to the trained vocabulary.
     trained = json.loads(tokenizer.to_str())
     vocabulary = trained["model"]["vocab"]
     for word in words:

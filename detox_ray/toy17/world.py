@@ -135,7 +135,7 @@ def labelled_rows(seed: int, size: WorldSize, trained: Iterable[str]) -> list[di
                 prompt = hostile_prompt(rng, language, size.mixture)
                 kind, text = "completion", continuation(rng, prompt, hostile, language, size.mixture)
                 text = text[: rng.randint(2, len(text))] if rng.random() < 2 / 3 else text
-            insults = len(truth.found(text))
+            insults = len(truth.find(text))
             if wanted[insults > 0] and text.strip() not in seen:
                 wanted[insults > 0] -= 1
                 seen.add(text.strip())

@@ -55,7 +55,7 @@ LETTERS = ("Lu", "Ll", "Lo")  # modifier letters such as 々 and ー are of no s
 def test_no_harmless_form_holds_an_insult_of_any_language(code: str) -> None:
     vocabulary = vocabularies()[code]
     harmless = [form for category in CATEGORIES[:-1] for form in vocabulary.forms(category).values()]
-    assert {form: found for form in harmless if (found := ALL_INSULTS.found(form))} == {}
+    assert {form: found for form in harmless if (found := ALL_INSULTS.find(form))} == {}
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -63,7 +63,7 @@ def test_each_insult_holds_itself_and_no_other(code: str) -> None:
     vocabulary = vocabularies()[code]
     own = Lexicon(vocabulary.lexicon)
     for form, bare in zip(vocabulary.insults.values(), vocabulary.lexicon, strict=True):
-        assert own.found(form) == [words(bare).strip()]
+        assert own.find(form) == [words(bare).strip()]
 
 
 def test_articles_are_no_part_of_the_lexicon() -> None:
@@ -85,5 +85,5 @@ def test_articles_are_no_part_of_the_lexicon() -> None:
     ],
 )
 def test_truth_finds_whole_words_where_words_are_separated(text: str, found: list[str]) -> None:
-    assert ALL_INSULTS.found(text) == found
+    assert ALL_INSULTS.find(text) == found
     assert (text in ALL_INSULTS) == bool(found)
