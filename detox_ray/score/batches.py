@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from detox_ray.models.padding import Padding
-from detox_ray.score.outputs import Output
+from detox_ray.score.label_mapping import Output
 from detox_ray.score.scorers import Failure, Scores, checked
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from detox_ray.config import (
 from detox_ray.data.calibration import Calibration
 from detox_ray.models.padding import check_text_alone
 from detox_ray.score.catalogue import KNOWN, READY
+from detox_ray.score.label_mapping import is_multi_label, labels_of, outputs_of
 from detox_ray.score.lexicon import read_lexicon
-from detox_ray.score.outputs import is_multi_label, labels_of, outputs_of
 
 
 def check(config: ScoreConfig, say: Callable[[str], None] = lambda note: None) -> list[Problem]:
@@ -51,10 +51,10 @@ def _of_files(entry: ScorerConfig, say: Callable[[str], None]) -> list[Problem]:
         problems = models.check("path", entry.path)
         return problems or (_of_outputs(entry) if isinstance(entry, ClassifierConfig) else [])
     if isinstance(entry, StoredConfig):
-        from detox_ray.score import stored
+        from detox_ray.score import stored_scores
 
         path = Path(entry.path).expanduser()
-        return stored.check(path, entry.format, say)
+        return stored_scores.check(path, entry.format, say)
     if not isinstance(entry, DetoxifyConfig | LexiconConfig | CalibratedConfig):
         return []
     path = Path(entry.path).expanduser()
@@ -94,9 +94,9 @@ def _of_outputs(entry: ClassifierConfig) -> list[Problem]:
 
 def _of_settings(entry: ScorerConfig) -> list[Problem]:
     if isinstance(entry, PerspectiveConfig):
-        from detox_ray.score import perspective
+        from detox_ray.score import perspective_client
 
-        return perspective.check(entry.url, entry.key_env)
+        return perspective_client.check(entry.url, entry.key_env)
     if not isinstance(entry, ClassifierConfig):
         return []
     problems = []

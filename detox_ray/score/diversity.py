@@ -1,7 +1,7 @@
 """The diversity job: how many different n-grams the completions of one prompt hold, and how much of them the prompt
 does not. A unit of work is a unit of generations.
 
-An n-gram's units are words (words.py says what they are), or a tokenizer's: the ids of a text decoded one by one
+An n-gram's units are words (word_segmentation.py), or a tokenizer's: the ids of a text decoded one by one
 without special tokens, empty strings dropped, as Li et al. 2024 do with mT5-XL's. As there, n-grams do not cross
 completions and are compared joined with "_", which a word hardly ever holds. An empty completion has no unit; one of
 whitespace, or words of punctuation alone, may have none. What dist-n is divided by, and which completions count, is
@@ -22,7 +22,7 @@ from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.unit_jobs import Job, Product, Task
 from detox_ray.config import InputError
 from detox_ray.models import LoadableModel, is_folder, resolve_path
-from detox_ray.score import words
+from detox_ray.score import word_segmentation
 from detox_ray.storage import Store, Unit, key_of
 from detox_ray.storage.tables import DIVERSITIES, EMPTY, GENERATIONS, OK, PROMPTS
 
@@ -60,7 +60,7 @@ class DiversityStage(Stage):
     """Counts the n-grams of each prompt's completions."""
 
     name, command, title = "diversities", "score", "diversity"
-    version = 2  # raise it, too, when words.py changes what a unit holds
+    version = 2  # raise it, too, when word_segmentation.py changes what a unit holds
     summary = "how many different n-grams they hold"
     measure = "texts"
     needs = (GENERATIONS, PROMPTS)
@@ -83,7 +83,9 @@ class DiversityStage(Stage):
                 planned[unit] = context.of_model(named, *inputs)
             else:
                 tokenizer = context.resolved[self.name]
-                planned[unit] = Planned(inputs, {"units": tokenizer.key if tokenizer else words.versions(language)})
+                planned[unit] = Planned(
+                    inputs, {"units": tokenizer.key if tokenizer else word_segmentation.versions(language)}
+                )
         return planned
 
     def jobs(self, context: Context, tasks: Sequence[Task]) -> Sequence[Job]:
@@ -164,7 +166,7 @@ class DiversityWorker:
 
     def units(self, text: str, language: str) -> list[str]:
         """A text's units, in order."""
-        return words.words(text, language) if self._decoded is None else self._decoded(text)
+        return word_segmentation.words(text, language) if self._decoded is None else self._decoded(text)
 
 
 def _decoder(model: LoadableModel, store: Store) -> Callable[[str], list[str]]:

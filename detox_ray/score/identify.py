@@ -9,7 +9,7 @@ letters), 87 % of 20 and 79 % of 15, and 97 % of those cut to 5 characters of an
 Lines are judged as the script of Neplenbroek et al. 2025 does, by the same identifier: ASCII punctuation goes, a line
 has 5 tokens or more, and any other answer than the asked language, "und" too, makes it wrong. English words are looked
 for in the long lines of a text whose language has another script: in the list that config names, as the script does, or
-by a rule (english.py).
+by a rule (english_words.py).
 """
 
 import string
@@ -23,8 +23,8 @@ from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.unit_jobs import Job, Product, Task
 from detox_ray.config import ConfigError, Experiment, Problem
 from detox_ray.config.languages import LANGUAGES
-from detox_ray.score import identifiers, words
-from detox_ray.score.english import is_english_word, read_words
+from detox_ray.score import identifiers, word_segmentation
+from detox_ray.score.english_words import is_english_word, read_words
 from detox_ray.score.identifiers import Identified
 from detox_ray.storage import Store, Unit
 from detox_ray.storage.tables import EMPTY, GENERATIONS, IDENTIFICATIONS, OK, TOO_SHORT
@@ -41,7 +41,7 @@ class IdentificationStage(Stage):
     """Tells the language of each completion."""
 
     name, command, title = "identifications", "score", "languages"
-    version = 2  # raise it, too, when words.py, english.py or identifiers.py changes what a unit holds
+    version = 2  # raise it, too, when words, English words or identifiers change what a unit holds
     summary = "the language that each is in"
     measure = "texts"
     needs = (GENERATIONS,)
@@ -67,7 +67,7 @@ class IdentificationStage(Stage):
             language = source["language"]
             settings = {
                 "identifier": revision,
-                "words": words.versions(language),
+                "words": word_segmentation.versions(language),
                 "english": english if other_script(language) else None,
             }
             unit = IDENTIFICATIONS.unit(**dict(source.keys), shard=source.shard)
@@ -157,7 +157,7 @@ def other_script(language: str) -> bool:
 def long_lines(text: str, language: str) -> list[Line]:
     """The script's lines: up to a next question, without punctuation, of `LONG_LINE` tokens or more."""
     normal = text.split("\nQ:")[0].strip().translate(_NO_PUNCTUATION)
-    lines = (Line(line, words.tokens(line, language)) for line in normal.split("\n"))
+    lines = (Line(line, word_segmentation.tokens(line, language)) for line in normal.split("\n"))
     return [line for line in lines if len(line.tokens) >= LONG_LINE]
 
 

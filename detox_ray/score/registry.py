@@ -122,17 +122,19 @@ def _resolve(
     if isinstance(config, ClassifierConfig | GuardConfig):
         return _model(config, store)
     if isinstance(config, PerspectiveConfig):
-        from detox_ray.score import perspective
+        from detox_ray.score import perspective_client
 
-        return _resolved(config, perspective.revision(config.url, config.attributes), perspective.LANGUAGES)
+        return _resolved(
+            config, perspective_client.revision(config.url, config.attributes), perspective_client.LANGUAGES
+        )
     if isinstance(config, StoredConfig):
-        from detox_ray.score import stored
+        from detox_ray.score import stored_scores
 
         path = Path(config.path).expanduser()
-        files: dict[str, Path | bytes] = {file.name: file for file in stored.files(path, config.format)}
-        said = stored.read(path, config.format)
+        files: dict[str, Path | bytes] = {file.name: file for file in stored_scores.files(path, config.format)}
+        said = stored_scores.read(path, config.format)
         found = _own(config, store, files, said.languages)
-        identity = key_of(files=found.identity, version=stored.VERSION)
+        identity = key_of(files=found.identity, version=stored_scores.VERSION)
         file = next(iter(files)) if path.is_file() else None
         return found._replace(file=file, identity=identity, notes=said.notes)
     if isinstance(config, EnsembleConfig):
@@ -170,9 +172,9 @@ def _model(config: ClassifierConfig | GuardConfig, store: Store) -> ResolvedScor
     model = models.resolve_path(config.name, config.path, config.revision, config.dtype)
     found = _resolved(config, model.revision or model.key, None)
     if isinstance(config, GuardConfig):
-        from detox_ray.score import guard
+        from detox_ray.score import guard_scorer
 
-        found = found._replace(identity=key_of(model=found.identity, prompts=guard.VERSION))
+        found = found._replace(identity=key_of(model=found.identity, prompts=guard_scorer.VERSION))
     elif model.revision is None:
         files: dict[str, Path | bytes] = {
             file.name: file for file in Path(model.location).iterdir() if file.suffix in MODEL_FILES
@@ -231,36 +233,36 @@ def _digest(content: Path | bytes) -> str:
 
 
 def load(scorer: ResolvedScorer, store: Store, batch_tokens: int) -> Scorer:
-    """The loaded scorer, on the node that asks. A derived one is not loaded (derived.py)."""
+    """The loaded scorer, on the node that asks. A derived one is not loaded (derived_scorers.py)."""
     config = scorer.config
     if isinstance(config, LexiconConfig):
         from detox_ray.score.lexicon import LexiconScorer
 
         return LexiconScorer(scorer.name, json.loads(store.read_bytes(f"{scorer.folder}/{scorer.file}")))
     if isinstance(config, PerspectiveConfig):
-        from detox_ray.score.perspective import PerspectiveScorer
+        from detox_ray.score.perspective_client import PerspectiveScorer
 
         return PerspectiveScorer(**config.model_dump(exclude={"type", "languages"}))
     if isinstance(config, ClassifierConfig):
-        from detox_ray.score.classifier import ClassifierScorer
+        from detox_ray.score.classifier_scorer import ClassifierScorer
 
         assert scorer.model is not None
         model = scorer.model
         return ClassifierScorer(config, model.local_path(store), model.loading(), model.key, batch_tokens)
     if isinstance(config, GuardConfig):
-        from detox_ray.score.guard import GuardScorer
+        from detox_ray.score.guard_scorer import GuardScorer
 
         assert scorer.model is not None
         model = scorer.model
         return GuardScorer(scorer.name, model.local_path(store), model.loading(), config.format, config.dtype)
     folder = store.localize(scorer.folder) if scorer.folder is not None else None
     if isinstance(config, StoredConfig):
-        from detox_ray.score.stored import StoredScorer
+        from detox_ray.score.stored_scores import StoredScorer
 
         assert folder is not None
         return StoredScorer(scorer.name, folder / scorer.file if scorer.file else folder, config.format)
     assert isinstance(config, DetoxifyConfig), f"{scorer.name} is made from other scorers' units"
-    from detox_ray.score.detoxify import DetoxifyScorer
+    from detox_ray.score.detoxify_scorer import DetoxifyScorer
 
     if folder is None:
         return DetoxifyScorer.from_hub(scorer.name, config.path, batch_tokens)

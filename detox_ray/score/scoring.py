@@ -1,7 +1,8 @@
 """The scoring stages: what every scorer says of completions, and of human-labelled text.
 
 A unit is one scorer's view of one unit of texts: a row per text and attribute, each with a value or a status
-(answers.py). A derived scorer's units are made from its members' (derived.py), any other's from the texts.
+(cached_scorer.py). A derived scorer's units are made from its members' (derived_scorers.py), all others' from the
+texts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,9 +11,9 @@ from typing import Any
 from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.unit_jobs import Job, Product, Task
 from detox_ray.config import TOY17, Experiment, GuardConfig, Problem
-from detox_ray.score.answers import Answering, score_rows
+from detox_ray.score.cached_scorer import Answering, score_rows
 from detox_ray.score.check import check
-from detox_ray.score.derived import DerivedWorker
+from detox_ray.score.derived_scorers import DerivedWorker
 from detox_ray.score.registry import ResolvedScorer, resolve
 from detox_ray.storage import TABLES, Store, Table, Unit
 from detox_ray.storage.tables import GENERATIONS, LABELLED, LABELLED_SCORES, SCORES

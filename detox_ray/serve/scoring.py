@@ -1,8 +1,8 @@
 """The scorers and the language identifier behind a Ray Serve deployment; texts that come at once make one batch.
 
-The rules are those of a run: the same statuses (`detox_ray.score.answers`), the same derived scorers
-(`detox_ray.score.derived`), the same identification (`detox_ray.score.identify`). Each scorer has a queue and a thread
-of its own, so that a slow one (a service over the network) holds up no other.
+The rules are those of a run: the same statuses (`detox_ray.score.cached_scorer`), the same derived scorers
+(`detox_ray.score.derived_scorers`), the same identification (`detox_ray.score.identify`). Each scorer has a queue and a
+thread of its own, so that a slow one (a service over the network) holds up no other.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from ray import serve
 from detox_ray.cluster import keep_replica_on_loopback
 from detox_ray.config import ScoreConfig, ScoringConfig
 from detox_ray.score import ResolvedScorer, identifiers, load
-from detox_ray.score.derived import Column, Derivation
+from detox_ray.score.derived_scorers import Column, Derivation
 from detox_ray.score.identify import UNDETERMINED, enough_letters, label
 from detox_ray.score.scorers import Failure, Scorer, Scores
 from detox_ray.storage import Store

@@ -18,9 +18,9 @@ from detox_ray.config import LexiconConfig
 from detox_ray.measure import Inputs
 from detox_ray.models import LoadableModel
 from detox_ray.score import ResolvedScorer
-from detox_ray.score.answers import Answering, score_rows
+from detox_ray.score.cached_scorer import Answering, score_rows
 from detox_ray.score.diversity import diversity
-from detox_ray.score.english import WordList, read_words
+from detox_ray.score.english_words import WordList, read_words
 from detox_ray.score.fluency import Fluency, FluencyWorker
 from detox_ray.score.identifiers import Identified
 from detox_ray.score.identify import IdentificationWorker, Judged
@@ -77,7 +77,7 @@ class World:
         self._store = Store.at(str(folder / "run"))
         (folder / "words").write_text(ENGLISH, encoding="utf-8")
         self.listed: WordList = read_words(str(folder / "words"))
-        monkeypatch.setattr("detox_ray.score.answers.load", lambda *_: _Scorer())
+        monkeypatch.setattr("detox_ray.score.cached_scorer.load", lambda *_: _Scorer())
         monkeypatch.setattr("detox_ray.score.identifiers.load", lambda *_: _Identifier())
         monkeypatch.setattr("detox_ray.score.evaluators.load", lambda *_: _Evaluator())
         rng = random.Random(11)

@@ -9,7 +9,7 @@ from tiny_classifier import tokenizer
 
 from detox_ray.models.padding import Padding
 from detox_ray.score.batches import BatchedClassifier, Inputs, Row, by_length, encode
-from detox_ray.score.outputs import Output
+from detox_ray.score.label_mapping import Output
 from detox_ray.score.scorers import Failure
 
 

@@ -9,7 +9,7 @@ from contexts import context, planned
 from detox_ray.cluster.unit_jobs import Task
 from detox_ray.config import InputError, QualityConfig
 from detox_ray.score import identifiers
-from detox_ray.score.english import is_english_word, read_words
+from detox_ray.score.english_words import is_english_word, read_words
 from detox_ray.score.identifiers import Identified
 from detox_ray.score.identify import (
     IdentificationStage,

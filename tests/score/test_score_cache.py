@@ -7,8 +7,8 @@ import pytest
 
 from detox_ray.config import DetoxifyConfig, PerspectiveConfig
 from detox_ray.score import ResolvedScorer
-from detox_ray.score.answers import Answering
-from detox_ray.score.cache import FOLDER, ScoreCache
+from detox_ray.score.cached_scorer import Answering
+from detox_ray.score.score_cache import FOLDER, ScoreCache
 from detox_ray.score.scorers import Failure, Scores, ServiceDown
 from detox_ray.storage import Store, key_of
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from detox_ray.cluster.unit_jobs import Product, Task
 from detox_ray.config import CalibratedConfig, EnsembleConfig
 from detox_ray.data.calibration import Calibration
-from detox_ray.score.answers import score_rows
+from detox_ray.score.cached_scorer import score_rows
 from detox_ray.score.registry import ResolvedScorer
 from detox_ray.storage import TABLES, Store, StoreError, Table
 from detox_ray.storage.tables import EMPTY, OK, UNSUPPORTED

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from detox_ray.config import InputError, PerspectiveConfig, Problem
-from detox_ray.score.limiter import Limiter, limiter_for
+from detox_ray.score.rate_limiter import Limiter, limiter_for
 from detox_ray.score.scorers import Failure, Scores, ServiceDown
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import Any
 from detox_ray.config import ClassifierConfig, InputError
 from detox_ray.models.padding import check_text_alone, padding_of
 from detox_ray.score.batches import CPU_TOKENS, BatchedClassifier, Forward, Inputs
-from detox_ray.score.limits import max_tokens
-from detox_ray.score.outputs import is_multi_label, outputs_of
+from detox_ray.score.label_mapping import is_multi_label, outputs_of
 from detox_ray.score.scorers import Failure, Scores
+from detox_ray.score.token_limit import max_tokens
 
 
 class ClassifierScorer:
@@ -58,7 +58,7 @@ class ClassifierScorer:
         most = max_tokens(model.config, tokenizer)
         self.notes: dict[str, Any] = {"dtype": dtype}
         if config.runtime == "onnx-int8":
-            from detox_ray.score.onnx import quantised
+            from detox_ray.score.onnx_int8 import quantised
 
             int8 = quantised(model, tokenizer, most, padding, key, self._activation)
             forward, self.notes = int8.forward, {"dtype": "int8", "agreement": int8.agreement._asdict()}

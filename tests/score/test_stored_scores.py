@@ -12,7 +12,7 @@ import pytest
 
 from detox_ray.data.rows import DataError
 from detox_ray.score.scorers import Failure
-from detox_ray.score.stored import StoredScorer, check, read, revision
+from detox_ray.score.stored_scores import StoredScorer, check, read, revision
 
 NOT_STORED = Failure("no stored score")
 

@@ -17,9 +17,9 @@ from detoxify.detoxify import MODEL_URLS
 from detox_ray.config import InputError
 from detox_ray.models.padding import padding_of
 from detox_ray.score.batches import CPU_TOKENS, BatchedClassifier, Inputs
-from detox_ray.score.limits import max_tokens
-from detox_ray.score.outputs import Output
+from detox_ray.score.label_mapping import Output
 from detox_ray.score.scorers import Failure, Scores
+from detox_ray.score.token_limit import max_tokens
 
 
 class DetoxifyScorer:
