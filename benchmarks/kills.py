@@ -109,7 +109,7 @@ def run(shape: str, folder: Path, parent: Path, cluster: Any, killer: Killer | N
     from detox_ray.models import resolve_path
     from detox_ray.storage import Store
     from detox_ray.storage.tables import PAIRS
-    from detox_ray.train import board as boards
+    from detox_ray.train import progress_board
 
     block = {"parent": "base", "workers": 2, "max_steps": STEPS, "learning_rate": 1e-3, "warmup_steps": 0,
              "validation_fraction": 0.1, "evaluate_every": 10, "checkpoint_every": EVERY, "max_length": 64}  # fmt: skip
@@ -118,20 +118,20 @@ def run(shape: str, folder: Path, parent: Path, cluster: Any, killer: Killer | N
     rows = PAIRS.unit()
     store.commit(rows, "0" * 16, pairs(200))
     key = train.key(config, base.key, "0" * 16, 0)
-    start = boards.start
+    start = progress_board.start
     if killer is not None:
 
         def watched() -> Any:
             killer.board = start()
             return killer.board
 
-        boards.start = watched
+        progress_board.start = watched
         killer.start()
     began = time.monotonic()
     try:
         train.train("tuned", config, base, (rows, "0" * 16), 0, key, store, cluster, Progress())
     finally:
-        boards.start = start
+        progress_board.start = start
     info = store.info(CHECKPOINTS.unit(model="tuned"), key)
     weights = load_file(Path(store.path("checkpoints/tuned")) / "model.safetensors")
     return Result(info, weights, time.monotonic() - began)

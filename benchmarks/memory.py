@@ -54,8 +54,8 @@ def measure(names: list[str], folder: Path) -> list[dict[str, Any]]:
     from detox_ray.models import resolve_path
     from detox_ray.storage import Store
     from detox_ray.storage.tables import PAIRS
-    from detox_ray.train.place import Job
     from detox_ray.train.settings import lora_of
+    from detox_ray.train.training_job import TrainingJob
 
     _write_model(folder / "model")
     store = Store.at(str(folder / "run"))
@@ -68,7 +68,9 @@ def measure(names: list[str], folder: Path) -> list[dict[str, Any]]:
             config = TrainConfig.model_validate({k: v for k, v in {**BASE, **CASES[name]}.items() if v is not None})
             if config.workers != world:
                 continue
-            jobs.append(Job(name.replace(" ", ""), "0" * 16, config, parent, (PAIRS.unit(), "0" * 16), 0, store, False))
+            jobs.append(
+                TrainingJob(name.replace(" ", ""), "0" * 16, config, parent, (PAIRS.unit(), "0" * 16), 0, store, False)
+            )
             tuning = Tuning(
                 None if config.tuning == "full" else lora_of(config),
                 None if config.trainable is None else tuple(config.trainable),
@@ -143,9 +145,9 @@ def _memory(field: str) -> int:
 
 
 def work(folder: Path, world: int, rank: int) -> None:
-    from detox_ray.train import cpu
+    from detox_ray.train import deepspeed_cpu
 
-    cpu.before_imports()
+    deepspeed_cpu.before_imports()
     os.environ |= {"TQDM_DISABLE": "1", "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     import gc
@@ -153,8 +155,8 @@ def work(folder: Path, world: int, rank: int) -> None:
     import torch
     from transformers import TrainerCallback
 
-    from detox_ray.train.fit import fit
-    from detox_ray.train.place import Place
+    from detox_ray.train.train_loop import run_train_loop
+    from detox_ray.train.training_job import TrainWorker
 
     class Enough(Exception):
         pass
@@ -171,7 +173,7 @@ def work(folder: Path, world: int, rank: int) -> None:
         before = _memory("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")
         with contextlib.suppress(Enough):
-            fit(job, Place(rank, rank, world), [Stop()], None, 0)
+            run_train_loop(job, TrainWorker(rank, rank, world), [Stop()], None, 0)
         peaks.append(_memory("VmHWM") - before)
     if rank == 0:
         (folder / "peaks").write_bytes(pickle.dumps(peaks))

@@ -148,8 +148,8 @@ def our_trainer(folder: Path, side: str, options: argparse.Namespace) -> Any:
     from detox_ray.models import resolve_path
     from detox_ray.storage import Store
     from detox_ray.storage.tables import PAIRS
-    from detox_ray.train import data, methods
-    from detox_ray.train.place import Job, Place
+    from detox_ray.train import data_split, trl_trainers
+    from detox_ray.train.training_job import TrainingJob, TrainWorker
 
     config = TrainConfig(
         parent="base",
@@ -173,16 +173,16 @@ def our_trainer(folder: Path, side: str, options: argparse.Namespace) -> Any:
     rows = pa.Table.from_pylist(json.loads((folder / "pairs.json").read_text()), schema=PAIRS.columns)
     store.commit(unit, "0", rows)
     parent = resolve_path("base", str(folder / "model"), None, "auto")
-    job = Job(side, "0", config, parent, (unit, "0"), SEED, store, gpu=torch.cuda.is_available())
+    job = TrainingJob(side, "0", config, parent, (unit, "0"), SEED, store, gpu=torch.cuda.is_available())
     torch.distributed.init_process_group(
         "nccl" if job.gpu else "gloo", init_method=f"file://{folder}/{side}-group", rank=0, world_size=1
     )
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     tokenizer.pad_token = tokenizer.eos_token
-    split = data.split(rows, tokenizer, config, 1, "train")
+    split = data_split.split(rows, tokenizer, config, 1, "train")
     # TRL takes the rows in the order of the table; ours come shuffled by split_seed.
     split = split._replace(train=sorted(split.train, key=lambda row: row["pair_id"]))
-    trainer = methods.trainer(job, Place(0, 0, 1), str(folder / "model"), tokenizer, split, [])
+    trainer = trl_trainers.trainer(job, TrainWorker(0, 0, 1), str(folder / "model"), tokenizer, split, [])
     trainer.reference_seconds = sum(
         store.info(unit, key)["seconds"] for unit, key in store.committed(REFERENCE_LOGPS).items()
     )
@@ -193,7 +193,7 @@ def run_side(folder: Path, side: str, options: argparse.Namespace) -> None:
     """Train, and leave the numbers in the folder."""
     import torch
 
-    from detox_ray.train import cpu
+    from detox_ray.train import deepspeed_cpu
 
     os.environ["TQDM_DISABLE"] = "1"
     if side != "trl":
@@ -205,7 +205,7 @@ def run_side(folder: Path, side: str, options: argparse.Namespace) -> None:
             "MASTER_PORT": "0",
         }
         if not torch.cuda.is_available():
-            cpu.before_imports()
+            deepspeed_cpu.before_imports()
     import transformers
     from transformers.trainer_callback import PrinterCallback
 

@@ -1,4 +1,4 @@
-"""What stands before a text: the same in training, generation, serving and likelihoods, whatever the tokenizer does."""
+"""Every text has the same prefix in training, generation, serving and likelihoods, whatever the tokenizer does."""
 
 import asyncio
 import sys
@@ -13,12 +13,15 @@ from tiny_tokenizers import FORMS, Form, save, tokenizer
 from detox_ray.config import GenerateConfig, InputError, LimitsConfig, TrainConfig
 from detox_ray.generate import vllm_engine
 from detox_ray.models import LoadableModel
-from detox_ray.models.codec import CONTEXT, Codec, Encoder, context_of, prefix_of, room, stated_positions
+from detox_ray.models.causal_model import CausalModel
+from detox_ray.models.codec import CONTEXT, Codec, Encoder, context_of, prefix_of, prompt_limit
+from detox_ray.models.device import Device
+from detox_ray.models.families import stated_positions
 from detox_ray.score.evaluators import CausalEvaluator
 from detox_ray.score.likelihood import LikelihoodWorker
 from detox_ray.serve.prompts import Prompts
 from detox_ray.storage import Store
-from detox_ray.train.tokens import pair_rows, text_rows
+from detox_ray.train.tokenization import pair_rows, text_rows
 
 PROMPT = "my neighbour is"
 PAIR = {"pair_id": "0", "prompt": PROMPT, "chosen": " kind", "rejected": " a fool"}
@@ -67,16 +70,18 @@ def test_training_generation_serving_and_likelihood_see_the_same_ids(
     assert vllm_prompts(tmp_path, [PROMPT], monkeypatch) == [expected]
 
 
-def likelihood_of(codec: Codec, model: Any = None) -> LikelihoodWorker:
+def likelihood_of(codec: Codec, network: Any = None) -> LikelihoodWorker:
+    model = CausalModel.__new__(CausalModel)
+    model.codec, model.device = codec, Device("cpu", "cpu")
+    model.network = network or (lambda **given: SimpleNamespace(logits=torch.zeros(*given["input_ids"].shape, 300)))
     worker = LikelihoodWorker.__new__(LikelihoodWorker)
-    worker._codec, worker._batch_tokens, worker._on = codec, 8192, "cpu"
+    worker._model, worker._codec, worker._batch_tokens = model, codec, 8192
     worker._given = max(1, len(codec.prefix))
-    worker._model = model or (lambda **given: SimpleNamespace(logits=torch.zeros(*given["input_ids"].shape, 300)))
     return worker
 
 
 def vllm_prompts(folder: Path, prompts: list[str], monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
-    """The ids that the vLLM engine hands to vLLM."""
+    """Return the ids that the vLLM engine hands to vLLM."""
     given: list[list[int]] = []
 
     def generate(prompts: list[Any], *_: Any, **__: Any) -> list[Any]:
@@ -202,9 +207,9 @@ def test_xlnets_lack_of_a_limit_is_none() -> None:
 
 @pytest.mark.parametrize("prefix", [0, 1, 2])
 def test_room_is_for_the_prefix_and_at_least_one_token_of_the_prompt(prefix: int) -> None:
-    assert room(128, prefix, 128 - prefix - 1) == prefix + 1
+    assert prompt_limit(128, prefix, 128 - prefix - 1) == prefix + 1
     with pytest.raises(InputError, match=rf"^generate\.max_tokens: must be at most {127 - prefix}: 128 tokens fit"):
-        room(128, prefix, 128 - prefix)
+        prompt_limit(128, prefix, 128 - prefix)
 
 
 def test_a_real_likelihood_worker_takes_the_codecs_prefix(tmp_path: Path) -> None:

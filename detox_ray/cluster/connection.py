@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from detox_ray.cluster.ray_internals import bind_replicas_to, keep_node_address
+
 LOOPBACK = "127.0.0.1"
 
 
@@ -39,8 +41,7 @@ def connect(num_cpus: int | None = None, verbose: bool = False) -> Iterator[Clus
         if address:
             ray.init(address=address, **quiet)
         else:
-            _allow_loopback()
-            ray.init(num_cpus=num_cpus, include_dashboard=False, _node_ip_address=LOOPBACK, **quiet)
+            ray.init(num_cpus=num_cpus, include_dashboard=False, **keep_node_address(LOOPBACK), **quiet)
     try:
         import ray.data
 
@@ -55,25 +56,8 @@ def connect(num_cpus: int | None = None, verbose: bool = False) -> Iterator[Clus
 
 
 def keep_replica_on_loopback() -> None:
-    """To be called by the constructor of a Ray Serve deployment: where Ray is on loopback, the replica is, too.
-
-    Each replica listens for the others' calls on all interfaces otherwise (ray.serve._private.replica in Ray 2.60).
-    """
+    """Let this replica of a Ray Serve deployment listen on loopback if its Ray does. Its constructor calls this."""
     import ray
 
     if ray.is_initialized() and ray.util.get_node_ip_address() == LOOPBACK:
-        from ray.serve._private import replica
-
-        bind = replica.add_port_to_grpc_server
-        replica.add_port_to_grpc_server = lambda server, _: bind(server, f"{LOOPBACK}:0")
-
-
-def _allow_loopback() -> None:
-    """Ray rewrites 127.0.0.1 to the network's address, and then listens on all interfaces, unless this is off.
-
-    It reads the variable when it is imported, which may have been before.
-    """
-    from ray._private import ray_constants
-
-    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # for the processes that it starts
-    ray_constants.ENABLE_RAY_CLUSTER = False
+        bind_replicas_to(LOOPBACK)

@@ -16,7 +16,7 @@ from detox_ray.estimate import disk, engines, memory, stages
 from detox_ray.estimate.advice import Advice
 from detox_ray.estimate.architecture import Architecture, Tuning, architecture
 from detox_ray.estimate.assumptions import GIB, Assumptions, checked
-from detox_ray.estimate.dimensions import Found, model_config
+from detox_ray.estimate.dimensions import FoundConfig, model_config
 from detox_ray.estimate.disk import Space
 from detox_ray.estimate.engines import Engine
 from detox_ray.estimate.memory import Memory
@@ -25,7 +25,7 @@ from detox_ray.estimate.stages import Stage
 from detox_ray.estimate.work import TrainingWork, of_training
 from detox_ray.models import limits
 from detox_ray.storage import cache_folder
-from detox_ray.train import settings, zero
+from detox_ray.train import deepspeed_config, settings
 
 __all__ = ["Assumptions", "Estimate", "Training", "assumptions_for", "estimate"]
 
@@ -113,7 +113,7 @@ def estimate(experiment: Experiment, assumed: Assumptions) -> Estimate:
 def _trainings(
     experiment: Experiment,
     roots: dict[str, str],
-    found: dict[str, Found],
+    found: dict[str, FoundConfig],
     world: Path | None,
     assumed: Assumptions,
     problems: list[Problem],
@@ -131,7 +131,7 @@ def _trainings(
         assert config is not None
         field, on = f"models.{name}.train", stages.device_of(config, assumed)
         try:
-            stage = zero.read(config.deepspeed)["zero_optimization"]["stage"]
+            stage = deepspeed_config.read(config.deepspeed)["zero_optimization"]["stage"]
         except ValueError as error:
             problems.append(Problem(f"{field}.deepspeed", config.deepspeed, str(error)))
             continue
@@ -142,7 +142,7 @@ def _trainings(
         source = found[roots[name]]
         rows = training_rows(experiment, config, field, tokenizer_at(source.folder, assumed), world, assumed)
 
-        def memory_of(changed: TrainConfig, name: str = name, source: Found = source, on: Assumptions = on,
+        def memory_of(changed: TrainConfig, name: str = name, source: FoundConfig = source, on: Assumptions = on,
                       longest: int | None = rows.longest) -> Memory:  # fmt: skip
             return memory.of_worker(_built(source, name, changed), changed, on.gpu, longest)
 
@@ -162,7 +162,7 @@ def _trainings(
     return made
 
 
-def _built(source: Found, name: str, config: TrainConfig) -> Architecture:
+def _built(source: FoundConfig, name: str, config: TrainConfig) -> Architecture:
     field = f"models.{name}.train"
     if config.tuning != "full":
         tuning = Tuning(settings.lora_of(config), None, f"{field}.lora.target_modules")

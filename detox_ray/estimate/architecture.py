@@ -1,7 +1,7 @@
-"""A model without its weights: built on the meta device from its config, asked for counts.
+"""A model without its weights: built on the meta device from its config, to count parameters and activations.
 
-Activations are counted, not guessed from a formula: one forward pass over shapes alone, in which every tensor that
-autograd would keep for the backward pass is measured once. So a new family needs nothing here.
+Activations are counted, not guessed from a formula. One forward pass over shapes alone measures every tensor that
+autograd would keep for the backward pass. So a new family needs nothing here.
 """
 
 from functools import lru_cache
@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 from detox_ray.config import ConfigError, InputError, LoraConfig, Problem
 
-COUNTED = "counted_attention"  # the name under which transformers finds `_attention`
+COUNTED = "counted_attention"  # the name under which transformers finds `_counted_attention`
 
 
-class Kept(NamedTuple):
+class KeptActivations(NamedTuple):
     """Bytes that a forward pass keeps for the backward pass."""
 
     layers: tuple[int, ...]  # per decoder layer
-    outside: int  # embeddings, final norm; what the head takes is not in it
+    outside: int  # embeddings, final norm; without the head
     boundary: int  # hidden states between two layers
 
     @property
@@ -25,23 +25,25 @@ class Kept(NamedTuple):
 
     @property
     def checkpointed(self) -> int:
-        """With gradient checkpointing: each layer's input, and one layer while it is computed again."""
+        """Bytes with gradient checkpointing: each layer's input, and one layer while it is recomputed."""
         return self.outside + len(self.layers) * self.boundary + max(self.layers)
 
 
 class Tuning(NamedTuple):
-    """What of a train block decides which parameters are trained."""
+    """The fields of a train block that decide which parameters are trained."""
 
     lora: LoraConfig | None = None
     trainable: tuple[str, ...] | None = None  # patterns; None: all
-    field: str = "trainable"  # for messages
+    field: str = "trainable"  # named in messages
 
 
 class Architecture:
-    """One causal language model, as a training would see it. Holds no weights."""
+    """One causal language model as a training would load it, without weights."""
 
     def __init__(self, config: dict[str, Any], tuning: Tuning | None = None, dtype: str = "float32"):
         import torch
+
+        from detox_ray.models import layout
 
         self.config = _config(config)
         self.model = _build(self.config, dtype)
@@ -49,20 +51,18 @@ class Architecture:
         self.parameters = sum(p.numel() for p in self.model.parameters())
         head = self.model.get_output_embeddings().weight
         self.head = head.numel()
-        self.tied = self.model.get_input_embeddings().weight is head
+        self.tied = layout.ends_are_tied(self.model)
         self.embedding = self.model.get_input_embeddings().weight.numel()
         self.largest = max(sum(p.numel() for p in m.parameters(recurse=False)) for m in self.model.modules())
-        # What QLoRA keeps in 4 bits: linear layers, but the head.
+        # QLoRA keeps linear layers in 4 bits, except for the head.
         self.linear = sum(
-            m.weight.numel()
-            for m in self.model.modules()
-            if type(m).__name__ in ("Linear", "Conv1D") and m.weight is not head
+            m.weight.numel() for m in self.model.modules() if isinstance(m, layout.LINEAR) and m.weight is not head
         )
         _tune(self, tuning or Tuning())
         self.trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         self.largest_trained = max((p.numel() for p in self.model.parameters() if p.requires_grad), default=0)
         self.head_trained = head.requires_grad
-        self._kept: dict[tuple[int, int], Kept] = {}
+        self._kept: dict[tuple[int, int], KeptActivations] = {}
 
     @property
     def layers(self) -> int:
@@ -78,29 +78,29 @@ class Architecture:
 
     @property
     def matrix_parameters(self) -> int:
-        """Parameters that every token is multiplied with: all but a look-up table that is not the head too."""
+        """Parameters that every token is multiplied with: all except for an embedding that is not the head, too."""
         return self.parameters - (0 if self.tied else self.embedding)
 
     @property
     def attention_width(self) -> int:
-        """Heads times head size."""
+        """Number of heads times the size of a head."""
         heads = int(self.config.num_attention_heads)
         return heads * int(getattr(self.config, "head_dim", None) or self.width // heads)
 
     @property
     def kv_elements_per_token(self) -> int:
-        """Numbers in the KV cache per token, over all layers."""
+        """Elements of the KV cache per token, over all layers."""
         heads = int(self.config.num_attention_heads)
         kv_heads = int(getattr(self.config, "num_key_value_heads", None) or heads)
         return 2 * self.layers * kv_heads * (self.attention_width // heads)
 
     @property
     def saved_dtype(self) -> str:
-        """How the weights are saved, as `detox_ray.models.codec` decides it."""
+        """The dtype that the weights are saved in, as in `detox_ray.models.codec`."""
         return str(self.config.dtype or "float32").removeprefix("torch.")
 
-    def kept(self, rows: int, length: int) -> Kept:
-        """Activations of ``rows`` sequences of ``length`` tokens."""
+    def kept(self, rows: int, length: int) -> KeptActivations:
+        """Return the activations of ``rows`` sequences of ``length`` tokens."""
         if (rows, length) not in self._kept:
             self._kept[rows, length] = _count(self, rows, length)
         return self._kept[rows, length]
@@ -117,7 +117,7 @@ def _cached(config: str, tuning: str, dtype: str) -> Architecture:
 
 
 def architecture(config: dict[str, Any], tuning: Tuning | None = None, dtype: str = "float32") -> Architecture:
-    """The same one for the same arguments: advice asks for it many times."""
+    """Return the architecture of a config, from a cache: advice asks for it many times."""
     import json
 
     tuning = tuning or Tuning()
@@ -138,22 +138,22 @@ def _build(config: Any, dtype: str) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from detox_ray.models import attention
+    from detox_ray.models.families import attention_implementation
 
-    saved = config.dtype  # from_config sets it to what is asked for
+    saved = config.dtype  # from_config overwrites it
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
-            config, dtype=getattr(torch, dtype), attn_implementation=attention(config)
+            config, dtype=getattr(torch, dtype), attn_implementation=attention_implementation(config)
         )
     config.dtype = saved
-    for module in model.modules():  # training turns it off; adapters, which come later, keep theirs
+    for module in model.modules():  # training turns dropout off; adapters, which are added later, keep theirs
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     return model
 
 
 def _tune(built: Architecture, tuning: Tuning) -> None:
-    """Freeze what is not trained; put the adapter on, with its own parameters in float32 as PEFT makes them."""
+    """Freeze what is not trained, and put the adapter on, whose parameters PEFT creates in float32."""
     if tuning.trainable is not None:
         from detox_ray.train.tuning import freeze
 
@@ -162,9 +162,9 @@ def _tune(built: Architecture, tuning: Tuning) -> None:
         import peft
         import torch
 
-        from detox_ray.train.families import targets
+        from detox_ray.train.adapter_targets import target_modules
 
-        modules = targets(built.model, tuning.lora.target_modules, tuning.field)
+        modules = target_modules(built.model, tuning.lora.target_modules, tuning.field)
         chosen = peft.LoraConfig(
             r=tuning.lora.r,
             lora_alpha=tuning.lora.alpha,
@@ -176,10 +176,10 @@ def _tune(built: Architecture, tuning: Tuning) -> None:
             built.model = peft.get_peft_model(built.model, chosen, low_cpu_mem_usage=True)
 
 
-def _attention(module: Any, query: Any, key: Any, value: Any, _mask: Any, **_: Any) -> tuple[Any, None]:
-    """Stands for torch's fused attention: keeps query, key, value, output and one float32 per query and head.
+def _counted_attention(module: Any, query: Any, key: Any, value: Any, _mask: Any, **_: Any) -> tuple[Any, None]:
+    """Stand in for torch's fused attention: keep query, key, value, output and one float32 per query and head.
 
-    Key and value are repeated for grouped queries, as transformers does where there is a mask (and TRL gives one).
+    Key and value are repeated for grouped queries, as transformers does if there is a mask, and TRL passes one.
     """
     import torch
 
@@ -200,26 +200,30 @@ def _attention(module: Any, query: Any, key: Any, value: Any, _mask: Any, **_: A
     return Fused.apply(query, key, value).transpose(1, 2).contiguous(), None
 
 
-def _count(built: Architecture, rows: int, length: int) -> Kept:
+def _count(built: Architecture, rows: int, length: int) -> KeptActivations:
     import torch
     from transformers import AttentionInterface
 
-    AttentionInterface.register(COUNTED, _attention)
+    from detox_ray.models.layout import decoder_layers
+    from detox_ray.models.transformers_internals import attention_in_use, use_attention
+
+    AttentionInterface.register(COUNTED, _counted_attention)
     model = built.model
     backbone = (model.get_base_model() if hasattr(model, "peft_config") else model).base_model
-    stacks = [m for m in backbone.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == built.layers]
-    if not stacks:
+    layers = decoder_layers(backbone, built.layers)
+    if layers is None:
         rule = "its decoder layers are not found, so its activations cannot be counted"
         raise ConfigError([Problem("model_type", built.config.model_type, rule)])
-    weights = {p.untyped_storage()._cdata for p in model.parameters()}
-    held: dict[int, Any] = {}  # storages stay alive, so that their ids are not given again
+    # Storages by id: they stay alive, so that no id is given again.
+    weights = {id(storage): storage for storage in (p.untyped_storage() for p in model.parameters())}
+    held: dict[int, Any] = {}
     sizes = dict.fromkeys([-1, *range(built.layers)], 0)
     running = -1
 
     def pack(tensor: Any) -> Any:
         storage = tensor.untyped_storage()
-        if storage._cdata not in weights and storage._cdata not in held:
-            held[storage._cdata] = storage
+        if id(storage) not in weights and id(storage) not in held:
+            held[id(storage)] = storage
             sizes[running] += storage.nbytes()
         return tensor
 
@@ -230,19 +234,19 @@ def _count(built: Architecture, rows: int, length: int) -> Kept:
 
         return hook
 
-    hooks = [layer.register_forward_pre_hook(enter(number)) for number, layer in enumerate(stacks[0])]
-    hooks += [layer.register_forward_hook(enter(-1)) for layer in stacks[0]]
-    chosen = backbone.config._attn_implementation
+    hooks = [layer.register_forward_pre_hook(enter(number)) for number, layer in enumerate(layers)]
+    hooks += [layer.register_forward_hook(enter(-1)) for layer in layers]
+    chosen = attention_in_use(backbone)
     if chosen == "sdpa":
-        backbone.config._attn_implementation = COUNTED
+        use_attention(backbone, COUNTED)
     model.train()
     try:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             ids = torch.zeros(rows, length, dtype=torch.long, device="meta")
             backbone(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
     finally:
-        backbone.config._attn_implementation = chosen
+        use_attention(backbone, chosen)
         for hook in hooks:
             hook.remove()
     boundary = rows * length * built.width * built.bytes_each
-    return Kept(tuple(sizes[number] for number in range(built.layers)), sizes[-1], boundary)
+    return KeptActivations(tuple(sizes[number] for number in range(built.layers)), sizes[-1], boundary)

@@ -1,4 +1,4 @@
-"""A model's config, and how many parameters a scorer has, without loading either and without needing the network."""
+"""Finds a model's config, and the number of a scorer's parameters, without loading either, offline if possible."""
 
 import json
 from functools import cache
@@ -13,57 +13,70 @@ from detox_ray.models import is_folder
 TABLE = Path(__file__).with_name("dimensions.yaml")
 
 
-class Found(NamedTuple):
-    config: dict[str, Any]  # as in config.json
-    source: str  # where it was found
-    folder: str | None  # on this machine, where its tokenizer may be
+class FoundConfig(NamedTuple):
+    """A model's config and where it was found."""
+
+    config: dict[str, Any]  # the content of config.json
+    source: str  # in words
+    folder: str | None  # on this machine; may hold the tokenizer
 
 
 @cache
 def table() -> dict[str, Any]:
+    """Return the published dimensions of dimensions.yaml."""
     content: dict[str, Any] = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
     return content
 
 
-def model_config(name: str, path: str, revision: str | None, world: Path | None) -> Found:
-    """The config of ``models.<name>.path``: a folder, a config.json, toy17, or a hub id (cached, published, or asked).
+def model_config(name: str, path: str, revision: str | None, world: Path | None) -> FoundConfig:
+    """Find the config of ``models.<name>.path``.
 
-    ``world``: toy17's folder where it is built. Raises InputError where none of them has it.
+    Args:
+        name: the model's name in the experiment.
+        path: a folder, a config.json, toy17, or a hub id (in the cache, among the published dimensions, or on the hub).
+        revision: of a hub id.
+        world: toy17's folder, if it is built.
+
+    Raises:
+        InputError: the config is in none of these places.
     """
     field = f"models.{name}.path"
     if path == TOY17:
         if world is not None:
-            return Found(_read(world / "model" / "config.json", field), "the built world", str(world / "model"))
-        return Found(_toy17(), "toy17's size (it is not built yet)", None)
+            return FoundConfig(_read(world / "model" / "config.json", field), "the built world", str(world / "model"))
+        return FoundConfig(_toy17(), "toy17's size (it is not built yet)", None)
     file = Path(path).expanduser()
     if file.is_file():
-        return Found(_read(file, field), str(file), None)
+        return FoundConfig(_read(file, field), str(file), None)
     if is_folder(path):
         if not (file / "config.json").is_file():
             raise InputError(f"{field}: must be a hub id, a folder with a config.json, or such a file (got {path!r})")
-        return Found(_read(file / "config.json", field), str(file / "config.json"), str(file))
+        return FoundConfig(_read(file / "config.json", field), str(file / "config.json"), str(file))
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     cached = try_to_load_from_cache(path, "config.json", revision=revision or "main")
     if isinstance(cached, str):
-        return Found(_read(Path(cached), field), "the hub's cache", str(Path(cached).parent))
+        return FoundConfig(_read(Path(cached), field), "the hub's cache", str(Path(cached).parent))
     for entry in table()["models"]:
         if path in entry["ids"]:
             saved = {} if entry["dtype"] is None else {"dtype": entry["dtype"]}
-            return Found({**entry["config"], **saved}, f"published dimensions ({entry['source']})", None)
+            return FoundConfig({**entry["config"], **saved}, f"published dimensions ({entry['source']})", None)
     try:
-        return Found(
+        return FoundConfig(
             _read(Path(hf_hub_download(path, "config.json", revision=revision, etag_timeout=5)), field), "the hub", None
         )
     except Exception as error:
         raise InputError(
-            f"{field}: {path} is neither among the published dimensions nor in the local cache, and the hub could "
-            f"not be asked ({type(error).__name__}): give a folder or a config.json"
+            f"{field}: {path} is neither among the published dimensions nor in the local cache, and the hub cannot be "
+            f"reached ({type(error).__name__}): give a folder or a config.json"
         ) from None
 
 
 def scorer_parameters(path: str) -> tuple[int, str] | None:
-    """Parameters of a scorer or evaluator by hub id, variant or folder, and where from; None: unknown."""
+    """Return the number of parameters of a scorer or evaluator, and its source; None if it is unknown.
+
+    ``path`` is a hub id, a variant of Detoxify, or a folder.
+    """
     known = table()["parameters"].get(path)
     if known is not None:
         return int(known), "published"
@@ -87,7 +100,7 @@ def _read(file: Path, field: str) -> dict[str, Any]:
 
 
 def _toy17() -> dict[str, Any]:
-    """The model that toy17's default world will have; its vocabulary from its tokenizer, which takes a second."""
+    """Return the config of toy17's default model. Its vocabulary is its tokenizer's, which takes a second to build."""
     from detox_ray.toy17 import DEFAULT
     from detox_ray.toy17.model import build_tokenizer
 

@@ -9,8 +9,8 @@ What DeepSpeed and TRL hold was read in their code (deepspeed 0.19, trl 1.16) an
 from typing import Any, Literal, NamedTuple
 
 from detox_ray.config import TrainConfig
-from detox_ray.estimate.architecture import Architecture, Kept
-from detox_ray.train import zero
+from detox_ray.estimate.architecture import Architecture, KeptActivations
+from detox_ray.train import deepspeed_config
 
 Where = Literal["device", "host", "nvme"]
 Phase = Literal["always", "forward and backward", "step", "save"]
@@ -72,7 +72,7 @@ def micro_batch(config: TrainConfig, longest: int | None = None) -> MicroBatch:
 
 def of_worker(built: Architecture, config: TrainConfig, gpu: bool, longest: int | None = None) -> Memory:
     """What one of the block's workers holds, rank 0's where ranks differ."""
-    settings = zero.read(config.deepspeed)["zero_optimization"]
+    settings = deepspeed_config.read(config.deepspeed)["zero_optimization"]
     batch = micro_batch(config, longest)
     parts = [
         *_weights(built, config, settings),
@@ -205,7 +205,7 @@ def _optimizer(built: Architecture, config: TrainConfig, settings: dict[str, Any
 
 
 def _activations(built: Architecture, config: TrainConfig, batch: MicroBatch) -> list[Part]:
-    kept: Kept = built.kept(batch.rows, batch.length)
+    kept: KeptActivations = built.kept(batch.rows, batch.length)
     size = kept.checkpointed if config.gradient_checkpointing else kept.whole
     how = f"{batch.assumption}: what autograd keeps of {built.layers} layers, counted on a forward pass over shapes"
     if config.gradient_checkpointing:

@@ -16,7 +16,7 @@ from detox_ray.estimate.assumptions import Assumptions
 from detox_ray.estimate.dimensions import table
 from detox_ray.models.codec import Encoder
 from detox_ray.toy17 import DEFAULT
-from detox_ray.train import data as training_data
+from detox_ray.train import data_split as training_data
 
 SAMPLED_STEPS = 64  # of which padding is measured
 TOY17_TOKENS = 14  # of a sentence in the built-in world, about

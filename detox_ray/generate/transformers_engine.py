@@ -14,8 +14,9 @@ import transformers
 
 from detox_ray.config import GenerateConfig
 from detox_ray.generate.engine import Completion, Generated
-from detox_ray.models import attention
-from detox_ray.models.codec import Codec, room
+from detox_ray.models.causal_model import CausalModel
+from detox_ray.models.codec import prompt_limit
+from detox_ray.models.padding import padded_rows
 
 ROWS = 256  # in one batch
 
@@ -27,16 +28,12 @@ class TransformersEngine:
     version = transformers.__version__
 
     def __init__(self, path: str, loading: dict[str, Any], dtype: str, config: GenerateConfig):
-        self._codec = Codec(path, loading)
+        model = CausalModel(path, loading, dtype)
+        self._codec, self._model = model.codec, model.network
+        self._on, self.device = model.device
         self._config = config
-        self._limit = room(self._codec.context, len(self._codec.prefix), config.max_tokens)
-        self._on = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.cuda.get_device_name() if self._on == "cuda" else "cpu"
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, use_safetensors=True, attn_implementation=attention(self._codec.config), **loading
-        )
-        self._model: torch.nn.Module = model.eval().to(self._on)
-        ends = model.generation_config.eos_token_id
+        self._limit = prompt_limit(self._codec.context, len(self._codec.prefix), config.max_tokens)
+        ends = self._model.generation_config.eos_token_id
         tokenizer_end = self._codec.tokenizer.eos_token_id
         known = {*(ends if isinstance(ends, list) else [ends]), tokenizer_end} - {None}
         self._ends = torch.tensor(sorted(known), device=self._on)
@@ -55,9 +52,7 @@ class TransformersEngine:
     @torch.inference_mode()
     def _sample(self, prompts: list[list[int]], seeds: list[int]) -> list[list[Completion]]:
         config, codec = self._config, self._codec
-        longest = max(map(len, prompts))
-        ids_PT = torch.tensor([[codec.pad] * (longest - len(ids)) + ids for ids in prompts], device=self._on)
-        mask_PT = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts], device=self._on)
+        ids_PT, mask_PT = padded_rows(prompts, codec.pad, self._on, side="left")
         positions_PT = (mask_PT.cumsum(-1) - 1).clamp(min=0)
         out = self._model(
             input_ids=ids_PT, attention_mask=mask_PT, position_ids=positions_PT, use_cache=True, logits_to_keep=1

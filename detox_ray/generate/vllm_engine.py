@@ -6,7 +6,8 @@ from typing import Any
 from detox_ray.config import GenerateConfig
 from detox_ray.generate.engine import Completion, Generated
 from detox_ray.models import vllm_options
-from detox_ray.models.codec import Codec, room
+from detox_ray.models.codec import Codec, prompt_limit
+from detox_ray.models.device import device
 
 
 class VLLMEngine:
@@ -17,9 +18,9 @@ class VLLMEngine:
     def __init__(self, path: str, loading: dict[str, Any], dtype: str, config: GenerateConfig):
         self._codec = Codec(path, loading)
         self.version = vllm_options.version() or "unknown"
-        self.device = vllm_options.device()
+        self.device = device().name
         self._config = config
-        self._limit = room(self._codec.context, len(self._codec.prefix), config.max_tokens)
+        self._limit = prompt_limit(self._codec.context, len(self._codec.prefix), config.max_tokens)
         self._llm = vllm_options.start(
             path,
             loading,

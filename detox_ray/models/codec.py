@@ -1,57 +1,39 @@
-"""How text becomes a causal model's tokens and back: the same for training, every engine, serving and likelihoods.
+"""Converts text to a causal model's tokens and back: the same for training, every engine, serving and likelihoods.
 
-What `tokenizer(text)` itself puts before a text stands before every text here: a beginning-of-text token (Llama), the
-end-of-text token (XGLM), two tokens (GLM's "[gMASK] <sop>"), or nothing. What it appends is left out: a model would
-continue after the end. What is too long is cut from the left, behind that prefix: the end of a prompt is what gets
-continued. What is empty becomes the prefix, or else the beginning-of-text or end-of-text token; in a packed corpus the
-latter stands before every document but the first.
+Every text begins with the prefix that `tokenizer(text)` itself puts before a text: a beginning-of-text token (Llama),
+the end-of-text token (XGLM), two tokens (GLM's "[gMASK] <sop>"), or nothing. What the tokenizer appends is left out,
+because a model would continue after the end. A text that is too long is cut on the left, behind its prefix, because
+a model continues a prompt's end. An empty text becomes the prefix, or else the beginning-of-text or end-of-text token,
+which in a packed corpus precedes every document but the first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from detox_ray.config import InputError
+from detox_ray.models.families import stated_positions
 
 CONTEXT = 4096  # tokens at most: prompts are sentences, and vLLM reserves KV cache for one whole context
-UNSTATED = 2048  # tokens that a model takes if nothing says how many: BLOOM learnt at so many
+UNSTATED = 2048  # tokens that a model takes if its config states no limit: BLOOM was trained on so many
 TAIL = 8  # prompt tokens that a completion is decoded with: a word piece's leading space depends on what precedes it
-UNFINISHED = "\ufffd"  # what decodes from a character whose last bytes are missing
-# Texts that show what a tokenizer adds, in several scripts: a normalizer may leave nothing of some.
+UNFINISHED = "\ufffd"  # decoded from a character whose last bytes are missing
+# Texts in several scripts that show what a tokenizer adds: a normalizer may remove some of them.
 PROBES = ("a", "0", "Anna is", "я", "あ", "한", "ا")
-# Under which a model's config says how many tokens it takes.
-_LENGTHS = ("max_position_embeddings", "n_positions", "seq_length", "max_sequence_length", "max_seq_len", "n_ctx")
 _SANE = 10**6  # tokens; transformers writes 10^30 for "no limit"
 
 
-class Encoded(NamedTuple):
+class EncodedPrompts(NamedTuple):
     """Token ids of each prompt, and how many prompts were cut."""
 
     ids: list[list[int]]
     cut: int
 
 
-def stated_positions(config: Any) -> int | None:
-    """How many tokens a model's config says that the model takes; None if it states no limit.
-
-    Args:
-        config: an object as AutoConfig makes it, or the content of a config.json. XLNet writes -1 for no limit, and
-            BLOOM writes nothing.
-    """
-    if isinstance(config, Mapping):
-        inner = config.get("text_config")
-        text = inner if isinstance(inner, Mapping) else config
-        lengths = [text.get(name) for name in _LENGTHS]
-    else:
-        text = config.get_text_config()
-        lengths = [getattr(text, name, None) for name in _LENGTHS]
-    return next((length for length in lengths if isinstance(length, int) and length > 0), None)
-
-
 def context_of(config: Any, tokenizer_limit: float | None) -> int:
-    """Tokens of prompt and completion that a model takes in one go here, `CONTEXT` at most.
+    """Return how many tokens of prompt and completion a model takes together, `CONTEXT` at most.
 
     Args:
-        config: as of `stated_positions`.
+        config: an object as AutoConfig makes it, or the content of a config.json.
         tokenizer_limit: the tokenizer's ``model_max_length``, which counts if the config states no limit.
     """
     length = stated_positions(config)
@@ -60,10 +42,10 @@ def context_of(config: Any, tokenizer_limit: float | None) -> int:
     return min(CONTEXT, length or UNSTATED)
 
 
-def room(context: int, prefix: int, max_tokens: int) -> int:
-    """Tokens of a prompt, its prefix among them, that fit beside ``max_tokens`` of a completion.
+def prompt_limit(context: int, prefix: int, max_tokens: int) -> int:
+    """Return how many tokens of a prompt, its prefix included, fit beside ``max_tokens`` of a completion.
 
-    Raises InputError if not one token of the prompt's text fits: a completion of the prefix alone continues nothing.
+    Raises InputError if no token of the prompt's text fits: a completion of the prefix alone continues nothing.
     """
     left = context - max_tokens
     if left <= prefix:
@@ -74,29 +56,29 @@ def room(context: int, prefix: int, max_tokens: int) -> int:
 
 
 class Encoder:
-    """A tokenizer with the rules above."""
+    """A tokenizer that follows the rules above."""
 
     def __init__(self, tokenizer: Any):
         self.tokenizer = tokenizer
         self.prefix = prefix_of(tokenizer)
         stand_in = next((i for i in (tokenizer.bos_token_id, tokenizer.eos_token_id) if i is not None), None)
-        self.empty = self.prefix or ([] if stand_in is None else [stand_in])  # what stands for an empty text
+        self.empty = self.prefix or ([] if stand_in is None else [stand_in])  # stands for an empty text
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text, uncut; of an empty one only the prefix."""
+        """Return the ids of each text without cutting any; an empty text has only the prefix."""
         return [self.prefix + ids for ids in self.plain(texts)]
 
     def plain(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text without anything that the tokenizer adds."""
+        """Return the ids of each text without anything that the tokenizer adds."""
         ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
         return ids
 
-    def encode(self, prompts: Sequence[str], limit: int) -> Encoded:
-        """Ids of each prompt, at least one and at most ``limit``.
+    def encode(self, prompts: Sequence[str], limit: int) -> EncodedPrompts:
+        """Return the ids of each prompt: at least one, and at most ``limit``.
 
-        Raises InputError for an empty prompt if the tokenizer has no token to stand for it.
+        Raises InputError for an empty prompt if the tokenizer has no token that can stand for it.
         """
-        found: list[list[int]] = []
+        encoded: list[list[int]] = []
         cut = 0
         for ids in self.ids(prompts):
             if len(ids) > limit:
@@ -106,15 +88,15 @@ class Encoder:
                 if not self.empty:
                     raise InputError("a prompt is empty, and the tokenizer has no bos or eos token to stand for it")
                 ids = list(self.empty)
-            found.append(ids)
-        return Encoded(found, cut)
+            encoded.append(ids)
+        return EncodedPrompts(encoded, cut)
 
 
 def prefix_of(tokenizer: Any) -> list[int]:
-    """The tokens that ``tokenizer(text)`` itself puts before every text.
+    """Return the tokens that ``tokenizer(text)`` itself puts before every text.
 
-    Seen in what the tokenizer does, for its attributes do not tell: bos_token may be a token that it only appends, or
-    never uses. What belongs to the text (a SentencePiece space) is no part of the prefix.
+    They are found by trying, because the tokenizer's attributes are no guide: it may only append its bos_token, or
+    never use it. What belongs to the text (a SentencePiece space) is no part of the prefix.
     """
     possible: list[list[int]] | None = None  # prefixes that explain every probe
     for probe in PROBES:
@@ -128,7 +110,7 @@ def prefix_of(tokenizer: Any) -> list[int]:
 
 
 class Codec(Encoder):
-    """The encoder of a model's folder or hub id, and what its config says. Needs no weights."""
+    """An encoder and decoder for a model's folder or hub id, with the model's config. Needs no weights."""
 
     def __init__(self, path: str, loading: dict[str, Any]):
         from transformers import AutoConfig, AutoTokenizer
@@ -140,16 +122,21 @@ class Codec(Encoder):
 
     @property
     def context(self) -> int:
-        """Tokens that the model takes in one go, `CONTEXT` at most."""
+        """Tokens that the model takes at once, `CONTEXT` at most."""
         return context_of(self.config, self.tokenizer.model_max_length)
 
     @property
+    def vocabulary(self) -> int:
+        """Entries of the model's vocabulary: the logits of a token are so many numbers."""
+        return int(self.config.get_text_config().vocab_size)
+
+    @property
     def saved_dtype(self) -> str:
-        """How the weights are saved ("auto" means something else to vLLM: it halves float32)."""
+        """The dtype that the weights are saved in: to vLLM, "auto" means half precision for float32 weights."""
         return str(self.config.dtype or "float32").removeprefix("torch.")
 
     def completion(self, prompt: Sequence[int], ids: Sequence[int]) -> str:
-        """The text that ``ids`` add after ``prompt``, without special tokens and an unfinished last character."""
+        """Return the text that ``ids`` add to ``prompt``, without special tokens and an unfinished last character."""
         tail = list(prompt[-TAIL:])
         before = self._decode(tail)
         whole = self._decode(tail + list(ids))

@@ -1,6 +1,6 @@
-"""Which settings ask for more tokens than a model takes: seen in its config, before anything is loaded or trained.
+"""Finds settings that ask for more tokens than a model takes, in its config, before anything is loaded or trained.
 
-A trained model, and an adapter, takes what the model takes from which it descends.
+A trained model, or an adapter, has the limit of the model from which it descends.
 """
 
 import json
@@ -9,42 +9,43 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from detox_ray.config import TOY17, TOY17_CONTEXT, Experiment, Problem
-from detox_ray.models.codec import CONTEXT, context_of, prefix_of, stated_positions
+from detox_ray.models.codec import CONTEXT, context_of, prefix_of
+from detox_ray.models.families import stated_positions
 from detox_ray.models.resolve import ADAPTER, is_folder
 
-LONGEST_PREFIX = 8  # tokens; only where less is left, a tokenizer is loaded to see how many it puts before a text
+LONGEST_PREFIX = 8  # tokens; only if less is left, a tokenizer is loaded to see how many it puts before a text
 
 
 class ModelFiles(NamedTuple):
-    """What is on this machine of a model."""
+    """The part of a model that is on this machine."""
 
-    config: Mapping[str, Any]  # as in config.json
-    folder: str | None  # where its tokenizer may be
+    config: Mapping[str, Any]  # the content of config.json
+    folder: str | None  # may hold its tokenizer
 
 
 def problems(experiment: Experiment, files: Mapping[str, ModelFiles]) -> list[Problem]:
-    """Problems of ``generate.max_tokens`` and of every train block's ``max_length``.
+    """Return the problems of ``generate.max_tokens`` and of every train block's ``max_length``.
 
     Args:
-        experiment: whose settings are looked at.
-        files: what is known of the models that descend from no other (`root`), by name; others may be left out.
+        experiment: the experiment.
+        files: by name, the files of models that descend from no other (`root`). Models may be missing.
     """
     families: dict[str, list[str]] = {}
     for name in experiment.models:
         families.setdefault(root(experiment, name), []).append(name)
-    found: list[Problem] = []
+    problems: list[Problem] = []
     for base, names in families.items():
         known = files.get(base)
         config = None if known is None else _whole(known.config)
         folder = None if known is None else known.folder
-        found += _generation(experiment.generate.max_tokens, names, config, folder)
+        problems += _generation(experiment.generate.max_tokens, names, config, folder)
         positions = None if config is None else stated_positions(config)
         for name in names:
             train = experiment.models[name].train
             if train is not None and positions is not None and train.max_length > positions:
                 rule = f"must be at most {positions}, the positions that {base} has"
-                found.append(Problem(f"models.{name}.train.max_length", train.max_length, rule))
-    return found
+                problems.append(Problem(f"models.{name}.train.max_length", train.max_length, rule))
+    return problems
 
 
 def _generation(max_tokens: int, names: list[str], config: Any, folder: str | None) -> list[Problem]:
@@ -59,7 +60,7 @@ def _generation(max_tokens: int, names: list[str], config: Any, folder: str | No
 
 
 def root(experiment: Experiment, name: str) -> str:
-    """The model from which ``name`` descends by training or as an adapter: itself, if it has a config of its own."""
+    """Return the model from which ``name`` descends by training or as an adapter; ``name`` if it has its own config."""
     while (parent := (model := experiment.models[name]).descends_from) is not None:
         if model.path is not None and not _is_adapter(model.path, model.revision):
             return name
@@ -68,18 +69,18 @@ def root(experiment: Experiment, name: str) -> str:
 
 
 def read(experiment: Experiment) -> dict[str, ModelFiles]:
-    """Files of every root whose config is on this machine: in a folder, in the hub's cache, or toy17's."""
-    found = {}
+    """Return the files of every root whose config is on this machine: in a folder, in the hub's cache, or toy17's."""
+    files_by_root = {}
     for name in dict.fromkeys(root(experiment, name) for name in experiment.models):
         model = experiment.models[name]
         files = None if model.path is None else files_of(model.path, model.revision)
         if files is not None:
-            found[name] = files
-    return found
+            files_by_root[name] = files
+    return files_by_root
 
 
 def files_of(path: str, revision: str | None) -> ModelFiles | None:
-    """Files of a model's path; None if its config is not on this machine or cannot be read."""
+    """Return the files at a model's path; None if its config is not on this machine or cannot be read."""
     if path == TOY17:
         return ModelFiles({"max_position_embeddings": TOY17_CONTEXT}, None)
     file = file_of(path, revision, "config.json")
@@ -90,13 +91,13 @@ def files_of(path: str, revision: str | None) -> ModelFiles | None:
 
 
 def fetch(repository: str, commit: str, names: Iterable[str]) -> None:
-    """Bring files of a hub id into the cache, as far as it has them and the hub answers."""
+    """Fetch files of a hub id into the cache, if the repository has them and the hub answers."""
     from huggingface_hub import hf_hub_download
 
     for name in names:
         try:
             hf_hub_download(repository, name, revision=commit)
-        except Exception:  # not there, or not to be had: whoever loads the model says so
+        except Exception:  # absent or unreachable: loading the model will say so
             continue
 
 
@@ -107,7 +108,7 @@ def _is_adapter(path: str, revision: str | None) -> bool:
 
 
 def file_of(path: str, revision: str | None, name: str) -> Path | None:
-    """A file of a model's folder, or of its hub id in the cache."""
+    """Return a file of a model's folder, or of its hub id in the cache; None if it is in neither."""
     if is_folder(path):
         file = Path(path).expanduser() / name
         return file if file.is_file() else None
@@ -118,7 +119,7 @@ def file_of(path: str, revision: str | None, name: str) -> Path | None:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    """Content of a JSON file; empty if it is not a readable mapping, which whoever loads it says."""
+    """Return the content of a JSON file; empty if it is not a readable mapping: loading the model will say so."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -127,7 +128,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _whole(config: Mapping[str, Any]) -> Any:
-    """The config, with its family's defaults if it does not say how many tokens the model takes."""
+    """Return the config, with its family's defaults if it does not say how many tokens the model takes."""
     if stated_positions(config) is not None:
         return config
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -142,7 +143,7 @@ def _tokenizer_limit(folder: str | None) -> float | None:
 
 
 def _prefix_length(folder: str | None) -> int:
-    """Tokens that the tokenizer in ``folder`` puts before a text; 0 if there is none that loads."""
+    """Return how many tokens the tokenizer in ``folder`` puts before a text; 0 if no tokenizer loads."""
     if folder is None:
         return 0
     from transformers import AutoTokenizer

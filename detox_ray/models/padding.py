@@ -1,23 +1,22 @@
-"""How texts of different lengths share a batch, so that each has the score that it has alone.
+"""Padding: how texts of different lengths share a batch, so that each has the score that it has alone.
 
-A model with an attention mask looks at no padding, but its classification head may: that of a decoder reads the last
+A model with an attention mask looks at no padding, but its classification head may: a decoder's head reads the last
 token which is not ``config.pad_token_id``, that of an encoder-decoder the last one which is ``eos_token_id``. What the
 tokenizer calls its padding does not matter to either. So rows are filled with what the *model* takes for padding. If
-its config names none, or none that it has a vector for, the model gets a padding token of its own, one above all that a
-tokenizer can give. A few models mix padding into the text whatever the mask says: there, and if padding would end a
-text as eos does, only rows of one length share a batch, and there is no padding.
+its config names no padding token, or one that it has no vector for, the model gets a padding token of its own, with an
+id above all that a tokenizer can give. A few families mix padding into the text whatever the mask says (`Family.padded`
+is false). With these, and if the padding token would end a text as eos does, only rows of one length share a batch, and
+there is no padding.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from detox_ray.config import InputError
+from detox_ray.models.families import family_of
 
-# Model types whose scores depend on padding, masked or not: Fourier transforms, convolutions, hashes and landmarks over
-# all positions, vectors made of neighbouring tokens, and heads that read the last position.
-# tests/score/test_padding.py tries all others.
-UNPADDED = frozenset({"convbert", "fnet", "mobilebert", "nystromformer", "t5gemma", "t5gemma2", "xlnet", "yoso"})
-# Model types that take more than text (boxes on a page, cells of a table), or something else than tokens.
-NOT_TEXT = frozenset({"layoutlm", "layoutlmv2", "layoutlmv3", "lilt", "markuplm", "perceiver", "tapas"})
+if TYPE_CHECKING:
+    import torch
 
 
 class Padding(NamedTuple):
@@ -28,10 +27,10 @@ class Padding(NamedTuple):
 
 
 def padding_of(model: Any) -> Padding:
-    """The padding of a transformers model. A model without one gets a padding token, in place."""
+    """Return the padding of a transformers model. A model without a padding token gets one, in place."""
     config, text = model.config, model.config.get_text_config()
     vocabulary = getattr(text, "vocab_size", None)
-    if config.model_type in UNPADDED or vocabulary is None:
+    if vocabulary is None or not family_of(config.model_type).padded:
         return Padding(None, vocabulary)
     pad = text.pad_token_id
     if not isinstance(pad, int) or not 0 <= pad < vocabulary:
@@ -48,5 +47,22 @@ def padding_of(model: Any) -> Padding:
 
 def check_text_alone(model_type: str) -> None:
     """Raise InputError for a kind of model that takes more than text, or something else than tokens."""
-    if model_type in NOT_TEXT:
+    if not family_of(model_type).text_only:
         raise InputError(f"a {model_type} model takes more than the tokens of a text: it cannot be a scorer")
+
+
+def padded_rows(
+    rows: Sequence[Sequence[int]], token: int, device: str = "cpu", side: Literal["left", "right"] = "right"
+) -> "tuple[torch.Tensor, torch.Tensor]":
+    """Return some rows of token ids as one tensor (B, T) as long as the longest, and its attention mask (B, T)."""
+    import torch
+
+    longest = max(map(len, rows))
+    gaps = [longest - len(row) for row in rows]
+    if side == "right":
+        ids = [[*row, *[token] * gap] for row, gap in zip(rows, gaps, strict=True)]
+        mask = [[1] * len(row) + [0] * gap for row, gap in zip(rows, gaps, strict=True)]
+    else:
+        ids = [[*[token] * gap, *row] for row, gap in zip(rows, gaps, strict=True)]
+        mask = [[0] * gap + [1] * len(row) for row, gap in zip(rows, gaps, strict=True)]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

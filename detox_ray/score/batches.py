@@ -1,4 +1,4 @@
-"""Batches for classifiers and language models: rows of like length together, so that little of a batch is padding.
+"""Batches for classifiers and language models: rows of similar length together, so that little of a batch is padding.
 
 Completions differ in length by an order of magnitude. In the order they come, a batch is as wide as its longest text
 and most of it is padding; sorted by length, and as many rows as fit in a budget of padded tokens, next to none is.
@@ -9,7 +9,7 @@ Shapes: B texts, T tokens, C classes.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from detox_ray.models.padding import Padding
+from detox_ray.models.padding import Padding, padded_rows
 from detox_ray.score.label_mapping import Output
 from detox_ray.score.scorers import Failure, Scores, checked
 
@@ -101,18 +101,13 @@ Forward = Callable[[Inputs], "torch.Tensor"]  # -> probabilities (B, C)
 
 def batch_of(rows: Sequence[Row], pad: int | None) -> dict[str, "torch.Tensor"]:
     """The inputs (B, T) of some rows, padded on the right. ``pad``: None if they are of one length."""
-    import torch
-
-    longest = max(len(row.ids) for row in rows)
-    gaps = [longest - len(row.ids) for row in rows]
-    assert pad is not None or not any(gaps)
-    inputs = {
-        "input_ids": [[*row.ids, *[pad or 0] * gap] for row, gap in zip(rows, gaps, strict=True)],
-        "attention_mask": [[1] * len(row.ids) + [0] * gap for row, gap in zip(rows, gaps, strict=True)],
-    }
-    if all(row.types is not None for row in rows):
-        inputs["token_type_ids"] = [[*(row.types or []), *[0] * gap] for row, gap in zip(rows, gaps, strict=True)]
-    return {name: torch.tensor(values) for name, values in inputs.items()}
+    assert pad is not None or len({len(row.ids) for row in rows}) == 1
+    ids_BT, mask_BT = padded_rows([row.ids for row in rows], pad or 0)
+    inputs = {"input_ids": ids_BT, "attention_mask": mask_BT}
+    types = [row.types for row in rows if row.types is not None]
+    if len(types) == len(rows):
+        inputs["token_type_ids"], _ = padded_rows(types, 0)
+    return inputs
 
 
 class BatchedClassifier:

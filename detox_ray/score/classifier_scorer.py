@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from detox_ray.config import ClassifierConfig, InputError
+from detox_ray.models.device import device
 from detox_ray.models.padding import check_text_alone, padding_of
 from detox_ray.score.batches import CPU_TOKENS, BatchedClassifier, Forward, Inputs
 from detox_ray.score.label_mapping import is_multi_label, outputs_of
@@ -27,7 +28,7 @@ class ClassifierScorer:
         from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
         self.name = config.name
-        on = "cuda" if torch.cuda.is_available() else "cpu"
+        on, self.device = device()
         if config.runtime == "onnx-int8" and on == "cuda":
             raise InputError(f"scorer {self.name}: runtime onnx-int8 is for CPUs; on a GPU use torch")
         dtype = ("bfloat16" if on == "cuda" else "float32") if config.dtype == "auto" else config.dtype
@@ -50,7 +51,6 @@ class ClassifierScorer:
             raise InputError(f"scorer {self.name}: {path} has no weights for {shown}: they would be random")
         tokenizer = AutoTokenizer.from_pretrained(path, **loading)
         tokenizer.truncation_side = "right"
-        self.device = torch.cuda.get_device_name() if on == "cuda" else "cpu"
         self.attributes = tuple(outputs)
         padding = padding_of(model)
         model.eval().to(on)

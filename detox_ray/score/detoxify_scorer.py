@@ -15,6 +15,7 @@ from detoxify import Detoxify
 from detoxify.detoxify import MODEL_URLS
 
 from detox_ray.config import InputError
+from detox_ray.models.device import device
 from detox_ray.models.padding import padding_of
 from detox_ray.score.batches import CPU_TOKENS, BatchedClassifier, Inputs
 from detox_ray.score.label_mapping import Output
@@ -31,8 +32,7 @@ class DetoxifyScorer:
 
     def __init__(self, name: str, checkpoint: Path, config_folder: Path | None, batch_tokens: int):
         self.name = name
-        on = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.cuda.get_device_name() if on == "cuda" else "cpu"
+        on, self.device = device()
         loaded = _weights_only(checkpoint)
         with tempfile.TemporaryDirectory() as scratch:
             if config_folder is not None:  # the checkpoint names its folder by a path that was good elsewhere

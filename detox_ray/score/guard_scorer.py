@@ -27,6 +27,7 @@ from typing import Any, Literal, NamedTuple
 from detox_ray.config import InputError
 from detox_ray.models import vllm_options
 from detox_ray.models.codec import Codec
+from detox_ray.models.device import device
 from detox_ray.score.scorers import Failure, Scores
 
 VERSION = 1  # of prompts and of what is read from answers: raise it whenever a score changes
@@ -123,7 +124,7 @@ class GuardScorer:
         codec = Codec(path, loading)
         self._asking = Asking(codec.tokenizer, self._format)
         self._limit = codec.context - self._format.max_tokens
-        self.device = vllm_options.device()
+        self.device = device().name
         self._llm = vllm_options.start(
             path,
             loading,

@@ -1,9 +1,7 @@
-"""The likelihood job: how probable each model finds harmless held-out text, for perplexity before and after tuning.
+"""The likelihood job: how probable harmless held-out text is to each model, for perplexity before and after tuning.
 
-Next-token negative log-likelihood in nats, log-softmax in float32. What the tokenizer itself puts before a text is
-given and not predicted; if it puts nothing there, the text's first token is. A unit is one language under one model.
-
-Shapes: B texts, T tokens, V vocabulary.
+Next-token negative log-likelihood in nats (`CausalModel.nll`). What the tokenizer itself puts before a text is given
+and not predicted; if it puts nothing there, the text's first token is. A unit is one language under one model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +11,8 @@ import pyarrow as pa
 
 from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.unit_jobs import Job, Product, Task
-from detox_ray.models import LoadableModel, attention
-from detox_ray.models.codec import Codec
+from detox_ray.models import LoadableModel
+from detox_ray.models.causal_model import CausalModel
 from detox_ray.score.batches import by_length
 from detox_ray.storage import Store, Unit
 from detox_ray.storage.tables import CHECKPOINTS, EMPTY, LIKELIHOODS, OK, TEXTS
@@ -52,23 +50,10 @@ class LikelihoodWorker:
     """Holds one model; measures a language's texts per call."""
 
     def __init__(self, model: LoadableModel, batch_tokens: int, store: Store):
-        import torch
-        from transformers import AutoModelForCausalLM
-
         self._batch_tokens, self._store = batch_tokens, store
-        path = model.local_path(store)
-        self._codec = Codec(path, model.loading())
+        self._model = CausalModel(model.local_path(store), model.loading(), model.dtype)
+        self._codec = self._model.codec
         self._given = max(1, len(self._codec.prefix))  # tokens that are not predicted
-        self._on = "cuda" if torch.cuda.is_available() else "cpu"
-        self._device = torch.cuda.get_device_name() if self._on == "cuda" else "cpu"
-        loaded = AutoModelForCausalLM.from_pretrained(
-            path,
-            dtype=model.dtype,
-            use_safetensors=True,
-            attn_implementation=attention(self._codec.config),
-            **model.loading(),
-        )
-        self._model: torch.nn.Module = loaded.eval().to(self._on)
 
     def make(self, task: Task) -> Product:
         texts = task.read(self._store, TEXTS)
@@ -80,37 +65,30 @@ class LikelihoodWorker:
             pa.array(measured.nll, pa.float64()),
             pa.array([EMPTY if nll is None else OK for nll in measured.nll], pa.string()),
         ]
-        info = {"device": self._device, "texts": len(tokens), "tokens": sum(tokens), "truncated_texts": measured.cut}
+        info = {
+            "device": self._model.device.name,
+            "texts": len(tokens),
+            "tokens": sum(tokens),
+            "truncated_texts": measured.cut,
+        }
         return Product(pa.table(columns, schema=LIKELIHOODS.columns), info, sum(tokens))
 
-    def measure(self, texts: Sequence[str]) -> "Measured":
+    def measure(self, texts: Sequence[str]) -> "TextLikelihoods":
         """Measure each text, cut to what the model takes. One that leaves no token to predict has no likelihood."""
         whole, most = self._codec.ids(texts), self._codec.context
         ids, cut = [row[:most] for row in whole], sum(len(row) > most for row in whole)
-        found: list[float | None] = [None] * len(texts)
+        likelihoods: list[float | None] = [None] * len(texts)
         rows = [row for row in range(len(ids)) if len(ids[row]) > self._given]
-        budget = min(self._batch_tokens, LOGITS // self._codec.config.get_text_config().vocab_size)
+        budget = min(self._batch_tokens, LOGITS // self._codec.vocabulary)
         for places in by_length([len(ids[row]) for row in rows], budget):
             batch = [rows[place] for place in places]
-            for row, nll in zip(batch, self._nll([ids[row] for row in batch]), strict=True):
-                found[row] = nll
-        return Measured(ids, cut, found)
-
-    def _nll(self, rows: Sequence[Sequence[int]]) -> list[float]:
-        """Sums over each row's tokens but the given ones, nats."""
-        import torch
-
-        longest, pad = max(map(len, rows)), self._codec.pad
-        ids_BT = torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows], device=self._on)
-        mask_BT = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=self._on)
-        with torch.inference_mode():
-            logits_BTV = self._model(input_ids=ids_BT, attention_mask=mask_BT).logits[:, :-1].float()
-            nll_BT = torch.nn.functional.cross_entropy(logits_BTV.transpose(1, 2), ids_BT[:, 1:], reduction="none")
-            return (nll_BT.double() * mask_BT[:, 1:])[:, self._given - 1 :].sum(-1).tolist()
+            for row, nll in zip(batch, self._model.nll([ids[row] for row in batch], self._given), strict=True):
+                likelihoods[row] = nll
+        return TextLikelihoods(ids, cut, likelihoods)
 
 
-class Measured(NamedTuple):
-    """Of some texts, in their order."""
+class TextLikelihoods(NamedTuple):
+    """How probable some texts are, in their order."""
 
     ids: list[list[int]]
     cut: int  # texts that were too long

@@ -20,6 +20,7 @@ import torch
 
 from detox_ray.config import InputError
 from detox_ray.models.padding import Padding
+from detox_ray.models.transformers_internals import attention_in_use
 from detox_ray.score.batches import Forward, Inputs, batch_of, by_length, encode
 from detox_ray.score.scorers import Failure
 from detox_ray.storage import cache_folder, key_of
@@ -124,7 +125,7 @@ def _export(model: Any, names: Sequence[str], path: Path) -> None:
         "token_type_ids": torch.zeros(2, 5, dtype=torch.long),
     }
     batch, tokens = torch.export.Dim("batch", min=1, max=2**16), torch.export.Dim("tokens", min=2, max=512)
-    attention = model.config._attn_implementation
+    attention = attention_in_use(model)
     model.set_attn_implementation("eager")  # what the exporter knows; the numbers are the same
     with warnings.catch_warnings():  # of names of axes, and of what will change in torch
         warnings.simplefilter("ignore")

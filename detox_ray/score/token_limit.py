@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from detox_ray.models.families import family_of
+
 MAX_TOKENS = 512
 # What configs call it. Not every family has one, and some write -1 for none.
 _NAMES = (
@@ -9,11 +11,6 @@ _NAMES = (
     "max_encoder_position_embeddings",
     "max_decoder_position_embeddings",
     "max_seq_len",
-)
-# Their positions begin after the padding index: of 514, 512 are of use.
-_OFFSET = frozenset(
-    {"camembert", "data2vec-text", "esm", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm"}
-    | {"xlm-roberta", "xlm-roberta-xl", "xmod"}
 )
 
 
@@ -24,7 +21,7 @@ def max_tokens(config: Any, tokenizer: Any) -> int:
     """
     text = config.get_text_config()
     limits = [getattr(text, name, None) for name in _NAMES]
-    if config.model_type in _OFFSET:
+    if family_of(config.model_type).positions_follow_padding:
         padding = 1 if text.pad_token_id is None else text.pad_token_id
         limits = [limit - padding - 1 if isinstance(limit, int) else None for limit in limits]
     limits.append(tokenizer.model_max_length)

@@ -15,8 +15,9 @@ from uuid import uuid4
 
 from detox_ray.cluster import keep_replica_on_loopback
 from detox_ray.config import LimitsConfig
-from detox_ray.models import vllm_options
+from detox_ray.models import vllm_internals, vllm_options
 from detox_ray.models.codec import Codec
+from detox_ray.models.device import device
 from detox_ray.serve.errors import Refused, content
 from detox_ray.serve.grouping import grouped
 from detox_ray.serve.prompts import Prompts
@@ -99,7 +100,7 @@ class Engine:
         if spec.adapters:
             # On a CPU one slot more than adapters, which stays zero: vLLM's kernels there give samples of the base the
             # last slot's adapter (index -1, which means none) when one with an adapter is in the same batch.
-            slots = len(spec.adapters) + (vllm_options.device() == "cpu")
+            slots = len(spec.adapters) + (device().kind == "cpu")
             arguments |= {"enable_lora": True, "max_loras": slots, "max_lora_rank": spec.rank}
 
         from vllm.engine.arg_utils import AsyncEngineArgs
@@ -110,7 +111,7 @@ class Engine:
         from vllm.renderers.online_renderer import OnlineRenderer
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        vllm_options.end_engines_with_parent()
+        vllm_internals.end_engines_with_parent()
         self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments, disable_log_stats=True))
         self._models = OpenAIServingModels(
             self._llm,

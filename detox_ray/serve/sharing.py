@@ -6,26 +6,15 @@ is read from the adapter's files, without importing vLLM; tests hold the tables 
 """
 
 import json
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from detox_ray.models import ADAPTER, LoadableModel
+from detox_ray.models.families import vllm_lora_modules
 from detox_ray.storage import Store
 
 WEIGHTS = "adapter_model.safetensors"
 _PREFIX, _SUFFIXES = "base_model.model.", (".lora_A.weight", ".lora_B.weight")  # of PEFT's names
-
-# vLLM's model classes with SupportsLoRA whose linear layers are these seven (vllm/model_executor/models). Others have
-# other names, or no LoRA: GPT-2 and BLOOM have none.
-ARCHITECTURES = (
-    "CohereForCausalLM",
-    "Gemma2ForCausalLM",
-    "GemmaForCausalLM",
-    "LlamaForCausalLM",
-    "MistralForCausalLM",
-    "Qwen2ForCausalLM",
-    "Qwen3ForCausalLM",
-)
-MODULES = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"})
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that an engine can be started for: vllm.config.lora.MaxLoRARanks
 
@@ -59,10 +48,11 @@ def adapter_of(model: LoadableModel, parent: LoadableModel, store: Store) -> Ada
     if not model.in_store or model.dtype != parent.dtype or not store.exists(f"{folder}/{ADAPTER}"):
         return None
     architectures = json.loads(store.read_bytes(f"{model.location}/config.json")).get("architectures")
+    modules = vllm_lora_modules(architectures or ())
     config = json.loads(store.read_bytes(f"{folder}/{ADAPTER}"))
-    if architectures is None or not set(architectures) <= set(ARCHITECTURES) or not plain(config):
+    if not modules or not plain(config) or not store.exists(f"{folder}/{WEIGHTS}"):
         return None
-    if not store.exists(f"{folder}/{WEIGHTS}") or not all(map(mapped, _names(store, f"{folder}/{WEIGHTS}"))):
+    if not all(mapped(name, modules) for name in _names(store, f"{folder}/{WEIGHTS}")):
         return None
     rank = largest_rank(config)
     started_for = next((size for size in RANKS if size >= rank), None)
@@ -80,12 +70,12 @@ def plain(config: dict[str, Any]) -> bool:
     )
 
 
-def mapped(name: str) -> bool:
+def mapped(name: str, modules: Collection[str]) -> bool:
     """Whether vLLM has a place for an adapter's tensor of this name."""
     suffix = next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), None)
     if suffix is None or not name.startswith(_PREFIX):
         return False
-    return name.removesuffix(suffix).rpartition(".")[2] in MODULES
+    return name.removesuffix(suffix).rpartition(".")[2] in modules
 
 
 def largest_rank(config: dict[str, Any]) -> int:

@@ -1,8 +1,8 @@
 """Arithmetic in 16 bits on float32 weights through DeepSpeed's autocast: docs/papers.md, "Training by Li et al."
 
-float16 needs its loss scaled up, or small gradients vanish. Under ZeRO 1 to 3 DeepSpeed (0.19.8) compares the gradient
-with max_grad_norm, and reports its norm, before the scale is taken out again: with the first scale of 65,536 it would
-clip every step. `RightScale` sets that right. (ZeRO 0 and bfloat16 have no such scale.)
+With float16 the loss must be scaled up, or small gradients vanish. Under ZeRO 1 to 3 DeepSpeed 0.19.8 compares the
+gradient with max_grad_norm, and reports its norm, before it divides by the scale: the first scale is 65,536, so that
+every step would be clipped. `UnscaleGradientNorm` corrects this. ZeRO 0 and bfloat16 have no such scale.
 
 Imported by workers only.
 """
@@ -12,32 +12,31 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from detox_ray.config import TrainConfig
+from detox_ray.train.deepspeed_internals import autocast_loss_scale, clip_scaled_gradients_at, divide_reported_norm_by
 
 
 def section(config: TrainConfig) -> dict[str, Any]:
-    """What the DeepSpeed configuration says of it; empty where nothing is cast."""
+    """Return the part of the DeepSpeed configuration that turns autocast on; empty if nothing is cast."""
     return {} if config.autocast is None else {"torch_autocast": {"enabled": True, "dtype": config.autocast}}
 
 
-class RightScale(TrainerCallback):
-    """Clips, and reports, the gradient's norm as it is without the loss's scale."""
+class UnscaleGradientNorm(TrainerCallback):
+    """Clips by, and reports, the gradient's norm without the loss's scale."""
 
     def __init__(self) -> None:
-        self.trainer: Any = None  # to be set before it trains
+        self.trainer: Any = None  # set before training: a trainer is constructed with its callbacks
         self._scale = 1.0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        engine = self.trainer.model_wrapped
-        scaled_norm = engine.get_global_grad_norm
-        engine.get_global_grad_norm = lambda: None if scaled_norm() is None else scaled_norm() / self._scale
+        divide_reported_norm_by(self.trainer.model_wrapped, lambda: self._scale)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        optimizer = self.trainer.model_wrapped.optimizer
-        scaler = getattr(optimizer, "torch_autocast_gradscaler", None)
-        if scaler is not None:
-            self._scale = scaler.get_scale()
-            optimizer.clip_grad = args.max_grad_norm * self._scale
+        engine = self.trainer.model_wrapped
+        scale = autocast_loss_scale(engine)
+        if scale is not None:
+            self._scale = scale
+            clip_scaled_gradients_at(engine, args.max_grad_norm * scale)

@@ -1,4 +1,4 @@
-"""What the trainer tells Ray Train and the board between steps: checkpoints and progress.
+"""Callbacks of the trainer that report checkpoints to Ray Train, losses to trackers, and progress to the board.
 
 Imported by Ray Train's workers only.
 """
@@ -12,34 +12,34 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from detox_ray.config import TrainConfig
 from detox_ray.train import checkpoints
-from detox_ray.train.curves import named
-from detox_ray.train.place import BEST_STEP, Place
-from detox_ray.train.rhythm import best, evaluations
+from detox_ray.train.evaluation_schedule import best, evaluations
+from detox_ray.train.loss_curves import named
 from detox_ray.train.tracking import Trackers
+from detox_ray.train.training_job import BEST_STEP, TrainWorker
 
 
 class ReportCheckpoints(TrainerCallback):
-    """Hand each checkpoint to Ray Train.
+    """Hands each checkpoint to Ray Train.
 
-    All ranks must have written their part before one of them uploads the folder; without the barrier this raced about
-    once in 20 runs (Ray's own callback does). One process a node uploads, the others only report.
+    All ranks must have written their part before one of them uploads the folder. Without the barrier, as in Ray's own
+    callback, this was a race that was lost about once in 20 runs. One process a node uploads; the others only report.
 
-    ``best_step`` makes the newest best outrank all other checkpoints where Ray Train decides which to keep.
+    The metric ``best_step`` makes the newest best checkpoint outrank all others when Ray Train decides which to keep.
     """
 
-    def __init__(self, place: Place, keep_best: bool):
-        self._place, self._keep_best = place, keep_best
+    def __init__(self, worker: TrainWorker, keep_best: bool):
+        self._worker, self._keep_best = worker, keep_best
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         evaluated = evaluations(state.log_history)
         is_best = bool(evaluated) and evaluated[best([loss for _, loss in evaluated])][0] == state.global_step
         metrics = {"step": state.global_step, BEST_STEP: state.global_step if self._keep_best and is_best else 0}
         torch.distributed.barrier()
-        if self._place.local_rank == 0:
+        if self._worker.local_rank == 0:
             assert args.output_dir is not None
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            here = ray.train.get_context().get_local_world_size()
-            checkpoints.seal(folder, state.global_step, self._place.rank, here, self._place.world)
+            workers_of_node = ray.train.get_context().get_local_world_size()
+            checkpoints.seal(folder, state.global_step, self._worker.rank, workers_of_node, self._worker.world_size)
             ray.train.report(
                 metrics,
                 checkpoint=ray.train.Checkpoint.from_directory(folder),
@@ -49,10 +49,10 @@ class ReportCheckpoints(TrainerCallback):
             ray.train.report(metrics)
 
 
-class Track(TrainerCallback):
-    """On rank 0: the trainer's log to the trackers.
+class TrackLosses(TrainerCallback):
+    """Passes the trainer's log on to the trackers, on rank 0.
 
-    Stands before `ReportCheckpoints`: what was logged until a checkpoint is kept before it counts.
+    Must be called before `ReportCheckpoints`, so that what was logged before a checkpoint is safe before it counts.
     """
 
     def __init__(self, trackers: Trackers, config: TrainConfig):
@@ -84,15 +84,15 @@ class Track(TrainerCallback):
 
 
 class NoteProgress(TrainerCallback):
-    """Rank 0 notes steps and losses on the board."""
+    """Notes steps and losses on the progress board, on rank 0."""
 
     def __init__(self, board: Any, rank: int):
         self._board, self._rank = board, rank
 
     def on_reference_pass(self, done: int, total: int) -> None:
-        """Called by `reference.logps`; not one of transformers' events."""
+        """Note progress of the reference. `reference_logps` calls it: it is not one of transformers' events."""
         if self._rank == 0:
-            self._board.refer.remote(done, total)
+            self._board.set_reference.remote(done, total)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -102,7 +102,7 @@ class NoteProgress(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self._rank == 0:
-            self._board.at.remote(state.global_step, "")
+            self._board.set_step.remote(state.global_step, "")
 
     def on_log(
         self,
@@ -115,4 +115,4 @@ class NoteProgress(TrainerCallback):
         for name, words in (("loss", "loss"), ("eval_loss", "validation loss")):
             value = (logs or {}).get(name)
             if self._rank == 0 and value is not None:
-                self._board.at.remote(state.global_step, f"{words} {value:.4f}")
+                self._board.set_step.remote(state.global_step, f"{words} {value:.4f}")

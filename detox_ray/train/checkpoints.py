@@ -1,8 +1,8 @@
-"""Which checkpoint a training goes on from: the newest whose files are all there and as they were written.
+"""Checkpoints of a training: it resumes from the newest one whose files are all there and as they were written.
 
-Every node seals its part of a checkpoint before it is uploaded: a small JSON with each file's size and checksum. A
-checkpoint without all its seals was not finished; one whose files differ from them is damaged (a full disk, a killed
-upload, a bad block). Ray Train itself would hand out the newest it knows, whatever state it is in.
+Every node seals its part of a checkpoint before it uploads the part. A seal is a small JSON with each file's size and
+checksum. A checkpoint without all its seals was not finished; one whose files differ from its seals is damaged (a full
+disk, a killed upload, a bad block). Ray Train itself returns the newest checkpoint that it knows, whatever its state.
 """
 
 import json
@@ -15,9 +15,9 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from detox_ray.cluster.ray_internals import CHECKPOINT_LIST, CHECKPOINT_PREFIX, parse_checkpoint_list
 from detox_ray.storage import Store
 
-SNAPSHOT = "checkpoint_manager_snapshot.json"  # Ray Train's own list
 _BLOCK = 1 << 22  # bytes read at once
 
 
@@ -28,8 +28,8 @@ class _Seal(NamedTuple):
     files: dict[str, tuple[int, int]]  # relative path -> bytes, CRC-32
 
 
-class Found(NamedTuple):
-    """A checkpoint that is whole."""
+class WholeCheckpoint(NamedTuple):
+    """A checkpoint all of whose files are as they were written."""
 
     folder: str  # in the store
     step: int
@@ -37,7 +37,7 @@ class Found(NamedTuple):
 
 
 def seal(folder: Path, step: int, rank: int, ranks: int, world: int) -> None:
-    """Note what ``folder`` holds. ``ranks`` of all ``world`` workers wrote into it; ``rank`` is one of them."""
+    """Write down what ``folder`` holds. ``ranks`` of all ``world`` workers wrote into it; ``rank`` is one of them."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     sums = {}
     for path in files:
@@ -47,15 +47,15 @@ def seal(folder: Path, step: int, rank: int, ranks: int, world: int) -> None:
     (folder / f"sealed-by-{rank}.json").write_text(content, encoding="utf-8")
 
 
-def newest(store: Store, folder: str, warn: Callable[[str], None], step: int | None = None) -> Found | None:
-    """The newest whole checkpoint below ``folder`` (of ``step`` where it is given); None where there is none.
+def newest(store: Store, folder: str, warn: Callable[[str], None], step: int | None = None) -> WholeCheckpoint | None:
+    """Return the newest whole checkpoint below ``folder`` (of ``step``, if given); None if there is none.
 
-    ``warn`` hears of each newer one that is not whole.
+    ``warn`` is called for each newer checkpoint that is not whole.
     """
     checkpoints: dict[str, list[str]] = {}
     for file in store.files(folder):
         name = file.removeprefix(f"{folder}/").split("/")[0]
-        if name.startswith("checkpoint_"):  # and goes on with the time at which it was written
+        if name.startswith(CHECKPOINT_PREFIX):
             checkpoints.setdefault(name, []).append(file)
     for name in sorted(checkpoints, reverse=True):
         seals = _seals(store, checkpoints[name])
@@ -66,41 +66,40 @@ def newest(store: Store, folder: str, warn: Callable[[str], None], step: int | N
         elif wrong := _first_difference(store, f"{folder}/{name}", seals):
             warn(f"{name} (step {seals[0].step}) is damaged, {wrong}: going back to the one before")
         else:
-            return Found(f"{folder}/{name}", seals[0].step, seals[0].world)
+            return WholeCheckpoint(f"{folder}/{name}", seals[0].step, seals[0].world)
     return None
 
 
 @contextmanager
-def opened(store: Store, found: Found | None) -> Iterator[Path | None]:
-    """The checkpoint as a local folder while the block runs: itself, or one copy for all workers of this node."""
+def opened(store: Store, checkpoint: WholeCheckpoint | None) -> Iterator[Path | None]:
+    """Open a checkpoint as a local folder: the checkpoint itself, or one copy for all workers of this node."""
     import ray.train
 
-    if found is None:
+    if checkpoint is None:
         yield None
     else:
-        with ray.train.Checkpoint(store.path(found.folder), store.fs).as_directory() as local:
+        with ray.train.Checkpoint(store.path(checkpoint.folder), store.fs).as_directory() as local:
             yield Path(local)
 
 
-def mend(store: Store, folder: str) -> str | None:
-    """Take away Ray Train's list of checkpoints where it would refuse to start with it; why, or None.
+def remove_unusable_list(store: Store, folder: str) -> str | None:
+    """Delete Ray Train's list of checkpoints if Ray Train would refuse to start with it.
 
-    Nothing is lost with it: `newest` looks at the checkpoints themselves.
+    Nothing is lost: `newest` looks at the checkpoints themselves. Returns what was wrong with the list, or None.
     """
-    snapshot = f"{folder}/{SNAPSHOT}"
-    if not store.exists(snapshot):
+    file = f"{folder}/{CHECKPOINT_LIST}"
+    if not store.exists(file):
         return None
     try:
-        content = json.loads(store.read_bytes(snapshot))
-        names = [each["checkpoint_dir_name"] for each in content["checkpoint_results"]]
-        gone = next((name for name in names if not store.exists(f"{folder}/{name}")), None)
-        trouble = f"lists {gone}, which is not there" if gone else _other_ray(content["ray_version"])
+        listed = parse_checkpoint_list(store.read_bytes(file))
+        gone = next((name for name in listed.folders if not store.exists(f"{folder}/{name}")), None)
+        problem = f"lists {gone}, which is not there" if gone else _other_ray(listed.ray_version)
     except (ValueError, KeyError, TypeError) as error:
-        trouble = f"cannot be read ({type(error).__name__}: {error})"
-    if trouble is not None:
-        store.delete(snapshot)
-        trouble = f"the list of checkpoints {trouble}; the checkpoints themselves decide"
-    return trouble
+        problem = f"cannot be read ({type(error).__name__}: {error})"
+    if problem is None:
+        return None
+    store.delete(file)
+    return f"Ray Train's list of checkpoints {problem}: it is deleted, and the checkpoints themselves are read"
 
 
 def _other_ray(version: str) -> str | None:
@@ -110,7 +109,7 @@ def _other_ray(version: str) -> str | None:
 
 
 def _seals(store: Store, files: list[str]) -> list[_Seal]:
-    """Of a checkpoint with these files; none where one is half written."""
+    """Return the seals among a checkpoint's files; none if one of them is half written."""
     try:
         return [_Seal(**json.loads(store.read_bytes(file))) for file in files if "/sealed-by-" in file]
     except (ValueError, TypeError):
@@ -118,22 +117,22 @@ def _seals(store: Store, files: list[str]) -> list[_Seal]:
 
 
 def _first_difference(store: Store, checkpoint: str, seals: list[_Seal]) -> str | None:
-    """The first file that is not as it was sealed, and how."""
+    """Return which file is not as it was sealed, and how it differs: of the first such file, or None."""
     for file, sealed in ((file, tuple(sums)) for each in seals for file, sums in each.files.items()):
         try:
             with store.fs.open_input_stream(store.path(f"{checkpoint}/{file}")) as stream:
-                there = _sum(stream.read)
+                actual = _sum(stream.read)
         except FileNotFoundError:
             return f"{file} is missing"
         except (OSError, pa.ArrowException) as error:
             return f"{file} cannot be read ({error})"
-        if there != sealed:
-            return f"{file} is not as it was written ({there[0]} bytes of {sealed[0]})"
+        if actual != sealed:
+            return f"{file} is not as it was written ({actual[0]} bytes of {sealed[0]})"
     return None
 
 
 def _sum(read: Callable[[int], bytes]) -> tuple[int, int]:
-    """Size and CRC-32 of a stream (about 1 GB a second and core; it guards against accidents, not against people)."""
+    """Return the size and CRC-32 of a stream (1 GB a second and core; it detects accidents, not attacks)."""
     size = checksum = 0
     while block := read(_BLOCK):
         size, checksum = size + len(block), zlib.crc32(block, checksum)
@@ -141,13 +140,13 @@ def _sum(read: Callable[[int], bytes]) -> tuple[int, int]:
 
 
 def leftovers(store: Store, name: str, key: str) -> list[str]:
-    """Folders that trainings of the model ``name`` under other keys left behind."""
+    """Return the folders that trainings of the model ``name`` under other keys left behind."""
     selector = pafs.FileSelector(store.path("training"), allow_not_found=True)
     folders = (info.base_name for info in store.fs.get_file_info(selector) if info.type == pafs.FileType.Directory)
     return sorted(f"training/{folder}" for folder in folders if _key_in(folder, name) not in (None, key))
 
 
 def _key_in(folder: str, name: str) -> str | None:
-    """The key in ``<name>-<key>``, None where it is the folder of another model."""
+    """Return the key in ``<name>-<key>``; None if it is the folder of another model."""
     key = folder.removeprefix(f"{name}-")
     return key if key != folder and len(key) == 16 and set(key) <= set("0123456789abcdef") else None

@@ -9,8 +9,8 @@ from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.config import Experiment, Problem, TrainConfig
 from detox_ray.storage import Unit
 from detox_ray.storage.tables import CHECKPOINTS, CORPUS, PAIRS
-from detox_ray.train import imports, settings
-from detox_ray.train.imports import import_checkpoint
+from detox_ray.train import checkpoint_import, settings
+from detox_ray.train.checkpoint_import import import_checkpoint
 from detox_ray.train.job import train
 
 
@@ -39,7 +39,7 @@ class TrainStage(Stage):
                 chosen: dict[str, Any] = {"train": settings.influence(model.train, experiment.seed)}
                 inputs: tuple[Unit, ...] = (learns_from(model.train),)
             elif name in context.imported:
-                chosen = {"imported": context.given[name].key, "imports": imports.VERSION}
+                chosen = {"imported": context.given[name].key, "imports": checkpoint_import.VERSION}
                 inputs = ()
             else:
                 continue
@@ -85,5 +85,5 @@ class TrainStage(Stage):
 
 
 def learns_from(config: TrainConfig) -> Unit:
-    """The unit of data that a training learns from."""
+    """Return the unit of data that a training learns from."""
     return CORPUS.unit() if config.train_on == "corpus" else PAIRS.unit()

@@ -1,11 +1,10 @@
-"""Where a training's curves go while it runs: TensorBoard's event files in the run's folder, Weights & Biases, MLflow.
+"""Sends a training's curves to trackers: TensorBoard's event files in the run's folder, Weights & Biases, MLflow.
 
-Rank 0 writes. A resumed training goes on in the same tracked run: Weights & Biases by the run's id, MLflow by the id
-kept beside the event files, TensorBoard by a new file that hides the steps that are taken again. Addresses and keys
-come from the environment alone (WANDB_API_KEY, WANDB_PROJECT, MLFLOW_TRACKING_URI, …), on a cluster from its nodes'.
+Rank 0 writes. A resumed training continues the same tracked run: Weights & Biases by the run's id, MLflow by an id that
+is kept beside the event files, TensorBoard by a new file that hides steps taken again. Addresses and keys come from the
+environment only (WANDB_API_KEY, WANDB_PROJECT, MLFLOW_TRACKING_URI, …), on a cluster from its nodes' environment.
 
-Tracking never ends a training: a tracker that fails is left alone from there on, with a warning, and the marker says
-so.
+Tracking never ends a training. A tracker that fails is not used again; a warning and the marker say so.
 """
 
 import importlib.util
@@ -16,16 +15,16 @@ from pathlib import Path
 from typing import Protocol
 
 from detox_ray.storage import key_of
-from detox_ray.train.place import Job
+from detox_ray.train.training_job import TrainingJob
 
 FOLDER = "training-logs"  # in the run's folder; one folder a model
-PROJECT = "detox-ray"  # Weights & Biases' project and MLflow's experiment, where the environment names none
+PROJECT = "detox-ray"  # Weights & Biases' project and MLflow's experiment, unless the environment names one
 
 _PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
 
 
 def check(trackers: Sequence[str]) -> list[tuple[str, str]]:
-    """(tracker, rule) of what this machine lacks. Looks for packages and variables only: imports nothing."""
+    """Return (tracker, rule) for what this machine lacks. Looks for packages and variables only: imports nothing."""
     problems = []
     joined = bool(os.environ.get("RAY_ADDRESS"))  # a cluster's nodes have an environment of their own
     for name in trackers:
@@ -43,28 +42,30 @@ def _wandb_can_start() -> bool:
 
 
 class Tracker(Protocol):
+    """One place that a training's curves go to."""
+
     def log(self, step: int, values: Mapping[str, float]) -> None: ...
     def keep(self) -> None:
-        """A checkpoint is about to be made: what was logged until here must survive a kill."""
+        """Make what was logged so far survive a kill: a checkpoint is about to be saved."""
 
     def finish(self) -> None: ...
 
 
 class TensorBoard:
-    """Event files, one a start of the training; on an object store copied there at each checkpoint."""
+    """Event files, one for each start of the training. At each checkpoint they are copied to an object store."""
 
-    def __init__(self, job: Job, step: int):
+    def __init__(self, job: TrainingJob, step: int):
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         self._store, self._target = job.store, f"{FOLDER}/{job.name}"
         for file in self._store.files(self._target):
-            if "tfevents" in file and not file.endswith(job.key):  # of other settings
+            if "tfevents" in file and not file.endswith(job.key):  # other settings'
                 self._store.delete(file)
         folder = Path(self._store.path(self._target)) if self._store.is_local else job.scratch / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         before = set(folder.iterdir())
-        # Not SummaryWriter: it writes from a thread whose queue nobody can wait for.
+        # SummaryWriter writes from a thread whose queue cannot be waited for.
         self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}.{job.key}")
         (self._file,) = set(folder.iterdir()) - before
         started = SessionLog(status=SessionLog.START)  # TensorBoard hides what older files hold from this step on
@@ -89,9 +90,9 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """Offline runs (WANDB_MODE=offline) stand in the run's folder, for `wandb sync`."""
+    """A run of Weights & Biases. Offline runs (WANDB_MODE=offline) are in the run's folder, for `wandb sync`."""
 
-    def __init__(self, job: Job, step: int):
+    def __init__(self, job: TrainingJob, step: int):
         import wandb
 
         if os.environ.get("WANDB_MODE") == "offline" and not job.store.is_local:
@@ -106,7 +107,7 @@ class WeightsAndBiases:
             config=job.config.model_dump(mode="json"),
             dir=str(folder),
         )
-        # Its own step may not go back, as ours does where a resumed training takes steps again.
+        # Its own step must not go back, but ours does if a resumed training takes steps again.
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
 
@@ -121,7 +122,9 @@ class WeightsAndBiases:
 
 
 class MLflow:
-    def __init__(self, job: Job, step: int):
+    """A run of MLflow."""
+
+    def __init__(self, job: TrainingJob, step: int):
         import mlflow
 
         self._entities, self._client = mlflow.entities, mlflow.MlflowClient()
@@ -152,7 +155,7 @@ class MLflow:
         self._client.set_terminated(self._run_id)
 
 
-_OPEN: dict[str, Callable[[Job, int], Tracker]] = {
+_OPEN: dict[str, Callable[[TrainingJob, int], Tracker]] = {
     "tensorboard": TensorBoard,
     "wandb": WeightsAndBiases,
     "mlflow": MLflow,
@@ -160,15 +163,19 @@ _OPEN: dict[str, Callable[[Job, int], Tracker]] = {
 
 
 class Trackers:
-    """All trackers of one training. ``status``: tracker -> "ok", or what it failed with and when."""
+    """All trackers of one training.
 
-    def __init__(self, job: Job, warn: Callable[[str], None]):
+    Attributes:
+        status: tracker -> "ok", or what it failed with and when.
+    """
+
+    def __init__(self, job: TrainingJob, warn: Callable[[str], None]):
         self._job, self._warn = job, warn
         self._open: dict[str, Tracker] = {}
         self.status: dict[str, str] = {}
 
     def begin(self, step: int) -> None:
-        """Open them; ``step`` is the checkpoint's from which the training goes on, or 0."""
+        """Open the trackers. ``step`` is that of the checkpoint from which the training resumes, or 0."""
         for name in self._job.config.tracking:
             self.status[name] = "ok"
             self._guarded(name, step, lambda name: self._open.update({name: _OPEN[name](self._job, step)}))

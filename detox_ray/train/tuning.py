@@ -1,4 +1,4 @@
-"""What is trained of a model: all parameters, those that patterns name, or an adapter.
+"""Loads the model to be trained, and chooses what is trained of it: all parameters, some by name, or an adapter.
 
 Imported by workers only.
 """
@@ -10,44 +10,45 @@ import torch
 from peft import LoraConfig
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
-from transformers.pytorch_utils import Conv1D
-from trl.trainer.utils import disable_dropout_in_model
 
 from detox_ray.config import InputError
-from detox_ray.models import attention
-from detox_ray.train import families, head, settings
-from detox_ray.train.place import Job
+from detox_ray.models.families import attention_implementation
+from detox_ray.models.layout import stores_weights_transposed
+from detox_ray.train import head_adapter, settings
+from detox_ray.train.adapter_targets import target_modules
+from detox_ray.train.training_job import TrainingJob
+from detox_ray.train.trl_internals import disable_dropout_in_model
 
 
-def policy(job: Job, path: str) -> PreTrainedModel:
-    """The model to be trained, without its adapter, dropout off."""
+def policy(job: TrainingJob, path: str) -> PreTrainedModel:
+    """Load the model to be trained, without its adapter and with dropout off."""
     model = _load(job, path)
     if job.config.trainable is not None:
         freeze(model, job.config.trainable, f"models.{job.name}.train.trainable")
     if job.config.tuning != "full":
-        head.show_without_adapter(model)
+        head_adapter.show_without_adapter(model)
     return model
 
 
-def reference(job: Job, path: str) -> PreTrainedModel | None:
-    """The parent as it stands, or None where the policy without its adapter is just that."""
+def reference(job: TrainingJob, path: str) -> PreTrainedModel | None:
+    """Load the parent; None if the policy without its adapter is the parent."""
     return _load(job, path) if job.config.tuning == "full" else None
 
 
-def _load(job: Job, path: str) -> Any:
+def _load(job: TrainingJob, path: str) -> Any:
     loading = {**job.parent.loading(), "dtype": getattr(torch, job.config.dtype)}
-    loading["attn_implementation"] = attention(AutoConfig.from_pretrained(path, **job.parent.loading()))
+    loading["attn_implementation"] = attention_implementation(AutoConfig.from_pretrained(path, **job.parent.loading()))
     if job.config.tuning == "qlora":
         loading["quantization_config"] = four_bit(job)
     # Inside a DeepSpeed configuration: under ZeRO-3 the model is sharded while it loads.
     model = AutoModelForCausalLM.from_pretrained(path, **loading)
-    # The reference's dropout must be off, so the policy's too, or their ratio is noise (TRL's default).
+    # As by TRL's default: the reference's dropout must be off, so the policy's too, or their ratio is noise.
     disable_dropout_in_model(model)
     return model
 
 
-def four_bit(job: Job) -> BitsAndBytesConfig:
-    """nf4 with double quantisation (docs/papers.md, "Training by Neplenbroek et al.")."""
+def four_bit(job: TrainingJob) -> BitsAndBytesConfig:
+    """Return nf4 with double quantisation (docs/papers.md, "Training by Neplenbroek et al.")."""
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -58,8 +59,8 @@ def four_bit(job: Job) -> BitsAndBytesConfig:
     )
 
 
-def adapter(job: Job, model: PreTrainedModel) -> LoraConfig | None:
-    """The adapter to be put on the policy, or None. `head.connect` must follow once it is on."""
+def adapter(job: TrainingJob, model: PreTrainedModel) -> LoraConfig | None:
+    """Return the adapter for the policy, or None. Once it is on, `head_adapter.connect` must be called."""
     if job.config.tuning == "full":
         return None
     lora = settings.lora_of(job.config)
@@ -67,8 +68,8 @@ def adapter(job: Job, model: PreTrainedModel) -> LoraConfig | None:
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=families.targets(model, lora.target_modules, f"models.{job.name}.train.lora.target_modules"),
-        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+        target_modules=target_modules(model, lora.target_modules, f"models.{job.name}.train.lora.target_modules"),
+        fan_in_fan_out=stores_weights_transposed(model),
         bias="none",
         task_type="CAUSAL_LM",
     )
@@ -77,8 +78,8 @@ def adapter(job: Job, model: PreTrainedModel) -> LoraConfig | None:
 def freeze(model: nn.Module, patterns: list[str], field: str) -> None:
     """Train only the parameters whose name one of ``patterns`` finds (re.search).
 
-    Tied weights are one parameter, with the name under which the model lists it first (usually the input embedding).
-    Raises InputError naming ``field`` where a pattern finds none.
+    Tied weights are one parameter, under the name that the model lists first (usually the input embedding's). Raises
+    InputError naming ``field`` if a pattern finds none.
     """
     names = [name for name, _ in model.named_parameters()]
     tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - set(names)

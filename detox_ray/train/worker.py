@@ -1,6 +1,6 @@
-"""What each Ray Train worker runs.
+"""The function that each Ray Train worker runs.
 
-Heavy imports are inside, after `cpu.before_imports`.
+Heavy imports stand inside the functions, after `deepspeed_cpu.before_imports`.
 """
 
 import os
@@ -12,21 +12,27 @@ from pathlib import Path
 from typing import Any
 
 from detox_ray.config import InputError
-from detox_ray.train import checkpoints, cpu
-from detox_ray.train.place import Job, Place
+from detox_ray.train import checkpoints, deepspeed_cpu
+from detox_ray.train.training_job import TrainingJob, TrainWorker
 
 
-def run(given: dict[str, Any]) -> Any:
-    """Entry of every worker. Rank 0 returns what its marker will say; an error that would recur goes to the board."""
+def run_worker(settings: dict[str, Any]) -> Any:
+    """Train. Rank 0 returns what the result's marker will say.
+
+    An error that would recur is put on the board.
+
+    Args:
+        settings: "job" (a TrainingJob) and "board" (the actor handle of a ProgressBoard).
+    """
     import ray.train
 
-    job, board = given["job"]._replace(node=ray.train.get_context().get_node_rank()), given["board"]
+    job, board = settings["job"]._replace(node=ray.train.get_context().get_node_rank()), settings["board"]
     if ray.get(board.state.remote()).error is not None:
         return None
     try:
         return _train(job, board)
     except (RuntimeError, OSError, ray.exceptions.RayError):
-        raise  # also what survivors see when another worker is lost: worth another try
+        raise  # survivors see these, too, when another worker is lost: worth another try
     except Exception as error:
         explains_itself = isinstance(error, (InputError, FloatingPointError))
         detail = str(error) if explains_itself else "".join(traceback.format_exception(error))
@@ -37,54 +43,58 @@ def run(given: dict[str, Any]) -> Any:
             shutil.rmtree(job.scratch, ignore_errors=True)
 
 
-def _train(job: Job, board: Any) -> dict[str, Any] | None:
+def _train(job: TrainingJob, board: Any) -> dict[str, Any] | None:
     if not job.gpu:
-        cpu.before_imports()
+        deepspeed_cpu.before_imports()
     os.environ["TQDM_DISABLE"] = "1"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # TRL's trainers would tell the hub that they are used
     import ray.train
 
-    from detox_ray.train.callbacks import NoteProgress, ReportCheckpoints, Track
-    from detox_ray.train.fit import fit
+    from detox_ray.train.callbacks import NoteProgress, ReportCheckpoints, TrackLosses
     from detox_ray.train.tracking import Trackers
+    from detox_ray.train.train_loop import run_train_loop
 
     context = ray.train.get_context()
-    place = Place(context.get_world_rank(), context.get_local_rank(), context.get_world_size())
-    restarts = _count_start(job) - 1 if place.rank == 0 else 0
+    worker = TrainWorker(context.get_world_rank(), context.get_local_rank(), context.get_world_size())
+    restarts = _count_start(job) - 1 if worker.rank == 0 else 0
     trackers = Trackers(job, board.warn.remote)
-    track = [Track(trackers, job.config)] if place.rank == 0 else []
-    callbacks = [*track, ReportCheckpoints(place, job.config.keep == "best"), NoteProgress(board, place.rank)]
-    with checkpoints.opened(job.store, _agreed(job, place, board)) as folder:
-        info = fit(job, place, callbacks, folder, restarts, lambda step: _best(job, place, board, step))
+    track = [TrackLosses(trackers, job.config)] if worker.rank == 0 else []
+    callbacks = [*track, ReportCheckpoints(worker, job.config.keep == "best"), NoteProgress(board, worker.rank)]
+    with checkpoints.opened(job.store, _agreed_checkpoint(job, worker, board)) as folder:
+        info = run_train_loop(
+            job, worker, callbacks, folder, restarts, lambda step: _best_checkpoint(job, worker, board, step)
+        )
     return None if info is None else {**info, "tracking": trackers.status}
 
 
 @contextmanager
-def _best(job: Job, place: Place, board: Any, step: int) -> Iterator[Path]:
-    """The checkpoint of the best step, as a local folder."""
-    found = _agreed(job, place, board, step)
-    if found is None:
+def _best_checkpoint(job: TrainingJob, worker: TrainWorker, board: Any, step: int) -> Iterator[Path]:
+    """Open the checkpoint of the best step as a local folder."""
+    checkpoint = _agreed_checkpoint(job, worker, board, step)
+    if checkpoint is None:
         raise RuntimeError(
-            f"the checkpoint of step {step}, the best, is damaged or gone: remove {job.folder} to train anew"
+            f"the checkpoint of step {step}, the best, is damaged or gone: remove {job.folder} to train from the start"
         )
-    with checkpoints.opened(job.store, found) as folder:
-        assert folder is not None  # something was found
+    with checkpoints.opened(job.store, checkpoint) as folder:
+        assert folder is not None  # a checkpoint was given
         yield folder
 
 
-def _agreed(job: Job, place: Place, board: Any, step: int | None = None) -> checkpoints.Found | None:
-    """The newest whole checkpoint (of ``step``), the same on every worker: rank 0 looks."""
+def _agreed_checkpoint(
+    job: TrainingJob, worker: TrainWorker, board: Any, step: int | None = None
+) -> checkpoints.WholeCheckpoint | None:
+    """Return the newest whole checkpoint (of ``step``, if given), the same on every worker: rank 0 looks."""
     import ray.train.collective
 
-    found = None
-    if place.rank == 0:
-        found = checkpoints.newest(job.store, job.folder, lambda warning: ray.get(board.warn.remote(warning)), step)
-    agreed: checkpoints.Found | None = ray.train.collective.broadcast_from_rank_zero(found)
+    newest = None
+    if worker.rank == 0:
+        newest = checkpoints.newest(job.store, job.folder, lambda warning: ray.get(board.warn.remote(warning)), step)
+    agreed: checkpoints.WholeCheckpoint | None = ray.train.collective.broadcast_from_rank_zero(newest)
     return agreed
 
 
-def _count_start(job: Job) -> int:
-    """How many times this training has been started, by Ray Train or by another driver; this one included."""
+def _count_start(job: TrainingJob) -> int:
+    """Return how many times this training has been started, by Ray Train or another driver, this time included."""
     file = f"{job.folder}/starts.json"
     starts = (job.store.read_json(file) if job.store.exists(file) else 0) + 1
     job.store.write_json(file, starts)

@@ -11,7 +11,8 @@ from huggingface_hub.errors import StrictDataclassFieldValidationError
 from tiny_heads import EOS, FIRST, OTHER, PAD, VOCABULARY, model_of, tokenizer
 
 from detox_ray.config import InputError
-from detox_ray.models.padding import NOT_TEXT, check_text_alone, padding_of
+from detox_ray.models.families import FAMILIES
+from detox_ray.models.padding import check_text_alone, padding_of
 from detox_ray.score.batches import BatchedClassifier
 from detox_ray.score.classifier_scorer import forward_of
 from detox_ray.score.label_mapping import Output
@@ -26,6 +27,7 @@ SETTINGS: dict[str, tuple[int | None, str | None]] = {  # in the config, in the 
     "outside the vocabulary": (VOCABULARY, None),
     "negative": (-1, "<pad>"),
 }
+NOT_TEXT = {name for name, family in FAMILIES.items() if not family.text_only}
 # One for each way to read a text: end-of-text, last token (four), first token, no mask, last position.
 FAST = ("bart", "bloom", "fnet", "gpt2", "llama", "qwen3", "roberta", "xlnet")
 

@@ -15,30 +15,33 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from detox_ray.train import cpu
-from detox_ray.train.place import Job, Place
+from detox_ray.train import deepspeed_cpu
+from detox_ray.train.training_job import TrainingJob, TrainWorker
 
-Each = Callable[[Job, Place], dict[str, Any] | None]
+Each = Callable[[TrainingJob, TrainWorker], dict[str, Any] | None]
 
 _kept: dict[int, list["Worker"]] = {}  # by world
 
 
-def train_alone(jobs: Sequence[Job], world: int = 1, timeout: float = 600) -> list[dict[str, Any] | str]:
-    """Run the jobs one after another; for each what its marker would say, or its error as "TypeName: message".
+def train_alone(jobs: Sequence[TrainingJob], world: int = 1, timeout: float = 600) -> list[dict[str, Any] | str]:
+    """Run the jobs one after another. Return what each marker would say, or the error as "TypeName: message".
 
     The result's folder lies in the job's store, as after `train.train`, without a marker.
     """
     return alone(trained, jobs, world, timeout)
 
 
-def trained(job: Job, place: Place) -> dict[str, Any] | None:
-    from detox_ray.train.fit import fit
+def trained(job: TrainingJob, worker: TrainWorker) -> dict[str, Any] | None:
+    from detox_ray.train.train_loop import run_train_loop
 
-    return fit(job, place, [], None, 0)
+    return run_train_loop(job, worker, [], None, 0)
 
 
-def alone(each: Each, jobs: Sequence[Job], world: int = 1, timeout: float = 600) -> list[dict[str, Any] | str]:
-    """What ``each``, a function of a module beside this one, returns on rank 0 for each of the jobs, or its error."""
+def alone(each: Each, jobs: Sequence[TrainingJob], world: int = 1, timeout: float = 600) -> list[dict[str, Any] | str]:
+    """Return what ``each`` returns on rank 0 for every job, or its error.
+
+    ``each`` is a function of a module beside this one.
+    """
     for job in jobs:  # what a driver's worker removes at its end, and some tests look at
         atexit.register(shutil.rmtree, job.scratch, ignore_errors=True)
     workers = _kept.pop(world, None) or started(world)
@@ -60,13 +63,17 @@ class Worker:
     def __init__(self, group: str, rank: int, world: int) -> None:
         self.connection, its = Pipe()
         command = [sys.executable, "-W", "ignore", __file__, group, str(rank), str(world), str(its.fileno())]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+        paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         self.process = subprocess.Popen(command, env=environment, pass_fds=[its.fileno()])
         its.close()
         atexit.register(self.end)
 
     def answer(self, timeout: float) -> list[dict[str, Any] | str]:
-        """Of the jobs sent last. EOFError if the process ended, TimeoutError if it says nothing for ``timeout`` s."""
+        """Return the answers to the jobs sent last.
+
+        Raises EOFError if the process ended, TimeoutError if it is silent for ``timeout`` seconds.
+        """
         if not self.connection.poll(timeout):
             raise TimeoutError(f"no answer of process {self.process.pid} within {timeout} s")
         answer: list[dict[str, Any] | str] = self.connection.recv()
@@ -84,7 +91,7 @@ def started(world: int) -> list[Worker]:
 
 
 def main(group: str, rank: int, world: int, connection: Connection) -> None:
-    cpu.before_imports()
+    deepspeed_cpu.before_imports()
     os.environ |= {
         "TQDM_DISABLE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -106,7 +113,7 @@ def main(group: str, rank: int, world: int, connection: Connection) -> None:
         answers: list[dict[str, Any] | str] = []
         for job in jobs:
             try:
-                answers.append(each(job, Place(rank, rank, world)) or {})
+                answers.append(each(job, TrainWorker(rank, rank, world)) or {})
             except Exception as error:
                 answers.append(f"{type(error).__name__}: {error}")
             # DeepSpeed leaves it on after a float16 training, for all that this process does next.

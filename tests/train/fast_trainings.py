@@ -1,4 +1,4 @@
-"""Trainings that say which pairs every step was made of, for test_fast."""
+"""Trainings that say which pairs every step was made of, for test_fast_dpo."""
 
 import random
 import shutil
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from detox_ray.storage import Store, Unit
 from detox_ray.storage.tables import PAIRS
-from detox_ray.train.place import Job, Place
+from detox_ray.train.training_job import TrainingJob, TrainWorker
 
 
 def uneven_pairs(count: int) -> pa.Table:
@@ -38,38 +38,38 @@ def commit_uneven_pairs(store: Store, count: int) -> tuple[Unit, str]:
     return unit, "1" * 16
 
 
-def traced(job: Job, place: Place) -> dict[str, Any]:
+def traced(job: TrainingJob, worker: TrainWorker) -> dict[str, Any]:
     """Train; and train again from the first checkpoint, if the job makes one (``checkpoint_every`` below its steps)."""
     path = job.parent.local_path(job.store)
-    if place.rank == 0:
+    if worker.rank == 0:
         shutil.rmtree(job.scratch, ignore_errors=True)
-    found = {"draws": draws(), **_train(job, place, path, None)}
+    found = {"draws": draws(), **_train(job, worker, path, None)}
     first = job.scratch / f"checkpoint-{job.config.checkpoint_every}"
     assert job.config.max_steps is not None
     if job.config.checkpoint_every < job.config.max_steps:
-        found["resumed"] = _train(job, place, path, str(first))
+        found["resumed"] = _train(job, worker, path, str(first))
     return found
 
 
-def _train(job: Job, place: Place, path: str, checkpoint: str | None) -> dict[str, Any]:
+def _train(job: TrainingJob, worker: TrainWorker, path: str, checkpoint: str | None) -> dict[str, Any]:
     import torch
     from transformers import AutoTokenizer, TrainerCallback
     from transformers.trainer_callback import PrinterCallback
 
-    from detox_ray.train import data, methods
+    from detox_ray.train import data_split, trl_trainers
 
     rows_of_steps: list[list[str]] = []
 
     class Trace(TrainerCallback):
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            told: list[Any] = [None] * place.world
+            told: list[Any] = [None] * worker.world_size
             torch.distributed.all_gather_object(told, trainer.rows_of_step())
             rows_of_steps.append(sorted(row for rows in told for row in rows))
 
     tokenizer = AutoTokenizer.from_pretrained(path)
     tokenizer.pad_token = tokenizer.eos_token
-    split = data.split(job.store.read(*job.rows), tokenizer, job.config, place.world, "train")
-    trainer = methods.trainer(job, place, path, tokenizer, split, [Trace()])
+    split = data_split.split(job.store.read(*job.rows), tokenizer, job.config, worker.world_size, "train")
+    trainer = trl_trainers.trainer(job, worker, path, tokenizer, split, [Trace()])
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=checkpoint)
     evaluation = trainer.evaluate()
@@ -86,17 +86,17 @@ def _train(job: Job, place: Place, path: str, checkpoint: str | None) -> dict[st
 
 
 def draws() -> dict[str, Any]:
-    """What accelerate's own loaders draw, and what `Draw` says, for several shapes; over two epochs."""
+    """Return what accelerate's own loaders draw, and what `SamplingOrder` says, for several shapes, over two epochs."""
     from accelerate.data_loader import prepare_data_loader
     from torch.utils.data import DataLoader
 
-    from detox_ray.train.fast import Draw
+    from detox_ray.train.fast_dpo import SamplingOrder
 
     shapes = [(pairs, workers, batch) for pairs in (5, 24, 37) for workers in (1, 2, 3) for batch in (1, 4)]
     theirs, ours = [], []
     for pairs, workers, batch in shapes:
         for accumulation in (1, 3):
-            draw = Draw(pairs, workers, batch, accumulation, seed=11)
+            draw = SamplingOrder(pairs, workers, batch, accumulation, seed=11)
             loaders = [
                 prepare_data_loader(
                     DataLoader(range(pairs), batch_size=batch, shuffle=True, collate_fn=list),  # type: ignore[arg-type]

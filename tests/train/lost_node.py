@@ -14,7 +14,7 @@ from typing import Any
 
 from detox_ray.storage import Store
 from detox_ray.storage.tables import CHECKPOINTS
-from detox_ray.train.place import Job
+from detox_ray.train.training_job import TrainingJob
 
 
 def node(number: int) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def node(number: int) -> dict[str, Any]:
     return {"node_ip_address": f"127.0.0.{number}", "include_dashboard": False}
 
 
-def lost_node(job: Job, folder: Path, timeout: float = 600) -> dict[str, Any]:
+def lost_node(job: TrainingJob, folder: Path, timeout: float = 600) -> dict[str, Any]:
     """Train; when two checkpoints are there, damage the newer one, end its node, and let another join.
 
     Returns what the marker says, and ``damaged``: the checkpoint's name.

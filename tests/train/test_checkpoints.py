@@ -1,4 +1,4 @@
-"""Which checkpoint a training goes on from, and what it leaves behind."""
+"""A training resumes from the newest whole checkpoint, and removes what it leaves behind."""
 
 import json
 import re
@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import ray
 
+from detox_ray.cluster.ray_internals import CHECKPOINT_LIST
 from detox_ray.storage import Store
 from detox_ray.train import checkpoints
-from detox_ray.train.checkpoints import Found
+from detox_ray.train.checkpoints import WholeCheckpoint
 
 FOLDER = "training/detox-0123456789abcdef"
 
@@ -25,7 +26,7 @@ def write(store: Store, second: int, step: int, world: int = 1, ranks: int = 1) 
     return folder
 
 
-def find(store: Store) -> tuple[Found | None, list[str]]:
+def find(store: Store) -> tuple[WholeCheckpoint | None, list[str]]:
     warnings: list[str] = []
     return checkpoints.newest(store, FOLDER, warnings.append), warnings
 
@@ -34,7 +35,7 @@ def test_the_newest_whole_checkpoint_is_taken_in_silence(store: Store) -> None:
     assert find(store) == (None, [])
     write(store, 1, step=5)
     newest = write(store, 2, step=10)
-    assert find(store) == (Found(f"{FOLDER}/{newest.name}", 10, 1), [])
+    assert find(store) == (WholeCheckpoint(f"{FOLDER}/{newest.name}", 10, 1), [])
 
 
 def _flip(folder: Path) -> None:
@@ -64,12 +65,12 @@ def test_damaged_newest_is_passed_over_with_a_warning(
     before = write(store, 1, step=5)
     damage(write(store, 2, step=10))
     found, warnings = find(store)
-    assert found == Found(f"{FOLDER}/{before.name}", 5, 1)
+    assert found == WholeCheckpoint(f"{FOLDER}/{before.name}", 5, 1)
     assert len(warnings) == 1
     assert re.search(said, warnings[0])
 
 
-def test_training_begins_anew_where_none_is_whole(store: Store) -> None:
+def test_training_begins_from_the_start_if_none_is_whole(store: Store) -> None:
     for second in (1, 2):
         _truncate(write(store, second, step=second))
     found, warnings = find(store)
@@ -84,21 +85,21 @@ def test_checkpoint_without_the_part_of_every_node_was_not_finished(store: Store
     (folder / "sealed-by-2.json").write_text(
         json.dumps({"step": 5, "ranks": 1, "world": 3, "files": {"third.pt": [1, 2363233923]}})  # CRC-32 of "x"
     )
-    assert find(store) == (Found(f"{FOLDER}/{folder.name}", 5, 3), [])
+    assert find(store) == (WholeCheckpoint(f"{FOLDER}/{folder.name}", 5, 3), [])
 
 
 class TestRaysOwnList:
     def write(self, store: Store, content: object) -> None:
-        store.write_json(f"{FOLDER}/{checkpoints.SNAPSHOT}", content)
+        store.write_json(f"{FOLDER}/{CHECKPOINT_LIST}", content)
 
     def content(self, *names: str, version: str = ray.__version__) -> dict[str, object]:
         return {"ray_version": version, "checkpoint_results": [{"checkpoint_dir_name": name} for name in names]}
 
     def test_sound_list_stays(self, store: Store) -> None:
-        assert checkpoints.mend(store, FOLDER) is None
+        assert checkpoints.remove_unusable_list(store, FOLDER) is None
         self.write(store, self.content(write(store, 1, step=5).name))
-        assert checkpoints.mend(store, FOLDER) is None
-        assert store.exists(f"{FOLDER}/{checkpoints.SNAPSHOT}")
+        assert checkpoints.remove_unusable_list(store, FOLDER) is None
+        assert store.exists(f"{FOLDER}/{CHECKPOINT_LIST}")
 
     def test_list_with_which_ray_would_not_start_goes(self, store: Store) -> None:
         contents = {
@@ -108,10 +109,10 @@ class TestRaysOwnList:
         }
         for said, content in contents.items():
             self.write(store, content)
-            assert said in (checkpoints.mend(store, FOLDER) or "")
-            assert not store.exists(f"{FOLDER}/{checkpoints.SNAPSHOT}")
-        store.write_bytes(f"{FOLDER}/{checkpoints.SNAPSHOT}", b'{"ray_ver')
-        assert "cannot be read" in (checkpoints.mend(store, FOLDER) or "")
+            assert said in (checkpoints.remove_unusable_list(store, FOLDER) or "")
+            assert not store.exists(f"{FOLDER}/{CHECKPOINT_LIST}")
+        store.write_bytes(f"{FOLDER}/{CHECKPOINT_LIST}", b'{"ray_ver')
+        assert "cannot be read" in (checkpoints.remove_unusable_list(store, FOLDER) or "")
 
 
 def test_leftovers_are_those_of_this_model_under_other_keys(store: Store) -> None:

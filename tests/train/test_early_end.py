@@ -25,9 +25,9 @@ from detox_ray.cluster.progress import Progress
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store, StoreError
 from detox_ray.storage.tables import CHECKPOINTS, PAIRS
-from detox_ray.train import data
-from detox_ray.train.divergence import sequences
-from detox_ray.train.place import Job
+from detox_ray.train import data_split
+from detox_ray.train.kl_divergence import sequences
+from detox_ray.train.training_job import TrainingJob
 
 pytestmark = pytest.mark.integration
 
@@ -56,21 +56,21 @@ JOBS: dict[str, dict[str, object]] = {
 @pytest.fixture(scope="module")
 def trained(
     tmp_path_factory: pytest.TempPathFactory, parent: LoadableModel
-) -> Iterator[dict[str, tuple[Job, dict[str, Any] | str]]]:
+) -> Iterator[dict[str, tuple[TrainingJob, dict[str, Any] | str]]]:
     """All jobs, one after another, on two workers."""
     folder = tmp_path_factory.mktemp("early")
     jobs = []
     for name, changes in JOBS.items():
         store = Store.at(str(folder / name))
         store.commit(*ROWS, undecided_pairs(72))
-        jobs.append(Job(name, "k" * 16, train_config(**changes), parent, ROWS, 0, store, False))
+        jobs.append(TrainingJob(name, "k" * 16, train_config(**changes), parent, ROWS, 0, store, False))
     infos = train_alone(jobs, world=2)
     yield {job.name: (job, info) for job, info in zip(jobs, infos, strict=True)}
     for job in jobs:
         shutil.rmtree(job.scratch, ignore_errors=True)
 
 
-def done(trained: dict[str, tuple[Job, dict[str, Any] | str]], name: str) -> tuple[Job, dict[str, Any]]:
+def done(trained: dict[str, tuple[TrainingJob, dict[str, Any] | str]], name: str) -> tuple[TrainingJob, dict[str, Any]]:
     job, info = trained[name]
     assert isinstance(info, dict), info
     return job, info
@@ -78,7 +78,7 @@ def done(trained: dict[str, tuple[Job, dict[str, Any] | str]], name: str) -> tup
 
 @pytest.mark.parametrize("name", ["zero2", "zero3-lora"])
 def test_training_stops_early_and_the_best_steps_weights_are_what_is_saved(
-    trained: dict[str, tuple[Job, dict[str, Any] | str]], name: str
+    trained: dict[str, tuple[TrainingJob, dict[str, Any] | str]], name: str
 ) -> None:
     job, info = done(trained, name)
     losses = {row["step"]: row["loss"] for row in info["validation"]}
@@ -103,7 +103,7 @@ def test_training_stops_early_and_the_best_steps_weights_are_what_is_saved(
 
 
 def test_divergence_from_the_parent_is_that_of_the_saved_weights(
-    trained: dict[str, tuple[Job, dict[str, Any] | str]], parent: LoadableModel
+    trained: dict[str, tuple[TrainingJob, dict[str, Any] | str]], parent: LoadableModel
 ) -> None:
     job, info = done(trained, "last")
     assert info["kl_to_parent"] == {"status": "ok"}
@@ -113,15 +113,15 @@ def test_divergence_from_the_parent_is_that_of_the_saved_weights(
 
 
 def test_divergence_is_measured_with_the_adapter_off_and_not_without_a_reference(
-    trained: dict[str, tuple[Job, dict[str, Any] | str]], parent: LoadableModel
+    trained: dict[str, tuple[TrainingJob, dict[str, Any] | str]], parent: LoadableModel
 ) -> None:
     job, info = done(trained, "zero3-lora")
     assert naive_divergence(job, parent) == pytest.approx(info["evaluation"]["kl_to_parent"], rel=1e-3)
 
 
-def naive_divergence(job: Job, parent: LoadableModel) -> float:
+def naive_divergence(job: TrainingJob, parent: LoadableModel) -> float:
     """Mean over positions of torch's own KL, of the saved model against its parent, both loaded from their folders."""
-    split = data.split(
+    split = data_split.split(
         job.store.read(*ROWS), AutoTokenizer.from_pretrained(parent.location), job.config, 2, "models.detox.train"
     )
     tuned, before = (
@@ -136,7 +136,7 @@ def naive_divergence(job: Job, parent: LoadableModel) -> float:
     return torch.cat(found).mean().item()
 
 
-def test_log_ratios_and_curves_are_in_the_marker(trained: dict[str, tuple[Job, dict[str, Any] | str]]) -> None:
+def test_log_ratios_and_curves_are_in_the_marker(trained: dict[str, tuple[TrainingJob, dict[str, Any] | str]]) -> None:
     _, info = done(trained, "last")
     first, last = info["log"][0], info["validation"][-1]
     assert first["loss"] == pytest.approx(0.6931472, abs=1e-5)
@@ -180,7 +180,7 @@ def _trains(process: psutil.Process) -> bool:
 @pytest.mark.slow
 def test_best_checkpoint_survives_newer_ones_and_a_killed_worker(
     tmp_path: Path,
-    trained: dict[str, tuple[Job, dict[str, Any] | str]],
+    trained: dict[str, tuple[TrainingJob, dict[str, Any] | str]],
     parent: LoadableModel,
     ray_cluster: Cluster,
 ) -> None:
@@ -204,7 +204,9 @@ def test_best_checkpoint_survives_newer_ones_and_a_killed_worker(
     assert info["tracking"] == {"tensorboard": "ok"}
 
 
-def test_lost_loss_stops_at_its_step_and_names_the_rows(trained: dict[str, tuple[Job, dict[str, Any] | str]]) -> None:
+def test_lost_loss_stops_at_its_step_and_names_the_rows(
+    trained: dict[str, tuple[TrainingJob, dict[str, Any] | str]],
+) -> None:
     job, message = trained["lost"]
     assert isinstance(message, str), "the training must have stopped"
     assert message.startswith("FloatingPointError: the ")

@@ -1,4 +1,4 @@
-"""What is lost is made good: a node, and with it the newest checkpoint."""
+"""A training survives the loss of a node, and with it of the newest checkpoint."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from small_training import commit_pairs, train_config
 from detox_ray import train
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store
-from detox_ray.train.place import Job
+from detox_ray.train.training_job import TrainingJob
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -24,7 +24,7 @@ def test_run_that_loses_a_node_and_its_newest_checkpoint_ends_as_an_undisturbed_
         store = Store.at(str(tmp_path / name))
         rows = commit_pairs(store)
         key = train.key(config, parent.key, rows[1], 0)
-        jobs.append(Job("detox", key, config, parent, rows, 0, store, gpu=False))
+        jobs.append(TrainingJob("detox", key, config, parent, rows, 0, store, gpu=False))
     (undisturbed,) = train_alone(jobs[:1], world=2)
     assert isinstance(undisturbed, dict), undisturbed
 

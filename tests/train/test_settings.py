@@ -1,4 +1,4 @@
-"""The train block: what is refused before anything starts, and what the key depends on."""
+"""The train block: settings that are refused before anything starts, and settings that the key depends on."""
 
 import json
 from pathlib import Path
@@ -8,13 +8,13 @@ from small_training import train_config
 
 from detox_ray import train
 from detox_ray.config import Problem, TrainConfig
-from detox_ray.train import settings, zero
+from detox_ray.train import deepspeed_config, settings
 
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(settings, "_has_gpu", lambda: False)
+    monkeypatch.setattr(settings, "machine_has_gpu", lambda: False)
 
 
 GPU_ONLY = [
@@ -31,7 +31,7 @@ def test_what_needs_a_gpu_is_refused_without_one(
     found = train.check("models.detox.train", train_config(**change))
     assert [p.field for p in found] == [f"models.detox.train.{field}"]
     assert "needs GPU workers" in found[0].rule
-    monkeypatch.setattr(settings, "_has_gpu", lambda: True)
+    monkeypatch.setattr(settings, "machine_has_gpu", lambda: True)
     assert train.check("models.detox.train", train_config(**change)) == []
     on_cpu = train_config(**change, resources_per_worker={"CPU": 1, "GPU": 0})
     assert [p.field for p in train.check("f", on_cpu)] == [f"f.{field}"]
@@ -171,7 +171,7 @@ def test_key_knows_parent_rows_and_the_effective_seed() -> None:
 
 def test_key_follows_the_content_of_an_own_deepspeed_file(tmp_path: Path) -> None:
     file = tmp_path / "own.json"
-    file.write_text(json.dumps(zero.read("zero2")))
+    file.write_text(json.dumps(deepspeed_config.read("zero2")))
     assert key({"deepspeed": str(file)}) == key({})
     file.write_text(json.dumps({"zero_optimization": {"stage": 3, "zero_quantized_gradients": True}}))
     assert key({"deepspeed": str(file)}) != key({})

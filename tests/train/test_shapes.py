@@ -1,4 +1,4 @@
-"""How memory and work are shared out does not change what is learned: one training in every shape, without Ray."""
+"""Dividing memory and work in another way does not change what is learned: one training in every shape, without Ray."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from small_training import commit_pairs, train_config
 from detox_ray.config import TrainConfig
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store
-from detox_ray.train.place import Job, Place
+from detox_ray.train.training_job import TrainingJob, TrainWorker
 
 pytestmark = pytest.mark.integration
 
@@ -38,16 +38,16 @@ SHAPES = {
 }
 
 
-def jobs(folder: Path, parent: LoadableModel, configs: dict[str, TrainConfig]) -> list[Job]:
+def jobs(folder: Path, parent: LoadableModel, configs: dict[str, TrainConfig]) -> list[TrainingJob]:
     made = []
     for number, block in enumerate(configs.values()):
         store = Store.at(str(folder / str(number)))
-        made.append(Job(f"m{number}", "0" * 16, block, parent, commit_pairs(store), 0, store, gpu=False))
+        made.append(TrainingJob(f"m{number}", "0" * 16, block, parent, commit_pairs(store), 0, store, gpu=False))
     return made
 
 
 @pytest.fixture(scope="module")
-def shapes(tmp_path_factory: pytest.TempPathFactory, parent: LoadableModel) -> Iterator[dict[str, Job]]:
+def shapes(tmp_path_factory: pytest.TempPathFactory, parent: LoadableModel) -> Iterator[dict[str, TrainingJob]]:
     made = dict(zip(SHAPES, jobs(tmp_path_factory.mktemp("shapes"), parent, SHAPES), strict=True))
     yield made
     for job in made.values():
@@ -55,8 +55,8 @@ def shapes(tmp_path_factory: pytest.TempPathFactory, parent: LoadableModel) -> I
 
 
 @pytest.fixture(scope="module")
-def trained(shapes: dict[str, Job]) -> dict[str, dict[str, Any]]:
-    """What each shape's marker would say; all of them in one pair of processes."""
+def trained(shapes: dict[str, TrainingJob]) -> dict[str, dict[str, Any]]:
+    """Return what each shape's marker would say. All run in one pair of processes."""
     return dict(zip(shapes, train_alone(list(shapes.values()), world=2), strict=True))  # type: ignore[arg-type]
 
 
@@ -82,19 +82,19 @@ def test_the_shape_that_was_asked_for_is_the_one_that_ran(trained: dict[str, dic
     }
 
 
-def resumed(job: Job, place: Place) -> dict[str, Any] | None:
+def resumed(job: TrainingJob, worker: TrainWorker) -> dict[str, Any] | None:
     """Runs in a process of `alone`."""
-    from detox_ray.train.fit import fit
+    from detox_ray.train.train_loop import run_train_loop
 
     try:
-        return fit(job, place, [], Path(job.store.read_json("checkpoint")), 1)
+        return run_train_loop(job, worker, [], Path(job.store.read_json("checkpoint")), 1)
     finally:
         shutil.rmtree(job.scratch, ignore_errors=True)
 
 
 @pytest.mark.slow
 def test_run_goes_on_with_fewer_workers_on_the_same_rows_in_each_step(
-    tmp_path: Path, shapes: dict[str, Job], trained: dict[str, dict[str, Any]], parent: LoadableModel
+    tmp_path: Path, shapes: dict[str, TrainingJob], trained: dict[str, dict[str, Any]], parent: LoadableModel
 ) -> None:
     """Two workers until step 2, then one; each batching's steps hold the same rows."""
     alike = {"deepspeed": "zero0", "min_workers": 1, "keep": "last"}

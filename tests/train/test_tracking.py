@@ -14,13 +14,13 @@ from detox_ray.models import LoadableModel
 from detox_ray.storage import Store
 from detox_ray.storage.tables import PAIRS
 from detox_ray.train import tracking
-from detox_ray.train.place import Job
 from detox_ray.train.tracking import Trackers
+from detox_ray.train.training_job import TrainingJob
 
 
-def job(store: Store, *names: str, key: str = "0123456789abcdef") -> Job:
+def job(store: Store, *names: str, key: str = "0123456789abcdef") -> TrainingJob:
     parent = LoadableModel("base", "unused", False, None, "auto", "k")
-    return Job("detox", key, train_config(tracking=list(names)), parent, (PAIRS.unit(), "k"), 0, store, False)
+    return TrainingJob("detox", key, train_config(tracking=list(names)), parent, (PAIRS.unit(), "k"), 0, store, False)
 
 
 def events(store: Store) -> list[Any]:
@@ -137,7 +137,7 @@ def test_weights_and_biases_go_on_in_the_same_run(store: Store, monkeypatch: pyt
 
 
 class FakeMlflow(types.ModuleType):
-    """What MLflow's client is documented to take (https://mlflow.org/docs/latest/api_reference), in memory."""
+    """MLflow's client in memory, as it is documented (https://mlflow.org/docs/latest/api_reference)."""
 
     class Entities(NamedTuple):
         Metric: Any = NamedTuple("Metric", [("key", str), ("value", float), ("timestamp", int), ("step", int)])

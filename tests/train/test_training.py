@@ -23,7 +23,7 @@ from detox_ray.config import TrainConfig
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store
 from detox_ray.storage.tables import CHECKPOINTS
-from detox_ray.train.place import Job
+from detox_ray.train.training_job import TrainingJob
 
 pytestmark = pytest.mark.integration
 
@@ -89,9 +89,9 @@ def trained(
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, parent: LoadableModel) -> tuple[Store, dict[str, Any]]:
-    """The same without Ray, and without a loss."""
+    """Return the same training without Ray, and without a loss."""
     store = Store.at(str(tmp_path_factory.mktemp("undisturbed")))
-    (info,) = train_alone([Job("detox", "k" * 16, LONG, parent, commit_pairs(store), 0, store, False)], world=2)
+    (info,) = train_alone([TrainingJob("detox", "k" * 16, LONG, parent, commit_pairs(store), 0, store, False)], world=2)
     assert isinstance(info, dict), info
     return store, info
 
@@ -139,7 +139,7 @@ def test_result_is_a_whole_model_folder_that_generates_as_its_parent_does(
 
 
 def same(one: tuple[Store, dict[str, Any]], other: tuple[Store, dict[str, Any]]) -> bool:
-    """Whether two trainings had the same losses and have the same weights."""
+    """Return whether two trainings had the same losses and have the same weights."""
     weights = [load_file(Path(store.path("checkpoints/detox")) / "model.safetensors") for store, _ in (one, other)]
     assert weights[0].keys() == weights[1].keys()
     told = [(info["log"], info["evaluation"]) for _, info in (one, other)]

@@ -11,11 +11,12 @@ from tiny_families import tiny as tiny_with_dropout
 from torch.nn.functional import log_softmax
 from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
-from detox_ray.models import LoadableModel, attention
+from detox_ray.models import LoadableModel
+from detox_ray.models.families import attention_implementation, family_of
 from detox_ray.storage import Store
 from detox_ray.storage.tables import PAIRS
-from detox_ray.train import families, head, tuning
-from detox_ray.train.place import Job
+from detox_ray.train import adapter_targets, head_adapter, tuning
+from detox_ray.train.training_job import TrainingJob
 
 FIELD = "models.detox.train.lora.target_modules"
 IDS = torch.tensor([[5, 17, 99, 3, 250, 8], [7, 7, 31, 2, 11, 390]])
@@ -28,11 +29,14 @@ def tiny(family: str, **changes: Any) -> Any:
 
 
 def adapted(family: str, chosen: str | list[str], dropout: float = 0.0, fused: bool = True, **changes: Any) -> Any:
-    """As policy, TRL and connect make it, with an adapter that is no longer nothing."""
-    model = tiny(family, **changes)
-    head.show_without_adapter(model)
-    targets = families.targets(model, chosen, FIELD)
-    conv = family == "gpt2"
+    return with_adapter(tiny(family, **changes), chosen, dropout, fused)
+
+
+def with_adapter(model: Any, chosen: str | list[str], dropout: float = 0.0, fused: bool = True) -> Any:
+    """Add an adapter as policy, TRL and connect do, with random factors instead of zeros."""
+    head_adapter.show_without_adapter(model)
+    targets = adapter_targets.target_modules(model, chosen, FIELD)
+    conv = model.config.model_type == "gpt2"
     config = LoraConfig(r=4, lora_alpha=8, lora_dropout=dropout, target_modules=targets, fan_in_fan_out=conv)
     peft = get_peft_model(model, config)
     torch.manual_seed(1)
@@ -41,7 +45,7 @@ def adapted(family: str, chosen: str | list[str], dropout: float = 0.0, fused: b
             parameter.data = torch.randn_like(parameter) * 0.1
     if fused:
         add_fused_lm_head(peft.get_base_model())
-    head.connect(peft)
+    head_adapter.connect(peft)
     return peft
 
 
@@ -62,7 +66,7 @@ def fused(model: Any) -> torch.Tensor:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_paper_lists_find_their_modules_in_every_family(family: str) -> None:
-    listed = set(families.LI2024[family])
+    listed = set(family_of(family).li2024 or ())
     expected = listed - {"lm_head"} if family in TIED else listed
     assert modules_with_adapter(adapted(family, "li2024")) == expected
 
@@ -70,22 +74,22 @@ def test_paper_lists_find_their_modules_in_every_family(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_all_linear_leaves_embedding_and_head_out(family: str) -> None:
     found = modules_with_adapter(adapted(family, "all-linear"))
-    linear = set(families.LI2024[family]) - {"embed_tokens", "word_embeddings", "lm_head"}
+    linear = set(family_of(family).li2024 or ()) - {"embed_tokens", "word_embeddings", "lm_head"}
     assert found == linear
 
 
 def test_name_without_module_is_an_error_that_lists_the_modules_there_are() -> None:
     with pytest.raises(ValueError, match=rf"^{FIELD}: 'q_project'.*there are down_proj, embed_tokens.*, q_proj,"):
-        families.targets(tiny("llama"), ["down_proj", "q_project"], FIELD)
+        adapter_targets.target_modules(tiny("llama"), ["down_proj", "q_project"], FIELD)
     with pytest.raises(ValueError, match=r"'self_attn' is no linear or embedding module"):
-        families.targets(tiny("llama"), ["self_attn"], FIELD)
+        adapter_targets.target_modules(tiny("llama"), ["self_attn"], FIELD)
 
 
 def test_family_without_list_is_an_error_that_says_what_else() -> None:
     model = tiny("llama")
     model.config.model_type = "opt"
     with pytest.raises(ValueError, match=rf"^{FIELD}: li2024 names no modules for opt .*use all-linear or name them"):
-        families.targets(model, "li2024", FIELD)
+        adapter_targets.target_modules(model, "li2024", FIELD)
 
 
 def test_module_can_be_chosen_by_its_dotted_name() -> None:
@@ -152,13 +156,13 @@ def test_dropout_before_the_heads_adapter_is_pefts() -> None:
 def test_without_adapter_on_embedding_or_head_nothing_is_added() -> None:
     model = adapted("llama", ["down_proj"])
     assert not hasattr(model.get_base_model(), "adapted_head")
-    head.connect(tiny("llama"))
+    head_adapter.connect(tiny("llama"))
 
 
 def test_gemma_trains_with_its_attention_cap() -> None:
     capped, not_capped = tiny("gemma2").config, tiny("llama").config
-    assert attention(capped) == "eager"
-    assert attention(not_capped) is None
+    assert attention_implementation(capped) == "eager"
+    assert attention_implementation(not_capped) is None
     eager, default = (tiny("gemma2", attn_implementation=a) for a in ("eager", "sdpa"))
     assert not torch.allclose(naive(eager), naive(default), atol=1e-3)  # why: sdpa leaves the cap out
 
@@ -177,7 +181,7 @@ def test_4_bit_weights_are_loaded_as_the_paper_quantises_them(
 
     monkeypatch.setattr("detox_ray.train.tuning.AutoModelForCausalLM.from_pretrained", from_pretrained)
     config = train_config(tuning="qlora", autocast="float16")
-    job = Job("detox", "k", config, parent, (PAIRS.unit(), "k"), 0, store, True)
+    job = TrainingJob("detox", "k", config, parent, (PAIRS.unit(), "k"), 0, store, True)
     policy = tuning.policy(job, parent.location)
     chosen = given["quantization_config"]
     assert (chosen.load_in_4bit, chosen.bnb_4bit_quant_type, chosen.bnb_4bit_use_double_quant) == (True, "nf4", True)
@@ -186,3 +190,17 @@ def test_4_bit_weights_are_loaded_as_the_paper_quantises_them(
     put_on = tuning.adapter(job, policy)
     assert put_on is not None
     assert (put_on.r, put_on.lora_alpha, put_on.target_modules) == (64, 16, "all-linear")
+
+
+def test_adapter_on_a_head_of_any_name_is_trained() -> None:
+    """BioGPT calls its head output_projection."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = AutoConfig.for_model("biogpt", vocab_size=400, initializer_range=0.1, tie_word_embeddings=False, **sizes)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    plain = naive(model)
+    peft = with_adapter(model, ["output_projection", "fc1"])
+    torch.testing.assert_close(fused(peft), naive(peft), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(fused(peft), plain, atol=1e-2)

@@ -47,7 +47,7 @@ def tiny(family: str, vocab_size: int = 400, eos: int = 0, **changes: Any) -> An
 
 
 def saved(family: str, folder: Path, tokenizer: Any) -> LoadableModel:
-    """The same as a model folder."""
+    """Save the same model as a folder."""
     tiny(family, len(tokenizer), tokenizer.eos_token_id).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return resolve_path("base", str(folder), None, "auto")

@@ -1,0 +1,47 @@
+"""What is used of Ray beyond its public interface, as read in Ray 2.60.0."""
+
+import json
+import os
+from typing import Any, NamedTuple
+
+# Ray Train's own list of a training's checkpoints, in the training's folder.
+CHECKPOINT_LIST = "checkpoint_manager_snapshot.json"
+CHECKPOINT_PREFIX = "checkpoint_"  # of a checkpoint's folder; the rest of the name is the time at which it was written
+
+
+class CheckpointList(NamedTuple):
+    """What Ray Train's list of checkpoints holds."""
+
+    folders: list[str]
+    ray_version: str
+
+
+def parse_checkpoint_list(content: bytes) -> CheckpointList:
+    """Parse Ray Train's list of checkpoints. Raises ValueError, KeyError or TypeError if it is not one."""
+    listed = json.loads(content)
+    folders = [entry["checkpoint_dir_name"] for entry in listed["checkpoint_results"]]
+    return CheckpointList(folders, listed["ray_version"])
+
+
+def keep_node_address(address: str) -> dict[str, Any]:
+    """Return arguments of ``ray.init`` for a local Ray that listens on ``address`` only, which may be loopback.
+
+    Ray rewrites 127.0.0.1 to the network's address, and then listens on all interfaces, unless clusters of several
+    nodes are switched off. It reads that switch when it is imported, which may have been before.
+    """
+    from ray._private import ray_constants
+
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # for the processes that Ray starts
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    return {"_node_ip_address": address}
+
+
+def bind_replicas_to(address: str) -> None:
+    """Let replicas of Ray Serve that start in this process from now on listen on ``address`` only.
+
+    A replica otherwise listens for the others' calls on all interfaces.
+    """
+    from ray.serve._private import replica
+
+    bind = replica.add_port_to_grpc_server
+    replica.add_port_to_grpc_server = lambda server, _: bind(server, f"{address}:0")

@@ -1,0 +1,60 @@
+"""A causal language model on this process's device, and how probable it finds rows of token ids.
+
+Negative log-likelihoods are in nats: the log-softmax is taken in float32, and its values are added in float64.
+
+Shapes: B rows, T tokens, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from detox_ray.models.codec import Codec
+from detox_ray.models.device import device
+from detox_ray.models.families import attention_implementation
+from detox_ray.models.padding import padded_rows
+
+if TYPE_CHECKING:
+    import torch
+
+
+class CausalModel:
+    """A causal language model with its codec, in evaluation mode.
+
+    Args:
+        path: a folder or hub id.
+        loading: keyword arguments for every from_pretrained call (`LoadableModel.loading`).
+        dtype: "auto" (as the weights are saved), "float32", …
+    """
+
+    def __init__(self, path: str, loading: dict[str, Any], dtype: str):
+        from transformers import AutoModelForCausalLM
+
+        self.codec = Codec(path, loading)
+        self.device = device()
+        network = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=dtype,
+            use_safetensors=True,
+            attn_implementation=attention_implementation(self.codec.config),
+            **loading,
+        )
+        self.network: Any = network.eval().to(self.device.kind)
+
+    def nll(self, rows: Sequence[Sequence[int]], given: int = 1) -> list[float]:
+        """Return each row's negative log-likelihood, summed over all of its tokens but the first ``given``."""
+        import torch
+
+        ids_BT, mask_BT = padded_rows(rows, self.codec.pad, self.device.kind)
+        with torch.inference_mode():
+            logits_BTV = self.network(input_ids=ids_BT, attention_mask=mask_BT).logits[:, :-1]
+            return summed_nll(logits_BTV, ids_BT[:, 1:], mask_BT[:, 1:], given - 1)
+
+
+def summed_nll(
+    logits_BTV: "torch.Tensor", labels_BT: "torch.Tensor", mask_BT: "torch.Tensor", skipped: int = 0
+) -> list[float]:
+    """Return each row's negative log-likelihood of its labels, without padding and the first ``skipped`` labels."""
+    import torch
+
+    nll_BT = torch.nn.functional.cross_entropy(logits_BTV.float().transpose(1, 2), labels_BT, reduction="none")
+    return (nll_BT.double() * mask_BT)[:, skipped:].sum(-1).tolist()

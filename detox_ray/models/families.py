@@ -1,0 +1,143 @@
+"""Families of models: all that differs between one architecture and another, in one table.
+
+A family is the `model_type` in a model's config.json. The table holds the families for which the defaults of `Family`
+are wrong; every other family gets the defaults. What a config states by itself, under whichever name, is read by the
+functions below. Imports no torch.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+_LLAMA_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_LLAMA_LI2024 = (*_LLAMA_LINEAR, "embed_tokens", "lm_head")
+# Names under which a config states how many tokens the model takes.
+_POSITIONS = ("max_position_embeddings", "n_positions", "seq_length", "max_sequence_length", "max_seq_len", "n_ctx")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """What differs in one family of models.
+
+    Attributes:
+        model_type: the family's name in a config.json.
+        li2024: names of the modules on which Li et al. 2024 put adapters (docs/papers.md, "Training by Li et al."), or
+            of their counterparts in a family that they did not tune. None: `target_modules: li2024` is an error.
+        vllm_class: the class in a config.json's `architectures` whose vLLM engine serves several LoRA adapters at a
+            time. None: vLLM has none, or it has not been tried.
+        vllm_lora_modules: names of the modules on which that engine applies an adapter.
+        likelihood: how the model says how probable a text is: "causal" (next tokens), or "t5" (its decoder copies what
+            its encoder reads).
+        padded: whether a text's score is the same when padding stands beside it in a batch. It is not with Fourier
+            transforms, convolutions, hashes and landmarks over all positions, vectors made of neighbouring tokens, and
+            heads that read the last position. tests/score/test_padding.py tries every family.
+        text_only: whether the model reads the tokens of a text and nothing else (boxes on a page, cells of a table).
+        positions_follow_padding: whether positions are counted from the padding token's id: of 514, 512 are of use.
+    """
+
+    model_type: str
+    li2024: tuple[str, ...] | None = None
+    vllm_class: str | None = None
+    vllm_lora_modules: tuple[str, ...] = ()
+    likelihood: Literal["causal", "t5"] = "causal"
+    padded: bool = True
+    text_only: bool = True
+    positions_follow_padding: bool = False
+
+
+def _llama_layout(model_type: str, vllm_class: str, li2024: tuple[str, ...] | None = _LLAMA_LI2024) -> Family:
+    return Family(model_type=model_type, li2024=li2024, vllm_class=vllm_class, vllm_lora_modules=_LLAMA_LINEAR)
+
+
+_TABLE = (
+    # Decoders. Li et al. tuned Llama, Aya (cohere) and BLOOM with adapters, and mGPT (gpt2) without.
+    _llama_layout("llama", "LlamaForCausalLM"),
+    _llama_layout("cohere", "CohereForCausalLM"),
+    _llama_layout("mistral", "MistralForCausalLM"),
+    _llama_layout("gemma2", "Gemma2ForCausalLM"),
+    _llama_layout("qwen3", "Qwen3ForCausalLM"),
+    _llama_layout("gemma", "GemmaForCausalLM", li2024=None),
+    _llama_layout("qwen2", "Qwen2ForCausalLM", li2024=None),
+    Family(
+        model_type="bloom",
+        li2024=("word_embeddings", "query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"),
+    ),
+    Family(model_type="gpt2", li2024=("c_attn", "c_proj", "c_fc")),
+    # Encoder-decoders
+    Family(model_type="t5", likelihood="t5"),
+    Family(model_type="mt5", likelihood="t5"),
+    Family(model_type="umt5", likelihood="t5"),
+    Family(model_type="t5gemma", padded=False),
+    Family(model_type="t5gemma2", padded=False),
+    # Classifiers
+    Family(model_type="convbert", padded=False),
+    Family(model_type="fnet", padded=False),
+    Family(model_type="mobilebert", padded=False),
+    Family(model_type="nystromformer", padded=False),
+    Family(model_type="xlnet", padded=False),
+    Family(model_type="yoso", padded=False),
+    Family(model_type="camembert", positions_follow_padding=True),
+    Family(model_type="data2vec-text", positions_follow_padding=True),
+    Family(model_type="esm", positions_follow_padding=True),
+    Family(model_type="ibert", positions_follow_padding=True),
+    Family(model_type="longformer", positions_follow_padding=True),
+    Family(model_type="luke", positions_follow_padding=True),
+    Family(model_type="mpnet", positions_follow_padding=True),
+    Family(model_type="roberta", positions_follow_padding=True),
+    Family(model_type="roberta-prelayernorm", positions_follow_padding=True),
+    Family(model_type="xlm-roberta", positions_follow_padding=True),
+    Family(model_type="xlm-roberta-xl", positions_follow_padding=True),
+    Family(model_type="xmod", positions_follow_padding=True),
+    # Models of documents, tables and bytes
+    Family(model_type="layoutlm", text_only=False),
+    Family(model_type="layoutlmv2", text_only=False),
+    Family(model_type="layoutlmv3", text_only=False),
+    Family(model_type="lilt", text_only=False),
+    Family(model_type="markuplm", text_only=False),
+    Family(model_type="perceiver", text_only=False),
+    Family(model_type="tapas", text_only=False),
+)
+FAMILIES: Mapping[str, Family] = {family.model_type: family for family in _TABLE}
+assert len(FAMILIES) == len(_TABLE), "a family stands twice in the table"
+
+
+def family_of(model_type: str) -> Family:
+    """Return the family of this name: the table's, or one with the defaults."""
+    return FAMILIES.get(model_type) or Family(model_type=model_type)
+
+
+def vllm_lora_modules(architectures: Collection[str]) -> frozenset[str]:
+    """Return the modules on which vLLM applies an adapter that a request chooses; none if it serves no adapters.
+
+    Args:
+        architectures: `architectures` of the model's config.json.
+    """
+    by_class = {family.vllm_class: frozenset(family.vllm_lora_modules) for family in _TABLE if family.vllm_class}
+    modules = [by_class.get(name, frozenset()) for name in architectures]
+    return frozenset.intersection(*modules) if modules else frozenset()
+
+
+def attention_implementation(config: Any) -> str | None:
+    """Return ``attn_implementation`` for from_pretrained of a causal model; None leaves the choice to transformers.
+
+    Gemma-2 caps its attention logits. Of the built-in attentions only "eager" applies the cap; "sdpa" silently leaves
+    it out, so that training and measuring would see another model than vLLM runs.
+    """
+    return "eager" if getattr(config, "attn_logit_softcapping", None) else None
+
+
+def stated_positions(config: Any) -> int | None:
+    """Return how many tokens a model takes according to its config; None if the config states no limit.
+
+    Args:
+        config: an object as AutoConfig makes it, or the content of a config.json. XLNet writes -1 for no limit, and
+            BLOOM writes nothing.
+    """
+    if isinstance(config, Mapping):
+        inner = config.get("text_config")
+        text = inner if isinstance(inner, Mapping) else config
+        lengths = [text.get(name) for name in _POSITIONS]
+    else:
+        text = config.get_text_config()
+        lengths = [getattr(text, name, None) for name in _POSITIONS]
+    return next((length for length in lengths if isinstance(length, int) and length > 0), None)

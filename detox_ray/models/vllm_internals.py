@@ -1,0 +1,108 @@
+"""What is used of vLLM beyond its public interface, as read in vLLM 0.32.0. Importing this does not import vLLM."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+def end_engine(llm: Any) -> None:
+    """End the processes of a `vllm.LLM` and free their shared memory: the class has no public method for it."""
+    llm.llm_engine.engine_core.shutdown()
+
+
+def end_engines_with_parent() -> None:
+    """Let engine processes that this process starts end when it ends, killed or not. Call it before AsyncLLM is made.
+
+    vLLM's own engine processes never notice that their parent was killed, and keep their memory.
+    """
+    from vllm.v1.engine.core import EngineCoreProc
+
+    EngineCoreProc.run_engine_core = staticmethod(run_engine_core)
+
+
+def run_engine_core(*args: Any, **kwargs: Any) -> None:
+    """Run vLLM's EngineCoreProc.run_engine_core in an engine process, beside a thread that waits for the parent."""
+    from vllm.v1.engine.core import EngineCoreProc  # vLLM's own: this is another process
+
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    EngineCoreProc.run_engine_core(*args, **kwargs)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "runs in a process that multiprocessing started"
+    parent.join()
+    os._exit(1)
+
+
+class OpenAIServing(NamedTuple):
+    """vLLM's implementation of the OpenAI protocol around one engine."""
+
+    models: Any  # OpenAIServingModels: the engine's names, its LoRA adapters' among them
+    completions: Any  # OpenAIServingCompletion
+    chat: Any  # OpenAIServingChat
+
+
+async def openai_serving(llm: Any, name: str, path: str, adapters: Mapping[str, str]) -> OpenAIServing:
+    """Return vLLM's OpenAI serving around an AsyncLLM, with its adapters loaded.
+
+    What a request leaves open is as in OpenAI's API and in offline generation, not as in the model's own
+    generation_config.json (top_k, repetition_penalty, …). That file's end tokens hold everywhere.
+
+    Args:
+        llm: the AsyncLLM.
+        name: the model's name in requests.
+        path: the model's folder or hub id.
+        adapters: name in requests -> local folder of each LoRA adapter.
+    """
+    from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+    from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
+    from vllm.entrypoints.openai.models.protocol import BaseModelPath, LoRAModulePath
+    from vllm.entrypoints.openai.models.serving import OpenAIServingModels
+    from vllm.renderers.online_renderer import OnlineRenderer
+
+    models = OpenAIServingModels(
+        llm,
+        [BaseModelPath(name=name, model_path=path)],
+        lora_modules=[LoRAModulePath(name=adapter, path=folder) for adapter, folder in adapters.items()],
+    )
+    await models.init_static_loras()
+    common: dict[str, Any] = {"chat_template": None, "chat_template_content_format": "auto"}
+    renderer = OnlineRenderer(model_config=llm.model_config, renderer=llm.renderer, request_logger=None, **common)
+    completions = OpenAIServingCompletion(llm, models, online_renderer=renderer, request_logger=None)
+    chat = OpenAIServingChat(llm, models, "assistant", online_renderer=renderer, request_logger=None, **common)
+    completions.default_sampling_params = chat.default_sampling_params = {}
+    return OpenAIServing(models, completions, chat)
+
+
+def blank_request() -> Any:
+    """Return an HTTP request as vLLM's server has one: vLLM leaves the usage of a stream in it."""
+    from starlette.requests import Request
+
+    return Request({"type": "http", "headers": []})
+
+
+def usage_left_in(request: Any) -> Any:
+    """Return the usage (prompt_tokens, completion_tokens) of the stream of this request; None if the stream failed."""
+    return request.state.request_metadata.final_usage_info
+
+
+def unfinished_samples(llm: Any) -> int:
+    """Return how many samples of an AsyncLLM are being drawn, or wait until it has room for them."""
+    return int(llm.output_processor.get_num_unfinished_requests())
+
+
+def is_engine_death(error: Exception) -> bool:
+    """Return whether an error says that the engine's process has ended."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    return isinstance(error, EngineDeadError)
+
+
+def described(error: Exception) -> Any:
+    """Return what vLLM's server would answer for an error (code, message, param): vLLM's own table of exceptions."""
+    from vllm.entrypoints.serve import create_error_response
+
+    return create_error_response(error).error

@@ -1,0 +1,97 @@
+"""Exports a trained model: a Hugging Face folder like the parent's, verified before it is put into the store.
+
+Imported by workers only.
+"""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+from detox_ray.config import InputError
+from detox_ray.storage.tables import CHECKPOINTS
+from detox_ray.train import adapter_merging, tuning
+from detox_ray.train.training_job import TrainingJob
+
+ADAPTER = "adapter"
+
+
+def save_weights(trainer: Any, job: TrainingJob, parent: str, folder: Path) -> None:
+    """Write the whole weights, or the adapter's, to ``folder`` on rank 0. Every rank must call this."""
+    if job.config.tuning != "full":
+        trainer.save_model(str(folder / ADAPTER))
+        return
+    # TRL sets the pad token in the configs; the tuned model must generate under the settings that its parent has.
+    trainer.model.config.pad_token_id = AutoConfig.from_pretrained(parent, **job.parent.loading()).pad_token_id
+    trainer.save_model(str(folder))
+
+
+def export(job: TrainingJob, parent: str, folder: Path) -> None:
+    """Merge, add what the parent has beside its weights, verify, and put the folder into the store. Rank 0 calls this.
+
+    Holds at most one model beside the trained one.
+    """
+    unset_hf_deepspeed_config()  # otherwise ZeRO-3 shards what is loaded below, and waits for the other ranks
+    loading = {**job.parent.loading(), "dtype": getattr(torch, job.config.dtype)}
+    base = AutoModelForCausalLM.from_pretrained(parent, **loading)
+    before, generation = digests(base), base.generation_config
+    if job.config.tuning != "full":
+        if job.config.merge_into == "4-bit":
+            del base
+            base = AutoModelForCausalLM.from_pretrained(parent, **loading, quantization_config=tuning.four_bit(job))
+        adapter_merging.merge(base, folder / ADAPTER).save_pretrained(folder)
+        _remove_all_but(folder / ADAPTER, ("adapter_config.json", ".safetensors"))
+    del base
+    _remove_all_but(folder, ("config.json", "model.safetensors.index.json", ".safetensors"))
+    AutoTokenizer.from_pretrained(parent, **job.parent.loading()).save_pretrained(folder)
+    try:
+        GenerationConfig.from_pretrained(parent, **job.parent.loading()).save_pretrained(folder)
+    except OSError:  # the parent has none: what its config implies
+        generation.save_pretrained(folder)
+    verify(folder, loading["dtype"], before)
+    job.store.retract(CHECKPOINTS.unit(model=job.name))  # its former folder is overwritten from here on
+    job.store.upload(folder, f"checkpoints/{job.name}")
+
+
+def verify(folder: Path, dtype: torch.dtype, before: dict[str, str]) -> None:
+    """Check that ``folder`` holds a whole model whose weights are numbers and differ from ``before`` (`digests`).
+
+    Raises:
+        ValueError: weights are missing, or are not the model's.
+        FloatingPointError: a weight is no number.
+        InputError: no weight has changed.
+    """
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, local_files_only=True, output_loading_info=True
+    )
+    tuned, report = loaded
+    wrong = {what: sorted(names) for what, names in report.items() if names}
+    if wrong:
+        raise ValueError(f"the trained weights do not fit the model: {wrong}")
+    for name, parameter in tuned.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise FloatingPointError(f"the trained weights hold NaN or infinity ({name}): lower learning_rate")
+    if digests(tuned) == before:
+        raise InputError("training changed no weight: learning_rate is too small, or warmup_steps longer than the run")
+
+
+def digests(model: torch.nn.Module) -> dict[str, str]:
+    """Return a hash of each parameter's bits by name, to find changes later without keeping the model."""
+    hashes = {}
+    for name, parameter in model.named_parameters():
+        bits: Any = parameter.detach().contiguous().view(-1).view(torch.uint8).numpy()
+        hashes[name] = hashlib.sha256(bits).hexdigest()
+    return hashes
+
+
+def _remove_all_but(folder: Path, endings: tuple[str, ...]) -> None:
+    """Remove what the trainer leaves beside the weights: pickled arguments, a model card, copies of the tokenizer."""
+    for file in folder.iterdir():
+        if file.is_file() and not file.name.endswith(endings):
+            file.unlink()
+        elif file.is_dir() and file.name != ADAPTER:
+            shutil.rmtree(file)

@@ -1,0 +1,64 @@
+"""Stops a training at the step whose loss or gradient is no number, and names the rows of that step.
+
+Every rank learns of it by one all-reduce per forward pass, so that all stop together and none waits for another.
+Imported by workers only.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.distributed
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+SHOWN = 16  # rows named in the message
+ADVICE = "lower learning_rate or max_grad_norm, or use float32"
+
+
+def stop_at_nonfinite(trainer: Any, gradients: bool) -> None:
+    """Check every loss of ``trainer`` before its backward pass, and with ``gradients`` the norm after each step.
+
+    ``gradients`` must be off if infinite norms are part of the method: float16 with loss scaling skips such steps.
+    ``trainer.train()`` then raises FloatingPointError on every rank.
+    """
+    compute = trainer.compute_loss
+
+    def checked(model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = compute(model, inputs, *args, **kwargs)
+        loss = answer[0] if isinstance(answer, tuple) else answer
+        if model.training and not _finite_everywhere(loss.detach()):
+            raise FloatingPointError(_error_message("loss", loss.detach().float().mean().item(), trainer, 1))
+        return answer
+
+    trainer.compute_loss = checked
+    if gradients:
+        trainer.add_callback(_CheckGradientNorm(trainer))
+
+
+class _CheckGradientNorm(TrainerCallback):
+    """Checks the global norm, by which DeepSpeed clips: one gradient that is no number would spoil every weight."""
+
+    def __init__(self, trainer: Any):
+        self._trainer = trainer
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        norm = self._trainer.model_wrapped.get_global_grad_norm()
+        norm = norm.item() if isinstance(norm, torch.Tensor) else norm
+        if norm is not None and not math.isfinite(norm):  # the same on every rank
+            raise FloatingPointError(_error_message("gradient", norm, self._trainer, 0))
+
+
+def _finite_everywhere(loss: torch.Tensor) -> bool:
+    finite = torch.isfinite(loss).all().float()
+    torch.distributed.all_reduce(finite, torch.distributed.ReduceOp.MIN)
+    return bool(finite.item())
+
+
+def _error_message(what: str, value: float, trainer: Any, ahead: int) -> str:
+    """Return the error message, with the rows of the ranks where it happened. Every rank must call this."""
+    all_ranks: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(all_ranks, (value, list(trainer.rows_of_step())))
+    failed = [(value, rows) for value, rows in all_ranks if not math.isfinite(value)]
+    rows = list(dict.fromkeys(row for _, rows_of_rank in failed for row in rows_of_rank))
+    shown = ", ".join(rows[:SHOWN]) + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")
+    return f"the {what} became {failed[0][0]} at step {trainer.state.global_step + ahead} (rows: {shown}): {ADVICE}"

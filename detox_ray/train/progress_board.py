@@ -1,0 +1,56 @@
+"""The progress board: a small actor on which workers note their progress, and which the driver reads.
+
+It also keeps an error that ends the training. Ray Train restarts the workers after any error. An error that would recur
+(a wrong setting, a loss that is not a number) is put on the board. Restarted workers find it there and return at once,
+instead of failing ``max_failures`` times.
+"""
+
+from typing import Any, NamedTuple
+
+
+class BoardState(NamedTuple):
+    """What the board shows at one moment."""
+
+    total: int = 0  # optimizer steps; 0 until the first worker is ready
+    step: int = 0  # optimizer steps taken
+    note: str = ""  # the latest loss, in words
+    reference: tuple[int, int] = (0, 0)  # forward passes of the reference before the first step: done, total
+    warnings: tuple[str, ...] = ()  # each once; the training goes on
+    error: tuple[bool, str] | None = None  # (whether the user's settings are at fault, message)
+
+
+class ProgressBoard:
+    """A Ray actor that holds a `BoardState`."""
+
+    def __init__(self) -> None:
+        self._state = BoardState()
+
+    def begin(self, total: int, step: int) -> None:
+        """Note that the workers are ready to train from ``step``, which is not 0 if they resume."""
+        self._state = self._state._replace(total=total, step=step)
+
+    def set_step(self, step: int, note: str) -> None:
+        self._state = self._state._replace(step=step, note=note or self._state.note)
+
+    def set_reference(self, done: int, total: int) -> None:
+        self._state = self._state._replace(reference=(done, total))
+
+    def warn(self, message: str) -> None:
+        if message not in self._state.warnings:
+            self._state = self._state._replace(warnings=(*self._state.warnings, message))
+
+    def fail(self, users_mistake: bool, message: str) -> None:
+        if self._state.error is None:
+            self._state = self._state._replace(error=(users_mistake, message))
+
+    def state(self) -> BoardState:
+        return self._state
+
+
+def start() -> Any:
+    """Start a board and return its actor handle. It takes no CPU from the workers, and runs on the driver's node."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    drivers_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0)(ProgressBoard).options(scheduling_strategy=drivers_node).remote()

@@ -1,0 +1,79 @@
+"""What is used of TRL beyond its public interface, as read in TRL 1.16.0. Imported by workers only.
+
+Beside what stands here, head_adapter.py follows how TRL's fused head (`trl.trainer.utils.add_fused_lm_head`) computes.
+"""
+
+from typing import Any
+
+import datasets
+from transformers import Trainer
+from trl import DPOTrainer
+from trl.experimental.cpo import CPOConfig, CPOTrainer
+from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+from trl.models import prepare_deepspeed
+from trl.trainer.utils import disable_dropout_in_model
+
+__all__ = [
+    "CPOConfig",
+    "CPOTrainer",
+    "ORPOConfig",
+    "ORPOTrainer",
+    "PretokenizedTrainer",
+    "ReferenceDPOTrainer",
+    "disable_dropout_in_model",
+]
+
+
+class PretokenizedTrainer(Trainer):
+    """A trainer whose dataset has the columns of token ids that TRL's own preparation of data would make."""
+
+    def _prepare_dataset(self, dataset: datasets.Dataset, *args: Any, **kwargs: Any) -> datasets.Dataset:
+        return dataset  # DPO, KTO
+
+    def tokenize_row(self, feature: dict[str, Any], model: Any = None) -> dict[str, Any]:
+        return {}  # ORPO, CPO: nothing to add
+
+
+class ReferenceDPOTrainer(PretokenizedTrainer, DPOTrainer):
+    """TRL's DPO trainer with its reference and its metrics in a subclass's hands."""
+
+    accelerator: Any  # transformers' Trainer makes it
+
+    def with_reference_logps(self, dataset: datasets.Dataset) -> datasets.Dataset:
+        """Return the dataset with the columns ref_chosen_logps and ref_rejected_logps.
+
+        Called for the training and then for the validation set, while the trainer is constructed.
+        """
+        raise NotImplementedError
+
+    def _precompute_ref_logps(self, dataset: datasets.Dataset, name: str, batch_size: int) -> datasets.Dataset:
+        return self.with_reference_logps(dataset)
+
+    def reference_engine(self) -> Any:
+        """Return the parent, wrapped so that it can be run: the policy before its first step."""
+        if self._precompute_engine is None:
+            policy: Any = self.model
+            self._precompute_engine = prepare_deepspeed(policy, self.accelerator)
+        return self._precompute_engine
+
+    def release_reference_engine(self) -> None:
+        if self._precompute_engine is not None:
+            self._precompute_engine.destroy()
+            self._precompute_engine = None
+
+    @property
+    def batch_metrics(self) -> dict[str, list[float]]:
+        """Values that TRL has noted since the last log, a list a metric, in training or in evaluation."""
+        metrics: dict[str, list[float]] = self._metrics[self.mode]
+        return metrics
+
+    @property
+    def mode(self) -> str:
+        """What the trainer is doing: "train" or "eval"."""
+        model: Any = self.model
+        return "train" if model.training else "eval"
+
+    @property
+    def trained_tokens(self) -> float:
+        """Tokens of this rank that have been trained on so far."""
+        return self._total_train_tokens
