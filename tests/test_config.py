@@ -93,7 +93,7 @@ WRONG: list[tuple[str, Any, str, Any, str]] = [
     ("models.detox.train.lora", {}, "models.detox.train.lora", LoraConfig(), "needs tuning: lora"),
     ("data.prompts.path", "x", "data.prompts.path", "x", "takes no path"),
     ("data.prompts.source", "file", "data.prompts.path", None, "source file needs a path"),
-    ("data.prompts.source", "hub", "data.prompts.source", "hub", "'rtp-lx', 'file' or 'toy17'"),
+    ("data.prompts.source", "hub", "data.prompts.source", "hub", "must be one of file, rtp-lx, toy17, the"),
     ("data.pairs", None, "data.pairs", None, "models.detox.train needs it"),
     ("data", None, "data", None, "mapping"),
     ("compare", [{"model": "detox", "parent": "bse"}], "compare.0.parent", "bse", "one of the models (base, detox)"),

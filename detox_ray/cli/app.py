@@ -174,7 +174,7 @@ def plan(
             bytes_per_token=bytes_per_token,
             fill=fill,
         )
-        found = work.estimate(experiment, assumed)
+        found = work.estimate(experiment, assumed, registered())
         if as_json:
             print(json.dumps(shown.as_json(found), indent=2, ensure_ascii=False))
         else:

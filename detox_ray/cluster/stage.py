@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from detox_ray.cluster.connection import Cluster
+from detox_ray.cluster.costs import Cost, Workload
 from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.unit_jobs import Job, Task
 from detox_ray.config import Experiment, Problem
@@ -161,6 +162,10 @@ class Stage(ABC):
         rows = sum(marker["rows"] for marker in markers)
         seconds = round(sum(marker.get("seconds", 0.0) for marker in markers), 2)
         return {**alike, "units": len(markers), "rows": rows, "seconds": seconds}
+
+    def costs(self, work: Workload) -> list[Cost]:
+        """What the stage will take, for `detox-ray plan`."""
+        return []
 
     def section(self, context: Context) -> Section | None:
         """The stage's section of the report."""

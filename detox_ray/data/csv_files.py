@@ -3,9 +3,10 @@
 Excel writes ";" in half of Europe, tabs into its "Unicode text" (UTF-16), and a first line `sep=;`: the delimiter is
 what that line says, else the one that splits the header into the most columns. Fields may be as long as they like.
 
-A record whose quotes do not fit is bad, and only it: reading goes on at the next line that is a whole record. Lines
-between them that are none are bad records too, so nothing is swallowed in silence. A record with more or fewer fields
-than the header is bad: R's row names, a comma at the end, an unquoted comma or line break, a file that was cut off.
+A record whose quotes do not fit is bad, and takes no other with it: reading resumes at the next line that is a whole
+record, and each line before that is a bad record too, so that no line goes missing unseen. A record with more or fewer
+fields than the header is bad: R's row names, a comma at the end, an unquoted comma or line break, a file that was cut
+off.
 """
 
 import csv
@@ -17,13 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from detox_ray.data.rows import DataError, Flaw, Record, RowError, not_utf8
+from detox_ray.data.fields import RowError, not_utf8
+from detox_ray.data.rows import DataError, Flaw, Record
 from detox_ray.data.text_encoding import encoding_of
 
 DELIMITERS = (",", ";", "\t", "|")
 LONGEST_FIELD = 2**31 - 1  # all that every platform's csv module takes
-_NAMES = {",": "','", ";": "';'", "\t": "tabs", "|": "'|'"}
-_LIMIT = threading.Lock()
+_FIELD_LIMIT_LOCK = threading.Lock()
+_STRAY_LINE = "is not a whole record, and follows one whose quotes do not fit"
 
 
 class CsvForm(NamedTuple):
@@ -36,14 +38,17 @@ class CsvForm(NamedTuple):
 
     @property
     def errors(self) -> str:
-        # So that bytes that are not UTF-8 are a fault of their record, not of the file.
+        """Return how `open` treats bytes that are not text: in UTF-8, they are a fault of their record alone."""
         return "surrogateescape" if self.encoding.startswith("utf-8") else "strict"
 
     def note(self) -> str | None:
-        """Return what is not usual about it."""
-        said = [self.encoding.upper()] if self.errors == "strict" else []
-        said += [f"{_NAMES.get(self.delimiter, repr(self.delimiter))} between fields"] if self.delimiter != "," else []
-        return f"read as CSV with {' and '.join(said)}" if said else None
+        """Return a note if the encoding or the delimiter is unusual, else None."""
+        unusual = []
+        if self.errors == "strict":
+            unusual.append(self.encoding.upper())
+        if self.delimiter != ",":
+            unusual.append(f"{_between(self.delimiter)} between fields")
+        return f"read as CSV with {' and '.join(unusual)}" if unusual else None
 
 
 def form_of(path: Path) -> CsvForm:
@@ -60,35 +65,40 @@ def form_of(path: Path) -> CsvForm:
 
 
 def csv_records(path: Path, first_row: int = 0) -> Iterator[Record]:
-    """Yield the records, blank ones left out. Raises OSError and UnicodeDecodeError; DataError for a bad header."""
+    """Yield the records but blank ones. Raises OSError and UnicodeDecodeError, and DataError for a bad header."""
     form = form_of(path)
     with path.open(encoding=form.encoding, errors=form.errors, newline=form.newline) as text:
-        reading = _Reading(text, form.delimiter)
+        reader = _RecordReader(text, form.delimiter)
         if form.stated:
-            reading.skip_line()
-        header = reading.header(path)
+            reader.skip_line()
+        header = reader.header(path)
         row = first_row
-        for line, found in reading.rest(len(header)):
-            content = found if isinstance(found, RowError) else _fields(found, header, form.delimiter)
+        for line, values in reader.records(len(header)):
+            content = values if isinstance(values, RowError) else _fields(values, header, form.delimiter)
             yield Record(line, row, content)
             row += 1
 
 
+def _between(delimiter: str) -> str:
+    """Return how a message calls what stands between fields."""
+    return "tabs" if delimiter == "\t" else repr(delimiter)
+
+
 def _fields(values: Sequence[str], header: Sequence[str], delimiter: str) -> dict[str, str] | RowError:
     if len(values) != len(header):
-        return RowError(_misfit(values, header, delimiter))
+        return RowError(_wrong_length(values, header, delimiter))
     try:
         "".join(values).encode()
     except UnicodeEncodeError as error:
-        byte = ord(error.object[error.start]) - 0xDC00  # as surrogateescape has hidden it
+        byte = ord(error.object[error.start]) - 0xDC00  # as surrogateescape encodes it
         return RowError(not_utf8(byte, f"byte 0x{byte:02X}"))
-    # Without a name is what pandas and R write before the first column: the rows' numbers.
+    # pandas and R write a column without a name before the others: the rows' numbers.
     return {name: value for name, value in zip(header, values, strict=True) if name}
 
 
-def _misfit(values: Sequence[str], header: Sequence[str], delimiter: str) -> str:
-    """Return what is wrong with a record of another length than the header's, and what to do."""
-    between = _NAMES.get(delimiter, repr(delimiter))
+def _wrong_length(values: Sequence[str], header: Sequence[str], delimiter: str) -> str:
+    """Return what is wrong with a record that has more or fewer fields than the header, and what to do."""
+    between = _between(delimiter)
     plural = "" if len(values) == 1 else "s"
     counts = f"has {len(values)} field{plural}, the header {len(header)} (between fields: {between})"
     if len(values) < len(header):
@@ -104,13 +114,13 @@ def _misfit(values: Sequence[str], header: Sequence[str], delimiter: str) -> str
 
 
 class _Lines:
-    """The lines of a text. Those of the record that is being read can be given back."""
+    """An iterator over the lines of a text that takes back lines of the current record."""
 
     def __init__(self, text: Iterator[str]):
         self._text = text
         self._given_back: deque[str] = deque()
-        self.taken: list[str] = []  # of the record
-        self.before = 0  # lines before the record
+        self.taken: list[str] = []  # lines of the current record
+        self.before = 0  # number of lines before it
 
     def __iter__(self) -> "_Lines":
         return self
@@ -131,8 +141,8 @@ class _Lines:
         self.taken = self.taken[:keep]
 
 
-class _Reading:
-    """Reads one record after the other."""
+class _RecordReader:
+    """A reader of CSV that resumes after a bad record."""
 
     def __init__(self, text: Iterator[str], delimiter: str):
         self._lines = _Lines(text)
@@ -140,14 +150,15 @@ class _Reading:
         self._reader = self._new_reader()
         unquoted = rf'[^"{re.escape(delimiter)}\r\n]*'
         field = rf'({unquoted}|"([^"]|"")*")'
-        self._proper = re.compile(rf"{field}({re.escape(delimiter)}{field})*[\r\n]*")
+        self._whole_record = re.compile(rf"{field}({re.escape(delimiter)}{field})*[\r\n]*")
 
     def skip_line(self) -> None:
+        """Skip the first line that is not blank."""
         while not next(self._lines).strip():
             pass
 
     def header(self, path: Path) -> list[str]:
-        """Return the columns' names, "" for one without; none of an empty file. Raises DataError."""
+        """Return the columns' names, "" for a column without one; no names if the file is empty. Raises DataError."""
         while (line := self._begin()) is not None:
             try:
                 names = [name.strip() for name in self._read()]
@@ -157,37 +168,38 @@ class _Reading:
                 break
         else:
             return []
-        twice = sorted({name for name in names if name and names.count(name) > 1})
-        if twice:
-            raise DataError([Flaw(f"{path}:{line}", f"the header names {', '.join(map(repr, twice))} more than once")])
+        repeated = sorted({name for name in names if name and names.count(name) > 1})
+        if repeated:
+            reason = f"the header names {', '.join(map(repr, repeated))} more than once"
+            raise DataError([Flaw(f"{path}:{line}", reason)])
         return names
 
-    def rest(self, columns: int) -> Iterator[tuple[int, list[str] | RowError]]:
-        """Yield what stands below the header: (line, fields or what is wrong)."""
-        mending = False  # after bad quotes, until a whole record is found
+    def records(self, columns: int) -> Iterator[tuple[int, list[str] | RowError]]:
+        """Yield the records below the header: the line, from 1, and the fields or what is wrong with them."""
+        recovering = False  # after bad quotes, until a whole record is found
         while (line := self._begin()) is not None:
             try:
                 values = self._read()
             except csv.Error as error:
-                reason = _STRAY if mending else self._bad_quotes(error)
+                reason = _STRAY_LINE if recovering else self._bad_quotes(error)
                 self._lines.give_back(keep=1)
-                self._reader, mending = self._new_reader(), True
+                self._reader, recovering = self._new_reader(), True
                 yield line, RowError(reason)
                 continue
             if not values or (columns > 1 and not any(value.strip() for value in values)):
                 continue
             whole = len(values) == columns
-            if mending and not (whole and self._proper.fullmatch("".join(self._lines.taken))):
+            if recovering and not (whole and self._whole_record.fullmatch("".join(self._lines.taken))):
                 self._lines.give_back(keep=1)
-                yield line, RowError(_STRAY)
+                yield line, RowError(_STRAY_LINE)
             elif not whole and len(self._lines.taken) > 1:
-                # A quote that was never closed, until that of another record seemed to close it.
+                # A quote that was never closed, until another record's quote seemed to close it.
                 reason = self._bad_quotes(None)
                 self._lines.give_back(keep=1)
-                mending = True
+                recovering = True
                 yield line, RowError(reason)
             else:
-                mending = False
+                recovering = False
                 yield line, values
 
     def _begin(self) -> int | None:
@@ -226,13 +238,10 @@ class _Reading:
         return 'holds a quote that does not fit: within a quoted field, a quote is written twice ("")'
 
 
-_STRAY = "is no whole record, and stands behind one whose quotes do not fit"
-
-
 @contextmanager
 def _without_limit() -> Iterator[None]:
-    """Lift the csv module's limit on a field's length, which is one for the whole process."""
-    with _LIMIT:
+    """Lift the csv module's limit on a field's length, which holds for the whole process."""
+    with _FIELD_LIMIT_LOCK:
         before = csv.field_size_limit(LONGEST_FIELD)
         try:
             yield

@@ -1,4 +1,4 @@
-"""JSON Lines, Parquet and CSV files -> records, and what is unusual about how a file is written."""
+"""JSON Lines, Parquet and CSV files -> records, and a note on a file with an unusual encoding or delimiter."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,14 +9,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from detox_ray.data.csv_files import csv_records, form_of
-from detox_ray.data.rows import CSV, PARQUET, DataError, Flaw, Record, RowError, Share
+from detox_ray.data.fields import RowError
+from detox_ray.data.rows import CSV, PARQUET, DataError, Flaw, LanguageRows, Record
 from detox_ray.data.text_encoding import encoding_of
 
 
-def parse(path: Path, share: Share, build: Callable[[Record], dict[str, Any] | None], first_row: int = 0) -> int:
-    """Put what ``build`` makes of each record into ``share``: a row, a flaw (RowError), or nothing (None).
+def parse(path: Path, into: LanguageRows, build: Callable[[Record], dict[str, Any] | None], first_row: int = 0) -> int:
+    """Build a row of each record of a file, and return the number of records.
 
-    Returns the number of records.
+    Args:
+        path: The file.
+        into: Receives the rows, and a flaw for each bad record.
+        build: Makes a row of a record. Returns None for a record that is left out; raises RowError for a bad one.
+        first_row: Ordinal of the file's first record in its source.
     """
     count = 0
     for record in records(path, first_row):
@@ -24,10 +29,10 @@ def parse(path: Path, share: Share, build: Callable[[Record], dict[str, Any] | N
         try:
             row = build(record)
         except RowError as error:
-            share.flaws.append(Flaw(f"{path}:{record.line}", str(error)))
+            into.flaws.append(Flaw(f"{path}:{record.line}", str(error)))
         else:
             if row is not None:
-                share.rows.append(row)
+                into.rows.append(row)
     return count
 
 
@@ -58,16 +63,16 @@ def records(path: Path, first_row: int = 0) -> Iterator[Record]:
         raise DataError([Flaw(str(path), reason)]) from None
 
 
-def written_note(path: Path) -> str | None:
-    """Return what is unusual about how a readable file is written (its encoding, its delimiter), None if nothing is."""
+def format_note(path: Path) -> str | None:
+    """Return a note if a readable file has an unusual encoding or delimiter, else None."""
     if path.suffix in PARQUET:
         return None
     if path.suffix in CSV:
-        said = form_of(path).note()
+        note = form_of(path).note()
     else:
         encoding = encoding_of(path)
-        said = None if encoding.startswith("utf-8") else f"read as {encoding.upper()}"
-    return said and f"{path}: {said}"
+        note = None if encoding.startswith("utf-8") else f"read as {encoding.upper()}"
+    return note and f"{path}: {note}"
 
 
 def _json_records(path: Path, first_row: int) -> Iterator[Record]:
@@ -80,10 +85,7 @@ def _json_records(path: Path, first_row: int) -> Iterator[Record]:
 
 
 def _json_lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines as UTF-8.
-
-    They end with "\\n" only: text may hold U+2028 and others that str.splitlines breaks at.
-    """
+    """Yield the lines as UTF-8. Only "\\n" ends one: text may hold U+2028, at which str.splitlines breaks."""
     encoding = encoding_of(path)
     if encoding.startswith("utf-8"):
         with path.open("rb") as stream:
@@ -109,7 +111,7 @@ def _parquet_records(path: Path, first_row: int) -> Iterator[Record]:
 
 
 def _in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the batch with dates that Python can hold: pandas writes nanoseconds."""
+    """Return the batch with times in microseconds, as Python has them; pandas writes nanoseconds."""
     columns = []
     for column in batch.columns:
         if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
@@ -121,14 +123,14 @@ def _in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _class_names(schema: pa.Schema) -> Mapping[str, Sequence[str]]:
-    """Return the names of the classes of each column that Hugging Face's datasets wrote as a ClassLabel.
+    """Return the class names of each column that Hugging Face's datasets wrote as a ClassLabel.
 
-    The file holds their numbers; which one is toxic, only the names say.
+    The column holds numbers; only the names tell which of them is toxic.
     """
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         labels = {name: feature for name, feature in features.items() if feature.get("_type") == "ClassLabel"}
-        return {name: [str(each) for each in labels[name]["names"]] for name in labels if name in schema.names}
+        return {name: list(map(str, labels[name]["names"])) for name in labels if name in schema.names}
     except (KeyError, TypeError, AttributeError, ValueError):
         return {}
 
@@ -136,6 +138,6 @@ def _class_names(schema: pa.Schema) -> Mapping[str, Sequence[str]]:
 def _named_class(value: Any, names: Sequence[str]) -> Any:
     if not isinstance(value, int) or isinstance(value, bool):
         return value
-    if value == -1:  # as datasets writes that there is none
+    if value == -1:  # datasets' number for no class
         return None
     return names[value] if 0 <= value < len(names) else value

@@ -1,11 +1,11 @@
-"""How the text of a file is encoded: as its byte order mark says, else in UTF-8."""
+"""The encoding of a text file: the one that its byte order mark says, else UTF-8."""
 
 import codecs
 from pathlib import Path
 
 from detox_ray.data.rows import DataError, Flaw
 
-# UTF-32's mark begins with UTF-16's, so it is asked first.
+# UTF-32's mark begins with UTF-16's, so it comes first.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -19,8 +19,8 @@ def encoding_of(path: Path) -> str:
     """Return the codec that reads the file, without the byte order mark.
 
     Raises:
-        DataError: it is UTF-16 or UTF-32 without a mark, which only a guess could read.
-        OSError: it cannot be opened.
+        DataError: It is UTF-16 or UTF-32 without a mark, which only a guess could read.
+        OSError: It cannot be opened.
     """
     with path.open("rb") as stream:
         head = stream.read(4)

@@ -5,14 +5,17 @@ It refuses nothing by itself: what cannot fit is in `Estimate.problems`, with ad
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from detox_ray import toy17
+from detox_ray.cluster.costs import Cost
+from detox_ray.cluster.stage import Stage
 from detox_ray.config import Experiment, ModelConfig, Problem, TrainConfig
 from detox_ray.estimate import advice as advising
-from detox_ray.estimate import disk, engines, memory, stages
+from detox_ray.estimate import disk, engines, memory
 from detox_ray.estimate.advice import Advice
 from detox_ray.estimate.architecture import Architecture, Tuning, architecture
 from detox_ray.estimate.assumptions import GIB, Assumptions, checked
@@ -21,8 +24,8 @@ from detox_ray.estimate.disk import Space
 from detox_ray.estimate.engines import Engine
 from detox_ray.estimate.memory import Memory
 from detox_ray.estimate.rows import PromptRows, TrainingRows, prompt_rows, text_count, tokenizer_at, training_rows
-from detox_ray.estimate.stages import Stage
 from detox_ray.estimate.work import TrainingWork, of_training
+from detox_ray.estimate.workload import ExperimentWork, device_of
 from detox_ray.models import limits
 from detox_ray.storage import cache_folder
 from detox_ray.train import deepspeed_config, settings
@@ -51,7 +54,7 @@ class Estimate(NamedTuple):
     trainings: list[Training]
     engines: list[Engine]
     prompts: PromptRows
-    stages: list[Stage]
+    stages: list[Cost]
     disk: list[Space]
     problems: list[Problem]
 
@@ -64,8 +67,11 @@ class Estimate(NamedTuple):
         return sum(stage.device_hours for stage in self.stages)
 
 
-def estimate(experiment: Experiment, assumed: Assumptions) -> Estimate:
-    """Raises InputError where a model's dimensions, or the number of rows, cannot be found."""
+def estimate(experiment: Experiment, assumed: Assumptions, stages: Sequence[Stage]) -> Estimate:
+    """Estimate what the stages will take.
+
+    Raises InputError if a model's dimensions, or the number of rows, cannot be found.
+    """
     world = _world(experiment)
     roots = {name: limits.root(experiment, name) for name in experiment.models}
     found = {
@@ -86,17 +92,15 @@ def estimate(experiment: Experiment, assumed: Assumptions) -> Estimate:
     ]  # fmt: skip
     problems += [_engine_problem(engine) for engine in running if not engine.fits]
     texts, labelled, how = text_count(experiment, world)
-    after = stages.after_training(
-        experiment, built, prompts, (texts, labelled, how), _gpus(trainings, assumed), assumed
-    )
-    completions = len(experiment.models) * prompts.rows * experiment.generate.samples
+    gpus = _gpus(trainings, assumed)
+    work = ExperimentWork(experiment, built, trainings, prompts, texts, labelled, how, gpus, assumed)
     space = [Space(f"weights of {name}, loaded once", _saved_bytes(built[name]), "as they are saved") for name in found]
     for training in trainings:
         for name in training.names:
             config = experiment.models[name].train
             assert config is not None
             space += disk.of_training(name, _built(found[roots[name]], name, config), config)
-    space += disk.of_completions(completions, len(experiment.score.names))
+    space += disk.of_completions(work.completions, len(experiment.score.names))
     return Estimate(
         experiment.name,
         assumed,
@@ -104,7 +108,7 @@ def estimate(experiment: Experiment, assumed: Assumptions) -> Estimate:
         trainings,
         running,
         prompts,
-        [*(stage for training in trainings for stage in stages.training(training, experiment, assumed)), *after],
+        [cost for stage in stages for cost in stage.costs(work)],
         space,
         problems,
     )
@@ -129,7 +133,7 @@ def _trainings(
     for names in alike.values():
         name, config = names[0], experiment.models[names[0]].train
         assert config is not None
-        field, on = f"models.{name}.train", stages.device_of(config, assumed)
+        field, on = f"models.{name}.train", device_of(config, assumed)
         try:
             stage = deepspeed_config.read(config.deepspeed)["zero_optimization"]["stage"]
         except ValueError as error:

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from detox_ray import data
-from detox_ray.config import TOY17, Experiment, InputError, TrainConfig
+from detox_ray.config import TOY17, CorpusConfig, Experiment, InputError, PairsConfig, TrainConfig
 from detox_ray.estimate.assumptions import Assumptions
-from detox_ray.estimate.dimensions import table
 from detox_ray.models.codec import Encoder
 from detox_ray.toy17 import DEFAULT
 from detox_ray.train import data_split as training_data
@@ -86,7 +85,7 @@ def training_rows(
     source = experiment.data.corpus if corpus else experiment.data.pairs
     assert source is not None  # the experiment requires it
     if (source.source == TOY17 and world is None) or (source.path and not Path(source.path).expanduser().exists()):
-        return _assumed(config, source.source, source.limit, sequences, assumed)
+        return _assumed(config, source, sequences, assumed)
     on_error = experiment.data.on_error
     if corpus:
         assert experiment.data.corpus is not None
@@ -125,17 +124,18 @@ def _padded(lengths: Sequence[int], config: TrainConfig) -> float:
     return sum(map(max, batches)) / len(batches)
 
 
-def _assumed(config: TrainConfig, source: str, limit: int | None, sequences: int, assumed: Assumptions) -> TrainingRows:
-    if source == TOY17:
+def _assumed(
+    config: TrainConfig, source: PairsConfig | CorpusConfig, sequences: int, assumed: Assumptions
+) -> TrainingRows:
+    if source.source == TOY17:
         count, mean, what = DEFAULT.pairs, float(TOY17_TOKENS), "toy17's size"
-    elif source in table()["rows"]:
-        count, what = table()["rows"][source], f"published size of {source}"
-        if source == "rtp-lx":
-            count = table()["rows"]["rtp-lx"]["en"]
-        mean = assumed.fill * config.max_length
     else:
-        raise InputError(f"data: the rows of source {source} cannot be counted: its path does not exist")
-    count = int(min(count, limit or count) * config.data_fraction)
+        published = data.published_rows(source, source.language)
+        if published is None:
+            raise InputError(f"data: the rows of source {source.source} cannot be counted: its path does not exist")
+        count, what = published, f"published size of {source.source}"
+        mean = assumed.fill * config.max_length
+    count = int(min(count, source.limit or count) * config.data_fraction)
     held = -(-count * config.validation_fraction // 1)
     validation = int(min(held, config.validation_limit or held))
     train = min(int(count - held), config.train_limit or count)
@@ -155,10 +155,10 @@ def prompt_rows(
         each = min(limit or DEFAULT.prompts, DEFAULT.prompts)
         return PromptRows(each * len(languages), float(TOY17_TOKENS) / 2, "toy17's size")
     if source.path and not Path(source.path).expanduser().exists():
-        known = table()["rows"].get(source.source)
-        if known is None:
+        published = [data.published_rows(source, language) for language in languages]
+        if not any(published):
             raise InputError(f"data.prompts.path: {source.path} does not exist, so its rows cannot be counted")
-        count = sum(min(known.get(language, 1000), limit or 10**9) for language in languages)
+        count = sum(min(rows or 1000, limit or 10**9) for rows in published)
         return PromptRows(count, 12.0, f"published size of {source.source}; 12 tokens a prompt: assumed")
     read = data.read_prompts(source, languages, experiment.data.on_error, world)
     texts = [text for rows in read.values() for text in rows.table["text"].to_pylist()]
@@ -177,8 +177,7 @@ def text_count(experiment: Experiment, world: Path | None) -> tuple[int, int, st
             found[place] = (DEFAULT.texts, DEFAULT.labelled)[place] * len(languages)
             how = "toy17's size"
         elif source.path and not Path(source.path).expanduser().exists():
-            known = table()["rows"].get(source.source, {})
-            found[place] = sum(known.get(language, 0) for language in languages)
+            found[place] = sum(data.published_rows(source, language) or 0 for language in languages)
             how = "published sizes"
         elif place == 0 and experiment.data.texts is not None:
             texts = data.read_texts(experiment.data.texts, languages, experiment.data.on_error, world)

@@ -6,6 +6,7 @@ languages of a model.
 
 from collections.abc import Callable, Mapping, Sequence
 
+from detox_ray.cluster.costs import Cost, Workload
 from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.unit_jobs import Job, Task
 from detox_ray.config import Experiment, GenerateConfig, Problem
@@ -64,6 +65,9 @@ class GenerateStage(Stage):
             job = Job(name, mine, Generator, settings, self.measure, config.actors, config.tensor_parallel, alone=True)
             jobs.append(job)
         return jobs
+
+    def costs(self, work: Workload) -> list[Cost]:
+        return [work.generation(model) for model in work.experiment.models]
 
 
 def check(config: GenerateConfig) -> list[Problem]:

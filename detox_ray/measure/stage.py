@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from detox_ray.cluster import Cluster
+from detox_ray.cluster.costs import Cost, Workload, timed
 from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.config import Experiment
@@ -30,6 +31,7 @@ from detox_ray.storage.tables import (
     VALIDITY,
 )
 
+SECONDS = 120.0  # assumed for `detox-ray plan`
 SWITCHES = (
     "pooling",
     "at_threshold",
@@ -84,6 +86,9 @@ class MeasureStage(Stage):
         }
         for table, content in rows.items():
             context.store.commit(table.unit(), context.keys[table.unit()], content)
+
+    def costs(self, work: Workload) -> list[Cost]:
+        return [timed(self.command, "measure and report", SECONDS, "assumed")]
 
 
 def settings_of(experiment: Experiment) -> Settings:

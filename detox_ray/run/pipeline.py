@@ -43,12 +43,13 @@ class Outcome(NamedTuple):
     peak_memory_gib: float | None  # of this process and its descendants
 
 
-def check(experiment: Experiment, say: Callable[[str], None] = lambda note: None) -> None:
+def check(experiment: Experiment, say: Callable[[str], None] = lambda note: None) -> data.ExperimentData:
     """Raise ConfigError with everything that can be seen to be wrong without loading a model.
 
-    ``say`` gets the notes on how the data was read.
+    Returns the data that was read, so that the run commits what was checked. ``say`` gets the notes on how it was read.
     """
-    problems = data.check(experiment.data, experiment.languages, experiment.validity, say)
+    inputs = data.ExperimentData(experiment.data, experiment.languages, experiment.validity)
+    problems = inputs.check(say)
     for name, model in experiment.models.items():
         if model.path is not None:
             problems += models.check(f"models.{name}.path", model.path, model.parent)
@@ -59,6 +60,7 @@ def check(experiment: Experiment, say: Callable[[str], None] = lambda note: None
         problems.append(Problem("storage", experiment.storage, f"cannot be written: {reason}"))
     if problems:
         raise ConfigError(problems)
+    return inputs
 
 
 def run(
@@ -85,12 +87,13 @@ def run(
     A stage may raise errors of its own. What was committed until then stays.
     """
     started = time.monotonic()
-    check(experiment)
+    checked = check(experiment)
     store = Store.at(experiment.folder)
     done: list[CommandDone] = []
     with run_lock(store), manifest.peak_memory() as memory:
         store.tidy()
-        context = prepare(experiment, store, progress)
+        context = prepare(experiment, store, progress, checked)
+        del checked  # its tables are in the store now
         chosen = {name: stages for name, stages in commands(context.stages).items() if only in (None, name)}
         _need_earlier(context, chosen)
         if retry_failed:

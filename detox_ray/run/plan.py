@@ -19,10 +19,13 @@ from detox_ray.storage.tables import CORPUS, LABELLED, PAIRS, PROMPTS, TEXTS, WO
 WORLD = WORLDS.unit(name=TOY17)
 
 
-def prepare(experiment: Experiment, store: Store, progress: Progress) -> Context:
+def prepare(
+    experiment: Experiment, store: Store, progress: Progress, checked: data.ExperimentData | None = None
+) -> Context:
     """Commit the data, resolve models and scorers, and plan all stages.
 
-    Raises config.InputError for input that is wrong.
+    ``checked`` is the data as a check has read it; without it, the data is read here. Raises config.InputError for
+    input that is wrong.
     """
     world = _world(experiment, store, progress) if experiment.uses_toy17 else None
     given = _given_models(experiment, world)
@@ -31,7 +34,8 @@ def prepare(experiment: Experiment, store: Store, progress: Progress) -> Context
     )
     _check_hub_models(experiment, given, imported)
     context = Context(experiment, store, registered(), {}, given, imported)
-    _commit_data(context, world)
+    inputs = checked or data.ExperimentData(experiment.data, experiment.languages, experiment.validity)
+    _commit_data(context, inputs, world)
     context.keys.update({unit: found.key for unit, found in context.data.items()})
     for stage in context.stages:
         context.resolved[stage.name] = stage.resolve(context)
@@ -102,26 +106,22 @@ def _world(experiment: Experiment, store: Store, progress: Progress) -> Path:
     return store.localize(TOY17)
 
 
-def _commit_data(context: Context, world: Path | None) -> None:
+def _commit_data(context: Context, inputs: data.ExperimentData, world: Path | None) -> None:
     """Commit prompts, texts, labelled text, pairs and corpus, as far as the experiment has them."""
-    experiment, store = context.experiment, context.store
-    config, languages = experiment.data, experiment.languages
     rows_of: dict[Unit, data.Rows] = {}
-    for language, rows in data.read_prompts(config.prompts, languages, config.on_error, world).items():
-        rows_of[PROMPTS.unit(language=language)] = rows
-    if config.texts is not None:
-        for language, rows in data.read_texts(config.texts, languages, config.on_error, world).items():
-            rows_of[TEXTS.unit(language=language)] = rows
-    if experiment.validity is not None:
-        for language, rows in data.read_labelled(experiment.validity, languages, config.on_error, world).items():
-            rows_of[LABELLED.unit(language=language)] = rows
-    if config.pairs is not None:
-        rows_of[PAIRS.unit()] = data.read_pairs(config.pairs, config.on_error, world)
-    if config.corpus is not None:
-        rows_of[CORPUS.unit()] = data.read_corpus(config.corpus, config.on_error, world)
+    for table, by_language in (
+        (PROMPTS, inputs.prompts(world)),
+        (TEXTS, inputs.texts(world)),
+        (LABELLED, inputs.labelled(world)),
+    ):
+        for language, rows in by_language.items():
+            rows_of[table.unit(language=language)] = rows
+    for unit, training_rows in ((PAIRS.unit(), inputs.pairs(world)), (CORPUS.unit(), inputs.corpus(world))):
+        if training_rows is not None:
+            rows_of[unit] = training_rows
     for unit, rows in rows_of.items():
         key = data.source_key(rows.table)
-        store.commit(unit, key, rows.table, {"skipped": len(rows.skipped)})
+        context.store.commit(unit, key, rows.table, {"skipped": len(rows.skipped)})
         context.data[unit] = Input(key, rows.table.num_rows)
         if rows.skipped:
             context.skipped[unit.folder] = rows.skipped

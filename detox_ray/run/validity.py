@@ -41,10 +41,10 @@ class Found(NamedTuple):
 def run(experiment: Experiment, asked: Asked | None, progress: Progress, verbose: bool = False) -> Found:
     """Score what is not scored yet, and judge. Raises ConfigError, InputError, Locked and JobError."""
     _check(experiment, asked)
-    pipeline.check(experiment)
+    checked = pipeline.check(experiment)
     store = Store.at(experiment.folder)
     with run_lock(store):
-        context = prepare(experiment, store, progress)
+        context = prepare(experiment, store, progress, checked)
         stages = [stage for stage in context.stages if LABELLED_SCORES in stage.writes]
         pending = context.pending(stages)
         with pipeline.ray_if(bool(pending), verbose) as cluster:

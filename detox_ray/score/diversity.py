@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from detox_ray.cluster.costs import Cost, Workload
 from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.unit_jobs import Job, Product, Task
 from detox_ray.config import InputError
@@ -93,6 +94,9 @@ class DiversityStage(Stage):
         units = context.model(named) if named in context.experiment.models else context.resolved[self.name]
         settings = {"units": units, "store": context.store}
         return [Job(self.title, tasks, DiversityWorker, settings, self.measure, config.actors, gpus=0)]
+
+    def costs(self, work: Workload) -> list[Cost]:
+        return [work.per_completion(self.command, "language and diversity")]
 
 
 class Diversity(NamedTuple):

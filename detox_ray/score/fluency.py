@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from detox_ray.cluster.costs import Cost, Workload, unknown
 from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.unit_jobs import Job, Product, Task
 from detox_ray.config import FluencyConfig
@@ -69,6 +70,24 @@ class FluencyStage(Stage):
             mine = [task for task in tasks if task.unit["evaluator"] == each.name]
             jobs.append(Job(f"fluency {each.name}", mine, FluencyWorker, settings, self.measure, config.actors))
         return jobs
+
+    def costs(self, work: Workload) -> list[Cost]:
+        costs = []
+        for evaluator in work.experiment.quality.fluency:
+            what, passes = f"fluency by {evaluator.name}", 1
+            if evaluator.model is not None:
+                each = work.forward(evaluator.model, work.sequence)
+            elif (parameters := work.parameters(evaluator.path or "")) is not None:
+                each, passes = 2.0 * parameters, 2
+            else:
+                costs.append(unknown(self.command, what))
+                continue
+            how = f"{work.completions:,} completions with their prompts" + (
+                ", and prompts alone" if passes == 2 else ""
+            )
+            tokens = work.completions * work.sequence * passes
+            costs.append(work.computed(self.command, what, tokens, tokens * each, how))
+        return costs
 
 
 def evaluator_of(context: Context, config: FluencyConfig) -> LoadableModel:

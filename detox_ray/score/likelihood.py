@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from detox_ray.cluster.costs import Cost, Workload
 from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.unit_jobs import Job, Product, Task
 from detox_ray.models import LoadableModel
@@ -17,6 +18,7 @@ from detox_ray.score.batches import by_length
 from detox_ray.storage import Store, Unit
 from detox_ray.storage.tables import CHECKPOINTS, EMPTY, LIKELIHOODS, OK, TEXTS
 
+TOKENS_OF_A_TEXT = 64.0  # assumed for `detox-ray plan`
 LOGITS = 2**27  # numbers of a batch's logits at most: half a GiB in float32
 
 
@@ -44,6 +46,15 @@ class LikelihoodStage(Stage):
             mine = [task for task in tasks if task.unit["model"] == name]
             jobs.append(Job(f"perplexity {name}", mine, LikelihoodWorker, settings, self.measure, config.actors))
         return jobs
+
+    def costs(self, work: Workload) -> list[Cost]:
+        models = list(work.experiment.models)
+        if not work.held_out:
+            return []
+        tokens = work.held_out * TOKENS_OF_A_TEXT
+        operations = sum(tokens * work.forward(model, TOKENS_OF_A_TEXT) for model in models)
+        how = f"{work.held_out:,} texts by {len(models)} models, {TOKENS_OF_A_TEXT:g} tokens each ({work.counted})"
+        return [work.computed(self.command, "likelihood of held-out text", tokens * len(models), operations, how)]
 
 
 class LikelihoodWorker:

@@ -8,6 +8,7 @@ texts.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from detox_ray.cluster.costs import Cost, Workload
 from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.unit_jobs import Job, Product, Task
 from detox_ray.config import TOY17, Experiment, GuardConfig, Problem
@@ -72,6 +73,11 @@ class ScoreStage(_Scoring):
             context.supported[name] = list(context.experiment.languages if known is None else known)
             context.notes.extend(scorers[name].notes)
         return list(scorers.values())
+
+    def costs(self, work: Workload) -> list[Cost]:
+        """What scoring takes, of completions and of labelled text."""
+        texts = work.completions + work.labelled
+        return [cost for name in work.experiment.score.names for cost in work.scoring(name, texts)]
 
 
 class LabelledScoreStage(_Scoring):

@@ -26,22 +26,9 @@ from typing import Any, Literal, NamedTuple
 
 from detox_ray.config import Problem
 from detox_ray.config.languages import LANGUAGES, is_tag, read_tag, tags_note, unknown_rule
-from detox_ray.data.record_files import records, written_note
-from detox_ray.data.rows import (
-    CSV,
-    JSON_LINES,
-    MISSING,
-    PARQUET,
-    SHOWN_FLAWS,
-    Columns,
-    DataError,
-    Flaw,
-    Record,
-    RowError,
-    kind,
-    shown,
-    value_of,
-)
+from detox_ray.data.fields import MISSING, RowError, displayed, json_type, value_of
+from detox_ray.data.record_files import format_note, records
+from detox_ray.data.rows import CSV, JSON_LINES, PARQUET, SHOWN_FLAWS, Columns, DataError, Flaw, Record
 from detox_ray.score.scorers import Failure, Scores
 
 VERSION = 1  # of what a file's rows are taken to say
@@ -138,7 +125,7 @@ def read(path: Path, format: Format) -> StoredScores:
             columns = Columns(file, ("text", TOXICITY))
             reading.take(file, records(file), partial(_tabled, columns))
             columns.check()
-            reading.notes += filter(None, (written_note(file), columns.without_language("any language")))
+            reading.notes += filter(None, (format_note(file), columns.language_note("any language")))
     return reading.done(path)
 
 
@@ -170,7 +157,7 @@ class _Reading:
         language = None
         if row.tag is not None:
             if not is_tag(row.tag):
-                raise RowError(f"language: {unknown_rule(row.tag)}, not {shown(row.tag)}")
+                raise RowError(f"language: {unknown_rule(row.tag)}, not {displayed(row.tag)}")
             self._tags[row.tag] += 1
             language = read_tag(row.tag)
             if language is None:
@@ -240,7 +227,7 @@ def _answered(tag: str, fields: dict[str, Any]) -> _Row:
     if response is None or isinstance(response, str):
         return _Row(tag, text, {}, f"stored without a score: {response or 'no response'}"[:200])
     if not isinstance(response, dict):
-        raise RowError(f"response must be the API's answer or null, not {kind(response)}")
+        raise RowError(f"response must be the API's answer or null, not {json_type(response)}")
     if "attributeScores" not in response and "error" in response:
         error = response["error"]
         said = error.get("message") if isinstance(error, dict) else error
@@ -256,12 +243,12 @@ def _answered(tag: str, fields: dict[str, Any]) -> _Row:
 
 def _tabled(columns: Columns, fields: dict[str, Any]) -> _Row:
     """Of a row of a table."""
-    columns.saw(fields)
+    columns.add(fields)
     if TOXICITY not in fields:
         raise RowError(f"has no field {TOXICITY!r}")
     tag = value_of(fields, "language")
     if tag is not None and not isinstance(tag, str):
-        raise RowError(f"language must be a code such as 'en', not {kind(tag)}")
+        raise RowError(f"language must be a code such as 'en', not {json_type(tag)}")
     scores = {name: _value(name, fields[name]) for name in ATTRIBUTES if name in fields}
     return _Row((tag or "").strip() or None, _text(fields, "text"), scores, "")
 
@@ -269,7 +256,7 @@ def _tabled(columns: Columns, fields: dict[str, Any]) -> _Row:
 def _text(fields: dict[str, Any], name: str) -> str:
     text = fields.get(name)
     if not isinstance(text, str):
-        raise RowError(f"{name} must be text, not {kind(text)}" if name in fields else f"has no field {name!r}")
+        raise RowError(f"{name} must be text, not {json_type(text)}" if name in fields else f"has no field {name!r}")
     return text
 
 
@@ -284,8 +271,8 @@ def _value(name: str, value: Any) -> float | None:
     if math.isnan(number):
         return None
     if not math.isfinite(number):
-        raise RowError(f"{name} must be a number in [0, 1], not {shown(value)}")
+        raise RowError(f"{name} must be a number in [0, 1], not {displayed(value)}")
     if not 0 <= number <= 1:
         hint = " (is it in percent? Divide by 100)" if 1 < number <= 100 else ""
-        raise RowError(f"{name} must be in [0, 1], not {shown(value)}{hint}")
+        raise RowError(f"{name} must be in [0, 1], not {displayed(value)}{hint}")
     return number

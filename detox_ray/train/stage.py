@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from detox_ray.cluster import Cluster
+from detox_ray.cluster.costs import Cost, Workload
 from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.config import Experiment, Problem, TrainConfig
@@ -74,6 +75,9 @@ class TrainStage(Stage):
                 cluster=cluster,
                 progress=progress,
             )
+
+    def costs(self, work: Workload) -> list[Cost]:
+        return work.training()
 
     def rate(self, markers: Sequence[Mapping[str, Any]], seconds: float) -> str:
         steps = sum(marker.get("steps", 0) for marker in markers)

@@ -1,4 +1,4 @@
-"""How tests write their sources, and where a copy of RTP-LX may be."""
+"""Fixtures that write sources and find a copy of RTP-LX."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture
 def write_lines(tmp_path: Path) -> Callable[..., Path]:
-    """Write rows as JSON Lines; a row that is bytes is written as it stands."""
+    """Write rows as JSON Lines; rows of bytes are written unchanged."""
 
     def write(name: str, rows: Sequence[Mapping[str, Any] | bytes], start: bytes = b"", end: bytes = b"\n") -> Path:
         lines = [

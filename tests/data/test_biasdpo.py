@@ -1,4 +1,4 @@
-"""BiasDPO: its files, and pairs that prefer nothing."""
+"""BiasDPO: its files, and pairs of equal completions."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ def read(path: Path) -> Rows:
     return read_pairs(PairsConfig(source="biasdpo", path=str(path)), "stop")
 
 
-def test_pairs_that_prefer_nothing_are_counted_and_no_error(write_lines: Callable[..., Path], tmp_path: Path) -> None:
+def test_pairs_of_equal_completions_are_left_out_and_counted(write_lines: Callable[..., Path], tmp_path: Path) -> None:
     path = write_lines("BiasDPO/dataset.jsonl", ROWS)
     (tmp_path / "BiasDPO" / "README.md").write_text("# BiasDPO")
     for given in (path, path.parent):
@@ -36,7 +36,7 @@ def test_the_hubs_parquet_files_are_read_in_order(tmp_path: Path) -> None:
     assert read(tmp_path).table["prompt"].to_pylist() == ["a", "e"]
 
 
-def test_what_is_no_biasdpo_is_refused(write_lines: Callable[..., Path], tmp_path: Path) -> None:
+def test_files_in_another_form_are_refused(write_lines: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no file that ends in \.jsonl"):
         read(tmp_path)
     with pytest.raises(DataError, match=r"no row has a 'chosen'.*there are prompt, response"):

@@ -1,4 +1,4 @@
-"""Text to train on: which rows of the published files it is, their parts, limits and errors."""
+"""Text to train on: which rows of the published files are used, their parts, limits and errors."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +26,7 @@ def jigsaw(path: Path, score: str, rows: list[tuple[str, Any]]) -> Path:
     return path
 
 
-def test_jigsaw_is_what_is_below_a_tenth(tmp_path: Path) -> None:
+def test_jigsaw_keeps_comments_below_a_toxicity_of_a_tenth(tmp_path: Path) -> None:
     rows = [("mild", 0.0999), ("at it", 0.1), ("harsh", 0.8), ("none", 0.0), ("", 0.0)]
     read = corpus("jigsaw-unintended-bias", jigsaw(tmp_path / "mine.csv", "target", rows))
     assert read.table.schema == CORPUS.columns
@@ -64,7 +64,7 @@ def test_a_comment_without_a_score_is_a_bad_row(tmp_path: Path, score: str) -> N
     assert corpus("jigsaw-unintended-bias", path, "skip").table["text"].to_pylist() == ["a"]
 
 
-def test_panda_is_its_perturbed_texts_over_all_shards(tmp_path: Path) -> None:
+def test_panda_reads_the_perturbed_texts_of_all_shards(tmp_path: Path) -> None:
     for part, count in (("train-00000-of-00002", 3), ("train-00001-of-00002", 2), ("validation-00000-of-00001", 1)):
         rows = [{"original": "x", "perturbed": f"{part[:14]} {i}", "selected_word": "y"} for i in range(count)]
         pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{part}.parquet")
@@ -73,26 +73,26 @@ def test_panda_is_its_perturbed_texts_over_all_shards(tmp_path: Path) -> None:
     assert table["text"].to_pylist()[2:4] == ["train-00000-of 2", "train-00001-of 0"]
 
 
-def test_the_limit_counts_usable_rows_and_stops_the_reading(write_lines: Write) -> None:
+def test_reading_stops_at_the_limit_of_usable_rows(write_lines: Write) -> None:
     rows = [{"text": "a"}, b"{", {"text": "b"}, {"text": "c"}, b"{"]
     read = corpus("file", write_lines("mine.jsonl", rows), "skip", limit=2)
     assert read.table["text"].to_pylist() == ["a", "b"]
     assert len(read.skipped) == 1  # the second bad row lies behind
 
 
-def test_own_text_names_its_language_or_is_in_the_one_asked_for(write_lines: Write) -> None:
+def test_own_text_without_a_language_is_in_the_requested_one(write_lines: Write) -> None:
     rows = [{"text": "a"}, {"text": "b", "language": "fr"}, {"text": "c", "language": "sv"}]
     read = corpus("file", write_lines("mine.jsonl", rows), language="sv")
     assert read.table["text"].to_pylist() == ["a", "c"]
     assert "'fr': 1" in read.notes[0]
 
 
-def test_an_empty_text_of_ones_own_is_a_bad_row(write_lines: Write) -> None:
+def test_an_empty_text_in_peoples_own_file_is_a_bad_row(write_lines: Write) -> None:
     with pytest.raises(DataError, match=r"mine\.jsonl:2: text is empty"):
         corpus("file", write_lines("mine.jsonl", [{"text": "a"}, {"text": " "}]))
 
 
-def test_a_source_that_has_another_form_says_what_it_needs_and_what_is_there(write_lines: Write) -> None:
+def test_a_missing_column_is_named_beside_those_that_are_there(write_lines: Write) -> None:
     path = write_lines("panda.jsonl", [{"original": "a", "text": "b"}] * 3)
     with pytest.raises(DataError) as caught:
         corpus("panda", path)
@@ -110,7 +110,7 @@ def test_a_source_that_has_another_form_says_what_it_needs_and_what_is_there(wri
         ([], r"holds no train\* file"),
     ],
 )
-def test_a_folder_whose_part_is_not_clear_is_refused(
+def test_a_folder_with_an_ambiguous_part_is_refused(
     write_lines: Write, tmp_path: Path, names: Any, reason: str
 ) -> None:
     for name in names:
@@ -121,7 +121,7 @@ def test_a_folder_whose_part_is_not_clear_is_refused(
 
 
 @pytest.mark.parametrize("on_error", ["stop", "skip"])
-def test_nothing_to_train_on_is_an_error_and_validation_rows_alone_are_nothing(
+def test_no_text_to_train_on_is_an_error_even_with_validation_rows(
     write_lines: Write, tmp_path: Path, on_error: str
 ) -> None:
     write_lines("train.jsonl", [{"text": "a", "language": "fr"}])

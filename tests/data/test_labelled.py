@@ -1,4 +1,4 @@
-"""Labelled text: RTP-LX's annotations in both formats, people's own files in three, and what is no evidence."""
+"""Labelled text: RTP-LX's annotations in both formats, people's own files in three, and languages without evidence."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from real_text import HARD_TEXTS
 
 from detox_ray.config import DataConfig, PromptsConfig, ValidityConfig
 from detox_ray.config.languages import LANGUAGES
-from detox_ray.data import DataError, Rows, check, read_labelled, reference
+from detox_ray.data import DataError, ExperimentData, Rows, read_labelled, reference
 from detox_ray.storage.tables import LABELLED
 
 Lines = Callable[..., Path]
@@ -37,7 +37,7 @@ def record(prompt: float | None, completion: float | None, text: str = "und dann
     return made | fields
 
 
-def test_rtp_lx_gives_prompt_and_completion_of_a_record_as_one_cluster(write_lines: Lines, tmp_path: Path) -> None:
+def test_prompt_and_completion_of_an_rtp_lx_record_are_one_cluster(write_lines: Lines, tmp_path: Path) -> None:
     write_lines("RTP_LX_DE.json", [record(2, 4), record(3, 1)])
     read = rtp_lx(tmp_path, ["de"])["de"]
     assert read.table.schema == LABELLED.columns
@@ -68,7 +68,7 @@ def test_blank_completions_and_texts_without_a_grade_are_left_out(write_lines: L
     ]
 
 
-def test_the_older_format_holds_averages_under_another_name(write_lines: Lines, tmp_path: Path) -> None:
+def test_the_older_format_has_averages_under_another_name(write_lines: Lines, tmp_path: Path) -> None:
     older = {"Prompt": "Кошка", "Completion": "", "Index": 3, "Locale": "RU"}
     rows = [older | {"Annotations": {"Toxicity": grade}} for grade in (2.6666666666666665, 3.0)]
     write_lines("RTP_LX_RU.json", rows)
@@ -77,7 +77,7 @@ def test_the_older_format_holds_averages_under_another_name(write_lines: Lines, 
     assert columns(milder, "toxic") == [(True,), (True,)]
 
 
-def test_grades_off_the_scale_and_other_nonsense_are_bad_rows(write_lines: Lines, tmp_path: Path) -> None:
+def test_grades_off_the_scale_and_malformed_annotations_are_bad_rows(write_lines: Lines, tmp_path: Path) -> None:
     bad = [
         record(6, 1),
         record(1, 0),
@@ -99,12 +99,12 @@ def test_grades_off_the_scale_and_other_nonsense_are_bad_rows(write_lines: Lines
     assert (skipped.table.num_rows, len(skipped.skipped)) == (2, 5)
 
 
-def test_a_bad_record_gives_none_of_its_texts(write_lines: Lines, tmp_path: Path) -> None:
+def test_a_bad_record_contributes_no_text(write_lines: Lines, tmp_path: Path) -> None:
     write_lines("RTP_LX_DE.json", [record(1, 9), record(1, 1)])
     assert {row[0] for row in columns(rtp_lx(tmp_path, ["de"], "skip")["de"], "cluster")} == {"de-00001"}
 
 
-def test_a_language_without_labelled_text_is_an_empty_table_and_a_note(write_lines: Lines, tmp_path: Path) -> None:
+def test_a_language_without_labelled_text_has_an_empty_table_and_a_note(write_lines: Lines, tmp_path: Path) -> None:
     write_lines("RTP_LX_DE.json", [record(1, 5)])
     write_lines("RTP_LX_FR.json", [record(None, None, Locale="FR")])
     read = rtp_lx(tmp_path, ["de", "fr", "hi"])
@@ -187,13 +187,13 @@ def test_all_formats_give_the_same_rows(write_lines: Lines, tmp_path: Path, suff
     ]
 
 
-def test_a_label_decides_where_there_is_a_grade_too(write_lines: Lines) -> None:
+def test_a_label_overrides_a_grade(write_lines: Lines) -> None:
     rows = [{"text": "a", "label": 0, "grade": 9}, {"text": "b", "label": True, "grade": 1}, {"text": "c", "grade": 3}]
     read = own(write_lines("mine.jsonl", rows), ["en"])["en"]
     assert columns(read, "grade", "toxic") == [(9.0, False), (1.0, True), (3.0, True)]
 
 
-def test_bad_rows_are_named_with_line_and_rule(tmp_path: Path) -> None:
+def test_bad_rows_are_reported_with_line_and_rule(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text(
         "text,language,label,grade\n"
@@ -246,7 +246,7 @@ def test_bad_rows_are_named_with_line_and_rule(tmp_path: Path) -> None:
         (b"text,language,label\n\xff,en,1\n", ":2: is not UTF-8 text (byte 0xFF); in Windows-1252"),
     ],
 )
-def test_files_that_hold_nothing_of_use_say_why(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_file_without_usable_rows_is_an_error_with_the_reason(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "mine.csv"
     path.write_bytes(content)
     with pytest.raises(DataError) as caught:
@@ -264,16 +264,16 @@ def test_other_formats_are_refused(tmp_path: Path) -> None:
 def test_labelled_text_is_checked_with_the_other_data(write_lines: Lines, tmp_path: Path) -> None:
     data = DataConfig(prompts=PromptsConfig(source="toy17"))
     path = write_lines("mine.jsonl", [{"text": "a", "label": 1}, {"text": "b", "label": 3}])
-    (problem,) = check(data, ["en"], ValidityConfig(source="file", path=str(path)))
+    (problem,) = ExperimentData(data, ["en"], ValidityConfig(source="file", path=str(path))).check()
     assert (problem.field, problem.value, problem.rule) == (
         "validity.path",
         f"{path}:2",
         "label must be 0 or 1 (or true/false, yes/no, toxic/non-toxic), not 3",
     )
-    assert check(data, ["en"], ValidityConfig(source="toy17")) == check(data, ["en"], None) == []
+    assert ExperimentData(data, ["en"], ValidityConfig(source="toy17")).check() == []
 
 
-def test_the_judge_has_a_name() -> None:
+def test_the_reference_names_who_judged() -> None:
     assert reference(ValidityConfig(source="rtp-lx", path="x")) == "human: rtp-lx"
     assert reference(ValidityConfig(source="file", path="folder/mine.csv")) == "human: mine.csv"
     assert reference(ValidityConfig(source="toy17")) == "truth: toy17"

@@ -1,4 +1,4 @@
-"""The language of a row: tags that are read, languages that are there instead, and rows that name none."""
+"""The language of a row: tags, other languages than the requested ones, and rows without a language."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,7 +34,7 @@ TAGS = {
 
 
 @pytest.mark.parametrize("format_", ["jsonl", "parquet"])
-def test_language_tags_are_read_and_said(write_lines: Callable[..., Path], tmp_path: Path, format_: str) -> None:
+def test_language_tags_are_read_and_noted(write_lines: Callable[..., Path], tmp_path: Path, format_: str) -> None:
     rows = [{"text": tag, "language": tag} for tag in TAGS] + [{"text": "a", "language": "xx"}]
     path = write_lines("m.jsonl", rows) if format_ == "jsonl" else as_parquet(tmp_path / "m.parquet", rows)
     read = prompts(path, ["en", "zh", "pt"])
@@ -47,7 +47,7 @@ def test_language_tags_are_read_and_said(write_lines: Callable[..., Path], tmp_p
     ]
 
 
-def test_languages_that_are_there_instead_are_named(write_lines: Callable[..., Path]) -> None:
+def test_the_languages_of_a_file_are_named_if_the_requested_one_is_missing(write_lines: Callable[..., Path]) -> None:
     path = write_lines("mine.jsonl", [{"text": "a", "language": "English"}, {"text": "b", "language": "tr"}])
     with pytest.raises(DataError) as caught:
         prompts(path, ["en"])
@@ -56,7 +56,7 @@ def test_languages_that_are_there_instead_are_named(write_lines: Callable[..., P
     )
 
 
-def test_a_language_that_is_missing_is_one_whatever_stands_for_it(tmp_path: Path) -> None:
+def test_nan_is_a_missing_language(tmp_path: Path) -> None:
     table = pa.table({"text": ["a"], "language": pa.array([float("nan")])})
     pq.write_table(table, tmp_path / "mine.parquet")
     assert prompts(tmp_path / "mine.parquet", ["fr"])["fr"].table.num_rows == 1
@@ -64,14 +64,14 @@ def test_a_language_that_is_missing_is_one_whatever_stands_for_it(tmp_path: Path
         prompts(tmp_path / "mine.parquet", ["fr", "en"])
 
 
-def test_a_column_that_may_be_meant_as_the_language_is_noted(write_lines: Callable[..., Path]) -> None:
+def test_a_column_that_looks_like_the_language_is_noted(write_lines: Callable[..., Path]) -> None:
     path = write_lines("mine.jsonl", [{"text": "a", "lang": "fr"}])
     assert prompts(path, ["en"])["en"].notes == [
         f"{path}: no column 'language': its rows are taken to be in en (there is 'lang')"
     ]
 
 
-def test_every_kind_of_source_reads_tags(tmp_path: Path) -> None:
+def test_every_kind_of_rows_has_its_tags_read(tmp_path: Path) -> None:
     row = {"text": "a", "language": "pt-BR", "label": 1, "prompt": "p", "chosen": "c", "rejected": "r"}
     file: dict[str, Any] = {"source": "file", "path": str(as_parquet(tmp_path / "mine.parquet", [row]))}
     tables = [

@@ -1,4 +1,4 @@
-"""People's own JSON Lines and Parquet files, toy17's included: what is kept, what is bad, and how it is said."""
+"""People's own JSON Lines and Parquet files, toy17's included: what is kept, what is bad, and the messages."""
 
 import json
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def as_parquet(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 @pytest.mark.parametrize("format_", ["jsonl", "parquet"])
-def test_text_in_every_script_stays_as_it_is(write_lines: Callable[..., Path], tmp_path: Path, format_: str) -> None:
+def test_text_in_every_script_is_unchanged(write_lines: Callable[..., Path], tmp_path: Path, format_: str) -> None:
     rows = [{"language": code, "text": text} for code, text in SENTENCES.items()]
     rows += [{"language": "en", "text": text} for text in HARD_TEXTS.values()]
     path = write_lines("mine.jsonl", rows) if format_ == "jsonl" else as_parquet(tmp_path / "mine.parquet", rows)
@@ -41,14 +41,14 @@ def test_text_in_every_script_stays_as_it_is(write_lines: Callable[..., Path], t
     assert all(rows.table.schema == PROMPTS.columns for rows in read.values())
 
 
-def test_ids_come_from_the_place_in_the_file(write_lines: Callable[..., Path]) -> None:
+def test_ids_come_from_the_row_number_in_the_file(write_lines: Callable[..., Path]) -> None:
     path = write_lines("mine.jsonl", [GOOD[0], GOOD[1], b"", b"{", GOOD[0]])
     read = prompts(path, ["en", "fr"], "skip")
     assert read["en"].table["prompt_id"].to_pylist() == ["en-00000", "en-00003"]  # the blank line is no record
     assert read["fr"].table["prompt_id"].to_pylist() == ["fr-00001"]
 
 
-def test_index_and_annotations_are_kept_where_there_are_some(write_lines: Callable[..., Path]) -> None:
+def test_index_and_annotations_are_kept(write_lines: Callable[..., Path]) -> None:
     rows = [
         {"text": "a", "index": 7, "annotations": {"toxicity": 0.5, "é": None}},
         {"text": "b", "index": "x-1", "annotations": '{"given": "as JSON"}'},
@@ -61,7 +61,7 @@ def test_index_and_annotations_are_kept_where_there_are_some(write_lines: Callab
     assert labels == [{"toxicity": 0.5, "é": None}, {"given": "as JSON"}, "only words", None]
 
 
-def test_language_may_be_left_out_where_the_experiment_has_one(write_lines: Callable[..., Path]) -> None:
+def test_language_may_be_left_out_if_the_experiment_has_one_language(write_lines: Callable[..., Path]) -> None:
     path = write_lines("mine.jsonl", [{"text": "a"}, {"text": "b", "language": "sv"}, {"text": "c", "language": "fr"}])
     read = prompts(path, ["sv"])["sv"]
     assert read.table["text"].to_pylist() == ["a", "b"]
@@ -70,7 +70,7 @@ def test_language_may_be_left_out_where_the_experiment_has_one(write_lines: Call
         prompts(path, ["sv", "fr"])
 
 
-def test_json_lines_of_windows_programs_are_read_in_utf_16(tmp_path: Path) -> None:
+def test_json_lines_in_utf_16_are_read(tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     lines = [json.dumps({"text": "é\u2028中"}, ensure_ascii=False), "", "{", json.dumps({"text": "b"})]
     path.write_bytes("\r\n".join(lines).encode("utf-16"))
@@ -115,7 +115,7 @@ BAD_LINES = {
 
 
 @pytest.mark.parametrize("line", BAD_LINES, ids=BAD_LINES.get)
-def test_a_bad_line_is_named_and_takes_no_other_with_it(write_lines: Callable[..., Path], line: bytes) -> None:
+def test_a_bad_line_is_reported_and_spoils_no_other(write_lines: Callable[..., Path], line: bytes) -> None:
     path = write_lines("mine.jsonl", [GOOD[0], line, GOOD[1]])
     read = prompts(path, ["en", "fr"], "skip")
     assert [rows.table.num_rows for rows in read.values()] == [1, 1]
@@ -144,7 +144,7 @@ def test_messages_do_not_repeat_text(write_lines: Callable[..., Path]) -> None:
     assert secret not in "".join(prompts(path, ["en"], "skip")["en"].skipped)
 
 
-def test_a_missing_column_is_said_once(write_lines: Callable[..., Path]) -> None:
+def test_a_missing_column_is_reported_once(write_lines: Callable[..., Path]) -> None:
     path = write_lines("mine.jsonl", [{"language": "en", "prompt": "a"}] * 50)
     for on_error in ("stop", "skip"):
         with pytest.raises(DataError) as caught:
@@ -179,14 +179,14 @@ def test_limit_counts_good_rows_per_language(write_lines: Callable[..., Path]) -
     assert [len(rows.skipped) for rows in read.values()] == [1, 1]
 
 
-def test_bad_parquet_rows_are_named_by_their_number(tmp_path: Path) -> None:
+def test_bad_parquet_rows_are_reported_by_number(tmp_path: Path) -> None:
     rows = [*GOOD, {"language": "en", "text": None}, {"language": "en", "text": " "}, {"language": "en", "text": "x"}]
     read = prompts(as_parquet(tmp_path / "mine.parquet", rows), ["en", "fr"], "skip")["en"]
     assert read.table["text"].to_pylist() == ["one", "x"]
     assert [line.partition(".parquet:")[2] for line in read.skipped] == ["3: has no field 'text'", "4: text is empty"]
 
 
-def test_damaged_parquet_is_named(tmp_path: Path) -> None:
+def test_damaged_parquet_is_reported(tmp_path: Path) -> None:
     whole = as_parquet(tmp_path / "whole.parquet", GOOD).read_bytes()
     path = tmp_path / "mine.parquet"
     for content in (b"", b"not parquet", whole[:-20], whole[:30] + b"\0" * 40 + whole[70:]):
@@ -201,7 +201,7 @@ def test_a_parquet_column_of_another_type_is_a_bad_row(tmp_path: Path) -> None:
         prompts(path, ["en"])
 
 
-def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+def test_unreadable_files_are_reported(tmp_path: Path) -> None:
     (tmp_path / "prompts.csv").write_text("text,language\na,en\n")
     (tmp_path / "folder.jsonl").mkdir()
     for name, reason in (
@@ -222,7 +222,7 @@ def test_texts_are_read_like_prompts(write_lines: Callable[..., Path]) -> None:
     assert read["fr"].table.to_pylist() == [{"text_id": "fr-00001", "text": "deux", "source": "file"}]
 
 
-def test_pairs_stand_as_they_are_and_prefer_something(write_lines: Callable[..., Path]) -> None:
+def test_pairs_are_unchanged_and_pairs_of_equal_completions_are_bad(write_lines: Callable[..., Path]) -> None:
     rows = [
         {"prompt": "The cat", "chosen": " sleeps", "rejected": "The cat lies"},
         {"prompt": "The cat", "chosen": " sleeps", "rejected": " sleeps"},
@@ -258,7 +258,7 @@ def test_pairs_without_chosen_are_refused(write_lines: Callable[..., Path], tmp_
         ),
     ],
 )
-def test_a_pair_in_another_form_is_told_all_that_it_lacks(
+def test_a_pair_in_another_form_is_reported_with_all_that_it_lacks(
     write_lines: Callable[..., Path], row: dict[str, Any], reason: str
 ) -> None:
     good = {"prompt": "a", "chosen": "b", "rejected": "c"}
@@ -266,7 +266,7 @@ def test_a_pair_in_another_form_is_told_all_that_it_lacks(
     assert [line.partition(".jsonl:")[2] for line in read.skipped] == [f"2: {reason}"]
 
 
-def test_columns_that_are_there_instead_are_named_but_never_text(write_lines: Callable[..., Path]) -> None:
+def test_the_columns_of_a_file_are_named_but_never_its_text(write_lines: Callable[..., Path]) -> None:
     rows = [{"question": "a", "good": "b", "somebody's private words": "c"}] * 3
     with pytest.raises(DataError) as caught:
         pairs(write_lines("p.jsonl", rows))

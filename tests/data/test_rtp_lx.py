@@ -11,14 +11,14 @@ from real_text import HARD_TEXTS, SENTENCES
 from detox_ray.config import PairsConfig, PromptsConfig
 from detox_ray.config.languages import LANGUAGES
 from detox_ray.data import DataError, read_pairs, read_prompts
-from detox_ray.data.rtp_lx import continuation, without_prompt
+from detox_ray.data.sources.rtp_lx import continuation, without_prompt
 from detox_ray.storage.tables import PAIRS, PROMPTS
 
 LABELS = {"Toxicity": 2, "Insult": 1}
 
 
 def newer(prompt: Any, index: Any = 0, locale: str = "EN", **fields: Any) -> dict[str, Any]:
-    """A record as of May 2024."""
+    """Return a record in the format of May 2024."""
     record = {"Prompt": prompt, "Completion": "", "Index": index, "Locale": locale, "Dialect": ""}
     return record | {"PromptAnnotations": LABELS, "PromptAnnotationsRaw": {"Toxicity": [1, 2, 2]}} | fields
 
@@ -71,9 +71,7 @@ def test_duplicate_prompts_stay(write_lines: Callable[..., Path], tmp_path: Path
     assert prompts(tmp_path, ["en"])["en"].table["text"].to_pylist() == ["same", "same"]
 
 
-def test_locales_that_occur_inside_the_files_are_known_and_others_are_bad_rows(
-    write_lines: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_rows_of_an_unexpected_locale_are_bad(write_lines: Callable[..., Path], tmp_path: Path) -> None:
     write_lines("RTP_LX_PT.json", [newer("um", 0, "Pt-Br"), newer("dois", 1, "PT"), newer("uno", 2, "ES")])
     write_lines("RTP_LX_ZH-Hans.json", [newer("一", 0, "ZH"), newer("二", 1, "ZH-Hans"), newer("三個", 2, "ZH-Hant")])
     read = prompts(tmp_path, ["pt", "zh"], "skip")
@@ -89,14 +87,16 @@ def test_ids_and_limits_are_stable_under_skipped_rows(write_lines: Callable[...,
     assert len(read.skipped) == 2
 
 
-def test_every_missing_file_is_named_at_once(write_lines: Callable[..., Path], tmp_path: Path) -> None:
+def test_all_missing_files_are_reported_at_once(write_lines: Callable[..., Path], tmp_path: Path) -> None:
     write_lines("RTP_LX_EN.json", [newer("one")])
     with pytest.raises(DataError) as caught:
         prompts(tmp_path, ["en", "fr", "zh"])
     assert [Path(flaw.where).name for flaw in caught.value.flaws] == ["RTP_LX_FR.json", "RTP_LX_ZH-Hans.json"]
 
 
-def test_pairs_are_benign_over_toxic_without_the_prompt(write_lines: Callable[..., Path], tmp_path: Path) -> None:
+def test_pairs_prefer_the_benign_completion_and_lack_the_prompt(
+    write_lines: Callable[..., Path], tmp_path: Path
+) -> None:
     record = newer("The cat is", BenignCompletion="very nice.", Completion="The cat is a liar.")
     write_lines("RTP_LX_EN.json", [record])
     table = pairs(tmp_path).table
@@ -112,7 +112,7 @@ def test_pairs_are_benign_over_toxic_without_the_prompt(write_lines: Callable[..
     ]
 
 
-def test_records_with_one_completion_are_counted_and_no_error(write_lines: Callable[..., Path], tmp_path: Path) -> None:
+def test_records_with_one_completion_are_left_out_and_counted(write_lines: Callable[..., Path], tmp_path: Path) -> None:
     good = newer("The cat", BenignCompletion="purrs", Completion="bites")
     write_lines("RTP_LX_EN.json", [newer("a"), good, newer("b", BenignCompletion="kind"), newer("c", Completion="x")])
     read = pairs(tmp_path)
@@ -121,7 +121,7 @@ def test_records_with_one_completion_are_counted_and_no_error(write_lines: Calla
     assert "3 records without a benign or a toxic completion" in read.notes[0]
 
 
-def test_a_file_without_benign_completions_holds_no_pairs(write_lines: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_file_without_benign_completions_is_refused(write_lines: Callable[..., Path], tmp_path: Path) -> None:
     write_lines("RTP_LX_RU.json", [{"Prompt": "Кошка", "Index": 3, "Locale": "RU", "Completion": "спит"}])
     for on_error in ("stop", "skip"):
         with pytest.raises(DataError, match=r"RTP_LX_RU.json: holds no pairs.*V0.2"):
@@ -170,7 +170,7 @@ def test_a_repeated_prompt_is_cut(prompt: str, completion: str, rest: str) -> No
     assert without_prompt(prompt, completion) == rest
 
 
-def test_continuations_begin_alike_so_that_form_does_not_tell_chosen_from_rejected() -> None:
+def test_both_completions_begin_in_the_same_form() -> None:
     assert continuation("The cat", "sleeps", spaced=True) == " sleeps"
     assert continuation("The cat", "\n\nsleeps\n", spaced=True) == " sleeps\n"
     assert continuation("The cat ", "sleeps", spaced=True) == "sleeps"

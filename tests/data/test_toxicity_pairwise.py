@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from detox_ray.config import PairsConfig
-from detox_ray.data import DataError, Rows, read_pairs, toxicity_pairwise
+from detox_ray.data import DataError, Rows, read_pairs
+from detox_ray.data.sources import toxicity_pairwise
 
 # A row of another form: the other names, and a conversation.
 OTHER = {"prompt": "f", "chosen": " x", "pert_gen_text": [{"role": "assistant", "content": "y"}]}
@@ -41,7 +42,7 @@ def test_splits_are_read_in_the_order_of_their_numbers(write_lines: Callable[...
     assert "split_3.jsonl" in rows.notes[-1]
 
 
-def test_a_copy_of_another_size_than_the_published_one_is_noted(
+def test_a_copy_of_an_unpublished_size_is_noted(
     write_lines: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert toxicity_pairwise.PUBLISHED == 24_576
@@ -53,7 +54,7 @@ def test_a_copy_of_another_size_than_the_published_one_is_noted(
     assert "holds 1,001 pairs; published are 1,002" in read(tmp_path, limit=1).notes[0]
 
 
-def test_unperturbed_text_is_chosen_and_spaces_stay(write_lines: Callable[..., Path], tmp_path: Path) -> None:
+def test_unperturbed_text_is_chosen_with_its_spaces(write_lines: Callable[..., Path], tmp_path: Path) -> None:
     write_lines("split_0.jsonl", [record("The cat", " sleeps .", " lies .")])
     row = read(tmp_path).table.to_pylist()[0]
     assert (row["chosen"], row["rejected"], row["language"]) == (" sleeps .", " lies .", "en")
@@ -66,7 +67,9 @@ def test_a_repeated_prompt_is_cut_and_counted(write_lines: Callable[..., Path], 
     assert "1 pairs repeated their prompt" in rows.notes[0]
 
 
-def test_bad_rows_name_their_own_split_and_ids_count_them(write_lines: Callable[..., Path], tmp_path: Path) -> None:
+def test_bad_rows_are_reported_with_their_split_and_count_in_ids(
+    write_lines: Callable[..., Path], tmp_path: Path
+) -> None:
     write_lines("split_0.jsonl", [record("a", " x", " x"), record("b", " x", " y")])
     write_lines("split_1.jsonl", [record("c", "", " y"), record("d", " x", None), record("e", " x", " y"), OTHER])
     rows = read(tmp_path, "skip", limit=5)

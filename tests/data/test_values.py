@@ -45,7 +45,7 @@ def labelled(path: Path, on_error: Any = "stop") -> Rows:
         ("toxic", "nontoxic"), ("toxic", "neutral"),
     ],
 )  # fmt: skip
-def test_labels_are_read_however_they_are_written(tmp_path: Path, kind: str, toxic: Any, harmless: Any) -> None:
+def test_labels_are_read_in_every_spelling(tmp_path: Path, kind: str, toxic: Any, harmless: Any) -> None:
     path = write(tmp_path / f"mine.{kind}", [{"text": "a", "label": toxic}, {"text": "b", "label": harmless}])
     assert labelled(path).table["toxic"].to_pylist() == [True, False]
 
@@ -55,7 +55,7 @@ def test_labels_are_read_however_they_are_written(tmp_path: Path, kind: str, tox
     ("label", "shown"),
     [(2, "2"), (0.5, "0.5"), (-1, "-1"), ("maybe", "'maybe'"), ("hate", "'hate'"), ("some words of a text", "text")],
 )
-def test_a_wrong_label_is_said_with_its_rule_in_every_kind_of_file(
+def test_a_wrong_label_is_reported_with_the_rule_in_every_format(
     tmp_path: Path, kind: str, label: Any, shown: str
 ) -> None:
     path = write(tmp_path / f"mine.{kind}", [{"text": "a", "label": label}] * 2)
@@ -67,7 +67,7 @@ def test_a_wrong_label_is_said_with_its_rule_in_every_kind_of_file(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("missing", [None, NAN, "", "NA", "NaN", "<NA>", "null", "None"])
-def test_what_is_missing_is_no_label_and_no_grade(tmp_path: Path, kind: str, missing: Any) -> None:
+def test_missing_values_are_no_label_and_no_grade(tmp_path: Path, kind: str, missing: Any) -> None:
     good = "1" if isinstance(missing, str) else 1.0
     rows = [{"text": "NA", "label": good, "grade": missing}, {"text": "b", "label": missing, "grade": missing}]
     read = labelled(write(tmp_path / f"mine.{kind}", rows), "skip")
@@ -76,7 +76,7 @@ def test_what_is_missing_is_no_label_and_no_grade(tmp_path: Path, kind: str, mis
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_wrong_grade_is_shown(tmp_path: Path, kind: str) -> None:
+def test_a_wrong_grade_is_reported(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path / f"mine.{kind}", [{"text": "a", "grade": "2,5"}])
     with pytest.raises(DataError, match=r"grade must be a finite number, not '2,5' \(write a point, not a comma\)"):
         labelled(path)
@@ -84,7 +84,7 @@ def test_a_wrong_grade_is_shown(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("value", "cluster"), [(12.0, "12"), (12, "12"), ("12.0", "12"), ("1.5.0", "1.5.0")])
-def test_a_whole_number_is_one_whatever_pandas_made_of_it(tmp_path: Path, kind: str, value: Any, cluster: str) -> None:
+def test_a_whole_number_stays_whole_after_pandas(tmp_path: Path, kind: str, value: Any, cluster: str) -> None:
     missing = "NA" if isinstance(value, str) else NAN
     rows = [{"text": "a", "label": 1, "cluster": value}, {"text": "b", "label": 0, "cluster": missing}]
     read = labelled(write(tmp_path / f"mine.{kind}", rows))
@@ -92,7 +92,7 @@ def test_a_whole_number_is_one_whatever_pandas_made_of_it(tmp_path: Path, kind: 
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
-def test_an_index_of_another_type_is_whole_text_or_bad(tmp_path: Path, kind: str) -> None:
+def test_an_index_is_a_whole_number_or_text(tmp_path: Path, kind: str) -> None:
     path = write(
         tmp_path / f"mine.{kind}", [{"text": t, "index": i} for t, i in zip("abc", (7.0, NAN, 12.5), strict=True)]
     )
@@ -101,7 +101,7 @@ def test_an_index_of_another_type_is_whole_text_or_bad(tmp_path: Path, kind: str
     assert read.skipped == [f"{path}:3: index must be text or a whole number, not 12.5"]
 
 
-def test_parquet_columns_of_every_type_that_holds_labels(tmp_path: Path) -> None:
+def test_labels_are_read_from_parquet_columns_of_every_type(tmp_path: Path) -> None:
     path = tmp_path / "mine.parquet"
     for labels in (
         pa.array([True, False, None]),
@@ -120,7 +120,7 @@ def test_parquet_columns_of_every_type_that_holds_labels(tmp_path: Path) -> None
         assert read.skipped[0].endswith(":3: has neither a label (0 or 1) nor a grade (a number)")
 
 
-def test_a_text_that_is_none_is_said_by_its_type(tmp_path: Path) -> None:
+def test_a_value_that_is_not_text_is_reported_by_its_type(tmp_path: Path) -> None:
     for values, said in (
         (pa.array([NAN]), "has no field 'text'"),
         (pa.array([b"a"]), "text must be text, not bytes"),
@@ -138,20 +138,20 @@ def test_a_text_that_is_none_is_said_by_its_type(tmp_path: Path) -> None:
     [(["neutral", "toxic"], [False, True]), (["toxic", "non-toxic"], [True, False]), (["0", "1"], [False, True])],
 )
 def test_the_classes_of_hugging_face_are_read_by_name(tmp_path: Path, names: list[str], toxic: list[bool]) -> None:
-    """The file holds 0 and 1; that 0 is the toxic one, only its metadata says."""
+    """The column holds 0 and 1; only the metadata tells which of them is toxic."""
     path = classes(tmp_path / "mine.parquet", names)
     read = labelled(path, "skip")
     assert read.table["toxic"].to_pylist() == toxic
     assert read.skipped == [f"{path}:3: has neither a label (0 or 1) nor a grade (a number)"]
 
 
-def test_classes_of_which_none_is_known_to_be_toxic_are_asked_about(tmp_path: Path) -> None:
+def test_unknown_class_names_are_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"label must be 0 or 1 .*, not 'hate'"):
         labelled(classes(tmp_path / "mine.parquet", ["hate", "offensive", "neither"]))
 
 
 def classes(path: Path, names: Sequence[str]) -> Path:
-    """As `datasets` writes a ClassLabel column, -1 for none."""
+    """Write a ClassLabel column as `datasets` does, with -1 for no class."""
     features = {"text": {"dtype": "string", "_type": "Value"}, "label": {"names": list(names), "_type": "ClassLabel"}}
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     table = pa.table({"text": ["a", "b", "c"], "label": [0, 1, -1]})

@@ -11,6 +11,7 @@ from detox_ray.cli import app
 from detox_ray.config.loading import load, validate
 from detox_ray.estimate import assumptions_for, estimate
 from detox_ray.estimate.dimensions import model_config
+from detox_ray.run.stages import registered
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 EXPERIMENTS = sorted(file for file in CONFIGS.glob("*.yaml") if "models:" in file.read_text())
@@ -131,7 +132,7 @@ def test_seeds_are_estimated_once_and_share_the_reference(config: Path) -> None:
     raw["models"]["tuned"]["train"] |= {"seeds": [0, 1, 2], "recipe": "fast"}
     del raw["models"]["tuned"]["train"]["max_prompt_length"]
     experiment = validate(raw)
-    found = estimate(experiment, assumptions_for(experiment))
+    found = estimate(experiment, assumptions_for(experiment), registered())
     (training,) = found.trainings
     assert training.names == ["tuned-seed0", "tuned-seed1", "tuned-seed2"]
     whats = [stage.what for stage in found.stages if stage.stage == "train"]

@@ -1,12 +1,12 @@
-"""What is seen of the data before a run starts, and the key of what was read."""
+"""An experiment's data: the check before a run, reading once, and the key of a table."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 
-from detox_ray.config import CorpusConfig, DataConfig, PairsConfig, PromptsConfig, TextsConfig
-from detox_ray.data import check, source_key
+from detox_ray.config import CorpusConfig, DataConfig, PairsConfig, PromptsConfig, TextsConfig, ValidityConfig
+from detox_ray.data import ExperimentData, source_key
 from detox_ray.storage.tables import TEXTS
 
 
@@ -17,7 +17,7 @@ def test_all_sources_are_checked_at_once(write_lines: Callable[..., Path], tmp_p
         corpus=CorpusConfig(source="panda", path=str(tmp_path / "nowhere.jsonl")),
         texts=TextsConfig(source="file", path=str(write_lines("texts.jsonl", [{"language": "en", "text": "a"}, b"{"]))),
     )
-    problems = check(data, ["en", "hi"])
+    problems = ExperimentData(data, ["en", "hi"]).check()
     assert [(problem.field, Path(problem.value).name, problem.rule) for problem in problems] == [
         ("data.prompts.path", "absent", "must be a folder of RTP_LX_*.json"),
         (
@@ -35,19 +35,20 @@ def test_all_sources_are_checked_at_once(write_lines: Callable[..., Path], tmp_p
     ]
 
 
-def test_bad_rows_are_no_problem_where_they_are_to_be_skipped(write_lines: Callable[..., Path]) -> None:
+def test_bad_rows_are_no_problem_if_they_are_skipped(write_lines: Callable[..., Path]) -> None:
     path = str(write_lines("mine.jsonl", [{"text": "a"}, *[b"{"] * 30]))
-    stop = check(DataConfig(prompts=PromptsConfig(source="file", path=path)), ["en"])
+    stop = ExperimentData(DataConfig(prompts=PromptsConfig(source="file", path=path)), ["en"]).check()
     assert len(stop) == 21
     assert str(stop[-1]).startswith("data.prompts.path: and so on")
-    assert check(DataConfig(prompts=PromptsConfig(source="file", path=path), on_error="skip"), ["en"]) == []
+    skip = DataConfig(prompts=PromptsConfig(source="file", path=path), on_error="skip")
+    assert ExperimentData(skip, ["en"]).check() == []
 
 
-def test_what_is_unusual_is_said(write_lines: Callable[..., Path]) -> None:
+def test_the_check_passes_on_notes_and_counts_skipped_rows(write_lines: Callable[..., Path]) -> None:
     path = write_lines("mine.jsonl", [{"text": "a", "language": "EN"}, b"{"])
     data = DataConfig(prompts=PromptsConfig(source="file", path=str(path)), on_error="skip")
     notes: list[str] = []
-    assert check(data, ["en"], say=notes.append) == []
+    assert ExperimentData(data, ["en"]).check(notes.append) == []
     assert notes[0] == f"{path}: language tags read: 'EN' (1) as en"
     assert notes[1].startswith(f"data.prompts.path: bad rows left out: 1; the first: {path}:2: is not JSON")
 
@@ -59,7 +60,39 @@ def test_the_built_in_world_needs_no_check() -> None:
         corpus=CorpusConfig(source="toy17"),
         texts=TextsConfig(source="toy17"),
     )
-    assert check(toy, ["en"]) == []
+    assert ExperimentData(toy, ["en"]).check() == []
+
+
+def test_what_was_checked_is_what_is_used(write_lines: Callable[..., Path]) -> None:
+    """Each file is read once, so that a change after the check has no effect."""
+    paths = {
+        "prompts": write_lines("prompts.jsonl", [{"text": "a prompt"}]),
+        "pairs": write_lines("pairs.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "c"}]),
+        "corpus": write_lines("corpus.jsonl", [{"text": "learned"}]),
+        "texts": write_lines("texts.jsonl", [{"text": "held out"}]),
+        "labelled": write_lines("labelled.jsonl", [{"text": "judged", "label": 1}]),
+    }
+    data = DataConfig(
+        prompts=PromptsConfig(source="file", path=str(paths["prompts"])),
+        pairs=PairsConfig(source="file", path=str(paths["pairs"])),
+        corpus=CorpusConfig(source="file", path=str(paths["corpus"])),
+        texts=TextsConfig(source="file", path=str(paths["texts"])),
+    )
+    inputs = ExperimentData(data, ["en"], ValidityConfig(source="file", path=str(paths["labelled"])))
+    assert inputs.check() == []
+    for path in paths.values():
+        path.unlink()
+    pairs, corpus = inputs.pairs(), inputs.corpus()
+    assert pairs is not None and pairs.table["chosen"].to_pylist() == ["b"]
+    assert corpus is not None and corpus.table["text"].to_pylist() == ["learned"]
+    by_language = (inputs.prompts(), inputs.texts(), inputs.labelled())
+    assert [found["en"].table["text"].to_pylist() for found in by_language] == [["a prompt"], ["held out"], ["judged"]]
+
+
+def test_data_that_the_experiment_lacks_is_empty(write_lines: Callable[..., Path]) -> None:
+    prompts = PromptsConfig(source="file", path=str(write_lines("prompts.jsonl", [{"text": "a"}])))
+    inputs = ExperimentData(DataConfig(prompts=prompts), ["en"])
+    assert (inputs.pairs(), inputs.corpus(), inputs.texts(), inputs.labelled()) == (None, None, {}, {})
 
 
 def rows(*texts: str) -> pa.Table:
@@ -68,7 +101,7 @@ def rows(*texts: str) -> pa.Table:
     )
 
 
-def test_source_key_follows_content_and_not_its_layout() -> None:
+def test_source_key_depends_on_content_and_not_on_layout() -> None:
     table = rows("a", "b", "c")
     chunked = pa.concat_tables([table.slice(0, 1), table.slice(1)])
     assert source_key(chunked) == source_key(table)

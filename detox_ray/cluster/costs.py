@@ -1,0 +1,74 @@
+"""What a stage will take, estimated before anything is spent: for `detox-ray plan`."""
+
+from typing import NamedTuple, Protocol
+
+from detox_ray.config import Experiment
+
+
+class Cost(NamedTuple):
+    """One thing that will run."""
+
+    stage: str  # the command that runs it
+    what: str
+    tokens: float  # that models read and write; 0 if it runs no model
+    hours: float  # on the wall
+    device_hours: float  # of GPUs; of CPU cores if there are none
+    assumption: str  # on what ground
+
+
+class Workload(Protocol):
+    """What an experiment will ask of its stages, and how fast devices are assumed to be (`detox_ray.estimate`)."""
+
+    @property
+    def experiment(self) -> Experiment: ...
+
+    @property
+    def completions(self) -> int:
+        """Completions of all models."""
+
+    @property
+    def sequence(self) -> float:
+        """Tokens of a prompt with its completion, mean."""
+
+    @property
+    def held_out(self) -> int:
+        """Held-out texts of all languages."""
+
+    @property
+    def labelled(self) -> int:
+        """Labelled texts of all languages."""
+
+    @property
+    def counted(self) -> str:
+        """How the texts were counted."""
+
+    def training(self) -> list[Cost]:
+        """What all trainings take."""
+
+    def generation(self, model: str) -> Cost:
+        """What generating with a model takes."""
+
+    def scoring(self, scorer: str, texts: int) -> list[Cost]:
+        """What scoring so many texts by a scorer of the experiment takes; empty if it is looked up."""
+
+    def forward(self, model: str, length: float) -> float:
+        """Operations per token of a model of the experiment over sequences of ``length`` tokens."""
+
+    def parameters(self, path: str) -> int | None:
+        """Parameters of a published model that is no model of the experiment; None if they are not known here."""
+
+    def computed(self, stage: str, what: str, tokens: float, operations: float, assumption: str) -> Cost:
+        """Work that all devices share: so many operations at the assumed speed."""
+
+    def per_completion(self, stage: str, what: str) -> Cost:
+        """Work without a model on every completion, on all cores of this machine."""
+
+
+def timed(stage: str, what: str, seconds: float, assumption: str) -> Cost:
+    """Work on the driver that is assumed to take some seconds."""
+    return Cost(stage, what, 0, seconds / 3600, 0, assumption)
+
+
+def unknown(stage: str, what: str) -> Cost:
+    """Work that cannot be estimated, and says so."""
+    return Cost(stage, what, 0, 0, 0, "not estimated: its number of parameters is not known here")

@@ -1,0 +1,103 @@
+"""An experiment's data, read once: what was checked before the run is what the run commits."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from detox_ray.config import TOY17, DataConfig, Problem, ValidityConfig
+from detox_ray.config.data import RowKind
+from detox_ray.data.readers import read_corpus, read_labelled, read_pairs, read_prompts, read_texts
+from detox_ray.data.rows import SHOWN_FLAWS, DataError, Rows
+
+T = TypeVar("T")
+
+
+class ExperimentData:
+    """The data that an experiment names. Each kind of rows is read at the first call that needs it, and then kept.
+
+    ``world`` is the folder of the built-in world toy17, which may not be there before the run begins: the methods need
+    it if their source is toy17.
+    """
+
+    def __init__(self, data: DataConfig, languages: Sequence[str], validity: ValidityConfig | None = None):
+        self._data, self._languages, self._validity = data, languages, validity
+        self._kept: dict[RowKind, Any] = {}
+
+    def prompts(self, world: Path | None = None) -> dict[str, Rows]:
+        """Return the prompts by language. Raises DataError with everything that is wrong, as the other methods do."""
+        config = self._data.prompts
+        return self._once("prompts", lambda: read_prompts(config, self._languages, self._data.on_error, world))
+
+    def texts(self, world: Path | None = None) -> dict[str, Rows]:
+        """Return the held-out texts by language; nothing if the experiment has none."""
+        config = self._data.texts
+        if config is None:
+            return {}
+        return self._once("texts", lambda: read_texts(config, self._languages, self._data.on_error, world))
+
+    def labelled(self, world: Path | None = None) -> dict[str, Rows]:
+        """Return the labelled texts by language; nothing if the experiment has none."""
+        config = self._validity
+        if config is None:
+            return {}
+        return self._once("labelled", lambda: read_labelled(config, self._languages, self._data.on_error, world))
+
+    def pairs(self, world: Path | None = None) -> Rows | None:
+        """Return the preference pairs, None if the experiment has none."""
+        config = self._data.pairs
+        if config is None:
+            return None
+        return self._once("pairs", lambda: read_pairs(config, self._data.on_error, world))
+
+    def corpus(self, world: Path | None = None) -> Rows | None:
+        """Return the texts to train on, None if the experiment has none."""
+        config = self._data.corpus
+        if config is None:
+            return None
+        return self._once("corpus", lambda: read_corpus(config, self._data.on_error, world))
+
+    def check(self, note: Callable[[str], None] = lambda text: None) -> list[Problem]:
+        """Read everything but toy17, which needs no check, and return everything that is wrong.
+
+        The readers are the only judges of their sources, so what passes here does not fail later.
+
+        Args:
+            note: Receives the readers' notes, and how many bad rows are left out.
+        """
+        data = self._data
+        problems: list[Problem] = []
+        for field, config, read in (
+            ("data.prompts.path", data.prompts, self.prompts),
+            ("data.pairs.path", data.pairs, self.pairs),
+            ("data.corpus.path", data.corpus, self.corpus),
+            ("data.texts.path", data.texts, self.texts),
+            ("validity.path", self._validity, self.labelled),
+        ):
+            if config is None or config.source == TOY17:
+                continue
+            try:
+                tables = read()
+            except DataError as error:
+                problems += _problems(field, error)
+                continue
+            for rows in tables.values() if isinstance(tables, dict) else (tables,):
+                assert rows is not None
+                for text in rows.notes:
+                    note(text)
+                if rows.skipped:
+                    note(f"{field}: bad rows left out: {len(rows.skipped)}; the first: {rows.skipped[0]}")
+        return problems
+
+    def _once(self, kind: RowKind, read: Callable[[], T]) -> T:
+        if kind not in self._kept:
+            self._kept[kind] = read()
+        rows: T = self._kept[kind]
+        return rows
+
+
+def _problems(field: str, error: DataError) -> list[Problem]:
+    problems = [Problem(field, flaw.where, flaw.reason) for flaw in error.flaws[:SHOWN_FLAWS]]
+    if len(error.flaws) > SHOWN_FLAWS:
+        more = len(error.flaws) - SHOWN_FLAWS
+        problems.append(Problem(field, f"{more} more", "and so on; data.on_error=skip leaves bad rows out"))
+    return problems

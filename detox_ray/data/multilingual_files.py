@@ -1,0 +1,106 @@
+"""Files whose rows may be in several languages, each named by the row's `language` -> rows by language.
+
+`language` may be left out if only one is possible: the experiment's single one, or the one that the pairs are stated to
+be in. It is a language tag (`languages.read_tag`: "pt-BR" is pt, which a note says). Rows in other languages than those
+asked for are left out, and a note counts them.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from detox_ray.config.languages import read_tag, tags_note
+from detox_ray.data.fields import RowError, json_type, value_of
+from detox_ray.data.record_files import format_note, records
+from detox_ray.data.rows import JSON_LINES, PARQUET, Columns, DataError, Flaw, LanguageRows, Record
+
+Fields = dict[str, Any]
+
+
+def rows_by_language(
+    files: Sequence[Path],
+    languages: Sequence[str],
+    needed: Sequence[str],
+    build: Callable[[Fields, str, int], Fields | None],
+    formats: Sequence[str] = JSON_LINES + PARQUET,
+    enough: int | None = None,
+) -> dict[str, LanguageRows]:
+    """Read files one after the other; a bad row whose language is not known counts as the first language's.
+
+    Args:
+        files: Read in this order, as one source.
+        languages: Codes of the languages asked for.
+        needed: Columns without which no row can be used.
+        build: Makes a row of the table from a record's fields, its language and its ordinal over all files. Returns
+            None for a record that is left out; raises RowError for a bad one.
+        formats: Endings of the files that can be read.
+        enough: Rows of each language after which reading stops.
+
+    Raises:
+        DataError: A file cannot be read, or no row has a needed column.
+    """
+    for path in files:
+        if path.exists() and path.suffix not in formats:
+            known = "JSON Lines, Parquet or CSV" if ".csv" in formats else "JSON Lines or Parquet"
+            raise DataError([Flaw(str(path), f"must be {known}, so end in {' '.join(formats)}")])
+    source = files[0] if len(files) == 1 else files[0].parent
+    tags: Counter[str] = Counter()
+    by_language = {language: LanguageRows(tags=tags) for language in languages}
+    columns = Columns(source, (*needed, "language") if len(languages) > 1 else needed)
+    for path, record in _records(files):
+        language = languages[0]
+        try:
+            fields = record.fields()
+            columns.add(fields)
+            tag = _tag(fields)
+            if tag is not None:
+                tags[tag] += 1
+                tagged = read_tag(tag)
+                if tagged not in by_language:
+                    continue
+                language = tagged
+            elif len(languages) > 1:
+                raise RowError("has no field 'language'")
+            row = build(fields, language, record.row)
+            if row is not None:
+                by_language[language].rows.append(row)
+        except RowError as error:
+            by_language[language].flaws.append(Flaw(f"{path}:{record.line}", str(error)))
+        if enough is not None and all(len(result.rows) >= enough for result in by_language.values()):
+            break
+    columns.check()
+    by_language[languages[0]].notes.extend(_notes(files, source, tags, languages, columns))
+    return by_language
+
+
+def _tag(fields: Fields) -> str | None:
+    """Return the language that the row names, as written; None if it names none. Raises RowError."""
+    tag = value_of(fields, "language")
+    if tag is not None and not isinstance(tag, str):
+        raise RowError(f"language must be a code such as 'en', not {json_type(tag)}")
+    return (tag or "").strip() or None
+
+
+def _notes(
+    files: Sequence[Path], source: Path, tags: Mapping[str, int], languages: Sequence[str], columns: Columns
+) -> Iterator[str]:
+    """Yield notes on how the rows were read."""
+    yield from filter(None, map(format_note, files))
+    used = {tag: count for tag, count in tags.items() if read_tag(tag) in languages}
+    if note := tags_note(used):
+        yield f"{source}: {note}"
+    if others := Counter(tags) - Counter(used):
+        listed = ", ".join(f"{tag[:20]!r}: {count}" for tag, count in others.most_common(10))
+        yield f"{source}: rows in languages that were not asked for left out ({listed})"
+    if note := columns.language_note(languages[0]):
+        yield note
+
+
+def _records(files: Sequence[Path]) -> Iterator[tuple[Path, Record]]:
+    """Yield the files' records; ordinals continue from file to file."""
+    row = 0
+    for path in files:
+        for record in records(path, row):
+            row = record.row + 1
+            yield path, record

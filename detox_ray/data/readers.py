@@ -1,0 +1,145 @@
+"""From the source that a config names to tables of good rows, or to an error with everything that is wrong.
+
+A bad row (not JSON, not UTF-8, a field that is missing, of another type or empty) ends the run with its file, line and
+reason, or is skipped and listed, as `data.on_error` says. Limits count good rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+
+from detox_ray.config import CorpusConfig, PairsConfig, PromptsConfig, TextsConfig, ValidityConfig
+from detox_ray.config.data import RowKind, SourceConfig, sources_of
+from detox_ray.data.rows import DataError, Flaw, LanguageRows, Rows
+from detox_ray.data.source import Source, open_source
+from detox_ray.storage import key_of
+from detox_ray.storage.tables import CORPUS, LABELLED, PAIRS, PROMPTS, TEXTS, TRAIN
+from detox_ray.storage.units import Table
+
+OnError = Literal["stop", "skip"]
+
+_TABLES: Mapping[RowKind, Table] = {
+    "prompts": PROMPTS,
+    "pairs": PAIRS,
+    "corpus": CORPUS,
+    "texts": TEXTS,
+    "labelled": LABELLED,
+}
+
+
+def read_prompts(
+    config: PromptsConfig, languages: Sequence[str], on_error: OnError, world: Path | None = None
+) -> dict[str, Rows]:
+    """Read the prompts of each language, in the source's order.
+
+    Args:
+        config: The source and how much of it is used.
+        languages: Codes.
+        on_error: Whether a bad row is an error, or left out and listed.
+        world: The folder of the built-in world toy17, for that source only.
+
+    Raises:
+        DataError: Everything that is wrong: files that are missing, bad rows, languages without a prompt.
+    """
+    source = open_source(config, world)
+    return _in_every_language(source.prompts(languages), config, source, on_error)
+
+
+def read_texts(
+    config: TextsConfig, languages: Sequence[str], on_error: OnError, world: Path | None = None
+) -> dict[str, Rows]:
+    """Read the held-out texts of each language, as `read_prompts`."""
+    source = open_source(config, world)
+    return _in_every_language(source.texts(languages), config, source, on_error)
+
+
+def read_pairs(config: PairsConfig, on_error: OnError, world: Path | None = None) -> Rows:
+    """Read the pairs in the config's language, in the source's order. Raises DataError as `read_prompts`."""
+    source = open_source(config, world)
+    part = source.pairs(config.language)
+    if not part.rows and not part.flaws:
+        reason = f"holds no pairs in language {config.language}{part.other_languages([config.language])}"
+        part.flaws.append(Flaw(str(source.path), reason))
+    return _in_one_language(replace(part, rows=part.rows[: config.limit]), config, on_error)
+
+
+def read_corpus(config: CorpusConfig, on_error: OnError, world: Path | None = None) -> Rows:
+    """Read the texts to train on, and after them those to validate with. Raises DataError as `read_prompts`."""
+    source = open_source(config, world)
+    part = source.corpus(config.language, config.limit)
+    if not any(row["split"] == TRAIN for row in part.rows):
+        part = replace(part, rows=[])
+    if not part.rows and not part.flaws:
+        reason = f"holds no text to train on in language {config.language}{part.other_languages([config.language])}"
+        part.flaws.append(Flaw(str(source.path), reason))
+    return _in_one_language(part, config, on_error)
+
+
+def read_labelled(
+    config: ValidityConfig, languages: Sequence[str], on_error: OnError, world: Path | None = None
+) -> dict[str, Rows]:
+    """Read the labelled texts of each language, in the source's order.
+
+    A language without any has an empty table and a note, for scorers then have no evidence there. Raises DataError as
+    `read_prompts`, but for missing languages only if no language has any text.
+    """
+    source = open_source(config, world)
+    by_language = source.labelled(languages, config.toxic_from)
+    flaws = [flaw for part in by_language.values() for flaw in part.flaws]
+    if not any(part.rows for part in by_language.values()):
+        others = next(iter(by_language.values())).other_languages(languages)
+        raise DataError(flaws or [Flaw(str(source.path), f"holds no labelled text in {' '.join(languages)}{others}")])
+    if flaws and on_error == "stop":
+        raise DataError(flaws)
+    for language, part in by_language.items():
+        if not part.rows:
+            part.notes.append(f"{source.path}: no labelled text in {language}")
+    return {language: _good_rows(part, config, config.per_language) for language, part in by_language.items()}
+
+
+def reference(config: ValidityConfig) -> str:
+    """Return the judge as a report names it: "human: rtp-lx", "truth: toy17", "human: mine.csv"."""
+    judge: str = sources_of("labelled")[config.source].judge(config.path)
+    return judge
+
+
+def published_rows(config: SourceConfig, language: str) -> int | None:
+    """Return how many rows the source is published with, in the language if it has several; None if not known."""
+    published: int | Mapping[str, int] | None = sources_of(config.kind)[config.source].published_rows
+    return published.get(language) if isinstance(published, Mapping) else published
+
+
+def source_key(table: pa.Table) -> str:
+    """Return the key of a table's content: the same for the same rows, however they are chunked or sliced."""
+    return key_of(columns=table.schema.names, rows=[list(row.values()) for row in table.to_pylist()])
+
+
+def _in_one_language(part: LanguageRows, config: SourceConfig, on_error: OnError) -> Rows:
+    if part.flaws and (on_error == "stop" or not part.rows):
+        raise DataError(part.flaws)
+    return _good_rows(part, config)
+
+
+def _in_every_language(
+    by_language: Mapping[str, LanguageRows], config: PromptsConfig | TextsConfig, source: Source, on_error: OnError
+) -> dict[str, Rows]:
+    missing = []
+    for language, part in by_language.items():
+        if not part.rows:
+            reason = f"holds no usable {config.kind} in language {language}{part.other_languages([language])}"
+            missing.append(Flaw(str(source.path), reason))
+    if missing or (on_error == "stop" and any(part.flaws for part in by_language.values())):
+        # The bad rows of a language without a good one say why it has none.
+        reasons = [flaw for part in by_language.values() if on_error == "stop" or not part.rows for flaw in part.flaws]
+        raise DataError(missing + reasons)
+    return {language: _good_rows(part, config, config.per_language) for language, part in by_language.items()}
+
+
+def _good_rows(part: LanguageRows, config: SourceConfig, limit: int | None = None) -> Rows:
+    table = pa.Table.from_pylist(part.rows[:limit], schema=_TABLES[config.kind].columns)
+    absent = [column.name for column in table.schema if not column.nullable and table[column.name].null_count]
+    assert not absent, f"source {config.source} gives {config.kind} without {', '.join(absent)}"
+    return Rows(table, [str(flaw) for flaw in part.flaws], part.notes)

@@ -1,0 +1,48 @@
+"""BiasDPO (Allam 2024, ahmedallam/BiasDPO): dataset.jsonl, or the Parquet files that the hub makes of it.
+
+English pairs with prompt, chosen and rejected; Neplenbroek et al. 2025 train on all of them (docs/papers.md,
+"Training by Neplenbroek et al."). A pair whose two completions are the same prefers nothing: it is left out and a note
+counts it, because published data cannot be mended.
+"""
+
+from typing import Any
+
+from detox_ray.data.fields import pair_of, row_id, texts_of
+from detox_ray.data.multilingual_files import rows_by_language
+from detox_ray.data.rows import CSV, JSON_LINES, PARQUET, DataError, Flaw, LanguageRows
+from detox_ray.data.source import Source
+
+COLUMNS = ("prompt", "chosen", "rejected")
+FORMATS = JSON_LINES + PARQUET + CSV
+
+
+class BiasDpo(Source):
+    """A file, or all the files in a folder."""
+
+    name = "biasdpo"
+    reads = ("pairs",)
+    published_rows = 1_150
+
+    def pairs(self, language: str) -> LanguageRows:
+        identical = 0
+
+        def pair(fields: dict[str, Any], language: str, row: int) -> dict[str, Any] | None:
+            nonlocal identical
+            prompt, chosen, rejected = texts_of(fields, COLUMNS)
+            if chosen == rejected:
+                identical += 1
+                return None
+            return pair_of(row_id(language, row), prompt, chosen, rejected, language)
+
+        files = [self.path]
+        if self.path.is_dir():
+            files = sorted(file for file in self.path.iterdir() if file.suffix in FORMATS)
+        if not files:
+            raise DataError([Flaw(str(self.path), f"holds no file that ends in {' '.join(FORMATS)}")])
+        result = rows_by_language(files, [language], COLUMNS, pair, FORMATS)[language]
+        if identical:
+            result.notes.append(f"{self.path}: {identical} pairs whose two completions are the same left out")
+        return result
+
+
+VARIANT = BiasDpo

@@ -1,0 +1,22 @@
+"""Panda (Qian et al. 2022): texts that people rewrote about another gender, ethnicity or age, to train on.
+
+docs/papers.md, "BiasDPO, Panda and Jigsaw".
+"""
+
+from detox_ray.data.corpus_files import CorpusForm, read_corpus
+from detox_ray.data.rows import LanguageRows
+from detox_ray.data.source import Source
+
+
+class Panda(Source):
+    """A file with `perturbed`, or a folder of train* and validation* files."""
+
+    name = "panda"
+    reads = ("corpus",)
+    published_rows = 94_966  # of 512 tokens, as Neplenbroek et al. 2025 train (docs/papers.md)
+
+    def corpus(self, language: str, limit: int | None) -> LanguageRows:
+        return read_corpus(self.path, CorpusForm(self.name, "perturbed"), language, limit)
+
+
+VARIANT = Panda
