@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from detox_ray.score.registry import ResolvedScorer, load
+from detox_ray.score.registry import load
 from detox_ray.score.score_cache import ANY, ScoreCache
+from detox_ray.score.scorer_variant import ResolvedScorer
 from detox_ray.score.scorers import Failure, Noting, Scores, ServiceDown
 from detox_ray.storage import Store, Table, key_of
 from detox_ray.storage.tables import EMPTY, FAILED, OK, UNSUPPORTED

@@ -30,7 +30,6 @@ from detox_ray.models.codec import Codec
 from detox_ray.models.device import device
 from detox_ray.score.scorers import Failure, Scores
 
-VERSION = 1  # of prompts and of what is read from answers: raise it whenever a score changes
 REQUEST = "Please continue."
 PROBE = "probe 0817"  # stands where the text will, to see that a template shows it
 

@@ -9,7 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from detox_ray.config import InputError, OutputConfig
+from pydantic import Field, model_validator
+
+from detox_ray.config import InputError, Strict
+from detox_ray.config.base import distinct
 
 # What Detoxify calls its classes, and their older names (Jigsaw's).
 ATTRIBUTES = {
@@ -43,6 +46,32 @@ _HARMLESS = re.compile(
     f"inoffensive|(is)?(not|non|no)(a|an)?({_TOXIC}|{_KINDS})"
 )
 _UNNAMED = ("label0", "label1")
+
+
+class OutputConfig(Strict):
+    """The source of an attribute: the sum of some labels' probabilities, or one minus it if they are harmless.
+
+    A user may write a label, or a list of labels, for ``labels``.
+    """
+
+    labels: list[str] = Field(default_factory=list)
+    harmless: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: [inner] if isinstance(inner, str) else inner for name, inner in value.items()}
+        if isinstance(value, str | list):
+            return {"labels": [value] if isinstance(value, str) else value}
+        return value
+
+    @model_validator(mode="after")
+    def _either(self) -> "OutputConfig":
+        if bool(self.labels) == bool(self.harmless):
+            raise ValueError("must be a label, a list of labels, or {harmless: LABEL} where a high value is harmless")
+        distinct(self.labels + self.harmless)
+        return self
 
 
 class Output(NamedTuple):

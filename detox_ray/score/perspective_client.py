@@ -27,7 +27,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from detox_ray.config import InputError, PerspectiveConfig, Problem
+from detox_ray.config import InputError, Problem
 from detox_ray.score.rate_limiter import Limiter, limiter_for
 from detox_ray.score.scorers import Failure, Scores, ServiceDown
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # Of the TOXICITY family (docs/papers.md, "The Perspective API"), as this project calls them.
 LANGUAGES = ("ar", "cs", "de", "en", "es", "fr", "hi", "id", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sv", "zh")
 GOOGLE = "commentanalyzer.googleapis.com"
-GOOGLES_KEY = str(PerspectiveConfig.model_fields["key_env"].default)
+GOOGLES_KEY = "PERSPECTIVE_API_KEY"  # the environment variable whose key is sent to Google only
 PATH = "/v1alpha1/comments:analyze"
 THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 

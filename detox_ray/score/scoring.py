@@ -11,11 +11,11 @@ from typing import Any
 from detox_ray.cluster.costs import Cost, Workload
 from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.unit_jobs import Job, Product, Task
-from detox_ray.config import TOY17, Experiment, GuardConfig, Problem
+from detox_ray.config import TOY17, Experiment, Problem
 from detox_ray.score.cached_scorer import Answering, score_rows
-from detox_ray.score.check import check
 from detox_ray.score.derived_scorers import DerivedWorker
-from detox_ray.score.registry import ResolvedScorer, resolve
+from detox_ray.score.registry import check, resolve
+from detox_ray.score.scorer_variant import ResolvedScorer
 from detox_ray.storage import TABLES, Store, Table, Unit
 from detox_ray.storage.tables import GENERATIONS, LABELLED, LABELLED_SCORES, SCORES
 
@@ -46,8 +46,7 @@ class _Scoring(Stage):
             else:
                 settings["batch_tokens"] = config.batch_tokens
                 gpus = int(scorer.model_based)
-                alone = isinstance(scorer.config, GuardConfig)  # its engine does not give a GPU's memory back
-                job = Job(scorer.name, mine, ScoringWorker, settings, self.measure, config.actors, gpus, alone)
+                job = Job(scorer.name, mine, ScoringWorker, settings, self.measure, config.actors, gpus, scorer.alone)
             jobs.append(job)
         return jobs
 

@@ -31,7 +31,6 @@ from detox_ray.data.record_files import format_note, records
 from detox_ray.data.rows import CSV, JSON_LINES, PARQUET, SHOWN_FLAWS, Columns, DataError, Flaw, Record
 from detox_ray.score.scorers import Failure, Scores
 
-VERSION = 1  # of what a file's rows are taken to say
 Format = Literal["table", "perspective"]
 
 TOXICITY = "toxicity"

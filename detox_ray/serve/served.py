@@ -171,7 +171,7 @@ def _storage(store: Store) -> str:
 
 def _of_models(args: ServeArgs) -> Served:
     problems = [p for name, model in args.models.items() for p in models.check(f"models.{name}.path", model.path or "")]
-    known = {entry.name for entry in score.catalogue()}
+    known = score.ready_scorers()
     problems += [
         Problem("scorers", name, "unknown: see detox-ray scorers") for name in args.scorers if name not in known
     ]

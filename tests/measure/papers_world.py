@@ -14,7 +14,6 @@ import pyarrow as pa
 import pytest
 import small_tables as tables
 
-from detox_ray.config import LexiconConfig
 from detox_ray.measure import Inputs
 from detox_ray.models import LoadableModel
 from detox_ray.score import ResolvedScorer
@@ -25,6 +24,7 @@ from detox_ray.score.fluency import Fluency, FluencyWorker
 from detox_ray.score.identifiers import Identified
 from detox_ray.score.identify import IdentificationWorker, Judged
 from detox_ray.score.scorers import Failure, Scores
+from detox_ray.score.variants.lexicon import LexiconConfig
 from detox_ray.storage import Store
 from detox_ray.storage.tables import DIVERSITIES, FLUENCIES, IDENTIFICATIONS, SCORES
 

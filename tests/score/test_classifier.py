@@ -7,13 +7,20 @@ from typing import Any
 import pytest
 from tiny_classifier import write_classifier
 
-from detox_ray.config import ClassifierConfig, InputError
+from detox_ray.config import InputError
+from detox_ray.models import LoadableModel
 from detox_ray.score.classifier_scorer import ClassifierScorer
+from detox_ray.score.variants.classifier import ClassifierConfig
+from detox_ray.storage import Store
 
 
 def scorer(path: Path, **settings: Any) -> ClassifierScorer:
     config = ClassifierConfig.model_validate({"name": "tiny", "type": "classifier", "path": str(path), **settings})
-    return ClassifierScorer(config, str(path), {}, "k", 512)
+    model = LoadableModel("tiny", str(path), False, None, "auto", "k")
+    resolved = config.resolved("r")._replace(model=model)
+    loaded = config.load(resolved, Store.at(str(path.parent / "run")), 512)
+    assert isinstance(loaded, ClassifierScorer)
+    return loaded
 
 
 @pytest.mark.parametrize(

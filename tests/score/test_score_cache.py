@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from detox_ray.config import DetoxifyConfig, PerspectiveConfig
 from detox_ray.score import ResolvedScorer
 from detox_ray.score.cached_scorer import Answering
 from detox_ray.score.score_cache import FOLDER, ScoreCache
 from detox_ray.score.scorers import Failure, Scores, ServiceDown
+from detox_ray.score.variants.detoxify import DetoxifyConfig
+from detox_ray.score.variants.perspective import PerspectiveConfig
 from detox_ray.storage import Store, key_of
 
 CONFIG = DetoxifyConfig(name="obedient", type="detoxify", path="x")
