@@ -134,7 +134,7 @@ def measure(size: str, texts: Sequence[str], vocabulary: Sequence[str], options:
             from detox_ray.score.batches import CPU_TOKENS, BatchedClassifier
 
             key = f"benchmark {size} {WORDS}"
-            made = onnx_int8.quantised(model.model.float().cpu().eval(), model.tokenizer, 512, key, torch.sigmoid)
+            made = onnx_int8.quantize(model.model.float().cpu().eval(), model.tokenizer, 512, key, torch.sigmoid)
             classes = {name: column for column, name in enumerate(CLASSES)}
             int8 = BatchedClassifier(model.tokenizer, 512, made.forward, classes, CPU_TOKENS)
             seconds, quantised = timed(int8.score, texts)

@@ -1,6 +1,7 @@
 """Any Hugging Face text-classification model as a scorer.
 
-Outputs of a multi-label model are sigmoids, each label by itself; of another model a softmax over its labels.
+The outputs of a multi-label model are sigmoids, each label by itself; those of another model are a softmax over all
+labels.
 """
 
 import inspect
@@ -79,9 +80,9 @@ class ClassifierScorer:
         most = max_tokens(model.config, tokenizer)
         self.notes: dict[str, Any] = {"dtype": dtype}
         if int8_key is not None:
-            from detox_ray.score.onnx_int8 import quantised
+            from detox_ray.score.onnx_int8 import quantize
 
-            int8 = quantised(model, tokenizer, most, padding, int8_key, self._activation)
+            int8 = quantize(model, tokenizer, most, padding, int8_key, self._activation)
             forward, self.notes = int8.forward, {"dtype": "int8", "agreement": int8.agreement._asdict()}
             del model
         self.notes["outputs"] = {name: output.spelled(labels) for name, output in outputs.items()}
@@ -102,7 +103,7 @@ class ClassifierScorer:
 
 
 def forward_of(model: Any, activation: Callable[[Any], Any]) -> Forward:
-    """The model with its inputs moved to where it is, those that it does not take left out."""
+    """Return a call of the model that moves its inputs to its device, and leaves out those that it does not take."""
     takes = set(inspect.signature(model.forward).parameters)
 
     def forward(inputs: Inputs) -> Any:

@@ -25,7 +25,7 @@ from detox_ray.storage.tables import EMPTY, OK, UNSUPPORTED
 class Column(NamedTuple):
     """One attribute of some texts."""
 
-    values: Floats  # (N,); NaN where the status is neither "ok" nor "empty", or there is none of an "empty" one
+    values: Floats  # (N,); NaN if the status is neither "ok" nor "empty", or if an "empty" text has no value
     statuses: list[str]
 
 
@@ -37,7 +37,7 @@ class Derivation:
         self._rule = scorer.config.combination(scorer, store)
 
     def attributes(self, members: Sequence[Collection[str]]) -> list[str]:
-        """Return the scorer's attributes, from its members'."""
+        """Return the scorer's attributes, from those of its members."""
         common = [name for name in members[0] if all(name in other for other in members)]
         return common if self._rule.attributes is None else [name for name in common if name in self._rule.attributes]
 
@@ -54,7 +54,7 @@ class Derivation:
 
 
 class DerivedWorker:
-    """Makes the units of an ensemble or of a calibrated scorer."""
+    """Makes the units of one derived scorer from its members' units."""
 
     def __init__(self, scorer: ResolvedScorer, store: Store):
         self._scorer, self._store = scorer, store
@@ -69,7 +69,7 @@ class DerivedWorker:
         for name in common:
             rows = [table.filter(pc.equal(table["attribute"], name)) for table in tables]
             texts = _same_texts(rows)
-            columns[name] = self._derivation.column([_column(each) for each in rows], language)
+            columns[name] = self._derivation.column([_column(of_member) for of_member in rows], language)
         statuses = columns[common[0]].statuses if common else []
         info: dict[str, Any] = {
             "scorer": self._scorer.name,
@@ -89,16 +89,16 @@ def _column(rows: pa.Table) -> Column:
 
 
 def _same_texts(tables: Sequence[pa.Table]) -> pa.Table:
-    """The columns that say which text a row is of. Raises StoreError where the members' differ."""
+    """Return the columns that identify a row's text. Raises StoreError if the members' differ."""
     names = tables[0].column_names[: tables[0].column_names.index("attribute")]
     first = tables[0].select(names)
     if any(not table.select(names).equals(first) for table in tables):
-        raise StoreError("units of the members of a scorer are not of the same texts: delete them and run again")
+        raise StoreError("the units of a scorer's members are of different texts: delete these units and run again")
     return first
 
 
 def _table(table: Table, texts: pa.Table, columns: Mapping[str, Column]) -> pa.Table:
-    """Attributes differ in their statuses no more than in their values: each has its own."""
+    """Make the table. Each attribute has its own statuses, as it has its own values."""
     parts = [
         score_rows(table, texts, {name: [None if np.isnan(v) else float(v) for v in c.values]}, c.statuses)
         for name, c in columns.items()

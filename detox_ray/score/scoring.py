@@ -12,7 +12,7 @@ from detox_ray.cluster.costs import Cost, Workload
 from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.unit_jobs import Job, Product, Task
 from detox_ray.config import TOY17, Experiment, Problem
-from detox_ray.score.cached_scorer import Answering, score_rows
+from detox_ray.score.cached_scorer import CachedScorer, score_rows
 from detox_ray.score.derived_scorers import DerivedWorker
 from detox_ray.score.registry import check, resolve
 from detox_ray.score.scorer_variant import ResolvedScorer
@@ -63,7 +63,7 @@ class ScoreStage(_Scoring):
         return check(experiment.score, say)
 
     def resolve(self, context: Context) -> list[ResolvedScorer]:
-        """The scorers, in the experiment's order."""
+        """Resolve the scorers, in the experiment's order."""
         world = TOY17 if context.experiment.uses_toy17 else None
         scorers: dict[str, ResolvedScorer] = {}
         for entry, name in zip(context.experiment.score.scorers, context.experiment.score.names, strict=True):
@@ -89,7 +89,7 @@ class LabelledScoreStage(_Scoring):
 
 
 def scorers_of(context: Context) -> list[ResolvedScorer]:
-    """The experiment's scorers, in its order."""
+    """Return the experiment's scorers, in its order."""
     scorers: list[ResolvedScorer] = context.resolved[ScoreStage.name]
     return scorers
 
@@ -102,11 +102,11 @@ class ScoringWorker:
     """Holds one scorer; scores a unit of texts per call."""
 
     def __init__(self, scorer: ResolvedScorer, batch_tokens: int, store: Store):
-        self._store, self._answering = store, Answering(scorer, batch_tokens, store)
+        self._store, self._scorer = store, CachedScorer(scorer, batch_tokens, store)
 
     def make(self, task: Task) -> Product:
         ((unit, key),) = task.inputs
         rows = self._store.read(unit, key)
-        answers = self._answering.answer(rows["text"].to_pylist(), unit["language"], task.key)
-        table = score_rows(TABLES[task.unit.table], rows, answers.values, answers.statuses)
-        return Product(table, answers.info, rows.num_rows)
+        scored = self._scorer.score(rows["text"].to_pylist(), unit["language"], task.key)
+        table = score_rows(TABLES[task.unit.table], rows, scored.values, scored.statuses)
+        return Product(table, scored.info, rows.num_rows)

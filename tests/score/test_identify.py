@@ -14,7 +14,7 @@ from detox_ray.score.identifiers import Identified
 from detox_ray.score.identify import (
     IdentificationStage,
     IdentificationWorker,
-    Judged,
+    IdentifiedText,
     enough_letters,
     long_lines,
 )
@@ -42,7 +42,7 @@ def worker(store: Store, monkeypatch: pytest.MonkeyPatch) -> IdentificationWorke
     return IdentificationWorker("lingua", None, None, store)
 
 
-def judged(worker: IdentificationWorker, text: str, language: str = "fr") -> Judged:
+def judged(worker: IdentificationWorker, text: str, language: str = "fr") -> IdentifiedText:
     (found,) = worker.judge([text], language)
     return found
 

@@ -1,4 +1,4 @@
-"""Scores that were made elsewhere, looked up by text (and language where the file has one)."""
+"""Scores that were made elsewhere, looked up by text, and by language if the file has one."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
