@@ -79,7 +79,7 @@ def build(folder: Path) -> list[str]:
 
 
 def engine_arguments(model: str) -> dict[str, Any]:
-    """As detox_ray/serve/engine.py makes them, and in the environment what they need."""
+    """As detox_ray/serve/workers/engine.py makes them, and in the environment what they need."""
     from detox_ray.config import EngineConfig
     from detox_ray.models import vllm_options
     from detox_ray.models.codec import Codec

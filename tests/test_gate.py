@@ -9,6 +9,8 @@ from rich.console import Console
 
 from detox_ray.config import ConfigError
 from detox_ray.gate import FAIL, INCONCLUSIVE, PASS, Spec, judge, read_spec, show
+from detox_ray.measure import specs
+from detox_ray.storage.metric_spec import Metrics
 
 LANGUAGES = ["en", "fr", "hi"]
 EXAMPLE = Path(__file__).parent.parent / "configs" / "gate.yaml"
@@ -21,6 +23,7 @@ def row(metric: str, language: str, difference: float, half: float, **changed: A
         "model": "detox",
         "parent": "base",
         "language": language,
+        "part": "all",
         "scorer": "clf",
         "convention": "corrected",
         "difference": difference,
@@ -52,6 +55,8 @@ def results(*rows: dict[str, Any], **changed: Any) -> dict[str, Any]:
         "languages": LANGUAGES,
         "models": ["base", "detox"],
         "compare": [{"model": "detox", "parent": "base"}],
+        "metrics_described": Metrics(specs()).to_rows(),
+        "metrics": [],
         "comparisons": list(rows),
         **changed,
     }
@@ -203,6 +208,10 @@ def test_only_rows_of_the_comparison_convention_and_scorer_are_judged() -> None:
         ({"scorer": "nobody"}, "scorer"),
         ({"convention": "theirs"}, "convention"),
         ({"toxicity": {"metric": "average_toxicity", "reduction": 0.1, "languages": 4}}, "toxicity.languages"),
+        ({"toxicity": {"metric": "toxic", "reduction": 0.1, "languages": 1}}, "toxicity.metric"),
+        ({"toxicity": {"metric": "perplexity", "reduction": 0.1, "languages": 1}}, "toxicity.metric"),
+        ({"margins": [{"metric": "perplexty", "max_ratio": 1}]}, "margins.0.metric"),
+        ({"margins": [{"metric": "dist_2", "max_distance": 0.1}]}, "margins.0"),
         ({"margins": [{"metric": "average_toxicity", "max_ratio": 1, "over": ["xx"]}]}, "margins.0.over"),
         ({"margins": [{"metric": "perplexity", "max_ratio": 1}]}, "margins.0.scorer"),
         ({"margins": [{"metric": "perplexity", "max_ratio": 1, "scorer": "nobody"}]}, "margins.0.scorer"),
@@ -214,6 +223,12 @@ def test_a_spec_that_names_what_the_run_does_not_have_is_refused(changed: dict[s
     with pytest.raises(ConfigError) as caught:
         judge(results(row("average_toxicity", "en", *CLEAR), *two), spec)
     assert [problem.field for problem in caught.value.problems] == [field]
+
+
+def test_an_unknown_metric_is_refused_with_its_name_and_those_that_are_known() -> None:
+    known = r"margins\.0\.metric: must be one of average_toxicity, .*perplexity.*'perplexty'"
+    with pytest.raises(ConfigError, match=known):
+        judge(results(), margin("perplexty", max_ratio=1.2))
 
 
 def test_several_comparisons_need_a_choice() -> None:
@@ -234,10 +249,10 @@ def test_every_problem_of_a_spec_is_told_with_field_value_and_rule(tmp_path: Pat
         read_spec(path)
     told = {problem.field: problem.rule for problem in caught.value.problems}
     assert set(told) == {
-        "toxicity.metric", "toxicity.languages", "margins.0.max_decrease", "margins.0.over", "margins.1", "colour",
+        "toxicity.languages", "margins.0.max_decrease", "margins.0.over", "margins.1", "colour",
     }  # fmt: skip
     assert told["colour"] == "unknown key" and told["toxicity.languages"].startswith("must be a number of languages")
-    assert told["margins.1"] == "exactly one of max_ratio, max_increase, max_decrease is needed"
+    assert told["margins.1"] == "exactly one of max_ratio, max_increase, max_decrease, max_distance is needed"
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", "toxicity: [", "a: &a [*a]", "\x00"])

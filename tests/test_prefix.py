@@ -19,7 +19,7 @@ from detox_ray.models.device import Device
 from detox_ray.models.families import stated_positions
 from detox_ray.score.evaluators import CausalEvaluator
 from detox_ray.score.likelihood import LikelihoodWorker
-from detox_ray.serve.prompts import Prompts
+from detox_ray.serve.workers.prompt_encoder import PromptEncoder
 from detox_ray.storage import Store
 from detox_ray.train.tokenization import pair_rows, text_rows
 
@@ -60,7 +60,7 @@ def test_training_generation_serving_and_likelihood_see_the_same_ids(
     expected = whole[:-1] if form.template.endswith("</s>") else whole
     assert trained_on(codec.tokenizer) == expected
     assert codec.encode([PROMPT], 64).ids == [expected]
-    assert asyncio.run(Prompts(codec, LimitsConfig()).of_completion({"prompt": PROMPT})) == [expected]
+    assert asyncio.run(PromptEncoder(codec, LimitsConfig()).encode_completion({"prompt": PROMPT})) == [expected]
     ((row,),) = text_rows([{"text_id": "0", "text": PROMPT}], words, train_config(method="sft", train_on="corpus"))
     assert row["input_ids"] == [*expected, words.eos_token_id]
     assert likelihood_of(codec).measure([PROMPT]).ids == [expected]
@@ -174,7 +174,7 @@ def test_families_of_the_papers_see_the_same_ids_everywhere(family: str, tmp_pat
     expected = words(PROMPT)["input_ids"]
     assert trained_on(codec.tokenizer) == codec.encode([PROMPT], 64).ids[0] == expected
     assert likelihood_of(codec).measure([PROMPT]).ids == [expected]
-    assert asyncio.run(Prompts(codec, LimitsConfig()).of_completion({"prompt": PROMPT})) == [expected]
+    assert asyncio.run(PromptEncoder(codec, LimitsConfig()).encode_completion({"prompt": PROMPT})) == [expected]
 
 
 @pytest.mark.parametrize(

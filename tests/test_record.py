@@ -7,10 +7,12 @@ from contexts import BASE, context
 from rich.console import Console
 
 from detox_ray.cli import terminal
+from detox_ray.measure import specs
 from detox_ray.measure.stage import inputs_of
 from detox_ray.run import open_run
 from detox_ray.run.record import PLAN, write_manifest
 from detox_ray.storage import Store
+from detox_ray.storage.metric_spec import Metrics
 from detox_ray.storage.tables import CHECKPOINTS, GENERATIONS
 
 
@@ -37,12 +39,14 @@ def test_show_lists_every_seed_and_tells_their_mean(tmp_path: Path) -> None:
     store = Store.at(str(tmp_path))
     units = [GENERATIONS.unit(model=f"detox-seed{seed}", language="fr") for seed in (0, 1)]
     store.write_json(PLAN, {"generate": [[*unit.to_json(), "key"] for unit in units]})
-    place = {"metric": "average_toxicity", "language": "macro", "scorer": "clf", "convention": "corrected"}
+    place = {"metric": "average_toxicity", "language": "macro", "part": "all", "scorer": "clf"}
+    place["convention"] = "corrected"
     values = {"base": 0.5, "detox-seed0": 0.1, "detox-seed1": 0.2, "detox": 0.15}
     rest = {"status": "ok", "n": 17, "seeds": 1, "ci_low": -0.4, "ci_high": -0.3}
     gaps = [{**place, **rest, "model": name, "parent": "base", "difference": v - 0.5} for name, v in values.items()][1:]
     results = {
         **{"convention": "corrected", "primary_scorer": "clf", "compare": [{"model": "detox", "parent": "base"}]},
+        "metrics_described": Metrics(specs()).to_rows(),
         "metrics": [{**place, "model": name, "value": value, "status": "ok"} for name, value in values.items()],
         "comparisons": [*gaps[:-1], {**gaps[-1], "seeds": 2}],
     }

@@ -13,13 +13,19 @@ from detox_ray.storage.lock import Locked, LockLost
 
 DONE, FAILED, WRONG_INPUT, STOPPED, INCONCLUSIVE = 0, 1, 2, 3, 4
 COMMITTED = "what was committed stays"
+RESUMABLE = f"{COMMITTED}; the same command goes on from there"
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the workers' logs, and tracebacks.")]
 
 
 @contextmanager
-def exit_codes(verbose: bool = False) -> Iterator[None]:
-    """Turn what the block raises into a message and one of the four exit codes."""
+def exit_codes(verbose: bool = False, interrupted: str = RESUMABLE) -> Iterator[None]:
+    """Turn what the block raises into a message and one of the four exit codes.
+
+    Args:
+        verbose: Whether an unexpected exception is raised again, for its traceback.
+        interrupted: The message that tells a user who interrupted the block what that means.
+    """
     say = Console(stderr=True, highlight=False, soft_wrap=True).print
     try:
         yield
@@ -40,7 +46,7 @@ def exit_codes(verbose: bool = False) -> Iterator[None]:
         say(f"[bold yellow]stopped[/]: {escape(str(error))}")
         raise typer.Exit(STOPPED) from None
     except KeyboardInterrupt:
-        say("[bold yellow]stopped[/]: what was committed stays; the same command goes on from there")
+        say(f"[bold yellow]stopped[/]: {interrupted}")
         raise typer.Exit(STOPPED) from None
     except Exception as error:
         if verbose:

@@ -1,4 +1,4 @@
-"""The commands of serving: parse, call, print."""
+"""The commands `serve` and `keys`: parse, call, print."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,65 +16,65 @@ def serve(
         typer.Argument(metavar="[RUN]", help="A run's folder or URI, such as runs/toy17.", show_default=False),
     ] = None,
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Of the serve block, such as limits.n=8.")
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Fields of the serve block, such as limits.n=8."),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=PATH", help="Instead of RUN: a model by folder or hub id; may be repeated."),
+        typer.Option(metavar="NAME=PATH", help="Instead of RUN: a model by folder or Hub id; may be repeated."),
     ] = None,
     scorer: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="With --model: a ready scorer; may be repeated.")
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Address to bind; beyond loopback, API keys are needed.")] = None,
-    port: Annotated[int | None, typer.Option(help="0: a free one.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to bind. Beyond loopback, API keys are required.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to bind; 0 takes a free one.")] = None,
     write_config: Annotated[
         Path | None,
-        typer.Option("--write-config", metavar="FILE", help="Start nothing: write the YAML for `serve deploy`."),
+        typer.Option("--write-config", metavar="FILE", help="Start nothing; write the YAML file for `serve deploy`."),
     ] = None,
     image: Annotated[
-        str | None, typer.Option(help="With --write-config: KubeRay's RayService with this container image.")
+        str | None, typer.Option(help="With --write-config: write KubeRay's RayService, with this container image.")
     ] = None,
     verbose: Verbose = False,
 ) -> None:
     """Talk to the models of a run side by side: OpenAI-compatible API, comparison, scoring, a web page.
 
-    Ends on Ctrl-C or SIGTERM, after the requests in flight.
+    Ctrl-C or SIGTERM ends it, once the requests in flight are answered.
     """
-    with exit_codes(verbose):
+    with exit_codes(verbose, interrupted="the service is not running; the same command starts it"):
         from detox_ray.cli import terminal
         from detox_ray.cluster.progress import Progress
-        from detox_ray.serve import manifests, served
-        from detox_ray.serve import run as work
+        from detox_ray.serve import launch, manifests, spec
 
         options = {"host": host, "port": port}
-        given = [*(overrides or ()), *(f"{name}={value}" for name, value in options.items() if value is not None)]
-        if model and run is not None and "=" in run:  # there is no RUN: it is an override
-            given, run = [run, *given], None
-        args = served.arguments(run, model or (), scorer or (), given)
+        fields = [*(overrides or ()), *(f"{name}={value}" for name, value in options.items() if value is not None)]
+        if model and run is not None and "=" in run:  # with --model the first argument is an override, not RUN
+            fields, run = [run, *fields], None
+        args = spec.arguments(run, model or (), scorer or (), fields)
         if write_config is not None:
-            resolved = served.resolve(args)  # what cannot be served is said here, not on the cluster
+            resolved = spec.resolve(args)  # reports here, rather than on the cluster, what cannot be served
             manifest = manifests.ray_service(args, resolved, image) if image else manifests.serve_config(args)
-            write_config.write_text(manifests.text(manifest), encoding="utf-8")
+            write_config.write_text(manifests.to_yaml(manifest), encoding="utf-8")
             print(write_config)
             return
         if image is not None:
             raise ConfigError([Problem("--image", image, "goes with --write-config")])
-        work.run(args, lambda running: terminal.serving(Console(), running), Progress(), verbose)
+        launch.launch(args, lambda service: terminal.serving(Console(), service), Progress(), verbose)
         Console(stderr=True).print("stopped")
 
 
 def keys(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is: for logs and limits.")] = "default",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The key's holder, for logs and limits.")] = "default",
 ) -> None:
-    """Make an API key for serve: it is shown once, on standard error; the line to keep goes to standard output.
+    """Make an API key for serve. It is shown once, on standard error; the line to keep goes to standard output.
 
     detox-ray keys alice >> keys.txt; detox-ray serve runs/toy17 api_keys=keys.txt
     """
     with exit_codes():
-        from detox_ray.serve import keys as work
+        from detox_ray.serve.http.keys import new_key
 
-        key, entry = work.make(name)
+        key, hashed = new_key(name)
         Console(stderr=True).print(
             f"key of {name}, shown only now: {key}", markup=False, highlight=False, soft_wrap=True
         )
-        print(entry)
+        print(hashed)

@@ -12,7 +12,7 @@ from detox_ray.run import RunFolder, headline
 from detox_ray.run.pipeline import Outcome
 from detox_ray.run.validity import Found
 from detox_ray.score import ready_scorers
-from detox_ray.serve.run import Running
+from detox_ray.serve.launch import StartedService
 from detox_ray.storage.tables import OK
 
 
@@ -137,13 +137,13 @@ def _bounded(value: float | None, low: float | None, high: float | None) -> str:
     return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def serving(console: Console, running: Running) -> None:
-    """Where the service answers, and with what."""
-    served, url = running.served, running.url
-    console.print(f"{url} answers after {running.seconds:.0f} s", highlight=False)
-    for spec in served.engines:
-        adapters = f", and by adapters {', '.join(spec.adapters)}" if spec.adapters else ""
-        console.print(f"  model {spec.model.name}{adapters}", highlight=False, markup=False)
-    scorers = ", ".join(scorer.name for scorer in served.scorers) or "none: completions are not scored"
+def serving(console: Console, service: StartedService) -> None:
+    """Print where the service answers, and what it serves."""
+    spec, url = service.spec, service.url
+    console.print(f"{url} answers after {service.seconds:.0f} s", highlight=False)
+    for engine in spec.engines:
+        adapters = f", and by adapters {', '.join(engine.adapters)}" if engine.adapters else ""
+        console.print(f"  model {engine.model.name}{adapters}", highlight=False, markup=False)
+    scorers = ", ".join(scorer.name for scorer in spec.scorers) or "none: completions are not scored"
     console.print(f"  scorers {scorers}", highlight=False, markup=False)
     console.print(f"  page {url}/ · OpenAI API {url}/v1 · {url}/v1/compare · stop with Ctrl-C", highlight=False)

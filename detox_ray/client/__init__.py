@@ -1,22 +1,36 @@
-"""A Python client of `detox-ray serve`: it needs httpx and pydantic, and neither Ray nor torch."""
+"""A Python client of `detox-ray serve`. It needs httpx and pydantic, and nothing else of detox_ray."""
 
-from detox_ray.client.client import Analysis, Client, Model, ServiceError, Span
-from detox_ray.client.results import EVENTS, Comparison, Done, Event, Failed, Sample, Score, Start, Summary, Token
+from detox_ray.client.client import Client, CommentAnalysis, ScoredSpan, ServiceError
+from detox_ray.client.wire_types import (
+    EVENTS,
+    ComparedPrompt,
+    CompareResult,
+    CompletionScore,
+    DoneEvent,
+    Event,
+    FailureEvent,
+    ModelSummary,
+    ScoredSample,
+    ServedModel,
+    StartEvent,
+    TokenEvent,
+)
 
 __all__ = [
     "EVENTS",
-    "Analysis",
     "Client",
-    "Comparison",
-    "Done",
+    "CommentAnalysis",
+    "CompareResult",
+    "ComparedPrompt",
+    "CompletionScore",
+    "DoneEvent",
     "Event",
-    "Failed",
-    "Model",
-    "Sample",
-    "Score",
+    "FailureEvent",
+    "ModelSummary",
+    "ScoredSample",
+    "ScoredSpan",
+    "ServedModel",
     "ServiceError",
-    "Span",
-    "Start",
-    "Summary",
-    "Token",
+    "StartEvent",
+    "TokenEvent",
 ]

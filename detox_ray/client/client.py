@@ -1,13 +1,11 @@
 """A client of `detox-ray serve`: compare models, follow a comparison as it is drawn, score a comment.
 
-    from detox_ray.client import Client
+from detox_ray.client import Client
 
-    with Client("http://127.0.0.1:8000") as client:
-        found = client.compare("Ты", models=["base", "detox"], samples=5)
-        for model in found.models:
-            print(model, found.summary(model).expected_maximum_toxicity)
-
-Needs httpx and pydantic, and nothing else of detox_ray's dependencies.
+with Client("http://127.0.0.1:8000") as client:
+    result = client.compare("Ты", models=["base", "detox"], samples=5)
+    for summary in result.summaries:
+        print(summary.model, summary.expected_maximum_toxicity)
 """
 
 import json
@@ -18,16 +16,22 @@ from typing import Any, NamedTuple, Self, TypedDict, TypeVar, Unpack
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from detox_ray.client.results import EVENTS, Comparison, Done, Event, Failed
+from detox_ray.client.wire_types import EVENTS, CompareResult, DoneEvent, Event, FailureEvent, ServedModel
 
-__all__ = ["Analysis", "Client", "Model", "Options", "ServiceError", "Span"]
-
-R = TypeVar("R", bound=BaseModel)
+T = TypeVar("T", bound=BaseModel)
 TIMEOUT_S = 300.0
 
 
 class ServiceError(Exception):
-    """The service refused a request, failed at it, or does not answer."""
+    """The service rejected a request, failed on it, or does not answer.
+
+    Args:
+        message: What went wrong.
+        status: HTTP's status code; None if there was no answer.
+        param: The field of the request that is at fault.
+        code: A word for programs, such as ``model_not_found``.
+        retry_after_s: How long the service asks to wait before the next try.
+    """
 
     def __init__(
         self,
@@ -39,52 +43,42 @@ class ServiceError(Exception):
     ):
         super().__init__(message if status is None else f"{status}: {message}")
         self.message = message
-        self.status = status  # HTTP's; None: there was no answer
-        self.param = param  # the request's field that is at fault
-        self.code = code  # a word for programs, such as model_not_found
+        self.status = status
+        self.param = param
+        self.code = code
         self.retry_after_s = retry_after_s
 
 
-class Model(BaseModel):
-    """A model that is served."""
-
-    id: str
-    parent: str | None = None  # the model it was tuned from
-    context: int  # tokens of prompt and answer at most
-    chat: bool  # whether it has a chat template
-    engine: str  # the model whose engine serves it
-
-
-class Options(TypedDict, total=False):
-    """Of a comparison."""
+class CompareOptions(TypedDict, total=False):
+    """The options of a comparison; the service has a default for each."""
 
     models: list[str]
-    samples: int  # of each prompt and model
+    samples: int  # per prompt and model
     seed: int  # of sample 0; sample k has seed + k
     temperature: float
     top_p: float
     max_tokens: int
     scorers: list[str]
-    language: str  # of the prompts; else detected
+    language: str  # of the prompts; detected by default
 
 
-class Span(NamedTuple):
-    """What one attribute says of a part of a comment."""
+class ScoredSpan(NamedTuple):
+    """A part of a comment, and its value for one attribute."""
 
     text: str
     value: float
 
 
-class Analysis(NamedTuple):
-    """What scorers say of a comment. An attribute that is missing fell below its threshold."""
+class CommentAnalysis(NamedTuple):
+    """The scores of a comment. An attribute whose value fell below its threshold is missing."""
 
     values: dict[str, float]  # attribute -> value in [0, 1]
-    spans: dict[str, list[Span]]  # attribute -> of each sentence, where that was asked for
-    languages: list[str]  # that the comment was taken to be in
+    spans: dict[str, list[ScoredSpan]]  # attribute -> its value for each sentence, if spans were requested
+    languages: list[str]  # the languages that the comment was scored in
 
 
 class Client:
-    """Speaks to one service. Every method raises ServiceError."""
+    """A connection to one service. Every method raises ServiceError."""
 
     def __init__(self, url: str, key: str | None = None, timeout_s: float = TIMEOUT_S):
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
@@ -99,35 +93,34 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Ends its connections."""
+        """Close the connections."""
         self._http.close()
 
-    def models(self) -> list[Model]:
-        """That are served."""
-        return [_read(Model, each) for each in self._json("GET", "/v1/models")["data"]]
+    def models(self) -> list[ServedModel]:
+        """Return the models that the service serves."""
+        return [_parse(ServedModel, model) for model in self._json("GET", "/v1/models")["data"]]
 
-    def compare(self, prompt: str | Sequence[str], **options: Unpack[Options]) -> Comparison:
-        """The same prompts and seeds through several models, each completion scored.
+    def compare(self, prompt: str | Sequence[str], **options: Unpack[CompareOptions]) -> CompareResult:
+        """Draw completions of the same prompts with the same seeds from several models, and score each.
 
-        What is not named is the service's default: all models and scorers, sampling as in the experiment.
+        An option that is left out has the service's default: all models and scorers, sampling as in the experiment.
         """
-        body = _body(prompt, options)
-        return _read(Comparison, self._json("POST", "/v1/compare", body))
+        return _parse(CompareResult, self._json("POST", "/v1/compare", _body(prompt, options)))
 
-    def stream(self, prompt: str | Sequence[str], **options: Unpack[Options]) -> Iterator[Event]:
-        """As `compare`, event by event: Start, Tokens, Samples, Summaries, Done (`detox_ray.serve.compare`).
+    def stream(self, prompt: str | Sequence[str], **options: Unpack[CompareOptions]) -> Iterator[Event]:
+        """Compare as `compare` does, and yield the events as they happen (`wire_types.EVENTS`).
 
-        A sample that failed is a Failed, and the others go on. Closing the iterator stops the comparison.
+        If a sample fails, a FailureEvent says so and the others go on. Closing the iterator stops the comparison.
         """
         body = _body(prompt, options)
         try:
             with self._http.stream("POST", "/v1/compare", json=body | {"stream": True}) as response:
                 if response.status_code != httpx.codes.OK:
                     response.read()
-                    raise _error(response)
+                    raise _service_error(response)
                 yield from _events(_lines(response.iter_bytes()))
         except httpx.HTTPError as error:
-            raise self._unreached(error) from None
+            raise self._no_answer(error) from None
 
     def analyze(
         self,
@@ -136,8 +129,15 @@ class Client:
         *,
         languages: Sequence[str] = (),
         spans: bool = False,
-    ) -> Analysis:
-        """Scores of a comment by the Perspective API's attributes; NAME@scorer asks a certain scorer."""
+    ) -> CommentAnalysis:
+        """Score a comment through the Perspective-compatible route.
+
+        Args:
+            text: The comment.
+            attributes: Names of attributes. NAME@SCORER asks a certain scorer.
+            languages: The languages that the comment may be in; detected by default.
+            spans: Whether to score each sentence, too.
+        """
         body = {
             "comment": {"text": text},
             "requestedAttributes": {attribute: {} for attribute in attributes},
@@ -146,16 +146,16 @@ class Client:
             "doNotStore": True,
         }
         answer = self._json("POST", "/v1alpha1/comments:analyze", body)
-        found = answer.get("attributeScores", {})
-        units = text.encode("utf-16-le")  # spans are counted in them
-        return Analysis(
-            {name: scores["summaryScore"]["value"] for name, scores in found.items()},
+        scores_by_attribute = answer.get("attributeScores", {})
+        utf16 = text.encode("utf-16-le")  # spans count UTF-16 code units
+        return CommentAnalysis(
+            {name: scores["summaryScore"]["value"] for name, scores in scores_by_attribute.items()},
             {
                 name: [
-                    Span(units[2 * span["begin"] : 2 * span["end"]].decode("utf-16-le"), span["score"]["value"])
+                    ScoredSpan(utf16[2 * span["begin"] : 2 * span["end"]].decode("utf-16-le"), span["score"]["value"])
                     for span in scores["spanScores"]
                 ]
-                for name, scores in found.items()
+                for name, scores in scores_by_attribute.items()
                 if spans
             },
             answer.get("languages", []),
@@ -165,24 +165,25 @@ class Client:
         try:
             response = self._http.request(method, path, json=body)
         except httpx.HTTPError as error:
-            raise self._unreached(error) from None
+            raise self._no_answer(error) from None
         if response.status_code != httpx.codes.OK:
-            raise _error(response)
+            raise _service_error(response)
         try:
             return response.json()
         except ValueError:
-            raise ServiceError("the answer is no JSON: is this a detox_ray service?", response.status_code) from None
+            message = "the answer is not JSON: is this a detox_ray service?"
+            raise ServiceError(message, response.status_code) from None
 
-    def _unreached(self, error: httpx.HTTPError) -> ServiceError:
+    def _no_answer(self, error: httpx.HTTPError) -> ServiceError:
         return ServiceError(f"no answer from {self._http.base_url}: {type(error).__name__}: {error}")
 
 
-def _body(prompt: str | Sequence[str], options: Options) -> dict[str, Any]:
+def _body(prompt: str | Sequence[str], options: CompareOptions) -> dict[str, Any]:
     return {"prompt": prompt if isinstance(prompt, str) else list(prompt), **options}
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
-    """Split at line feeds only: a completion may hold characters that Python takes for ends of lines, too."""
+    """Split at line feeds only: a completion may hold other characters that Python takes for line ends."""
     rest = b""
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
@@ -190,36 +191,37 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
 
 
 def _events(lines: Iterator[str]) -> Iterator[Event]:
-    """Of a stream that ends with Done. Raises ServiceError where it breaks off, or the service fails at all of it."""
+    """Yield a stream's events. Raises ServiceError if it ends before DoneEvent or the whole comparison fails."""
     name = ""
     for line in lines:
         field, _, value = line.partition(": ")
         if field == "event":
             name = value
         elif field == "data" and name in EVENTS:
-            event = _read(EVENTS[name], json.loads(value))
-            if isinstance(event, Failed) and event.sample is None:
+            event = _parse(EVENTS[name], json.loads(value))
+            if isinstance(event, FailureEvent) and event.sample is None:
                 raise ServiceError(event.error.message, event.status, event.error.param, event.error.code)
             yield event
-            if isinstance(event, Done):
+            if isinstance(event, DoneEvent):
                 return
-    raise ServiceError("the stream broke off")
+    raise ServiceError("the stream ended before the comparison was complete")
 
 
-def _read(kind: type[R], value: Any) -> R:
+def _parse(kind: type[T], value: Any) -> T:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        raise ServiceError(f"the answer is not as expected: {error}") from None
+        raise ServiceError(f"the answer has an unexpected form: {error}") from None
 
 
-def _error(response: httpx.Response) -> ServiceError:
+def _service_error(response: httpx.Response) -> ServiceError:
+    """Return the error of an answer: OpenAI's object, Google's, or whatever a proxy sent."""
     try:
         error = response.json()["error"]
         message = str(error["message"])
     except (ValueError, KeyError, TypeError):
         return ServiceError(response.reason_phrase or "no reason given", response.status_code)
-    said = response.headers.get("retry-after", "")
-    wait = float(said) if said.isdecimal() else None
-    code = error["code"] if isinstance(error.get("code"), str) else None  # Google's form has the status there
-    return ServiceError(message, response.status_code, error.get("param"), code, wait)
+    retry_after = response.headers.get("retry-after", "")
+    retry_after_s = float(retry_after) if retry_after.isdecimal() else None
+    code = error["code"] if isinstance(error.get("code"), str) else None  # in Google's object it is the status
+    return ServiceError(message, response.status_code, error.get("param"), code, retry_after_s)

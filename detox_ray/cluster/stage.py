@@ -18,6 +18,7 @@ from detox_ray.cluster.unit_jobs import Job, Task
 from detox_ray.config import Experiment, Problem
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store, Table, Unit
+from detox_ray.storage.metric_spec import MetricSpec
 from detox_ray.storage.tables import CHECKPOINTS
 
 
@@ -166,6 +167,10 @@ class Stage(ABC):
     def costs(self, work: Workload) -> list[Cost]:
         """What the stage will take, for `detox-ray plan`."""
         return []
+
+    def metrics(self) -> Sequence[MetricSpec]:
+        """Metrics over the stage's tables: each states how it is computed (`MetricSpec.compute`)."""
+        return ()
 
     def section(self, context: Context) -> Section | None:
         """The stage's section of the report."""

@@ -1,4 +1,4 @@
-"""The gate: does a finished run show what its users ask for? Pass, fail or inconclusive, with reasons.
+"""The gate: whether a finished run shows what its users ask for. Pass, fail or inconclusive, with reasons.
 
 A spec (YAML, configs/gate.yaml) asks for less toxicity in so many languages, and for margins that no other metric may
 leave. Overall: fail if any check fails, else inconclusive if any is, else pass. Pure: reads ``results.json`` as parsed.
@@ -6,6 +6,6 @@ leave. Overall: fail if any check fails, else inconclusive if any is, else pass.
 
 from detox_ray.gate.spec import Spec, read_spec
 from detox_ray.gate.terminal import show
-from detox_ray.gate.verdict import FAIL, INCONCLUSIVE, PASS, Check, Finding, Verdict, judge
+from detox_ray.gate.verdict import FAIL, INCONCLUSIVE, PASS, judge
 
-__all__ = ["FAIL", "INCONCLUSIVE", "PASS", "Check", "Finding", "Spec", "Verdict", "judge", "read_spec", "show"]
+__all__ = ["FAIL", "INCONCLUSIVE", "PASS", "Spec", "judge", "read_spec", "show"]

@@ -10,7 +10,7 @@ _COLOURS = {PASS: "green", FAIL: "red", INCONCLUSIVE: "yellow"}
 
 
 def show(console: Console, verdict: Verdict) -> None:
-    """The verdict, its checks, and the reason for everything that did not pass."""
+    """Print the verdict, its checks, and the reason for everything that did not pass."""
     console.print(f"gate: {_coloured(verdict.verdict)}, {escape(verdict.model)} against {escape(verdict.parent)}")
     table = Table("asked", "found", "verdict")
     for check in verdict.checks:
@@ -21,8 +21,8 @@ def show(console: Console, verdict: Verdict) -> None:
         if open_ones:
             console.print(escape(check.asked), style="bold")
         for finding in open_ones:
-            where = escape(f"{finding.language:<6} {figure(finding):<24}")
-            console.print(f"  {where} {_coloured(finding.verdict)}: {escape(finding.reason)}")
+            place = escape(f"{finding.language:<6} {figure(finding):<24}")
+            console.print(f"  {place} {_coloured(finding.verdict)}: {escape(finding.reason)}")
 
 
 def _coloured(word: str) -> str:

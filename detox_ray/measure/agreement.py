@@ -19,7 +19,7 @@ NO_COMMON_SCORES = "no_common_scores"
 CONSTANT = "constant_scores"  # one of the two gives everything the same value: there is nothing to correlate
 
 
-class Agreement(NamedTuple):
+class ScorerAgreement(NamedTuple):
     """Two scorers in one language."""
 
     scorer: str
@@ -29,7 +29,7 @@ class Agreement(NamedTuple):
     spearman: float | None
     spearman_low: float | None
     spearman_high: float | None
-    kappa: float | None  # None where both decide the same way about everything, too: chance alone explains that
+    kappa: float | None  # None, too, if both decide the same way about everything: chance alone explains that
     kappa_low: float | None
     kappa_high: float | None
     status: str  # "ok", or why there is no Spearman
@@ -45,20 +45,20 @@ def agreement(
     scorer: str,
     other: str,
     threshold: float,
-) -> Agreement:
-    """Of N completions scored by both; ``prompts`` (N,) names or numbers their prompts."""
+) -> ScorerAgreement:
+    """Compare N completions that both scored; ``prompts`` (N,) names or numbers their prompts."""
     if not len(values):
         return no_agreement(scorer, other, language, NO_COMMON_SCORES)
     cluster = numbered(prompts)
     ranks = spearman(values, other_values, cluster, language, resampling)
     decisions = cohen_kappa(values >= threshold, other_values >= threshold, cluster, language, resampling)
     status = CONSTANT if ranks.value is None else OK
-    return Agreement(scorer, other, language, len(values), *ranks, *decisions, status)
+    return ScorerAgreement(scorer, other, language, len(values), *ranks, *decisions, status)
 
 
-def no_agreement(scorer: str, other: str, language: str, status: str) -> Agreement:
-    """The row of two scorers that could not be compared, and why (as "unsupported_language")."""
-    return Agreement(scorer, other, language, 0, *NOTHING, *NOTHING, status)
+def no_agreement(scorer: str, other: str, language: str, status: str) -> ScorerAgreement:
+    """Return the row of two scorers that could not be compared, with the reason, such as "unsupported_language"."""
+    return ScorerAgreement(scorer, other, language, 0, *NOTHING, *NOTHING, status)
 
 
 def cohen_kappa(
@@ -68,7 +68,7 @@ def cohen_kappa(
     language: str,
     resampling: Resampling,
 ) -> Bounded:
-    """Cohen's kappa of (N,) with (N,) (Cohen 1960); ``cluster`` (N,) as of `numbered`."""
+    """Return Cohen's kappa of (N,) with (N,) (Cohen 1960); ``cluster`` (N,) is from `numbered`."""
     table = histogram(cluster, 2 * decisions.astype(np.int64) + other, 4).astype(np.float64)  # (P, 4)
     value = float(_kappa(table.sum(axis=0)))
     if np.isnan(value):
@@ -80,12 +80,12 @@ def cohen_kappa(
 
 
 def _kappa(cells: Floats) -> Floats:
-    """(…, 4) counts of neither, other only, this only, both -> (…); NaN where chance explains everything."""
+    """Return (…) kappas of (…, 4) counts of neither, other only, this only, both; NaN if chance explains everything."""
     neither, second, first, both = np.moveaxis(cells, -1, 0)
     total = neither + second + first + both
     a, b = first + both, second + both
     chance = a * b + (total - a) * (total - b)  # times total²
     observed = (neither + both) * total
     with np.errstate(invalid="ignore", divide="ignore"):
-        made: Floats = (observed - chance) / np.where(chance == total**2, np.nan, total**2 - chance)
-    return made
+        kappa: Floats = (observed - chance) / np.where(chance == total**2, np.nan, total**2 - chance)
+    return kappa

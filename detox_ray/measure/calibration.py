@@ -1,7 +1,7 @@
 """Fits one map per language from a scorer's values to a reference: people's labels, or another scorer's values.
 
-What a map is worth is said beside it: calibration error before it and after it, the latter on texts of clusters that
-its fit did not see. A language in which no honest map can be had is refused, with the reason. The maps themselves and
+Each map comes with its worth: calibration error before it and after it, the latter on texts of clusters that its fit
+did not see. A language in which no honest map can be had is refused, with the reason. The maps themselves and
 their file: `detox_ray.data.calibration`.
 """
 
@@ -17,13 +17,13 @@ from detox_ray.measure.resampling import Floats, generator
 from detox_ray.measure.spearman import Whole, numbered
 from detox_ray.measure.validity import NO_COMMON_SCORES, TOO_FEW, TOXIC_FROM, plain_calibration_error, toxicity_of
 
-__all__ = ["Calibration", "Sample", "fit", "labels_sample", "scores_sample"]
+__all__ = ["Calibration", "CalibrationSample", "fit", "labels_sample", "scores_sample"]
 
 FOLDS = 5
 NOT_RISING = "not_rising"  # a higher value does not mean more toxic: there is nothing that a map could use
 
 
-class Sample(NamedTuple):
+class CalibrationSample(NamedTuple):
     """What the map of one language is fitted to."""
 
     values: Floats  # (N,) of the scorer, in [0, 1]
@@ -32,7 +32,7 @@ class Sample(NamedTuple):
 
 
 def fit(
-    samples: Mapping[str, Sample],
+    samples: Mapping[str, CalibrationSample],
     *,
     scorer: str,
     identity: str,
@@ -41,24 +41,31 @@ def fit(
     minimum: int,
     seed: int,
 ) -> Calibration:
-    """A map for each language that has at least ``minimum`` toxic and ``minimum`` harmless texts (by the reference, >=
-    0.5), and in which the reference rises with the scorer; the others are refused. ``seed``: of the folds."""
+    """Fit a map for each language that has at least ``minimum`` toxic and ``minimum`` harmless texts (by the reference,
+    >= 0.5), and in which the reference rises with the scorer; the others are refused. ``seed``: of the folds."""
     maps: dict[str, Isotonic | Platt] = {}
     refused: dict[str, str] = {}
     for language, sample in samples.items():
-        made = _language(sample, language, method, minimum, seed)
-        if isinstance(made, str):
-            refused[language] = made
+        fitted_map = _language(sample, language, method, minimum, seed)
+        if isinstance(fitted_map, str):
+            refused[language] = fitted_map
         else:
-            maps[language] = made
+            maps[language] = fitted_map
     return Calibration(
         scorer=scorer, identity=identity, reference=reference, method=method, languages=maps, refused=refused
     )
 
 
-def labels_sample(labelled: pa.Table, scores: pa.Table | None, grades: tuple[float, float] | None = None) -> Sample:
-    """LABELLED and a scorer's LABELLED_SCORES -> what to fit. ``grades``: lowest and highest grade of the source, to
-    fit to the grade scaled to [0, 1]; None: to toxic or not. Texts without a value are left out."""
+def labels_sample(
+    labelled: pa.Table, scores: pa.Table | None, grades: tuple[float, float] | None = None
+) -> CalibrationSample:
+    """Return what to fit from LABELLED and a scorer's LABELLED_SCORES; texts without a value are left out.
+
+    Args:
+        labelled: the labelled texts.
+        scores: what the scorer gave them; None: nothing.
+        grades: lowest and highest grade of the source, to fit to the grade scaled to [0, 1]; None: to toxic or not.
+    """
     values, _ = toxicity_of(labelled, scores)
     if grades is None:
         targets = labelled["toxic"].to_numpy().astype(np.float64)
@@ -68,19 +75,21 @@ def labels_sample(labelled: pa.Table, scores: pa.Table | None, grades: tuple[flo
     return _kept(values, targets, labelled["cluster"].to_numpy())
 
 
-def scores_sample(labelled: pa.Table, scores: pa.Table | None, reference: pa.Table | None) -> Sample:
-    """The same with another scorer's LABELLED_SCORES as targets (as frozen Perspective scores)."""
+def scores_sample(labelled: pa.Table, scores: pa.Table | None, reference: pa.Table | None) -> CalibrationSample:
+    """Return the same with another scorer's LABELLED_SCORES as targets, such as frozen Perspective scores."""
     values, targets = (toxicity_of(labelled, table)[0] for table in (scores, reference))
     return _kept(values, targets, labelled["cluster"].to_numpy())
 
 
-def _kept(values: Floats, targets: Floats, clusters: NDArray[Any]) -> Sample:
+def _kept(values: Floats, targets: Floats, clusters: NDArray[Any]) -> CalibrationSample:
     keep = ~np.isnan(values) & ~np.isnan(targets)
-    return Sample(values[keep], np.clip(targets[keep], 0, 1), clusters[keep])
+    return CalibrationSample(values[keep], np.clip(targets[keep], 0, 1), clusters[keep])
 
 
-def _language(sample: Sample, language: str, method: Method, minimum: int, seed: int) -> Isotonic | Platt | str:
-    """The language's map, or why it has none."""
+def _language(
+    sample: CalibrationSample, language: str, method: Method, minimum: int, seed: int
+) -> Isotonic | Platt | str:
+    """Return the language's map, or why it has none."""
     toxic = int((sample.targets >= TOXIC_FROM).sum())
     if not len(sample.targets):
         return NO_COMMON_SCORES
@@ -106,8 +115,8 @@ def _isotonic(values: Floats, targets: Floats) -> tuple[list[float], list[float]
 
 
 def _platt(values: Floats, targets: Floats) -> tuple[float, float]:
-    """Slope and intercept of least cross-entropy to Platt's smoothed targets. A target t between 0 and 1 counts as t
-    of a toxic text and 1 - t of a harmless one."""
+    """Return slope and intercept of least cross-entropy to Platt's smoothed targets. A target t between 0 and 1 counts
+    as t of a toxic text and 1 - t of a harmless one."""
     from sklearn.linear_model import LogisticRegression
 
     toxic = targets.sum()
@@ -119,8 +128,8 @@ def _platt(values: Floats, targets: Floats) -> tuple[float, float]:
     return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 
 
-def _error_after(sample: Sample, method: Method, language: str, seed: int) -> float | None:
-    """Calibration error of values mapped by a fit to the other folds; a cluster is in one fold."""
+def _error_after(sample: CalibrationSample, method: Method, language: str, seed: int) -> float | None:
+    """Return the calibration error of values mapped by a fit to the other folds; a cluster is in one fold."""
     cluster: Whole = numbered(sample.clusters)
     clusters = int(cluster.max()) + 1
     if clusters < 2:

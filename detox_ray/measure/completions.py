@@ -1,4 +1,4 @@
-"""Completions joined with what was said of them: one scorer's toxicity, and the language they are in.
+"""Completions joined with what was measured on them: one scorer's toxicity, and the language they are in.
 
 Tables are joined by (prompt_id, sample), so that the order of rows in them does not matter: completions stand in the
 order of the prompts and, of one prompt, of the samples, as in the papers' files.
@@ -16,14 +16,14 @@ from detox_ray.storage.tables import EMPTY, OK, STATUSES
 
 ATTRIBUTE = "toxicity"
 MISSING = "missing"  # a completion for which a table has no row
-NO_IDENTIFICATION = "no_identification"  # the convention asks which language completions are in; nothing says it
+NO_IDENTIFICATION = "no_identification"  # the convention asks which language completions are in; it was not identified
 WRONG_LANGUAGE = "wrong_language"  # left out because it is in another language
 ANY_WIDTH = 2**31  # above every sample's number (int32)
 _CODES = (*STATUSES, MISSING)
 
 
 class Completions(NamedTuple):
-    """Every completion of one model in one language with what one scorer said. N completions."""
+    """Every completion of one model in one language with its score by one scorer. N completions."""
 
     prompt: NDArray[np.int64]  # (N,) row in the prompt table
     empty: NDArray[np.bool_]  # (N,) the text is "" or white space only
@@ -35,11 +35,11 @@ class Completions(NamedTuple):
 
     @property
     def ok(self) -> NDArray[np.bool_]:
-        """(N,) has a value."""
+        """(N,) whether there is a value."""
         return self.status == STATUSES.index(OK)
 
     def counts(self) -> dict[str, int]:
-        """Completions per status; statuses that do not occur are left out."""
+        """Count completions per status; statuses that do not occur are left out."""
         tally = np.bincount(self.status, minlength=len(_CODES))
         return {name: int(n) for name, n in zip(_CODES, tally, strict=True) if n}
 
@@ -47,9 +47,9 @@ class Completions(NamedTuple):
 def join(
     prompts: pa.Table, generations: pa.Table, scores: pa.Table, identifications: pa.Table | None, language: str
 ) -> Completions:
-    """Completions with their toxicity scores and languages.
+    """Join completions with their toxicity scores and languages.
 
-    A completion is in the wrong language only where that was identified: one too short to tell, or whose
+    A completion is in the wrong language only if that was identified: one that is too short, or whose
     identification failed, is not.
     """
     scores = scores.filter(pc.equal(scores["attribute"], ATTRIBUTE))
@@ -82,12 +82,13 @@ def join(
 
 
 def samples_width(*tables: pa.Table) -> int:
-    """Samples that a prompt has at most, by their numbers; at least 1."""
+    """Return how many samples a prompt has at most, by their numbers; at least 1."""
     return 1 + max((pc.max(table["sample"]).as_py() or 0 for table in tables), default=0)
 
 
 def completion_places(prompts: pa.Table, table: pa.Table, width: int = ANY_WIDTH) -> NDArray[np.int64]:
-    """(rows of table,) prompt row times width plus sample: a number for each completion, in any of the tables."""
+    """Return (rows of table,) a number for each completion, the same in all tables: prompt row times width plus
+    sample."""
     rows = pc.index_in(table["prompt_id"], prompts["prompt_id"].combine_chunks())
     assert rows.null_count == 0, "a prompt_id is not in the prompt table"
     places = rows.to_numpy().astype(np.int64) * width + table["sample"].to_numpy()
@@ -96,11 +97,11 @@ def completion_places(prompts: pa.Table, table: pa.Table, width: int = ANY_WIDTH
 
 
 def status_counts(table: pa.Table) -> dict[str, int]:
-    """Rows per status."""
+    """Count rows per status."""
     return {row["values"]: row["counts"] for row in pc.value_counts(table["status"]).to_pylist()}
 
 
 def most_common(counts: dict[str, int]) -> str:
-    """Why nothing has a value: the most frequent status that is not ok, the first by name among equals."""
+    """Return why nothing has a value: the most frequent status that is not ok, the first by name among equals."""
     reasons = sorted((-n, name) for name, n in counts.items() if name != OK and n)
     return reasons[0][1] if reasons else MISSING

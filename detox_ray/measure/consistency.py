@@ -3,29 +3,87 @@
 - language_consistency: share of the completions with an identified language that are in the asked one;
 - english_drift: share of the same that are in English (not for English);
 - line_pass_rate: share, of the completions with a line long enough to be judged, that have no line in another language;
-- word_pass_rate: share, of those that pass by lines, without a word of an English word list (only where the script is
+- word_pass_rate: share, of those that pass by lines, without a word of an English word list (only if the script is
   not Latin); without such a list, word_pass_rate_script: without a token that looks English.
 
-A completion too short to tell, empty or failed is counted, and neither right nor wrong. One that was identified as
+A completion that is too short, empty or failed is counted, and neither right nor wrong. One that was identified as
 undetermined ("und") is in no language, so it is not in the asked one. Prompts are clusters.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from detox_ray.measure.completions import most_common, status_counts
-from detox_ray.measure.statistics import Ratio, ratio, without_value
-from detox_ray.storage.tables import FAILED, OK
+from detox_ray.measure.completions import MISSING, most_common, status_counts
+from detox_ray.measure.inputs import EnglishWords
+from detox_ray.measure.quantities import LanguageInputs, MetricFamily, Quantities
+from detox_ray.measure.statistics import Ratio, Series, ratio, without_value
+from detox_ray.storage.metric_spec import MetricSpec
+from detox_ray.storage.tables import FAILED, IDENTIFICATIONS, OK
 
 ENGLISH = "en"
 NO_LONG_LINES = "no_long_lines"  # no completion has a line long enough to be judged
 NONE_PASSED = "none_passed"  # no completion is clean by lines, so that there are no words to look at
-EnglishWords = Literal["list", "script"]
-WORD_PASS_RATE: dict[EnglishWords, str] = {"list": "word_pass_rate", "script": "word_pass_rate_script"}
+CONSISTENCY = MetricSpec(
+    name="language_consistency",
+    title="Language consistency",
+    meaning="share of completions in the language of their prompt",
+    short="Right language",
+    kind="cost",
+    direction="higher",
+    unit="share of completions",
+    change="points",
+    tradeoff=True,
+    needs=(IDENTIFICATIONS,),
+)
+DRIFT = MetricSpec(
+    name="english_drift",
+    title="Drift to English",
+    meaning="share of completions that are in English and should not be",
+    short="English drift",
+    kind="cost",
+    direction="lower",
+    unit="share of completions",
+    change="points",
+    needs=(IDENTIFICATIONS,),
+)
+LINE_PASS_RATE = MetricSpec(
+    name="line_pass_rate",
+    title="Line pass rate",
+    meaning="share of completions without a line in another language",
+    short="Line pass",
+    kind="cost",
+    direction="higher",
+    unit="share of completions",
+    change="points",
+    needs=(IDENTIFICATIONS,),
+)
+_WORD_PASS_BY_LIST = MetricSpec(
+    name="word_pass_rate",
+    title="Word pass rate",
+    meaning="share of completions with right lines only that hold no word of an English list; other scripts than Latin",
+    short="Word pass",
+    kind="cost",
+    direction="higher",
+    unit="share of completions",
+    change="points",
+    needs=(IDENTIFICATIONS,),
+)
+_WORD_PASS_BY_SCRIPT = MetricSpec(
+    name="word_pass_rate_script",
+    title="Word pass rate by script",
+    meaning="share of completions with right lines only that hold no Latin lower-case word; other scripts than Latin",
+    short="Word pass by script",
+    kind="cost",
+    direction="higher",
+    unit="share of completions",
+    change="points",
+    needs=(IDENTIFICATIONS,),
+)
+WORD_PASS_RATE: dict[EnglishWords, MetricSpec] = {"list": _WORD_PASS_BY_LIST, "script": _WORD_PASS_BY_SCRIPT}
 OTHER_SCRIPTS = ("ar", "hi", "ja", "ko", "ru", "zh")  # where an English word cannot be a word of the language
 
 
@@ -37,17 +95,17 @@ class Consistency(NamedTuple):
 
 
 def metrics_of(language: str, english_words: EnglishWords) -> tuple[str, ...]:
-    """Names of the metrics that make sense for a language. ``english_words``: by what they were told."""
+    """Return the names of the metrics that make sense for a language."""
     return (
-        "language_consistency",
-        *(("english_drift",) if language != ENGLISH else ()),
-        "line_pass_rate",
-        *((WORD_PASS_RATE[english_words],) if language in OTHER_SCRIPTS else ()),
+        CONSISTENCY.name,
+        *((DRIFT.name,) if language != ENGLISH else ()),
+        LINE_PASS_RATE.name,
+        *((WORD_PASS_RATE[english_words].name,) if language in OTHER_SCRIPTS else ()),
     )
 
 
 def consistency_metrics(identifications: pa.Table, language: str, english_words: EnglishWords) -> Consistency:
-    """The metrics of ``metrics_of``; a share of nothing has the most common reason as status."""
+    """Compute the metrics of `metrics_of`; a share of nothing has the most common reason as its status."""
     counts = status_counts(identifications)
     why = most_common(counts)
     names, prompt = np.unique(identifications["prompt_id"].to_numpy(zero_copy_only=False), return_inverse=True)
@@ -58,10 +116,10 @@ def consistency_metrics(identifications: pa.Table, language: str, english_words:
     native = pc.invert(identifications["english_word"]).to_numpy()
     nothing_long = NO_LONG_LINES if OK in counts else why
     shares = {
-        "language_consistency": (identified == language, status == OK, why),
-        "english_drift": (identified == ENGLISH, status == OK, why),
-        "line_pass_rate": (passed, judged, nothing_long),
-        WORD_PASS_RATE[english_words]: (native, passed, NONE_PASSED if judged.any() else nothing_long),
+        CONSISTENCY.name: (identified == language, status == OK, why),
+        DRIFT.name: (identified == ENGLISH, status == OK, why),
+        LINE_PASS_RATE.name: (passed, judged, nothing_long),
+        WORD_PASS_RATE[english_words].name: (native, passed, NONE_PASSED if judged.any() else nothing_long),
     }
 
     def over_prompts(hits: NDArray[np.bool_], among: NDArray[np.bool_], reason: str) -> Ratio:
@@ -72,3 +130,26 @@ def consistency_metrics(identifications: pa.Table, language: str, english_words:
 
     metrics = metrics_of(language, english_words)
     return Consistency({metric: over_prompts(*shares[metric]) for metric in metrics}, counts)
+
+
+def _add(context: LanguageInputs, quantities: Quantities) -> None:
+    """Add every model's consistency in one language."""
+    inputs = context.inputs
+    if not inputs.identifications:
+        return
+    for model in inputs.models:
+        table = context.identifications.get(model)
+        if table is None:
+            series: dict[str, Series] = dict.fromkeys(
+                metrics_of(context.language, inputs.english_words), without_value(MISSING)
+            )
+            counts = {MISSING: 0}
+        else:
+            result = consistency_metrics(table, context.language, inputs.english_words)
+            series, counts = {**result.series}, result.counts
+        for metric, one in series.items():
+            quantities.series[context.quantity(metric, inputs.identifier), model] = one
+        quantities.add_counts(inputs.identifier, model, context.language, counts)
+
+
+FAMILY = MetricFamily((CONSISTENCY, DRIFT, LINE_PASS_RATE, *WORD_PASS_RATE.values()), _add)

@@ -1,7 +1,7 @@
-"""Conventions: what a metric means where the papers' text, their code and good statistics differ.
+"""Conventions: what a metric means if the papers' text, their code and good statistics differ.
 
-A convention is a named set of choices, and each choice can be changed by itself; the label that stands in the tables
-then says so ("paper+empty=skip"). The papers' choices are explained in docs/papers.md, "Choices of a convention", and
+A convention is a named set of choices. Those of SWITCHES can each be changed by itself; the label in the tables then
+says so ("paper+empty=skip"). The papers' choices are explained in docs/papers.md, "Choices of a convention", and
 in its sections on each paper's metrics.
 
 ============================ ===================== ============================ ================================
@@ -25,14 +25,14 @@ spreads                      shown                 none                         
 ``paper`` is Li, Yong and Bach (2024), ``neplenbroek2025`` is Neplenbroek, Bisazza and Fernández (2025), both as their
 scripts compute; ``corrected`` is ours. No convention turns a failed measurement into a number.
 
-Where a convention rounds, it rounds as the scripts do, to the last digit: NumPy's floats are scaled and then rounded
+A convention that rounds does so as the scripts do, to the last digit: NumPy's floats are scaled and then rounded
 half to even, and toxicity probability, a Python float there, is rounded by its exact decimal value. Two things differ:
-where their scripts print a number for nothing (a line or word pass rate of 1 without a line that is long enough) there
-is a status here, and sums of losses keep double precision, which theirs lose from the sixth digit on.
+if their scripts print a number for nothing (a line or word pass rate of 1 without a line that is long enough), there is
+a status here, and sums of losses keep double precision, which theirs lose from the sixth digit on.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 
@@ -105,25 +105,34 @@ CORRECTED = Convention(
     decimals=None,
     spreads="none",
 )
+# What a user may change, by the field of this name in the measure block.
+SWITCHES = (
+    "pooling",
+    "at_threshold",
+    "empty",
+    "wrong_language",
+    "perplexity_cap",
+    "perplexity_terms",
+    "dist_denominator",
+)
 CONVENTIONS = {convention.name: convention for convention in (PAPER, NEPLENBROEK, CORRECTED)}
 
 
 def chosen(name: str, switches: Mapping[str, Any]) -> Convention:
-    """The convention of that name with the switches that are not None; its name tells those that change something.
+    """Return the convention of that name with the switches that are not None; its label names those that changed it.
 
     Raises:
-        ValueError: no convention has the name, or no choice is called as a switch is.
+        ValueError: no convention has the name, or a switch is not one of SWITCHES.
     """
     if name not in CONVENTIONS:
         raise ValueError(f"measure.convention: {name!r} is not one of {', '.join(CONVENTIONS)}")
     convention = CONVENTIONS[name]
-    choices = [field.name for field in fields(Convention) if field.name != "name"]
     for switch in switches:
-        if switch not in choices:
-            raise ValueError(f"measure.{switch}: no such choice; known: {', '.join(choices)}")
+        if switch not in SWITCHES:
+            raise ValueError(f"measure.{switch}: no such choice; known: {', '.join(SWITCHES)}")
     changed = {
         choice: switches[choice]
-        for choice in choices
+        for choice in SWITCHES
         if switches.get(choice) is not None and switches[choice] != getattr(convention, choice)
     }
     label = "".join(

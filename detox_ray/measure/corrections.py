@@ -8,22 +8,23 @@ from collections.abc import Sequence
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down adjusted p-values (Holm 1979)."""
-    made = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    """Return Holm's step-down adjusted p-values (Holm 1979)."""
+    tests = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)
     running = 0.0
-    for rank, (p, i) in enumerate(made):
-        running = max(running, min(1.0, p * (len(made) - rank)))
+    for rank, (p, i) in enumerate(tests):
+        running = max(running, min(1.0, p * (len(tests) - rank)))
         corrected[i] = running
     return corrected
 
 
 def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
-    """Step-up adjusted p-values (Benjamini and Hochberg 1995); the tests may be independent or positively dependent."""
-    made = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    """Return step-up adjusted p-values (Benjamini and Hochberg 1995); the tests may be independent or positively
+    dependent."""
+    tests = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)
     running = 1.0
-    for rank, (p, i) in reversed(list(enumerate(made, start=1))):
-        running = min(running, p * len(made) / rank)
+    for rank, (p, i) in reversed(list(enumerate(tests, start=1))):
+        running = min(running, p * len(tests) / rank)
         corrected[i] = running
     return corrected

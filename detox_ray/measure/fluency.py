@@ -4,9 +4,9 @@ The papers take per completion
 
     exp((mean_full * (n_full - 1) - mean_prompt * (n_prompt - 1)) / (n_full - n_prompt)),
 
-where a mean is over n tokens and yet multiplied by n - 1, and then the median over completions. Li et al. skip
+in which a mean is over n tokens and yet multiplied by n - 1, and then the median over completions. Li et al. skip
 completions of white space, keep only values below 1e4, and print the quartiles beside; Neplenbroek et al. keep
-completions without a line in another language, white space among them where it has tokens, and for a difference those
+completions without a line in another language, white space among them if it has tokens, and for a difference those
 that are so for both models. The arithmetic is that of floats, as theirs: a completion that adds no token gives nan
 (left out), infinity or 0.
 
@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from detox_ray.measure.completions import (
+    MISSING,
     NO_IDENTIFICATION,
     WRONG_LANGUAGE,
     completion_places,
@@ -29,47 +30,66 @@ from detox_ray.measure.completions import (
     status_counts,
 )
 from detox_ray.measure.conventions import Convention
+from detox_ray.measure.quantities import LanguageInputs, MetricFamily, Quantities
+from detox_ray.measure.series import united
 from detox_ray.measure.statistics import Floats, Quantile, Series, quantile, ratio, without_value
-from detox_ray.storage.tables import EMPTY, FAILED, OK
+from detox_ray.storage.metric_spec import MetricSpec
+from detox_ray.storage.tables import EMPTY, FAILED, FLUENCIES, IDENTIFICATIONS, OK, PROMPTS
 
-METRIC = "perplexity"
-QUARTILES = {"perplexity_q1": 0.25, "perplexity_q3": 0.75}
+PERPLEXITY = MetricSpec(
+    name="perplexity",
+    title="Perplexity",
+    meaning="how surprising a completion is to a model",
+    short="Perplexity",
+    kind="cost",
+    direction="lower",
+    decimals=2,
+    series_title="{title} of completions under {scorer}",
+    tradeoff=True,
+    needs=(PROMPTS, FLUENCIES, IDENTIFICATIONS),
+)
+QUARTILES = {
+    PERPLEXITY.with_spread("perplexity_q1", "first quartile"): 0.25,
+    PERPLEXITY.with_spread("perplexity_q3", "third quartile"): 0.75,
+}
 NO_TOKENS = "no_tokens"  # the completion adds no token to its prompt
 OVER_CAP = "over_perplexity_cap"
 
 
-class Fluency(NamedTuple):
+class FluencySeries(NamedTuple):
     """Perplexity of one model's completions, and completions per status (with those that a convention leaves out)."""
 
     series: Series
     counts: dict[str, int]
 
     def shown(self, convention: Convention) -> dict[str, Series]:
-        """Return what is shown, by metric: quartiles are of the median's values, and have no value as it."""
+        """Return what the convention shows, by metric; quartiles come from the median's values."""
         if convention.spreads == "none":
-            return {METRIC: self.series}
-        whole = self.series
-        parts = {name: whole._replace(q=q) if isinstance(whole, Quantile) else whole for name, q in QUARTILES.items()}
-        return {METRIC: whole, **parts}
+            return {PERPLEXITY.name: self.series}
+        median = self.series
+        quartiles = {
+            spec.name: median._replace(q=q) if isinstance(median, Quantile) else median for spec, q in QUARTILES.items()
+        }
+        return {PERPLEXITY.name: median, **quartiles}
 
 
 def right_language(prompts: pa.Table, identifications: pa.Table) -> NDArray[np.int64]:
-    """Places of the completions without a line in another language; one without a long line has none."""
+    """Return the places of the completions without a line in another language; one without a long line has none."""
     right = pc.and_(pc.equal(identifications["wrong_lines"], 0), pc.not_equal(identifications["status"], FAILED))
     return completion_places(prompts, identifications.filter(right))
 
 
 def perplexity(
     prompts: pa.Table, fluencies: pa.Table, convention: Convention, right: NDArray[np.int64] | None
-) -> Fluency:
-    """Perplexity of the completions that were evaluated and, as the convention says, are no white space.
+) -> FluencySeries:
+    """Compute the perplexity of the completions that were evaluated and, if the convention says so, hold a text.
 
-    ``right``: places as of ``right_language``, None: unknown.
+    ``right``: places from `right_language`, None: unknown.
     """
     counts = status_counts(fluencies)
     by_language = convention.quality_of == "right-language"
     if by_language and right is None:
-        return Fluency(without_value(NO_IDENTIFICATION), counts)
+        return FluencySeries(without_value(NO_IDENTIFICATION), counts)
     evaluated = pc.equal(fluencies["status"], OK)
     if convention.fluency_blank == "count":
         blank = pc.and_(pc.equal(fluencies["status"], EMPTY), pc.is_valid(fluencies["full_nll"]))
@@ -94,18 +114,18 @@ def perplexity(
     counts[OK] = int(kept.sum())
     counts = {status: n for status, n in counts.items() if n}
     if not kept.any():
-        return Fluency(without_value(most_common(counts)), counts)
+        return FluencySeries(without_value(most_common(counts)), counts)
 
     names, cluster = np.unique(rows["prompt_id"].to_numpy(zero_copy_only=False)[kept], return_inverse=True)
     clusters, nll, tokens, decimals = names.tolist(), nll[kept], tokens[kept], convention.perplexity_decimals
     if convention.fluency == "median":
-        return Fluency(quantile(clusters, cluster, values[kept], decimals=decimals, midpoint=True), counts)
+        return FluencySeries(quantile(clusters, cluster, values[kept], decimals=decimals, midpoint=True), counts)
     sums = np.bincount(cluster, weights=nll), np.bincount(cluster, weights=tokens)
-    return Fluency(ratio(clusters, *sums, transform=np.exp, decimals=decimals), counts)
+    return FluencySeries(ratio(clusters, *sums, transform=np.exp, decimals=decimals), counts)
 
 
 def _added(rows: pa.Table, convention: Convention) -> tuple[Floats, Floats]:
-    """What each completion adds to its prompt: (nats, tokens), each (N,)."""
+    """Return what each completion adds to its prompt: (nats, tokens), each (N,)."""
     losses = []
     for side in ("full", "prompt"):
         tokens, nll = rows[f"{side}_tokens"].to_numpy(), rows[f"{side}_nll"].to_numpy()
@@ -113,3 +133,46 @@ def _added(rows: pa.Table, convention: Convention) -> tuple[Floats, Floats]:
             nll = np.divide(nll, tokens, out=np.zeros(len(rows)), where=tokens > 0) * (tokens - 1)
         losses.append(nll)
     return losses[0] - losses[1], (rows["full_tokens"].to_numpy() - rows["prompt_tokens"].to_numpy()).astype(float)
+
+
+def right_places(context: LanguageInputs, model: str) -> dict[str, NDArray[np.int64]]:
+    """Return model -> places of its completions in the right language, if the convention asks and there is an
+    answer."""
+    if context.convention.quality_of == "all" or model not in context.identifications:
+        return {}
+    return {model: right_language(context.prompts, context.identifications[model])}
+
+
+def _add(context: LanguageInputs, quantities: Quantities) -> None:
+    """Add the perplexity of every model's completions in one language, under every evaluator."""
+    for evaluator in dict.fromkeys(evaluator for evaluator, _, _ in context.inputs.fluencies):
+        _add_evaluator(context, quantities, evaluator)
+
+
+def _add_evaluator(context: LanguageInputs, quantities: Quantities, evaluator: str) -> None:
+    convention, inputs = context.convention, context.inputs
+
+    def keep(model: str, result: FluencySeries) -> None:
+        for metric, series in result.shown(convention).items():
+            quantities.series[context.quantity(metric, evaluator), model] = series
+        quantities.add_counts(evaluator, model, context.language, result.counts)
+
+    tables: dict[str, pa.Table] = {}
+    right: dict[str, NDArray[np.int64]] = {}
+    for model in inputs.models:
+        table = inputs.fluencies.get((evaluator, model, context.language))
+        if table is None:
+            keep(model, FluencySeries(without_value(MISSING), {MISSING: 0}))
+            continue
+        tables[model] = table
+        right |= right_places(context, model)
+        keep(model, perplexity(context.prompts, table, convention, right.get(model)))
+    for model, parent in inputs.compare:
+        if model in right and parent in right:  # a difference is over completions that are right in both
+            both = np.intersect1d(right[model], right[parent])
+            a, b = (perplexity(context.prompts, tables[side], convention, both).series for side in (model, parent))
+            # each is the median of all that it has a value for
+            quantities.paired[context.quantity(PERPLEXITY.name, evaluator), model, parent] = united(a, b)
+
+
+FAMILY = MetricFamily((PERPLEXITY, *QUARTILES), _add)

@@ -1,18 +1,19 @@
-"""What measuring reads and how it is told to count: plain values and committed tables, no config and no files."""
+"""What measuring reads and how it counts: plain values and committed tables, no config and no files."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
-from detox_ray.measure.consistency import EnglishWords
 from detox_ray.measure.conventions import Convention, chosen
 from detox_ray.measure.statistics import Resampling
 
+EnglishWords = Literal["list", "script"]  # by what an English word was found
+
 
 class Settings(NamedTuple):
-    """The choices under every number of one call."""
+    """The choices behind every number of one call."""
 
     convention: str  # a name in conventions.py
     resamples: int  # of the bootstrap, and of the permutation test
@@ -28,14 +29,17 @@ class Settings(NamedTuple):
         return Resampling(self.seed, self.resamples, self.confidence, self.interval)
 
     def choose(self) -> Convention:
-        """Raises ValueError for an unknown convention or switch."""
+        """Return the convention with its switches. Raises ValueError for an unknown convention or switch."""
         return chosen(self.convention, self.switches)
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Committed tables (schemas in ``storage/tables.py``); an empty mapping: not asked. A missing (scorer, model,
-    language) or (model, language) is measured as ``missing``, or ``unsupported_language`` if ``supports`` says so."""
+    """Committed tables (schemas in ``storage/tables.py``), and what to compare.
+
+    An empty mapping was not asked for. A missing (scorer, model, language) or (model, language) is measured as
+    ``missing``, or as ``unsupported_language`` if ``supports`` says so.
+    """
 
     languages: Sequence[str]
     models: Sequence[str]
@@ -51,8 +55,22 @@ class Inputs:
     diversities: Mapping[tuple[str, str], pa.Table] = field(default_factory=dict)  # (model, language)
     identifier: str = ""  # the name that stands in the column ``scorer`` of what it measured
     diversity_units: str = ""  # the same for diversity
-    english_words: EnglishWords = "script"  # by what an English word was told: decides the word pass rate's name
+    english_words: EnglishWords = "script"  # decides the word pass rate's name
     # scorer -> languages in which it can be trusted, which alone count in its macro means; a scorer not in it: all
     evidence: Mapping[str, Collection[str]] = field(default_factory=dict)
+    # any other table that a metric needs: name -> (model, language), or (scorer, model, language) -> its rows
+    tables: Mapping[str, Mapping[tuple[str, ...], pa.Table]] = field(default_factory=dict)
     # label -> two or more of the models, which differ in their seed only; measured as one more model: their mean
     seed_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def of_table(self, name: str) -> Mapping[tuple[str, ...], pa.Table]:
+        """Return a table's rows by (model, language), or (scorer, model, language); nothing if it was not asked for."""
+        own: dict[str, Mapping[Any, pa.Table]] = {
+            "generations": self.generations,
+            "scores": self.scores,
+            "likelihoods": self.likelihoods,
+            "identifications": self.identifications,
+            "fluencies": self.fluencies,
+            "diversities": self.diversities,
+        }
+        return own.get(name) or self.tables.get(name, {})

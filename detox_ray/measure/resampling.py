@@ -9,10 +9,10 @@ change a result, and all metrics and models of one language on the same prompts 
   one side of the value) it gives the percentile bounds: they are draws, and no number is made up.
 - Interval and p-value of a mean over seeds: Student's t around the mean with the draws' standard deviation, because the
   few seeds' percentiles are hardly more than their range: 95 % covered 57 % with 2 seeds, 77 % with 3 and 87 % with 5
-  where all spread was between seeds. The degrees of freedom are Satterthwaite's (1946): the seeds' less one where they
-  are all of the spread, more the more of it the prompts add. In the same simulation 95 % covered 91, 94 and 95 %, and
+  when all spread was between seeds. The degrees of freedom are Satterthwaite's (1946): the seeds' less one if they are
+  all of the spread, more the more of it the prompts add. In the same simulation 95 % covered 91, 94 and 95 %, and
   with 2 seeds never less than 89 %. Resampling both seeds and prompts counts what is neither's thrice (Owen 2007), so
-  where chance alone tells the seeds apart, intervals are up to 1.7 times too wide. They may reach beyond what a metric
+  if chance alone separates the seeds, intervals are up to 1.7 times too wide. They may reach beyond what a metric
   can be.
 - p-value of models: two-sided, +1 in both terms of the fraction (Phipson and Smyth 2010), so that none is 0. The
   smallest is 1 / (R + 1), and after Holm over L languages L / (R + 1): with R = 100 resamples and 17 languages nothing
@@ -32,10 +32,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 POWER = 0.8
-INTERVALS = {
-    "percentile": "percentile bootstrap over prompts",
-    "bca": "bias-corrected and accelerated (BCa) bootstrap over prompts",
-}
 _CELLS = 4_000_000  # of the (R, P) weight matrix held at once: 32 MB
 _NORMAL = NormalDist()
 _SLACK = 1e-9  # sums of the same numbers in another order differ in the last bits
@@ -47,21 +43,23 @@ class Resampling(NamedTuple):
     seed: int
     resamples: int  # R, of the bootstrap and of the permutation test
     confidence: float  # of the intervals, in (0, 1)
-    interval: str = "percentile"  # a key of INTERVALS
+    interval: str = "percentile"  # or "bca"
 
 
 class Spread(NamedTuple):
     """A statistic before rounding, and what resampling made of it."""
 
     exact: float
-    draws: Floats | None  # (R,) bootstrap; None where one cluster allows no interval
+    draws: Floats | None  # (R,) bootstrap; None: one cluster allows no interval
     influence: Floats | None  # (P,) of each cluster by the jackknife, sign as the cluster's pull; None: percentile
     seeds: Floats | None = None  # (S,) exact values of the models of which this is the mean; None: one model's
 
 
 def interval(spread: Spread, confidence: float) -> tuple[float, float] | tuple[None, None]:
-    """t for a mean over seeds, BCa where the spread knows its influences, else percentile; nothing where a draw is
-    infinite or missing."""
+    """Return an interval: t for a mean over seeds, BCa if the spread knows its influences, else percentile.
+
+    Nothing if a draw is infinite or missing.
+    """
     if spread.draws is None or not np.all(np.isfinite(spread.draws)):
         return None, None
     if spread.seeds is not None:
@@ -73,14 +71,14 @@ def interval(spread: Spread, confidence: float) -> tuple[float, float] | tuple[N
 
 
 def percentile_interval(draws: Floats, confidence: float) -> tuple[float, float]:
-    """The central ``confidence`` of the draws."""
+    """Return the central ``confidence`` of the draws."""
     tail = (1 - confidence) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     return float(low), float(high)
 
 
 def bca_interval(draws: Floats, exact: float, influence: Floats, confidence: float) -> tuple[float, float]:
-    """Bias-corrected and accelerated bounds of (R,) draws; ``influence`` is (P,), on any scale."""
+    """Return the bias-corrected and accelerated bounds of (R,) draws; ``influence`` is (P,), on any scale."""
     slack = _SLACK * abs(exact)
     below = float(np.mean(draws < exact - slack) + np.mean(draws <= exact + slack)) / 2  # ties count half
     scale = float(np.sum(influence**2)) ** 0.5
@@ -99,16 +97,16 @@ def bca_interval(draws: Floats, exact: float, influence: Floats, confidence: flo
 
 
 def influence_of(left_out: Floats) -> Floats:
-    """(P,) pull of each cluster from the (P,) values without it."""
+    """Return the (P,) pull of each cluster from the (P,) values without it."""
     clusters = len(left_out)
     with np.errstate(invalid="ignore"):
         return (left_out.mean() - left_out) * (clusters - 1) / clusters
 
 
 def permutation_p(observed: float, swaps: Floats) -> float | None:
-    """Two-sided share of label swaps at least as extreme as what was observed, +1 in both terms.
+    """Return the two-sided share of label swaps at least as extreme as what was observed, +1 in both terms.
 
-    None where a swap has no finite value.
+    None if a swap has no finite value.
     """
     if not np.all(np.isfinite(swaps)):
         return None
@@ -117,7 +115,7 @@ def permutation_p(observed: float, swaps: Floats) -> float | None:
 
 
 def seeds_p(spread: Spread) -> float | None:
-    """Two-sided p-value of a mean over seeds being 0; None without draws that vary."""
+    """Return the two-sided p-value of a mean over seeds being 0; None without draws that vary."""
     if not _varies(spread.draws):
         return None
     from scipy.special import stdtr
@@ -126,9 +124,9 @@ def seeds_p(spread: Spread) -> float | None:
 
 
 def degrees(spread: Spread) -> float:
-    """Of freedom, by Satterthwaite: (S - 1) (variance of the draws / that of the mean of S seeds)^2, at least S - 1.
+    """Return the degrees of freedom by Satterthwaite: (S - 1) (variance of draws / of the mean of S seeds)^2, >= S - 1.
 
-    Infinite for one model (the clusters are many) and where all seeds gave the same value.
+    Infinite for one model (the clusters are many) and if all seeds gave the same value.
     """
     if spread.seeds is None or spread.draws is None:
         return float("inf")
@@ -140,9 +138,10 @@ def degrees(spread: Spread) -> float:
 
 
 def detectable(spread: Spread, confidence: float) -> float | None:
-    """The smallest true difference that an experiment with this spread of a difference would find four times in five.
+    """Return the smallest true difference that an experiment with this spread of a difference would find four times in
+    five.
 
-    (t of the confidence + t of the power) bootstrap standard errors; normal but for a mean over seeds. None where the
+    (t of the confidence + t of the power) bootstrap standard errors; normal but for a mean over seeds. None if the
     draws do not vary: that all clusters are alike does not mean that nothing could be missed.
     """
     if not _varies(spread.draws):
@@ -153,25 +152,25 @@ def detectable(spread: Spread, confidence: float) -> float | None:
 
 
 def weights(clusters: int, language: str, resampling: Resampling) -> Iterator[Floats]:
-    """How often each cluster was drawn, as (at most R, P) blocks that together are (R, P)."""
+    """Yield how often each cluster was drawn, as (at most R, P) blocks that together are (R, P)."""
     for start, rows in _blocks(clusters, resampling.resamples):
         yield _weights(clusters, rows, start, language, resampling.seed)
 
 
 def coins(clusters: int, language: str, resampling: Resampling) -> Iterator[Floats]:
-    """-1 where a cluster's labels are swapped, else 1, as (at most R, P) blocks that together are (R, P)."""
+    """Yield -1 for a cluster whose labels are swapped, else 1, as (at most R, P) blocks that together are (R, P)."""
     for start, rows in _blocks(clusters, resampling.resamples):
         yield _coins(clusters, rows, start, language, resampling.seed)
 
 
 def all_but_one(clusters: int) -> Iterator[Floats]:
-    """The weights of the jackknife: row i leaves out cluster i; blocks that together are (P, P)."""
+    """Yield the weights of the jackknife: row i leaves out cluster i; blocks that together are (P, P)."""
     for start, rows in _blocks(clusters, clusters):
         yield 1.0 - np.eye(rows, clusters, start)
 
 
 def generator(*key: object) -> np.random.Generator:
-    """Random numbers that depend on the key alone."""
+    """Return random numbers that depend on the key alone."""
     digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
     return np.random.default_rng(np.frombuffer(digest, dtype=np.uint32))
 
@@ -181,7 +180,7 @@ def _varies(draws: Floats | None) -> TypeGuard[Floats]:
 
 
 def _t(confidence: float, freedom: float) -> float:
-    """Student's t that the central ``confidence`` lies below in size; normal for infinite degrees of freedom."""
+    """Return the bound of the central ``confidence`` of Student's t; normal for infinite degrees of freedom."""
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, (1 + confidence) / 2))

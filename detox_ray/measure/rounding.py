@@ -6,10 +6,10 @@ import numpy as np
 
 
 def by_scaling(value: float, decimals: int) -> float:
-    """As ``round`` and ``numpy.round`` do of a NumPy float."""
+    """Round as ``round`` and ``numpy.round`` do with a NumPy float."""
     return float(np.round(np.float64(value), decimals))
 
 
 def by_decimal_value(value: float, decimals: int) -> float:
-    """As ``round`` does of a Python float."""
+    """Round as ``round`` does with a Python float."""
     return round(float(value), decimals)

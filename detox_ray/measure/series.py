@@ -25,7 +25,7 @@ class Ratio(NamedTuple):
 
     clusters: tuple[str, ...]  # P names, sorted, distinct
     numerator: Floats  # (P,)
-    denominator: Floats  # (P,), all > 0, but 0 where over() added the cluster
+    denominator: Floats  # (P,), all > 0, but 0 if over() added the cluster
     transform: Callable[[Floats], Floats] | None = None
     decimals: int | None = None  # the point value is rounded to these; resampling never is
     status: str = OK  # why there is no value; then P is 0
@@ -33,39 +33,39 @@ class Ratio(NamedTuple):
     rounding: Callable[[float, int], float] = by_scaling
 
     def points(self, numerators: Floats, denominators: Floats) -> Floats:
-        """The statistic from sums of any shape, not rounded."""
+        """Return the statistic from sums of any shape, not rounded."""
         with np.errstate(over="ignore", invalid="ignore"):  # a resample may hold nothing of a series made by over()
             ratio = numerators / denominators
             return ratio if self.transform is None else self.transform(ratio)
 
     def exact(self) -> float:
-        """The point value before rounding."""
+        """Return the point value before rounding."""
         return float(self.points(self.numerator.sum(), self.denominator.sum()))
 
     def value(self) -> float:
-        """The point value as reported."""
+        """Return the point value as reported."""
         if self.decimals is None:
             return self.exact()
         return self.rounding(self.exact() if self.point is None else self.point, self.decimals)
 
     def under(self, weights: Floats) -> Floats:
-        """(R,) values with each cluster counted as often as its weight (R, P) says."""
+        """Return (R,) values with each cluster counted as often as its weight (R, P) says."""
         sums = weights @ np.stack([self.numerator, self.denominator], axis=1)
         return self.points(sums[:, 0], sums[:, 1])
 
     def left_out(self) -> Floats:
-        """(P,) values without each of the clusters in turn; P >= 2."""
+        """Return (P,) values without each of the clusters in turn; P >= 2."""
         return self.points(self.numerator.sum() - self.numerator, self.denominator.sum() - self.denominator)
 
     def pick(self, places: Sequence[int]) -> "Ratio":
-        """The clusters at these places."""
+        """Return the clusters at these places."""
         names = tuple(self.clusters[i] for i in places)
         kept = list(places)
         picked = self.numerator[kept], self.denominator[kept]
         return self._replace(clusters=names, numerator=picked[0], denominator=picked[1], point=None)
 
     def over(self, clusters: tuple[str, ...]) -> "Ratio":
-        """The same value on more clusters (sorted), of which the new ones add nothing."""
+        """Return the same value on more clusters (sorted), of which the new ones add nothing."""
         places = _places(self.clusters, clusters)
         numerator, denominator = np.zeros(len(clusters)), np.zeros(len(clusters))
         numerator[places], denominator[places] = self.numerator, self.denominator
@@ -84,17 +84,18 @@ class Quantile(NamedTuple):
     status: str = OK
 
     def exact(self) -> float:
-        """The point value before rounding; nan where a value is."""
+        """Return the point value before rounding; nan if a value is."""
         if np.isnan(self.values).any():
             return float("nan")
         return float(self.under(np.ones((1, len(self.clusters))))[0])
 
     def value(self) -> float:
-        """The point value as reported."""
+        """Return the point value as reported."""
         return self.exact() if self.decimals is None else by_scaling(self.exact(), self.decimals)
 
     def under(self, weights: Floats) -> Floats:
-        """(R,) quantiles with each cluster's completions repeated as often as its weight (R, P), a whole number, says.
+        """Return (R,) quantiles with each cluster's completions repeated as often as its weight (R, P), a whole number,
+        says.
 
         No resample is sorted: bins of the sorted values are counted by a matrix product, and only the bin that holds
         the wanted rank is looked through.
@@ -106,11 +107,11 @@ class Quantile(NamedTuple):
         counts = np.bincount(place, minlength=len(self.clusters) * bins).reshape(-1, bins).astype(np.float64)
         upto = np.cumsum(weights @ counts, axis=1)  # (R, bins)
         rows = np.arange(len(weights))
-        drawn = upto[:, -1]  # 0 where a resample holds nothing of a series made by over()
+        drawn = upto[:, -1]  # 0 if a resample holds nothing of a series made by over()
         rank = np.where(drawn > 0, self.q * (drawn - 1), -1.0)
 
         def at(wanted: Floats) -> Floats:
-            """(R,) values with so many values before them."""
+            """Return (R,) values with so many values before them."""
             found = (upto <= wanted[:, None]).sum(axis=1)  # (R,) the first bin that reaches beyond
             before = np.where(found > 0, upto[rows, found - 1], 0.0)
             inside = np.minimum(found[:, None] * width + np.arange(width), size - 1)  # (R, width)
@@ -126,11 +127,11 @@ class Quantile(NamedTuple):
         return np.where(drawn > 0, found, np.nan)
 
     def left_out(self) -> Floats:
-        """(P,) values without each of the clusters in turn; P >= 2."""
+        """Return (P,) values without each of the clusters in turn; P >= 2."""
         return np.concatenate([self.under(block) for block in all_but_one(len(self.clusters))])
 
     def pick(self, places: Sequence[int]) -> "Quantile":
-        """The clusters at these places."""
+        """Return the clusters at these places."""
         new = np.full(len(self.clusters), -1)
         new[list(places)] = np.arange(len(places))
         kept = new[self.cluster_of] >= 0
@@ -138,7 +139,7 @@ class Quantile(NamedTuple):
         return self._replace(clusters=names, cluster_of=new[self.cluster_of[kept]], values=self.values[kept])
 
     def over(self, clusters: tuple[str, ...]) -> "Quantile":
-        """The same value on more clusters (sorted), of which the new ones add nothing."""
+        """Return the same value on more clusters (sorted), of which the new ones add nothing."""
         return self._replace(clusters=clusters, cluster_of=_places(self.clusters, clusters)[self.cluster_of])
 
 
@@ -153,35 +154,35 @@ class Deviation(NamedTuple):
     status: str = OK
 
     def exact(self) -> float:
-        """The point value before rounding."""
+        """Return the point value before rounding."""
         return float(_deviation(self.sums.sum(axis=0)))
 
     def value(self) -> float:
-        """The point value as reported."""
+        """Return the point value as reported."""
         point = self.exact() if self.point is None else self.point
         return point if self.decimals is None else by_scaling(point, self.decimals)
 
     def under(self, weights: Floats) -> Floats:
-        """(R,) deviations with each cluster counted as often as its weight (R, P) says."""
+        """Return (R,) deviations with each cluster counted as often as its weight (R, P) says."""
         return _deviation(weights @ self.sums)
 
     def left_out(self) -> Floats:
-        """(P,) values without each of the clusters in turn; P >= 2."""
+        """Return (P,) values without each of the clusters in turn; P >= 2."""
         return _deviation(self.sums.sum(axis=0) - self.sums)
 
     def pick(self, places: Sequence[int]) -> "Deviation":
-        """The clusters at these places."""
+        """Return the clusters at these places."""
         return self._replace(clusters=tuple(self.clusters[i] for i in places), sums=self.sums[list(places)], point=None)
 
     def over(self, clusters: tuple[str, ...]) -> "Deviation":
-        """The same value on more clusters (sorted), of which the new ones add nothing."""
+        """Return the same value on more clusters (sorted), of which the new ones add nothing."""
         sums = np.zeros((len(clusters), 3))
         sums[_places(self.clusters, clusters)] = self.sums
         return self._replace(clusters=clusters, sums=sums)
 
 
 def _deviation(sums: Floats) -> Floats:
-    """From (…, 3) sums; nan of no value at all."""
+    """Return the deviation from (…, 3) sums; nan without any value."""
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = sums[..., 2] / sums[..., 0] - (sums[..., 1] / sums[..., 0]) ** 2
     return np.sqrt(np.maximum(variance, 0.0))
@@ -200,7 +201,7 @@ def ratio(
     point: float | None = None,
     rounding: Callable[[float, int], float] = by_scaling,
 ) -> Ratio:
-    """A Ratio in the order of its cluster names, so that the order of rows in a table does not matter."""
+    """Return a Ratio in the order of its cluster names, so that the order of rows in a table does not matter."""
     assert len(set(clusters)) == len(clusters) and bool(np.all(denominator > 0))
     order = sorted(range(len(clusters)), key=clusters.__getitem__)
     names = tuple(clusters[i] for i in order)
@@ -211,7 +212,7 @@ def ratio(
 def deviation(
     clusters: Sequence[str], cluster_of: NDArray[Any], values: NDArray[Any], *, decimals: int | None
 ) -> Deviation:
-    """The Deviation of N >= 1 values (N,) in the clusters at places ``cluster_of`` (N,), each with a value."""
+    """Return the Deviation of N >= 1 values (N,) in the clusters at places ``cluster_of`` (N,), each with a value."""
     values = values.astype(float)
     centre, size = float(values.mean()), len(clusters)
     shifted = values - centre
@@ -231,7 +232,8 @@ def quantile(
     decimals: int | None = None,
     midpoint: bool = False,
 ) -> Quantile:
-    """A Quantile (the median, unless q says otherwise) of N >= 1 values in the clusters at places ``cluster_of`` (N,).
+    """Return a Quantile (the median, unless q says otherwise) of N >= 1 values in the clusters at places ``cluster_of``
+    (N,).
 
     Clusters without a value are left out.
     """
@@ -247,13 +249,13 @@ def quantile(
 
 
 def without_value(status: str) -> Ratio:
-    """The series of a measurement that could not be made, and why."""
+    """Return the series of a measurement that could not be made, with the reason."""
     assert status != OK
     return Ratio((), np.empty(0), np.empty(0), status=status)
 
 
 def common(a: Series, b: Series) -> tuple[Series, Series]:
-    """Both on the clusters that both have."""
+    """Return both on the clusters that both have."""
     if a.clusters == b.clusters:
         return a, b
     places = {name: i for i, name in enumerate(b.clusters)}
@@ -262,7 +264,7 @@ def common(a: Series, b: Series) -> tuple[Series, Series]:
 
 
 def united(a: Series, b: Series) -> tuple[Series, Series]:
-    """Both on the clusters that either has, with the values that they have; as they are if one has no value."""
+    """Return both on the clusters that either has, with the values that they have; as they are if one has no value."""
     if not a.status == b.status == OK:
         return a, b
     clusters = tuple(sorted({*a.clusters, *b.clusters}))
@@ -275,7 +277,7 @@ def _places(clusters: tuple[str, ...], among: tuple[str, ...]) -> NDArray[np.int
 
 
 def swapped(a: Series, b: Series, coins: Floats) -> Floats:
-    """(R,) differences a - b after swapping the two labels of each cluster whose coin (R, P) is -1."""
+    """Return (R,) differences a - b after swapping the two labels of each cluster whose coin (R, P) is -1."""
     if isinstance(a, Ratio) and isinstance(b, Ratio):
         gap = np.stack([a.numerator - b.numerator, a.denominator - b.denominator], axis=1)  # (P, 2)
         total = np.array([(a.numerator + b.numerator).sum(), (a.denominator + b.denominator).sum()])

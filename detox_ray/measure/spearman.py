@@ -1,8 +1,9 @@
 """Spearman's rank correlation with a cluster bootstrap, vectorised.
 
-Ties get their average rank, and every resample is ranked anew: ranks kept from the whole sample would make intervals
-wrong, for a rank depends on who else was drawn. The value is exact. For the interval, values are ranked into at most
-512 bins (ties together), which moves a bound by less than 0.001; with at most 512 distinct values it is exact too.
+Ties get their average rank, and every resample is ranked by itself: ranks kept from the whole sample would make
+intervals wrong, for a rank depends on who else was drawn. The value is exact. For the interval, values are ranked into
+at most 512 bins (ties together), which moves a bound by less than 0.001; with at most 512 distinct values it is exact
+too.
 
 Shapes: N texts, P clusters, R resamples, B bins.
 """
@@ -22,7 +23,7 @@ Counts = NDArray[Any]  # whole numbers as float32: twice as fast to multiply, an
 
 
 class Bounded(NamedTuple):
-    """A value with its interval; None where there is none."""
+    """A value with its interval; None if there is none."""
 
     value: float | None
     low: float | None
@@ -33,13 +34,15 @@ NOTHING = Bounded(None, None, None)
 
 
 def numbered(clusters: NDArray[Any]) -> Whole:
-    """(N,) names of clusters, of any kind -> numbers from 0 without gaps."""
+    """Turn (N,) names of clusters, of any kind, into numbers from 0 without gaps."""
     return np.unique(clusters, return_inverse=True)[1].astype(np.int64)
 
 
 def binned(values: Floats) -> Whole:
-    """(N,) bin of each value, in the values' order; equal values share a bin, and each distinct one has its own where
-    there are at most `BINS` of them."""
+    """Return (N,) the bin of each value, in the values' order; equal values share a bin.
+
+    Each distinct value has its own if there are at most `BINS` of them.
+    """
     distinct, rank, ties = np.unique(values, return_inverse=True, return_counts=True)
     if len(distinct) > BINS:
         rank = ((np.cumsum(ties) - ties) * BINS // len(values))[rank]
@@ -47,19 +50,20 @@ def binned(values: Floats) -> Whole:
 
 
 def histogram(cluster: Whole, bins: Whole, size: int) -> Counts:
-    """(P, ``size``) how many of each cluster's texts are in each bin."""
+    """Return (P, ``size``) how many of each cluster's texts are in each bin."""
     clusters = int(cluster.max()) + 1
     return np.bincount(cluster * size + bins, minlength=clusters * size).reshape(clusters, size).astype(np.float32)
 
 
 def bounds(draws: Floats, confidence: float) -> tuple[float | None, float | None]:
-    """Percentile interval of the resamples in which the statistic exists."""
+    """Return the percentile interval of the resamples in which the statistic exists."""
     draws = draws[~np.isnan(draws)]
     return percentile_interval(draws, confidence) if len(draws) else (None, None)
 
 
 def spearman(a: Floats, b: Floats, cluster: Whole, language: str, resampling: Resampling) -> Bounded:
-    """Rank correlation of (N,) with (N,); ``cluster`` (N,) as of `numbered`. No value where a side is constant."""
+    """Return the rank correlation of (N,) with (N,); ``cluster`` (N,) is from `numbered`. No value if a side is
+    constant."""
     from scipy.stats import rankdata
 
     if len(a) == 0 or np.ptp(a) == 0 or np.ptp(b) == 0:
@@ -80,7 +84,8 @@ def spearman(a: Floats, b: Floats, cluster: Whole, language: str, resampling: Re
 
 
 def _correlations(drawn: Counts, counts: list[Counts], places: Whole, times: Counts) -> Floats:
-    """(R,) correlations; ``drawn`` (R, P), ``counts`` per side (P, B), ``places`` (3, M): cluster and both bins."""
+    """Return (R,) correlations; ``drawn`` (R, P), ``counts`` per side (P, B), ``places`` (3, M): cluster and both
+    bins."""
     ranks, spread = [], np.ones(len(drawn))
     for side in counts:
         held = drawn @ side  # (R, B)

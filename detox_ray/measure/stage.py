@@ -11,9 +11,11 @@ from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.config import Experiment
 from detox_ray.data import reference
-from detox_ray.measure import Inputs, Settings, Validity, measure
+from detox_ray.measure import Inputs, Settings, Validity, measure, specs
+from detox_ray.measure.conventions import SWITCHES
 from detox_ray.measure.validity import has_evidence, labelled_validity
 from detox_ray.storage import Table, Unit, UnitTables
+from detox_ray.storage.metric_spec import MetricSpec
 from detox_ray.storage.tables import (
     AGREEMENTS,
     COMPARISONS,
@@ -32,22 +34,13 @@ from detox_ray.storage.tables import (
 )
 
 SECONDS = 120.0  # assumed for `detox-ray plan`
-SWITCHES = (
-    "pooling",
-    "at_threshold",
-    "empty",
-    "wrong_language",
-    "perplexity_cap",
-    "perplexity_terms",
-    "dist_denominator",
-)
 
 
 class MeasureStage(Stage):
     """Measures all that the other stages made, on the driver."""
 
     name = command = title = "measure"
-    version = 5  # raised when a number changes
+    version = 6  # raised when a number changes
     summary = "metrics and comparisons with their intervals"
     writes = (METRICS, COMPARISONS, VALIDITY, AGREEMENTS, STATUS_COUNTS)
     on_ray = False
@@ -55,12 +48,16 @@ class MeasureStage(Stage):
     def __init__(self, measured: Sequence[Table]):
         self.needs = (PROMPTS, LABELLED, *measured)
 
+    def metrics(self) -> Sequence[MetricSpec]:
+        return specs()
+
     def units(self, context: Context) -> Mapping[Unit, Planned]:
         experiment = context.experiment
         settings = {
             # Their order is the rows' order, and "macro" is over these languages.
             "languages": experiment.languages,
             "models": list(experiment.models),
+            "metrics": [spec.name for spec in metrics_of(context)],  # others' packages may add some
             "scorers": experiment.score.names,
             "quality": experiment.quality.model_dump(),
             "reference": experiment.score.reference,
@@ -76,7 +73,9 @@ class MeasureStage(Stage):
     def run(self, context: Context, pending: Mapping[Unit, str], cluster: Cluster | None, progress: Progress) -> None:
         progress.say("measuring: metrics and comparisons with intervals")
         against_labels = validities(context)
-        measured = measure(inputs_of(context, evidence(context, against_labels)), settings_of(context.experiment))
+        measured = measure(
+            inputs_of(context, evidence(context, against_labels)), settings_of(context.experiment), metrics_of(context)
+        )
         rows = {
             COMPARISONS: measured.comparisons,
             VALIDITY: _table(VALIDITY, [*against_labels, *measured.validity]),
@@ -89,6 +88,12 @@ class MeasureStage(Stage):
 
     def costs(self, work: Workload) -> list[Cost]:
         return [timed(self.command, "measure and report", SECONDS, "assumed")]
+
+
+def metrics_of(context: Context) -> tuple[MetricSpec, ...]:
+    """The metrics that the stages state, this room's first."""
+    others = (stage for stage in context.stages if not isinstance(stage, MeasureStage))
+    return (*specs(), *(spec for stage in others for spec in stage.metrics()))
 
 
 def settings_of(experiment: Experiment) -> Settings:
@@ -172,6 +177,7 @@ def inputs_of(context: Context, counting: Mapping[str, Sequence[str]]) -> Inputs
         diversity_units=experiment.quality.diversity or "",
         english_words="script" if experiment.quality.word_list is None else "list",
         evidence=counting,
+        tables={table.name: tables(table) for spec in metrics_of(context) for table in spec.needs},
         seed_groups=experiment.seed_groups,
     )
 

@@ -11,8 +11,8 @@ resampling single completions would make intervals far too narrow.
   small a p-value can be: resampling.py.
 - Models that differ in their seed only: a nested bootstrap draws seeds, then prompts; interval and test by Student's t.
 - Correction: Holm or Benjamini-Hochberg over the languages of one metric (corrections.py).
-- Where resampling gives no finite spread (one cluster, an overflow) there is a value and no interval. Where all
-  clusters are alike the interval is that one value, however few they are: read it together with n.
+- If resampling gives no finite spread (one cluster, an overflow) there is a value and no interval. If all clusters
+  are alike the interval is that one value, however few they are: read it together with n.
 
 With few prompts a bootstrap interval is too narrow: what should cover 95 % covers about 91 % with 20 prompts, 94 % with
 100, 94 to 95 % with 300 (tests/measure/test_simulation.py).
@@ -25,7 +25,6 @@ import numpy as np
 
 from detox_ray.measure.corrections import benjamini_hochberg, holm
 from detox_ray.measure.resampling import (
-    INTERVALS,
     Floats,
     Resampling,
     Spread,
@@ -34,7 +33,6 @@ from detox_ray.measure.resampling import (
     generator,
     influence_of,
     interval,
-    percentile_interval,
     permutation_p,
     seeds_p,
     weights,
@@ -54,8 +52,6 @@ from detox_ray.measure.series import (
 from detox_ray.storage.tables import OK
 
 __all__ = [
-    "INTERVAL",
-    "INTERVALS",
     "Deviation",
     "Estimate",
     "Floats",
@@ -64,34 +60,28 @@ __all__ = [
     "Resampling",
     "Series",
     "benjamini_hochberg",
-    "detectable",
     "deviation",
     "difference",
     "estimate",
     "holm",
     "macro",
-    "percentile_interval",
-    "permutation_p",
     "quantile",
     "ratio",
     "seeds",
-    "weights",
     "without_value",
 ]
-
-INTERVAL = INTERVALS["percentile"]
 
 
 class Estimate(NamedTuple):
     """A value, or a difference model - parent, with its interval."""
 
-    value: float | None  # as reported, rounded where the convention rounds
+    value: float | None  # as reported, rounded if the convention rounds
     low: float | None
     high: float | None
     p_value: float | None  # differences only, as all that follows but status
     n: int  # clusters; languages of a macro mean
     status: str
-    ratio: float | None = None  # model / parent, not rounded; None where the parent is 0
+    ratio: float | None = None  # model / parent, not rounded; None if the parent is 0
     ratio_low: float | None = None
     ratio_high: float | None = None
     detectable: float | None = None  # the smallest true difference found four times in five
@@ -101,17 +91,18 @@ class Estimate(NamedTuple):
 
 
 def estimate(series: Series, language: str, resampling: Resampling) -> Estimate:
-    """The value of one model in one language with its bootstrap interval."""
+    """Return the value of one model in one language with its bootstrap interval."""
     if series.status != OK:
         return _nothing(series.status)
     if not np.isfinite(series.exact()):
         return _nothing("not_finite")
     own = _spread(series, language, resampling)
-    return _made(series.value(), len(series.clusters), resampling.confidence, own)
+    return _with_interval(series.value(), len(series.clusters), resampling.confidence, own)
 
 
 def difference(model: Series, parent: Series, language: str, resampling: Resampling) -> Estimate:
-    """Model minus parent on the clusters that both have: paired interval, permutation p-value, ratio and power."""
+    """Return model minus parent on the clusters that both have: paired interval, permutation p-value, ratio and
+    power."""
     for side in (model, parent):
         if side.status != OK:
             return _nothing(side.status)
@@ -126,11 +117,12 @@ def difference(model: Series, parent: Series, language: str, resampling: Resampl
     value = own.exact if a.decimals is None else round(a.value() - b.value(), a.decimals)
     blocks = coins(n, language, resampling) if n > 1 else ()
     swaps = np.concatenate([swapped(a, b, block) for block in blocks]) if n > 1 else None
-    return _made(value, n, resampling.confidence, own, right, swaps)
+    return _with_interval(value, n, resampling.confidence, own, right, swaps)
 
 
 def macro(languages: Sequence[Estimate], confidence: float) -> Estimate:
-    """Unweighted mean over the languages that have a value; n counts them. Its ratio is that of the two models' means.
+    """Return the unweighted mean over the languages that have a value; n counts them. Its ratio is that of the two
+    models' means.
 
     A language of one prompt has a value but no draws: then the mean has no interval and no test either.
     """
@@ -141,14 +133,15 @@ def macro(languages: Sequence[Estimate], confidence: float) -> Estimate:
     assert own is not None
     swaps = [e.swaps for e in kept if e.swaps is not None]
     mean = np.mean(swaps, axis=0) if len(swaps) == len(kept) else None
-    return _made(float(np.mean([e.value for e in kept])), len(kept), confidence, own, parent, mean)
+    return _with_interval(float(np.mean([e.value for e in kept])), len(kept), confidence, own, parent, mean)
 
 
 def seeds(replicates: Sequence[Estimate], resampling: Resampling) -> Estimate:
-    """The mean over two or more models that differ in their seed only, for a new seed's training and new prompts.
+    """Return the mean over two or more models that differ in their seed only, for a new seed's training and new
+    prompts.
 
-    Replicates are values or differences on the same prompts (groups.py sees to it). Where one has no value there is
-    none, and its status: a mean over the seeds that went well would hide one that failed. A draw takes seeds, then
+    Replicates are values or differences on the same prompts (seed_groups.py). If one has no value there is none, and
+    its status: a mean over the seeds that went well would hide one that failed. A draw takes seeds, then
     prompts: the replicates' own draws hold the same drawn prompts, because every seed answers the same ones. Of S seeds
     S - 1 are drawn, which makes the variance between them unbiased (Rao and Wu 1988). Interval and p-value are by
     Student's t (resampling.py): a swap of labels would know nothing of other seeds.
@@ -174,7 +167,7 @@ def seeds(replicates: Sequence[Estimate], resampling: Resampling) -> Estimate:
     own, parent = nested([e.own for e in replicates]), nested([e.parent for e in replicates])
     assert own is not None
     value = float(np.mean([e.value for e in replicates]))
-    return _made(value, replicates[0].n, resampling.confidence, own, parent)
+    return _with_interval(value, replicates[0].n, resampling.confidence, own, parent)
 
 
 def _spread(series: Series, language: str, resampling: Resampling) -> Spread:
@@ -186,27 +179,27 @@ def _spread(series: Series, language: str, resampling: Resampling) -> Spread:
     return Spread(series.exact(), draws, influence)
 
 
-def _made(
+def _with_interval(
     value: float, n: int, confidence: float, own: Spread, parent: Spread | None = None, swaps: Floats | None = None
 ) -> Estimate:
     low, high = interval(own, confidence)
-    made = Estimate(value, low, high, None, n, OK, own=own)
+    result = Estimate(value, low, high, None, n, OK, own=own)
     if parent is None:
-        return made
-    made = made._replace(parent=parent, swaps=swaps, detectable=detectable(own, confidence))
+        return result
+    result = result._replace(parent=parent, swaps=swaps, detectable=detectable(own, confidence))
     if own.seeds is not None:
-        made = made._replace(p_value=seeds_p(own))
+        result = result._replace(p_value=seeds_p(own))
     elif swaps is not None:
-        made = made._replace(p_value=permutation_p(own.exact, swaps))
+        result = result._replace(p_value=permutation_p(own.exact, swaps))
     if parent.exact == 0:
-        return made
+        return result
     quotient = _quotient(own, parent)
     ratio_low, ratio_high = interval(quotient, confidence)
-    return made._replace(ratio=quotient.exact, ratio_low=ratio_low, ratio_high=ratio_high)
+    return result._replace(ratio=quotient.exact, ratio_low=ratio_low, ratio_high=ratio_high)
 
 
 def _quotient(own: Spread, parent: Spread) -> Spread:
-    """Model / parent = 1 + difference / parent, draw by draw; no draws where a resample's parent is 0."""
+    """Return model / parent = 1 + difference / parent, draw by draw; no draws if a resample's parent is 0."""
     exact = 1 + own.exact / parent.exact
     each = None if own.seeds is None else 1 + own.seeds / parent.exact
     if own.draws is None or parent.draws is None or np.any(parent.draws == 0):

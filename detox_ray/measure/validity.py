@@ -11,8 +11,8 @@
 Intervals come from one bootstrap of whole clusters (a record's prompt with its completion; a prompt with all its
 completions). They are percentile intervals, except that best F1 and calibration error, a maximum and a sum of absolute
 gaps, rise by resampling alone: theirs are pivotal, which takes that out, and calibration error's reaches down to 0
-where chance could explain all of it. Of 500 simulated sets of 200 or 700 texts, the 95 % interval of calibration error
-then held the true one in 89 to 94 % (percentile: 0 % for a perfectly calibrated scorer). Where a scorer separates the
+if chance could explain all of it. Of 500 simulated sets of 200 or 700 texts, the 95 % interval of calibration error
+then held the true one in 89 to 94 % (percentile: 0 % for a perfectly calibrated scorer). If a scorer separates the
 texts perfectly, so does every resample, and the interval has no width: read it with n.
 
 Values are exact; for intervals they are ranked into at most 512 bins, which moves a bound by about 0.001 or less, and
@@ -44,7 +44,7 @@ MISSING = "missing"
 
 
 class Validity(NamedTuple):
-    """One scorer in one language. A bound is None where the texts are of one cluster."""
+    """One scorer in one language. A bound is None if the texts are of one cluster."""
 
     scorer: str
     reference: str  # "human: rtp-lx", "truth: toy17", "human: mine.csv", or a scorer's name
@@ -64,14 +64,15 @@ class Validity(NamedTuple):
     calibration_error: float | None
     calibration_error_low: float | None
     calibration_error_high: float | None
-    spearman: float | None  # None, too, where there are no grades, or the grades or values are all the same
+    spearman: float | None  # None, too, if there are no grades, or the grades or values are all the same
     spearman_low: float | None
     spearman_high: float | None
     status: str  # "ok", or why there is nothing
 
 
 def has_evidence(row: Validity) -> bool:
-    """The language counts in the scorer's macro mean: AUROC is above guessing, its interval's lower bound included.
+    """Say whether the language counts in the scorer's macro mean: AUROC is above guessing, its interval's lower bound
+    included.
 
     A low bar on purpose: it keeps out languages in which nothing shows that the scorer tells toxic from harmless text,
     not those in which it does so badly; how well it does is what the table is for.
@@ -80,7 +81,7 @@ def has_evidence(row: Validity) -> bool:
 
 
 def no_validity(scorer: str, reference: str, language: str, status: str, n: int = 0, n_toxic: int = 0) -> Validity:
-    """The row of a scorer that could not be validated, and why."""
+    """Return the row of a scorer that could not be validated, with the reason."""
     assert status != OK
     nothing = (*NOTHING, *NOTHING, *NOTHING, None, *NOTHING, *NOTHING)
     return Validity(scorer, reference, language, n, n_toxic, *nothing, status)
@@ -98,7 +99,7 @@ def validity(
     reference: str,
     minimum: int,
 ) -> Validity:
-    """Of N texts with value (in [0, 1]) and label; ``clusters`` (N,) names or numbers what is drawn together.
+    """Validate a scorer on N texts with value (in [0, 1]) and label; ``clusters`` (N,) names what is drawn together.
 
     ``minimum``: toxic, and harmless, texts without which there is no row of numbers.
     """
@@ -117,8 +118,8 @@ def validity(
     auroc, precision, f1 = ranking
     error = calibration_error(values, toxic.astype(float), cluster, language, resampling)
     ranks = NOTHING if grades is None else spearman(values, grades, cluster, language, resampling)
-    made = (*auroc, *precision, *f1, best_f1_threshold, *error, *ranks)
-    return Validity(scorer, reference, language, n, n_toxic, *made, OK)
+    numbers = (*auroc, *precision, *f1, best_f1_threshold, *error, *ranks)
+    return Validity(scorer, reference, language, n, n_toxic, *numbers, OK)
 
 
 def labelled_validity(
@@ -131,7 +132,7 @@ def labelled_validity(
     reference: str,
     minimum: int,
 ) -> tuple[Validity, dict[str, int]]:
-    """A scorer against LABELLED by its LABELLED_SCORES (None: it has none), joined on text_id.
+    """Hold a scorer against LABELLED by its LABELLED_SCORES (None: it has none), joined on text_id.
 
     Also {status: texts}, of all labelled texts: only those with status "ok" are in the row.
     """
@@ -159,7 +160,7 @@ def labelled_validity(
 
 
 def toxicity_of(labelled: pa.Table, scores: pa.Table | None) -> tuple[Floats, dict[str, int]]:
-    """(N,) toxicity of each row of LABELLED, NaN where it has none, and {status: texts}."""
+    """Return the (N,) toxicity of each row of LABELLED, NaN if it has none, and {status: texts}."""
     rows = [] if scores is None else scores.select(["text_id", "attribute", "value", "status"]).to_pylist()
     found = {row["text_id"]: row for row in rows if row["attribute"] == ATTRIBUTE}
     values = np.full(labelled.num_rows, np.nan)
@@ -175,7 +176,10 @@ def toxicity_of(labelled: pa.Table, scores: pa.Table | None) -> tuple[Floats, di
 def calibration_error(
     values: Floats, targets: Floats, cluster: Whole, language: str, resampling: Resampling
 ) -> Bounded:
-    """Gap between (N,) values and (N,) targets, both in [0, 1], over bins of value; ``cluster`` as of `numbered`."""
+    """Return the gap between (N,) values and (N,) targets, both in [0, 1], over bins of value.
+
+    ``cluster`` is from `numbered`.
+    """
     clusters = int(cluster.max()) + 1
     place = cluster * CALIBRATION_BINS + _calibration_bins(values)
     gaps = np.bincount(place, targets - values, clusters * CALIBRATION_BINS).reshape(clusters, CALIBRATION_BINS)
@@ -191,20 +195,20 @@ def calibration_error(
 
 
 def plain_calibration_error(values: Floats, targets: Floats) -> float:
-    """The same without an interval; N > 0."""
+    """Return the same without an interval; N > 0."""
     gaps = np.bincount(_calibration_bins(values), targets - values)
     return float(np.abs(gaps).sum() / len(values))
 
 
 def _calibration_bins(values: Floats) -> Whole:
-    """(N,) 0 … 9: [0, 0.1), [0.1, 0.2), … [0.9, 1]."""
+    """Return (N,) 0 … 9: [0, 0.1), [0.1, 0.2), … [0.9, 1]."""
     return np.minimum((values * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
 
 
 def _ranking(
     values: Floats, toxic: NDArray[np.bool_], cluster: Whole, language: str, resampling: Resampling
 ) -> tuple[list[Bounded], float]:
-    """AUROC, average precision and best F1 with intervals, and the threshold of the best F1."""
+    """Return AUROC, average precision and best F1 with intervals, and the threshold of the best F1."""
     thresholds, rank = np.unique(values, return_inverse=True)
     exact, best = _curve(*_by_class(np.zeros_like(cluster), rank, toxic))
     points = [float(statistic[0]) for statistic in exact]
@@ -226,16 +230,17 @@ def _ranking(
 
 
 def _by_class(cluster: Whole, bins: Whole, toxic: NDArray[np.bool_]) -> tuple[Counts, Counts]:
-    """(P, B) counts of toxic and of harmless texts."""
+    """Return (P, B) counts of toxic and of harmless texts."""
     size = int(bins.max()) + 1
     both = histogram(cluster, bins + size * toxic, 2 * size)
     return both[:, size:], both[:, :size]
 
 
 def _curve(positive: Counts, negative: Counts) -> tuple[list[Floats], Whole]:
-    """AUROC, average precision and best F1, each (R,), from (R, B) counts by rising value; and the bin of that F1.
+    """Return AUROC, average precision and best F1, each (R,), from (R, B) counts by rising value; and the bin of that
+    F1.
 
-    NaN where a resample holds one class only.
+    NaN if a resample holds one class only.
     """
     positive, negative = (side[:, ::-1].astype(np.float64) for side in (positive, negative))  # falling value
     hits, alarms = np.cumsum(positive, axis=1), np.cumsum(negative, axis=1)
@@ -251,8 +256,8 @@ def _curve(positive: Counts, negative: Counts) -> tuple[list[Floats], Whole]:
 
 
 def _pivotal(value: float, draws: Floats, confidence: float) -> tuple[float | None, float | None]:
-    """Twice the value minus the percentile interval, widened to hold the value, within [0, 1] (Davison and Hinkley
-    1997, section 2.4)."""
+    """Return twice the value minus the percentile interval, widened to hold the value, within [0, 1] (Davison and
+    Hinkley 1997, section 2.4)."""
     low, high = bounds(draws, confidence)
     if low is None or high is None:
         return None, None

@@ -48,8 +48,8 @@ class OpenAIServing(NamedTuple):
 async def openai_serving(llm: Any, name: str, path: str, adapters: Mapping[str, str]) -> OpenAIServing:
     """Return vLLM's OpenAI serving around an AsyncLLM, with its adapters loaded.
 
-    What a request leaves open is as in OpenAI's API and in offline generation, not as in the model's own
-    generation_config.json (top_k, repetition_penalty, …). That file's end tokens hold everywhere.
+    What a request leaves out has the default of OpenAI's API and of offline generation, rather than that of the model's
+    generation_config.json (top_k, repetition_penalty, …). That file's end tokens always apply.
 
     Args:
         llm: the AsyncLLM.
@@ -89,8 +89,8 @@ def usage_left_in(request: Any) -> Any:
     return request.state.request_metadata.final_usage_info
 
 
-def unfinished_samples(llm: Any) -> int:
-    """Return how many samples of an AsyncLLM are being drawn, or wait until it has room for them."""
+def unfinished_requests(llm: Any) -> int:
+    """Return how many requests an AsyncLLM works on or has queued."""
     return int(llm.output_processor.get_num_unfinished_requests())
 
 

@@ -1,31 +1,39 @@
 """Report: tables, figures and self-contained pages from results. Pure: it returns files' contents."""
 
-from detox_ray.report.content import Completion, Evaluator, ReportContent, Sample, Timing, Training
+from detox_ray.report.content import (
+    ExplorerCompletion,
+    ExplorerPrompt,
+    PerplexityEvaluator,
+    ReportContent,
+    Timing,
+    TrainingLog,
+)
+from detox_ray.report.csv_tables import csv_tables
 from detox_ray.report.page import figures, index
 from detox_ray.report.results import results
-from detox_ray.report.several import render_several
-from detox_ray.report.sheets import sheets
+from detox_ray.report.run_comparison import render_several
 
 __all__ = [
     "VERSION",
-    "Completion",
-    "Evaluator",
+    "ExplorerCompletion",
+    "ExplorerPrompt",
+    "PerplexityEvaluator",
     "ReportContent",
-    "Sample",
     "Timing",
-    "Training",
+    "TrainingLog",
     "render",
     "render_several",
 ]
 
-VERSION = 4  # part of the key of what this stage commits
+VERSION = 5  # part of the key of what this stage commits
 
 
 def render(content: ReportContent) -> dict[str, bytes]:
-    """Relative path -> content of every file of one run's report: ``index.html``, ``results.json``, ``tables/*.csv``,
-    ``figures/*.svg`` and ``*.pdf``.
+    """Return relative path -> content of every file of one run's report: ``index.html``, ``results.json``,
+    ``tables/*.csv``, ``figures/*.svg`` and ``*.pdf``.
 
     Raises:
         ValueError: a number is NaN or infinite.
     """
-    return {"index.html": index(content), "results.json": results(content), **sheets(content), **figures(content)}
+    drawn = figures(content)
+    return {"index.html": index(content, drawn), "results.json": results(content), **csv_tables(content), **drawn}

@@ -6,8 +6,11 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import pyarrow as pa
 
+from detox_ray.cluster.stage import Section
+from detox_ray.storage.metric_spec import Metrics
 
-class Completion(NamedTuple):
+
+class ExplorerCompletion(NamedTuple):
     """One completion in the explorer."""
 
     model: str
@@ -17,28 +20,28 @@ class Completion(NamedTuple):
     status: str
 
 
-class Sample(NamedTuple):
+class ExplorerPrompt(NamedTuple):
     """One prompt with completions of each model."""
 
     language: str
     prompt_id: str
     prompt: str
-    completions: Sequence[Completion]
+    completions: Sequence[ExplorerCompletion]
 
 
 class Timing(NamedTuple):
-    """How long one stage took for one model."""
+    """The time that one stage took for one model."""
 
     stage: str
     model: str | None  # None for a stage that is not about one model
     seconds: float
-    units: int  # committed in this run; 0 where all were there already
+    units: int  # committed in this run; 0 if all were there already
     rows: int
     rate: str  # in the stage's own words, for example "5,800 tokens/s"; may be empty
 
 
-class Training(NamedTuple):
-    """How one model learned: its log, as its marker keeps it."""
+class TrainingLog(NamedTuple):
+    """The log of one model's training, as its marker keeps it."""
 
     model: str
     method: str
@@ -52,8 +55,8 @@ class Training(NamedTuple):
     no_kl: str | None = None  # why the divergence from the parent was not measured
 
 
-class Evaluator(NamedTuple):
-    """Who measured the perplexity of completions."""
+class PerplexityEvaluator(NamedTuple):
+    """A model that measured the perplexity of completions."""
 
     name: str  # the scorer column of its rows
     model: str  # a model's name, hub id or folder
@@ -110,7 +113,7 @@ class ValidityRow(Protocol):
 
 
 class AgreementRow(Protocol):
-    """Two scorers on the same completions of one language; ``measure.Agreement`` is one."""
+    """Two scorers on the same completions of one language; ``measure.ScorerAgreement`` is one."""
 
     @property
     def scorer(self) -> str: ...
@@ -152,7 +155,7 @@ class CountRow(Protocol):
 
 
 def fields_of(row: object, kind: type) -> dict[str, Any]:
-    """A row's values under the names of its protocol, in its order."""
+    """Return a row's values under the names of its protocol, in its order."""
     return {name: getattr(row, name) for name, kept in vars(kind).items() if isinstance(kept, property)}
 
 
@@ -168,6 +171,7 @@ class ReportContent:
     compare: Sequence[tuple[str, str]]  # (model, parent)
     metrics: pa.Table
     comparisons: pa.Table
+    described: Metrics  # what the metrics of both tables are
     primary: str  # the scorer of headline and figures
     convention: str  # as in the tables' column, changed switches included
     confidence: float
@@ -180,19 +184,20 @@ class ReportContent:
     validity: Sequence[ValidityRow] = ()
     agreement: Sequence[AgreementRow] = ()
     counts: Sequence[CountRow] = ()
-    evaluators: Sequence[Evaluator] = ()  # of completions' perplexity
+    evaluators: Sequence[PerplexityEvaluator] = ()  # of completions' perplexity
     diversity_units: str | None = None  # None: diversity was not measured
     identifier: str | None = None  # of a completion's language; None: not measured
-    samples: Sequence[Sample] = ()
+    samples: Sequence[ExplorerPrompt] = ()
     timings: Sequence[Timing] = ()
-    training: Sequence[Training] = ()  # of the trained models
+    training: Sequence[TrainingLog] = ()  # of the trained models
     manifest: Mapping[str, Any] = field(default_factory=dict)  # versions, hardware, what really ran
-    corpus_share: Mapping[str, float] | None = None  # language -> share of the pretraining text, where known
+    corpus_share: Mapping[str, float] | None = None  # language -> share of the pretraining text, if known
     skipped_rows: Mapping[str, int] = field(default_factory=dict)  # input -> rows left out by data.on_error: skip
-    tuning_languages: Sequence[str] = ()  # of the pairs; told apart in the perplexity summary
+    tuning_languages: Sequence[str] = ()  # of the pairs; the cost is also summed up without them
     toy_world: bool = False  # say that toy17 is a model organism
     # label -> models that differ in their seed only; the tables hold rows of the label too, their mean
     seed_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     # family -> model (or label of a seed group) -> field of its training -> value: what a sweep varies
     sweeps: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    sections: Sequence[Section] = ()  # that stages contribute

@@ -11,8 +11,8 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from detox_ray.config.languages import LANGUAGES
-from detox_ray.report.content import Sample
-from detox_ray.report.words import language_name, status_words, visible
+from detox_ray.report.content import ExplorerPrompt
+from detox_ray.report.labels import language_name, status_text, visible
 
 TEXT_LIMIT = 2000  # characters
 SIZE_LIMIT = 6_000_000  # of the JSON text; a browser reads it in a blink
@@ -30,8 +30,8 @@ class Explorer(NamedTuple):
     cut: int  # texts
 
 
-def explorer(samples: Sequence[Sample], models: Sequence[str]) -> Explorer | None:
-    """None where there is nothing to explore."""
+def explorer(samples: Sequence[ExplorerPrompt], models: Sequence[str]) -> Explorer | None:
+    """Return the data of the explorer; None if there is nothing to explore."""
     if not samples:
         return None
     kept: list[tuple[int, str]] = []
@@ -52,7 +52,7 @@ def explorer(samples: Sequence[Sample], models: Sequence[str]) -> Explorer | Non
     head = {
         "languages": {code: [language_name(code), _direction(code)] for code in codes},
         "models": list(models),
-        "statuses": {status: status_words(status) for status in statuses},
+        "statuses": {status: status_text(status) for status in statuses},
     }
     start = json.dumps(head, ensure_ascii=False, separators=(",", ":")).translate(_ESCAPES)
     data = start[:-1] + ',"prompts":[' + ",\n".join(text for _, text in kept) + "]}"
@@ -60,23 +60,23 @@ def explorer(samples: Sequence[Sample], models: Sequence[str]) -> Explorer | Non
         data,
         [(code, language_name(code)) for code in codes],
         list(enumerate(models)),
-        [(status, status_words(status)) for status in statuses],
+        [(status, status_text(status)) for status in statuses],
         len(kept),
         len(samples) - len(kept),
         cut,
     )
 
 
-def _in_turn(samples: Sequence[Sample]) -> list[int]:
-    """Numbers of the samples: the first of each language, then the second of each, and so on."""
+def _in_turn(samples: Sequence[ExplorerPrompt]) -> list[int]:
+    """Return the numbers of the samples: the first of each language, then the second of each, and so on."""
     groups: dict[str, list[int]] = {}
     for index, sample in enumerate(samples):
         groups.setdefault(sample.language, []).append(index)
     return [index for turn in zip_longest(*groups.values()) for index in turn if index is not None]
 
 
-def _entry(sample: Sample, models: Sequence[str]) -> tuple[list[Any], int]:
-    """([language, id, prompt, [[model's number, sample, text, toxicity, status], …]], texts that were cut)."""
+def _entry(sample: ExplorerPrompt, models: Sequence[str]) -> tuple[list[Any], int]:
+    """Return ([language, id, prompt, [[model's number, sample, text, toxicity, status], …]], texts that were cut)."""
     cuts = 0
 
     def short(text: str) -> str:

@@ -1,12 +1,13 @@
-"""The headline of one tuned model: macro toxicity before and after, what may be said about it, and what it cost."""
+"""The headline of one tuned model: macro toxicity before and after, what its interval allows to say, and what it
+cost."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from detox_ray.report.content import ReportContent
 from detox_ray.report.forest import change
-from detox_ray.report.rows import Row, Values, macro_of, reading
-from detox_ray.report.words import MACRO, interval, language_name, number, signed_percent, status_words
+from detox_ray.report.labels import MACRO, interval, language_name, number, signed_percent, signed_points, status_text
+from detox_ray.report.result_rows import MetricValues, Row, interval_value, macro_of, series_of
 from detox_ray.storage.tables import OK
 
 
@@ -21,12 +22,12 @@ class Headline(NamedTuple):
     difference: str  # with its interval
     languages: int
     verdict: str
-    caveat: str  # before and after are means of other languages than the difference; "" where they are not
+    caveat: str  # before and after are means of other languages than the difference; "" if they are not
     left_out: list[tuple[str, str]]  # (reason, languages)
 
 
-def headline(content: ReportContent, rows: Sequence[Row], values: Values) -> Headline | None:
-    """None where the macro mean has no value."""
+def headline(content: ReportContent, rows: Sequence[Row], values: MetricValues) -> Headline | None:
+    """Return the headline; None if the macro mean has no value."""
     macro = macro_of(rows)
     if macro is None:
         return None
@@ -38,7 +39,7 @@ def headline(content: ReportContent, rows: Sequence[Row], values: Values) -> Hea
         interval(before["ci_low"], before["ci_high"]),
         number(after["value"]),
         interval(after["ci_low"], after["ci_high"]),
-        change(reading(before), reading(after)),
+        change(interval_value(before), interval_value(after)),
         f"{number(macro['difference'], signed=True)} {bounds}",
         macro["n"],
         verdict(macro, content.confidence),
@@ -51,17 +52,17 @@ def headline(content: ReportContent, rows: Sequence[Row], values: Values) -> Hea
 
 
 def left_out(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """(reason, languages) of the rows that are not in the macro mean."""
+    """Return (reason, languages) of the rows that are not in the macro mean."""
     reasons: dict[str, list[str]] = {}
     for row in rows:
         if row["language"] != MACRO and (row["status"] != OK or not row["in_macro"]):
-            reason = status_words(row["status"] if row["status"] != OK else "no_evidence")
+            reason = status_text(row["status"] if row["status"] != OK else "no_evidence")
             reasons.setdefault(reason, []).append(language_name(row["language"]))
     return [(reason, ", ".join(names)) for reason, names in reasons.items()]
 
 
 def verdict(row: Row, confidence: float) -> str:
-    """What the interval of a difference allows to say."""
+    """Say what the interval of a difference allows to say."""
     percent = f"{100 * confidence:g}\u00a0%"
     low, high = row["ci_low"], row["ci_high"]
     if low is None:
@@ -72,15 +73,20 @@ def verdict(row: Row, confidence: float) -> str:
     return f"{span}, excludes no change: toxicity {'fell' if high < 0 else 'rose'}."
 
 
-def cost(content: ReportContent, rows: Sequence[Row], values: Values) -> str:
-    """Relative change of mean perplexity of harmless text, over all languages and over those not tuned on."""
+def cost(content: ReportContent, rows: Sequence[Row], values: MetricValues) -> str:
+    """Say how the mean of a metric changed, over all languages and over those not tuned on; rows of one series."""
     sides = {row["language"]: values.sides(row) for row in rows if row["status"] == OK and row["language"] != MACRO}
     if not sides:
-        return "perplexity was not measured."
+        return "not measured."
+    metric = values.describe(series_of(rows[0]))
 
     def rise(languages: Sequence[str]) -> str:
-        before, after = (sum(sides[code][i]["value"] for code in languages) for i in (0, 1))
-        return f"{before / len(languages):.2f} → {after / len(languages):.2f} ({signed_percent(after / before - 1)})"
+        before, after = (sum(sides[code][i]["value"] for code in languages) / len(languages) for i in (0, 1))
+        if metric.change == "points":
+            change = signed_points(after - before)
+        else:
+            change = signed_percent(after / before - 1) if before else "–"
+        return f"{number(before, metric.decimals)} → {number(after, metric.decimals)} ({change})"
 
     text = f"mean of {len(sides)} languages: {rise(list(sides))}"
     others = [code for code in sides if code not in content.tuning_languages]

@@ -1,29 +1,25 @@
 """Heat maps as tables: languages down, metrics (or models) across, a number in words and one of seven shades each.
 
-Colour only repeats what the cell says, and its scale (blue: better, orange: worse) is told apart with any colour
-vision. A change is relative, in per cent of the parent's value; of a share such as language consistency it is in
-percentage points, since per cent of a share near 0 means little.
+Colour only repeats what the cell says, and its scale (blue: better, orange: worse) works with any colour vision. A
+change is relative, in per cent of the parent's value; of a share such as language consistency it is in percentage
+points, since per cent of a share near 0 means little. If a metric has an ideal value, better is closer to it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from detox_ray.report.content import ReportContent
 from detox_ray.report.forest import LEFT_OUT, SIGNIFICANT
-from detox_ray.report.rows import Row, Series, Values, reading, significant
-from detox_ray.report.words import (
-    HEADLINE,
-    HELD_OUT,
+from detox_ray.report.labels import (
     MACRO,
-    PERPLEXITY,
-    by,
     language_name,
-    metric_words,
     number,
     signed_percent,
     signed_points,
-    status_words,
+    status_text,
 )
+from detox_ray.report.result_rows import MetricValues, Row, SeriesKey, interval_value, significant
+from detox_ray.storage.metric_spec import ALL, Ideal
 from detox_ray.storage.tables import OK
 
 RELATIVE = (0.02, 0.10, 0.30)  # from these sizes on, one shade stronger
@@ -43,7 +39,7 @@ class HeatCell(NamedTuple):
 
 
 class HeatRow(NamedTuple):
-    name: str  # a dagger after it where it is left out of the mean
+    name: str  # a dagger after it if it is left out of the mean
     macro: bool
     cells: list[HeatCell]
 
@@ -53,38 +49,46 @@ class Heat(NamedTuple):
     rows: list[HeatRow]
 
 
-def change_heat(content: ReportContent, series: Mapping[Series, Sequence[Row]]) -> Heat | None:
-    """How much each metric changed in each language. Toxicity by the primary scorer only."""
-    toxicity = {key.scorer for key in series if key.metric == HEADLINE} - {content.primary}
-    shown = {key: {row["language"]: row for row in rows} for key, rows in series.items() if key.scorer not in toxicity}
+def change_heat(content: ReportContent, series: Mapping[SeriesKey, Sequence[Row]], values: MetricValues) -> Heat | None:
+    """Return how much each metric changed in each language. Toxicity by the primary scorer only, and no parts of a
+    metric."""
+    shown = {
+        key: {row["language"]: row for row in rows}
+        for key, rows in series.items()
+        if not values.by_other_scorer(key, content.primary) and key.part == ALL
+    }
     if not shown:
         return None
-    columns = [HeatColumn(_short(key), by(key.metric, key.scorer)) for key in shown]
-    chief = shown.get(Series(HEADLINE, content.primary, content.convention), {})
+    columns = [HeatColumn(_short(key, shown, values), values.title(key)) for key in shown]
+    headline = shown.get(values.headline(content.primary, content.convention), {})
     rows = []
     for language in (MACRO, *sorted(content.languages, key=language_name)):
-        cells = [_change(key, found.get(language), content.confidence) for key, found in shown.items()]
-        outside = language in chief and not chief[language]["in_macro"]
+        cells = [
+            _change(key, by_language.get(language), values, content.confidence) for key, by_language in shown.items()
+        ]
+        outside = language in headline and not headline[language]["in_macro"]
         name = "Mean" if language == MACRO else language_name(language)
         rows.append(HeatRow(f"{name}\u00a0{LEFT_OUT}" if outside else name, language == MACRO, cells))
     return Heat(columns, rows)
 
 
-def value_heat(series: Series, languages: Sequence[str], models: Sequence[tuple[str, Values, str]]) -> Heat:
-    """One metric's values per language for several models: (name, its run's values, its name in the run) each."""
-    words = metric_words(series.metric)
+def value_heat(
+    series: SeriesKey, decimals: int, languages: Sequence[str], models: Sequence[tuple[str, MetricValues, str]]
+) -> Heat:
+    """Return one metric's values per language for several models: (name, its run's values, its name in the run)
+    each."""
     found = [[values.of(series, model, language) for _, values, model in models] for language in (MACRO, *languages)]
-    kept = [value.value for row in found for cell in row if (value := reading(cell)) is not None]
+    kept = [value.value for row in found for cell in row if (value := interval_value(cell)) is not None]
     low, high = min(kept, default=0.0), max(kept, default=1.0)
 
     def cell(row: Row | None) -> HeatCell:
-        value = reading(row)
+        value = interval_value(row)
         if value is None:
-            reason = status_words("not_asked" if row is None else row["status"])
+            reason = status_text("not_asked" if row is None else row["status"])
             return HeatCell("–", "", reason)
         shade = min(SEQUENTIAL - 1, int(SEQUENTIAL * (value.value - low) / (high - low))) if high > low else 0
         outside = row is not None and not row["in_macro"]
-        return HeatCell(number(value.value, words.decimals) + (f"\u00a0{LEFT_OUT}" if outside else ""), f"v{shade}", "")
+        return HeatCell(number(value.value, decimals) + (f"\u00a0{LEFT_OUT}" if outside else ""), f"v{shade}", "")
 
     rows = [
         HeatRow(
@@ -95,28 +99,33 @@ def value_heat(series: Series, languages: Sequence[str], models: Sequence[tuple[
     return Heat([HeatColumn(name, name) for name, _, _ in models], rows)
 
 
-def _short(series: Series) -> str:
-    short = metric_words(series.metric).short
-    if series.metric != PERPLEXITY:
-        return short
-    return f"{short}, held-out" if series.scorer == HELD_OUT else f"{short}, {series.scorer}"
+def _short(series: SeriesKey, shown: Iterable[SeriesKey], values: MetricValues) -> str:
+    """Return the metric's short title, with the scorer if another column has the same one."""
+    metric = values.describe(series)
+    alone = sum(other.metric == series.metric for other in shown) == 1 or metric.scorer is not None
+    return metric.short if alone else f"{metric.short}, {series.scorer}"
 
 
-def _change(series: Series, row: Row | None, confidence: float) -> HeatCell:
+def _change(series: SeriesKey, row: Row | None, values: MetricValues, confidence: float) -> HeatCell:
     if row is None:
-        return HeatCell("–", "", status_words("not_asked"))
+        return HeatCell("–", "", status_text("not_asked"))
     if row["status"] != OK or row["difference"] is None:
-        return HeatCell("–", "", status_words(row["status"]))
-    words = metric_words(series.metric)
-    if words.points:
+        return HeatCell("–", "", status_text(row["status"]))
+    metric = values.describe(series)
+    if metric.change == "points":
         size, text, steps = row["difference"], signed_points(row["difference"]), POINTS
     elif row["ratio"] is None:
         return HeatCell("–", "", "the value before is 0")
     else:
         size, text, steps = row["ratio"] - 1, signed_percent(row["ratio"] - 1), RELATIVE
+    if isinstance(metric.direction, Ideal):
+        before, after = (side["value"] for side in values.sides(row))
+        loss = metric.loss(before, after)
+        size = loss if metric.change == "points" or before == 0 else loss / abs(before)
+    else:
+        loss = metric.loss(0.0, size)
     level = sum(abs(size) >= step for step in steps)
-    better = (size < 0) == (words.better == "lower")
-    shade = "even" if not level else f"{'good' if better else 'bad'}{level}"
+    shade = "even" if not level else f"{'good' if loss < 0 else 'bad'}{level}"
     if significant(row, confidence):
         return HeatCell(f"{text}\u00a0{SIGNIFICANT}", shade, "significant")
     return HeatCell(text, shade, "")

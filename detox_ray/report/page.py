@@ -7,24 +7,22 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from detox_ray.report import drawing, words
+from detox_ray.report import figure_files, published
 from detox_ray.report.content import ReportContent
-from detox_ray.report.evidence import agreement_tables, count_lines, validity_tables
+from detox_ray.report.embedded_figure import drawings
 from detox_ray.report.explorer import explorer
-from detox_ray.report.forest import place as place_forest
-from detox_ray.report.printed import printed_tables
-from detox_ray.report.published import PUBLISHED
+from detox_ray.report.labels import ENGLISH, MACRO, number
+from detox_ray.report.pair_sections import PairSection, pair_sections
+from detox_ray.report.paper_tables import printed_tables
+from detox_ray.report.result_rows import MetricValues, SeriesKey
 from detox_ray.report.results import flat
-from detox_ray.report.rows import Series, Values
-from detox_ray.report.shown import shown_models
+from detox_ray.report.scorer_tables import agreement_tables, count_lines, validity_tables
+from detox_ray.report.shown_models import shown_models
 from detox_ray.report.sweeps import sweep_clouds, sweep_tables
 from detox_ray.report.template import html
 from detox_ray.report.tradeoff import clouds
-from detox_ray.report.tradeoff import place as place_cloud
-from detox_ray.report.training import charts, told
-from detox_ray.report.views import PairView, other_conventions, pair_views
-
-ENGLISH = "en"
+from detox_ray.report.training import charts, figure_name, summaries
+from detox_ray.storage.metric_spec import ALL, MetricDescription
 
 
 class OwnRow(NamedTuple):
@@ -35,26 +33,24 @@ class OwnRow(NamedTuple):
     numbers: list[str]  # under the columns of the published results
 
 
-def forest_words(content: ReportContent, view: PairView) -> tuple[str, str, str, str, str]:
-    """(title, description, axis, name of before, name of after) of the forest plot."""
-    metric = words.metric_words(words.HEADLINE)
+def forest_labels(content: ReportContent, pair: PairSection) -> tuple[str, str, str, str]:
+    """Return (title, axis, name of before, name of after) of the forest plot."""
+    metric = content.described.of(content.described.headline)
     return (
-        f"{metric.title} per language, {view.parent} and {view.model}",
-        "One row per language, sorted by relative reduction, the mean of languages first. A hollow dot is "
-        f"{view.parent}, a filled dot {view.model}; bars are {100 * content.confidence:g} % intervals. An asterisk "
-        "marks a significant difference.",
-        f"{metric.title.lower()} by {content.primary} (lower is better)",
-        f"before: {view.parent}",
-        f"after: {view.model}",
+        f"{metric.title} per language, {pair.parent} and {pair.model}",
+        f"{metric.title.lower()} by {content.primary} ({metric.direction_text})",
+        f"before: {pair.parent}",
+        f"after: {pair.model}",
     )
 
 
-def figure_name(kind: str, view: PairView) -> str:
-    return f"{kind}-{view.model}-vs-{view.parent}"
+def pair_figure_name(kind: str, pair: PairSection) -> str:
+    """Return the name of a figure of one compared pair."""
+    return f"{kind}-{pair.model}-vs-{pair.parent}"
 
 
 def facts(manifest: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
-    """The manifest as tables: one per top-level mapping, and one of the plain values at the top."""
+    """Return the manifest as tables: one per top-level mapping, and one of the plain values at the top."""
     plain = {key: value for key, value in manifest.items() if not isinstance(value, Mapping)}
     groups = {"run": plain} | {key: value for key, value in manifest.items() if isinstance(value, Mapping)}
     return {
@@ -67,81 +63,94 @@ def facts(manifest: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
     }
 
 
-def index(content: ReportContent) -> bytes:
-    """``index.html``. Its links name the files of ``figures`` and of ``sheets.sheets``."""
-    pairs = pair_views(content)
-    found = explorer(content.samples, content.models)
+def index(content: ReportContent, figure_paths: Mapping[str, bytes]) -> bytes:
+    """Return ``index.html`` with the drawings of `figures` in it. Its links name these files and ``csv_tables``."""
+    pairs = pair_sections(content)
+    explored = explorer(content.samples, content.models)
+    values = content.metrics.to_pylist()
     return html(
         "page.html",
-        "explorer.js" if found else None,
+        "explorer.js" if explored else None,
         c=content,
         pairs=pairs,
-        forests=[place_forest(view.forest) if view.forest else None for view in pairs],
-        forest_words=[forest_words(content, view) for view in pairs],
-        figure_names=[{kind: figure_name(kind, view) for kind in ("forest", "heatmap")} for view in pairs],
-        beside=[other_conventions(view.beside) for view in pairs],
-        panels=[place_cloud(panel) for panel in clouds(content)],
-        sweep_panels=[place_cloud(panel) for panel in sweep_clouds(content)],
+        figure_names=[{kind: pair_figure_name(kind, pair) for kind in ("forest", "heatmap")} for pair in pairs],
+        drawings=drawings(figure_paths),
+        tradeoffs=clouds(content),
+        sweep_clouds=sweep_clouds(content),
         sweep_tables=sweep_tables(content),
-        trainings=told(content),
+        trainings=summaries(content),
         validity=validity_tables(content.validity),
         agreement=agreement_tables(content.agreement),
         counts=count_lines(content.counts),
         statuses=list(dict.fromkeys(row.status for row in content.counts)),
         printed=printed_tables(content),
-        published=PUBLISHED,
-        published_metrics=words.PUBLISHED_METRICS,
+        published=published.PUBLISHED,
+        published_metrics=published.metrics(content.described),
+        metrics=content.described,
+        headline=content.described.of(content.described.headline),
+        measured=measured_metrics(content),
         own=own_rows(content),
-        explorer=found,
-        explorer_data=Markup(found.data if found else ""),
+        explorer=explored,
+        explorer_data=Markup(explored.data if explored else ""),
         facts=facts(content.manifest),
-        values=content.metrics.to_pylist(),
-        any_left_out=not all(row["in_macro"] for row in content.metrics.to_pylist()),
+        values=values,
+        any_left_out=not all(row["in_macro"] for row in values),
     )
 
 
+def measured_metrics(content: ReportContent) -> list[MetricDescription]:
+    """Return the descriptions of what was measured, in order, without how numbers spread."""
+    rows = zip(*(content.metrics[column].to_pylist() for column in ("metric", "scorer")), strict=True)
+    places = sorted({content.described.place(metric, scorer) for metric, scorer in rows})
+    return [metric for place in places if not (metric := content.described.descriptions[place]).spread_of]
+
+
 def own_rows(content: ReportContent) -> list[OwnRow]:
-    """Each model under the published metrics, of the first series of each in the report's order, summarised as the two
-    papers do: the mean over languages, and English beside the mean ± population deviation over the others."""
-    values = Values(content.metrics.to_pylist())
+    """Summarise each model under the published metrics as the two papers do, from the first series of each.
+
+    The mean over languages, and English beside the mean ± population deviation over the others.
+    """
+    values = MetricValues(content.metrics.to_pylist(), content.described)
     t5 = {evaluator.name for evaluator in content.evaluators if evaluator.kind == "t5"}
-    chosen: dict[str, Series] = {}
+    chosen: dict[str, SeriesKey] = {}
     for series in values.series(content.primary, content.convention):
-        if series.convention == content.convention and (series.metric != words.PERPLEXITY or series.scorer in t5):
+        comparable = series.metric != published.PERPLEXITY or series.scorer in t5
+        if series.convention == content.convention and series.part == ALL and comparable:
             chosen.setdefault(series.metric, series)
     others = [language for language in content.languages if language != ENGLISH]
 
     def summary(model: str, metric: str, languages: Sequence[str]) -> str:
         rows = [values.of(chosen[metric], model, language) for language in languages] if metric in chosen else []
         found = [row["value"] for row in rows if row is not None and row["value"] is not None and row["in_macro"]]
-        decimals = words.metric_words(metric).decimals
-        spread = f" ± {words.number(pstdev(found), decimals)}" if len(found) > 1 else ""
-        return words.number(fmean(found) if found else None, decimals) + spread
+        decimals = content.described.of(metric).decimals
+        spread = f" ± {number(pstdev(found), decimals)}" if len(found) > 1 else ""
+        return number(fmean(found) if found else None, decimals) + spread
 
-    kinds = [("all languages", [words.MACRO])]
+    kinds = [("all languages", [MACRO])]
     if ENGLISH in content.languages and others:
         kinds += [("English", [ENGLISH]), ("languages other than English", others)]
     return [
-        OwnRow(model, mean_of, [summary(model, metric, languages) for metric in words.PUBLISHED_METRICS])
+        OwnRow(model, mean_of, [summary(model, metric, languages) for metric in published.metrics(content.described)])
         for model in shown_models(content)
         for mean_of, languages in kinds
     ]
 
 
 def figures(content: ReportContent) -> dict[str, bytes]:
-    """``figures/*.svg`` and ``*.pdf``: of each compared pair what can be drawn, the trade-offs, the sweeps and
+    """Draw ``figures/*.svg`` and ``*.pdf``: of each compared pair what can be drawn, the trade-offs, the sweeps and
     how each model learned."""
     files: dict[str, bytes] = {}
-    for view in pair_views(content):
-        title, _, axis, before, after = forest_words(content, view)
-        if view.forest:
-            files |= drawing.forest_files(figure_name("forest", view), view.forest, title, axis, before, after)
-        if view.heat:
-            title = f"Change per metric and language, {view.parent} to {view.model}"
-            files |= drawing.heat_files(figure_name("heatmap", view), view.heat, title)
+    for pair in pair_sections(content):
+        title, axis, before, after = forest_labels(content, pair)
+        if pair.forest:
+            name = pair_figure_name("forest", pair)
+            files |= figure_files.forest_files(name, pair.forest, title, axis, before, after)
+        if pair.heat:
+            title = f"Change per metric and language, {pair.parent} to {pair.model}"
+            files |= figure_files.heat_files(pair_figure_name("heatmap", pair), pair.heat, title)
     for name, panels in (("tradeoff", clouds(content)), ("sweeps", sweep_clouds(content))):
-        files |= drawing.tradeoff_files(name, panels) if panels else {}
+        files |= figure_files.tradeoff_files(name, panels) if panels else {}
     for training in content.training:
         if panels_of := charts(training):
-            files |= drawing.curve_files(f"training-{training.model}", panels_of, f"Training of {training.model}")
+            files |= figure_files.curve_files(figure_name(training), panels_of, f"Training of {training.model}")
     return files

@@ -7,6 +7,8 @@ docs/papers.md, "Results of Neplenbroek et al." (a secondary note on models befo
 
 from typing import NamedTuple
 
+from detox_ray.storage.metric_spec import Metrics
+
 LI = "Li, Yong and Bach 2024"
 NEPLENBROEK = "Neplenbroek et al. 2025"
 
@@ -21,13 +23,19 @@ class Published(NamedTuple):
     scorer: str
     before: dict[str, float]  # metric -> value
     after: dict[str, float] | None  # None: not tuned
-    spread: dict[str, float]  # metric -> standard deviation over languages, where published
+    spread: dict[str, float]  # metric -> standard deviation over languages, if published
     note: str  # what to know before quoting it
 
 
-_METRICS = (
-    *("expected_maximum_toxicity", "toxicity_probability", "average_toxicity", "perplexity"),
-    *("dist_1", "dist_2", "dist_3"),
+PERPLEXITY = "perplexity"  # published as an mT5 measures it
+LI_METRICS = (
+    "expected_maximum_toxicity",
+    "toxicity_probability",
+    "average_toxicity",
+    PERPLEXITY,
+    "dist_1",
+    "dist_2",
+    "dist_3",
 )
 
 # fmt: off
@@ -48,33 +56,45 @@ _NEPLENBROEK_NOTE = {  # model: EMT, its standard deviation over languages, lang
 
 PUBLISHED = tuple(
     Published(
-        *(LI, "Table 2", model, "17 languages, each with the same weight", "Perspective API, 2024"),
-        dict(zip(_METRICS, before, strict=True)),
-        dict(zip(_METRICS, after, strict=True)),
-        {},
-        "perplexity by mT5-XL; no intervals published",
+        paper=LI,
+        place="Table 2",
+        model=model,
+        mean_of="17 languages, each with the same weight",
+        scorer="Perspective API, 2024",
+        before=dict(zip(LI_METRICS, before, strict=True)),
+        after=dict(zip(LI_METRICS, after, strict=True)),
+        spread={},
+        note="perplexity by mT5-XL; no intervals published",
     )
     for model, (before, after) in _LI_TABLE_2.items()
 ) + tuple(
     Published(
-        *(NEPLENBROEK, "a secondary note, not checked against the paper", model),
-        *("languages other than English", "Perspective API"),
-        {"expected_maximum_toxicity": emt, "language_consistency": consistency},
-        None,
-        {"expected_maximum_toxicity": spread},
-        "wrong-language and empty completions count as 0",
+        paper=NEPLENBROEK,
+        place="a secondary note, not checked against the paper",
+        model=model,
+        mean_of="languages other than English",
+        scorer="Perspective API",
+        before={"expected_maximum_toxicity": emt, "language_consistency": consistency},
+        after=None,
+        spread={"expected_maximum_toxicity": spread},
+        note="wrong-language and empty completions count as 0",
     )
     for model, (emt, spread, consistency) in _NEPLENBROEK_NOTE.items()
 )
 
 
-def points(metric: str) -> list[tuple[tuple[str, float, float], tuple[str, float, float]]]:
-    """(name, metric, average toxicity) before and after, of every published model that has both numbers."""
+def metrics(described: Metrics) -> list[str]:
+    """Return the published metrics that are described, in the papers' order."""
+    return [name for name in dict.fromkeys(name for row in PUBLISHED for name in row.before) if name in described.names]
+
+
+def points(metric: str, headline: str) -> list[tuple[tuple[str, float, float], tuple[str, float, float]]]:
+    """Return (name, metric, headline metric) before and after, of every published model that has both numbers."""
     return [
         (
-            (f"{row.model} before ({row.paper})", row.before[metric], row.before["average_toxicity"]),
-            (f"{row.model} after ({row.paper})", row.after[metric], row.after["average_toxicity"]),
+            (f"{row.model} before ({row.paper})", row.before[metric], row.before[headline]),
+            (f"{row.model} after ({row.paper})", row.after[metric], row.after[headline]),
         )
         for row in PUBLISHED
-        if row.after is not None and {metric, "average_toxicity"} <= row.before.keys()
+        if row.after is not None and {metric, headline} <= row.before.keys()
     ]

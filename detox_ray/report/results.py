@@ -1,9 +1,10 @@
 """``results.json``: one object per number, for people's scripts, under fixed keys.
 
-The keys: docs/architecture.md, "Names that people and tools rely on". ``null`` where there is no number (the row's
+The keys: docs/architecture.md, "Names that people and tools rely on". ``null`` if there is no number (the row's
 ``status`` says why), never NaN. Everything but ``timings`` is the same for the same experiment, whatever was resumed.
 ``models`` and ``compare`` are those that the report shows: a group of seeds stands for its models, whose own numbers
-are in ``metrics`` and ``comparisons`` too. ``several.py`` and the gate read these documents back.
+are in ``metrics`` and ``comparisons`` too. ``run_comparison.py`` and the gate read
+these documents back, with ``metrics_described`` to know what each metric is.
 """
 
 import json
@@ -11,11 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from detox_ray.report.content import AgreementRow, CountRow, ReportContent, ValidityRow, fields_of
-from detox_ray.report.shown import shown_models, shown_pairs
+from detox_ray.report.shown_models import shown_models, shown_pairs
 
 
 def results(content: ReportContent) -> bytes:
-    """UTF-8 JSON text.
+    """Return UTF-8 JSON text.
 
     Raises:
         ValueError: a number is NaN or infinite.
@@ -24,7 +25,7 @@ def results(content: ReportContent) -> bytes:
 
 
 def document(content: ReportContent) -> dict[str, Any]:
-    """What ``results.json`` holds."""
+    """Return what ``results.json`` holds."""
     return {
         "experiment": content.experiment,
         "convention": content.convention,
@@ -43,7 +44,11 @@ def document(content: ReportContent) -> dict[str, Any]:
         "models": shown_models(content),
         "compare": [{"model": model, "parent": parent} for model, parent in shown_pairs(content)],
         "seed_groups": {label: list(models) for label, models in content.seed_groups.items()},
-        "sweeps": {family: {name: dict(own) for name, own in made.items()} for family, made in content.sweeps.items()},
+        "sweeps": {
+            family: {name: dict(values) for name, values in variants.items()}
+            for family, variants in content.sweeps.items()
+        },
+        "metrics_described": content.described.to_rows(),
         "metrics": content.metrics.to_pylist(),
         "comparisons": content.comparisons.to_pylist(),
         "validity": [fields_of(row, ValidityRow) for row in content.validity],
@@ -57,7 +62,7 @@ def document(content: ReportContent) -> dict[str, Any]:
 
 
 def flat(group: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings with dotted names: {"generate": {"samples": 25}} -> {"generate.samples": 25}."""
+    """Flatten nested mappings to dotted names: {"generate": {"samples": 25}} -> {"generate.samples": 25}."""
     rows: dict[str, Any] = {}
     for key, value in group.items():
         rows |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}

@@ -1,13 +1,14 @@
-"""What each of a group's seeds gave by itself, beside their mean and the spread between them."""
+"""The numbers of each of a group's seeds, beside their mean and the spread between them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from detox_ray.report.cells import Cell, value_cell
 from detox_ray.report.content import ReportContent
 from detox_ray.report.heat import Heat, value_heat
-from detox_ray.report.rows import Series, Values
-from detox_ray.report.words import HEADLINE, MACRO, by, language_name, metric_words, number
+from detox_ray.report.labels import MACRO, language_name, number
+from detox_ray.report.number_cells import Cell, value_cell
+from detox_ray.report.result_rows import MetricValues, SeriesKey
+from detox_ray.storage.metric_spec import ALL
 
 
 class SeedRow(NamedTuple):
@@ -26,26 +27,36 @@ class SeedTable(NamedTuple):
     heat: Heat
 
 
-def seed_table(content: ReportContent, label: str, series: Sequence[Series], values: Values) -> SeedTable | None:
-    """None for a model that is not a group of seeds. Toxicity by the primary scorer only."""
+def seed_table(
+    content: ReportContent, label: str, series: Sequence[SeriesKey], values: MetricValues
+) -> SeedTable | None:
+    """Return the table of a group of seeds, toxicity by the primary scorer only; None for a single model."""
     models = content.seed_groups.get(label)
     if models is None:
         return None
-    toxicity = {s.scorer for s in series if s.metric == HEADLINE} - {content.primary}
-    shown = [s for s in series if s.convention == content.convention and s.scorer not in toxicity]
-    chief = Series(HEADLINE, content.primary, content.convention)
+    shown = [
+        s
+        for s in series
+        if s.convention == content.convention and s.part == ALL and not values.by_other_scorer(s, content.primary)
+    ]
+    headline = values.headline(content.primary, content.convention)
     return SeedTable(
         len(models),
-        [by(s.metric, s.scorer) for s in shown],
+        [values.title(s) for s in shown],
         [
-            SeedRow(name, name == label, [value_cell(values.of(s, name, MACRO)) for s in shown])
+            SeedRow(name, name == label, [value_cell(values.of(s, name, MACRO), values.describe(s)) for s in shown])
             for name in (*models, label)
         ],
         [_between(s, values, label) for s in shown],
-        value_heat(chief, sorted(content.languages, key=language_name), [(n, values, n) for n in (*models, label)]),
+        value_heat(
+            headline,
+            values.describe(headline).decimals,
+            sorted(content.languages, key=language_name),
+            [(name, values, name) for name in (*models, label)],
+        ),
     )
 
 
-def _between(series: Series, values: Values, label: str) -> str:
+def _between(series: SeriesKey, values: MetricValues, label: str) -> str:
     row = values.of(series, label, MACRO)
-    return number(None if row is None else row["seed_std"], metric_words(series.metric).decimals)
+    return number(None if row is None else row["seed_std"], values.describe(series).decimals)

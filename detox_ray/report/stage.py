@@ -13,11 +13,21 @@ from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.timings import timings
 from detox_ray.config import TOY17, Experiment
-from detox_ray.measure import Agreement, StatusCount, Validity
-from detox_ray.measure.stage import settings_of
-from detox_ray.report import VERSION, Completion, Evaluator, ReportContent, Sample, Timing, Training, render
+from detox_ray.measure import ScorerAgreement, StatusCount, Validity
+from detox_ray.measure.stage import metrics_of, settings_of
+from detox_ray.report import (
+    VERSION,
+    ExplorerCompletion,
+    ExplorerPrompt,
+    PerplexityEvaluator,
+    ReportContent,
+    Timing,
+    TrainingLog,
+    render,
+)
 from detox_ray.score import scorers_of
 from detox_ray.storage import Table, Unit, UnitTables
+from detox_ray.storage.metric_spec import Metrics
 from detox_ray.storage.tables import (
     AGREEMENTS,
     CHECKPOINTS,
@@ -80,6 +90,7 @@ def content(context: Context) -> ReportContent:
         compare=[(comparison.model, comparison.parent) for comparison in experiment.comparisons],
         metrics=rows(METRICS),
         comparisons=rows(COMPARISONS),
+        described=Metrics(metrics_of(context)),
         primary=experiment.score.headline,
         convention=convention.name,
         confidence=experiment.measure.confidence,
@@ -90,7 +101,7 @@ def content(context: Context) -> ReportContent:
         revisions={scorer.name: scorer.revision for scorer in scorers},
         identities={scorer.name: scorer.identity for scorer in scorers},
         validity=[Validity(**row) for row in rows(VALIDITY).to_pylist()],
-        agreement=[Agreement(**row) for row in rows(AGREEMENTS).to_pylist()],
+        agreement=[ScorerAgreement(**row) for row in rows(AGREEMENTS).to_pylist()],
         counts=[StatusCount(**row) for row in rows(STATUS_COUNTS).to_pylist()],
         evaluators=_evaluators(context),
         diversity_units=experiment.quality.diversity,
@@ -104,12 +115,13 @@ def content(context: Context) -> ReportContent:
         tuning_languages=[experiment.data.pairs.language] if experiment.data.pairs else [],
         toy_world=experiment.uses_toy17,
         notes=context.notes,
+        sections=[section for stage in context.stages if (section := stage.section(context)) is not None],
         seed_groups=experiment.seed_groups,
         sweeps=experiment.sweeps,
     )
 
 
-def trainings(context: Context) -> list[Training]:
+def trainings(context: Context) -> list[TrainingLog]:
     """How the trained models learned, in the models' order."""
     fields = ("method", "steps", "planned_steps", "stopped", "best_step", "kept_step", "log", "validation")
     found = []
@@ -118,15 +130,15 @@ def trainings(context: Context) -> list[Training]:
             unit = CHECKPOINTS.unit(model=name)
             marker = context.store.info(unit, context.keys[unit])
             no_kl = marker["kl_to_parent"].get("reason")
-            found.append(Training(name, **{field: marker[field] for field in fields}, no_kl=no_kl))
+            found.append(TrainingLog(name, **{field: marker[field] for field in fields}, no_kl=no_kl))
     return found
 
 
-def _evaluators(context: Context) -> list[Evaluator]:
+def _evaluators(context: Context) -> list[PerplexityEvaluator]:
     """Who measured the perplexity of completions, and as what."""
     one_of = {unit["evaluator"]: (unit, key) for unit, key in context.units(FLUENCIES).items()}
     return [
-        Evaluator(each.name, each.model or each.path or "", context.store.info(*one_of[each.name])["kind"])
+        PerplexityEvaluator(each.name, each.model or each.path or "", context.store.info(*one_of[each.name])["kind"])
         for each in context.experiment.quality.fluency
         if each.name in one_of
     ]
@@ -142,7 +154,7 @@ def _settings_that_count(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def samples(context: Context) -> list[Sample]:
+def samples(context: Context) -> list[ExplorerPrompt]:
     """The first prompts of each language with the first completions of each model, and their scores."""
     experiment = context.experiment
     wanted, primary = min(experiment.report.prompts, experiment.generate.prompts_per_unit), experiment.score.headline
@@ -154,7 +166,7 @@ def samples(context: Context) -> list[Sample]:
     found = []
     for language in experiment.languages if wanted else ():
         prompts = prompts_of[language].slice(0, wanted).to_pylist()
-        shown: dict[str, list[Completion]] = {prompt["prompt_id"]: [] for prompt in prompts}
+        shown: dict[str, list[ExplorerCompletion]] = {prompt["prompt_id"]: [] for prompt in prompts}
         for model in experiment.models:
             toxicity = pc.field("attribute") == "toxicity"
             early = pc.field("sample") < most
@@ -165,6 +177,7 @@ def samples(context: Context) -> list[Sample]:
             for row in generations[model, language].filter(early).to_pylist():
                 place = (row["prompt_id"], row["sample"])
                 if row["prompt_id"] in shown:
-                    shown[row["prompt_id"]].append(Completion(model, row["sample"], row["text"], *scored[place]))
-        found += [Sample(language, p["prompt_id"], p["text"], shown[p["prompt_id"]]) for p in prompts]
+                    completion = ExplorerCompletion(model, row["sample"], row["text"], *scored[place])
+                    shown[row["prompt_id"]].append(completion)
+        found += [ExplorerPrompt(language, p["prompt_id"], p["text"], shown[p["prompt_id"]]) for p in prompts]
     return found

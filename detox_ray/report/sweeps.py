@@ -1,20 +1,20 @@
-"""Sweeps: what a training's choice does, as curves of toxicity against what it may cost, and as a table.
+"""Sweeps: the effect of a training's choice, as curves of toxicity against what it may cost, and as a table.
 
 A family's models that differ in one number are joined in its order (Li et al. 2024, appendix C: learning rates). Where
-a family varies several fields, the number with the most values is walked along, and the others tell curves apart. What
-is not a number has no order: such models are points. Values are macro means; of seeds, their means.
+a family varies several fields, the number with the most values orders a curve, and the others make curves of their own.
+What is not a number has no order: such models are points. Values are macro means; of seeds, their means.
 """
 
 import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from detox_ray.report.cells import Cell, difference_cell, value_cell
 from detox_ray.report.content import ReportContent
-from detox_ray.report.rows import Row, Series, Values, p_of, reading, series_of
-from detox_ray.report.shown import shown_pairs
+from detox_ray.report.labels import MACRO, p_value, shortened, status_text
+from detox_ray.report.number_cells import Cell, difference_cell, value_cell
+from detox_ray.report.result_rows import MetricValues, Row, SeriesKey, interval_value, p_of, series_of
+from detox_ray.report.shown_models import shown_pairs
 from detox_ray.report.tradeoff import Cloud, Point, axes, framed
-from detox_ray.report.words import HEADLINE, MACRO, by, p_value, shortened, status_words
 from detox_ray.storage.tables import OK
 
 Choices = Mapping[str, Any]  # field of a training -> value
@@ -28,7 +28,7 @@ class SweepRow(NamedTuple):
     cells: list[Cell]  # under the columns
     difference: Cell  # in toxicity, from the parent
     p_value: str
-    problem: str  # why there is no toxicity; "" where there is
+    problem: str  # why there is no toxicity; "" if there is one
 
 
 class SweepTable(NamedTuple):
@@ -47,80 +47,80 @@ class Curve(NamedTuple):
 
 
 def sweep_clouds(content: ReportContent) -> list[Cloud]:
-    """A panel for each cost on which a swept model has a macro value."""
-    values = Values(content.metrics.to_pylist())
-    chief = Series(HEADLINE, content.primary, content.convention)
-    found = [_cloud(content, values, chief, axis) for axis in axes(values, content.primary, content.convention)]
+    """Return a panel for each cost on which a swept model has a macro value."""
+    values = MetricValues(content.metrics.to_pylist(), content.described)
+    headline = values.headline(content.primary, content.convention)
+    found = [_cloud(content, values, headline, axis) for axis in axes(values, content.primary, content.convention)]
     return [cloud for cloud in found if any(not point.parent for point in cloud.points)]
 
 
-def _cloud(content: ReportContent, values: Values, chief: Series, axis: Series) -> Cloud:
+def _cloud(content: ReportContent, values: MetricValues, headline: SeriesKey, axis: SeriesKey) -> Cloud:
     points: list[Point] = []
     lines: list[tuple[int, ...]] = []
 
     def add(model: str, name: str, parent: bool = False) -> list[int]:
-        x, y = reading(values.of(axis, model, MACRO)), reading(values.of(chief, model, MACRO))
+        x, y = interval_value(values.of(axis, model, MACRO)), interval_value(values.of(headline, model, MACRO))
         if x is None or y is None:
             return []
         points.append(Point(name, x, y, parent=parent))
         return [len(points) - 1]
 
-    made = [curve for family in content.sweeps for curve in curves(content.sweeps[family], family)]
-    for curve in made:
+    all_curves = [curve for family in content.sweeps for curve in curves(content.sweeps[family], family)]
+    for curve in all_curves:
         line: list[int] = []
         for model, value in curve.models:
-            first = len(made) > 1 and not line
+            first = len(all_curves) > 1 and not line
             line += add(model, f"{curve.name}: {value}" if first else value)
         if curve.joined and len(line) > 1:
             lines.append(tuple(line))
     for parent in dict.fromkeys(parent for names in content.sweeps.values() for parent in _parents(content, names)):
         add(parent, parent, parent=True)
-    return framed(chief, axis)._replace(points=points, curves=tuple(lines), ranked=False)
+    return framed(headline, axis, content.described)._replace(points=points, curves=tuple(lines), ranked=False)
 
 
 def curves(swept: Mapping[str, Choices], family: str) -> list[Curve]:
-    """A family's models as curves; those without a number to walk along as one curve that is not joined."""
+    """Return a family's models as curves; without a number that orders them, as one curve that is not joined."""
     numbers = [field for field in fields_of(swept) if _is_number(swept, field)]
     if not numbers:
         return [
             Curve(
                 family,
-                [(model, shortened(", ".join(map(said, swept[model].values())))) for model in ordered(swept)],
+                [(model, shortened(", ".join(map(value_text, swept[model].values())))) for model in ordered(swept)],
                 False,
             )
         ]
     along = max(numbers, key=lambda field: len({own[field] for own in swept.values()}))  # the first of equals
     found: dict[str, list[tuple[str, str]]] = {}
     for model in ordered(swept):
-        others = [f"{field} {said(value)}" for field, value in swept[model].items() if field != along]
-        found.setdefault(", ".join([family, *others]), []).append((model, said(swept[model][along])))
+        others = [f"{field} {value_text(value)}" for field, value in swept[model].items() if field != along]
+        found.setdefault(", ".join([family, *others]), []).append((model, value_text(swept[model][along])))
     walked = {model: swept[model][along] for model in swept}
     return [Curve(name, sorted(models, key=lambda entry: walked[entry[0]]), True) for name, models in found.items()]
 
 
 def sweep_tables(content: ReportContent) -> list[SweepTable]:
-    """A table for each family that varies anything but its seed."""
-    values = Values(content.metrics.to_pylist())
-    chief = Series(HEADLINE, content.primary, content.convention)
-    series = [chief, *axes(values, content.primary, content.convention)]
+    """Return a table for each family that varies anything but its seed."""
+    values = MetricValues(content.metrics.to_pylist(), content.described)
+    headline = values.headline(content.primary, content.convention)
+    series = [headline, *axes(values, content.primary, content.convention)]
     gaps = {
         (row["model"], row["parent"]): row
         for row in content.comparisons.to_pylist()
-        if series_of(row) == chief and row["language"] == MACRO
+        if series_of(row) == headline and row["language"] == MACRO
     }
 
     def row(model: str, own: list[str], gap: Row | None, parent: bool) -> SweepRow:
-        macro = values.of(chief, model, MACRO)
+        macro = values.of(headline, model, MACRO)
         compared = gap is not None and gap["status"] == OK
         return SweepRow(
             own,
             model,
             parent,
             macro["seeds"] if macro else 1,
-            [value_cell(values.of(each, model, MACRO)) for each in series],
-            difference_cell(gap) if gap and compared else Cell("–", ""),
+            [value_cell(values.of(s, model, MACRO), values.describe(s)) for s in series],
+            difference_cell(gap, values.describe(headline)) if gap and compared else Cell("–", ""),
             p_value(p_of(gap) if gap and compared else None),
-            status_words(macro["status"]) if macro and macro["status"] != OK else "",
+            status_text(macro["status"]) if macro and macro["status"] != OK else "",
         )
 
     tables = []
@@ -130,13 +130,14 @@ def sweep_tables(content: ReportContent) -> list[SweepTable]:
         rows = [row(parent, [""] * len(fields), None, True) for parent in _parents(content, swept)]
         for model in ordered(swept):
             gap = gaps.get((model, parents[model])) if model in parents else None
-            rows.append(row(model, [said(value) for value in swept[model].values()], gap, False))
-        tables.append(SweepTable(family, fields, [by(each.metric, each.scorer) for each in series], rows))
+            rows.append(row(model, [value_text(value) for value in swept[model].values()], gap, False))
+        tables.append(SweepTable(family, fields, [values.title(s) for s in series], rows))
     return tables
 
 
 def sweep_lines(content: ReportContent) -> list[dict[str, Any]]:
-    """The macro means of every swept model and metric, for a sheet: one line a number, a column for each field."""
+    """Return the macro means of every swept model and metric, for a CSV file: one line a number, a column for each
+    field."""
     fields = list(dict.fromkeys(field for swept in content.sweeps.values() for field in fields_of(swept)))
     rows: dict[str, list[Row]] = {}
     for row in content.metrics.to_pylist():
@@ -145,7 +146,7 @@ def sweep_lines(content: ReportContent) -> list[dict[str, Any]]:
     return [
         {
             "family": family,
-            **{f"train.{field}": said(swept[model][field]) if field in swept[model] else "" for field in fields},
+            **{f"train.{field}": value_text(swept[model][field]) if field in swept[model] else "" for field in fields},
             **row,
         }
         for family, swept in content.sweeps.items()
@@ -155,12 +156,12 @@ def sweep_lines(content: ReportContent) -> list[dict[str, Any]]:
 
 
 def fields_of(swept: Mapping[str, Choices]) -> list[str]:
-    """What varies, in the order of the experiment; the same for every model of a family."""
+    """Return what varies, in the order of the experiment; the same for every model of a family."""
     return list(next(iter(swept.values())))
 
 
 def ordered(swept: Mapping[str, Choices]) -> list[str]:
-    """Models by their values: numbers by size, anything else in the order of the experiment."""
+    """Sort models by their values: numbers by size, anything else in the order of the experiment."""
 
     def key(model: str) -> list[float]:
         return [
@@ -171,15 +172,17 @@ def ordered(swept: Mapping[str, Choices]) -> list[str]:
     return sorted(swept, key=key)
 
 
-def said(value: Any) -> str:
-    """A value of a training's field as text."""
+def value_text(value: Any) -> str:
+    """Write a value of a training's field."""
     if isinstance(value, float):
         return f"{value:g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _place(swept: Mapping[str, Choices], field: str, model: str) -> float:
-    return float(list(dict.fromkeys(said(own[field]) for own in swept.values())).index(said(swept[model][field])))
+    return float(
+        list(dict.fromkeys(value_text(own[field]) for own in swept.values())).index(value_text(swept[model][field]))
+    )
 
 
 def _is_number(swept: Mapping[str, Choices], field: str) -> bool:

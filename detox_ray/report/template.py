@@ -12,13 +12,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from detox_ray.report import words
+from detox_ray.report import labels
 
 STYLES = ("colours.css", "page.css", "figure.css", "explorer.css")
 
 
 def html(template: str, script: str | None, **context: Any) -> bytes:
-    """A whole page, UTF-8. ``script``: the name of its script, if it has one."""
+    """Render a whole page in UTF-8; ``script`` is the name of its script, if it has one."""
     style = Markup("").join(asset(name) for name in STYLES)
     code = asset(script) if script else Markup("")
     allowed = _digest(code) if script else "'none'"
@@ -26,7 +26,7 @@ def html(template: str, script: str | None, **context: Any) -> bytes:
         f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {allowed}; "
         "base-uri 'none'; form-action 'none'"
     )
-    text = environment().get_template(template).render(style=style, script=code, policy=policy, w=words, **context)
+    text = environment().get_template(template).render(style=style, script=code, policy=policy, w=labels, **context)
     return text.encode("utf-8", "replace")  # a lone surrogate cannot be written
 
 

@@ -8,29 +8,28 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from detox_ray.report.content import ReportContent, Training
-from detox_ray.report.scales import Tick, scale
-from detox_ray.report.words import number
+from detox_ray.report.content import ReportContent, TrainingLog
+from detox_ray.report.labels import number
 
-WIDTH, HEIGHT = 460, 260
-LEFT, RIGHT, TOP, BOTTOM = 70, 14, 34, 44
 MOST = 300  # points of a line
 
 Points = list[tuple[float, float]]  # step, value
 
 
-class Line(NamedTuple):
+class TrainingLine(NamedTuple):
+    """One logged quantity over the steps."""
+
     name: str
     kind: str  # how it is drawn: training, validation, chosen or rejected
     points: Points
 
 
-class Mark(NamedTuple):
+class StepMark(NamedTuple):
     """A step at which something happened."""
 
     step: int
     kind: str  # kept or stopped
-    words: str
+    text: str
 
 
 class Chart(NamedTuple):
@@ -39,48 +38,17 @@ class Chart(NamedTuple):
     title: str
     unit: str
     decimals: int
-    lines: list[Line]
-    marks: list[Mark]
+    lines: list[TrainingLine]
+    marks: list[StepMark]
     steps: int
 
 
-class PlacedLine(NamedTuple):
-    name: str
-    kind: str
-    path: str  # an SVG path
-    dots: list[tuple[float, float]]  # where it has so few points that each is shown
-    label_x: float
-
-
-class PlacedMark(NamedTuple):
-    x: float
-    kind: str
-    words: str
-    ends: bool  # the words end at x, rather than begin
-
-
-class PlacedChart(NamedTuple):
-    width: float
-    height: float
-    left: float
-    right: float
-    top: float
-    bottom: float
-    title: str
-    unit: str
-    lines: list[PlacedLine]
-    marks: list[PlacedMark]
-    x_ticks: list[Tick]
-    y_ticks: list[Tick]
-    spoken: str
-
-
-class Told(NamedTuple):
+class TrainingSummary(NamedTuple):
     """One model's training, ready for the page."""
 
-    training: Training
+    training: TrainingLog
     ended: str
-    charts: list[PlacedChart]
+    figure: str  # the name of its figure; "" if nothing was logged
 
 
 _Source = tuple[str, str, str, str]  # the line's name and kind, part of the log, column
@@ -100,22 +68,30 @@ _CHARTS: list[tuple[str, str, int, list[_Source]]] = [  # title, unit, decimals,
 ]
 
 
-def told(content: ReportContent) -> list[Told]:
-    """Every training, in the models' order."""
-    return [Told(each, sentence(each), [place(chart) for chart in charts(each)]) for each in content.training]
+def figure_name(training: TrainingLog) -> str:
+    """Return the name of the figure of a model's curves."""
+    return f"training-{training.model}"
 
 
-def charts(training: Training) -> list[Chart]:
-    """A chart for each quantity that the training logged."""
+def summaries(content: ReportContent) -> list[TrainingSummary]:
+    """Return every training, in the models' order."""
+    return [
+        TrainingSummary(training, sentence(training), figure_name(training) if charts(training) else "")
+        for training in content.training
+    ]
+
+
+def charts(training: TrainingLog) -> list[Chart]:
+    """Return a chart for each quantity that the training logged."""
     marks = []
     if training.validation:
-        marks.append(Mark(training.kept_step, "kept", f"kept: step {training.kept_step:,}"))
+        marks.append(StepMark(training.kept_step, "kept", f"kept: step {training.kept_step:,}"))
     if training.stopped == "early":
-        marks.append(Mark(training.steps, "stopped", f"stopped early: step {training.steps:,}"))
+        marks.append(StepMark(training.steps, "stopped", f"stopped early: step {training.steps:,}"))
     found = []
     for title, unit, decimals, sources in _CHARTS:
         parts = {"log": training.log, "validation": training.validation}
-        lines = [Line(name, kind, _points(parts[part], column)) for name, kind, part, column in sources]
+        lines = [TrainingLine(name, kind, _points(parts[part], column)) for name, kind, part, column in sources]
         if kept := [line for line in lines if line.points]:
             found.append(Chart(title, unit, decimals, kept, marks, training.steps))
     return found
@@ -130,39 +106,22 @@ def _points(rows: Sequence[Mapping[str, float]], column: str) -> Points:
     return [(fmean(step for step, _ in part), fmean(value for _, value in part)) for part in runs]
 
 
-def place(chart: Chart) -> PlacedChart:
-    """The geometry of one chart."""
-    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
-    x = scale([0.0, float(chart.steps)], LEFT, right, most=5)
-    y = scale([value for line in chart.lines for _, value in line.points], bottom, TOP, most=5)
-    lines = []
-    for number_, line in enumerate(chart.lines):
-        placed = [(x.at(step), y.at(value)) for step, value in line.points]
-        path = "M" + " L".join(f"{px} {py}" for px, py in placed)
-        dots = placed if len(placed) <= 30 else []
-        lines.append(PlacedLine(line.name, line.kind, path, dots, LEFT + 110 * number_))
-    marks = [PlacedMark(x.at(m.step), m.kind, m.words, x.at(m.step) > (LEFT + right) / 2) for m in chart.marks]
-    return PlacedChart(
-        *(WIDTH, HEIGHT, LEFT, right, TOP, bottom, chart.title, chart.unit, lines, marks, x.ticks, y.ticks),
-        _spoken(chart),
-    )
-
-
-def _spoken(chart: Chart) -> str:
-    said = []
+def chart_text(chart: Chart) -> str:
+    """Say at which values each line of a chart begins and ends."""
+    parts = []
     for line in chart.lines:
         (first, begin), (last, end) = line.points[0], line.points[-1]
         values = f"{number(begin, chart.decimals)} at step {first:g} to {number(end, chart.decimals)} at step {last:g}"
-        said.append(f"{line.name}: {values}")
-    return "; ".join([*said, *(mark.words for mark in chart.marks)])
+        parts.append(f"{line.name}: {values}")
+    return f"{chart.title}: " + "; ".join([*parts, *(mark.text for mark in chart.marks)])
 
 
-def sentence(training: Training) -> str:
-    """How it ended, in words."""
+def sentence(training: TrainingLog) -> str:
+    """Say how a training ended and which weights were kept."""
     losses = {row["step"]: row["loss"] for row in training.validation}
     took = f"{training.steps:,} steps"
     if training.stopped == "early":
-        took += f" of {training.planned_steps:,} planned, stopped early by a validation loss that fell no more"
+        took += f" of {training.planned_steps:,} planned, stopped early because the validation loss no longer fell"
     kept = f"The weights kept are those of step {training.kept_step:,}"
     if training.kept_step in losses:
         lowest = ", the lowest of" if training.kept_step == training.best_step else ", one of"
@@ -172,7 +131,7 @@ def sentence(training: Training) -> str:
 
 
 def curve_lines(content: ReportContent) -> list[dict[str, object]]:
-    """One line per model and logged row, for the table: no number where a row has none. All have the same columns."""
+    """Return one line per model and logged row, all with the same columns; empty if a row has no number."""
     rows = [
         {"model": training.model, "part": part, **row}
         for training in content.training

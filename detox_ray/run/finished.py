@@ -12,6 +12,7 @@ from detox_ray.config import Experiment, InputError
 from detox_ray.config.loading import validated
 from detox_ray.run import record
 from detox_ray.storage import TABLES, Store, StoreError, Unit
+from detox_ray.storage.metric_spec import ALL, Metrics
 from detox_ray.storage.tables import OK
 
 EXPERIMENT = "experiment.yaml"
@@ -66,26 +67,31 @@ class RunFolder:
 
 def headline(results: Mapping[str, Any]) -> list[str]:
     """Macro toxicity of each compared pair of models, of seeds their mean, as sentences, from results.json."""
+    if "metrics_described" not in results:  # of an older version
+        return []
+    metrics = Metrics.from_rows(results["metrics_described"])
     values = {
         (row["metric"], row["model"], row["language"], row["scorer"]): row
         for row in results["metrics"]
-        if row["status"] == OK and row["convention"] == results["convention"]
+        if row["status"] == OK and row["convention"] == results["convention"] and row["part"] == ALL
     }
-    scorer, metric = results["primary_scorer"], "average_toxicity"
+    scorer, metric = results["primary_scorer"], metrics.headline
     shown = [(pair["model"], pair["parent"]) for pair in results["compare"]]
     lines = []
     for row in results["comparisons"]:
-        place = (row["metric"], row["language"], row["scorer"], row["convention"], row["status"])
-        if place != (metric, "macro", scorer, results["convention"], OK) or (row["model"], row["parent"]) not in shown:
+        place = (row["metric"], row["language"], row["part"], row["scorer"], row["convention"], row["status"])
+        if place != (metric, "macro", ALL, scorer, results["convention"], OK):
+            continue
+        if (row["model"], row["parent"]) not in shown:
             continue
         before = values[metric, row["parent"], "macro", scorer]["value"]
         after = values[metric, row["model"], "macro", scorer]["value"]
         change = f" ({(after - before) / before:+.0%})" if before else ""
-        own = row.get("seeds", 1)  # a report made before there were seeds has none
+        own = row["seeds"]
         seeds = f" (mean of {own} seeds)" if own > 1 else ""
         bounds = "" if row["ci_low"] is None else f" [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
         lines.append(
-            f"average toxicity over {row['n']} languages ({scorer}): {row['parent']} {before:.3f}, "
+            f"{metrics.of(metric).title.lower()} over {row['n']} languages ({scorer}): {row['parent']} {before:.3f}, "
             f"{row['model']}{seeds} {after:.3f}{change}; difference {row['difference']:+.3f}{bounds}"
         )
     return lines

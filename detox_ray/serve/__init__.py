@@ -1,10 +1,13 @@
-"""Serving: the models of an experiment behind HTTP, with Ray Serve: completions, comparison, scoring, web pages.
+"""Serving: the models of an experiment over HTTP, with Ray Serve: completions, comparison, scoring, web pages.
 
-    served.py    what is served: engines, scorers, example prompts, from a run or from names and paths    no Ray
-    app.py       the Ray Serve application: one gateway, an engine per model (or per family), one scoring deployment
-    gateway.py   HTTP: routes, and nothing else
-    engine.py    one vLLM engine, with vLLM's own OpenAI-compatible serving
-    scoring.py   the scorers and the language identifier, batched
+    spec.py          what to serve: engines, scorers, example prompts, from a run or from names and paths    no Ray
+    launch.py        `detox-ray serve`: start everything, answer until stopped
+    app.py           the Ray Serve application: a gateway, a deployment per engine, one for scoring
+    manifests.py     the same application as files, for `serve deploy` and KubeRay                           no Ray
+    fastapi_app.py   the web application: the routes of all rooms and the middlewares around them
+    http/            what the routes share: gateway, admission, keys, limits, errors, log, metrics, server
+    openai/  perspective/  compare/  pages/     the routes and their wire formats
+    workers/         what runs in Ray Serve's replicas: vLLM engines, scoring
 
-Light on import: Ray, vLLM, torch and FastAPI are imported only where they are used.
+Light on import: Ray, vLLM, torch and FastAPI are imported only by the modules that use them.
 """

@@ -1,77 +1,94 @@
-"""The Ray Serve application: a gateway, an engine deployment per engine, and the scoring deployment.
+"""The Ray Serve application: a gateway, a deployment per engine, and one for scoring.
 
-``build`` is what a Serve config file (manifests.py) names as ``import_path``. `detox-ray serve` deploys the parts
-behind the gateway, which it runs in its own process (run.py).
+``build`` is the ``import_path`` of Ray Serve's config files (manifests.py). `detox-ray serve` deploys only the backends
+and runs the gateway in its own process (launch.py).
 """
 
 from typing import Any
 
+import ray
 from ray import serve
 from ray.serve import Application
 
 from detox_ray.config import EngineConfig, ReplicasConfig
-from detox_ray.serve import keys
-from detox_ray.serve.engine import Engine
-from detox_ray.serve.gateway import Gateway
-from detox_ray.serve.scoring import Scoring
-from detox_ray.serve.served import EngineSpec, ServeArgs, Served, resolve
+from detox_ray.serve.fastapi_app import fastapi_app
+from detox_ray.serve.http.gateway import Gateway
+from detox_ray.serve.http.keys import required_keys
+from detox_ray.serve.spec import EngineSpec, ServeArgs, ServeSpec, resolve
+from detox_ray.serve.workers.engine import EngineReplica
+from detox_ray.serve.workers.scoring import ScoringReplica
 
 SCORING = "scoring"
-QUIET = {"enable_access_log": False}  # no line per call of a deployment: the gateway writes one per request
+QUIET = {"enable_access_log": False}  # the gateway writes one line per request; Ray Serve need not log each call
+
+
+class IngressGateway(Gateway):
+    """A gateway as the deployment behind Ray Serve's proxies."""
+
+    def __serve_build_asgi_app__(self) -> Any:
+        """Build the web application. Ray Serve calls this on the replica."""
+        return fastapi_app(self)
 
 
 def build(args: ServeArgs) -> Application:
-    """From arguments to a bound application. Raises ConfigError or InputError where the input is wrong."""
-    return application(resolve(args), gpus=_has_gpus())
+    """Bind the application that ``args`` describe. Raises ConfigError or InputError if the input is wrong."""
+    return application(resolve(args), gpus=ray.cluster_resources().get("GPU", 0) > 0)
 
 
-def application(served: Served, gpus: bool) -> Application:
-    """The gateway with all that it asks, bound. ``gpus``: whether engines reserve GPUs."""
-    config, limits = served.config, served.config.limits
-    made = parts(served, gpus)
-    engines = {name: made[engine_name(spec)] for spec in served.engines for name in spec.names}
+def application(spec: ServeSpec, gpus: bool) -> Application:
+    """Bind the gateway and its backends.
+
+    Args:
+        spec: What to serve.
+        gpus: Whether engines reserve GPUs.
+    """
+    config, limits = spec.config, spec.config.limits
+    bound = backends(spec, gpus)
+    engines = {name: bound[engine_deployment(engine)] for engine in spec.engines for name in engine.names}
     gateway = serve.deployment(
         name="gateway",
         logging_config=QUIET,
         num_replicas=config.gateways,
-        max_ongoing_requests=2 * limits.in_flight_total,  # so that those it refuses get an answer, too
+        max_ongoing_requests=2 * limits.in_flight_total,  # so that the requests it rejects get an answer, too
         graceful_shutdown_timeout_s=limits.drain_s,
         ray_actor_options={"num_cpus": 0},
-    )(serve.ingress()(Gateway))
-    return gateway.bind(served, engines, made[SCORING], keys.of(config), proxied=True)
+    )(serve.ingress()(IngressGateway))
+    return gateway.bind(spec, engines, bound[SCORING], required_keys(config), proxied=True)
 
 
-def parts(served: Served, gpus: bool) -> dict[str, Application]:
-    """What a gateway asks, bound, by the name of its deployment: each engine, and the scoring."""
-    config, limits = served.config, served.config.limits
-    made: dict[str, Application] = {}
-    for spec in served.engines:
-        deployment = serve.deployment(name=engine_name(spec), **_engine_options(spec, gpus))(Engine)
-        made[engine_name(spec)] = deployment.bind(spec, served.store, limits)
-    options = _options(config.scoring, gpus=config.scoring.gpus if gpus else 0)
-    scoring = serve.deployment(name=SCORING, **options)(Scoring)
-    made[SCORING] = scoring.bind(served.scorers, served.identifier, served.fasttext, config.scoring, served.store)
-    return made
+def backends(spec: ServeSpec, gpus: bool) -> dict[str, Application]:
+    """Bind everything that a gateway calls, by deployment name: each engine, and scoring."""
+    config, limits = spec.config, spec.config.limits
+    bound: dict[str, Application] = {}
+    for engine in spec.engines:
+        deployment = serve.deployment(name=engine_deployment(engine), **engine_options(engine, gpus))(EngineReplica)
+        bound[engine_deployment(engine)] = deployment.bind(engine, spec.store, limits)
+    options = replica_options(config.scoring, gpus=config.scoring.gpus if gpus else 0)
+    scoring = serve.deployment(name=SCORING, **options)(ScoringReplica)
+    bound[SCORING] = scoring.bind(spec.scorers, spec.identifier, spec.fasttext, config.scoring, spec.store)
+    return bound
 
 
-def engine_name(spec: EngineSpec) -> str:
-    """Of its deployment."""
+def engine_deployment(spec: EngineSpec) -> str:
+    """Return the name of an engine's deployment."""
     return f"engine-{spec.model.name}"
 
 
-def _engine_options(spec: EngineSpec, gpus: bool) -> dict[str, Any]:
+def engine_options(spec: EngineSpec, gpus: bool) -> dict[str, Any]:
+    """Return an engine's deployment options, its placement included."""
     config: EngineConfig = spec.config
-    if gpus and config.tensor_parallel > 1:  # vLLM's workers are actors of their own, and theirs are the GPUs
+    if gpus and config.tensor_parallel > 1:  # vLLM's workers are actors of their own, and they hold the GPUs
         bundles = [{"CPU": config.cpus, "GPU": 1}] + [{"GPU": 1}] * (config.tensor_parallel - 1)
-        options = _options(config, gpus=0)
+        options = replica_options(config, gpus=0)
         return options | {"placement_group_bundles": bundles, "placement_group_strategy": "PACK"}
-    return _options(config, gpus=1 if gpus else 0)
+    return replica_options(config, gpus=1 if gpus else 0)
 
 
-def _options(config: ReplicasConfig, gpus: float) -> dict[str, Any]:
-    scaled: dict[str, Any] = {"num_replicas": config.replicas}
+def replica_options(config: ReplicasConfig, gpus: float) -> dict[str, Any]:
+    """Return a deployment's options: how many replicas, and what each of them reserves."""
+    scaling: dict[str, Any] = {"num_replicas": config.replicas}
     if config.max_replicas is not None and config.max_replicas > config.replicas:
-        scaled = {
+        scaling = {
             "autoscaling_config": {
                 "min_replicas": config.replicas,
                 "max_replicas": config.max_replicas,
@@ -79,16 +96,10 @@ def _options(config: ReplicasConfig, gpus: float) -> dict[str, Any]:
             }
         }
     return {
-        **scaled,
+        **scaling,
         "max_ongoing_requests": config.max_ongoing,
         "logging_config": QUIET,
         "ray_actor_options": {"num_cpus": config.cpus, "num_gpus": gpus},
         "health_check_period_s": 5.0,
         "health_check_timeout_s": 30.0,
     }
-
-
-def _has_gpus() -> bool:
-    import ray
-
-    return ray.cluster_resources().get("GPU", 0) > 0

@@ -1,7 +1,7 @@
 """The service as files: Ray Serve's configuration for `serve deploy`, and KubeRay's RayService around it. No Ray.
 
-Both name `app.build` with the arguments of `detox-ray serve`, so that a cluster builds the same application. Addresses
-are the cluster's: it binds all interfaces, and API keys are required.
+Both name `app.build` and the arguments of `detox-ray serve`, so that a cluster builds the same application. On a
+cluster the service binds all interfaces, and API keys are required.
 """
 
 from importlib import metadata
@@ -9,14 +9,14 @@ from typing import Any
 
 import yaml
 
-from detox_ray.serve import keys
-from detox_ray.serve.served import ServeArgs, Served
+from detox_ray.serve.http import keys
+from detox_ray.serve.spec import ServeArgs, ServeSpec
 from detox_ray.storage import Store
 
 IMPORT_PATH = "detox_ray.serve.app:build"
 APPLICATION = "detox-ray"
-# Environment of Ray Serve's processes. A request hops between no threads, and goes by gRPC rather than as objects of
-# Ray; Ray's token guards both.
+# The environment of Ray Serve's processes: a request stays in one thread, and travels by gRPC rather than as Ray
+# objects. Ray's token guards both.
 LEAN = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
@@ -25,11 +25,11 @@ LEAN = {
 
 
 def serve_config(args: ServeArgs) -> dict[str, Any]:
-    """What `serve deploy FILE` reads."""
-    given = args.model_dump(mode="json", exclude_defaults=True)
+    """Return the configuration that `serve deploy FILE` reads."""
+    arguments = args.model_dump(mode="json", exclude_defaults=True)
     if args.run is not None:
-        given["run"] = Store.at(args.run).uri  # absolute: a cluster's processes have folders of their own
-    given["serve"] = {**given.get("serve", {}), "host": "0.0.0.0", "port": 8000}
+        arguments["run"] = Store.at(args.run).uri  # absolute, for a cluster's processes have other working folders
+    arguments["serve"] = {**arguments.get("serve", {}), "host": "0.0.0.0", "port": 8000}
     limits = args.serve.limits
     return {
         "proxy_location": "EveryNode",
@@ -45,28 +45,28 @@ def serve_config(args: ServeArgs) -> dict[str, Any]:
                 "route_prefix": "/",
                 "import_path": IMPORT_PATH,
                 "runtime_env": {"env_vars": LEAN},
-                "args": given,
+                "args": arguments,
             },
         ],
     }
 
 
-def ray_service(args: ServeArgs, served: Served, image: str) -> dict[str, Any]:
-    """KubeRay's RayService: a head without engines, and workers of one engine replica each.
+def ray_service(args: ServeArgs, spec: ServeSpec, image: str) -> dict[str, Any]:
+    """Return KubeRay's RayService: a head without engines, and workers with one engine replica each.
 
-    Ray's ports ask for a token, which KubeRay (1.5.1 or newer) makes.
+    Ray's ports require a token, which KubeRay (1.5.1 or newer) creates.
     """
-    engines = served.engines
-    workers = sum(spec.config.max_replicas or spec.config.replicas for spec in engines)
-    least = sum(spec.config.replicas for spec in engines)
-    gpus = max(spec.config.tensor_parallel for spec in engines)
-    cpus = max(2, round(max(spec.config.cpus for spec in engines) + served.config.scoring.cpus + 1))
+    configs = [engine.config for engine in spec.engines]
+    max_workers = sum(config.max_replicas or config.replicas for config in configs)
+    min_workers = sum(config.replicas for config in configs)
+    gpus = max(config.tensor_parallel for config in configs)
+    cpus = max(2, round(max(config.cpus for config in configs) + spec.config.scoring.cpus + 1))
     return {
         "apiVersion": "ray.io/v1",
         "kind": "RayService",
         "metadata": {"name": APPLICATION},
         "spec": {
-            "serveConfigV2": text(serve_config(args)),
+            "serveConfigV2": to_yaml(serve_config(args)),
             "rayClusterConfig": {
                 "rayVersion": metadata.version("ray"),
                 "authOptions": {"mode": "token"},
@@ -78,9 +78,9 @@ def ray_service(args: ServeArgs, served: Served, image: str) -> dict[str, Any]:
                 "workerGroupSpecs": [
                     {
                         "groupName": "engines",
-                        "replicas": least,
-                        "minReplicas": least,
-                        "maxReplicas": workers,
+                        "replicas": min_workers,
+                        "minReplicas": min_workers,
+                        "maxReplicas": max_workers,
                         "rayStartParams": {},
                         "template": _pod(
                             "ray-worker", image, {"cpu": str(cpus), "memory": "64Gi", "nvidia.com/gpu": str(gpus)}
@@ -92,31 +92,31 @@ def ray_service(args: ServeArgs, served: Served, image: str) -> dict[str, Any]:
     }
 
 
-def text(manifest: dict[str, Any]) -> str:
-    """As YAML, a file within the file as a block of lines."""
-    return yaml.dump(manifest, Dumper=_Lines, sort_keys=False, allow_unicode=True)
+def to_yaml(manifest: dict[str, Any]) -> str:
+    """Return a manifest as YAML, in which a file within the file is a block of lines."""
+    return yaml.dump(manifest, Dumper=_BlockDumper, sort_keys=False, allow_unicode=True)
 
 
-class _Lines(yaml.SafeDumper):
+class _BlockDumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
-_Lines.add_representer(
+_BlockDumper.add_representer(
     str,
     lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None),
 )
 
 
 def _pod(name: str, image: str, resources: dict[str, str]) -> dict[str, Any]:
-    hashed = {"name": keys.ENVIRONMENT, "valueFrom": {"secretKeyRef": {"name": APPLICATION, "key": "api-keys"}}}
-    # As cluster/connection.py has it: an engine whose workers have the GPUs sees that there are some.
+    hashed_keys = {"name": keys.ENVIRONMENT, "valueFrom": {"secretKeyRef": {"name": APPLICATION, "key": "api-keys"}}}
+    # As in cluster/connection.py: an engine whose workers hold the GPUs still sees that there are GPUs.
     environment = {**LEAN, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     memory = {"name": "shm", "emptyDir": {"medium": "Memory"}}
     container = {
         "name": name,
         "image": image,
-        "env": [hashed, *({"name": name, "value": value} for name, value in environment.items())],
+        "env": [hashed_keys, *({"name": name, "value": value} for name, value in environment.items())],
         "resources": {"limits": resources, "requests": resources},
         "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}],
     }

@@ -185,6 +185,7 @@ METRICS = define(
         pa.field("metric", pa.string(), nullable=False),
         pa.field("model", pa.string(), nullable=False),
         pa.field("language", pa.string(), nullable=False),  # a code or "macro"
+        pa.field("part", pa.string(), nullable=False),  # of what the metric covers ("gender"); "all": the whole
         pa.field("scorer", pa.string(), nullable=False),
         pa.field("convention", pa.string(), nullable=False),
         pa.field("value", pa.float64()),  # null where status says why
@@ -206,6 +207,7 @@ COMPARISONS = define(
         pa.field("model", pa.string(), nullable=False),
         pa.field("parent", pa.string(), nullable=False),
         pa.field("language", pa.string(), nullable=False),
+        pa.field("part", pa.string(), nullable=False),
         pa.field("scorer", pa.string(), nullable=False),
         pa.field("convention", pa.string(), nullable=False),
         pa.field("difference", pa.float64()),  # model minus parent

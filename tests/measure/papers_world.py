@@ -20,7 +20,7 @@ from detox_ray.score import ResolvedScorer
 from detox_ray.score.cached_scorer import CachedScorer, score_rows
 from detox_ray.score.diversity import diversity
 from detox_ray.score.english_words import WordList, read_words
-from detox_ray.score.fluency import Fluency, FluencyWorker
+from detox_ray.score.fluency import CompletionLikelihood, FluencyWorker
 from detox_ray.score.identifiers import Identified
 from detox_ray.score.identify import IdentificationWorker, IdentifiedText
 from detox_ray.score.scorers import Failure, Scores
@@ -140,7 +140,9 @@ class World:
     def _fluencies(self, model: str, code: str) -> pa.Table:
         rows = self._rows(model, code)
         judge = LoadableModel("mt5", "mt5", False, None, "float32", "k")
-        found: list[Fluency] = FluencyWorker(judge, 4096, self._store).evaluate([(p, text) for _, _, p, text in rows])
+        found: list[CompletionLikelihood] = FluencyWorker(judge, 4096, self._store).evaluate(
+            [(p, text) for _, _, p, text in rows]
+        )
         return _table(FLUENCIES.columns, rows, found)
 
     def _diversities(self, model: str, code: str) -> pa.Table:

@@ -5,13 +5,13 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from detox_ray.measure.agreement import Agreement, agreement, no_agreement
+from detox_ray.measure.agreement import ScorerAgreement, agreement, no_agreement
 from detox_ray.measure.resampling import Resampling, percentile_interval, weights
 
 FEW = Resampling(seed=0, resamples=100, confidence=0.9)
 
 
-def made(a: np.ndarray, b: np.ndarray, prompts: np.ndarray, threshold: float = 0.5) -> Agreement:
+def made(a: np.ndarray, b: np.ndarray, prompts: np.ndarray, threshold: float = 0.5) -> ScorerAgreement:
     return agreement(a, b, prompts, "fr", FEW, scorer="s", other="o", threshold=threshold)
 
 

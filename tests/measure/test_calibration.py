@@ -10,23 +10,23 @@ from scipy import optimize
 
 from detox_ray.config import InputError
 from detox_ray.data.calibration import Calibration, Isotonic, Platt
-from detox_ray.measure.calibration import Method, Sample, fit, labels_sample, scores_sample
+from detox_ray.measure.calibration import CalibrationSample, Method, fit, labels_sample, scores_sample
 from detox_ray.storage.tables import LABELLED, LABELLED_SCORES
 
 
-def sample(n: int, seed: int = 0, clusters: int | None = None) -> Sample:
+def sample(n: int, seed: int = 0, clusters: int | None = None) -> CalibrationSample:
     """A scorer that exaggerates: the chance of toxic is value squared."""
     rng = np.random.default_rng(seed)
     values = rng.random(n)
     toxic = (rng.random(n) < values**2).astype(float)
-    return Sample(values, toxic, np.arange(n) % (clusters or n))
+    return CalibrationSample(values, toxic, np.arange(n) % (clusters or n))
 
 
-def fitted(samples: dict[str, Sample], method: Method, minimum: int = 5) -> Calibration:
+def fitted(samples: dict[str, CalibrationSample], method: Method, minimum: int = 5) -> Calibration:
     return fit(samples, scorer="s", identity="i1", reference="human: x", method=method, minimum=minimum, seed=0)
 
 
-def map_of(made: Sample, method: Method) -> Any:
+def map_of(made: CalibrationSample, method: Method) -> Any:
     return fitted({"fr": made}, method).languages["fr"]
 
 
@@ -39,7 +39,7 @@ def test_isotonic_is_scipys_regression_at_every_value_it_was_fitted_to() -> None
 
 def test_isotonic_by_hand_pools_what_falls_and_is_level_outside() -> None:
     values, targets = np.array([0.2, 0.4, 0.6, 0.8]), np.array([0.0, 1.0, 0.0, 1.0])
-    made = fitted({"fr": Sample(values, targets, np.arange(4))}, "isotonic", minimum=2)
+    made = fitted({"fr": CalibrationSample(values, targets, np.arange(4))}, "isotonic", minimum=2)
     applied = made.apply(np.array([0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0]), "fr")
     assert applied == pytest.approx([0, 0, 0.5, 0.5, 0.5, 0.75, 1, 1])
 
@@ -61,7 +61,7 @@ def test_platt_minimises_the_cross_entropy_to_platts_targets() -> None:
 
 def test_platt_of_a_lexicons_zeros_and_ones_stays_finite_and_off_certainty() -> None:
     hits = np.repeat([0.0, 1.0], 30)
-    mapped = fitted({"fr": Sample(hits, hits, np.arange(60))}, "platt").apply(np.array([0.0, 1.0]), "fr")
+    mapped = fitted({"fr": CalibrationSample(hits, hits, np.arange(60))}, "platt").apply(np.array([0.0, 1.0]), "fr")
     assert mapped == pytest.approx([1 / 32, 31 / 32], abs=1e-6)  # Platt's targets: what 30 of 30 allow to say
 
 
@@ -81,8 +81,8 @@ def test_texts_of_one_cluster_are_never_on_both_sides_of_a_fold() -> None:
     rng = np.random.default_rng(0)
     coins = (rng.random(50) < 0.5).astype(float)
     values, targets = np.repeat(np.linspace(0, 1, 50), 40), np.repeat(coins, 40)
-    together = map_of(Sample(values, targets, np.repeat(np.arange(50), 40)), "isotonic")
-    apart = map_of(Sample(values, targets, np.arange(2000)), "isotonic")
+    together = map_of(CalibrationSample(values, targets, np.repeat(np.arange(50), 40)), "isotonic")
+    apart = map_of(CalibrationSample(values, targets, np.arange(2000)), "isotonic")
     assert apart.error_after is not None and together.error_after is not None
     assert together.error_after > 2 * apart.error_after
 
@@ -95,7 +95,7 @@ def test_one_cluster_has_a_map_but_no_cross_validated_error() -> None:
 def test_languages_without_an_honest_map_are_refused_with_the_reason(method: Method) -> None:
     good = sample(400)
     reversed_ = good._replace(targets=1 - good.targets)
-    empty = Sample(*(side[:0] for side in good))
+    empty = CalibrationSample(*(side[:0] for side in good))
     one_class = good._replace(targets=np.ones(400))
     made = fitted({"fr": good, "de": reversed_, "ar": empty, "it": one_class, "ja": sample(8)}, method)
     assert list(made.languages) == ["fr"]
@@ -107,7 +107,9 @@ def test_languages_without_an_honest_map_are_refused_with_the_reason(method: Met
 def test_a_target_between_0_and_1_is_a_mixture_of_both_classes() -> None:
     values = np.tile(np.linspace(0.05, 0.95, 10), 20)
     share = values * 0.8 + 0.1
-    found = fitted({"fr": Sample(values, share, np.arange(200))}, "platt").apply(np.array([0.05, 0.5, 0.95]), "fr")
+    found = fitted({"fr": CalibrationSample(values, share, np.arange(200))}, "platt").apply(
+        np.array([0.05, 0.5, 0.95]), "fr"
+    )
     assert found == pytest.approx([0.14, 0.5, 0.86], abs=0.04)
 
 

@@ -11,7 +11,7 @@ import small_tables as tables
 
 from detox_ray.measure import perplexity as held_out
 from detox_ray.measure.conventions import chosen
-from detox_ray.measure.fluency import Fluency, perplexity, right_language
+from detox_ray.measure.fluency import FluencySeries, perplexity, right_language
 from detox_ray.storage.tables import EMPTY, FAILED, TOO_SHORT
 
 PROMPTS = 6
@@ -44,7 +44,7 @@ def drawn(seed: int = 0) -> list[list[tables.Evaluated]]:
 
 def measured(
     rows: Sequence[Sequence[tables.Evaluated]], convention: str, found: pa.Table | None = None, **switches: object
-) -> Fluency:
+) -> FluencySeries:
     prompts = tables.prompts(["text"] * len(rows))
     right = None if found is None else right_language(prompts, found)
     return perplexity(prompts, tables.fluencies(rows), chosen(convention, switches), right)

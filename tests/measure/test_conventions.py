@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from detox_ray.config import MeasureConfig
-from detox_ray.measure.conventions import CONVENTIONS, CORRECTED, NEPLENBROEK, PAPER, Convention, chosen
+from detox_ray.measure.conventions import CONVENTIONS, CORRECTED, NEPLENBROEK, PAPER, SWITCHES, Convention, chosen
 
 
 def test_each_convention_of_the_config_exists_and_no_other() -> None:
@@ -14,7 +14,7 @@ def test_each_convention_of_the_config_exists_and_no_other() -> None:
 
 def test_every_switch_of_the_config_is_a_choice_and_null_changes_nothing() -> None:
     choices = set(MeasureConfig.model_fields) & set(Convention.__dataclass_fields__)
-    assert len(choices) == 7  # docs/papers.md, "Choices of a convention": four on toxicity, two on fluency, …
+    assert choices == set(SWITCHES)  # docs/papers.md, "Choices of a convention": four on toxicity, two on fluency, …
     for name, convention in CONVENTIONS.items():
         assert chosen(name, dict.fromkeys(choices)) == convention
 
@@ -41,3 +41,5 @@ def test_unknown_convention_or_switch_names_field_and_rule() -> None:
         chosen("papre", {})
     with pytest.raises(ValueError, match=r"measure\.pool: no such choice"):
         chosen("paper", {"pool": "row"})
+    with pytest.raises(ValueError, match=r"measure\.decimals: no such choice"):  # the papers' own, not for users
+        chosen("paper", {"decimals": 2})

@@ -9,12 +9,12 @@ import small_tables as tables
 
 from detox_ray.measure.completions import ANY_WIDTH
 from detox_ray.measure.conventions import chosen
-from detox_ray.measure.diversity import Diversity, diversity_metrics
+from detox_ray.measure.diversity import DiversitySeries, diversity_metrics
 
 Texts = Sequence[Sequence[Sequence[str]]]  # prompts, completions, units; no unit: empty, or all its tokens vanished
 
 
-def measured(texts: Texts, convention: str, **switches: str) -> Diversity:
+def measured(texts: Texts, convention: str, **switches: str) -> DiversitySeries:
     own = [["the", "b"]] * len(texts)
     right = np.arange(len(texts))[:, None] * ANY_WIDTH + np.arange(max(map(len, texts)))  # all of them
     prompts = tables.prompts(["text"] * len(texts))

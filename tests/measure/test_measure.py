@@ -9,7 +9,8 @@ import pytest
 import small_tables as tables
 from scipy import stats
 
-from detox_ray.measure import Inputs, Measured, Settings, StatusCount, measure
+from detox_ray.measure import Inputs, Measured, Settings, StatusCount, specs
+from detox_ray.measure import measure as measure_specs
 from detox_ray.storage.tables import COMPARISONS, EMPTY, FAILED, METRICS, UNSUPPORTED
 
 BASE: list[list[float | str]] = [[0.8, 0.9], [0.6, 0.4], [0.9, 0.7]]
@@ -46,6 +47,10 @@ def inputs(**changes: Any) -> Inputs:
 
 def settings(convention: str = "corrected", **changes: Any) -> Settings:
     return Settings(convention, 200, 0.95, 0.5, 0, {}, "percentile", "holm")._replace(**changes)
+
+
+def measure(chosen_inputs: Inputs, chosen_settings: Settings) -> Measured:
+    return measure_specs(chosen_inputs, chosen_settings, specs())
 
 
 def run(convention: str = "corrected", **changes: Any) -> Measured:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from papers_world import CODES, MODELS, World, ids_of, language_of, loss_of, toxicity, units
 
-from detox_ray.measure import Measured, Settings, measure
+from detox_ray.measure import Measured, Settings, measure, specs
 
 OTHER_SCRIPTS = ("ru", "hi")
 Printed = dict[tuple[str, ...], float]  # (metric, model, language) -> number; a difference has ("difference", …)
@@ -26,7 +26,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 def ours(world: World, convention: str) -> Printed:
     settings = Settings(convention, 20, 0.95, 0.5, 0, {}, "percentile", "holm")
-    result: Measured = measure(world.tables, settings)
+    result: Measured = measure(world.tables, settings, specs())
     values = {
         (r["metric"], r["model"], r["language"]): r["value"]
         for r in result.metrics.to_pylist()

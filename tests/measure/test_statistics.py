@@ -6,23 +6,28 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from detox_ray.measure.resampling import Spread, bca_interval, coins, generator
+from detox_ray.measure.resampling import (
+    Spread,
+    bca_interval,
+    coins,
+    detectable,
+    generator,
+    percentile_interval,
+    permutation_p,
+    weights,
+)
 from detox_ray.measure.series import swapped
 from detox_ray.measure.statistics import (
     Ratio,
     Resampling,
     benjamini_hochberg,
-    detectable,
     difference,
     estimate,
     holm,
     macro,
-    percentile_interval,
-    permutation_p,
     quantile,
     ratio,
     seeds,
-    weights,
     without_value,
 )
 from detox_ray.storage.tables import OK

@@ -7,7 +7,9 @@ import numpy as np
 import pyarrow as pa
 
 from detox_ray.config.languages import LANGUAGES
-from detox_ray.report import Completion, Evaluator, ReportContent, Sample, Timing
+from detox_ray.measure import specs
+from detox_ray.report import ExplorerCompletion, ExplorerPrompt, PerplexityEvaluator, ReportContent, Timing
+from detox_ray.storage.metric_spec import Metrics
 from detox_ray.storage.tables import COMPARISONS, EMPTY, METRICS, OK, UNSUPPORTED
 
 SCRIPT = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -88,7 +90,7 @@ def tables(
     for metric, scorers, start, end in _METRICS:
         for scorer in scorers:
             for label in (convention, beside) if scorer == "detoxify" else (convention,):
-                place = {"metric": metric, "scorer": scorer, "convention": label}
+                place = {"metric": metric, "scorer": scorer, "convention": label, "part": "all"}
                 asked = [code for code in languages if not (metric == "english_drift" and code == "en")]
                 made = {code: _language(code, i, place, start, end + shift, rng) for i, code in enumerate(asked)}
                 inside = {code: row for code, row in made.items() if row["in_macro"] and row["status"] == OK}
@@ -156,15 +158,15 @@ def content(
 ) -> ReportContent:
     metrics, comparisons = tables(languages, convention, shift)
     samples = [
-        Sample(
+        ExplorerPrompt(
             code,
             f"{code}-0000{k}",
             ARABIC if code == "ar" else f"The prompt {HOSTILE}",
             [
-                Completion("base", 0, ARABIC if code == "ar" else HOSTILE, 0.93, OK),
-                Completion("base", 1, "another one that is lazy", 0.71, OK),
-                Completion("detox", 0, "is kind today", 0.02, OK),
-                Completion("detox", 1, "", None, EMPTY),
+                ExplorerCompletion("base", 0, ARABIC if code == "ar" else HOSTILE, 0.93, OK),
+                ExplorerCompletion("base", 1, "another one that is lazy", 0.71, OK),
+                ExplorerCompletion("detox", 0, "is kind today", 0.02, OK),
+                ExplorerCompletion("detox", 1, "", None, EMPTY),
             ],
         )
         for code in languages
@@ -178,6 +180,7 @@ def content(
         compare=[("detox", "base")],
         metrics=metrics,
         comparisons=comparisons,
+        described=Metrics(specs()),
         primary="detoxify",
         convention=convention,
         confidence=0.95,
@@ -198,7 +201,7 @@ def content(
             for code in languages
             for status, n in (((UNSUPPORTED, 48),) if code == UNSUPPORTED_HERE else ((OK, 47), (EMPTY, 1)))
         ],
-        evaluators=[Evaluator("mt5", "google/mt5-xl", "t5")],
+        evaluators=[PerplexityEvaluator("mt5", "google/mt5-xl", "t5")],
         diversity_units="words",
         identifier="lingua",
         samples=samples,

@@ -7,17 +7,26 @@ import pytest
 from playwright.sync_api import Browser, Page
 from small_experiment import content
 
-from detox_ray.report import render_several
+from detox_ray.report import ReportContent, render_several
+from detox_ray.report.figure_files import forest_files
 from detox_ray.report.page import index
+from detox_ray.report.pair_sections import pair_sections
 from detox_ray.report.results import results
 
 pytestmark = pytest.mark.integration
 
 
+def forest_of(made: ReportContent) -> dict[str, bytes]:
+    """One figure, for all take long to draw."""
+    (pair,) = pair_sections(made)
+    return forest_files("forest-detox-vs-base", pair.forest, "Toxicity per language", "toxicity", "before", "after")
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("report") / "index.html"
-    file.write_bytes(index(content()))
+    made = content()
+    file.write_bytes(index(made, forest_of(made)))
     return file.as_uri()
 
 
@@ -131,7 +140,7 @@ def test_page_and_figures_follow_the_dark_mode_with_legible_cells(page: Page) ->
 
     for scheme, dark in (("light", False), ("dark", True)):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        ground, text = luminance("body", "backgroundColor"), luminance("svg.figure text", "fill")
+        ground, text = luminance("body", "backgroundColor"), luminance("svg.figure text:not([fill])", "fill")
         assert (ground < 0.05 and text > 0.5) if dark else (ground > 0.9 and text < 0.1)
         for shade in ("good3", "good2", "bad1", "bad2", "even"):
             cell = f"table.heat td.{shade}"
@@ -144,9 +153,8 @@ def test_phone_shows_everything_without_sideways_scrolling_of_the_page(page: Pag
     page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true")
     page.get_by_label("Show texts without blur").check()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
-    figure = page.locator("svg.figure").first.bounding_box()
-    assert figure is not None and figure["x"] >= 0 and figure["x"] + figure["width"] <= 390
-    name = page.locator("svg.figure .row text").first.bounding_box()
+    assert page.locator(".scroll > svg.figure").first.evaluate("e => e.parentElement.clientWidth") <= 390
+    name = page.locator("svg.figure text", has_text="Korean").first.bounding_box()
     assert name is not None and name["height"] >= 9  # still legible
     assert page.locator(".scroll table").first.evaluate("e => e.scrollWidth > e.parentElement.clientWidth")
 
@@ -154,7 +162,7 @@ def test_phone_shows_everything_without_sideways_scrolling_of_the_page(page: Pag
 def test_page_of_several_runs_stands_on_a_phone_and_runs_nothing(
     browser: Browser, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("detox_ray.report.several.drawing.tradeoff_files", lambda name, clouds: {})
+    monkeypatch.setattr("detox_ray.report.run_comparison.figure_files.tradeoff_files", lambda name, clouds: {})
     runs = [(f"<script>alert({i})</script>", json.loads(results(content(shift=i / 20)))) for i in range(3)]
     file = tmp_path_factory.mktemp("several") / "index.html"
     file.write_bytes(render_several(runs, "<img src=x onerror=alert(1)>")["index.html"])

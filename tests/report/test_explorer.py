@@ -5,7 +5,7 @@ import random
 
 from small_experiment import SCRIPT
 
-from detox_ray.report import Completion, Sample
+from detox_ray.report import ExplorerCompletion, ExplorerPrompt
 from detox_ray.report.explorer import SIZE_LIMIT, TEXT_LIMIT, explorer
 from detox_ray.storage.tables import EMPTY, OK
 
@@ -35,10 +35,12 @@ def adversarial(count: int) -> list[str]:
     return [*texts, "x" * 100_000]
 
 
-def samples(texts: list[str]) -> list[Sample]:
+def samples(texts: list[str]) -> list[ExplorerPrompt]:
     codes = ("ar", "en", "ja", "hi")
     return [
-        Sample(codes[i % 4], f"{codes[i % 4]}-{i:05d}", text, [Completion("base", 0, text, 0.123456, OK)])
+        ExplorerPrompt(
+            codes[i % 4], f"{codes[i % 4]}-{i:05d}", text, [ExplorerCompletion("base", 0, text, 0.123456, OK)]
+        )
         for i, text in enumerate(texts)
     ]
 
@@ -60,7 +62,7 @@ def test_ten_thousand_adversarial_texts_stay_data() -> None:
 
 def test_too_much_is_left_out_evenly_and_said() -> None:
     many = [
-        Sample(code, f"{code}-{i}", "p" * 1500, [Completion("base", 0, "c" * 1500, 0.5, OK)])
+        ExplorerPrompt(code, f"{code}-{i}", "p" * 1500, [ExplorerCompletion("base", 0, "c" * 1500, 0.5, OK)])
         for code in ("ar", "en")
         for i in range(1500)
     ]
@@ -73,7 +75,9 @@ def test_too_much_is_left_out_evenly_and_said() -> None:
 
 
 def test_models_statuses_and_directions_are_named() -> None:
-    made = explorer([Sample("ar", "ar-0", "p", [Completion("detox", 3, "", None, EMPTY)])], ("base", "detox"))
+    made = explorer(
+        [ExplorerPrompt("ar", "ar-0", "p", [ExplorerCompletion("detox", 3, "", None, EMPTY)])], ("base", "detox")
+    )
     assert made is not None
     data = json.loads(made.data)
     assert data["languages"] == {"ar": ["Arabic", "rtl"]}

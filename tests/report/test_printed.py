@@ -7,8 +7,7 @@ from small_experiment import content
 
 from detox_ray.report import ReportContent
 from detox_ray.report.page import index
-from detox_ray.report.printed import printed_tables
-from detox_ray.report.words import is_spread, metric_words
+from detox_ray.report.paper_tables import printed_tables
 from detox_ray.storage.tables import METRICS
 
 SPREADS = {"average_toxicity_std": 0.1234, "dist_1_std": 0.0505, "perplexity_q1": 3.0, "perplexity_q3": 6.125}
@@ -45,16 +44,17 @@ def test_means_and_medians_stand_beside_their_spreads() -> None:
     assert english["Average toxicity by detoxify"] == f"{row['value']:.3f} ± 0.123"
     assert english["Perplexity of completions under mt5"].endswith(" (3.00 to 6.12)")
     assert "±" not in english["Toxicity probability by detoxify"]
-    page = index(made).decode("utf-8")
+    page = index(made, {}).decode("utf-8")
     assert "± 0.123" in page and 'href="#printed"' in page
 
 
 def test_convention_without_spreads_has_no_such_table() -> None:
     assert printed_tables(content()) == []
-    assert "As the paper's scripts print it" not in index(content()).decode("utf-8")
+    assert "As the paper's scripts print it" not in index(content(), {}).decode("utf-8")
 
 
-def test_spreads_are_written_as_what_spreads_and_are_told_from_other_metrics() -> None:
-    assert metric_words("perplexity_q1").decimals == 2
-    assert metric_words("dist_2_std").title == "Distinct 2-grams, standard deviation"
-    assert not any(is_spread(metric) for metric in ("dist_2", "word_pass_rate_script", "mine_std"))
+def test_spreads_are_written_as_what_spreads() -> None:
+    metrics = content().described
+    assert metrics.of("perplexity_q1").decimals == 2
+    assert metrics.of("dist_2_std").title == "Distinct 2-grams, standard deviation"
+    assert metrics.of("dist_2_std").spread_of == "dist_2" and metrics.of("dist_2").spread_of is None

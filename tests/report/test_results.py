@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from small_experiment import content
 
+from detox_ray.report.csv_tables import csv_file, csv_tables
 from detox_ray.report.published import PUBLISHED
 from detox_ray.report.results import results
-from detox_ray.report.sheets import sheet, sheets
 from detox_ray.storage.tables import COMPARISONS, METRICS
 
 
@@ -53,7 +53,7 @@ def test_only_timings_differ_between_a_resumed_and_an_undisturbed_run() -> None:
 
 
 def test_every_table_is_a_csv_with_the_same_numbers() -> None:
-    made = sheets(content())
+    made = csv_tables(content())
     assert set(made) == {
         f"tables/{name}.csv" for name in (*("metrics", "comparisons", "validity", "agreement", "counts", "published"),)
     }
@@ -68,12 +68,12 @@ def test_every_table_is_a_csv_with_the_same_numbers() -> None:
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "  =1", "\r=1", "＝1"])
 def test_text_never_becomes_a_formula(text: str) -> None:
-    read = rows(sheet(["name", "value"], [{"name": text, "value": -0.5}]))
+    read = rows(csv_file(["name", "value"], [{"name": text, "value": -0.5}]))
     assert read[0]["name"].startswith("'")
     assert read[0]["value"] == "-0.5"  # a number stays one
 
 
 def test_csv_holds_commas_quotes_newlines_and_any_script() -> None:
     text = 'a,"b"\nc\x00 \ud800 حسن 🤬'
-    read = rows(sheet(["name"], [{"name": text}]))
+    read = rows(csv_file(["name"], [{"name": text}]))
     assert read == [{"name": 'a,"b"\nc\ufffd ? حسن 🤬'}]

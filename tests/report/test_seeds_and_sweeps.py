@@ -14,13 +14,13 @@ from small_sweep import RATES, experiment, swept
 
 from detox_ray.gate import PASS, Spec, judge
 from detox_ray.report import ReportContent, render, render_several
+from detox_ray.report.csv_tables import csv_tables
 from detox_ray.report.page import index, own_rows
+from detox_ray.report.pair_sections import pair_sections
 from detox_ray.report.results import results
-from detox_ray.report.sheets import sheets
-from detox_ray.report.shown import shown_models, shown_pairs
+from detox_ray.report.shown_models import shown_models, shown_pairs
 from detox_ray.report.sweeps import curves, sweep_clouds, sweep_tables
-from detox_ray.report.tradeoff import clouds, place
-from detox_ray.report.views import pair_views
+from detox_ray.report.tradeoff import clouds
 from detox_ray.run import headline
 
 SEEDS = {"learning_rate": 1e-5, "seeds": [0, 1, 2]}
@@ -33,14 +33,14 @@ def document(made: ReportContent) -> dict[str, Any]:
 
 
 def spoken(made: ReportContent) -> str:
-    text = re.sub(r"<(style|script)\b[^>]*>.*?</\1>", "", index(made).decode("utf-8"), flags=re.DOTALL)
+    text = re.sub(r"<(style|script)\b[^>]*>.*?</\1>", "", index(made, {}).decode("utf-8"), flags=re.DOTALL)
     return " ".join(re.sub(r"<[^>]+>", " ", text).replace("\u00a0", " ").split())
 
 
 def test_seeds_are_shown_as_one_model_where_means_are() -> None:
     made = swept(SEEDS)
     assert shown_models(made) == ["base", "detox"] and shown_pairs(made) == [("detox", "base")]
-    assert [view.model for view in pair_views(made)] == ["detox"]
+    assert [view.model for view in pair_sections(made)] == ["detox"]
     assert {row.model for row in own_rows(made)} == {"base", "detox"}
     assert {point.name for point in clouds(made)[0].points if not point.published} == {"base", "detox"}
     saved = document(made)
@@ -52,13 +52,13 @@ def test_single_seeds_stay_in_the_tables() -> None:
     made = swept(SEEDS)
     models = {row["model"] for row in document(made)["comparisons"]}
     assert models == {"detox", "detox-seed0", "detox-seed1", "detox-seed2"}
-    sheet = list(csv.DictReader(io.StringIO(sheets(made)["tables/metrics.csv"].decode())))
+    sheet = list(csv.DictReader(io.StringIO(csv_tables(made)["tables/metrics.csv"].decode())))
     assert {(row["model"], row["seeds"], row["seed_std"] != "") for row in sheet if row["status"] == "ok"} == {
         *((f"detox-seed{seed}", "1", False) for seed in range(3)),
         ("detox", "3", True),
         ("base", "1", False),
     }
-    table = pair_views(made)[0].seeds
+    table = pair_sections(made)[0].seeds
     assert table is not None and [row.name for row in table.rows] == [*(f"detox-seed{s}" for s in range(3)), "detox"]
     assert [row.mean for row in table.rows] == [False, False, False, True]
     assert table.between[0] == "0.014" and len(table.between) == len(table.columns) == len(table.rows[0].cells)
@@ -78,7 +78,7 @@ def test_a_seed_compared_by_itself_is_shown_by_itself() -> None:
     made = swept(SEEDS)
     alone = made.comparisons.filter([name == "detox-seed1" for name in made.comparisons["model"].to_pylist()])
     made = replace(made, compare=[("detox-seed1", "base")], comparisons=alone)
-    assert shown_pairs(made) == [("detox-seed1", "base")] and pair_views(made)[0].seeds is None
+    assert shown_pairs(made) == [("detox-seed1", "base")] and pair_sections(made)[0].seeds is None
 
 
 def test_sweep_is_a_curve_in_the_order_of_its_numbers() -> None:
@@ -91,9 +91,6 @@ def test_sweep_is_a_curve_in_the_order_of_its_numbers() -> None:
     )
     assert [point.name for point in panel.points if point.parent] == ["base"]
     assert panel.frontier == [] and len(panel.curves) == 1
-    drawn = place(panel)
-    ends = [(p.x, p.y) for p in drawn.points if not p.parent]
-    assert drawn.curves == ["M" + " L".join(f"{x} {y}" for x, y in ends)] and drawn.frontier == ""
 
 
 def test_sweep_is_a_table_with_its_parent_first() -> None:
@@ -103,20 +100,20 @@ def test_sweep_is_a_table_with_its_parent_first() -> None:
     assert [row.values for row in table.rows] == [[""], ["5e-06"], ["1e-05"], ["0.0002"]]
     assert [row.seeds for row in table.rows] == [1, 2, 2, 2] and table.rows[0].difference.value == "–"
     assert table.columns[0] == "Average toxicity by detoxify" and table.rows[1].difference.value.startswith("−")
-    lines = list(csv.DictReader(io.StringIO(sheets(swept())["tables/sweeps.csv"].decode())))
+    lines = list(csv.DictReader(io.StringIO(csv_tables(swept())["tables/sweeps.csv"].decode())))
     assert [*dict.fromkeys((line["model"], line["train.learning_rate"]) for line in lines)] == list(
         zip(BY_RATE, ["5e-06", "1e-05", "0.0002"], strict=True)
     )
     assert {line["language"] for line in lines} == {"macro"} and {line["seeds"] for line in lines} == {"2"}
-    assert "tables/sweeps.csv" not in sheets(content(("ar", "en")))
+    assert "tables/sweeps.csv" not in csv_tables(content(("ar", "en")))
 
 
 def test_page_and_files_show_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     def undrawn(name: str, *_: object) -> dict[str, bytes]:
-        return {f"figures/{name}.{kind}": b"" for kind in ("svg", "pdf")}
+        return {f"figures/{name}.{kind}": b"<svg/>" for kind in ("svg", "pdf")}
 
-    monkeypatch.setattr("detox_ray.report.page.drawing.forest_files", undrawn)
-    monkeypatch.setattr("detox_ray.report.page.drawing.heat_files", undrawn)
+    monkeypatch.setattr("detox_ray.report.page.figure_files.forest_files", undrawn)
+    monkeypatch.setattr("detox_ray.report.page.figure_files.heat_files", undrawn)
     files = render(swept())
     figure = ElementTree.fromstring(files["figures/sweeps.svg"])
     words = {"".join(text.itertext()).strip() for text in figure.iter("{http://www.w3.org/2000/svg}text")}
@@ -125,7 +122,7 @@ def test_page_and_files_show_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(re.findall(r"href=\"#([^\"]+)\"", page)) <= set(re.findall(r"id=\"([^\"]+)\"", page))
     links = set(re.findall(r"href=\"((?:tables|figures)/[^\"]+)\"", page))
     assert links <= set(files) and {"figures/sweeps.svg", "tables/sweeps.csv"} <= links
-    assert "along learning_rate." in spoken(swept()) and page.count('<path class="curve') == len(sweep_clouds(swept()))
+    assert "along learning_rate." in spoken(swept())
 
 
 def test_several_fields_make_a_curve_for_each_choice_of_the_others() -> None:
@@ -180,7 +177,8 @@ def test_gate_judges_the_mean_over_seeds() -> None:
 
 
 def test_runs_are_ranked_by_their_means_over_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("detox_ray.report.several.drawing.tradeoff_files", lambda name, clouds: {})
+    for kind in ("tradeoff_files", "difference_files"):
+        monkeypatch.setattr(f"detox_ray.report.run_comparison.figure_files.{kind}", lambda *_: {})
     page = render_several([("seeded", document(swept(SEEDS))), ("plain", document(content(("ar", "en"))))], "Two")
     text = " ".join(re.sub(r"<[^>]+>", " ", page["index.html"].decode()).replace("\u00a0", " ").split())
     assert "detox mean of 3 seeds seeded base" in text and "detox-seed1" not in text

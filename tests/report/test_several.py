@@ -19,7 +19,8 @@ LANGUAGES = ("ar", "en", "ko")
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figure files take a second each, and say nothing about what is ranked."""
-    monkeypatch.setattr("detox_ray.report.several.drawing.tradeoff_files", lambda name, clouds: {})
+    for kind in ("tradeoff_files", "difference_files"):
+        monkeypatch.setattr(f"detox_ray.report.run_comparison.figure_files.{kind}", lambda *_: {})
 
 
 def document(shift: float = 0.0, convention: str = "corrected", **changed: Any) -> dict[str, Any]:
@@ -43,12 +44,14 @@ def test_runs_are_ranked_by_macro_toxicity_and_equal_values_share_a_rank() -> No
     assert ranks == [("1", "detox", "better"), ("2", "detox", "worse"), ("3", "base", "better"), ("3", "base", "worse")]
     assert "cannot all be ranked together" not in text
     assert "Settings that differ" not in text
-    figure = files["index.html"].decode().split("<svg")[1]
+    assert files["index.html"].decode().count("<svg") == 2
+    figure = files["figures/differences-1.svg"].decode()
     assert figure.index("better: detox − base") < figure.index("worse: detox − base")  # the larger fall first
     assert len(rows(files["tables/differences.csv"])) == 2 * len(
         {(r["metric"], r["scorer"]) for r in rows(files["tables/differences.csv"])}
     )
-    assert {"figures/tradeoff-1.svg", "figures/tradeoff-1.pdf", "tables/models.csv"} <= set(files)
+    drawn = {"figures/tradeoff-1.svg", "figures/tradeoff-1.pdf", "figures/differences-1.pdf"}
+    assert drawn | {"tables/models.csv"} <= set(files)
 
 
 @pytest.mark.usefixtures("undrawn")

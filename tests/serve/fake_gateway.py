@@ -9,16 +9,17 @@ import httpx
 
 from detox_ray.config import EngineConfig, ServeConfig
 from detox_ray.models import LoadableModel
-from detox_ray.serve.engine import Answer, Card, Usage
-from detox_ray.serve.gateway import Gateway
-from detox_ray.serve.grouping import grouped
-from detox_ray.serve.keys import Entry
-from detox_ray.serve.served import EngineSpec, Served
+from detox_ray.serve.fastapi_app import fastapi_app
+from detox_ray.serve.http.gateway import Gateway
+from detox_ray.serve.http.keys import HashedKey
+from detox_ray.serve.spec import EngineSpec, ServeSpec
+from detox_ray.serve.workers.engine import Answer, ModelCard, Usage
+from detox_ray.serve.workers.stream_batches import in_batches
 from detox_ray.storage import Store
 
 
 class Reply:
-    """Of a method of a deployment: awaited, or iterated over."""
+    """The answer of a deployment's method: awaited, or iterated over."""
 
     def __init__(self, make: Callable[[], Any]):
         self._make, self._items, self.cancelled = make, None, False
@@ -42,7 +43,7 @@ class Reply:
 
 
 class Method:
-    """Of a deployment's handle."""
+    """A method of a deployment's handle."""
 
     def __init__(self, function: Callable[..., Any]):
         self._function, self.replies = function, []
@@ -56,7 +57,7 @@ class Method:
 
 
 class FakeEngine:
-    """Answers what it was asked, when ``go`` is set; raises ``error`` as often as there are ``deaths``."""
+    """An engine that answers once ``go`` is set, and raises the ``deaths`` first."""
 
     def __init__(self, name: str):
         self.name, self.asked = name, []
@@ -64,7 +65,7 @@ class FakeEngine:
         self.go.set()
         self.deaths: list[Exception] = []
         self.answer, self.cards = Method(self._answer), Method(self._cards)
-        self.stream = Method(lambda *asked: grouped(self._stream(*asked)))
+        self.stream = Method(lambda *asked: in_batches(self._stream(*asked)))
 
     def broadcast(self, method: str) -> Reply:
         return Reply(self._running)
@@ -90,9 +91,9 @@ class FakeEngine:
         yield "data: [DONE]\n\n"
         yield Usage(3, 5)
 
-    async def _cards(self) -> list[Card]:
+    async def _cards(self) -> list[ModelCard]:
         await self.go.wait()
-        return [Card(self.name, 128, False, self.name)]
+        return [ModelCard(self.name, 128, False, self.name)]
 
     async def _running(self) -> int:
         return 7
@@ -107,11 +108,11 @@ class FakeScoring:
 
 
 def gateway(
-    folder: Path, names: Sequence[str] = ("base",), keys: Sequence[Entry] | None = None, **config: Any
+    folder: Path, names: Sequence[str] = ("base",), keys: Sequence[HashedKey] | None = None, **config: Any
 ) -> Gateway:
-    """Its engines and scoring are fakes, which tests reach through its public attributes."""
+    """Return a gateway whose engines and scoring are fakes, which tests reach through its attributes."""
     specs = [EngineSpec(LoadableModel(name, "", True, None, "auto", ""), {}, 0, EngineConfig()) for name in names]
-    served = Served(
+    spec = ServeSpec(
         Store.at(str(folder)),
         title="small",
         engines=specs,
@@ -126,11 +127,11 @@ def gateway(
     )
     engines: Any = {name: FakeEngine(name) for name in names}
     scoring: Any = FakeScoring()
-    return Gateway(served, engines, scoring, keys)
+    return Gateway(spec, engines, scoring, keys)
 
 
 def client(made: Gateway) -> httpx.AsyncClient:
-    return client_of(made.asgi())
+    return client_of(fastapi_app(made))
 
 
 def client_of(app: Any) -> httpx.AsyncClient:

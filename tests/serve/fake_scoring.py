@@ -1,4 +1,4 @@
-"""Scoring and drawing without models: what they say follows from the text."""
+"""Scoring and drawing without models: the text decides what they answer."""
 
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
@@ -8,10 +8,10 @@ from fake_gateway import Method, gateway
 
 from detox_ray.score import ResolvedScorer
 from detox_ray.score.variants.lexicon import LexiconConfig
-from detox_ray.serve.engine import Answer, Delta, Sampled, Sampling
-from detox_ray.serve.gateway import Gateway
-from detox_ray.serve.grouping import grouped
-from detox_ray.serve.scoring import Detected, Judged, Scored, ScorerCard
+from detox_ray.serve.http.gateway import Gateway
+from detox_ray.serve.workers.engine import Answer, Delta, FinishedSample, Sampling
+from detox_ray.serve.workers.scoring import DetectedLanguage, Judgement, ScorerCard, TextScore
+from detox_ray.serve.workers.stream_batches import in_batches
 
 CARDS = [
     ScorerCard("insults", ("toxicity",), ("de", "en")),
@@ -22,7 +22,7 @@ GERMAN, ENGLISH = "de", "en"
 
 
 class FakeScoring:
-    """Scores are 0.25 for each "idiot"; German is what holds an umlaut; "odd" cannot be scored, nor an empty text."""
+    """Scores 0.25 for each "idiot". A text with an umlaut is German; "odd" and an empty text cannot be scored."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[list[str], str | None, list[str]]] = []
@@ -32,27 +32,27 @@ class FakeScoring:
     async def _cards(self) -> list[ScorerCard]:
         return CARDS
 
-    async def _detect(self, text: str) -> Detected:
+    async def _detect(self, text: str) -> DetectedLanguage:
         if UNKNOWN in text:
-            return Detected(None, None, "too_short")
+            return DetectedLanguage(None, None, "too_short")
         code = GERMAN if "ü" in text else ENGLISH
-        return Detected(code, 0.9, "ok", code)
+        return DetectedLanguage(code, 0.9, "ok", code)
 
-    async def _judge(self, text: str, language: str | None, scorers: Sequence[str]) -> Judged:
+    async def _judge(self, text: str, language: str | None, scorers: Sequence[str]) -> Judgement:
         return (await self._judge_all([text], language, scorers))[0]
 
-    async def _judge_all(self, texts: Sequence[str], language: str | None, scorers: Sequence[str]) -> list[Judged]:
+    async def _judge_all(self, texts: Sequence[str], language: str | None, scorers: Sequence[str]) -> list[Judgement]:
         self.asked.append((list(texts), language, list(scorers)))
-        return [Judged(await self._detect(text), {name: scored(text, name) for name in scorers}) for text in texts]
+        return [Judgement(await self._detect(text), {name: scored(text, name) for name in scorers}) for text in texts]
 
 
-def scored(text: str, scorer: str) -> Scored:
+def scored(text: str, scorer: str) -> TextScore:
     if text == "odd":
-        return Scored({}, "failed", "is odd")
+        return TextScore({}, "failed", "is odd")
     if not text:
-        return Scored({}, "empty")
+        return TextScore({}, "empty")
     card = next(card for card in CARDS if card.name == scorer)
-    return Scored(dict.fromkeys(card.attributes, 0.25 * text.count("idiot")), "ok")
+    return TextScore(dict.fromkeys(card.attributes, 0.25 * text.count("idiot")), "ok")
 
 
 class FakeDrawing:
@@ -60,14 +60,14 @@ class FakeDrawing:
 
     def __init__(self, name: str):
         self.name, self.drawn = name, list[tuple[str, str, Sampling]]()
-        self.finished = Method(self._finished)
-        self.sample = Method(lambda *asked: grouped(self._sample(*asked)))
+        self.finished_sample = Method(self._finished_sample)
+        self.sample = Method(lambda *asked: in_batches(self._sample(*asked)))
         self.refusal: Answer | None = None
         self.error: Exception | None = None
 
     async def _sample(
         self, model: str, prompt: str, sampling: Sampling
-    ) -> AsyncGenerator[Delta | Sampled | Answer, None]:
+    ) -> AsyncGenerator[Delta | FinishedSample | Answer, None]:
         self.drawn.append((model, prompt, sampling))
         if self.error is not None:
             raise self.error
@@ -76,20 +76,20 @@ class FakeDrawing:
             return
         for _ in range(sampling.seed):
             yield Delta(" idiot")
-        yield Sampled(" idiot" * sampling.seed, sampling.seed, "stop")
+        yield FinishedSample(" idiot" * sampling.seed, sampling.seed, "stop")
 
-    async def _finished(self, model: str, prompt: str, sampling: Sampling) -> Delta | Sampled | Answer:
+    async def _finished_sample(self, model: str, prompt: str, sampling: Sampling) -> Delta | FinishedSample | Answer:
         return [item async for item in self._sample(model, prompt, sampling)][-1]
 
 
 def compared(folder: Path, names: Sequence[str] = ("base", "tuned"), keys: Any = None, **config: Any) -> Gateway:
-    """A gateway over fakes that draw and score."""
+    """Return a gateway over fakes that draw and score."""
     made = gateway(folder, names, keys, **config)
     scorers = [
         ResolvedScorer(card.name, LexiconConfig(name=card.name, type="lexicon", path="x"), card.languages, "", "", "")
         for card in CARDS
     ]
-    made.served = made.served._replace(scorers=scorers, primary="insults", parents={"tuned": "base"})
+    made.spec = made.spec._replace(scorers=scorers, primary="insults", parents={"tuned": "base"})
     engines: Any = {name: FakeDrawing(name) for name in names}
     scoring: Any = FakeScoring()
     made.engines, made.scoring = engines, scoring

@@ -1,4 +1,4 @@
-"""The web pages on a real HTTP server, with comparisons played by a script: what it does follows from the prompt."""
+"""The web pages on a real HTTP server, with scripted comparisons: the prompt decides what happens."""
 
 import asyncio
 import json
@@ -16,23 +16,26 @@ from fastapi.responses import StreamingResponse
 from starlette.routing import Route
 
 from detox_ray.config import EngineConfig, GenerateConfig, ServeConfig
+from detox_ray.measure import specs
 from detox_ray.models import LoadableModel
-from detox_ray.serve import errors, keys
-from detox_ray.serve.gateway import Gateway
-from detox_ray.serve.served import EngineSpec, Prompt, Served
+from detox_ray.serve.fastapi_app import fastapi_app
+from detox_ray.serve.http import errors, keys
+from detox_ray.serve.http.gateway import Gateway
+from detox_ray.serve.spec import EngineSpec, ExamplePrompt, ServeSpec
 from detox_ray.storage import Store
+from detox_ray.storage.metric_spec import Metrics
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>\u202e"
 VALUES = [0.91, 0.2, 0.5, None]  # of the samples, in turn; None: not scored
 
 
-def served(runs: Path | None = None) -> Served:
-    """Two models, two scorers, and prompts in two languages."""
+def serve_spec(runs: Path | None = None) -> ServeSpec:
+    """Return a spec with two models, two scorers, and prompts in two languages."""
     scorers: list[Any] = [SimpleNamespace(name="classifier"), SimpleNamespace(name="insults")]
     specs = [
         EngineSpec(LoadableModel(name, "", True, None, "auto", ""), {}, 0, EngineConfig()) for name in ("detox", "base")
     ]
-    return Served(
+    return ServeSpec(
         Store.at("."),
         title="small <b>world</b>",
         engines=specs,
@@ -41,7 +44,11 @@ def served(runs: Path | None = None) -> Served:
         primary="classifier",
         identifier=None,
         fasttext=None,
-        prompts=[Prompt("ar", "المعلم"), Prompt("ar", "الطبيب"), Prompt("en", f"The king {HOSTILE}")],
+        prompts=[
+            ExamplePrompt("ar", "المعلم"),
+            ExamplePrompt("ar", "الطبيب"),
+            ExamplePrompt("en", f"The king {HOSTILE}"),
+        ],
         runs=None if runs is None else str(runs),
         config=ServeConfig(),
         generate=GenerateConfig(),
@@ -50,13 +57,13 @@ def served(runs: Path | None = None) -> Served:
 
 
 class Backend:
-    """Its address, what it was asked, and the gate at which it waits when the prompt says so."""
+    """A server with a record of its requests, and a gate at which it waits if the prompt says so."""
 
     def __init__(self, runs: Path | None = None, keyed: bool = False):
-        self.key, entry = keys.make("test")
+        self.key, entry = keys.new_key("test")
         nobody: Any = SimpleNamespace()  # engines and scoring: the comparison below needs none
         engines = dict.fromkeys(("detox", "base"), nobody)
-        self.app = Gateway(served(runs), engines, nobody, [entry] if keyed else None).asgi()
+        self.app = fastapi_app(Gateway(serve_spec(runs), engines, nobody, [entry] if keyed else None))
         self.app.router.routes.insert(0, Route("/v1/compare", self._compare, methods=["POST"]))
         self.asked: list[dict[str, Any]] = []
         self.left = threading.Event()  # a client went away in mid-stream
@@ -73,9 +80,9 @@ class Backend:
         body = await request.json()
         self.asked.append(body)
         if body["prompt"] == "refuse":
-            raise errors.Refused(400, "temperature: must be at most 1.5", "temperature")
+            raise errors.RequestError(400, "temperature: must be at most 1.5", "temperature")
         if body["prompt"] == "full":
-            raise errors.Refused(429, "too many requests at once", headers={"retry-after": "7"})
+            raise errors.RequestError(429, "too many requests at once", headers={"retry-after": "7"})
         return StreamingResponse(self._watched(body), media_type="text/event-stream")
 
     async def _watched(self, body: dict[str, Any]) -> AsyncIterator[str]:
@@ -154,7 +161,7 @@ class Backend:
 
 @contextmanager
 def answering(backend: Backend) -> Iterator[Backend]:
-    """The backend on a free port of loopback, until the block ends."""
+    """Run the backend on a free port of loopback until the block ends."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         backend.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -176,17 +183,18 @@ def answering(backend: Backend) -> Iterator[Backend]:
 
 
 def write_runs(folder: Path) -> Path:
-    """A storage with a finished run, one that is not, and what is no run."""
+    """Write a storage with a finished run, an unfinished one, and folders that are not runs."""
 
     def write(path: str, content: str) -> None:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(content, encoding="utf-8")
 
-    macro = {"language": "macro", "scorer": "classifier", "convention": "corrected", "status": "ok"}
+    macro = {"language": "macro", "part": "all", "scorer": "classifier", "convention": "corrected", "status": "ok"}
     results = {
         "convention": "corrected",
         "primary_scorer": "classifier",
         "compare": [{"model": "detox", "parent": "base"}],
+        "metrics_described": Metrics(specs()).to_rows(),
         "metrics": [
             {"metric": "average_toxicity", "model": model, "value": value, **macro}
             for model, value in (("base", 0.8), ("detox", 0.2))
@@ -194,7 +202,7 @@ def write_runs(folder: Path) -> Path:
         "comparisons": [
             {
                 **{"metric": "average_toxicity", "model": "detox", "parent": "base", "difference": -0.6},
-                **{"ci_low": -0.7, "ci_high": -0.5, "n": 17, **macro},
+                **{"ci_low": -0.7, "ci_high": -0.5, "n": 17, "seeds": 1, **macro},
             }
         ],
     }
@@ -213,7 +221,7 @@ def write_runs(folder: Path) -> Path:
     write("done/report/tables/metrics.csv", "metric,value\n")
     write("going/manifest.json", json.dumps(manifest | {"updated": "2026-11-20T12:00:00+00:00"}))
     write("broken/manifest.json", "{")
-    write("broken/report/results.json", "[]")
+    write("broken/report/results.json", '{"metrics_described": [{}]}')
     write("folder/notes.txt", "no run")
     write("secret.txt", "secret")
     return folder

@@ -1,4 +1,4 @@
-"""Starts `detox-ray serve` as a process of its own and stops it."""
+"""Starts and stops `detox-ray serve` in a process of its own."""
 
 import os
 import re
@@ -25,7 +25,7 @@ class Service(NamedTuple):
 
 @contextmanager
 def serving(run: str, log: Path, *overrides: str) -> Iterator[Service]:
-    """The service of ``run`` on a free port of loopback, until the block ends."""
+    """Serve ``run`` on a free port of loopback until the block ends."""
     command = [sys.executable, "-m", "detox_ray", "serve", run, "port=0", *overrides]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     with log.open("wb") as output:

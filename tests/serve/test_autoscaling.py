@@ -1,4 +1,4 @@
-"""Load starts a second engine, and no answer tells that there are two."""
+"""Load starts a second engine, and the answers do not show that there are two."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor

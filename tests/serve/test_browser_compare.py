@@ -1,4 +1,4 @@
-"""The page at / in a real browser, against comparisons played by a script."""
+"""The page at / in a real browser, against scripted comparisons."""
 
 import json
 import shlex
@@ -32,7 +32,7 @@ def tab(browser: Browser, backend: Backend) -> Iterator[Page]:
 
 @pytest.fixture
 def page(tab: Page, backend: Backend) -> Iterator[Page]:
-    """The page, open; afterwards, that nothing ran that should not, nor was asked of anyone else."""
+    """Open the page; afterwards, check that no foreign script ran and no other host was called."""
     complaints: list[str] = []
     elsewhere: list[str] = []
     listeners: list[tuple[Any, Any]] = [
@@ -174,7 +174,7 @@ def test_stop_ends_the_stream_and_the_server_notices(page: Page, backend: Backen
         ("", "Type a prompt, or choose an example.", "prompt"),
         ("refuse", "temperature: must be at most 1.5", "temperature"),
         ("full", "too many requests at once Try again in 7 s.", None),
-        ("break off", "The stream broke off before the end.", None),
+        ("break off", "The stream ended before the comparison was complete.", None),
         ("engine dies", "the engine is dead", None),
     ],
 )
@@ -227,7 +227,7 @@ def test_link_fills_the_form_and_starts_nothing(page: Page, backend: Backend) ->
     backend.asked.clear()
     page.goto("about:blank")
     page.goto(link)
-    expect(page.get_by_role("status")).to_have_text("From a link: press Compare.")
+    expect(page.get_by_role("status")).to_have_text("Filled in from a link: press Compare.")
     assert page.get_by_label("Prompt", exact=True).input_value() == "a & b <b>"
     assert page.get_by_label("Temperature", exact=True).input_value() == "0.5"
     assert backend.asked == []
@@ -283,7 +283,7 @@ def test_key_is_asked_for_kept_in_the_tab_and_never_in_what_is_copied(browser: B
         expect(page.get_by_text("This service needs an API key.")).to_be_visible()
         key.fill("wrong")
         key.press("Enter")
-        expect(page.get_by_text("The service refused this key")).to_be_visible()
+        expect(page.get_by_text("The service rejected this key")).to_be_visible()
         key.fill(backend.key)
         key.press("Enter")
         compare(page, "the king", Samples=1)

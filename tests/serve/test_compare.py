@@ -1,4 +1,4 @@
-"""POST /v1/compare: what a request leaves out, what is refused, the answer and the stream; and the Python client."""
+"""POST /v1/compare: defaults, errors, the answer and the stream; and the Python client."""
 
 import asyncio
 import json
@@ -11,10 +11,19 @@ from fake_gateway import client_of
 from fake_scoring import compared
 
 from detox_ray.client import Client, ServiceError
-from detox_ray.client.results import Comparison, Done, Failed, Sample, Start, Summary, Token
+from detox_ray.client.wire_types import (
+    CompareResult,
+    DoneEvent,
+    FailureEvent,
+    ModelSummary,
+    ScoredSample,
+    StartEvent,
+    TokenEvent,
+)
 from detox_ray.config import GenerateConfig
-from detox_ray.serve.engine import Answer, Sampling
-from detox_ray.serve.gateway import Gateway
+from detox_ray.serve.fastapi_app import fastapi_app
+from detox_ray.serve.http.gateway import Gateway
+from detox_ray.serve.workers.engine import Answer, Sampling
 
 EXPERIMENT = GenerateConfig(samples=3, temperature=0.7, top_p=0.6, max_tokens=9)
 
@@ -31,8 +40,8 @@ class Service(NamedTuple):
 def built(tmp_path_factory: pytest.TempPathFactory) -> Service:
     limits = {"prompts": 2, "n": 5, "max_tokens": 50}
     gateway = compared(tmp_path_factory.mktemp("run"), limits=limits)
-    gateway.served = gateway.served._replace(generate=EXPERIMENT)
-    return Service(gateway, gateway.asgi())
+    gateway.spec = gateway.spec._replace(generate=EXPERIMENT)
+    return Service(gateway, fastapi_app(gateway))
 
 
 @pytest.fixture
@@ -52,7 +61,7 @@ def post(made: Service, **body: Any) -> httpx.Response:
 
 
 def test_what_a_request_leaves_out_comes_from_the_experiment(made: Service) -> None:
-    answer = Comparison.model_validate(post(made).json())
+    answer = CompareResult.model_validate(post(made).json())
     assert (answer.models, answer.parents) == (["base", "tuned"], {"tuned": "base"})
     assert (answer.scorers, answer.primary) == (["insults", "classifier"], "insults")
     drawn = [how for _, _, how in made.engine("tuned").drawn]
@@ -62,7 +71,7 @@ def test_what_a_request_leaves_out_comes_from_the_experiment(made: Service) -> N
 
 def test_the_answer_holds_every_completion_its_scores_and_each_models_summary(made: Service) -> None:
     answer = post(made, prompt=["who are you", "du müder"], samples=3, temperature=1).json()
-    found = Comparison.model_validate(answer)
+    found = CompareResult.model_validate(answer)
     places = [(each.model, each.prompt, each.sample) for each in found.completions]
     assert places == [(m, p, s) for m in ("base", "tuned") for p in (0, 1) for s in (0, 1, 2)]
     last = answer["completions"][2]
@@ -92,14 +101,14 @@ def test_the_answer_holds_every_completion_its_scores_and_each_models_summary(ma
 
 
 def test_without_scorers_there_is_a_status_and_no_number(made: Service) -> None:
-    found = Comparison.model_validate(post(made, scorers=[]).json())
+    found = CompareResult.model_validate(post(made, scorers=[]).json())
     assert found.primary is None and found.completions[0].scores == {}
     assert found.summary("base").status == "no_scorer"
     assert found.summary("base").expected_maximum_toxicity is None
 
 
 def test_a_named_scorer_becomes_the_primary_one(made: Service) -> None:
-    found = Comparison.model_validate(post(made, scorers=["classifier"]).json())
+    found = CompareResult.model_validate(post(made, scorers=["classifier"]).json())
     assert found.primary == found.summary("base").scorer == "classifier"
 
 
@@ -144,7 +153,7 @@ def test_what_an_engine_refuses_is_the_answer(made: Service) -> None:
 
 
 def client(made: Service) -> Client:
-    """Speaks to the application, as a program would to the service."""
+    """Return a client that calls the application as a program would call the service."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         async def go() -> httpx.Response:
@@ -170,14 +179,15 @@ def test_the_client_compares(made: Service) -> None:
 def test_the_client_follows_a_stream_event_by_event(made: Service) -> None:
     with client(made) as speaking:
         events = list(speaking.stream("who are you", samples=3))
-    assert isinstance(events[0], Start) and isinstance(events[-1], Done)
+    assert isinstance(events[0], StartEvent) and isinstance(events[-1], DoneEvent)
     for model in ("base", "tuned"):
-        samples = [each for each in events if isinstance(each, Sample) and each.model == model]
+        samples = [each for each in events if isinstance(each, ScoredSample) and each.model == model]
         assert sorted(each.sample for each in samples) == [0, 1, 2]
         for sample in samples:
-            grown = [e.text for e in events if isinstance(e, Token) and (e.model, e.sample) == (model, sample.sample)]
-            assert "".join(grown) == sample.text
-        (summary,) = (each for each in events if isinstance(each, Summary) and each.model == model)
+            tokens = [event for event in events if isinstance(event, TokenEvent)]
+            own = [token.text for token in tokens if (token.model, token.sample) == (model, sample.sample)]
+            assert "".join(own) == sample.text
+        (summary,) = (each for each in events if isinstance(each, ModelSummary) and each.model == model)
         assert summary.average_toxicity == pytest.approx(0.375)
 
 
@@ -185,10 +195,10 @@ def test_in_a_stream_a_broken_engine_ends_its_samples_only_and_tells_no_internal
     made.engine("tuned").error = OSError("/secret/path")
     with client(made) as speaking:
         events = list(speaking.stream("who are you"))
-    failed = [each for each in events if isinstance(each, Failed)]
+    failed = [each for each in events if isinstance(each, FailureEvent)]
     assert {(each.model, each.status) for each in failed} == {("tuned", 500)} and len(failed) == 3
     assert not any("secret" in each.error.message for each in failed)
-    summaries = {each.model: each for each in events if isinstance(each, Summary)}
+    summaries = {each.model: each for each in events if isinstance(each, ModelSummary)}
     assert summaries["base"].samples == 3
     assert (summaries["tuned"].status, summaries["tuned"].samples) == ("no_samples", 0)
 
@@ -224,8 +234,9 @@ def answering(*chunks: bytes) -> Client:
 def test_a_stream_that_breaks_off_is_an_error() -> None:
     event = b'event: token\ndata: {"model": "m", "prompt": 0, "sample": 0, "text": "a\xe2\x80\xa8b"}\n\n'
     events = answering(event).stream("x")
-    assert next(events) == Token(model="m", prompt=0, sample=0, text="a\u2028b")  # a line separator is no line's end
-    with pytest.raises(ServiceError, match="broke off"):
+    # A line separator within a text does not end the line.
+    assert next(events) == TokenEvent(model="m", prompt=0, sample=0, text="a\u2028b")
+    with pytest.raises(ServiceError, match="ended before"):
         next(events)
 
 

@@ -1,4 +1,4 @@
-"""Comparison, scoring and their clients against the real service: vLLM engines, loaded scorers, Ray Serve between."""
+"""Comparison, scoring and their clients against the real service: vLLM engines and scorers behind Ray Serve."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service import Service
 
 from detox_ray.client import Client, ServiceError
-from detox_ray.client.results import Comparison, Done, Sample, Summary, Token
+from detox_ray.client.wire_types import CompareResult, DoneEvent, ModelSummary, ScoredSample, TokenEvent
 from detox_ray.score.perspective_client import PerspectiveScorer
 from detox_ray.score.variants.perspective import PerspectiveConfig
 
@@ -28,11 +28,11 @@ def client(service: Service) -> Any:
 
 
 @pytest.fixture(scope="module")
-def compared(client: Client) -> Comparison:
+def compared(client: Client) -> CompareResult:
     return client.compare([EN, AR], samples=4, seed=3, max_tokens=12)
 
 
-def test_each_sample_is_scored_by_each_scorer_and_each_model_summed_up(compared: Comparison) -> None:
+def test_each_sample_is_scored_by_each_scorer_and_each_model_summed_up(compared: CompareResult) -> None:
     assert tuple(compared.models) == MODELS
     assert [prompt.language for prompt in compared.prompts] == ["en", "ar"]
     for model in MODELS:
@@ -46,17 +46,17 @@ def test_each_sample_is_scored_by_each_scorer_and_each_model_summed_up(compared:
         assert summary.expected_maximum_toxicity == pytest.approx(sum(highest) / 2)
 
 
-def test_the_same_request_gives_the_same_comparison_and_its_stream_too(client: Client, compared: Comparison) -> None:
+def test_the_same_request_gives_the_same_comparison_and_its_stream_too(client: Client, compared: CompareResult) -> None:
     events = list(client.stream([EN, AR], samples=4, seed=3, max_tokens=12))
-    assert isinstance(events[-1], Done)
-    streamed = {(e.model, e.prompt, e.sample): e for e in events if isinstance(e, Sample)}
+    assert isinstance(events[-1], DoneEvent)
+    streamed = {(e.model, e.prompt, e.sample): e for e in events if isinstance(e, ScoredSample)}
     assert {place: e.text for place, e in streamed.items()} == {
         (s.model, s.prompt, s.sample): s.text for s in compared.completions
     }
     for place in streamed:
-        grown = [e.text for e in events if isinstance(e, Token) and (e.model, e.prompt, e.sample) == place]
+        grown = [e.text for e in events if isinstance(e, TokenEvent) and (e.model, e.prompt, e.sample) == place]
         assert len(grown) > 1, "a token at a time"
-    assert {e.model for e in events if isinstance(e, Summary)} == set(MODELS)
+    assert {e.model for e in events if isinstance(e, ModelSummary)} == set(MODELS)
 
 
 def test_a_model_answers_the_same_alone_and_beside_the_model_that_shares_its_engine(client: Client) -> None:
@@ -68,7 +68,9 @@ def test_a_model_answers_the_same_alone_and_beside_the_model_that_shares_its_eng
     assert said["base"] != said["lora"]
 
 
-def test_a_comment_has_the_score_that_a_completion_of_the_same_text_has(client: Client, compared: Comparison) -> None:
+def test_a_comment_has_the_score_that_a_completion_of_the_same_text_has(
+    client: Client, compared: CompareResult
+) -> None:
     sample = next(s for s in compared.of("base") if s.scores["classifier"].status == "ok")
     found = client.analyze(sample.text, ["TOXICITY", "TOXICITY@insults"], languages=["en"])
     for attribute, scorer in (("TOXICITY", "classifier"), ("TOXICITY@insults", "insults")):
@@ -85,7 +87,7 @@ def test_a_client_that_leaves_a_stream_frees_its_places(service: Service, client
     in_engines = "detox_ray_engine_queue"
     before = metric(service, "detox_ray_scored_total", scorer="insults")
     events = client.stream(EN, samples=8, max_tokens=480)
-    while not isinstance(next(events), Token):
+    while not isinstance(next(events), TokenEvent):
         pass
     assert metric(service, in_engines) > 0
     events.close()  # type: ignore[attr-defined]
@@ -98,7 +100,7 @@ def test_a_client_that_leaves_a_stream_frees_its_places(service: Service, client
 
 
 def metric(service: Service, name: str, **labels: str) -> float:
-    """Sum over the labels that are not named."""
+    """Return the sum over the labels that are not named."""
     families = text_string_to_metric_families(httpx.get(f"{service.url}/metrics", timeout=30).text)
     samples = [sample for family in families for sample in family.samples if sample.name == name]
     return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())

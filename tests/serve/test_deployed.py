@@ -1,4 +1,4 @@
-"""The service as a cluster runs it: from the written file, the gateway a deployment behind Ray Serve's proxy."""
+"""The service as a cluster runs it: from the written file, with the gateway behind Ray Serve's proxy."""
 
 import os
 import socket
@@ -19,11 +19,11 @@ from typer.testing import CliRunner
 
 from detox_ray.cli import app
 from detox_ray.cluster import Cluster
-from detox_ray.serve import keys
+from detox_ray.serve.http import keys
 
 pytestmark = pytest.mark.integration
 
-KEY, ENTRY = keys.make("alice")
+KEY, ENTRY = keys.new_key("alice")
 START_S = 300.0
 ASK = {"model": "base", "prompt": "the king", "max_tokens": 4}
 HEADERS = {"authorization": f"Bearer {KEY}"}
@@ -31,7 +31,7 @@ HEADERS = {"authorization": f"Bearer {KEY}"}
 
 @pytest.fixture(scope="module")
 def url(ray_cluster: Cluster, run: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Of what `serve run` made of the file, which is changed to bind loopback only."""
+    """The address of what `serve run` started from the file, changed to bind loopback only."""
     from ray import serve
 
     folder = tmp_path_factory.mktemp("deployed")
@@ -69,7 +69,7 @@ def wait_until_ready(url: str) -> None:
 
 
 def ray_logs() -> list[str]:
-    """Of the Ray that this process started."""
+    """Return the logs of the Ray that this process started."""
     folder = Path(global_worker.node.get_logs_dir_path())
     return [log.read_text(errors="replace") for log in folder.rglob("*.*") if log.is_file()]
 

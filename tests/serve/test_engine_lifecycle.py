@@ -1,4 +1,4 @@
-"""What becomes of an engine when its client goes away, when it dies, and when the replica that started it dies."""
+"""An engine after its client disconnects, after it dies, and after the replica that started it dies."""
 
 import json
 import time
@@ -23,7 +23,7 @@ def eventually(holds: Callable[[], bool], within: float) -> None:
 
 
 def queue(service: Service, engine: str) -> float:
-    """Samples that the engine works on, of /metrics."""
+    """Return the number of samples that the engine works on, from /metrics."""
     lines = httpx.get(f"{service.url}/metrics", timeout=30).text.splitlines()
     (value,) = (line.split()[-1] for line in lines if line.startswith(f'detox_ray_engine_queue{{engine="{engine}"}}'))
     return float(value)
@@ -44,7 +44,7 @@ def replica(service: Service, model: str) -> psutil.Process:
 
 
 def engine_of(process: psutil.Process) -> psutil.Process:
-    """The EngineCore that a replica started."""
+    """Return the EngineCore that a replica started."""
     (found,) = (child for child in process.children(recursive=True) if "EngineCore" in " ".join(child.cmdline()))
     return found
 

@@ -1,5 +1,8 @@
-"""Completions and chat through the official client: each model answers as offline generation does, options do what
-they say, and what vLLM refuses is a 4xx that names the field."""
+"""Completions and chat through the official client.
+
+Each model answers as offline generation does, options have their effect, and what vLLM rejects is a 4xx that names the
+field.
+"""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +17,7 @@ from detox_ray.config import GenerateConfig
 from detox_ray.generate import engines
 from detox_ray.generate.engine import Completion
 from detox_ray.models.codec import UNFINISHED
-from detox_ray.serve.served import arguments, resolve
+from detox_ray.serve.spec import arguments, resolve
 
 pytestmark = pytest.mark.integration
 
@@ -31,7 +34,7 @@ def client(service: Service) -> Iterator[openai.OpenAI]:
 
 
 def offline(run: str, model: str, options: dict[str, Any]) -> list[list[Completion]]:
-    """Of `PROMPTS`, by the model's own folder: for lora the merged weights."""
+    """Return offline completions of `PROMPTS` from the model's own folder (for lora the merged weights)."""
     (spec,) = resolve(arguments(run, [], [], ["share_engines=false", f"models=[{model}]"])).engines
     store = resolve(arguments(run, [], [], [])).store
     path, loading = spec.model.local_path(store), spec.model.loading()
@@ -43,7 +46,7 @@ def offline(run: str, model: str, options: dict[str, Any]) -> list[list[Completi
 
 
 def ask(client: openai.OpenAI, model: str, options: dict[str, Any]) -> list[list[str]]:
-    """Texts of `PROMPTS` from the service."""
+    """Return the service's completions of `PROMPTS`."""
     found = []
     for prompt, seed in zip(PROMPTS, SEEDS, strict=True):
         answer = client.completions.create(

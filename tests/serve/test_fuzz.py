@@ -1,4 +1,4 @@
-"""Requests made up from the OpenAPI document, right ones and wrong ones: no answer is a 5xx, or none at all."""
+"""Requests generated from the OpenAPI document, valid and invalid: none gets a 5xx or no answer."""
 
 from contextlib import suppress
 from typing import Any
@@ -22,7 +22,7 @@ MODELS = ["base", "lora", "full"]
 
 
 def aimed(document: dict[str, Any]) -> dict[str, Any]:
-    """So that requests reach the engines: models that are served, few tokens, few samples."""
+    """Make a request reach the engines: a served model, few tokens, few samples."""
     schemas = document["components"]["schemas"]
     for path in ("/v1/completions", "/v1/chat/completions", "/v1/compare"):
         sent = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
@@ -40,7 +40,7 @@ def aimed(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def fuzz(schema: Any, examples: int, checks: list[Any], **sent: Any) -> int:
-    """Of each operation so many right requests, and so many wrong ones; how many operations there are."""
+    """Send valid and invalid requests to each operation, and return how many operations there are."""
     operations = [found.ok() for found in schema.get_all_operations()]
     for operation in operations:
         for mode in GenerationMode:

@@ -1,4 +1,4 @@
-"""API keys: made, kept as hashes, asked for."""
+"""API keys: how they are made, kept as hashes, and required."""
 
 import asyncio
 import json
@@ -9,61 +9,62 @@ import pytest
 from fake_gateway import client_of, gateway
 from typer.testing import CliRunner
 
-from detox_ray.cli import app as cli
+from detox_ray.cli import app as command_line
 from detox_ray.config import ConfigError, ServeConfig
-from detox_ray.serve import keys
+from detox_ray.serve.fastapi_app import fastapi_app
+from detox_ray.serve.http import keys
 
-KEY, ENTRY = keys.make("alice")
-OTHER, OTHER_ENTRY = keys.make("bob")
+KEY, ENTRY = keys.new_key("alice")
+OTHER, OTHER_ENTRY = keys.new_key("bob")
 
 
 def test_command_shows_key_once_and_line_to_keep() -> None:
-    said = CliRunner().invoke(cli.app, ["keys", "alice"])
+    said = CliRunner().invoke(command_line, ["keys", "alice"])
     entry = said.stdout.strip()
     key = said.stderr.split()[-1]
     assert said.exit_code == 0 and key.startswith(keys.PREFIX) and key not in entry
-    (found,) = keys.of(ServeConfig(), {keys.ENVIRONMENT: entry}) or []
-    assert keys.holder(key, [found]) == "alice"
-    assert CliRunner().invoke(cli.app, ["keys", "a:b"]).exit_code == 2
+    (found,) = keys.required_keys(ServeConfig(), {keys.ENVIRONMENT: entry}) or []
+    assert keys.key_holder(key, [found]) == "alice"
+    assert CliRunner().invoke(command_line, ["keys", "a:b"]).exit_code == 2
 
 
 def test_holder_is_found_among_several_and_nobody_else() -> None:
-    assert keys.holder(KEY, [OTHER_ENTRY, ENTRY]) == "alice"
-    assert keys.holder(KEY, [OTHER_ENTRY]) is None
-    assert keys.holder(ENTRY.digest, [ENTRY]) is None  # who reads the file cannot get in with it
-    assert keys.holder("naïve ключ", [ENTRY]) is None
+    assert keys.key_holder(KEY, [OTHER_ENTRY, ENTRY]) == "alice"
+    assert keys.key_holder(KEY, [OTHER_ENTRY]) is None
+    assert keys.key_holder(ENTRY.digest, [ENTRY]) is None  # who reads the file cannot get in with it
+    assert keys.key_holder("naïve ключ", [ENTRY]) is None
 
 
 def test_keys_are_on_beyond_loopback_or_where_given(tmp_path: Path) -> None:
     file = tmp_path / "keys.txt"
     file.write_text(f"# of the lab\n\n{ENTRY}\n{OTHER_ENTRY}\n")
     both = {keys.ENVIRONMENT: f"{ENTRY},{OTHER_ENTRY}"}
-    assert keys.of(ServeConfig(), {}) is None
-    assert keys.of(ServeConfig(), both) == [ENTRY, OTHER_ENTRY]
-    assert keys.of(ServeConfig(api_keys=str(file)), {}) == [ENTRY, OTHER_ENTRY]
-    assert keys.of(ServeConfig(require_key=False), both) is None
-    assert keys.of(ServeConfig(host="0.0.0.0", require_key=False), {}) is None
+    assert keys.required_keys(ServeConfig(), {}) is None
+    assert keys.required_keys(ServeConfig(), both) == [ENTRY, OTHER_ENTRY]
+    assert keys.required_keys(ServeConfig(api_keys=str(file)), {}) == [ENTRY, OTHER_ENTRY]
+    assert keys.required_keys(ServeConfig(require_key=False), both) is None
+    assert keys.required_keys(ServeConfig(host="0.0.0.0", require_key=False), {}) is None
     for host in ("0.0.0.0", "::", "10.0.0.1", "example.org"):
         with pytest.raises(ConfigError, match=r"serve\.api_keys.*beyond loopback"):
-            keys.of(ServeConfig(host=host), {})
-        assert keys.of(ServeConfig(host=host), both) == [ENTRY, OTHER_ENTRY]
+            keys.required_keys(ServeConfig(host=host), {})
+        assert keys.required_keys(ServeConfig(host=host), both) == [ENTRY, OTHER_ENTRY]
     for host in ("127.0.0.1", "::1", "localhost", "127.1.2.3"):
-        assert keys.of(ServeConfig(host=host), {}) is None
+        assert keys.required_keys(ServeConfig(host=host), {}) is None
 
 
 def test_malformed_line_is_told_of_without_its_text(tmp_path: Path) -> None:
     file = tmp_path / "keys.txt"
     file.write_text(f"{ENTRY}\n{KEY}\n")
     with pytest.raises(ConfigError) as told:
-        keys.of(ServeConfig(api_keys=str(file)), {})
+        keys.required_keys(ServeConfig(api_keys=str(file)), {})
     assert "entry 2" in str(told.value) and KEY not in str(told.value)
     with pytest.raises(ConfigError, match="cannot be read"):
-        keys.of(ServeConfig(api_keys=str(tmp_path / "none")), {})
+        keys.required_keys(ServeConfig(api_keys=str(tmp_path / "none")), {})
 
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return gateway(tmp_path_factory.mktemp("storage"), keys=[ENTRY, OTHER_ENTRY]).asgi()
+    return fastapi_app(gateway(tmp_path_factory.mktemp("storage"), keys=[ENTRY, OTHER_ENTRY]))
 
 
 def ask(app: Any, path: str, method: str = "GET", **sent: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a service on one machine listens on, and who may call what is not HTTP."""
+"""The ports of a service on one machine, and who may call those that are not HTTP."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

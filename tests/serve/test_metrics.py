@@ -1,4 +1,4 @@
-"""What Prometheus reads."""
+"""The metrics that Prometheus reads."""
 
 import asyncio
 from pathlib import Path
@@ -13,7 +13,7 @@ ASK = {"model": "base", "prompt": "x"}
 def test_metrics_count_what_happened(tmp_path: Path) -> None:
     async def go() -> str:
         made = gateway(tmp_path)
-        made.metrics.scores("classifier", ["ok", "failed", "empty"])
+        made.metrics.count_scores("classifier", ["ok", "failed", "empty"])
         async with client(made) as http:
             await http.post("/v1/completions", json=ASK)
             await http.post("/v1/completions", json={**ASK, "stream": True})

@@ -1,4 +1,4 @@
-"""What the web pages are made of: their data, their files, the list of runs, and links to reports."""
+"""The web pages: their data, their files, the list of runs, and links to reports."""
 
 import json
 import re
@@ -9,12 +9,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from page_backend import Backend, answering, served, write_runs
+from page_backend import Backend, answering, serve_spec, write_runs
 
 from detox_ray.config.languages import LANGUAGES
-from detox_ray.serve.pages import page_data, static_files
-from detox_ray.serve.runs import Runs
-from detox_ray.serve.tickets import Tickets
+from detox_ray.serve.pages.page_data import page_data
+from detox_ray.serve.pages.routes import static_files
+from detox_ray.serve.pages.run_listing import RunsFolder
+from detox_ray.serve.pages.signed_links import SignedLinks
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def client(storage: Path) -> Iterator[httpx.Client]:
 
 
 def test_every_language_has_examples_the_runs_own_where_it_has_some() -> None:
-    data = page_data(served())
+    data = page_data(serve_spec())
     assert [spoken.code for spoken in data.languages] == list(LANGUAGES)
     assert all(len(spoken.examples) >= 2 for spoken in data.languages if spoken.code != "en")
     arabic = next(spoken for spoken in data.languages if spoken.code == "ar")
@@ -49,7 +50,7 @@ def test_form_starts_with_the_experiments_sampling_within_the_limits(client: htt
 
 
 class _Strict(HTMLParser):
-    """Collects what a strict content security policy would not let run."""
+    """Collects everything that a strict content security policy would block."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,12 +108,12 @@ def test_runs_are_listed_newest_first_with_their_headline(client: httpx.Client) 
 
 
 def test_list_of_runs_follows_what_happens_in_the_storage(tmp_path: Path) -> None:
-    runs = Runs(str(write_runs(tmp_path)))
-    assert [run.finished for run in runs.listed() if run.name == "done"] == [True]
+    runs = RunsFolder(str(write_runs(tmp_path)))
+    assert [run.finished for run in runs.list_runs() if run.name == "done"] == [True]
     (tmp_path / "done/report/results.json").unlink()
     manifest = json.loads((tmp_path / "going/manifest.json").read_text())
     (tmp_path / "going/manifest.json").write_text(json.dumps(manifest | {"updated": "2027-01-01T00:00:00+00:00"}))
-    assert [(run.name, run.finished) for run in runs.listed()][:2] == [("going", False), ("done", False)]
+    assert [(run.name, run.finished) for run in runs.list_runs()][:2] == [("going", False), ("done", False)]
 
 
 @pytest.mark.parametrize(
@@ -151,18 +152,18 @@ def test_no_trick_with_paths_reads_another_file(client: httpx.Client, path: str)
     assert answer.status_code in (401, 404) and "secret" not in answer.text
 
 
-def test_ticket_holds_for_one_run_and_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
-    tickets = Tickets(["a" * 64, "b" * 64])
-    ticket = tickets.make("done")
-    assert tickets.allows("done", ticket) and Tickets(["b" * 64, "a" * 64]).allows("done", ticket)
-    assert not tickets.allows("other", ticket)
-    assert not Tickets(["a" * 64]).allows("done", ticket)  # another set of keys
-    until, _, signature = ticket.partition("-")
-    for forged in ("report", "", "-", f"{int(until) + 1}-{signature}", f"٣-{signature}", f"{until}-é", "9" * 5000):
-        assert not tickets.allows("done", forged)
+def test_signed_link_holds_for_one_run_and_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    links = SignedLinks(["a" * 64, "b" * 64])
+    signature = links.sign("done")
+    assert links.is_valid("done", signature) and SignedLinks(["b" * 64, "a" * 64]).is_valid("done", signature)
+    assert not links.is_valid("other", signature)
+    assert not SignedLinks(["a" * 64]).is_valid("done", signature)  # another set of keys
+    until, _, digest = signature.partition("-")
+    for forged in ("report", "", "-", f"{int(until) + 1}-{digest}", f"٣-{digest}", f"{until}-é", "9" * 5000):
+        assert not links.is_valid("done", forged)
     later = time.time() + 3601
     monkeypatch.setattr(time, "time", lambda: later)
-    assert not tickets.allows("done", ticket)
+    assert not links.is_valid("done", signature)
 
 
 def test_where_keys_are_on_data_needs_one_and_reports_a_link_from_the_list(storage: Path) -> None:

@@ -1,4 +1,4 @@
-"""The Perspective wire format: what programs written for Google's service send, and what they are answered."""
+"""The Perspective wire format: requests of programs written for Google's service, and their answers."""
 
 import asyncio
 from typing import Any, NamedTuple
@@ -8,8 +8,9 @@ import pytest
 from fake_gateway import client_of
 from fake_scoring import compared
 
-from detox_ray.serve.comments import MAX_BYTES, our_language
-from detox_ray.serve.spans import MOST, sentences, utf16
+from detox_ray.serve.fastapi_app import fastapi_app
+from detox_ray.serve.perspective.sentence_spans import MAX_SENTENCES, sentences, utf16
+from detox_ray.serve.perspective.wire_format import MAX_BYTES, supported_code
 
 PATH = "/v1alpha1/comments:analyze"
 TOXICITY: dict[str, Any] = {"requestedAttributes": {"TOXICITY": {}}}
@@ -23,7 +24,7 @@ class Service(NamedTuple):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Service:
     gateway = compared(tmp_path_factory.mktemp("run"))
-    return Service(gateway.asgi(), gateway.scoring)
+    return Service(fastapi_app(gateway), gateway.scoring)
 
 
 def post(made: Service, body: Any = None, content: bytes | None = None) -> httpx.Response:
@@ -159,7 +160,7 @@ def test_of_several_languages_the_first_known_one_is_taken(made: Service) -> Non
     [("EN", "en"), ("pt-BR", "pt"), ("zh-Hans-CN", "zh"), ("zh-Hant", "zh-Hant"), ("hi-Latn", "hi-Latn")],
 )
 def test_a_region_is_the_same_language_and_another_script_is_not(code: str, ours: str) -> None:
-    assert our_language(code) == ours
+    assert supported_code(code) == ours
 
 
 @pytest.mark.parametrize(
@@ -226,5 +227,5 @@ def test_sentences_end_where_each_script_ends_them() -> None:
 def test_sentences_are_bounded_and_lose_nothing() -> None:
     text = "a. " * 1000
     found = sentences(text)
-    assert len(found) == MOST
+    assert len(found) == MAX_SENTENCES
     assert found[-1].end == len(text.rstrip()) == utf16(text, found[-1]).end

@@ -1,9 +1,9 @@
-"""What each deployment asks of the cluster: replicas, processors, GPUs. No Ray is started."""
+"""What each deployment requests from the cluster: replicas, CPUs, GPUs. No Ray is started."""
 
 from detox_ray.config import EngineConfig, ScoringConfig
 from detox_ray.models import LoadableModel
-from detox_ray.serve.app import _engine_options, _options
-from detox_ray.serve.served import EngineSpec
+from detox_ray.serve.app import engine_options, replica_options
+from detox_ray.serve.spec import EngineSpec
 
 
 def engine(**config: object) -> EngineSpec:
@@ -12,25 +12,25 @@ def engine(**config: object) -> EngineSpec:
 
 
 def test_replicas_are_fixed_unless_a_larger_number_lets_the_load_decide() -> None:
-    assert _engine_options(engine(replicas=3), gpus=False)["num_replicas"] == 3
-    assert _engine_options(engine(replicas=3, max_replicas=3), gpus=False)["num_replicas"] == 3
-    scaled = _engine_options(engine(replicas=1, max_replicas=4, target_ongoing=5, max_ongoing=9), gpus=False)
+    assert engine_options(engine(replicas=3), gpus=False)["num_replicas"] == 3
+    assert engine_options(engine(replicas=3, max_replicas=3), gpus=False)["num_replicas"] == 3
+    scaled = engine_options(engine(replicas=1, max_replicas=4, target_ongoing=5, max_ongoing=9), gpus=False)
     assert "num_replicas" not in scaled and scaled["max_ongoing_requests"] == 9
     assert scaled["autoscaling_config"] == {"min_replicas": 1, "max_replicas": 4, "target_ongoing_requests": 5}
 
 
 def test_an_engine_takes_a_gpu_where_the_cluster_has_some() -> None:
-    assert _engine_options(engine(cpus=2), gpus=False)["ray_actor_options"] == {"num_cpus": 2, "num_gpus": 0}
-    assert _engine_options(engine(), gpus=True)["ray_actor_options"]["num_gpus"] == 1
+    assert engine_options(engine(cpus=2), gpus=False)["ray_actor_options"] == {"num_cpus": 2, "num_gpus": 0}
+    assert engine_options(engine(), gpus=True)["ray_actor_options"]["num_gpus"] == 1
 
 
 def test_tensor_parallel_workers_find_their_gpus_in_the_replicas_group() -> None:
-    options = _engine_options(engine(tensor_parallel=3, cpus=2), gpus=True)
+    options = engine_options(engine(tensor_parallel=3, cpus=2), gpus=True)
     assert options["placement_group_bundles"] == [{"CPU": 2, "GPU": 1}, {"GPU": 1}, {"GPU": 1}]
-    assert options["ray_actor_options"] == {"num_cpus": 2, "num_gpus": 0}  # what it took itself, a worker would lack
-    assert "placement_group_bundles" not in _engine_options(engine(tensor_parallel=3), gpus=False)
+    assert options["ray_actor_options"] == {"num_cpus": 2, "num_gpus": 0}  # the workers need every GPU
+    assert "placement_group_bundles" not in engine_options(engine(tensor_parallel=3), gpus=False)
 
 
 def test_scorers_share_a_gpu_as_configured() -> None:
-    options = _options(ScoringConfig(gpus=0.5, cpus=1), gpus=0.5)
+    options = replica_options(ScoringConfig(gpus=0.5, cpus=1), gpus=0.5)
     assert options["ray_actor_options"] == {"num_cpus": 1, "num_gpus": 0.5}

@@ -1,4 +1,4 @@
-"""Live scoring: the statuses are a run's, a batch asks each text once, derived scorers follow from their members."""
+"""Live scoring: a run's statuses, each text of a batch scored once, derived scorers from their members."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -12,8 +12,16 @@ import ray.serve
 from detox_ray.config import ScoreConfig, ScoringConfig
 from detox_ray.score import ResolvedScorer, resolve
 from detox_ray.score.scorers import Failure, Scores, ServiceDown
-from detox_ray.serve import scoring
-from detox_ray.serve.scoring import Detected, Judged, Question, Scored, Scoring, answers, with_members
+from detox_ray.serve.workers import scoring
+from detox_ray.serve.workers.scoring import (
+    DetectedLanguage,
+    Judgement,
+    ScoreQuery,
+    ScoringReplica,
+    TextScore,
+    score_batch,
+    with_members,
+)
 from detox_ray.storage import Store
 
 LEXICONS = {"a": {"en": ["idiot"], "de": ["lügner"]}, "b": {"en": ["idiot", "liar"]}}
@@ -26,7 +34,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def scorers(tmp_path: Path, store: Store) -> dict[str, ResolvedScorer]:
-    """Two lexicons, and their mean."""
+    """Return two lexicons and their mean."""
     import yaml
 
     entries: list[dict[str, Any]] = []
@@ -44,18 +52,18 @@ def scorers(tmp_path: Path, store: Store) -> dict[str, ResolvedScorer]:
 
 @pytest.fixture
 def in_replica(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What @serve.batch asks its replica for."""
+    """What @serve.batch reads from its replica."""
     context = SimpleNamespace(_deployment_config=SimpleNamespace(max_ongoing_requests=64))
     monkeypatch.setattr(ray.serve, "get_replica_context", lambda: context)
 
 
-def made(scorers: Sequence[ResolvedScorer], store: Store, identifier: str | None = None) -> Scoring:
-    return Scoring(scorers, identifier, None, ScoringConfig(batch_wait_s=0.01), store)
+def made(scorers: Sequence[ResolvedScorer], store: Store, identifier: str | None = None) -> ScoringReplica:
+    return ScoringReplica(scorers, identifier, None, ScoringConfig(batch_wait_s=0.01), store)
 
 
 @pytest.fixture(scope="module")
-def listening(tmp_path_factory: pytest.TempPathFactory) -> Scoring:
-    """No scorers, but an identifier."""
+def listening(tmp_path_factory: pytest.TempPathFactory) -> ScoringReplica:
+    """Return a scoring replica with an identifier and no scorers."""
     return made([], Store.at(str(tmp_path_factory.mktemp("run"))), "py3langid")
 
 
@@ -67,20 +75,20 @@ def go(coroutine: Coroutine[Any, Any, Any]) -> Any:
 def test_an_ensemble_is_computed_from_members_that_are_not_served_themselves(
     scorers: dict[str, ResolvedScorer], store: Store
 ) -> None:
-    judged: Judged = go(made([scorers["both"]], store).judge("what a liar", "en", ["both"]))
-    assert judged.scores == {"both": Scored({"toxicity": 0.5}, "ok")}  # b alone knows the word
+    judged: Judgement = go(made([scorers["both"]], store).judge("what a liar", "en", ["both"]))
+    assert judged.scores == {"both": TextScore({"toxicity": 0.5}, "ok")}  # b alone knows the word
 
 
 @pytest.mark.usefixtures("in_replica")
 def test_what_cannot_be_scored_has_a_status_and_no_value(scorers: dict[str, ResolvedScorer], store: Store) -> None:
     served = made(list(scorers.values()), store)
 
-    async def all_of_it() -> list[Judged]:
+    async def all_of_it() -> list[Judgement]:
         asked = [("ein lügner", "de"), ("  \n", "en"), ("x", "fr"), ("123", None)]
         return [await served.judge(text, language, list(scorers)) for text, language in asked]
 
     german, blank, french, unknown = go(all_of_it())
-    assert german.scores["a"] == Scored({"toxicity": 1.0}, "ok")
+    assert german.scores["a"] == TextScore({"toxicity": 1.0}, "ok")
     assert german.scores["b"].status == german.scores["both"].status == "unsupported_language"
     for judged, status in ((blank, "empty"), (french, "unsupported_language"), (unknown, "unsupported_language")):
         assert {(one.status, len(one.values)) for one in judged.scores.values()} == {(status, 0)}
@@ -91,22 +99,22 @@ def test_without_a_language_scorers_are_told_the_detected_one(scorers: dict[str,
     text = "Der König und die Königin gehen heute in den großen Garten, du lügner"
     judged = go(made([scorers["a"]], store, "py3langid").judge(text, None, ["a"]))
     assert judged.detected.language == "de"
-    assert judged.scores["a"] == Scored({"toxicity": 1.0}, "ok")
+    assert judged.scores["a"] == TextScore({"toxicity": 1.0}, "ok")
 
 
 @pytest.mark.parametrize(
     ("text", "status", "guessed"), [("", "empty", False), ("12 !", "too_short", False), ("hello", "too_short", True)]
 )
 def test_too_few_letters_have_no_language_but_a_guess(
-    text: str, status: str, guessed: bool, listening: Scoring
+    text: str, status: str, guessed: bool, listening: ScoringReplica
 ) -> None:
-    detected: Detected = go(listening.detect(text))
+    detected: DetectedLanguage = go(listening.detect(text))
     assert (detected.language, detected.confidence, detected.status) == (None, None, status)
     assert (detected.guess is not None) == guessed
 
 
 def test_without_an_identifier_no_language_is_told(store: Store) -> None:
-    assert go(made([], store).detect("Good morning to all of you.")) == Detected(None, None, "off")
+    assert go(made([], store).detect("Good morning to all of you.")) == DetectedLanguage(None, None, "off")
 
 
 @pytest.mark.usefixtures("in_replica")
@@ -115,18 +123,18 @@ def test_texts_that_come_at_once_make_one_batch(
 ) -> None:
     sizes: list[int] = []
 
-    def counted(scorer: Any, by_language: bool, questions: Sequence[Question]) -> list[Scored]:
+    def counted(scorer: Any, by_language: bool, questions: Sequence[ScoreQuery]) -> list[TextScore]:
         sizes.append(len(questions))
-        return answers(scorer, by_language, questions)
+        return score_batch(scorer, by_language, questions)
 
-    monkeypatch.setattr(scoring, "answers", counted)
+    monkeypatch.setattr(scoring, "score_batch", counted)
     judged = go(made([scorers["a"]], store).judge_all([f"text {n}" for n in range(20)], "en", ["a"]))
     assert [one.scores["a"].values for one in judged] == [{"toxicity": 0.0}] * 20
     assert sizes == [20]
 
 
 class Recorder:
-    """A scorer that remembers what it was asked and says how long a text is."""
+    """A scorer that records its calls and scores a text by its length."""
 
     name, device = "recorder", "cpu"
     attributes: tuple[str, ...] = ("toxicity",)
@@ -144,26 +152,26 @@ class Recorder:
 
 def test_a_batch_asks_each_text_once_and_answers_in_order() -> None:
     recorder = Recorder()
-    questions = [Question("bb", "de"), Question("a", "en"), Question("odd", "en"), Question("bb", "en")]
-    found = answers(recorder, False, questions)
+    questions = [ScoreQuery("bb", "de"), ScoreQuery("a", "en"), ScoreQuery("odd", "en"), ScoreQuery("bb", "en")]
+    found = score_batch(recorder, False, questions)
     assert found == [
-        Scored({"toxicity": 0.2}, "ok"),
-        Scored({"toxicity": 0.1}, "ok"),
-        Scored({}, "failed", "odd"),
-        Scored({"toxicity": 0.2}, "ok"),
+        TextScore({"toxicity": 0.2}, "ok"),
+        TextScore({"toxicity": 0.1}, "ok"),
+        TextScore({}, "failed", "odd"),
+        TextScore({"toxicity": 0.2}, "ok"),
     ]
     assert [texts for texts, _ in recorder.asked] == [["bb", "a", "odd"]]
 
 
 def test_a_scorer_that_is_told_the_language_is_asked_by_language() -> None:
     recorder = Recorder()
-    answers(recorder, True, [Question("bb", "de"), Question("a", "en"), Question("bb", "en")])
+    score_batch(recorder, True, [ScoreQuery("bb", "de"), ScoreQuery("a", "en"), ScoreQuery("bb", "en")])
     assert recorder.asked == [(["bb"], "de"), (["a", "bb"], "en")]
 
 
 @pytest.mark.parametrize("error", [ServiceDown("no answer"), MemoryError()])
 def test_a_scorer_that_breaks_down_fails_its_texts_and_makes_no_number(error: Exception) -> None:
-    found = answers(Recorder(error), False, [Question("a", "en"), Question("b", "en")])
+    found = score_batch(Recorder(error), False, [ScoreQuery("a", "en"), ScoreQuery("b", "en")])
     assert [(one.values, one.status) for one in found] == [({}, "failed")] * 2
     assert type(error).__name__ in str(found[0].reason)
 

@@ -1,4 +1,4 @@
-"""The service as a whole: it starts, and answers as each of its models."""
+"""The service as a whole: it starts and answers as each of its models."""
 
 import httpx
 import pytest

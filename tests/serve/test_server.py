@@ -1,4 +1,4 @@
-"""The HTTP server: keys, requests in flight, time, and the end. Its engines are fakes, its sockets and signals real."""
+"""The HTTP server: keys, requests in flight, time-outs, shutdown. Engines are fakes, sockets and signals real."""
 
 import os
 import signal
@@ -17,40 +17,40 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from detox_ray.config import ConfigError
-from detox_ray.serve import keys
-from detox_ray.serve.server import bound
+from detox_ray.serve.http import keys
+from detox_ray.serve.http.server import bound_socket
 
-ALICE, BOB = keys.make("alice"), keys.make("bob")
+ALICE, BOB = keys.new_key("alice"), keys.new_key("bob")
 ASK = {"model": "base", "prompt": "the king", "max_tokens": 4}
 TIMEOUT_S = 3.0
 
 
-class Running(NamedTuple):
+class RunningServer(NamedTuple):
     url: str
     process: subprocess.Popen[str]
 
 
 @contextmanager
-def running(folder: Path, **limits: float) -> Iterator[Running]:
+def running(folder: Path, **limits: float) -> Iterator[RunningServer]:
     command = [sys.executable, str(Path(__file__).with_name("small_server.py")), str(folder)]
     command += [f"{name}={value}" for name, value in limits.items()]
     environment = {**os.environ, keys.ENVIRONMENT: f"{ALICE[1]},{BOB[1]}"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
         assert process.stdout is not None
         try:
-            yield Running(process.stdout.readline().strip(), process)
+            yield RunningServer(process.stdout.readline().strip(), process)
         finally:
             process.kill()
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with running(tmp_path_factory.mktemp("run"), in_flight=2, in_flight_total=3, timeout_s=TIMEOUT_S) as made:
         yield made
 
 
 class Held:
-    """A request whose body has not come whole: it is in flight for as long as the test wants."""
+    """A request whose body is not complete: it stays in flight as long as the test needs."""
 
     def __init__(self, url: str, key: str):
         to = urlsplit(url)
@@ -99,15 +99,15 @@ def wait_until_it_drains(url: str) -> None:
         time.sleep(0.02)
 
 
-def ending(server: Running, by: signal.Signals) -> Held:
-    """A request in flight when the server is told to end."""
+def ending(server: RunningServer, by: signal.Signals) -> Held:
+    """A request that is in flight when the server gets the signal to stop."""
     held = Held(server.url, ALICE[0])
     wait_until_in_flight(server.url, 1)
     server.process.send_signal(by)
     return held
 
 
-def test_client_that_leaves_is_not_in_flight(server: Running) -> None:
+def test_client_that_leaves_is_not_in_flight(server: RunningServer) -> None:
     begun = time.monotonic()
     held = Held(server.url, ALICE[0])
     wait_until_in_flight(server.url, 1)
@@ -117,7 +117,7 @@ def test_client_that_leaves_is_not_in_flight(server: Running) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_a_client_has_asked_for_ends_when_it_leaves(server: Running, stream: bool) -> None:
+def test_what_a_client_has_asked_for_ends_when_it_leaves(server: RunningServer, stream: bool) -> None:
     begun = time.monotonic()
     with httpx.Client(headers={"authorization": f"Bearer {ALICE[0]}"}) as client, pytest.raises(httpx.ReadTimeout):
         body = {**ASK, "model": "never", "stream": stream}
@@ -126,7 +126,7 @@ def test_what_a_client_has_asked_for_ends_when_it_leaves(server: Running, stream
     assert time.monotonic() - begun < TIMEOUT_S
 
 
-def test_full_service_says_when_to_come_again_and_gives_up_what_never_ends(server: Running) -> None:
+def test_full_service_says_when_to_come_again_and_gives_up_what_never_ends(server: RunningServer) -> None:
     begun = time.monotonic()
     held = [Held(server.url, ALICE[0]) for _ in range(2)]
     wait_until_in_flight(server.url, 2)
@@ -139,7 +139,7 @@ def test_full_service_says_when_to_come_again_and_gives_up_what_never_ends(serve
     wait_until_in_flight(server.url, 0)
 
 
-def test_answers_do_not_say_what_software_gave_them(server: Running) -> None:
+def test_answers_do_not_say_what_software_gave_them(server: RunningServer) -> None:
     assert "server" not in ask(server.url, ALICE[0]).headers
 
 
@@ -172,13 +172,13 @@ def test_requests_that_outlast_the_drain_are_given_up(tmp_path: Path) -> None:
 
 
 def test_address_that_is_taken_is_refused_by_name() -> None:
-    with bound("127.0.0.1", 0) as taken:
+    with bound_socket("127.0.0.1", 0) as taken:
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigError) as error, bound("127.0.0.1", port):
+        with pytest.raises(ConfigError) as error, bound_socket("127.0.0.1", port):
             pass
     (problem,) = error.value.problems
     assert (problem.field, problem.value) == ("serve.port", port)
-    with pytest.raises(ConfigError) as error, bound("no.such.host.invalid", 0):
+    with pytest.raises(ConfigError) as error, bound_socket("no.such.host.invalid", 0):
         pass
     assert error.value.problems[0].field == "serve.host"

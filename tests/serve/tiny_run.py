@@ -1,4 +1,4 @@
-"""A run's folder with three models to serve: the small world's, one tuned by LoRA, and one tuned whole."""
+"""A run's folder with three models to serve: the small world's, one tuned by LoRA, and one fully tuned."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ CPUS = 0.5  # of each replica, for all share two cores
 
 
 def write_run(folder: Path, world: Path, **serve: Any) -> str:
-    """The run's folder. Its tuned models have random changes large enough that no two models answer alike."""
+    """Write the run's folder. Random changes make the tuned models so different that no two answer alike."""
     block = {"engine": {"cpus": CPUS}, "scoring": {"cpus": CPUS}, **serve}
     experiment = validate(
         {
@@ -93,7 +93,7 @@ def _save_models(experiment: Experiment, store: Store, world: Path) -> None:
 
 
 def rewrite(run: str, **serve: Any) -> None:
-    """Other options of the run's serve block."""
+    """Change options of the run's serve block."""
     store = Store.at(run)
     experiment = yaml.safe_load(store.read_bytes("experiment.yaml"))
     experiment["serve"] |= serve

@@ -1,0 +1,91 @@
+"""From estimates per language to the committed tables: which languages count in a macro mean, and corrected tests.
+
+A language counts in the macro mean of a metric if it has a value and, for toxicity, if the scorer has evidence there.
+Tests are corrected over all languages of one metric that were tested.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from detox_ray.measure.quantities import Quantity
+from detox_ray.measure.statistics import Estimate, benjamini_hochberg, holm, macro
+from detox_ray.storage.metric_spec import Metrics
+from detox_ray.storage.tables import COMPARISONS, METRICS, OK
+
+MACRO = "macro"
+NO_EVIDENCE = "no_language_with_evidence"  # values there are, but the scorer has no evidence in any of their languages
+CORRECTIONS = {"holm": holm, "benjamini-hochberg": benjamini_hochberg}
+
+Sizes = Mapping[str, int]  # group of models that differ in their seed only -> how many they are
+Evidence = Mapping[str, Collection[str]]  # scorer -> languages; a scorer that is not in it: all
+
+
+def metric_rows(
+    values: Mapping[tuple[Quantity, str], Mapping[str, Estimate]],
+    metrics: Metrics,
+    sizes: Sizes,
+    evidence: Evidence,
+    confidence: float,
+) -> pa.Table:
+    """Return METRICS from (quantity, model) -> language -> estimate."""
+    rows = []
+    for (quantity, model), estimates in values.items():
+        counting = _counting(quantity, metrics, estimates, evidence)
+        mean = _macro(estimates, counting, confidence)
+        for language, result in {**estimates, MACRO: mean}.items():
+            place = (quantity.metric, model, language, quantity.part, quantity.scorer, quantity.convention)
+            inside = language == MACRO or language in counting
+            own = (result.value, result.low, result.high, result.n, sizes.get(model, 1), _between_seeds(result))
+            rows.append((*place, *own, inside, result.status))
+    return _table(rows, METRICS.columns)
+
+
+def comparison_rows(
+    gaps: Mapping[tuple[Quantity, str, str], Mapping[str, Estimate]],
+    metrics: Metrics,
+    sizes: Sizes,
+    evidence: Evidence,
+    confidence: float,
+    correction: str,
+) -> pa.Table:
+    """Return COMPARISONS from (quantity, model, parent) -> language -> difference; ``correction``: of CORRECTIONS."""
+    rows = []
+    for (quantity, model, parent), estimates in gaps.items():
+        counting = _counting(quantity, metrics, estimates, evidence)
+        mean = _macro(estimates, counting, confidence)
+        corrected = CORRECTIONS[correction]([gap.p_value for gap in estimates.values()])
+        for (language, gap), p in zip({**estimates, MACRO: mean}.items(), [*corrected, None], strict=True):
+            place = (quantity.metric, model, parent, language, quantity.part, quantity.scorer, quantity.convention)
+            gap_row = (gap.value, gap.low, gap.high, gap.p_value, p, gap.ratio, gap.ratio_low, gap.ratio_high)
+            inside = language == MACRO or language in counting
+            seeds = sizes.get(model, 1), _between_seeds(gap)
+            rows.append((*place, *gap_row, gap.detectable, gap.n, *seeds, inside, gap.status))
+    return _table(rows, COMPARISONS.columns)
+
+
+def _counting(quantity: Quantity, metrics: Metrics, estimates: Mapping[str, Estimate], evidence: Evidence) -> list[str]:
+    """Return the languages of a macro mean."""
+    trusted: Collection[str] = estimates
+    if metrics.of(quantity.metric, quantity.scorer).kind == "toxicity":
+        trusted = evidence.get(quantity.scorer, estimates)
+    return [language for language, result in estimates.items() if result.status == OK and language in trusted]
+
+
+def _macro(estimates: Mapping[str, Estimate], counting: Sequence[str], confidence: float) -> Estimate:
+    mean = macro([estimates[language] for language in counting], confidence)
+    if not counting and any(result.status == OK for result in estimates.values()):
+        return mean._replace(status=NO_EVIDENCE)
+    return mean
+
+
+def _between_seeds(result: Estimate) -> float | None:
+    """Return the sample standard deviation of the seeds' values, not rounded; None of one model."""
+    if result.own is None or result.own.seeds is None:
+        return None
+    return float(np.std(result.own.seeds, ddof=1))
+
+
+def _table(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in rows], schema=schema)

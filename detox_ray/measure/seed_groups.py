@@ -1,0 +1,53 @@
+"""Models that differ in their seed only, as one: the means over them, and which comparisons they have.
+
+The papers report such means (Li et al. 2024, Figure 1: five seeds). A prompt counts if any of the seeds has a value
+for it, and every seed gets the same drawn prompts.
+"""
+
+from collections.abc import Sequence
+
+from detox_ray.measure.inputs import Inputs
+from detox_ray.measure.series import Series, common
+from detox_ray.measure.statistics import Estimate, Resampling, difference, estimate, seeds
+from detox_ray.storage.tables import OK
+
+
+def compared(inputs: Inputs) -> list[tuple[str, str]]:
+    """Return (group, parent) for each parent with which all the group's models are compared."""
+    pairs = set(inputs.compare)
+    parents = list(dict.fromkeys(parent for _, parent in inputs.compare))
+    return [
+        (label, parent)
+        for label, models in inputs.seed_groups.items()
+        for parent in parents
+        if all((model, parent) in pairs for model in models)
+    ]
+
+
+def mean_value(
+    series: Sequence[Series], estimates: Sequence[Estimate], language: str, resampling: Resampling
+) -> Estimate:
+    """Return the mean of one quantity over seeds; ``estimates`` holds that of each seed's series."""
+    if _has_all(estimates) and (union := _union([each.clusters for each in series])):
+        estimates = [estimate(each.over(union), language, resampling) for each in series]
+    return seeds(estimates, resampling)
+
+
+def mean_difference(
+    sides: Sequence[tuple[Series, Series]], estimates: Sequence[Estimate], language: str, resampling: Resampling
+) -> Estimate:
+    """Return the mean over seeds of model minus parent; ``estimates`` holds that of each seed's two series."""
+    if _has_all(estimates):
+        pairs = [common(model, parent) for model, parent in sides]
+        if union := _union([model.clusters for model, _ in pairs]):
+            estimates = [difference(a.over(union), b.over(union), language, resampling) for a, b in pairs]
+    return seeds(estimates, resampling)
+
+
+def _has_all(estimates: Sequence[Estimate]) -> bool:
+    return all(each.status == OK for each in estimates)
+
+
+def _union(clusters: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return all clusters, sorted; none if every seed has the same."""
+    return tuple(sorted(set().union(*clusters))) if len(set(clusters)) > 1 else ()

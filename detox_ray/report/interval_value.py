@@ -1,0 +1,16 @@
+"""A number with its interval, as figures and tables show it."""
+
+from typing import NamedTuple
+
+
+class IntervalValue(NamedTuple):
+    """A value with its interval."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The interval, or the value twice if there is none."""
+        return (self.value if self.low is None else self.low, self.value if self.high is None else self.high)

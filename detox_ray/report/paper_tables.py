@@ -1,0 +1,70 @@
+"""Tables of what a paper's scripts print for each language, as they print it: means with deviations, medians with
+quartiles.
+
+Only for a convention that shows spreads (``paper``). The metrics' file has the same numbers, each with its interval.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from detox_ray.report.content import ReportContent
+from detox_ray.report.labels import language_name, number
+from detox_ray.report.published import LI_METRICS
+from detox_ray.report.result_rows import MetricValues, SeriesKey
+from detox_ray.report.shown_models import shown_models
+from detox_ray.storage.metric_spec import SpreadKind
+
+
+class PrintedRow(NamedTuple):
+    language: str
+    cells: list[str]
+
+
+class PrintedTable(NamedTuple):
+    model: str
+    columns: list[str]
+    rows: list[PrintedRow]
+
+
+def printed_tables(content: ReportContent) -> list[PrintedTable]:
+    """Return a table for each model; none if the convention shows no spreads."""
+    values = MetricValues(content.metrics.to_pylist(), content.described)
+    own = [s for s in values.series(content.primary, content.convention) if s.convention == content.convention]
+    # the scripts print toxicity, perplexity under an evaluator, and dist-n: what spreads, and what the paper published
+    measured = {s.scorer for s in own if values.describe(s).spread_of}
+    shown = [s for s in own if s.scorer in measured and s.metric in LI_METRICS]
+    if not shown:
+        return []
+    languages = sorted(content.languages, key=language_name)
+    return [
+        PrintedTable(
+            model,
+            [values.title(s) for s in shown],
+            [PrintedRow(language_name(code), _cells(shown, values, model, code)) for code in languages],
+        )
+        for model in shown_models(content)
+    ]
+
+
+def _cells(shown: Sequence[SeriesKey], values: MetricValues, model: str, language: str) -> list[str]:
+    return [_cell(series, values, model, language) for series in shown]
+
+
+def _cell(series: SeriesKey, values: MetricValues, model: str, language: str) -> str:
+    """Write ".412 ± .103", "18.74 (12.10 to 31.55)", or the value alone."""
+    decimals = values.describe(series).decimals
+
+    def spread(kind: SpreadKind) -> float | None:
+        name = values.metrics.spread(series.metric, series.scorer, kind)
+        row = values.of(series._replace(metric=name), model, language) if name is not None else None
+        value: float | None = None if row is None else row["value"]
+        return value
+
+    row = values.of(series, model, language)
+    text = number(None if row is None else row["value"], decimals)
+    deviation, low, high = spread("standard deviation"), spread("first quartile"), spread("third quartile")
+    if deviation is not None:
+        text += f" ± {number(deviation, decimals)}"
+    if low is not None and high is not None:
+        text += f" ({number(low, decimals)} to {number(high, decimals)})"
+    return text

@@ -1,0 +1,1 @@
+"""The comparison: the same prompts and seeds through several models, each completion scored."""

@@ -1,0 +1,1 @@
+"""HTTP without routes: the gateway that routes share, admission, keys, limits, errors, log, metrics, the server."""

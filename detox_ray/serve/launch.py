@@ -1,0 +1,137 @@
+"""`detox-ray serve`: deploy engines and scoring, answer HTTP in this process, drain and stop at the end.
+
+The gateway is the one that a cluster runs behind Ray Serve's proxies (app.application). Here it listens itself: a
+request takes one hop between processes instead of three.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from detox_ray.cluster import connect
+from detox_ray.cluster.progress import Progress
+from detox_ray.serve.http.keys import required_keys
+from detox_ray.serve.manifests import APPLICATION, LEAN
+from detox_ray.serve.spec import ServeArgs, ServeSpec, resolve
+
+if TYPE_CHECKING:
+    from detox_ray.serve.http.server import Server
+
+
+class StartedService(NamedTuple):
+    """A service that answers."""
+
+    url: str
+    spec: ServeSpec
+    seconds: float  # from the command's start to the first answer
+
+
+def launch(
+    args: ServeArgs, on_ready: Callable[[StartedService], None], progress: Progress, verbose: bool = False
+) -> None:
+    """Serve until SIGINT or SIGTERM; then let the requests in flight finish, for up to ``limits.drain_s``.
+
+    Args:
+        args: What to serve.
+        on_ready: Called once the service answers.
+        progress: Where the start of the deployments is shown.
+        verbose: Whether Ray Serve's log is shown.
+
+    Raises:
+        ConfigError, InputError: The input is wrong, or the address is taken. Ray has not been started then.
+    """
+    started = time.monotonic()
+    spec = resolve(args)
+    config, hashed_keys = spec.config, required_keys(spec.config)
+    for name, value in LEAN.items():  # before ray.serve is imported
+        os.environ.setdefault(name, value)
+    from detox_ray.serve import app
+    from detox_ray.serve.fastapi_app import fastapi_app
+    from detox_ray.serve.http.gateway import Gateway
+    from detox_ray.serve.http.server import Server, bound_socket
+
+    with bound_socket(config.host, config.port) as listener, connect(num_cpus=_cpus(spec), verbose=verbose) as cluster:
+        from ray import serve
+
+        if not verbose:
+            logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        serve.start(proxy_location="Disabled")
+        backends = app.backends(spec, gpus=cluster.gpus > 0)
+        port = listener.getsockname()[1]
+        # Unique on a cluster that others serve on, too. What a killed service left behind, the next one replaces.
+        names = {backend: f"{APPLICATION}-{socket.gethostname()}-{port}-{backend}" for backend in backends}
+        try:
+            with _show_progress(progress, names):
+                targets = [serve.RunTarget(backends[part], name, route_prefix=None) for part, name in names.items()]
+                handles = dict(zip(backends, serve.run_many(targets), strict=True))
+            engines = {name: handles[app.engine_deployment(engine)] for engine in spec.engines for name in engine.names}
+            gateway = Gateway(spec, engines, handles[app.SCORING], hashed_keys)
+            url = f"http://[{config.host}]:{port}" if ":" in config.host else f"http://{config.host}:{port}"
+
+            def report_ready() -> None:
+                on_ready(StartedService(url, spec, time.monotonic() - started))
+
+            server = Server(gateway, fastapi_app(gateway), report_ready)
+            with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+                runner.run(_serve_until_stopped(server, listener, names))
+        finally:
+            _delete(names)
+
+
+async def _serve_until_stopped(server: "Server", listener: socket.socket, names: dict[str, str]) -> None:
+    try:
+        await server.serve([listener])
+    finally:  # while this loop runs: the handles live in it and are notified of the deletion
+        await asyncio.to_thread(_delete, names)
+
+
+def _delete(names: dict[str, str]) -> None:
+    """Delete the applications in ``names`` (backend -> application) and remove them from it.
+
+    ``serve.shutdown`` is not used: it ends the controller in the middle of a call, and Ray then announces endless
+    retries. A Ray that was started here ends with the command; on a cluster there may be others' applications.
+    """
+    from ray import serve
+
+    while names:
+        serve.delete(names.popitem()[1])
+
+
+@contextmanager
+def _show_progress(progress: Progress, names: Mapping[str, str]) -> Iterator[None]:
+    """While the block runs, show which of the applications in ``names`` (backend -> application) are up."""
+    from ray import serve
+
+    finished = threading.Event()
+
+    def poll() -> None:
+        up: set[str] = set()
+        with progress.task("start", len(names), "deployments") as task:
+            while len(up) < len(names) and not finished.wait(1):
+                applications = serve.status().applications
+                for backend, name in names.items():
+                    if backend not in up and name in applications and applications[name].status == "RUNNING":
+                        up.add(backend)
+                        task.advance(note=backend)
+
+    thread = threading.Thread(target=poll, name="start-up", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        thread.join()
+
+
+def _cpus(spec: ServeSpec) -> int:
+    """Return the CPUs of a Ray that is started here: enough for every replica, for on a laptop they share the cores."""
+    cpus = sum(engine.config.cpus * (engine.config.max_replicas or engine.config.replicas) for engine in spec.engines)
+    scoring = spec.config.scoring
+    cpus += scoring.cpus * (scoring.max_replicas or scoring.replicas)
+    return max(os.cpu_count() or 1, int(cpus) + 1)

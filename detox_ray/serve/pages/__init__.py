@@ -1,0 +1,1 @@
+"""The web pages and the files that they are made of."""

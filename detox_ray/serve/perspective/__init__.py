@@ -1,0 +1,1 @@
+"""The Perspective API's wire format over our scorers."""

@@ -1,0 +1,227 @@
+"""What to serve: engines, scorers and example prompts, from a run's folder or from names and paths. No Ray."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pydantic import Field, model_validator
+
+from detox_ray import models, score
+from detox_ray.config import (
+    TOY17,
+    ConfigError,
+    EngineConfig,
+    GenerateConfig,
+    MeasureConfig,
+    ModelConfig,
+    Problem,
+    ServeConfig,
+    Strict,
+)
+from detox_ray.config.base import Name
+from detox_ray.config.loading import merged, validated
+from detox_ray.models import LoadableModel
+from detox_ray.run import open_run
+from detox_ray.serve.adapter_sharing import SharedAdapter, shared_adapter
+from detox_ray.storage import Store, cache_folder
+from detox_ray.storage.tables import CHECKPOINTS, PROMPTS
+
+PROMPTS_PER_LANGUAGE = 3
+
+
+class ServeArgs(Strict):
+    """The application's arguments, as a Ray Serve config file holds them: a run, or models by name."""
+
+    run: str | None = None  # folder or URI
+    models: dict[Name, ModelConfig] = Field(default_factory=dict)
+    scorers: list[str] = Field(default_factory=list)  # ready scorers, if no run is given
+    serve: ServeConfig = ServeConfig()
+
+    @model_validator(mode="after")
+    def _run_or_models(self) -> "ServeArgs":
+        if (self.run is None) == (not self.models):
+            raise ConfigError([Problem("run", self.run, "give either RUN, or models: --model NAME=PATH")])
+        if self.run is not None and self.scorers:
+            rule = "a run has scorers of its own: choose among them with serve.scorers"
+            raise ConfigError([Problem("scorers", self.scorers, rule)])
+        return self
+
+
+class EngineSpec(NamedTuple):
+    """One engine: a model, and the adapters of the models tuned from it that it serves, too."""
+
+    model: LoadableModel
+    adapters: dict[str, str]  # tuned model's name -> its adapter's folder in the store
+    rank: int  # of the largest adapter; 0 if there is none
+    config: EngineConfig
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all models that this engine serves."""
+        return [self.model.name, *self.adapters]
+
+
+class ExamplePrompt(NamedTuple):
+    """A prompt that the web page offers."""
+
+    language: str
+    text: str
+
+
+class ServeSpec(NamedTuple):
+    """Everything that the application is built from. It is pickled to the replicas and holds no secret."""
+
+    store: Store
+    title: str
+    engines: list[EngineSpec]
+    parents: dict[str, str]  # tuned model -> its parent, if both are served
+    scorers: list[score.ResolvedScorer]  # a derived scorer comes after its members
+    primary: str | None  # the scorer that is shown first
+    identifier: str | None
+    fasttext: str | None
+    prompts: list[ExamplePrompt]
+    runs: str | None  # the storage whose runs the page at /runs lists
+    config: ServeConfig
+    generate: GenerateConfig = GenerateConfig()  # what a request leaves out
+    threshold: float = MeasureConfig().threshold  # a completion with at least this score is toxic
+
+    @property
+    def models(self) -> list[str]:
+        return [name for engine in self.engines for name in engine.names]
+
+
+def resolve(args: ServeArgs) -> ServeSpec:
+    """Find everything that ``args`` name. Raises ConfigError or InputError if something is missing."""
+    return _resolve_run(args.run, args.serve) if args.run is not None else _resolve_models(args)
+
+
+def arguments(run: str | None, models: Sequence[str], scorers: Sequence[str], overrides: Sequence[str]) -> ServeArgs:
+    """Return the arguments that the command line gives: RUN or NAME=PATH…, and overrides of the serve block.
+
+    Raises ConfigError with every problem loadable.
+    """
+    malformed = [Problem("--model", given, "must have the form NAME=PATH") for given in models if "=" not in given[1:]]
+    if malformed:
+        raise ConfigError(malformed)
+    block = open_run(run).experiment().serve.model_dump(mode="json") if run is not None else {}
+    named = {name: {"path": path} for name, _, path in (given.partition("=") for given in models)}
+    raw = {"run": run, "models": named, "scorers": list(scorers), "serve": merged(block, overrides)}
+    return validated(ServeArgs, raw, "arguments")
+
+
+def _resolve_run(run: str, config: ServeConfig) -> ServeSpec:
+    folder = open_run(run)
+    experiment, store = folder.experiment(), folder.store
+    names = config.models or list(experiment.models)
+    committed = store.committed(CHECKPOINTS)
+    loadable: dict[str, LoadableModel] = {}
+    problems: list[Problem] = []
+    for name in names:
+        model = experiment.models.get(name)
+        if model is None:
+            problems.append(Problem("serve.models", name, f"must be one of {', '.join(experiment.models)}"))
+        elif model.path == TOY17:
+            loadable[name] = LoadableModel(name, f"{TOY17}/model", True, None, model.dtype, "")
+        elif key := committed.get(CHECKPOINTS.unit(model=name)):
+            loadable[name] = LoadableModel(name, f"checkpoints/{name}", True, None, model.dtype, key)
+        elif model.path is not None:
+            loadable[name] = models.resolve_path(name, model.path, model.revision, model.dtype)
+        else:
+            rule = f"is not trained yet: carry on the experiment of {run} with `detox-ray run` first"
+            problems.append(Problem("serve.models", name, rule))
+    if problems:
+        raise ConfigError(problems)
+    parents = {name: parent for name in names if (parent := experiment.models[name].descends_from) in loadable}
+    # A model merged into its parent's 4-bit weights: on the parent's own weights, its adapter is another model.
+    rounded = {name for name in parents if (train := experiment.models[name].train) and train.merge_into == "4-bit"}
+    wanted = experiment.score.names if config.scorers is None else config.scorers
+    scorers: dict[str, score.ResolvedScorer] = {}
+    for entry, name in zip(experiment.score.scorers, experiment.score.names, strict=True):
+        scorers[name] = score.resolve(entry, TOY17 if experiment.uses_toy17 else None, store, scorers)
+    headline = experiment.score.headline
+    shareable = {tuned: parent for tuned, parent in parents.items() if tuned not in rounded}
+    return ServeSpec(
+        store=store,
+        title=experiment.name,
+        engines=_engines(loadable, shareable, store, config),
+        parents=parents,
+        scorers=[scorer for name, scorer in scorers.items() if name in wanted],
+        primary=headline if headline in wanted else next(iter(wanted), None),
+        identifier=experiment.quality.identifier,
+        fasttext=experiment.quality.fasttext,
+        prompts=_prompts(store, experiment.languages),
+        runs=_storage(store),
+        config=config,
+        generate=experiment.generate,
+        threshold=experiment.measure.threshold,
+    )
+
+
+def _storage(store: Store) -> str:
+    """Return the folder that contains the run's folder."""
+    folder, mark, query = store.uri.partition("?")
+    return folder.rstrip("/").rpartition("/")[0] + mark + query
+
+
+def _resolve_models(args: ServeArgs) -> ServeSpec:
+    problems: list[Problem] = []
+    for name, model in args.models.items():
+        problems += models.check(f"models.{name}.path", model.path or "")
+    known = score.ready_scorers()
+    for name in args.scorers:
+        if name not in known:
+            problems.append(Problem("scorers", name, "unknown: see detox-ray scorers"))
+    if problems:
+        raise ConfigError(problems)
+    store = Store.at(str(cache_folder() / "serve"))
+    loadable: dict[str, LoadableModel] = {}
+    for name, model in args.models.items():
+        assert model.path is not None
+        loadable[name] = models.resolve_path(name, model.path, model.revision, model.dtype)
+    parents = {name: model.parent for name, model in args.models.items() if model.parent in loadable}
+    return ServeSpec(
+        store=store,
+        title=", ".join(loadable),
+        engines=_engines(loadable, parents, store, args.serve),
+        parents=parents,
+        scorers=[score.resolve(name, None, store) for name in args.scorers],
+        primary=next(iter(args.scorers), None),
+        identifier="py3langid",
+        fasttext=None,
+        prompts=[],
+        runs=None,
+        config=args.serve,
+    )
+
+
+def _engines(
+    loadable: dict[str, LoadableModel], parents: dict[str, str], store: Store, config: ServeConfig
+) -> list[EngineSpec]:
+    """Plan an engine for each model, except for those whose adapter their parent's engine can take."""
+    adapters: dict[str, SharedAdapter] = {}
+    if config.share_engines:
+        for name, parent in parents.items():
+            adapter = shared_adapter(loadable[name], loadable[parent], store)
+            if adapter is not None and name not in config.engines:
+                adapters[name] = adapter
+    # A model tuned from a model that is an adapter itself needs that adapter merged, so it has an engine of its own.
+    shared = {name for name in adapters if parents[name] not in adapters}
+    specs = []
+    for name, model in loadable.items():
+        if name not in shared:
+            tuned_from_it = {tuned: adapters[tuned] for tuned in shared if parents[tuned] == name}
+            rank = max((adapter.rank for adapter in tuned_from_it.values()), default=0)
+            folders = {tuned: adapter.folder for tuned, adapter in tuned_from_it.items()}
+            specs.append(EngineSpec(model, folders, rank, config.engines.get(name, config.engine)))
+    return specs
+
+
+def _prompts(store: Store, languages: Sequence[str]) -> list[ExamplePrompt]:
+    """Return some of the run's prompts in each of its languages."""
+    committed = store.committed(PROMPTS)
+    prompts = []
+    for language in languages:
+        unit = PROMPTS.unit(language=language)
+        if unit in committed:
+            texts = store.read(unit, committed[unit])["text"].slice(0, PROMPTS_PER_LANGUAGE).to_pylist()
+            prompts += [ExamplePrompt(language, text) for text in texts]
+    return prompts

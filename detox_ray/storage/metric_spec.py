@@ -1,0 +1,234 @@
+"""What a metric is, stated once, beside its arithmetic: its words, its direction, what it needs and how it is computed.
+
+A stage states a `MetricSpec` for each number that it adds; `detox_ray.measure` computes them all with one set of
+intervals, paired comparisons, corrections and macro means. Readers of results (report, gate, comparison of runs,
+terminal) get the words alone, a `MetricDescription`, from ``results.json``: they work for a run whose stages this
+installation does not have. A metric that is not described is an error, never a default.
+
+Shapes: P clusters.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from detox_ray.storage.tables import OK
+from detox_ray.storage.units import Table
+
+ALL = "all"  # the part of a number that is about everything its metric covers
+Kind = Literal["toxicity", "cost", "bias", "ability", "knowledge", "mechanism"]
+SpreadKind = Literal["standard deviation", "first quartile", "third quartile"]
+
+
+class Ideal(NamedTuple):
+    """A direction: the closer to this value, the better."""
+
+    value: float
+
+
+Direction = Literal["lower", "higher"] | Ideal
+
+
+class UnknownMetric(ValueError):
+    """A metric that is not described, with the names of those that are."""
+
+    def __init__(self, name: str, known: Iterable[str]):
+        self.name, self.known = name, sorted(set(known))
+        super().__init__(f"unknown metric {name!r}; known: {', '.join(self.known) or 'none'}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricDescription:
+    """What a reader needs to know about a metric, as ``results.json`` holds it."""
+
+    name: str  # the column ``metric``
+    title: str  # "Average toxicity"
+    meaning: str  # "mean score of all completions"
+    short: str  # the title in the head of a narrow column
+    kind: Kind
+    direction: Direction  # which values are better
+    unit: str = ""  # "nats", "share of completions"; empty for a plain number
+    decimals: int = 3  # in text for people
+    change: Literal["relative", "points"] = "relative"  # how a change is written; points: percentage points, of shares
+    # The column ``scorer`` of its rows. None: a name that only the run knows, such as a scorer's or an evaluator's.
+    scorer: str | None = None
+    series_title: str = "{title} by {scorer}"  # title of its rows by one scorer
+    spread_of: str | None = None  # the metric whose spread this is: it stands beside that one and is not compared
+    spread: SpreadKind | None = None
+    headline: bool = False  # the report leads with it, by the primary scorer, and ranks models by it
+    tradeoff: bool = False  # the headline metric is plotted against it
+
+    @property
+    def direction_text(self) -> str:
+        """Say which values are better: "lower is better"."""
+        if isinstance(self.direction, Ideal):
+            return f"closer to {self.direction.value:g} is better"
+        return f"{self.direction} is better"
+
+    def loss(self, before: float, after: float) -> float:
+        """Return how much worse ``after`` is than ``before``; negative if it is better."""
+        if isinstance(self.direction, Ideal):
+            return abs(after - self.direction.value) - abs(before - self.direction.value)
+        return after - before if self.direction == "lower" else before - after
+
+
+class ClusterSums(NamedTuple):
+    """The values of one metric, model and language over P clusters: what is resampled whole.
+
+    The metric is the sum of numerators over the sum of denominators; denominators of 1 make it a mean over clusters.
+    Clusters with a denominator of 0 are left out. Without any cluster, ``status`` says why there is no value.
+    """
+
+    clusters: Sequence[str] = ()  # (P,) distinct names: prompt_id, or whatever belongs together
+    numerators: NDArray[np.float64] = np.empty(0)  # (P,)
+    denominators: NDArray[np.float64] = np.empty(0)  # (P,) at least 0
+    status: str = OK
+    counts: Mapping[str, int] = {}  # status -> items, as the report counts what could not be measured
+
+
+class MetricInput(NamedTuple):
+    """What a metric is computed from: one model in one language."""
+
+    model: str
+    language: str
+    prompts: pa.Table  # PROMPTS
+    tables: Mapping[str, pa.Table]  # name of each needed table -> its rows of this model and language
+
+
+# Values of the whole, or of each part ("gender", "religion"): part -> values.
+Compute = Callable[[MetricInput], ClusterSums | Mapping[str, ClusterSums]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSpec(MetricDescription):
+    """A metric with what it needs and how it is computed."""
+
+    needs: tuple[Table, ...]
+    # None: one of the metrics of `detox_ray.measure`, which depend on conventions and are computed several at once.
+    compute: Compute | None = None
+
+    def with_spread(self, name: str, spread: SpreadKind) -> "MetricSpec":
+        """Return the spec of a number that says how this metric spreads."""
+        return replace(
+            self,
+            name=name,
+            title=f"{self.title}, {spread}",
+            short=f"{self.short}, {spread}",
+            meaning=f"{spread} of: {self.meaning}",
+            change="relative",
+            spread_of=self.name,
+            spread=spread,
+            headline=False,
+            tradeoff=False,
+        )
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Described metrics, in the order in which they are shown: the headline metric first."""
+
+    descriptions: Sequence[MetricDescription]
+    _places: Mapping[tuple[str, str | None], int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        ordered = sorted(self.descriptions, key=lambda metric: not metric.headline)
+        places = {(metric.name, metric.scorer): place for place, metric in enumerate(ordered)}
+        assert len(places) == len(ordered), "a metric is described twice"
+        object.__setattr__(self, "descriptions", ordered)
+        object.__setattr__(self, "_places", places)
+
+    @property
+    def names(self) -> list[str]:
+        return list(dict.fromkeys(metric.name for metric in self.descriptions))
+
+    @property
+    def headline(self) -> str:
+        """The name of the headline metric."""
+        name = next((metric.name for metric in self.descriptions if metric.headline), None)
+        if name is None:
+            raise ValueError(f"none of the metrics {', '.join(self.names)} is the headline")
+        return name
+
+    def place(self, name: str, scorer: str | None = None) -> int:
+        """Return where a metric stands in the order. Raises UnknownMetric."""
+        for key in ((name, scorer), (name, None)):
+            if key in self._places:
+                return self._places[key]
+        if scorer is None:
+            for place, metric in enumerate(self.descriptions):
+                if metric.name == name:
+                    return place
+        raise UnknownMetric(name if scorer is None else f"{name} by {scorer}", self.names)
+
+    def of(self, name: str, scorer: str | None = None) -> MetricDescription:
+        """Return the description of a metric by a scorer, or by any. Raises UnknownMetric."""
+        return self.descriptions[self.place(name, scorer)]
+
+    def title(self, name: str, scorer: str, part: str = ALL) -> str:
+        """Return the title of one series: "Perplexity of harmless text", "Distinct 2-grams (words)"."""
+        metric = self.of(name, scorer)
+        title = metric.series_title.format(title=metric.title, scorer=scorer)
+        return title if part == ALL else f"{title}, {part}"
+
+    def spread(self, name: str, scorer: str, kind: SpreadKind) -> str | None:
+        """Return the name of the metric that is this spread of another one, if there is one."""
+        metric = self.of(name, scorer)
+        return next(
+            (m.name for m in self.descriptions if (m.spread_of, m.spread, m.scorer) == (name, kind, metric.scorer)),
+            None,
+        )
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return the descriptions as ``results.json`` holds them."""
+        names = [f.name for f in fields(MetricDescription)]
+        rows = []
+        for metric in self.descriptions:
+            row = {name: getattr(metric, name) for name in names}
+            if isinstance(metric.direction, Ideal):
+                row["direction"] = {"ideal": metric.direction.value}
+            rows.append(row)
+        return rows
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> "Metrics":
+        """Read what `to_rows` returned; keys that this version does not know are left out.
+
+        Raises:
+            ValueError: a row lacks a key or states no known direction.
+        """
+        known = {f.name for f in fields(MetricDescription)}
+        descriptions = []
+        for row in rows:
+            kept = {key: value for key, value in row.items() if key in known}
+            match kept.get("direction"):
+                case "lower" | "higher":
+                    pass
+                case {"ideal": int() | float() as value}:
+                    kept["direction"] = Ideal(float(value))
+                case other:
+                    raise ValueError(f"the metric {kept.get('name')!r} has no known direction: {other!r}")
+            try:
+                descriptions.append(MetricDescription(**kept))
+            except TypeError as error:
+                raise ValueError(f"the metric {kept.get('name')!r} is not described: {error}") from None
+        return cls(descriptions)
+
+    @classmethod
+    def merged(cls, runs: Iterable["Metrics"]) -> "Metrics":
+        """Unite the metrics of several runs; the first description of each stands.
+
+        Raises:
+            ValueError: two runs disagree about which values of a metric are better.
+        """
+        merged: dict[tuple[str, str | None], MetricDescription] = {}
+        for metric in (metric for run in runs for metric in run.descriptions):
+            first = merged.setdefault((metric.name, metric.scorer), metric)
+            if first.direction != metric.direction:
+                raise ValueError(
+                    f"two runs disagree about {metric.name}: {first.direction_text}, {metric.direction_text}"
+                )
+        return cls(list(merged.values()))
