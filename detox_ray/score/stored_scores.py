@@ -15,7 +15,6 @@ The papers sent " " for an empty completion, so the scores of "" and " " stand f
 more than once (a re-run appends, and models repeat themselves) if the scores agree.
 """
 
-import hashlib
 import math
 import re
 from collections import Counter
@@ -93,15 +92,6 @@ def files(path: Path, format: Format) -> list[Path]:
     if not path.is_file():
         raise DataError([Flaw(str(path), "must be an existing file")])
     return [path]
-
-
-def revision(path: Path, format: Format) -> str:
-    """Hash the files' names and content."""
-    digest = hashlib.sha256()
-    for file in files(path, format):
-        with file.open("rb") as stream:
-            digest.update(file.name.encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:16]
 
 
 def check(path: Path, format: Format, say: Callable[[str], None] = lambda note: None) -> list[Problem]:
