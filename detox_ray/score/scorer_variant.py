@@ -30,11 +30,11 @@ Floats = NDArray[np.float64]
 
 
 class ReadyScorer(NamedTuple):
-    """A scorer that needs no definition: what it is, and what its publisher says of it."""
+    """A scorer that needs no definition, and what its publisher says of it."""
 
     config: "ScorerVariant"
     attributes: tuple[str, ...]
-    languages: tuple[str, ...] | None  # of its training or evaluation data, it is asked for no others; None: all
+    languages: tuple[str, ...] | None  # of its training or evaluation data; it scores no others. None: all
     licence: str  # as stated by the publisher; "see model card" if we have not seen it stated
     cost: str  # what it needs
 
@@ -104,8 +104,8 @@ class ResolvedScorer(NamedTuple):
 class ScorerVariant(ScorerConfig):
     """The base class of every type of scorer.
 
-    A subclass narrows ``type`` to a Literal with its name, adds fields, and overrides `load` at least. Its instances
-    are definitions, which are checked and resolved on the driver and loaded on workers.
+    A subclass narrows ``type`` to a Literal with its name, adds fields, and overrides `load` (or `combination`, if it
+    is made from others). Its instances are definitions: checked and resolved on the driver, loaded on workers.
     """
 
     version: ClassVar[int] = 1  # raise it whenever the same text may get another value: older units are made again
@@ -121,7 +121,7 @@ class ScorerVariant(ScorerConfig):
 
     @property
     def is_ready(self) -> bool:
-        """Whether this is a ready scorer, and no definition of the user's."""
+        """Whether this is a ready scorer and not a user's definition."""
         return any(self == entry.config for entry in self.ready())
 
     @property
