@@ -1,5 +1,6 @@
 """Fixtures that more than one room needs."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 import pyarrow.fs as pafs
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is imported
 
 from detox_ray.cluster import Cluster, connect
 

@@ -60,11 +60,11 @@ def show(console: Console, run: RunFolder) -> None:
     languages = sorted({unit["language"] for unit in plan.get("generate", {})})
     title = run.store.uri
     grid = Table(title=title, title_justify="left", caption="· nothing yet   ✓ all committed   1/4 units committed")
-    for column in ("stage", "table", "of", "units"):
+    for column in ("table", "of", "units"):
         grid.add_column(column)
     for language in languages:
         grid.add_column(language, justify="center")
-    for stage, units in plan.items():
+    for units in plan.values():
         flags: dict[tuple[str, str], dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
         for unit, key in units.items():
             keys = ", ".join(value for name, value in unit.keys if name != "language")
@@ -72,7 +72,7 @@ def show(console: Console, run: RunFolder) -> None:
         for (name, keys), by_language in flags.items():
             every = [flag for cell in by_language.values() for flag in cell]
             cells = [_cell(by_language.get(language)) for language in languages]
-            grid.add_row(stage, name, keys, f"{sum(every)}/{len(every)}", *cells)
+            grid.add_row(name, keys, f"{sum(every)}/{len(every)}", *cells)
     console.print(grid)
     _headline(console, run)
 

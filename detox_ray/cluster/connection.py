@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from detox_ray.cluster.ray_internals import bind_replicas_to, keep_node_address
 
 LOOPBACK = "127.0.0.1"
+STARTS = 3  # of a local Ray, each of which Ray gives 30 s: too little on a busy laptop
+SLOW_START = "timed out during startup"
 
 
 class Cluster(NamedTuple):
@@ -41,7 +43,15 @@ def connect(num_cpus: int | None = None, verbose: bool = False) -> Iterator[Clus
         if address:
             ray.init(address=address, **quiet)
         else:
-            ray.init(num_cpus=num_cpus, include_dashboard=False, **keep_node_address(LOOPBACK), **quiet)
+            start = {"num_cpus": num_cpus, "include_dashboard": False, **keep_node_address(LOOPBACK), **quiet}
+            for attempt in range(1, STARTS + 1):
+                try:
+                    ray.init(**start)
+                    break
+                except Exception as error:  # Ray raises this class itself
+                    ray.shutdown()
+                    if attempt == STARTS or SLOW_START not in str(error):
+                        raise
     try:
         import ray.data
 

@@ -2,9 +2,11 @@
 
 import example_stage
 
-from detox_ray.cli import main
 from detox_ray.run.stages import STAGES
 
 if __name__ == "__main__":
     STAGES.append(example_stage.LoudnessStage)
+
+    from detox_ray.cli import main  # its commands are those of the registered stages
+
     main()
