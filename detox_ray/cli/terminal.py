@@ -11,7 +11,7 @@ from detox_ray.measure.validity import has_evidence
 from detox_ray.run import RunFolder, headline
 from detox_ray.run.pipeline import Outcome
 from detox_ray.run.validity import Found
-from detox_ray.score import catalogue
+from detox_ray.score import ready_scorers
 from detox_ray.serve.launch import StartedService
 from detox_ray.storage.tables import OK
 
@@ -88,9 +88,10 @@ def _cell(flags: list[bool] | None) -> str:
 
 def scorers(console: Console) -> None:
     """The ready scorers."""
-    for entry in catalogue():
+    for entry in ready_scorers().values():
         languages = "all" if entry.languages is None else " ".join(entry.languages)
-        console.print(f"[bold]{escape(entry.name)}[/] ({entry.kind}) {escape(entry.origin)}", highlight=False)
+        kind, origin = entry.config.kind, entry.config.origin
+        console.print(f"[bold]{escape(entry.name)}[/] ({kind}) {escape(origin)}", highlight=False)
         console.print(f"  {escape(' '.join(entry.attributes))}; languages: {languages}", highlight=False)
         console.print(f"  licence: {escape(entry.licence)}; needs: {escape(entry.cost)}", highlight=False)
     console.print("Any other: score.scorers takes {name, type, path, …}; types and fields are in the README.")

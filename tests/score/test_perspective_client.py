@@ -12,9 +12,9 @@ from perspective_server import Answer, Close, Hang, Reply, Server, error, scores
 
 from detox_ray.config import InputError
 from detox_ray.config.languages import LANGUAGES
-from detox_ray.score import perspective
-from detox_ray.score.limiter import Limiter, LocalLimiter
-from detox_ray.score.perspective import PerspectiveScorer, check, revision
+from detox_ray.score import perspective_client
+from detox_ray.score.perspective_client import PerspectiveScorer, check, revision
+from detox_ray.score.rate_limiter import Limiter, LocalLimiter
 from detox_ray.score.scorers import Failure, Noting, ServiceDown
 
 KEY = "AIzaSy-not-a-real-key"
@@ -94,8 +94,8 @@ def test_the_date_of_scoring_is_noted_for_the_service_has_no_version(slept: Slep
 
 
 def test_every_language_of_the_project_is_asked_for_by_the_apis_name() -> None:
-    assert set(perspective.LANGUAGES) == set(LANGUAGES)
-    named = {code: perspective.api_language(code) for code in ("pt", "zh", "zh-Hans", "zh-hans", "hi-Latn")}
+    assert set(perspective_client.LANGUAGES) == set(LANGUAGES)
+    named = {code: perspective_client.api_language(code) for code in ("pt", "zh", "zh-Hans", "zh-hans", "hi-Latn")}
     assert named == {"pt": "pt", "zh": "zh", "zh-Hans": "zh", "zh-hans": "zh", "hi-Latn": "hi-Latn"}
 
 
@@ -125,7 +125,7 @@ def test_given_up_it_is_a_failure_and_never_a_score(reply: Reply, slept: Slept) 
     with serve({"x": [reply]}) as server:
         first, second, third = scorer(server, slept).score(["a", "x", "b"], "en")
     assert first == third == {"toxicity": 0.25}
-    assert isinstance(second, Failure) and "4 times asked" in second.reason
+    assert isinstance(second, Failure) and "requests sent: 4" in second.reason
     assert server.times("x") == 4
 
 
@@ -133,7 +133,7 @@ def test_a_server_that_hangs_is_asked_again_after_the_timeout(slept: Slept) -> N
     with serve({"x": [Hang(), scores(value=0.5)], "y": [Hang()]}) as server:
         found = scorer(server, slept, timeout=1.0, retries=1).score(["x", "a", "b", "y"], "en")
     assert found[:3] == [{"toxicity": 0.5}, {"toxicity": 0.25}, {"toxicity": 0.25}]
-    assert found[3] == Failure("no answer: ReadTimeout (2 times asked)")
+    assert found[3] == Failure("no answer: ReadTimeout (requests sent: 2)")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,9 @@ def test_text_that_cannot_be_sent_fails_without_a_request(slept: Slept) -> None:
 
 def test_waits_double_at_most_and_are_random(slept: Slept, monkeypatch: pytest.MonkeyPatch) -> None:
     most: list[float] = []
-    monkeypatch.setattr("detox_ray.score.perspective.random.uniform", lambda low, high: most.append(high) or high / 2)
+    monkeypatch.setattr(
+        "detox_ray.score.perspective_client.random.uniform", lambda low, high: most.append(high) or high / 2
+    )
     with serve({"x": [error(500, "no")]}) as server:
         scorer(server, slept, retries=8).score(["x", "a"], "en")
     assert most == [1, 2, 4, 8, 16, 32, 60, 60]
@@ -194,7 +196,7 @@ def test_retry_after_is_honoured_for_everyone_on_429_and_for_the_text_on_503(sle
 def test_a_wait_that_outlasts_a_run_is_not_waited_for(slept: Slept) -> None:
     with serve({"x": [error(429, "daily quota", {"Retry-After": "86400"})]}) as server:
         found = scorer(server, slept).score(["a", "x"], "en")
-    assert found[1] == Failure("429: daily quota (1 times asked)")
+    assert found[1] == Failure("429: daily quota (requests sent: 1)")
     assert slept.pauses == []
 
 
@@ -216,7 +218,7 @@ def test_a_server_that_is_down_from_the_start_is_given_up_soon(slept: Slept) -> 
     texts = [str(number) for number in range(500)]
     with serve(otherwise=lambda _: error(500, "no")) as server:
         said = down(texts, server, slept, retries=1, queries_per_second=1.0)
-    assert "5 texts in a row got no answer; last: 500: no (2 times asked)" in said
+    assert "5 texts in a row got no answer; last: 500: no (requests sent: 2)" in said
     assert len(server.requests) < 100
 
 
@@ -250,7 +252,7 @@ def test_most_of_a_batch_without_an_answer_means_that_the_service_is_down(slept:
 
 def test_a_single_text_that_the_server_dies_of_does_not_look_like_an_outage(slept: Slept) -> None:
     with serve({"x": [error(500, "no")]}) as server:
-        assert scorer(server, slept, retries=0).score(["x"], "en") == [Failure("500: no (1 times asked)")]
+        assert scorer(server, slept, retries=0).score(["x"], "en") == [Failure("500: no (requests sent: 1)")]
     with serve(otherwise=lambda _: error(500, "no")) as server:
         down(["x"], server, slept, retries=0)
 

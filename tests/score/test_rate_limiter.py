@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from detox_ray.cluster import Cluster
-from detox_ray.score.limiter import ClusterLimiter, LocalLimiter, limiter_for
+from detox_ray.score.rate_limiter import ClusterLimiter, LocalLimiter, limiter_for
 
 
 class Clock:

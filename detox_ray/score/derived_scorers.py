@@ -1,42 +1,31 @@
-"""Scorers made of others: ensembles of several, and one mapped by a calibration. A run makes them of committed units.
+"""Scorers made of others, such as an ensemble or a calibrated scorer. A run makes their units of committed units.
 
 They load no model and ask no text: a row is what its members' rows of the same text make it. It is "ok" only if all of
 them are, else it has the first other status: a mean over those that happened to answer would be another scorer. An
-"empty" row has a value where all members have one, as theirs.
+"empty" row has a value if all members have one, as theirs.
 
-Shapes: M members, N texts.
+Shape: N texts.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from detox_ray.cluster.unit_jobs import Product, Task
-from detox_ray.config import CalibratedConfig, EnsembleConfig
-from detox_ray.data.calibration import Calibration
-from detox_ray.score.answers import score_rows
-from detox_ray.score.registry import ResolvedScorer
+from detox_ray.score.cached_scorer import score_rows
+from detox_ray.score.scorer_variant import Floats, ResolvedScorer
 from detox_ray.storage import TABLES, Store, StoreError, Table
 from detox_ray.storage.tables import EMPTY, OK, UNSUPPORTED
-
-Floats = NDArray[np.float64]
-Combine = Callable[[Floats], Floats]  # (M, N) -> (N,)
-COMBINE: dict[str, Combine] = {
-    "mean": lambda values: values.mean(0),
-    "median": lambda values: np.median(values, axis=0),
-    "max": lambda values: values.max(0),
-}
 
 
 class Column(NamedTuple):
     """One attribute of some texts."""
 
-    values: Floats  # (N,); NaN where the status is neither "ok" nor "empty", or there is none of an "empty" one
+    values: Floats  # (N,); NaN if the status is neither "ok" nor "empty", or if an "empty" text has no value
     statuses: list[str]
 
 
@@ -44,37 +33,28 @@ class Derivation:
     """The rule by which a derived scorer's column follows from its members'."""
 
     def __init__(self, scorer: ResolvedScorer, store: Store):
-        self._scorer = scorer
-        self._calibration: Calibration | None = None
-        if isinstance(scorer.config, CalibratedConfig):
-            self._calibration = Calibration.load(store.read_bytes(f"{scorer.folder}/{scorer.file}").decode())
+        self._languages = scorer.languages
+        self._rule = scorer.config.combination(scorer, store)
 
     def attributes(self, members: Sequence[Collection[str]]) -> list[str]:
-        """Of the scorer, from its members'."""
+        """Return the scorer's attributes, from those of its members."""
         common = [name for name in members[0] if all(name in other for other in members)]
-        return common if self._calibration is None else [name for name in common if name == "toxicity"]
+        return common if self._rule.attributes is None else [name for name in common if name in self._rule.attributes]
 
     def column(self, members: Sequence[Column], language: str) -> Column:
-        """One attribute of the texts, from the same attribute of each member."""
-        statuses = [next((s for s in each if s != OK), OK) for each in zip(*(m.statuses for m in members), strict=True)]
-        supported = self._scorer.languages is None or language in self._scorer.languages
-        supported = supported and (self._calibration is None or language in self._calibration.languages)
-        if not supported:
-            statuses = [UNSUPPORTED] * len(statuses)
-        values = self._value(np.stack([member.values for member in members]), language) if supported else None
+        """Make one attribute of the texts, from the same attribute of each member."""
+        if any(known is not None and language not in known for known in (self._languages, self._rule.languages)):
+            unsupported = [UNSUPPORTED] * len(members[0].statuses)
+            return Column(np.full(len(unsupported), np.nan), unsupported)
+        of_members = zip(*(member.statuses for member in members), strict=True)
+        statuses = [next((status for status in row if status != OK), OK) for row in of_members]
+        values = self._rule.combine(np.stack([member.values for member in members]), language)
         scored = np.array([status in (OK, EMPTY) for status in statuses], dtype=bool)
-        return Column(np.where(scored, np.nan if values is None else values, np.nan), statuses)
-
-    def _value(self, values_MN: Floats, language: str) -> Floats:
-        """NaN where a member has no value."""
-        if self._calibration is not None:
-            return self._calibration.apply(values_MN[0], language)
-        assert isinstance(self._scorer.config, EnsembleConfig)
-        return COMBINE[self._scorer.config.combine](values_MN)
+        return Column(np.where(scored, values, np.nan), statuses)
 
 
 class DerivedWorker:
-    """Makes the units of an ensemble or of a calibrated scorer."""
+    """Makes the units of one derived scorer from its members' units."""
 
     def __init__(self, scorer: ResolvedScorer, store: Store):
         self._scorer, self._store = scorer, store
@@ -89,7 +69,7 @@ class DerivedWorker:
         for name in common:
             rows = [table.filter(pc.equal(table["attribute"], name)) for table in tables]
             texts = _same_texts(rows)
-            columns[name] = self._derivation.column([_column(each) for each in rows], language)
+            columns[name] = self._derivation.column([_column(of_member) for of_member in rows], language)
         statuses = columns[common[0]].statuses if common else []
         info: dict[str, Any] = {
             "scorer": self._scorer.name,
@@ -109,16 +89,16 @@ def _column(rows: pa.Table) -> Column:
 
 
 def _same_texts(tables: Sequence[pa.Table]) -> pa.Table:
-    """The columns that say which text a row is of. Raises StoreError where the members' differ."""
+    """Return the columns that identify a row's text. Raises StoreError if the members' differ."""
     names = tables[0].column_names[: tables[0].column_names.index("attribute")]
     first = tables[0].select(names)
     if any(not table.select(names).equals(first) for table in tables):
-        raise StoreError("units of the members of a scorer are not of the same texts: delete them and run again")
+        raise StoreError("the units of a scorer's members are of different texts: delete these units and run again")
     return first
 
 
 def _table(table: Table, texts: pa.Table, columns: Mapping[str, Column]) -> pa.Table:
-    """Attributes differ in their statuses no more than in their values: each has its own."""
+    """Make the table. Each attribute has its own statuses, as it has its own values."""
     parts = [
         score_rows(table, texts, {name: [None if np.isnan(v) else float(v) for v in c.values]}, c.statuses)
         for name, c in columns.items()

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from detox_ray.config import DetoxifyConfig, PerspectiveConfig
 from detox_ray.score import ResolvedScorer
-from detox_ray.score.answers import Answering
-from detox_ray.score.cache import FOLDER, ScoreCache
+from detox_ray.score.cached_scorer import CachedScorer
+from detox_ray.score.score_cache import FOLDER, ScoreCache
 from detox_ray.score.scorers import Failure, Scores, ServiceDown
+from detox_ray.score.variants.detoxify import DetoxifyConfig
+from detox_ray.score.variants.perspective import PerspectiveConfig
 from detox_ray.storage import Store, key_of
 
 CONFIG = DetoxifyConfig(name="obedient", type="detoxify", path="x")
@@ -29,10 +30,10 @@ def test_cache_stands_beside_the_runs(run: str, storage: str) -> None:
 
 
 def test_another_run_of_the_storage_asks_only_what_is_new(tmp_path: Path, obedient: Any) -> None:
-    Answering(SCORER, 512, Store(str(tmp_path / "one"))).answer(["0.5", "0.25", "", "0.5"], "en", "a")
+    CachedScorer(SCORER, 512, Store(str(tmp_path / "one"))).score(["0.5", "0.25", "", "0.5"], "en", "a")
     assert obedient.asked == [" ", "0.25", "0.5"]
     obedient.asked.clear()
-    answers = Answering(SCORER, 512, Store(str(tmp_path / "two"))).answer(["0.5", "0.75", "0.5", ""], "fr", "b")
+    answers = CachedScorer(SCORER, 512, Store(str(tmp_path / "two"))).score(["0.5", "0.75", "0.5", ""], "fr", "b")
     assert obedient.asked == ["0.75"]
     assert answers.values["toxicity"] == [0.5, 0.75, 0.5, 0.25]
     assert answers.values["insult"] == [0.25, 0.375, 0.25, 0.125]
@@ -42,34 +43,34 @@ def test_another_run_of_the_storage_asks_only_what_is_new(tmp_path: Path, obedie
 
 def test_notes_are_of_texts_that_were_asked(tmp_path: Path, obedient: Any) -> None:
     obedient.notes = {"truncated_texts": 1}
-    answering = Answering(SCORER, 512, Store(str(tmp_path / "run")))
-    assert answering.answer(["0.5"], "en", "a").info["truncated_texts"] == 1
-    assert "truncated_texts" not in answering.answer(["0.5"], "en", "b").info
+    scorer = CachedScorer(SCORER, 512, Store(str(tmp_path / "run")))
+    assert scorer.score(["0.5"], "en", "a").info["truncated_texts"] == 1
+    assert "truncated_texts" not in scorer.score(["0.5"], "en", "b").info
 
 
 def test_failures_are_tried_again(tmp_path: Path, obedient: Any) -> None:
-    answering = Answering(SCORER, 512, Store(str(tmp_path / "run")))
-    assert answering.answer(["gibberish"], "en", "a").statuses == ["failed"]
+    scorer = CachedScorer(SCORER, 512, Store(str(tmp_path / "run")))
+    assert scorer.score(["gibberish"], "en", "a").statuses == ["failed"]
     obedient.asked.clear()
-    assert answering.answer(["gibberish"], "en", "b").statuses == ["failed"]
+    assert scorer.score(["gibberish"], "en", "b").statuses == ["failed"]
     assert obedient.asked == ["gibberish"]
 
 
 def test_other_revision_or_device_has_its_own_scores(tmp_path: Path, obedient: Any) -> None:
     store = Store(str(tmp_path / "run"))
-    Answering(SCORER, 512, store).answer(["0.5"], "en", "a")
+    CachedScorer(SCORER, 512, store).score(["0.5"], "en", "a")
     for scorer, device in ((SCORER._replace(identity="j" * 16), "cpu"), (SCORER, "a GPU")):
         obedient.asked.clear()
         obedient.device = device
-        Answering(scorer, 512, store).answer(["0.5"], "en", "a")
+        CachedScorer(scorer, 512, store).score(["0.5"], "en", "a")
         assert obedient.asked == ["0.5"]
 
 
 def test_language_counts_where_the_scorer_is_told_it(tmp_path: Path, obedient: Any) -> None:
     config = PerspectiveConfig(name="obedient", type="perspective")
-    answering = Answering(SCORER._replace(config=config), 512, Store(str(tmp_path / "run")))
-    answering.answer(["0.5"], "en", "a")
-    answering.answer(["0.5"], "fr", "b")
+    scorer = CachedScorer(SCORER._replace(config=config), 512, Store(str(tmp_path / "run")))
+    scorer.score(["0.5"], "en", "a")
+    scorer.score(["0.5"], "fr", "b")
     assert obedient.asked == ["0.5"] * 2
 
 
@@ -86,7 +87,7 @@ def test_parts_of_other_actors_are_seen_and_a_damaged_one_is_left_out(tmp_path: 
 
 
 def test_cache_holds_no_text(tmp_path: Path, obedient: Any) -> None:
-    Answering(SCORER, 512, Store(str(tmp_path / "run"))).answer(["0.1234567"], "en", "a")
+    CachedScorer(SCORER, 512, Store(str(tmp_path / "run"))).score(["0.1234567"], "en", "a")
     (part,) = (tmp_path / FOLDER).rglob("*.parquet")
     assert b"0.1234567" not in part.read_bytes()
 
@@ -98,7 +99,7 @@ def test_storage_that_cannot_be_written_costs_the_cache_only(
         raise PermissionError("read-only")
 
     monkeypatch.setattr(Store, "write_bytes", refuse)
-    answers = Answering(SCORER, 512, Store(str(tmp_path / "run"))).answer(["0.5"], "en", "a")
+    answers = CachedScorer(SCORER, 512, Store(str(tmp_path / "run"))).score(["0.5"], "en", "a")
     assert answers.statuses == ["ok"]
 
 
@@ -115,7 +116,7 @@ def test_service_that_goes_down_keeps_what_it_answered_and_ends_the_unit(
 
     monkeypatch.setattr(obedient, "score", down)
     with pytest.raises(ServiceDown):
-        Answering(SCORER._replace(config=config), 512, Store(str(tmp_path / "run"))).answer(texts, "en", "a")
+        CachedScorer(SCORER._replace(config=config), 512, Store(str(tmp_path / "run"))).score(texts, "en", "a")
     monkeypatch.undo()
     identity = key_of(scorer=SCORER.identity, device=obedient.device)
     cache = ScoreCache(Store(str(tmp_path / "run")), identity, obedient.attributes)

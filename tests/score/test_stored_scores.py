@@ -11,8 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from detox_ray.data.rows import DataError
+from detox_ray.score import resolve
 from detox_ray.score.scorers import Failure
-from detox_ray.score.stored import StoredScorer, check, read, revision
+from detox_ray.score.stored_scores import StoredScorer, check, read
+from detox_ray.score.variants.stored import StoredConfig
+from detox_ray.storage import Store
 
 NOT_STORED = Failure("no stored score")
 
@@ -223,14 +226,6 @@ def test_files_that_cannot_be_used_are_said(tmp_path: Path) -> None:
     assert "holds no score" in flaws(lines(tmp_path / "empty.jsonl", []), "table")[0]
 
 
-def test_the_revision_changes_with_the_content_only(papers: Path) -> None:
-    before = revision(papers, "perspective")
-    (papers / "notes.txt").write_text("still not for us")
-    assert revision(papers, "perspective") == before
-    lines(papers / "perspective_api_eval-output-rtp_lx_de.json", [line("x", answer(TOXICITY=0.5, INSULT=0))])
-    assert revision(papers, "perspective") != before
-
-
 @pytest.mark.parametrize("name", ["scores.csv", "scores.jsonl", "scores.parquet"])
 def test_language_tags_are_read_in_every_kind_of_table(name: str, tmp_path: Path) -> None:
     tags = {"EN": "en", "zh-Hans": "zh", "pt-BR": "pt", "pt_PT": "pt", "deu": "de", "tr": None}
@@ -304,3 +299,15 @@ def test_values_that_are_missing_are_no_scores_in_every_kind_of_table(tmp_path: 
         assert StoredScorer("mine", path, "table").score(["a", "b"], "en") == [NOT_STORED, {"toxicity": 0.5}]
     path = table(tmp_path / "x.parquet", [{"text": "a", "toxicity": float("nan")}, {"text": "b", "toxicity": 0.5}])
     assert StoredScorer("mine", path, "table").score(["a", "b"], "en") == [NOT_STORED, {"toxicity": 0.5}]
+
+
+def test_the_identity_changes_with_what_is_read_only(papers: Path, store: Store) -> None:
+    def identity() -> str:
+        entry = StoredConfig(name="mine", type="stored", path=str(papers), format="perspective")
+        return resolve(entry, None, store).identity
+
+    before = identity()
+    (papers / "notes.txt").write_text("still not for us")
+    assert identity() == before
+    lines(papers / "perspective_api_eval-output-rtp_lx_de.json", [line("x", answer(TOXICITY=0.5, INSULT=0))])
+    assert identity() != before

@@ -1,9 +1,9 @@
-"""When a request may be sent: one queue of time slots per service, shared by every process of the job.
+"""The rate at which requests are sent: one queue of time slots per service, shared by every process of the job.
 
-`reserve` hands out the next slot and says how long to wait for it; the caller sleeps, so nothing blocks here. Waits are
-relative, so that clocks of different machines need not agree. `pause` keeps everyone from new slots, as a server asks
-with 429. Under Ray the queue lives in a named actor; it belongs to the process that asked first, and where that process
-ends, the next caller starts a new queue (at most one request per caller comes early then).
+`reserve` hands out the next slot and returns how long to wait for it; the caller sleeps, so nothing blocks here. Waits
+are relative, so that clocks of different machines need not agree. `pause` delays all new slots, as a server demands
+with 429. Under Ray the queue lives in a named actor. It belongs to the process that asked first; if that process ends,
+the next caller starts a new queue (at most one request per caller comes early then).
 """
 
 import sys
@@ -14,23 +14,23 @@ from typing import Any, Protocol
 
 from detox_ray.storage import key_of
 
-ATTEMPTS = 5  # to reach the shared queue while it moves from a process that ended to another
+ATTEMPTS = 5  # to reach the shared queue while another process takes it over from one that ended
 
 
 class Limiter(Protocol):
     """Hands out slots."""
 
     def reserve(self, interval: float) -> float:
-        """Seconds to wait before sending; the next slot is ``interval`` seconds after this one."""
+        """Return the seconds to wait before sending; the next slot is ``interval`` seconds after this one."""
         ...
 
     def pause(self, seconds: float) -> None:
-        """No new slot before so many seconds have passed."""
+        """Hand out no new slot until so many seconds have passed."""
         ...
 
 
 class LocalLimiter:
-    """For the threads of one process; also what the shared queue is made of."""
+    """The queue of one process's threads; the shared queue holds one, too."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock, self._next, self._lock = clock, float("-inf"), threading.Lock()
@@ -86,8 +86,8 @@ class ClusterLimiter:
 
 
 def limiter_for(*service: str) -> Limiter:
-    """The queue of a service, by what identifies it: shared where Ray runs, else of this process."""
-    ray = sys.modules.get("ray")  # not imported for this: whoever uses Ray has done so
+    """Return the queue of a service, by what identifies it: shared if Ray runs, else this process's own."""
+    ray = sys.modules.get("ray")  # not imported here: whoever uses Ray has imported it
     if ray is not None and ray.is_initialized():
         return ClusterLimiter(f"detox-ray-limiter-{key_of(service=service)}")
     return LocalLimiter()

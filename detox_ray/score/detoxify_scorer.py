@@ -1,8 +1,8 @@
-"""The Detoxify scorer: the real package, with what it leaves open closed.
+"""The Detoxify scorer: the real package, without its pitfalls.
 
-The package loads model and tokenizer; they then run in our batches (batches.py), with the scores that its ``predict``
-gives. It does not batch, crashes on long text, gives a float for a list of one, reads checkpoints as full pickles, and
-starts from random weights (with a printed report only) where the checkpoint's names do not fit.
+The package loads model and tokenizer; they then run in our batches (batches.py), with the scores of its ``predict``.
+By itself it does not batch, crashes on long text, returns a float for a list of one, reads checkpoints as full pickles,
+and goes on with random weights (and a printed report only) if the checkpoint's names do not fit.
 """
 
 import tempfile
@@ -18,24 +18,31 @@ from detox_ray.config import InputError
 from detox_ray.models.device import device
 from detox_ray.models.padding import padding_of
 from detox_ray.score.batches import CPU_TOKENS, BatchedClassifier, Inputs
-from detox_ray.score.limits import max_tokens
-from detox_ray.score.outputs import Output
+from detox_ray.score.label_mapping import Output
 from detox_ray.score.scorers import Failure, Scores
+from detox_ray.score.token_limit import max_tokens
 
 
 class DetoxifyScorer:
-    """Detoxify from a checkpoint file.
-
-    ``config_folder`` holds config.json and the tokenizer; None: the checkpoint names a hub id. Raises InputError for a
-    checkpoint that is not one, or whose weights do not fit the architecture.
-    """
+    """Detoxify from a checkpoint file."""
 
     def __init__(self, name: str, checkpoint: Path, config_folder: Path | None, batch_tokens: int):
+        """Load the model.
+
+        Args:
+            name: The scorer's.
+            checkpoint: In Detoxify's format.
+            config_folder: Holds config.json and the tokenizer; None: the checkpoint names a hub id.
+            batch_tokens: Padded tokens of a forward pass, at most.
+
+        Raises:
+            InputError: If the checkpoint is none, or its weights do not fit the architecture.
+        """
         self.name = name
         on, self.device = device()
         loaded = _weights_only(checkpoint)
         with tempfile.TemporaryDirectory() as scratch:
-            if config_folder is not None:  # the checkpoint names its folder by a path that was good elsewhere
+            if config_folder is not None:  # the checkpoint names its folder by a path of another machine
                 loaded["config"]["arch"]["args"]["model_type"] = str(config_folder.resolve())
                 checkpoint = Path(scratch) / "checkpoint.ckpt"
                 torch.save(loaded, checkpoint)
@@ -59,7 +66,7 @@ class DetoxifyScorer:
 
     @classmethod
     def from_hub(cls, name: str, variant: str, batch_tokens: int) -> "DetoxifyScorer":
-        """A published model: ``original``, ``unbiased`` or ``multilingual``."""
+        """Load a published model: ``original``, ``unbiased`` or ``multilingual``."""
         url = MODEL_URLS[variant]
         torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True, check_hash=True)
         return cls(name, Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2], None, batch_tokens)
@@ -70,7 +77,7 @@ class DetoxifyScorer:
         return results
 
     def _probabilities(self, inputs: Inputs) -> torch.Tensor:
-        """What Detoxify.predict computes."""
+        """Compute what Detoxify.predict does."""
         model = self._model.model
         logits_BC: torch.Tensor = model(**{name: values.to(model.device) for name, values in inputs.items()})[0]
         return logits_BC.float().sigmoid()

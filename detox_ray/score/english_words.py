@@ -1,4 +1,4 @@
-"""English words in a text of another script: those of a list that the user has, or by a rule.
+"""English words in a text of another script, by the user's list or by a rule.
 
 Neplenbroek et al. 2025 look a token up in a list of English words, one a line, of which those count that are longer
 than 3 letters and in lower case. The list cannot be shipped here. Without one, any token of more than 3 letters that
@@ -15,17 +15,17 @@ SHORTEST = 4  # letters
 
 
 class WordList(NamedTuple):
-    """The words that count, and what tells their list from another."""
+    """The words that count."""
 
     words: frozenset[str]
-    revision: str
+    revision: str  # hash of the file
 
 
 def read_words(path: str) -> WordList:
     """Read a word list.
 
     Raises:
-        ConfigError: it is not there, is not text, or holds no word that counts.
+        ConfigError: If it is not there, is not text, or holds no word that counts.
     """
     try:
         content = Path(path).expanduser().read_bytes()
@@ -41,7 +41,7 @@ def read_words(path: str) -> WordList:
 
 
 def is_english_word(token: str, words: frozenset[str] | None) -> bool:
-    """Look a token up in ``words``; None: go by the rule."""
+    """Whether a token is one of ``words``, or an English word by the rule if ``words`` is None."""
     token = token.strip()
     if words is not None:
         return token in words

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from detox_ray.score.words import tokens, versions, words
+from detox_ray.score.word_segmentation import tokens, versions, words
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def test_versions_name_what_segments_the_language() -> None:
 
 
 def test_segmenter_keeps_its_cache_out_of_the_shared_temporary_folder(tmp_path: Path) -> None:
-    from detox_ray.score import words as module
+    from detox_ray.score import word_segmentation as module
 
     module._jieba.cache_clear()
     words("你好", "zh")

@@ -10,10 +10,11 @@ import pytest
 from contexts import context, planned
 
 from detox_ray.cluster.unit_jobs import Task
-from detox_ray.config import InputError, LexiconConfig, ScoreConfig
-from detox_ray.score import LabelledScoreStage, ResolvedScorer, ScoreStage, resolve
-from detox_ray.score.derived import DerivedWorker
-from detox_ray.score.scoring import ScoringWorker
+from detox_ray.config import InputError, ScoreConfig
+from detox_ray.score import ResolvedScorer, resolve
+from detox_ray.score.derived_scorers import DerivedWorker
+from detox_ray.score.scoring import LabelledScoreStage, ScoreStage, ScoringWorker
+from detox_ray.score.variants.lexicon import LexiconConfig
 from detox_ray.storage import Store, Unit
 from detox_ray.storage.tables import GENERATIONS, LABELLED, LABELLED_SCORES, SCORES
 

@@ -1,21 +1,20 @@
-"""Scores that were made elsewhere, found again by text, and by language where the file has one.
+"""Scores that were made elsewhere, found by text, and by language if the file has one.
 
     perspective   the papers' JSON Lines: a file perspective_api_eval-{stem}.json per language, or a folder of them; the
                   language is what follows the last "_" of the name (zh-hans: zh), or the last but one if that is no
                   language (zh_CN). A line holds "query", the scored text, and "response", the API's answer; null or an
-                  error there is a text that Perspective did not score. All attributes of the answers are taken.
+                  error there is a text that Perspective did not score. All attributes of the answers are kept.
     table         CSV, JSON Lines or Parquet with `text`, `toxicity`, optional `language`, optional further
-                  `ATTRIBUTES`; other columns are left alone. Empty, null and NaN mean that there is no score.
+                  `ATTRIBUTES`; other columns are ignored. Empty, null and NaN mean that there is no score.
 
 The papers' JSON Lines are described in docs/papers.md, "Score files of Li et al.". A language is a tag
 (`languages.read_tag`: "pt-BR" is pt, which a note says). Scores in languages that this project does not know are left
 out, and a note counts them; a file without any other, or with a language that is no tag, is refused.
 
-The papers sent " " where a completion was empty, so the scores of "" and " " stand for each other. A text may occur
-again (a re-run appends, and models repeat themselves) if the scores agree.
+The papers sent " " for an empty completion, so the scores of "" and " " stand for each other. A text may occur
+more than once (a re-run appends, and models repeat themselves) if the scores agree.
 """
 
-import hashlib
 import math
 import re
 from collections import Counter
@@ -31,7 +30,6 @@ from detox_ray.data.record_files import format_note, records
 from detox_ray.data.rows import CSV, JSON_LINES, PARQUET, SHOWN_FLAWS, Columns, DataError, Flaw, Record
 from detox_ray.score.scorers import Failure, Scores
 
-VERSION = 1  # of what a file's rows are taken to say
 Format = Literal["table", "perspective"]
 
 TOXICITY = "toxicity"
@@ -46,11 +44,11 @@ ATTRIBUTES = (  # Perspective's, and Detoxify's two other names for them
     "obscene",
 )
 PERSPECTIVE_FILE = re.compile(r"perspective_api_eval-(?P<stem>.*)\.json")
-SAME = 1e-6  # what scores of one text may differ by
+SAME = 1e-6  # the most by which scores of one text may differ
 
 
 class StoredScores(NamedTuple):
-    """What the files hold."""
+    """The scores that files hold."""
 
     attributes: tuple[str, ...]
     languages: tuple[str, ...] | None  # of this project, that have scores; None: some rows name no language
@@ -59,7 +57,7 @@ class StoredScores(NamedTuple):
 
 
 class StoredScorer:
-    """Holds all scores in memory. Raises DataError as `read`."""
+    """All stored scores, in memory. Raises DataError as `read` does."""
 
     device = "stored"
 
@@ -69,9 +67,9 @@ class StoredScorer:
         self.attributes = self._stored.attributes
 
     def score(self, texts: Sequence[str], language: str) -> list[Scores | Failure]:
-        return [self._one(text, language) for text in texts]
+        return [self._score(text, language) for text in texts]
 
-    def _one(self, text: str, language: str) -> Scores | Failure:
+    def _score(self, text: str, language: str) -> Scores | Failure:
         for same in (text, *({"", " "} - {text} if text in ("", " ") else ())):
             for key in ((language, same), (None, same)):
                 if key in self._stored.results:
@@ -80,7 +78,7 @@ class StoredScorer:
 
 
 def files(path: Path, format: Format) -> list[Path]:
-    """The files that are read. Raises DataError where there is none."""
+    """Return the files that are read. Raises DataError if there is none."""
     if format == "perspective":
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
         found = [file for file in inside if PERSPECTIVE_FILE.fullmatch(file.name) and file.is_file()]
@@ -96,17 +94,8 @@ def files(path: Path, format: Format) -> list[Path]:
     return [path]
 
 
-def revision(path: Path, format: Format) -> str:
-    """Hash of the files' names and content."""
-    digest = hashlib.sha256()
-    for file in files(path, format):
-        with file.open("rb") as stream:
-            digest.update(file.name.encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:16]
-
-
 def check(path: Path, format: Format, say: Callable[[str], None] = lambda note: None) -> list[Problem]:
-    """What is wrong with the files, at most `SHOWN_FLAWS`; ``say`` gets the notes. Reads them whole."""
+    """Read the files whole, and report at most `SHOWN_FLAWS` problems; ``say`` gets notes on how they were read."""
     try:
         for note in read(path, format).notes:
             say(note)
@@ -116,7 +105,7 @@ def check(path: Path, format: Format, say: Callable[[str], None] = lambda note: 
 
 
 def read(path: Path, format: Format) -> StoredScores:
-    """All scores. Raises DataError with every bad row, by file and line."""
+    """Read all scores. Raises DataError with every bad row, by file and line."""
     reading = _Reading()
     for file in files(path, format):
         if format == "perspective":
@@ -132,12 +121,12 @@ def read(path: Path, format: Format) -> StoredScores:
 class _Row(NamedTuple):
     tag: str | None  # the language, as written
     text: str
-    scores: dict[str, float | None]  # None: not scored; empty: none at all
-    reason: str  # why there is none
+    scores: dict[str, float | None]  # None: the attribute has no score; empty: no attribute has
+    reason: str  # why there is no score
 
 
 class _Reading:
-    """Gathers rows of all files, and what is wrong with them."""
+    """Gathers the rows of all files, and their flaws."""
 
     def __init__(self) -> None:
         self._rows: dict[tuple[str | None, str], tuple[_Row, str]] = {}  # with the place it came from
@@ -221,7 +210,7 @@ def _tag_of(file: Path) -> str:
 
 
 def _answered(tag: str, fields: dict[str, Any]) -> _Row:
-    """Of a line of the papers' files."""
+    """Read a line of the papers' files."""
     text = _text(fields, "query")
     response = fields.get("response")
     if response is None or isinstance(response, str):
@@ -230,19 +219,19 @@ def _answered(tag: str, fields: dict[str, Any]) -> _Row:
         raise RowError(f"response must be the API's answer or null, not {json_type(response)}")
     if "attributeScores" not in response and "error" in response:
         error = response["error"]
-        said = error.get("message") if isinstance(error, dict) else error
-        return _Row(tag, text, {}, f"stored without a score: {said}"[:200])
+        message = error.get("message") if isinstance(error, dict) else error
+        return _Row(tag, text, {}, f"stored without a score: {message}"[:200])
     try:
-        found = {name.lower(): each["summaryScore"]["value"] for name, each in response["attributeScores"].items()}
+        scores = {name.lower(): score["summaryScore"]["value"] for name, score in response["attributeScores"].items()}
     except (KeyError, TypeError, AttributeError):
         raise RowError("response has no attributeScores with a summaryScore and its value each") from None
-    if TOXICITY not in found:
+    if TOXICITY not in scores:
         raise RowError("response has no score for TOXICITY")
-    return _Row(tag, text, {name: _value(name, value) for name, value in found.items()}, "")
+    return _Row(tag, text, {name: _value(name, value) for name, value in scores.items()}, "")
 
 
 def _tabled(columns: Columns, fields: dict[str, Any]) -> _Row:
-    """Of a row of a table."""
+    """Read a row of a table."""
     columns.add(fields)
     if TOXICITY not in fields:
         raise RowError(f"has no field {TOXICITY!r}")
@@ -261,7 +250,7 @@ def _text(fields: dict[str, Any], name: str) -> str:
 
 
 def _value(name: str, value: Any) -> float | None:
-    """A score, or None where there is none. Raises RowError."""
+    """Read a score; None if the value stands for none. Raises RowError if it is no number in [0, 1]."""
     if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
         return None
     try:

@@ -5,7 +5,7 @@ from typing import Any
 from detox_ray.models.families import family_of
 
 MAX_TOKENS = 512
-# What configs call it. Not every family has one, and some write -1 for none.
+# The limit's names in configs. Not every family has one, and some write -1 for none.
 _NAMES = (
     "max_position_embeddings",
     "max_encoder_position_embeddings",
@@ -15,9 +15,9 @@ _NAMES = (
 
 
 def max_tokens(config: Any, tokenizer: Any) -> int:
-    """Tokens of a text that the model reads: the config's limit, the tokenizer's and `MAX_TOKENS`, the least of them.
+    """Return how many tokens of a text the model reads: the least of the config's limit, the tokenizer's, `MAX_TOKENS`.
 
-    A limit that is missing or not positive is none.
+    A limit that is missing or not positive does not count.
     """
     text = config.get_text_config()
     limits = [getattr(text, name, None) for name in _NAMES]

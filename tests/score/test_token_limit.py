@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from detox_ray.score.classifier import max_tokens
+from detox_ray.score.classifier_scorer import max_tokens
 
 
 def config(model_type: str, pad_token_id: int | None = 1, **settings: Any) -> Any:

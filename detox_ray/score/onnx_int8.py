@@ -1,8 +1,8 @@
 """A classifier as ONNX with int8 weights, for CPUs: exported once per machine, measured against torch on every load.
 
-Dynamic quantisation: weights of matrix products are int8, activations are quantised as they come. What that does to
-the scores depends on the model, so it is measured: the same sentences through both, and what differs by more than
-`MOST_AT_ONE` anywhere or `MOST_ON_AVERAGE` is refused.
+Dynamic quantization: weights of matrix products are int8, activations are quantized as they come. What that does to
+the scores depends on the model, so it is measured: both score the same sentences, and a model whose scores differ by
+more than `MOST_AT_ONE` anywhere, or by more than `MOST_ON_AVERAGE`, is refused.
 """
 
 import inspect
@@ -21,7 +21,7 @@ import torch
 from detox_ray.config import InputError
 from detox_ray.models.padding import Padding
 from detox_ray.models.transformers_internals import attention_in_use
-from detox_ray.score.batches import Forward, Inputs, batch_of, by_length, encode
+from detox_ray.score.batches import Forward, Inputs, batch_of, by_length, tokenize
 from detox_ray.score.scorers import Failure
 from detox_ray.storage import cache_folder, key_of
 
@@ -32,32 +32,41 @@ FILE = "int8.onnx"
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
-class Agreement(NamedTuple):
-    """int8 against torch, over a sample's probabilities."""
+class Int8Agreement(NamedTuple):
+    """How far int8 is from torch, over a sample's probabilities."""
 
     texts: int
     largest: float
     mean: float
 
 
-class Quantised(NamedTuple):
+class Int8Model(NamedTuple):
     """The int8 network, and how far it is from the model it was made of."""
 
     forward: Forward
-    agreement: Agreement
+    agreement: Int8Agreement
 
 
-def quantised(
+def quantize(
     model: Any,
     tokenizer: Any,
     most: int,
     padding: Padding,
     key: str,
     activation: Callable[[torch.Tensor], torch.Tensor],
-) -> Quantised:
-    """``key``: of the model's weights; ``activation``: logits (B, C) -> probabilities.
+) -> Int8Model:
+    """Load the model's int8 form, and compare the two.
 
-    Raises InputError where the two differ by more than the bounds above.
+    Args:
+        model: The loaded torch model.
+        tokenizer: Its tokenizer.
+        most: Tokens of a text that it reads.
+        padding: How it takes padding.
+        key: Of its weights.
+        activation: From logits (B, C) to probabilities.
+
+    Raises:
+        InputError: If the two differ by more than the bounds above.
     """
     takes = inspect.signature(model.forward).parameters
     names = [name for name in INPUTS if name in takes and name in (*tokenizer.model_input_names, "attention_mask")]
@@ -77,11 +86,11 @@ def quantised(
             f"{agreement.mean:.3f}, over {agreement.texts} sentences (at most {MOST_AT_ONE} and {MOST_ON_AVERAGE} are "
             "allowed): use runtime torch"
         )
-    return Quantised(forward, agreement)
+    return Int8Model(forward, agreement)
 
 
 def exported(model: Any, names: Sequence[str], key: str) -> Path:
-    """The int8 file in this machine's cache, made if it is not there."""
+    """Return the int8 file in this machine's cache; make it if it is not there."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     versions = {name: metadata.version(name) for name in ("torch", "transformers", "onnx", "onnxruntime")}
@@ -140,14 +149,14 @@ def _export(model: Any, names: Sequence[str], path: Path) -> None:
             verbose=False,
         )
     model.set_attn_implementation(attention)
-    # The exporter's notes of inner shapes contradict the quantiser's once weights are transposed: it infers its own.
+    # The exporter's notes of inner shapes contradict the quantizer's once weights are transposed: it infers its own.
     exported = onnx.load(str(path))
     del exported.graph.value_info[:]
     onnx.save(exported, str(path), save_as_external_data=True, location=f"{path.name}.data")
 
 
 class _Logits(torch.nn.Module):
-    """A tensor out, not a named structure."""
+    """The model with a tensor as its output, not a named structure."""
 
     def __init__(self, model: Any):
         super().__init__()
@@ -166,7 +175,7 @@ class _Logits(torch.nn.Module):
 
 
 def open_session(path: Path) -> Any:
-    """An inference session with as many threads as torch has here: Ray gives an actor its share by OMP_NUM_THREADS."""
+    """Open a session with as many threads as torch has here: Ray gives an actor its share by OMP_NUM_THREADS."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -176,20 +185,20 @@ def open_session(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def compare(one: Forward, other: Forward, tokenizer: Any, most: int, padding: Padding) -> Agreement:
-    """Both over sentences of all built-in languages."""
-    rows = [row for row in encode(tokenizer, sample(), most).rows if not isinstance(row, Failure)]
+def compare(one: Forward, other: Forward, tokenizer: Any, most: int, padding: Padding) -> Int8Agreement:
+    """Run both over sentences of all built-in languages."""
+    rows = [row for row in tokenize(tokenizer, sample(), most).rows if not isinstance(row, Failure)]
     differences: list[torch.Tensor] = []
     for batch in by_length([len(row.ids) for row in rows], SAMPLE_TOKENS, padded=padding.token is not None):
         inputs = batch_of([rows[place] for place in batch], padding.token)
         with torch.inference_mode():
             differences.append((one(inputs).float() - other(inputs).float()).abs().flatten())
     flat = torch.cat(differences)
-    return Agreement(len(rows), round(float(flat.max()), 6), round(float(flat.mean()), 6))
+    return Int8Agreement(len(rows), round(float(flat.max()), 6), round(float(flat.mean()), 6))
 
 
 def sample() -> list[str]:
-    """Harmless and hostile sentences in each built-in language: real words, and the same ones every time."""
+    """Write harmless and hostile sentences in each built-in language: real words, and the same ones every time."""
     from detox_ray.toy17.grammar import document
     from detox_ray.toy17.size import WorldSize
     from detox_ray.toy17.vocabulary import vocabularies

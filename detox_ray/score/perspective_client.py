@@ -1,10 +1,13 @@
 """The Perspective API, or any server that speaks its protocol (docs/papers.md, "The Perspective API").
 
-Nothing that went wrong becomes a score. A refused text (400: language, length, attribute) is a Failure with the
-server's words. What was not answered (429, 5xx, time-out, closed connection, an answer that is not the protocol's) is
-asked again, after as long as Retry-After says or a random part of a doubling time; given up, it is a Failure too. Where
-the server refuses everybody (key, address), or most of a batch was given up, `ServiceDown` keeps the unit from being
-committed, so that a later run asks again.
+Nothing that goes wrong becomes a score. A refused text (400: language, length, attribute) is a Failure with the
+server's words. A request that is not answered (429, 5xx, time-out, closed connection, an answer that is not the
+protocol's) is sent again, after the time that Retry-After says, or after a random part of a time that doubles; if it is
+given up, the text is a Failure, too. If the server refuses everybody (key, address), or most of a batch was given up,
+`ServiceDown` keeps the unit from being committed, so that a later run asks again.
+
+The retries are our own and not a library's: a pause for all processes, and the end of the whole batch while others
+wait, are what they consist of.
 
 The service has no version and is retrained without notice (arXiv 2304.12397), so the revision names only server and
 attributes. Scores of different dates need not agree: `notes` holds the date, for the unit's marker.
@@ -27,41 +30,41 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from detox_ray.config import InputError, PerspectiveConfig, Problem
-from detox_ray.score.limiter import Limiter, limiter_for
+from detox_ray.config import InputError, Problem
+from detox_ray.score.rate_limiter import Limiter, limiter_for
 from detox_ray.score.scorers import Failure, Scores, ServiceDown
 
 if TYPE_CHECKING:
     import httpx
 
-# Of the TOXICITY family (docs/papers.md, "The Perspective API"), as this project calls them.
+# Of the TOXICITY family (docs/papers.md, "The Perspective API"), by this project's codes.
 LANGUAGES = ("ar", "cs", "de", "en", "es", "fr", "hi", "id", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sv", "zh")
 GOOGLE = "commentanalyzer.googleapis.com"
-GOOGLES_KEY = str(PerspectiveConfig.model_fields["key_env"].default)
+GOOGLES_KEY = "PERSPECTIVE_API_KEY"  # the environment variable whose key is sent to Google only
 PATH = "/v1alpha1/comments:analyze"
 THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 
-FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds; what a random wait is at most, doubling from one to the other
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds; the limit of a random wait doubles from one to the other
 LONGEST_ASKED = 300.0  # seconds; a server that asks for a longer wait has no more to give in this run
-ANSWER_TIME = 2.0  # seconds that an answer is reckoned to take: requests in flight = rate * this
+ANSWER_TIME = 2.0  # seconds that an answer is assumed to take: requests in flight = rate * this
 MOST_IN_FLIGHT = 64
-DOWN_FROM_THE_START, DOWN_LATER = 5, 20  # texts given up in a row, none answered between
+DOWN_FROM_THE_START, DOWN_LATER = 5, 20  # texts that are given up in a row until the service counts as down
 
 PROBE = "Good morning."
 
 
 def api_language(code: str) -> str:
-    """The API's name of a language: it knows one Chinese."""
+    """Return the API's name of a language: it knows one Chinese."""
     return "zh" if code.lower().startswith("zh") else code
 
 
 def revision(url: str, attributes: Sequence[str]) -> str:
-    """What is known of the model that answers; see the module's docstring."""
+    """Name what is known of the model that answers: its server and attributes."""
     return f"{_address(url)} {','.join(sorted(attributes))}"
 
 
 def check(url: str, key_env: str) -> list[Problem]:
-    """What can be seen to be wrong before a request is sent. Fields are the scorer's own."""
+    """Check what can be checked before a request is sent. Fields are the scorer's own."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         return [Problem("url", url.partition("?")[0], "must be http(s)://host, with a path at most and no '?'")]
@@ -76,7 +79,7 @@ def check(url: str, key_env: str) -> list[Problem]:
 
 
 class PerspectiveScorer:
-    """One client with several requests in flight. Arguments as in `PerspectiveConfig`; raises InputError as `check`."""
+    """A client with several requests in flight. Its arguments are the fields of a definition."""
 
     def __init__(
         self,
@@ -91,6 +94,7 @@ class PerspectiveScorer:
         limiter: Limiter | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ):
+        """Make the client, without a request. Raises InputError for what `check` finds."""
         import httpx
 
         for problem in check(url, key_env):
@@ -111,30 +115,30 @@ class PerspectiveScorer:
         )
 
     def score(self, texts: Sequence[str], language: str) -> list[Scores | Failure]:
-        """Raises ServiceDown."""
+        """Return a result for each text, in order. Raises ServiceDown."""
         self.notes["scored_on"] = datetime.now(UTC).date().isoformat()
-        found: dict[int, Scores | Failure] = {}
+        results: dict[int, Scores | Failure] = {}
         send: list[int] = []
         for row, text in enumerate(texts):
             failure = self._unsendable(text)
             if failure is None:
                 send.append(row)
             else:
-                found[row] = failure
+                results[row] = failure
         stop = threading.Event()
         with ThreadPoolExecutor(self._in_flight) as pool:
-            asked = {pool.submit(self._one, texts[row], language, stop): row for row in send}
+            row_of = {pool.submit(self._score_text, texts[row], language, stop): row for row in send}
             try:
                 outage = _Outage(self.name)
-                for future in as_completed(asked):
+                for future in as_completed(row_of):
                     result = future.result()
                     outage.see(result)
-                    found[asked[future]] = Failure(result.reason) if isinstance(result, _GivenUp) else result
-                outage.end(lambda: isinstance(self._one(PROBE, "en", stop), _GivenUp))
+                    results[row_of[future]] = Failure(result.reason) if isinstance(result, _GivenUp) else result
+                outage.end(lambda: isinstance(self._score_text(PROBE, "en", stop), _GivenUp))
             finally:
                 stop.set()
                 pool.shutdown(cancel_futures=True)
-        return [found[row] for row in range(len(texts))]
+        return [results[row] for row in range(len(texts))]
 
     def _unsendable(self, text: str) -> Failure | None:
         try:
@@ -145,7 +149,7 @@ class PerspectiveScorer:
             return Failure(f"is {size} bytes long; max_bytes is {self._max_bytes}")
         return None
 
-    def _one(self, text: str, language: str, stop: threading.Event) -> "Scores | Failure | _GivenUp":
+    def _score_text(self, text: str, language: str, stop: threading.Event) -> "Scores | Failure | _GivenUp":
         body = {
             "comment": {"text": text, "type": "PLAIN_TEXT"},
             "languages": [api_language(language)],
@@ -156,11 +160,11 @@ class PerspectiveScorer:
         for attempt in itertools.count():
             self._sleep(self._limiter.reserve(self._interval))
             if stop.is_set():
-                return _GivenUp("not asked: the service was given up")
-            answer = self._ask(body)
-            if not isinstance(answer, _Again):
+                return _GivenUp("not sent: the service was given up")
+            answer = self._send(body)
+            if not isinstance(answer, _Retry):
                 return answer
-            reason = f"{answer.reason} ({attempt + 1} times asked)"
+            reason = f"{answer.reason} (requests sent: {attempt + 1})"
             if attempt == self._retries or (answer.wait or 0) > LONGEST_ASKED:
                 return _GivenUp(reason)
             # Full jitter: callers that failed together do not come back together.
@@ -171,48 +175,47 @@ class PerspectiveScorer:
                 self._sleep(wait)
         raise AssertionError("the last attempt returns")
 
-    def _ask(self, body: dict[str, Any]) -> "Scores | Failure | _Again":
-        """One request. Raises ServiceDown where the server refuses whatever is asked."""
+    def _send(self, body: dict[str, Any]) -> "Scores | Failure | _Retry":
+        """Send one request. Raises ServiceDown if the server refuses all requests."""
         import httpx
 
         try:
             response = self._client.post(self._url, json=body)
         except httpx.RequestError as failed:
-            return _Again(f"no answer: {type(failed).__name__}")
+            return _Retry(f"no answer: {type(failed).__name__}")
         status, error = response.status_code, _error(response)
-        said = self._public(str(error.get("message") or response.text or response.reason_phrase))
+        message = self._public(str(error.get("message") or response.text or response.reason_phrase))
         if status == 200:
             return self._scores(response)
         if status == 429:
-            return _Again(f"429: {said}", _retry_after(response.headers.get("Retry-After")), everyone=True)
+            return _Retry(f"429: {message}", _retry_after(response.headers.get("Retry-After")), everyone=True)
         if status >= 500 or status == 408:
-            return _Again(f"{status}: {said}", _retry_after(response.headers.get("Retry-After")))
-        if status in (400, 413, 422) and "API_KEY" not in json.dumps(
-            error.get("details")
-        ):  # Google's word for a bad key
-            return Failure(f"{status}: {said}")
-        # Not raised from anything: what httpx raises holds the request, and with it the key.
-        raise ServiceDown(f"{self.name}: the server refuses every request ({status}: {said})")
+            return _Retry(f"{status}: {message}", _retry_after(response.headers.get("Retry-After")))
+        bad_key = "API_KEY" in json.dumps(error.get("details"))  # Google's word for it
+        if status in (400, 413, 422) and not bad_key:
+            return Failure(f"{status}: {message}")
+        # Without a cause: an exception of httpx holds the request, and with it the key.
+        raise ServiceDown(f"{self.name}: the server refuses every request ({status}: {message})")
 
-    def _scores(self, response: "httpx.Response") -> "Scores | Failure | _Again":
+    def _scores(self, response: "httpx.Response") -> "Scores | Failure | _Retry":
         try:
             scores = json.loads(response.content)["attributeScores"]
             values = {name: scores[name.upper()]["summaryScore"]["value"] for name in self.attributes}
         except (ValueError, KeyError, TypeError, RecursionError):
-            return _Again("200, but the answer is not the protocol's")
+            return _Retry("200, but the answer is not the protocol's")
         for name, value in values.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
                 return Failure(f"{name}: the server gave {self._public(repr(value))}, no number in [0, 1]")
         return {name: float(value) for name, value in values.items()}
 
     def _public(self, text: str) -> str:
-        """For logs and tables: short, on one line, without the key."""
+        """Make a text fit for logs and tables: short, on one line, without the key."""
         shown = text.replace(self._key, "***") if self._key else text
         return " ".join(shown.split())[:200]
 
 
 class _Outage:
-    """Tells a service that is down from a text that got no answer. Raises ServiceDown."""
+    """Tells a service that is down from single texts that get no answer. Raises ServiceDown."""
 
     def __init__(self, name: str):
         self._name, self._answered, self._lost, self._in_a_row, self._last = name, 0, 0, 0, ""
@@ -227,24 +230,24 @@ class _Outage:
             raise ServiceDown(f"{self._name}: {self._in_a_row} texts in a row got no answer; last: {self._last}")
 
     def end(self, silent: Callable[[], bool]) -> None:
-        """Of a batch. ``silent``: asks for a harmless text; decides where too few were asked to tell."""
+        """Judge a whole batch. ``silent`` sends a harmless text, and decides if too few were sent to tell."""
         if self._lost > self._answered and (self._lost >= DOWN_FROM_THE_START or silent()):
             asked = self._lost + self._answered
             raise ServiceDown(f"{self._name}: {self._lost} of {asked} texts got no answer; last: {self._last}")
 
 
 class _GivenUp(NamedTuple):
-    """A text that got no answer however often it was asked."""
+    """A text that got no answer however often it was sent."""
 
     reason: str
 
 
-class _Again(NamedTuple):
-    """Why a request should be made again."""
+class _Retry(NamedTuple):
+    """Why a request should be sent again."""
 
     reason: str
-    wait: float | None = None  # seconds, as the server asks; None: it does not say
-    everyone: bool = False  # it is not about this request: all have been too many
+    wait: float | None = None  # seconds that the server asks for; None: it does not say
+    everyone: bool = False  # all requests must wait, not this one alone
 
 
 def _address(url: str) -> str:
@@ -256,7 +259,7 @@ def _sends_key(url: str, key_env: str) -> bool:
 
 
 def _error(response: "httpx.Response") -> dict[str, Any]:
-    """The ``error`` object of Google's protocol; empty where there is none."""
+    """Return the ``error`` object of Google's protocol; empty if there is none."""
     try:
         error = json.loads(response.content)["error"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -265,7 +268,7 @@ def _error(response: "httpx.Response") -> dict[str, Any]:
 
 
 def _retry_after(header: str | None) -> float | None:
-    """Seconds of a Retry-After header, which holds them or a date; None where it holds neither."""
+    """Return the seconds of a Retry-After header, which holds them or a date; None if it holds neither."""
     if header is None:
         return None
     try:

@@ -1,37 +1,59 @@
 """Any Hugging Face text-classification model as a scorer.
 
-Outputs of a multi-label model are sigmoids, each label by itself; of another model a softmax over its labels.
+The outputs of a multi-label model are sigmoids, each label by itself; those of another model are a softmax over all
+labels.
 """
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from detox_ray.config import ClassifierConfig, InputError
+from detox_ray.config import InputError
 from detox_ray.models.device import device
 from detox_ray.models.padding import check_text_alone, padding_of
 from detox_ray.score.batches import CPU_TOKENS, BatchedClassifier, Forward, Inputs
-from detox_ray.score.limits import max_tokens
-from detox_ray.score.outputs import is_multi_label, outputs_of
+from detox_ray.score.label_mapping import OutputConfig, is_multi_label, outputs_of
 from detox_ray.score.scorers import Failure, Scores
+from detox_ray.score.token_limit import max_tokens
 
 
 class ClassifierScorer:
-    """A text-classification model from a folder or hub id.
+    """A text-classification model from a folder or hub id."""
 
-    ``loading``: for from_pretrained (revision). Raises InputError where weights are missing, the labels leave a doubt,
-    or int8 is too far from the model.
-    """
+    def __init__(
+        self,
+        name: str,
+        path: str,
+        loading: Mapping[str, Any],
+        *,
+        attributes: Mapping[str, OutputConfig] | None,
+        dtype: str,
+        int8_key: str | None,
+        batch_tokens: int,
+    ):
+        """Load the model, and score a text to see that it can.
 
-    def __init__(self, config: ClassifierConfig, path: str, loading: Mapping[str, Any], key: str, batch_tokens: int):
+        Args:
+            name: The scorer's.
+            path: Folder or hub id.
+            loading: Arguments of from_pretrained (revision).
+            attributes: The user's map of the model's labels; None: go by the labels' names.
+            dtype: Of the weights; "auto": bfloat16 on a GPU, else float32.
+            int8_key: The model's key, to run it in ONNX Runtime's int8 on a CPU; None: run it in torch.
+            batch_tokens: Padded tokens of a forward pass, at most.
+
+        Raises:
+            InputError: If weights are missing, the labels leave a doubt, or int8 is too far from the model.
+        """
         import torch
         from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-        self.name = config.name
+        self.name = name
         on, self.device = device()
-        if config.runtime == "onnx-int8" and on == "cuda":
+        if int8_key is not None and on == "cuda":
             raise InputError(f"scorer {self.name}: runtime onnx-int8 is for CPUs; on a GPU use torch")
-        dtype = ("bfloat16" if on == "cuda" else "float32") if config.dtype == "auto" else config.dtype
+        if dtype == "auto":
+            dtype = "bfloat16" if on == "cuda" else "float32"
         try:
             settings = AutoConfig.from_pretrained(path, **loading)
         except ValueError as error:
@@ -40,7 +62,7 @@ class ClassifierScorer:
         try:
             check_text_alone(settings.model_type)
             self._multi = is_multi_label(settings.problem_type, labels)
-            outputs = outputs_of(labels, self._multi, config.attributes)
+            outputs = outputs_of(labels, self._multi, attributes)
         except InputError as error:
             raise InputError(f"scorer {self.name}: {error}") from None
         model, report = AutoModelForSequenceClassification.from_pretrained(
@@ -57,10 +79,10 @@ class ClassifierScorer:
         forward = forward_of(model, self._activation)
         most = max_tokens(model.config, tokenizer)
         self.notes: dict[str, Any] = {"dtype": dtype}
-        if config.runtime == "onnx-int8":
-            from detox_ray.score.onnx import quantised
+        if int8_key is not None:
+            from detox_ray.score.onnx_int8 import quantize
 
-            int8 = quantised(model, tokenizer, most, padding, key, self._activation)
+            int8 = quantize(model, tokenizer, most, padding, int8_key, self._activation)
             forward, self.notes = int8.forward, {"dtype": "int8", "agreement": int8.agreement._asdict()}
             del model
         self.notes["outputs"] = {name: output.spelled(labels) for name, output in outputs.items()}
@@ -81,7 +103,7 @@ class ClassifierScorer:
 
 
 def forward_of(model: Any, activation: Callable[[Any], Any]) -> Forward:
-    """The model with its inputs moved to where it is, those that it does not take left out."""
+    """Return a call of the model that moves its inputs to its device, and leaves out those that it does not take."""
     takes = set(inspect.signature(model.forward).parameters)
 
     def forward(inputs: Inputs) -> Any:

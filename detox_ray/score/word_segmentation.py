@@ -1,4 +1,4 @@
-"""What a word is, in each language: for the rules on lines and for the units of diversity.
+"""Words of each language: for the rules on lines and for the units of diversity.
 
 Chinese and Japanese are segmented with jieba (its default mode, with HMM) and with MeCab (fugashi, unidic-lite). In
 every other language `tokens` splits on whitespace (docs/papers.md, "Language consistency of Neplenbroek et al."), and
@@ -6,8 +6,8 @@ every other language `tokens` splits on whitespace (docs/papers.md, "Language co
 digit: "Don't" and "3.14" are one word each, and Han or Hiragana in such a text is a word a character. Nothing is
 lower-cased.
 
-MeCab's time grows with the square of an unbroken line (14 s for 100 kB of Latin letters): it is given `PIECE`
-characters at a time.
+MeCab's time grows with the square of the length of an unbroken line (14 s for 100 kB of Latin letters), so it is given
+`PIECE` characters at a time.
 """
 
 import warnings
@@ -20,7 +20,7 @@ PACKAGES = {"zh": ("jieba",), "ja": ("fugashi", "unidic-lite")}
 
 
 def versions(language: str) -> dict[str, str]:
-    """{package: version} of what decides on this language's words, for keys."""
+    """Return the versions of the packages that decide on this language's words, for keys."""
     return {package: metadata.version(package) for package in PACKAGES.get(language, ("regex",))}
 
 
@@ -32,7 +32,7 @@ def tokens(text: str, language: str) -> list[str]:
 
 
 def words(text: str, language: str) -> list[str]:
-    """Without what has neither a letter nor a digit."""
+    """Return the tokens that have a letter or a digit; in a language with spaces, the words between boundaries."""
     pieces = tokens(text, language) if language in PACKAGES else _boundaries()(text)
     return [piece for piece in pieces if any(character.isalnum() for character in piece)]
 
@@ -47,7 +47,7 @@ def _boundaries() -> Callable[[str], list[str]]:
 
 @cache
 def _jieba() -> Callable[[str], list[str]]:
-    with warnings.catch_warnings():  # of its own syntax
+    with warnings.catch_warnings():  # jieba's own syntax warns
         warnings.simplefilter("ignore")
         import jieba
 
@@ -55,7 +55,7 @@ def _jieba() -> Callable[[str], list[str]]:
 
     jieba.setLogLevel("WARNING")
     tokenizer = jieba.Tokenizer()
-    folder = cache_folder() / "jieba"  # its own choice, the folder for temporary files, is open to other users
+    folder = cache_folder() / "jieba"  # jieba's default, the folder for temporary files, is open to other users
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.tmp_dir = str(folder)
     return lambda text: list(tokenizer.lcut(text))
@@ -69,7 +69,7 @@ def _mecab() -> Callable[[str], list[str]]:
     tagger = fugashi.Tagger(f'-O wakati -d "{unidic_lite.DICDIR}"')
 
     def cut(text: str) -> list[str]:
-        text = text.replace("\0", " ")  # ends a C string
+        text = text.replace("\0", " ")  # it would end the C string
         pieces = (text[start : start + PIECE] for start in range(0, len(text), PIECE))
         return [token for piece in pieces for token in tagger.parse(piece).split()]
 

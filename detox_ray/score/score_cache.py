@@ -1,10 +1,10 @@
-"""Scores that were given before: beside the runs of a storage, so that another run of it need not ask again.
+"""The score cache: earlier scores, kept beside the runs of a storage, so that its other runs need not score again.
 
     .score-cache/<scorer and device>/<language, or any>/<unit's key>.parquet     text (hash), one column per attribute
 
-Only values are kept: a failure is tried again, and no text is stored. Parts are written whole and never changed, so
-several actors read and write at once; two that score the same text at once write it twice, the same. A part that
-cannot be read, or a cache that cannot be written, costs time and no more.
+Only values are kept: a failed text is scored again, and no text is stored. Parts are written whole and never changed,
+so several actors read and write at once; two that score the same text at once both write it, with equal values. A part
+that cannot be read, or a cache that cannot be written, only costs time.
 """
 
 import hashlib
@@ -19,35 +19,33 @@ import pyarrow.parquet as pq
 from detox_ray.score.scorers import Scores
 from detox_ray.storage import Store
 
-FOLDER = ".score-cache"  # no run can be called so
+FOLDER = ".score-cache"  # no run can have this name
 HASH = pa.binary(16)
-ANY = "any"  # instead of a language, for scorers that do not look at it
+ANY = "any"  # instead of a language, for scorers whose scores do not depend on it
 
 log = logging.getLogger(__name__)
 
 
 def text_hash(text: str) -> bytes:
-    """Of the text as it is."""
+    """Hash the text as it is."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 class ScoreCache:
-    """The scores of one scorer on one kind of device. Parts are read once, new ones before each look-up.
-
-    ``identity`` changes with all that changes a value: revision, settings, device.
-    """
+    """The scores of one scorer on one kind of device. Parts are read once, new ones before each look-up."""
 
     def __init__(self, store: Store, identity: str, attributes: Sequence[str]):
+        """Open the cache. ``identity`` changes with all that changes a value: revision, settings, device."""
         self._store, self._folder, self._attributes = store.beside, f"{FOLDER}/{identity}", list(attributes)
         self._schema = pa.schema([("text", HASH), *((attribute, pa.float64()) for attribute in attributes)])
         self._known: dict[str, pa.Table] = {}  # language -> all parts together
         self._read: set[str] = set()
 
     def find(self, texts: Sequence[str], language: str) -> dict[str, Scores]:
-        """Text -> scores, of those that are known."""
+        """Return the scores of the texts that are known, by text."""
         known = self._refresh(language)
-        asked = pa.array([text_hash(text) for text in texts], HASH)
-        places = pc.index_in(asked, value_set=known["text"])
+        hashes = pa.array([text_hash(text) for text in texts], HASH)
+        places = pc.index_in(hashes, value_set=known["text"])
         hits = pc.is_valid(places)
         rows = known.select(self._attributes).take(places.filter(hits)).to_pylist()
         return dict(zip((text for text, hit in zip(texts, hits.to_pylist(), strict=True) if hit), rows, strict=True))
@@ -70,7 +68,7 @@ class ScoreCache:
         self._known[language] = pa.concat_tables([self._known[language], table])
 
     def _refresh(self, language: str) -> pa.Table:
-        """All parts of the language, those that came since the last time among them."""
+        """Read the parts that were added since the last time, and return all of the language."""
         parts = [self._known.get(language, self._schema.empty_table())]
         for path in self._store.files(f"{self._folder}/{language}"):
             if path not in self._read:

@@ -1,17 +1,20 @@
-"""Which of a classifier's outputs are toxicity: what the user's map says, else what the labels' names say, else we ask.
+"""Which of a classifier's outputs are toxicity: by the user's map, else by the labels' names.
 
 Names are compared without case, spaces, hyphens and underscores. A label is known to be toxic, known to be harmless,
-or unknown; an unknown one among several leaves a doubt, and a doubt is asked and never guessed. One convention is
-taken without a name: of two labels that nobody named (LABEL_0 and LABEL_1), the second means yes.
+or unknown. An unknown one among several leaves a doubt, and then the user must say; nothing is guessed. One convention
+needs no name: of two labels that nobody named (LABEL_0 and LABEL_1), the second means yes.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from detox_ray.config import InputError, OutputConfig
+from pydantic import Field, model_validator
 
-# What Detoxify calls its classes, and their older names (Jigsaw's).
+from detox_ray.config import InputError, Strict
+from detox_ray.config.base import distinct
+
+# The names of Detoxify's classes, and their older names (Jigsaw's).
 ATTRIBUTES = {
     "toxic": "toxicity",
     "toxicity": "toxicity",
@@ -29,7 +32,7 @@ _TOXIC = (
     "toxic|toxicity|hate|hateful|hatespeech|offensive|offensivelanguage|offense|abusive|abusivelanguage|abuse|harmful|"
     "unsafe"
 )
-# Kinds of toxicity: they count beside a harmless label, but one of them alone is not all of toxicity.
+# Kinds of toxicity: they count if there is a harmless label, too, but one of them alone is not all of toxicity.
 _KINDS = (
     "insult|insulting|threat|threatening|obscene|obscenity|identityhate|identityattack|personalattack|sexualexplicit|"
     "sexuallyexplicit|profanity|profane|vulgar|slur|harassment|harassing|bullying|cyberbullying|racist|racism|sexist|"
@@ -45,20 +48,47 @@ _HARMLESS = re.compile(
 _UNNAMED = ("label0", "label1")
 
 
+class OutputConfig(Strict):
+    """The source of an attribute: the sum of some labels' probabilities, or one minus the sum if they are harmless.
+
+    A user may write a label, or a list of labels, instead of ``labels``.
+    """
+
+    labels: list[str] = Field(default_factory=list)
+    harmless: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: [inner] if isinstance(inner, str) else inner for name, inner in value.items()}
+        if isinstance(value, str | list):
+            return {"labels": [value] if isinstance(value, str) else value}
+        return value
+
+    @model_validator(mode="after")
+    def _either(self) -> "OutputConfig":
+        if bool(self.labels) == bool(self.harmless):
+            raise ValueError("must be a label, a list of labels, or {harmless: LABEL} if a high value is harmless")
+        distinct(self.labels + self.harmless)
+        return self
+
+
 class Output(NamedTuple):
-    """How an attribute's value comes from a row of probabilities."""
+    """The outputs that make an attribute's value."""
 
     columns: tuple[int, ...]  # summed
     inverted: bool = False  # the sum is of harmless labels: the value is one minus it
 
     def value(self, probabilities: Sequence[float]) -> float:
+        """Return the value of a text, from the probabilities of all outputs."""
         total = sum(probabilities[column] for column in self.columns)
-        if 1 < total < 1 + 1e-5:  # of rounded numbers
+        if 1 < total < 1 + 1e-5:  # rounding
             total = 1.0
         return 1 - total if self.inverted else total
 
     def spelled(self, labels: Sequence[str]) -> str:
-        """In words, for people who ask what was taken."""
+        """Write the outputs as a sum of labels, for the unit's marker."""
         total = " + ".join(labels[column] for column in self.columns)
         return f"1 - ({total})" if self.inverted else total
 
@@ -72,12 +102,12 @@ def labels_of(config: Mapping[str, Any]) -> list[str]:
 
 
 def outputs_of(labels: Sequence[str], multi: bool, wanted: Mapping[str, OutputConfig] | None) -> dict[str, Output]:
-    """Attribute -> where its value is.
+    """Find the outputs that make each attribute.
 
     Args:
         labels: Names of the outputs, in order.
         multi: Whether each output stands by itself (`is_multi_label`).
-        wanted: The user's map.
+        wanted: The user's map; None: go by the labels' names.
 
     Raises:
         InputError: If it is not clear which labels are toxicity. The message names them.
@@ -88,14 +118,14 @@ def outputs_of(labels: Sequence[str], multi: bool, wanted: Mapping[str, OutputCo
 
 
 def is_multi_label(problem_type: str | None, labels: Sequence[str]) -> bool:
-    """Whether each output is a sigmoid of its own. Raises InputError for a regression: it has no probabilities."""
+    """Whether each output is a sigmoid of its own. Raises InputError for a regression, which has no probabilities."""
     if problem_type == "regression":
         raise InputError("a regression model's outputs are not probabilities: it cannot be a scorer")
     if len(labels) == 1:
         return True  # the softmax of one output is 1 whatever the text
     if problem_type is not None:
         return problem_type == "multi_label_classification"
-    # Unsaid: kinds of toxicity do not exclude each other, but all of them exclude harmlessness.
+    # The config does not say: kinds of toxicity do not exclude each other, but all of them exclude harmlessness.
     kinds = sum(_spaced(label) in ATTRIBUTES for label in labels)
     return kinds > 1 and not any(_is_harmless(label) for label in labels)
 
@@ -113,7 +143,7 @@ def _mapped(attribute: str, output: OutputConfig, labels: Sequence[str], multi: 
 
 
 def _named_apart(labels: Sequence[str]) -> dict[str, Output]:
-    """Of outputs that stand by themselves: all, if one is toxicity itself; else the only toxic one."""
+    """Of outputs that stand by themselves, take all if one is toxicity itself, else the only toxic one."""
     names = [ATTRIBUTES.get(_spaced(label), _spaced(label)) for label in labels]
     if names.count("toxicity") == 1 and len(set(names)) == len(names):
         return {name: Output((column,)) for column, name in enumerate(names)}
@@ -124,7 +154,7 @@ def _named_apart(labels: Sequence[str]) -> dict[str, Output]:
 
 
 def _exclusive(labels: Sequence[str]) -> dict[str, Output]:
-    """Of outputs that exclude each other."""
+    """Of outputs that exclude each other, take the toxic ones."""
     bare = [_bare(label) for label in labels]
     if tuple(bare) == _UNNAMED:
         return {"toxicity": Output((1,))}

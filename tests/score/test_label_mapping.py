@@ -2,8 +2,9 @@
 
 import pytest
 
-from detox_ray.config import ClassifierConfig, InputError
-from detox_ray.score.outputs import Output, is_multi_label, labels_of, outputs_of
+from detox_ray.config import InputError
+from detox_ray.score.label_mapping import Output, is_multi_label, labels_of, outputs_of
+from detox_ray.score.variants.classifier import ClassifierConfig
 
 
 def wanted(attributes: object) -> ClassifierConfig:
