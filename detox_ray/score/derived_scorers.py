@@ -19,6 +19,7 @@ from detox_ray.cluster.unit_jobs import Product, Task
 from detox_ray.score.cached_scorer import score_rows
 from detox_ray.score.scorer_variant import Floats, ResolvedScorer
 from detox_ray.storage import TABLES, Store, StoreError, Table
+from detox_ray.storage.markers import ScoreMarker
 from detox_ray.storage.tables import EMPTY, OK, UNSUPPORTED
 
 
@@ -63,8 +64,8 @@ class DerivedWorker:
     def make(self, task: Task) -> Product:
         language = task.unit["language"]
         tables = [self._store.read(unit, key) for unit, key in task.inputs]
-        infos = [self._store.info(unit, key) for unit, key in task.inputs]
-        common = self._derivation.attributes([info["attributes"] for info in infos])
+        markers = [self._store.marker(unit, key, ScoreMarker) for unit, key in task.inputs]
+        common = self._derivation.attributes([marker.attributes for marker in markers])
         texts, columns = tables[0].slice(0, 0), dict[str, Column]()
         for name in common:
             rows = [table.filter(pc.equal(table["attribute"], name)) for table in tables]

@@ -18,13 +18,16 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from detox_ray.storage.folder import KEY_LENGTH, Fence, Folder, StoreError, cache_folder, key_of
+from detox_ray.storage.markers import Marker
 from detox_ray.storage.units import TABLES, Table, Unit
 
 __all__ = ["KEY_LENGTH", "Fence", "Store", "StoreError", "Superseded", "Table", "Unit", "cache_folder", "key_of"]
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Marker)
 
 
 class Superseded(StoreError):
@@ -140,6 +143,14 @@ class Store(Folder):
         said = self._look(unit, key, f"commits/{unit.stem(key)}.json", self.read_json)
         said.pop("order", None)
         return said
+
+    def marker(self, unit: Unit, key: str, kind: type[M]) -> M:
+        """What the marker says, as ``kind`` states it. Raises what `info` does, and StoreError if it says otherwise."""
+        try:
+            return kind.model_validate(self.info(unit, key))
+        except ValidationError as error:
+            path = self.path(f"commits/{unit.stem(key)}.json")
+            raise StoreError(f"{path} is not the marker of {unit.table}: {error.errors()[0]['msg']}") from None
 
     def read(self, unit: Unit, key: str) -> pa.Table:
         """The unit's rows, without the partition columns.
