@@ -114,7 +114,7 @@ def share(cluster: Cluster, nodes: Sequence[float], actors: int | Literal["auto"
     return Share(wanted, int(100 * min(1.0, min(nodes) / wanted)) / 100, 0)
 
 
-class Failure(NamedTuple):
+class UnitFailure(NamedTuple):
     """Why a unit was not made."""
 
     reason: str
@@ -131,7 +131,7 @@ class UnitActor:
     def __init__(self, workers: Sequence[Callable[[], Worker]], store: Store):
         self._workers, self._store = workers, store
         self._loaded: tuple[int, Worker] | None = None  # job, worker
-        self._broken: dict[int, Failure] = {}  # job -> why it cannot be loaded: said of each unit, not tried again
+        self._broken: dict[int, UnitFailure] = {}  # job -> why it cannot be loaded: said of each unit, not tried again
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """A batch of one row."""
@@ -141,10 +141,10 @@ class UnitActor:
             try:
                 amount = self._make(int(job), Task.from_row(str(text)))
             except Exception as raised:
-                failure = Failure(_said(raised), isinstance(raised, InputError))
+                failure = UnitFailure(_said(raised), isinstance(raised, InputError))
                 if self._loaded is None:
                     self._broken[int(job)] = failure
-        error, mistake = failure or Failure("", False)
+        error, mistake = failure or UnitFailure("", False)
         return {"task": [str(text)], "job": [int(job)], "amount": [amount], "error": [error], "mistake": [mistake]}
 
     def _make(self, job: int, task: Task) -> int:
@@ -187,7 +187,7 @@ def run_jobs(
         return str(job.actors), gpus, alone
 
     jobs = [job for job in jobs if job.tasks]
-    failed: list[tuple[str, Unit, Failure]] = []
+    failed: list[tuple[str, Unit, UnitFailure]] = []
     units = sum(len(job.tasks) for job in jobs)
     with progress.task(label, units) if jobs else nullcontext() as bar:
         for (_, gpus, _), together in groupby(sorted(jobs, key=pool), key=pool):
@@ -200,7 +200,9 @@ def run_jobs(
         raise JobError(f"{name}: {some}; {unit.name}: {failure.reason}")
 
 
-def _run(jobs: Sequence[Job], gpus: int, store: Store, cluster: Cluster, bar: Any) -> list[tuple[str, Unit, Failure]]:
+def _run(
+    jobs: Sequence[Job], gpus: int, store: Store, cluster: Cluster, bar: Any
+) -> list[tuple[str, Unit, UnitFailure]]:
     """One Ray Data job; returns what failed."""
     import ray
 
@@ -220,7 +222,7 @@ def _run(jobs: Sequence[Job], gpus: int, store: Store, cluster: Cluster, bar: An
             fn_constructor_kwargs={"workers": workers, "store": store},
             max_task_retries=RETRIES,  # without it a unit that kills its actor does so for ever
         )
-    failed: list[tuple[str, Unit, Failure]] = []
+    failed: list[tuple[str, Unit, UnitFailure]] = []
     amounts, begun, now = [0] * len(jobs), [0.0] * len(jobs), time.monotonic()
     begun[0] = now
     try:
@@ -231,7 +233,7 @@ def _run(jobs: Sequence[Job], gpus: int, store: Store, cluster: Cluster, bar: An
             amounts[number] += row["amount"]
             if row["error"]:
                 unit = Task.from_row(row["task"]).unit
-                failed.append((job.label, unit, Failure(row["error"], row["mistake"])))
+                failed.append((job.label, unit, UnitFailure(row["error"], row["mistake"])))
             rate = amounts[number] / max(now - begun[number], 1e-9)
             note = f"{job.label}, {rate:,.0f} {job.measure}/s"
             bar.advance(0 if row["error"] else 1, f"{note}, {len(failed)} failed" if failed else note)

@@ -21,7 +21,6 @@ from detox_ray.report import (
     ExplorerPrompt,
     PerplexityEvaluator,
     ReportContent,
-    Timing,
     TrainingLog,
     render,
 )
@@ -108,7 +107,7 @@ def content(context: Context) -> ReportContent:
         diversity_units=experiment.quality.diversity,
         identifier=experiment.quality.identifier,
         samples=samples(context),
-        timings=[Timing(*timing) for timing in timings(context)],
+        timings=timings(context),
         training=trainings(context),
         manifest=store.read_json("manifest.json"),
         corpus_share=world and world["token_share"],
