@@ -37,7 +37,7 @@ class ProgressTask:
         self._id = bars.add_task(label, total=total, note="") if bars else None
 
     def advance(self, units: int = 1, note: str = "") -> None:
-        """``units`` more are done; ``note`` says something of the newest (loss, rate)."""
+        """Count ``units`` more as done; ``note`` describes the newest (loss, rate)."""
         interrupt.check()
         before = self.done
         self.done += units
@@ -83,7 +83,7 @@ class Progress:
 
     @contextmanager
     def steps(self, prefix: str) -> Iterator[Callable[[str, int, int, float], None]]:
-        """For code that only calls back: ``report(name, done, total, loss)`` keeps one task per name."""
+        """Yield a callback ``report(name, done, total, loss)``, which shows one task per name."""
         with ExitStack() as stack:
             tasks: dict[str, ProgressTask] = {}
 

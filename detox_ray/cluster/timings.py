@@ -30,7 +30,7 @@ class UnitGroup(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What a table of timings calls it."""
+        """Return what a table of timings calls it."""
         return ": ".join([self.stage.title, *self.keys])
 
 
