@@ -145,7 +145,7 @@ class Store(Folder):
         return said
 
     def marker(self, unit: Unit, key: str, kind: type[M]) -> M:
-        """Return the marker as ``kind`` states it. Raises what `info` does, and StoreError if it says something else."""
+        """Return the marker as ``kind`` states it. Raises what `info` does; StoreError if it says something else."""
         try:
             return kind.model_validate(self.info(unit, key))
         except ValidationError as error:
