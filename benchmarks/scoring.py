@@ -113,7 +113,7 @@ def measure(size: str, texts: Sequence[str], vocabulary: Sequence[str], options:
     import torch
     from detoxify import Detoxify
 
-    from detox_ray.score.detoxify import DetoxifyScorer
+    from detox_ray.score.detoxify_scorer import DetoxifyScorer
 
     def line(name: str, seconds: float, note: str = "") -> None:
         print(f"{size:5} {name:42} {len(texts) / seconds:10.1f} texts/s  {seconds:8.1f} s  {note}", flush=True)
@@ -130,13 +130,17 @@ def measure(size: str, texts: Sequence[str], vocabulary: Sequence[str], options:
             same = f"largest score difference {largest_difference(scores, theirs):.1e}"
             line(f"Detoxify.predict, {named}", seconds, f"ours is {seconds / ours:.1f}x; {same}")
         if options.int8:
-            from detox_ray.score import onnx
+            from detox_ray.models.padding import padding_of
+            from detox_ray.score import onnx_int8
             from detox_ray.score.batches import CPU_TOKENS, BatchedClassifier
+            from detox_ray.score.label_mapping import Output
 
             key = f"benchmark {size} {WORDS}"
-            made = onnx.quantised(model.model.float().cpu().eval(), model.tokenizer, 512, key, torch.sigmoid)
-            classes = {name: column for column, name in enumerate(CLASSES)}
-            int8 = BatchedClassifier(model.tokenizer, 512, made.forward, classes, CPU_TOKENS)
+            network = model.model.float().cpu().eval()
+            padding = padding_of(network)
+            made = onnx_int8.quantize(network, model.tokenizer, 512, padding, key, torch.sigmoid)
+            outputs = {name: Output((column,)) for column, name in enumerate(CLASSES)}
+            int8 = BatchedClassifier(model.tokenizer, 512, made.forward, outputs, padding, CPU_TOKENS)
             seconds, quantised = timed(int8.score, texts)
             far = largest_difference(scores, quantised)
             note = f"{ours / seconds:.1f}x ours; largest score difference {far:.1e}; when loaded: {made.agreement}"

@@ -24,6 +24,7 @@ HASH_COMMENTS = (".yaml", ".toml", ".sh", "Makefile", "Dockerfile")
 ELSEWHERE = {
     *(
         "RTP_LX_*.json",
+        "acronyms.txt",
         "calibration.json",
         "experiment.yaml",
         "index.html",

@@ -104,7 +104,7 @@ WRONG: list[tuple[str, Any, str, Any, str]] = [
         [{"name": "a", "type": "x", "path": "p"}],
         "score.scorers.0.type",
         "x",
-        "must be one of 'detoxify', 'lexicon', 'classifier'",
+        "must be one of calibrated, classifier, detoxify",
     ),
     ("score.primary", "other", "score.primary", "other", "one of the scorers (toy17-lexicon)"),
     ("measure.bootstrap", 10, "measure.bootstrap", 10, "greater than or equal to 100"),

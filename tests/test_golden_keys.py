@@ -18,7 +18,7 @@ from detox_ray.config.loading import load
 from detox_ray.models import LoadableModel, vllm_options
 from detox_ray.run.plan import plan
 from detox_ray.run.stages import registered
-from detox_ray.score import ResolvedScorer, identifiers, words
+from detox_ray.score import ResolvedScorer, identifiers, word_segmentation
 from detox_ray.storage import Unit, key_of
 from detox_ray.storage.tables import CORPUS, LABELLED, PAIRS, PROMPTS, TEXTS
 
@@ -69,7 +69,7 @@ def keys(name: str) -> dict[str, str]:
     with (
         mock.patch.object(vllm_options, "version", lambda: "0"),
         mock.patch.object(identifiers, "revision", lambda *_: "0"),
-        mock.patch.object(words, "versions", lambda _: "0"),
+        mock.patch.object(word_segmentation, "versions", lambda _: "0"),
     ):
         within = context(load(CONFIGS / f"{name}.yaml"))
         for stage in within.stages:

@@ -18,6 +18,7 @@ import pytest
 
 from detox_ray.storage import Store, StoreError, Superseded, Unit, define, key_of
 from detox_ray.storage.lock import run_lock
+from detox_ray.storage.markers import FluencyMarker, ScoreMarker
 from detox_ray.storage.tables import CHECKPOINTS, GENERATIONS, SCORES
 
 FRENCH = GENERATIONS.unit(model="detox", language="fr")
@@ -460,6 +461,15 @@ def test_checks_of_one_folder_at_once_do_not_disturb_each_other_or_a_writer(tmp_
         for write in writes:
             write.result()
     assert len(store.files("")) == 50
+
+
+def test_a_marker_says_what_its_kind_states_or_is_refused(tmp_path: Path) -> None:
+    store, unit = Store.at(str(tmp_path)), SCORES.unit(scorer="a", model="base", language="fr")
+    store.commit(unit, "k", None, {"attributes": ["toxicity"], "status_counts": {"ok": 3}, "device": "cpu"})
+    marker = store.marker(unit, "k", ScoreMarker)
+    assert (marker.attributes, marker.status_counts) == (["toxicity"], {"ok": 3})
+    with pytest.raises(StoreError, match=r"00000-k\.json is not the marker of scores: Field required"):
+        store.marker(unit, "k", FluencyMarker)
 
 
 def test_keys_follow_the_fields_and_not_their_order() -> None:

@@ -191,7 +191,7 @@ def plan(
 def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI, such as runs/toy17.")],
 ) -> None:
-    """Show the status of a run: committed and planned units by stage, model and language, and the headline."""
+    """Show the state of a run: committed and planned units by table and keys, and the headline if there is one."""
     with exit_codes():
         from detox_ray.cli import terminal
         from detox_ray.run import open_run

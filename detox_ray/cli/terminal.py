@@ -11,7 +11,7 @@ from detox_ray.measure.validity import has_evidence
 from detox_ray.run import RunFolder, headline
 from detox_ray.run.pipeline import Outcome
 from detox_ray.run.validity import ValidityOutcome
-from detox_ray.score import catalogue
+from detox_ray.score import ready_scorers
 from detox_ray.serve.launch import StartedService
 from detox_ray.storage.tables import OK
 
@@ -61,11 +61,11 @@ def show(console: Console, run: RunFolder) -> None:
     languages = sorted({unit["language"] for unit in plan.get("generate", {})})
     title = run.store.uri
     grid = Table(title=title, title_justify="left", caption="· nothing yet   ✓ all committed   1/4 units committed")
-    for column in ("stage", "table", "of", "units"):
+    for column in ("table", "of", "units"):
         grid.add_column(column)
     for language in languages:
         grid.add_column(language, justify="center")
-    for stage, units in plan.items():
+    for units in plan.values():
         flags: dict[tuple[str, str], dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
         for unit, key in units.items():
             keys = ", ".join(value for name, value in unit.keys if name != "language")
@@ -73,7 +73,7 @@ def show(console: Console, run: RunFolder) -> None:
         for (name, keys), by_language in flags.items():
             flags_of_row = [flag for cell in by_language.values() for flag in cell]
             cells = [_cell(by_language.get(language)) for language in languages]
-            grid.add_row(stage, name, keys, f"{sum(flags_of_row)}/{len(flags_of_row)}", *cells)
+            grid.add_row(name, keys, f"{sum(flags_of_row)}/{len(flags_of_row)}", *cells)
     console.print(grid)
     _headline(console, run)
 
@@ -89,9 +89,10 @@ def _cell(flags: list[bool] | None) -> str:
 
 def scorers(console: Console) -> None:
     """Print the ready scorers."""
-    for entry in catalogue():
+    for entry in ready_scorers().values():
         languages = "all" if entry.languages is None else " ".join(entry.languages)
-        console.print(f"[bold]{escape(entry.name)}[/] ({entry.kind}) {escape(entry.origin)}", highlight=False)
+        kind, origin = entry.config.kind, entry.config.origin
+        console.print(f"[bold]{escape(entry.name)}[/] ({kind}) {escape(origin)}", highlight=False)
         console.print(f"  {escape(' '.join(entry.attributes))}; languages: {languages}", highlight=False)
         console.print(f"  licence: {escape(entry.licence)}; needs: {escape(entry.cost)}", highlight=False)
     console.print("Any other: score.scorers takes {name, type, path, …}; types and fields are in the README.")

@@ -13,7 +13,7 @@ SLOW_START = "timed out during startup"
 
 
 class Cluster(NamedTuple):
-    """What the job may use."""
+    """The Ray that a job may use."""
 
     address: str  # "local" or the address joined
     nodes: int
@@ -23,7 +23,7 @@ class Cluster(NamedTuple):
 
 @contextmanager
 def connect(num_cpus: int | None = None, verbose: bool = False) -> Iterator[Cluster]:
-    """A connected Ray for the duration of the block.
+    """Connect to Ray for the duration of the block.
 
     A Ray that is already initialised in this process is used and left running; one at RAY_ADDRESS is joined and left; a
     local one is started on 127.0.0.1 only and shut down.

@@ -1,4 +1,4 @@
-"""Remembers that a person, or the cluster, asked the run to stop.
+"""Remembering that a person, or the cluster, asked the run to stop.
 
 Python drops a KeyboardInterrupt that is raised while a destructor runs, and Ray Data's iterators end in destructors: a
 Ctrl-C at the end of a job would be lost. So the handler also takes a note, and every long step, which reports its
@@ -11,13 +11,13 @@ _asked = False
 
 
 def handler(signal_number: int, frame: FrameType | None) -> None:
-    """For SIGINT and SIGTERM."""
+    """Handle SIGINT and SIGTERM."""
     global _asked
     _asked = True
     raise KeyboardInterrupt
 
 
 def check() -> None:
-    """Raise KeyboardInterrupt where a stop was asked for."""
+    """Raise KeyboardInterrupt if a stop was asked for."""
     if _asked:
         raise KeyboardInterrupt

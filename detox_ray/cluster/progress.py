@@ -26,7 +26,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
 
 
-class Task:
+class ProgressTask:
     """One long step: units done, rate and time left."""
 
     def __init__(self, console: Console, label: str, total: int, unit: str, bars: Bars | None):
@@ -37,7 +37,7 @@ class Task:
         self._id = bars.add_task(label, total=total, note="") if bars else None
 
     def advance(self, units: int = 1, note: str = "") -> None:
-        """``units`` more are done; ``note`` says something of the newest (loss, rate)."""
+        """Count ``units`` more as done; ``note`` describes the newest (loss, rate)."""
         interrupt.check()
         before = self.done
         self.done += units
@@ -64,10 +64,10 @@ class Progress:
         self.console.print(message, markup=False)
 
     @contextmanager
-    def task(self, label: str, total: int, unit: str = "units") -> Iterator[Task]:
+    def task(self, label: str, total: int, unit: str = "units") -> Iterator[ProgressTask]:
         interrupt.check()
         if not self.console.is_terminal:
-            yield Task(self.console, label, total, unit, None)
+            yield ProgressTask(self.console, label, total, unit, None)
             return
         columns = (
             SpinnerColumn(),
@@ -79,13 +79,13 @@ class Progress:
             TextColumn("{task.fields[note]}", markup=False),
         )
         with Bars(*columns, console=self.console) as bars:
-            yield Task(self.console, label, total, unit, bars)
+            yield ProgressTask(self.console, label, total, unit, bars)
 
     @contextmanager
     def steps(self, prefix: str) -> Iterator[Callable[[str, int, int, float], None]]:
-        """For code that only calls back: ``report(name, done, total, loss)`` keeps one task per name."""
+        """Yield a callback ``report(name, done, total, loss)``, which shows one task per name."""
         with ExitStack() as stack:
-            tasks: dict[str, Task] = {}
+            tasks: dict[str, ProgressTask] = {}
 
             def report(name: str, done: int, total: int, loss: float) -> None:
                 if name not in tasks:

@@ -54,16 +54,16 @@ class Context:
     keys: dict[Unit, str] = field(default_factory=dict)  # of the data and of all planned units
 
     def units(self, *tables: Table) -> dict[Unit, str]:
-        """The units of some tables, with their keys."""
+        """Return the units of some tables, with their keys."""
         names = {table.name for table in tables}
         return {unit: key for unit, key in self.keys.items() if unit.table in names}
 
     def units_of(self, stages: "Iterable[Stage]") -> dict[Unit, str]:
-        """The units that some stages make, with their keys."""
+        """Return the units that some stages make, with their keys."""
         return self.units(*(table for stage in stages for table in stage.writes))
 
     def pending(self, stages: "Iterable[Stage]") -> dict[Unit, str]:
-        """The units that some stages make and that are not committed under their key."""
+        """Return the units that some stages make and that are not committed under their key."""
         stages = list(stages)
         committed: dict[Unit, str] = {}
         for stage in stages:
@@ -80,11 +80,11 @@ class Context:
 
     @property
     def models(self) -> dict[str, LoadableModel]:
-        """All models as they will be: what is trained or imported stands in the run's folder."""
+        """Return all models as they will be: what is trained or imported stands in the run's folder."""
         return {name: self.model(name) for name in self.experiment.models}
 
     def model(self, name: str) -> LoadableModel:
-        """A model as it will be."""
+        """Return a model as it will be."""
         unit = CHECKPOINTS.unit(model=name)
         if unit not in self.keys:
             return self.given[name]
@@ -92,7 +92,7 @@ class Context:
         return LoadableModel(name, f"{CHECKPOINTS.name}/{name}", True, None, dtype, self.keys[unit])
 
     def of_model(self, name: str, *inputs: Unit, **settings: Any) -> Planned:
-        """What a unit is made from, a model among it: its checkpoint is an input, a given model's key a setting."""
+        """Return what a unit of a model is made from: a trained model is an input, a given one's key a setting."""
         unit = CHECKPOINTS.unit(model=name)
         if unit in self.keys:
             return Planned((*inputs, unit), settings)
@@ -121,11 +121,11 @@ class Stage(ABC):
     on_ray: ClassVar[bool] = True
 
     def check(self, experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
-        """Problems that can be seen before anything is spent; notes for the user go to ``say``."""
+        """Return problems that can be seen before anything is spent; notes for the user go to ``say``."""
         return []
 
     def resolve(self, context: Context) -> Any:
-        """What the stage knows before planning (scorers, evaluators): it stands in ``context.resolved``.
+        """Return what the stage knows before planning (scorers, evaluators): it stands in ``context.resolved``.
 
         Raises InputError for input that is wrong.
         """
@@ -133,7 +133,7 @@ class Stage(ABC):
 
     @abstractmethod
     def units(self, context: Context) -> Mapping[Unit, Planned]:
-        """All units that the experiment asks of the stage. Pure."""
+        """Return all units that the experiment asks of the stage. Pure."""
 
     def jobs(self, context: Context, tasks: Sequence[Task]) -> Sequence[Job]:
         """Unit jobs that make the tasks on Ray's actors. A job waits for those that make its tasks' inputs."""
@@ -149,12 +149,12 @@ class Stage(ABC):
         return type(self).jobs is not Stage.jobs
 
     def rate(self, markers: Sequence[Mapping[str, Any]], seconds: float) -> str:
-        """Throughput of some units, from their markers, in the stage's own words."""
+        """Return the throughput of some units, from their markers, in the stage's own words."""
         amount = sum(marker.get("amount", marker["rows"]) for marker in markers)
         return f"{amount / seconds:,.0f} {self.measure}/s"
 
     def record(self, markers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """What the manifest says of some units, from their markers: what all say alike, and how many they are."""
+        """Return the manifest's entry of some units, from their markers: what all say alike, and how many they are."""
         alike = {
             name: value
             for name, value in markers[0].items()
@@ -165,7 +165,7 @@ class Stage(ABC):
         return {**alike, "units": len(markers), "rows": rows, "seconds": seconds}
 
     def costs(self, work: Workload) -> list[Cost]:
-        """What the stage will take, for `detox-ray plan`."""
+        """Return what the stage will take, for `detox-ray plan`."""
         return []
 
     def metrics(self) -> Sequence[MetricSpec]:
@@ -173,5 +173,5 @@ class Stage(ABC):
         return ()
 
     def section(self, context: Context) -> Section | None:
-        """The stage's section of the report."""
+        """Return the stage's section of the report."""
         return None

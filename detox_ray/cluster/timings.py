@@ -21,7 +21,7 @@ class Timing(NamedTuple):
     rate: str  # in the stage's own words, for example "5,800 tokens/s"; may be empty
 
 
-class Work(NamedTuple):
+class UnitGroup(NamedTuple):
     """Units of one stage that are alike but for language and shard."""
 
     stage: Stage
@@ -30,7 +30,7 @@ class Work(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What a table of timings calls it."""
+        """Return what a table of timings calls it."""
         return ": ".join([self.stage.title, *self.keys])
 
 
@@ -45,15 +45,15 @@ def timings(context: Context) -> list[Timing]:
     return rows
 
 
-def markers_by_work(context: Context) -> dict[Work, Markers]:
+def markers_by_work(context: Context) -> dict[UnitGroup, Markers]:
     """The markers of the committed units of the stages on Ray."""
     stage_of = {table.name: stage for stage in context.stages if stage.on_ray for table in stage.writes}
     units = {unit: key for unit, key in context.keys.items() if unit.table in stage_of and unit in context.planned}
-    grouped: dict[Work, Markers] = {}
+    grouped: dict[UnitGroup, Markers] = {}
     for unit, marker in _markers(context.store, context, units).items():
         keys = tuple(value for name, value in unit.keys if name not in ("model", "language"))
         model = unit.get("model", unit.table.replace("_", " "))
-        grouped.setdefault(Work(stage_of[unit.table], keys, model), []).append(marker)
+        grouped.setdefault(UnitGroup(stage_of[unit.table], keys, model), []).append(marker)
     return grouped
 
 

@@ -5,7 +5,7 @@ the row that comes back says only how much was done. So a killed actor, node or 
 more; Ray runs those again, and a commit made twice is the same commit.
 
 An exception is returned as a row, not raised: the other units are finished, and the job then raises one error. Where a
-worker process dies, another one takes the units it held, `RETRIES` times for each.
+worker process dies, another one takes the units that it held, `RETRIES` times for each.
 """
 
 import gc
@@ -27,7 +27,7 @@ from detox_ray.config import InputError
 from detox_ray.storage import Store, Table, Unit
 
 RETRIES = 3  # of a unit whose actor died
-CPUS_PER_ACTOR = 4  # where the number of actors is left to us
+CPUS_PER_ACTOR = 4  # if the number of actors is "auto"
 
 
 class JobError(RuntimeError):
@@ -42,16 +42,16 @@ class Task(NamedTuple):
     inputs: tuple[tuple[Unit, str], ...]
 
     def inputs_of(self, table: Table) -> list[tuple[Unit, str]]:
-        """The inputs that are units of ``table``, with their keys."""
+        """Return the inputs that are units of ``table``, with their keys."""
         return [(unit, key) for unit, key in self.inputs if unit.table == table.name]
 
     def read(self, store: Store, table: Table) -> pa.Table:
-        """The rows of the one input that is a unit of ``table``."""
+        """Return the rows of the one input that is a unit of ``table``."""
         ((unit, key),) = self.inputs_of(table)
         return store.read(unit, key)
 
     def to_row(self) -> dict[str, str]:
-        """A row of a Ray dataset, as text: nested columns would come back as arrays."""
+        """Return a row of a Ray dataset, as text: nested columns would come back as arrays."""
         inputs = [(unit.to_json(), key) for unit, key in self.inputs]
         return {"task": json.dumps((self.unit.to_json(), self.key, inputs))}
 
@@ -85,7 +85,7 @@ class Job(NamedTuple):
     settings: Mapping[str, Any]  # of the worker
     measure: str  # what `Product.amount` counts
     actors: int | Literal["auto"] = "auto"
-    gpus: int = 1  # per actor where the cluster has GPUs; 0: the worker has no use for one
+    gpus: int = 1  # per actor if the cluster has GPUs; 0: the worker has no use for one
     alone: bool = False  # on a GPU in processes of its own, as it does not give the memory back
 
 
@@ -98,11 +98,11 @@ class Share(NamedTuple):
 
 
 def share(cluster: Cluster, nodes: Sequence[float], actors: int | Literal["auto"], units: int, gpus: int = 1) -> Share:
-    """How many actors, never more than units, and what each gets.
+    """Return how many actors there are, never more than units, and what each reserves.
 
-    With GPUs: ``gpus`` to each. Without, or where they have no use for one: the most whole CPUs with which all actors
-    fit on the ``nodes`` (the CPUs of each), so that none waits for ever; a fraction where there are more actors than
-    CPUs.
+    With GPUs, each reserves ``gpus``. Without them, or if actors have no use for one, each reserves the most whole CPUs
+    with which all actors fit on the ``nodes`` (the CPUs of each), so that none waits endlessly; or a fraction of a CPU
+    if there are more actors than CPUs.
     """
     if cluster.gpus and gpus:
         most = max(1, int(cluster.gpus) // gpus)
@@ -114,37 +114,38 @@ def share(cluster: Cluster, nodes: Sequence[float], actors: int | Literal["auto"
     return Share(wanted, int(100 * min(1.0, min(nodes) / wanted)) / 100, 0)
 
 
-class Failure(NamedTuple):
-    """Why a unit was not made."""
+class UnitFailure(NamedTuple):
+    """The reason why a unit was not made."""
 
     reason: str
-    mistake: bool  # the user's, who can mend it
+    mistake: bool  # whether it is the user's, who can correct it
 
 
 class UnitActor:
-    """Runs in the actor: loads a job's worker with the job's first unit, then makes a unit per call.
+    """Makes a unit per call, on an actor. A job's worker is loaded with the job's first unit.
 
-    One worker at a time: the one before goes when the next job begins, and what they import is imported once.
-    Not in the constructor: an actor that dies there is started again for ever, one that dies over a unit is not.
+    It holds one worker at a time: the previous one is freed when the next job begins, and modules are imported once.
+    The constructor loads nothing, because Ray restarts an actor that dies there without end, but not one that dies
+    over a unit.
     """
 
     def __init__(self, workers: Sequence[Callable[[], Worker]], store: Store):
         self._workers, self._store = workers, store
         self._loaded: tuple[int, Worker] | None = None  # job, worker
-        self._broken: dict[int, Failure] = {}  # job -> why it cannot be loaded: said of each unit, not tried again
+        self._broken: dict[int, UnitFailure] = {}  # job -> why it cannot be loaded; not tried again
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """A batch of one row."""
+        """Make the unit of a batch of one row."""
         (text,), (job,) = batch["task"], batch["job"]
         amount, failure = 0, self._broken.get(int(job))
         if failure is None:
             try:
                 amount = self._make(int(job), Task.from_row(str(text)))
             except Exception as raised:
-                failure = Failure(_said(raised), isinstance(raised, InputError))
+                failure = UnitFailure(_said(raised), isinstance(raised, InputError))
                 if self._loaded is None:
                     self._broken[int(job)] = failure
-        error, mistake = failure or Failure("", False)
+        error, mistake = failure or UnitFailure("", False)
         return {"task": [str(text)], "job": [int(job)], "amount": [amount], "error": [error], "mistake": [mistake]}
 
     def _make(self, job: int, task: Task) -> int:
@@ -177,17 +178,20 @@ def run_jobs(
 ) -> None:
     """Make and commit all tasks of ``jobs``, in their order, with actors that each hold one worker at a time.
 
-    Jobs that want the same GPUs share their actors: starting a process and importing torch takes longer than many a
-    job. Raises once, after all units that can be made are: InputError where a worker did, else JobError.
+    Jobs that want the same GPUs share their actors: starting a process and importing torch takes longer than many jobs.
+
+    Raises:
+        InputError: A worker raised it.
+        JobError: A unit could not be made. All units that can be made are committed first.
     """
 
     def pool(job: Job) -> tuple[str, int, str]:
-        """Jobs of one pool share its actors."""
+        """Return what jobs that share their actors have in common."""
         gpus, alone = (job.gpus, job.label if job.alone else "") if cluster.gpus else (0, "")
         return str(job.actors), gpus, alone
 
     jobs = [job for job in jobs if job.tasks]
-    failed: list[tuple[str, Unit, Failure]] = []
+    failed: list[tuple[str, Unit, UnitFailure]] = []
     units = sum(len(job.tasks) for job in jobs)
     with progress.task(label, units) if jobs else nullcontext() as bar:
         for (_, gpus, _), together in groupby(sorted(jobs, key=pool), key=pool):
@@ -200,16 +204,18 @@ def run_jobs(
         raise JobError(f"{name}: {some}; {unit.name}: {failure.reason}")
 
 
-def _run(jobs: Sequence[Job], gpus: int, store: Store, cluster: Cluster, bar: Any) -> list[tuple[str, Unit, Failure]]:
-    """One Ray Data job; returns what failed."""
+def _run(
+    jobs: Sequence[Job], gpus: int, store: Store, cluster: Cluster, bar: Any
+) -> list[tuple[str, Unit, UnitFailure]]:
+    """Run one Ray Data job, and return what failed."""
     import ray
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # Progress says what its plan and bars would
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # Progress shows what its plan and bars would
     rows = [{**task.to_row(), "job": number} for number, job in enumerate(jobs) for task in job.tasks]
     nodes = [node["Resources"]["CPU"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     part = share(cluster, nodes, jobs[0].actors, len(rows), gpus)
     workers = [partial(job.worker, **job.settings) for job in jobs]
-    with warnings.catch_warnings():  # of remote arguments that have no other name yet
+    with warnings.catch_warnings():  # about remote arguments that have no newer name yet
         warnings.simplefilter("ignore", DeprecationWarning)
         done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             UnitActor,
@@ -218,24 +224,24 @@ def _run(jobs: Sequence[Job], gpus: int, store: Store, cluster: Cluster, bar: An
             num_cpus=part.cpus,
             num_gpus=part.gpus,
             fn_constructor_kwargs={"workers": workers, "store": store},
-            max_task_retries=RETRIES,  # without it a unit that kills its actor does so for ever
+            max_task_retries=RETRIES,  # without it a unit that kills its actor does so endlessly
         )
-    failed: list[tuple[str, Unit, Failure]] = []
+    failed: list[tuple[str, Unit, UnitFailure]] = []
     amounts, begun, now = [0] * len(jobs), [0.0] * len(jobs), time.monotonic()
     begun[0] = now
     try:
         for row in done.iter_rows():
             job, number = jobs[row["job"]], row["job"]
-            begun[number] = begun[number] or now  # a job begins where the unit before its first one ended
+            begun[number] = begun[number] or now  # a job begins when the unit before its first one ended
             now = time.monotonic()
             amounts[number] += row["amount"]
             if row["error"]:
                 unit = Task.from_row(row["task"]).unit
-                failed.append((job.label, unit, Failure(row["error"], row["mistake"])))
+                failed.append((job.label, unit, UnitFailure(row["error"], row["mistake"])))
             rate = amounts[number] / max(now - begun[number], 1e-9)
             note = f"{job.label}, {rate:,.0f} {job.measure}/s"
             bar.advance(0 if row["error"] else 1, f"{note}, {len(failed)} failed" if failed else note)
     except ray.exceptions.RayError as error:
-        rule = "a worker process died again and again, often for want of memory: see Ray's logs, then run again"
+        rule = "a worker process died again and again, often because memory ran out: see Ray's logs, then run again"
         raise JobError(f"{bar.label}: {rule} ({_said(error).splitlines()[0]})") from error
     return failed

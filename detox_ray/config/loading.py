@@ -177,7 +177,7 @@ def validated(model: type[Model], raw: Any, name: str) -> Model:
 
 
 # The parts that pydantic adds to a location for a branch of a union that it tried, or for a mapping's key.
-_BRANCH = re.compile(r"(literal|list|function-\w+|tagged-union)\[.*\]|constrained-\w+|\[key\]")
+_BRANCH = re.compile(r"(literal|list|function-\w+)\[.*\]|constrained-\w+|\[key\]")
 # The input has another type than the branch takes: if another branch fits better, this one was not meant.
 _MISFIT = re.compile(r"literal_error|\w+_type|\w+_parsing")
 
@@ -189,7 +189,6 @@ def _problems(error: ValidationError) -> list[Problem]:
     for item in error.errors():
         loc = [str(part) for part in item["loc"]]
         branches = [i for i, part in enumerate(loc) if _BRANCH.fullmatch(part)]
-        branches += [i + 1 for i in branches if loc[i].startswith("tagged-union") and i + 1 < len(loc)]  # the tag
         where = ".".join(loc[: branches[0]] if branches else loc)
         misfit = bool(branches) and branches[0] == len(loc) - 1 and bool(_MISFIT.fullmatch(item["type"]))
         path = ".".join(part for i, part in enumerate(loc) if i not in branches)
@@ -212,10 +211,6 @@ def _of_item(item: Any, path: str) -> list[Problem]:
     rule = re.sub(r"^(Value error|Assertion failed), ", "", item["msg"])
     rule = re.sub(r"^Input should be ", "must be ", rule)
     rule = re.sub(r"a valid dictionary or (instance of \w+|object to extract fields from)", "a mapping", rule)
-    if item["type"].startswith("union_tag"):
-        path, kinds = f"{path}.type", item["ctx"].get("expected_tags", "")
-        rule = f"must be one of {kinds}" if kinds else "is required, and says which kind of scorer this is"
-        return [Problem(path, item["ctx"].get("tag"), rule)]
     if item["type"] == "extra_forbidden":
         rule = "unknown key"
     if item["type"] == "missing":  # pydantic gives the whole surrounding mapping as its value

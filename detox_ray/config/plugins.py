@@ -4,7 +4,7 @@ Our own are the modules of a package (`detox_ray.score.variants`). Other package
 (`detox_ray.scorers`), as users of inspect_ai and lm-evaluation-harness expect:
 
     [project.entry-points."detox_ray.scorers"]
-    shouting = "my_package.shouting:ShoutingScorer"
+    shouting = "my_package.shouting:ShoutingConfig"
 """
 
 import pkgutil
@@ -18,27 +18,28 @@ from detox_ray.config.base import InputError
 
 
 @cache
-def variants(group: str, package: str) -> Mapping[str, Any]:
+def variants(group: str, package: str, named_by: str = "name") -> Mapping[str, Any]:
     """Return all variants by name: the attribute ``VARIANT`` of each module of ``package``, then the entry points.
 
-    A variant's name is its ``name``. Raises InputError if an entry point cannot be loaded, has no such attribute, or
-    has the name of another variant.
+    A variant's name is its attribute ``named_by``. Raises InputError if an entry point cannot be loaded, has no such
+    attribute, or has the name of another variant.
     """
     by_name: dict[str, Any] = {}
     for module in pkgutil.iter_modules(import_module(package).__path__):
         variant = getattr(import_module(f"{package}.{module.name}"), "VARIANT", None)
         if variant is not None:
-            assert variant.name not in by_name, f"two variants of {package} are named {variant.name}"
-            by_name[variant.name] = variant
+            name = getattr(variant, named_by)
+            assert name not in by_name, f"two variants of {package} are named {name}"
+            by_name[name] = variant
     for point in entry_points(group=group):
         origin = f"entry point {point.name!r} of {group} ({point.value})"
         try:
             variant = point.load()
         except Exception as error:  # whatever importing somebody else's package raises
             raise InputError(f"{origin} cannot be loaded: {type(error).__name__}: {error}") from error
-        if getattr(variant, "name", None) != point.name:
-            raise InputError(f"{origin} must have the attribute name = {point.name!r}")
-        if variant.name in by_name:
+        if getattr(variant, named_by, None) != point.name:
+            raise InputError(f"{origin} must have the attribute {named_by} = {point.name!r}")
+        if point.name in by_name:
             raise InputError(f"{origin} has the name of another one: choose another name")
-        by_name[variant.name] = variant
+        by_name[point.name] = variant
     return by_name

@@ -5,26 +5,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from detox_ray.cluster.costs import Cost, unknown
-from detox_ray.config import (
-    ClassifierConfig,
-    DetoxifyConfig,
-    Experiment,
-    GuardConfig,
-    PerspectiveConfig,
-    ScorerConfig,
-    TrainConfig,
-)
+from detox_ray.config import Experiment, TrainConfig
 from detox_ray.estimate.architecture import Architecture
 from detox_ray.estimate.assumptions import Assumptions, cores
 from detox_ray.estimate.computation import forward, generation_work
 from detox_ray.estimate.dimensions import scorer_parameters
 from detox_ray.estimate.rows import PromptRows
-from detox_ray.score.catalogue import READY
+from detox_ray.score import ScorerVariant, definition_of
 
 if TYPE_CHECKING:
     from detox_ray.estimate import Training
-
-GUARD_TOKENS = 300  # in a guard's prompt around a text
 
 
 @dataclass(frozen=True)
@@ -69,8 +59,7 @@ class ExperimentWork:
 
     def scoring(self, scorer: str, texts: int) -> list[Cost]:
         entries = dict(zip(self.experiment.score.names, self.experiment.score.scorers, strict=True))
-        entry = entries[scorer]
-        config = READY[entry].config if isinstance(entry, str) else entry
+        config = definition_of(entries[scorer])
         return _scorer(config, texts, self.experiment.generate.max_tokens, self.devices, self.assumed)
 
     def forward(self, model: str, length: float) -> float:
@@ -121,19 +110,19 @@ def training_costs(training: "Training", experiment: Experiment, assumed: Assump
     return costs
 
 
-def _scorer(config: ScorerConfig, texts: int, tokens: int, devices: int, assumed: Assumptions) -> list[Cost]:
-    what = f"scores of {config.name}"
-    if isinstance(config, PerspectiveConfig):
-        hours = texts / config.queries_per_second / 3600
-        how = f"{texts:,} texts at {config.queries_per_second:g} a second (queries_per_second); equal ones once"
+def _scorer(config: ScorerVariant, texts: int, tokens: int, devices: int, assumed: Assumptions) -> list[Cost]:
+    """Return what scoring takes; nothing if scores are looked up, or made from others."""
+    what, work = f"scores of {config.name}", config.work()
+    if work is None:
+        return []
+    if work.texts_per_second is not None:
+        hours = texts / work.texts_per_second / 3600
+        how = f"{texts:,} texts at {work.texts_per_second:g} a second (queries_per_second); equal ones once"
         return [Cost("score", what, 0, hours, 0, how)]
-    if not isinstance(config, DetoxifyConfig | ClassifierConfig | GuardConfig):
-        return []  # looked up, or made from others
-    known = scorer_parameters(config.path)
+    known = None if work.model is None else scorer_parameters(work.model)
     if known is None:
-        return [] if config.path.startswith("toy17") else [unknown("score", what)]
-    guard = isinstance(config, GuardConfig)
-    each = tokens + 2 + (GUARD_TOKENS if guard else 0)
+        return [unknown("score", what)]
+    each = tokens + work.extra_tokens
     total = float(texts * each)
     bits = 16 if assumed.gpu else 32
     hours = (2 * known[0] * total / (devices * assumed.peak(bits) * assumed.mfu) + assumed.start_seconds) / 3600

@@ -22,7 +22,7 @@ from detox_ray.measure.quantities import Quantity, StatusCount, quantities
 from detox_ray.measure.result_tables import comparison_rows, metric_rows
 from detox_ray.measure.scorer_pairs import agreements, validities
 from detox_ray.measure.seed_groups import compared, mean_difference, mean_value
-from detox_ray.measure.statistics import Estimate, difference, estimate
+from detox_ray.measure.statistics import IntervalEstimate, difference, estimate
 from detox_ray.measure.validity import Validity
 from detox_ray.storage.metric_spec import Metrics, MetricSpec
 
@@ -73,8 +73,8 @@ def measure(inputs: Inputs, settings: Settings, specs: Sequence[MetricSpec]) -> 
     metrics = Metrics(specs)
     group_parents = compared(inputs)
     sizes = {label: len(models) for label, models in inputs.seed_groups.items()}
-    values: dict[tuple[Quantity, str], dict[str, Estimate]] = {}  # (quantity, model) -> language -> estimate
-    gaps: dict[tuple[Quantity, str, str], dict[str, Estimate]] = {}  # (quantity, model, parent) -> language
+    values: dict[tuple[Quantity, str], dict[str, IntervalEstimate]] = {}  # (quantity, model) -> language -> estimate
+    gaps: dict[tuple[Quantity, str, str], dict[str, IntervalEstimate]] = {}  # (quantity, model, parent) -> language
     validity: list[Validity] = []
     counts: list[StatusCount] = []
     agreement: list[ScorerAgreement] = []

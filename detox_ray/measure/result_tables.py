@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from detox_ray.measure.quantities import Quantity
-from detox_ray.measure.statistics import Estimate, benjamini_hochberg, holm, macro
+from detox_ray.measure.statistics import IntervalEstimate, benjamini_hochberg, holm, macro
 from detox_ray.storage.metric_spec import Metrics
 from detox_ray.storage.tables import COMPARISONS, METRICS, OK
 
@@ -23,7 +23,7 @@ Evidence = Mapping[str, Collection[str]]  # scorer -> languages; a scorer that i
 
 
 def metric_rows(
-    values: Mapping[tuple[Quantity, str], Mapping[str, Estimate]],
+    values: Mapping[tuple[Quantity, str], Mapping[str, IntervalEstimate]],
     metrics: Metrics,
     sizes: Sizes,
     evidence: Evidence,
@@ -43,7 +43,7 @@ def metric_rows(
 
 
 def comparison_rows(
-    gaps: Mapping[tuple[Quantity, str, str], Mapping[str, Estimate]],
+    gaps: Mapping[tuple[Quantity, str, str], Mapping[str, IntervalEstimate]],
     metrics: Metrics,
     sizes: Sizes,
     evidence: Evidence,
@@ -65,7 +65,9 @@ def comparison_rows(
     return _table(rows, COMPARISONS.columns)
 
 
-def _counting(quantity: Quantity, metrics: Metrics, estimates: Mapping[str, Estimate], evidence: Evidence) -> list[str]:
+def _counting(
+    quantity: Quantity, metrics: Metrics, estimates: Mapping[str, IntervalEstimate], evidence: Evidence
+) -> list[str]:
     """Return the languages of a macro mean."""
     trusted: Collection[str] = estimates
     if metrics.of(quantity.metric, quantity.scorer).kind == "toxicity":
@@ -73,14 +75,14 @@ def _counting(quantity: Quantity, metrics: Metrics, estimates: Mapping[str, Esti
     return [language for language, result in estimates.items() if result.status == OK and language in trusted]
 
 
-def _macro(estimates: Mapping[str, Estimate], counting: Sequence[str], confidence: float) -> Estimate:
+def _macro(estimates: Mapping[str, IntervalEstimate], counting: Sequence[str], confidence: float) -> IntervalEstimate:
     mean = macro([estimates[language] for language in counting], confidence)
     if not counting and any(result.status == OK for result in estimates.values()):
         return mean._replace(status=NO_EVIDENCE)
     return mean
 
 
-def _between_seeds(result: Estimate) -> float | None:
+def _between_seeds(result: IntervalEstimate) -> float | None:
     """Return the sample standard deviation of the seeds' values, not rounded; None of one model."""
     if result.own is None or result.own.seeds is None:
         return None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from detox_ray.measure.inputs import Inputs
 from detox_ray.measure.series import Series, common
-from detox_ray.measure.statistics import Estimate, Resampling, difference, estimate, seeds
+from detox_ray.measure.statistics import IntervalEstimate, Resampling, difference, estimate, seeds
 from detox_ray.storage.tables import OK
 
 
@@ -25,8 +25,8 @@ def compared(inputs: Inputs) -> list[tuple[str, str]]:
 
 
 def mean_value(
-    series: Sequence[Series], estimates: Sequence[Estimate], language: str, resampling: Resampling
-) -> Estimate:
+    series: Sequence[Series], estimates: Sequence[IntervalEstimate], language: str, resampling: Resampling
+) -> IntervalEstimate:
     """Return the mean of one quantity over seeds; ``estimates`` holds that of each seed's series."""
     if _has_all(estimates) and (union := _union([each.clusters for each in series])):
         estimates = [estimate(each.over(union), language, resampling) for each in series]
@@ -34,8 +34,8 @@ def mean_value(
 
 
 def mean_difference(
-    sides: Sequence[tuple[Series, Series]], estimates: Sequence[Estimate], language: str, resampling: Resampling
-) -> Estimate:
+    sides: Sequence[tuple[Series, Series]], estimates: Sequence[IntervalEstimate], language: str, resampling: Resampling
+) -> IntervalEstimate:
     """Return the mean over seeds of model minus parent; ``estimates`` holds that of each seed's two series."""
     if _has_all(estimates):
         pairs = [common(model, parent) for model, parent in sides]
@@ -44,7 +44,7 @@ def mean_difference(
     return seeds(estimates, resampling)
 
 
-def _has_all(estimates: Sequence[Estimate]) -> bool:
+def _has_all(estimates: Sequence[IntervalEstimate]) -> bool:
     return all(each.status == OK for each in estimates)
 
 

@@ -53,8 +53,8 @@ from detox_ray.storage.tables import OK
 
 __all__ = [
     "Deviation",
-    "Estimate",
     "Floats",
+    "IntervalEstimate",
     "Quantile",
     "Ratio",
     "Resampling",
@@ -72,7 +72,7 @@ __all__ = [
 ]
 
 
-class Estimate(NamedTuple):
+class IntervalEstimate(NamedTuple):
     """A value, or a difference model - parent, with its interval."""
 
     value: float | None  # as reported, rounded if the convention rounds
@@ -90,7 +90,7 @@ class Estimate(NamedTuple):
     swaps: Floats | None = None  # (R,) permutation
 
 
-def estimate(series: Series, language: str, resampling: Resampling) -> Estimate:
+def estimate(series: Series, language: str, resampling: Resampling) -> IntervalEstimate:
     """Return the value of one model in one language with its bootstrap interval."""
     if series.status != OK:
         return _nothing(series.status)
@@ -100,7 +100,7 @@ def estimate(series: Series, language: str, resampling: Resampling) -> Estimate:
     return _with_interval(series.value(), len(series.clusters), resampling.confidence, own)
 
 
-def difference(model: Series, parent: Series, language: str, resampling: Resampling) -> Estimate:
+def difference(model: Series, parent: Series, language: str, resampling: Resampling) -> IntervalEstimate:
     """Return model minus parent on the clusters that both have: paired interval, permutation p-value, ratio and
     power."""
     for side in (model, parent):
@@ -120,7 +120,7 @@ def difference(model: Series, parent: Series, language: str, resampling: Resampl
     return _with_interval(value, n, resampling.confidence, own, right, swaps)
 
 
-def macro(languages: Sequence[Estimate], confidence: float) -> Estimate:
+def macro(languages: Sequence[IntervalEstimate], confidence: float) -> IntervalEstimate:
     """Return the unweighted mean over the languages that have a value; n counts them. Its ratio is that of the two
     models' means.
 
@@ -136,7 +136,7 @@ def macro(languages: Sequence[Estimate], confidence: float) -> Estimate:
     return _with_interval(float(np.mean([e.value for e in kept])), len(kept), confidence, own, parent, mean)
 
 
-def seeds(replicates: Sequence[Estimate], resampling: Resampling) -> Estimate:
+def seeds(replicates: Sequence[IntervalEstimate], resampling: Resampling) -> IntervalEstimate:
     """Return the mean over two or more models that differ in their seed only, for a new seed's training and new
     prompts.
 
@@ -181,9 +181,9 @@ def _spread(series: Series, language: str, resampling: Resampling) -> Spread:
 
 def _with_interval(
     value: float, n: int, confidence: float, own: Spread, parent: Spread | None = None, swaps: Floats | None = None
-) -> Estimate:
+) -> IntervalEstimate:
     low, high = interval(own, confidence)
-    result = Estimate(value, low, high, None, n, OK, own=own)
+    result = IntervalEstimate(value, low, high, None, n, OK, own=own)
     if parent is None:
         return result
     result = result._replace(parent=parent, swaps=swaps, detectable=detectable(own, confidence))
@@ -234,5 +234,5 @@ def _minus(a: Floats | None, b: Floats | None) -> Floats | None:
         return a - b
 
 
-def _nothing(status: str) -> Estimate:
-    return Estimate(None, None, None, None, 0, status)
+def _nothing(status: str) -> IntervalEstimate:
+    return IntervalEstimate(None, None, None, None, 0, status)

@@ -5,7 +5,6 @@ from detox_ray.report.content import (
     ExplorerPrompt,
     PerplexityEvaluator,
     ReportContent,
-    Timing,
     TrainingLog,
 )
 from detox_ray.report.csv_tables import csv_tables
@@ -19,7 +18,6 @@ __all__ = [
     "ExplorerPrompt",
     "PerplexityEvaluator",
     "ReportContent",
-    "Timing",
     "TrainingLog",
     "render",
     "render_several",

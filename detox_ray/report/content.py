@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import pyarrow as pa
 
 from detox_ray.cluster.stage import Section
+from detox_ray.cluster.timings import Timing
 from detox_ray.storage.metric_spec import Metrics
 
 
@@ -27,17 +28,6 @@ class ExplorerPrompt(NamedTuple):
     prompt_id: str
     prompt: str
     completions: Sequence[ExplorerCompletion]
-
-
-class Timing(NamedTuple):
-    """The time that one stage took for one model."""
-
-    stage: str
-    model: str | None  # None for a stage that is not about one model
-    seconds: float
-    units: int  # committed in this run; 0 if all were there already
-    rows: int
-    rate: str  # in the stage's own words, for example "5,800 tokens/s"; may be empty
 
 
 class TrainingLog(NamedTuple):

@@ -21,12 +21,12 @@ from detox_ray.report import (
     ExplorerPrompt,
     PerplexityEvaluator,
     ReportContent,
-    Timing,
     TrainingLog,
     render,
 )
 from detox_ray.score import scorers_of
 from detox_ray.storage import Table, Unit, UnitTables
+from detox_ray.storage.markers import CheckpointMarker, FluencyMarker
 from detox_ray.storage.metric_spec import Metrics
 from detox_ray.storage.tables import (
     AGREEMENTS,
@@ -107,7 +107,7 @@ def content(context: Context) -> ReportContent:
         diversity_units=experiment.quality.diversity,
         identifier=experiment.quality.identifier,
         samples=samples(context),
-        timings=[Timing(*timing) for timing in timings(context)],
+        timings=timings(context),
         training=trainings(context),
         manifest=store.read_json("manifest.json"),
         corpus_share=world and world["token_share"],
@@ -123,25 +123,36 @@ def content(context: Context) -> ReportContent:
 
 def trainings(context: Context) -> list[TrainingLog]:
     """How the trained models learned, in the models' order."""
-    fields = ("method", "steps", "planned_steps", "stopped", "best_step", "kept_step", "log", "validation")
-    found = []
+    logs = []
     for name, model in context.experiment.models.items():
         if model.train is not None:
             unit = CHECKPOINTS.unit(model=name)
-            marker = context.store.info(unit, context.keys[unit])
-            no_kl = marker["kl_to_parent"].get("reason")
-            found.append(TrainingLog(name, **{field: marker[field] for field in fields}, no_kl=no_kl))
-    return found
+            marker = context.store.marker(unit, context.keys[unit], CheckpointMarker)
+            log = TrainingLog(
+                name,
+                marker.method,
+                marker.steps,
+                marker.planned_steps,
+                marker.stopped,
+                marker.best_step,
+                marker.kept_step,
+                marker.log,
+                marker.validation,
+                marker.kl_to_parent.get("reason"),
+            )
+            logs.append(log)
+    return logs
 
 
 def _evaluators(context: Context) -> list[PerplexityEvaluator]:
     """Who measured the perplexity of completions, and as what."""
     one_of = {unit["evaluator"]: (unit, key) for unit, key in context.units(FLUENCIES).items()}
-    return [
-        PerplexityEvaluator(each.name, each.model or each.path or "", context.store.info(*one_of[each.name])["kind"])
-        for each in context.experiment.quality.fluency
-        if each.name in one_of
-    ]
+    evaluators = []
+    for config in context.experiment.quality.fluency:
+        if config.name in one_of:
+            kind = context.store.marker(*one_of[config.name], FluencyMarker).kind
+            evaluators.append(PerplexityEvaluator(config.name, config.model or config.path or "", kind))
+    return evaluators
 
 
 def _settings_that_count(experiment: Experiment) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from detox_ray.run.plan import made_of, needed_by, prepare
 from detox_ray.run.stages import commands, registered
 from detox_ray.storage import TABLES, Store, Unit
 from detox_ray.storage.lock import run_lock
+from detox_ray.storage.markers import Marker
 from detox_ray.storage.tables import FAILED
 
 
@@ -169,7 +170,7 @@ def _forget_failures(context: Context, stages: Sequence[Stage], progress: Progre
     """
     pending = context.pending(stages)
     done = {unit: key for unit, key in context.units_of(stages).items() if unit not in pending}
-    failed = [unit for unit, key in done.items() if context.store.info(unit, key).get("status_counts", {}).get(FAILED)]
+    failed = [unit for unit, key in done.items() if context.store.marker(unit, key, Marker).status_counts.get(FAILED)]
     if failed:
         remade = made_of(context.planned, failed)
         for table in {unit.table for unit in remade}:

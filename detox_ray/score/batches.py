@@ -1,7 +1,8 @@
 """Batches for classifiers and language models: rows of similar length together, so that little of a batch is padding.
 
 Completions differ in length by an order of magnitude. In the order they come, a batch is as wide as its longest text
-and most of it is padding; sorted by length, and as many rows as fit in a budget of padded tokens, next to none is.
+and most of it is padding. Sorted by length, in batches of as many rows as fit in a budget of padded tokens, hardly any
+is.
 
 Shapes: B texts, T tokens, C classes.
 """
@@ -10,23 +11,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from detox_ray.models.padding import Padding, padded_rows
-from detox_ray.score.outputs import Output
+from detox_ray.score.label_mapping import Output
 from detox_ray.score.scorers import Failure, Scores, checked
 
 if TYPE_CHECKING:
     import torch
 
-# Of a batch on a CPU, at most: activations of more fall out of its caches. 200 texts through an XLM-R base on two
-# cores took 30 CPU seconds with 1,024 tokens, 29 to 34 with 2,048, 37 with 4,096 and 50 with 8,192.
+# Padded tokens of a batch on a CPU, at most: the activations of more do not fit into its caches. 200 texts through an
+# XLM-R base on two cores took 30 CPU seconds with 1,024 tokens, 29 to 34 with 2,048, 37 with 4,096 and 50 with 8,192.
 CPU_TOKENS = 1024
 CHARACTERS = 16  # per token, for a first cut of long text: no piece of a SentencePiece vocabulary is longer
 
 
 def by_length(lengths: Sequence[int], budget: int, padded: bool = True) -> Iterator[list[int]]:
-    """Indices of all rows, longest first, in batches of at most ``budget`` padded tokens, and at least one row.
+    """Yield batches of row indices, each of at most ``budget`` padded tokens or of one row.
 
-    Longest first, so that what does not fit in memory fails at once. Without padding (``padded``), a batch has rows of
-    one length.
+    The longest rows come first, so that what does not fit in memory fails at once.
+
+    Args:
+        lengths: Tokens of each row.
+        budget: Padded tokens of a batch.
+        padded: Whether rows can be padded; if not, a batch has rows of one length.
     """
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     begin = 0
@@ -39,25 +44,25 @@ def by_length(lengths: Sequence[int], budget: int, padded: bool = True) -> Itera
         begin += len(batch)
 
 
-class Row(NamedTuple):
+class TokenRow(NamedTuple):
     """A text's token ids with the special tokens, and their types if the tokenizer gives any."""
 
     ids: list[int]
     types: list[int] | None
 
 
-class Encoded(NamedTuple):
-    """A row for each text, and how many texts were too long."""
+class TokenizedTexts(NamedTuple):
+    """The tokens of some texts, in their order."""
 
-    rows: list[Row | Failure]
-    truncated: int
+    rows: list[TokenRow | Failure]
+    truncated: int  # texts that were too long
 
 
-def encode(tokenizer: Any, texts: Sequence[str], most: int) -> Encoded:
-    """Tokens of each text, the first ``most`` of what the whole text has.
+def tokenize(tokenizer: Any, texts: Sequence[str], most: int) -> TokenizedTexts:
+    """Tokenize each text, and keep the first ``most`` tokens that the whole text has.
 
-    A line of 100 kB is not tokenised whole: it is cut in characters first, and taken longer again until at least as
-    many tokens as are kept stand between them and the cut, where pieces may differ.
+    A line of 100 kB is not tokenized whole. It is cut in characters first, which may change the tokens near the cut, so
+    the cut is moved until at least ``most`` tokens lie between it and those that are kept.
     """
     bound = CHARACTERS * most
     rows = _rows(tokenizer, [text[:bound] for text in texts], None)
@@ -71,11 +76,11 @@ def encode(tokenizer: Any, texts: Sequence[str], most: int) -> Encoded:
             truncated += 1
             (row,) = _rows(tokenizer, [text[:end]], most)  # again, for the special tokens at the end
         rows[place] = row if isinstance(row, Failure) or row.ids else Failure("no token")
-    return Encoded(rows, truncated)
+    return TokenizedTexts(rows, truncated)
 
 
-def _rows(tokenizer: Any, texts: list[str], most: int | None) -> list[Row | Failure]:
-    """All at once; where that raises, each alone, so that only those that fail do (a lone surrogate, say)."""
+def _rows(tokenizer: Any, texts: list[str], most: int | None) -> list[TokenRow | Failure]:
+    """Tokenize all texts at once; if that raises, each alone, so that one bad text (a lone surrogate) fails alone."""
     if not texts:
         return []
     try:
@@ -92,15 +97,15 @@ def _rows(tokenizer: Any, texts: list[str], most: int | None) -> list[Row | Fail
             return [Failure(f"{type(error).__name__}: {error}")]
         return [row for text in texts for row in _rows(tokenizer, [text], most)]
     types = encoded.get("token_type_ids") or [None] * len(texts)
-    return [Row(list(ids), of_row) for ids, of_row in zip(encoded["input_ids"], types, strict=True)]
+    return [TokenRow(list(ids), of_row) for ids, of_row in zip(encoded["input_ids"], types, strict=True)]
 
 
 Inputs = Mapping[str, "torch.Tensor"]  # input_ids, attention_mask and token_type_ids, each (B, T)
 Forward = Callable[[Inputs], "torch.Tensor"]  # -> probabilities (B, C)
 
 
-def batch_of(rows: Sequence[Row], pad: int | None) -> dict[str, "torch.Tensor"]:
-    """The inputs (B, T) of some rows, padded on the right. ``pad``: None if they are of one length."""
+def batch_of(rows: Sequence[TokenRow], pad: int | None) -> dict[str, "torch.Tensor"]:
+    """Make the inputs (B, T) of some rows, padded on the right by ``pad``; None if they are of one length."""
     assert pad is not None or len({len(row.ids) for row in rows}) == 1
     ids_BT, mask_BT = padded_rows([row.ids for row in rows], pad or 0)
     inputs = {"input_ids": ids_BT, "attention_mask": mask_BT}
@@ -111,10 +116,7 @@ def batch_of(rows: Sequence[Row], pad: int | None) -> dict[str, "torch.Tensor"]:
 
 
 class BatchedClassifier:
-    """Texts to scores by a tokenizer and a network: tokenised once, sorted, in batches by padded tokens.
-
-    ``outputs``: attribute -> where it is in the probabilities. ``truncated``: texts that were cut in the last call.
-    """
+    """From texts to scores by a tokenizer and a network: tokenized once, sorted, in batches by padded tokens."""
 
     def __init__(
         self,
@@ -125,11 +127,22 @@ class BatchedClassifier:
         padding: Padding,
         batch_tokens: int,
     ):
+        """Keep what scores.
+
+        Args:
+            tokenizer: A tokenizer of transformers.
+            most: Tokens of a text that the model reads.
+            forward: From inputs to probabilities.
+            outputs: Attribute -> the probabilities that make its value.
+            padding: How the model takes padding.
+            batch_tokens: Padded tokens of a batch, at most.
+        """
         self._tokenizer, self._most, self._forward, self._outputs = tokenizer, most, forward, dict(outputs)
-        self._padding, self._budget, self.truncated = padding, batch_tokens, 0
+        self._padding, self._budget, self.truncated = padding, batch_tokens, 0  # texts that were cut in the last call
 
     def score(self, texts: Sequence[str]) -> list[Scores | Failure]:
-        encoded = encode(self._tokenizer, texts, self._most)
+        """Return a result for each text, in order."""
+        encoded = tokenize(self._tokenizer, texts, self._most)
         self.truncated = encoded.truncated
         checked_rows = [self._known(row) for row in encoded.rows]
         results: dict[int, Scores | Failure] = {
@@ -143,15 +156,15 @@ class BatchedClassifier:
             results.update(zip(batch, self._batch([rows[place] for place in batch]), strict=True))
         return [results[place] for place in range(len(texts))]
 
-    def _known(self, row: Row | Failure) -> Row | Failure:
-        """A Failure for tokens that the model has no vector for: on a GPU they would end the process."""
+    def _known(self, row: TokenRow | Failure) -> TokenRow | Failure:
+        """Return a Failure for a token that the model has no vector for: on a GPU it would end the process."""
         size = self._padding.vocabulary
         if isinstance(row, Failure) or size is None or max(row.ids) < size:
             return row
         return Failure(f"token {max(row.ids)} is not in the model's vocabulary of {size}")
 
-    def _batch(self, rows: list[Row]) -> list[Scores | Failure]:
-        """All at once; where that raises, half and half, so that only those that fail do."""
+    def _batch(self, rows: list[TokenRow]) -> list[Scores | Failure]:
+        """Score all rows at once; if that raises, each half by itself, so that one bad row fails alone."""
         import torch
 
         try:

@@ -1,15 +1,14 @@
-"""The diversity job: how many different n-grams the completions of one prompt hold, and how much of them the prompt
-does not. A unit of work is a unit of generations.
+"""The diversity stage: how many different n-grams the completions of one prompt hold, and how many the prompt lacks.
 
-An n-gram's units are words (words.py says what they are), or a tokenizer's: the ids of a text decoded one by one
+An n-gram is made of words (word_segmentation.py), or of a tokenizer's pieces: the ids of a text decoded one by one
 without special tokens, empty strings dropped, as Li et al. 2024 do with mT5-XL's. As there, n-grams do not cross
-completions and are compared joined with "_", which a word hardly ever holds. An empty completion has no unit; one of
-whitespace, or words of punctuation alone, may have none. What dist-n is divided by, and which completions count, is
-for the measure to say: all counts are stored, for each completion. A completion's distinct n-grams are those that the
-ones before it do not have, so that their sum is the number of distinct ones that all hold together.
+completions and are compared joined with "_", which a word hardly ever holds. An empty completion has no word; one of
+white space, or of punctuation alone, may have none. All counts are stored, for each completion; the measure decides by
+what dist-n is divided and which completions count. A completion's distinct n-grams are those that the completions
+before it do not have, so that their sum over completions is the number of distinct ones in all of them.
 
-`novel` counts the distinct units that the prompt does not have; over all units of the completion it is the novelty of
-Neplenbroek et al. 2025.
+`novel` counts the distinct words that the prompt does not have; divided by all words of the completion it is the
+novelty of Neplenbroek et al. 2025.
 """
 
 from collections import Counter
@@ -23,7 +22,7 @@ from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.unit_jobs import Job, Product, Task
 from detox_ray.config import InputError
 from detox_ray.models import LoadableModel, is_folder, resolve_path
-from detox_ray.score import words
+from detox_ray.score import word_segmentation
 from detox_ray.storage import Store, Unit, key_of
 from detox_ray.storage.tables import DIVERSITIES, EMPTY, GENERATIONS, OK, PROMPTS
 
@@ -31,7 +30,7 @@ WORDS = "words"
 
 
 def resolve_tokenizer(path: str) -> LoadableModel:
-    """A tokenizer by its folder or hub id.
+    """Resolve a tokenizer by its folder or hub id.
 
     Raises InputError if the hub does not answer and the tokenizer is not cached.
     """
@@ -42,7 +41,7 @@ def resolve_tokenizer(path: str) -> LoadableModel:
 
 
 def _hub_commit(repository: str) -> str:
-    """As models/resolve.py resolves a hub id, but with no weights asked for."""
+    """Pin a hub id as models/resolve.py does, but without asking for weights."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     try:
@@ -61,7 +60,7 @@ class DiversityStage(Stage):
     """Counts the n-grams of each prompt's completions."""
 
     name, command, title = "diversities", "score", "diversity"
-    version = 2  # raise it, too, when words.py changes what a unit holds
+    version = 2  # raise it, too, when word_segmentation.py changes what a unit holds
     summary = "how many different n-grams they hold"
     measure = "texts"
     needs = (GENERATIONS, PROMPTS)
@@ -84,7 +83,9 @@ class DiversityStage(Stage):
                 planned[unit] = context.of_model(named, *inputs)
             else:
                 tokenizer = context.resolved[self.name]
-                planned[unit] = Planned(inputs, {"units": tokenizer.key if tokenizer else words.versions(language)})
+                planned[unit] = Planned(
+                    inputs, {"units": tokenizer.key if tokenizer else word_segmentation.versions(language)}
+                )
         return planned
 
     def jobs(self, context: Context, tasks: Sequence[Task]) -> Sequence[Job]:
@@ -97,7 +98,7 @@ class DiversityStage(Stage):
         return [work.per_completion(self.command, "language and diversity")]
 
 
-class Diversity(NamedTuple):
+class NgramCounts(NamedTuple):
     """A row of the table but for its first two columns."""
 
     unigrams: int
@@ -110,17 +111,17 @@ class Diversity(NamedTuple):
     status: str
 
 
-def diversity(prompt: Sequence[str], completions: Sequence[Sequence[str]]) -> list[Diversity]:
-    """Count the n-grams of one prompt's completions. Both hold units; a row for each completion."""
+def diversity(prompt: Sequence[str], completions: Sequence[Sequence[str]]) -> list[NgramCounts]:
+    """Count the n-grams of one prompt's completions, a row for each. Both are given as words or pieces."""
     seen: list[set[str]] = [set(), set(), set()]
     rows = []
     for units in completions:
         ngrams = [["_".join(units[at : at + n]) for at in range(len(units) - n + 1)] for n in (1, 2, 3)]
-        added = [set(found) - known for found, known in zip(ngrams, seen, strict=True)]
+        added = [set(of_length) - known for of_length, known in zip(ngrams, seen, strict=True)]
         for known, new in zip(seen, added, strict=True):
             known |= new
         rows.append(
-            Diversity(
+            NgramCounts(
                 unigrams=len(ngrams[0]),
                 bigrams=len(ngrams[1]),
                 trigrams=len(ngrams[2]),
@@ -142,13 +143,13 @@ class DiversityWorker:
         self._decoded = None if units is None else _decoder(units, store)
 
     def make(self, task: Task) -> Product:
-        completions, asked = task.read(self._store, GENERATIONS), task.read(self._store, PROMPTS)
+        completions, prompts = task.read(self._store, GENERATIONS), task.read(self._store, PROMPTS)
         language = task.unit["language"]
-        prompt_of = dict(zip(asked["prompt_id"].to_pylist(), asked["text"].to_pylist(), strict=True))
+        prompt_of = dict(zip(prompts["prompt_id"].to_pylist(), prompts["text"].to_pylist(), strict=True))
         samples_of: dict[str, list[tuple[int, str]]] = {}
         for row in completions.select(["prompt_id", "sample", "text"]).to_pylist():
             samples_of.setdefault(row["prompt_id"], []).append((row["sample"], row["text"]))
-        rows: list[tuple[str, int, Diversity]] = []
+        rows: list[tuple[str, int, NgramCounts]] = []
         for prompt_id, samples in samples_of.items():
             samples.sort()
             texts = [self.units(text, language) for _, text in samples]
@@ -157,7 +158,7 @@ class DiversityWorker:
         columns = [
             [prompt_id for prompt_id, _, _ in rows],
             [sample for _, sample, _ in rows],
-            *([counts[at] for _, _, counts in rows] for at in range(len(Diversity._fields))),
+            *([counts[at] for _, _, counts in rows] for at in range(len(NgramCounts._fields))),
         ]
         arrays = [pa.array(column, field.type) for column, field in zip(columns, DIVERSITIES.columns, strict=True)]
         info: dict[str, Any] = {
@@ -167,20 +168,20 @@ class DiversityWorker:
         return Product(pa.table(arrays, schema=DIVERSITIES.columns), info, completions.num_rows)
 
     def units(self, text: str, language: str) -> list[str]:
-        """A text's units, in order."""
-        return words.words(text, language) if self._decoded is None else self._decoded(text)
+        """Return a text's words or pieces, in order."""
+        return word_segmentation.words(text, language) if self._decoded is None else self._decoded(text)
 
 
 def _decoder(model: LoadableModel, store: Store) -> Callable[[str], list[str]]:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model.local_path(store), **model.loading())
-    known: dict[int, str] = {}  # an id's string, which is slow to come by
+    known: dict[int, str] = {}  # each id's string: decoding is slow
 
     def decoded(text: str) -> list[str]:
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]  # what it adds is none of the text's units
-        for each in set(ids).difference(known):
-            known[each] = str(tokenizer.decode([each], skip_special_tokens=True))
-        return [known[each] for each in ids if known[each]]
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        for token in set(ids).difference(known):
+            known[token] = str(tokenizer.decode([token], skip_special_tokens=True))
+        return [known[token] for token in ids if known[token]]
 
     return decoded

@@ -1,14 +1,13 @@
-"""The fluency job: how probable an evaluator finds each completion given its prompt. A unit is one evaluator's view of
-one unit of generations.
+"""The fluency stage: how probable an evaluator finds each completion given its prompt.
 
-What is stored are sums over tokens of the prompt and of the whole (prompt and completion), from which every
-convention's perplexity can be computed: exp((whole − prompt) / (their tokens' difference)), with the papers' factors
-where wanted. The prompt is evaluated once for all its samples, and each distinct completion once.
+Sums over tokens of the prompt and of the whole (prompt and completion) are stored, from which every convention's
+perplexity can be computed: exp((whole − prompt) / (their tokens' difference)), with the papers' factors if it has them.
+The prompt is evaluated once for all its samples, and each distinct completion once.
 
-A completion of white space only, or that leaves the prompt's ids as they are, is "empty"; where the white space does
+A completion of white space only, or one that leaves the prompt's ids as they are, is "empty"; if its white space does
 change the ids, its sums stand beside that status, because Neplenbroek et al. 2025 count it. One that does not fit into
-the evaluator's context beside its prompt is "failed": a cut one would have another perplexity. So is one whose sum is
-not a number.
+the evaluator's context after its prompt is "failed", because a cut one would have another perplexity. So is one whose
+sum is not a number.
 """
 
 import math
@@ -91,7 +90,7 @@ class FluencyStage(Stage):
 
 
 def evaluator_of(context: Context, config: FluencyConfig) -> LoadableModel:
-    """An evaluator as a model that has the evaluator's name."""
+    """Return an evaluator, as a model that has the evaluator's name."""
     if config.model is None:
         given: LoadableModel = context.resolved[FluencyStage.name][config.name]
         return given
@@ -104,7 +103,7 @@ def _given(config: FluencyConfig) -> LoadableModel:
     return resolve_path(config.name, config.path, config.revision, config.dtype)
 
 
-class Fluency(NamedTuple):
+class CompletionLikelihood(NamedTuple):
     """A row of the table but for its first two columns."""
 
     prompt_tokens: int
@@ -123,25 +122,25 @@ class FluencyWorker:
         self._budget = min(batch_tokens, max(1, LOGITS // self._evaluator.vocabulary))
 
     def make(self, task: Task) -> Product:
-        completions, asked = task.read(self._store, GENERATIONS), task.read(self._store, PROMPTS)
-        prompt_of = dict(zip(asked["prompt_id"].to_pylist(), asked["text"].to_pylist(), strict=True))
+        completions, prompts = task.read(self._store, GENERATIONS), task.read(self._store, PROMPTS)
+        prompt_of = dict(zip(prompts["prompt_id"].to_pylist(), prompts["text"].to_pylist(), strict=True))
         ids: list[str] = completions["prompt_id"].to_pylist()
-        pairs = list(zip((prompt_of[each] for each in ids), completions["text"].to_pylist(), strict=True))
-        found = self.evaluate(pairs)
-        columns = [[row[at] for row in found] for at in range(len(Fluency._fields))]
+        pairs = list(zip((prompt_of[prompt_id] for prompt_id in ids), completions["text"].to_pylist(), strict=True))
+        evaluated = self.evaluate(pairs)
+        columns = [[row[at] for row in evaluated] for at in range(len(CompletionLikelihood._fields))]
         rest = [pa.array(column, FLUENCIES.columns.field(at).type) for at, column in enumerate(columns, 2)]
         info: dict[str, Any] = {
             "evaluator": self._name,
             "kind": self._evaluator.kind,
             "device": self._evaluator.device,
-            "texts": len(found),
-            "status_counts": dict(Counter(row.status for row in found)),
+            "texts": len(evaluated),
+            "status_counts": dict(Counter(row.status for row in evaluated)),
         }
         rows = pa.table([completions["prompt_id"], completions["sample"], *rest], schema=FLUENCIES.columns)
-        return Product(rows, info, len(found))
+        return Product(rows, info, len(evaluated))
 
-    def evaluate(self, pairs: Sequence[tuple[str, str]]) -> list[Fluency]:
-        """Of each (prompt, completion)."""
+    def evaluate(self, pairs: Sequence[tuple[str, str]]) -> list[CompletionLikelihood]:
+        """Evaluate pairs of prompt and completion."""
         prompts = list(dict.fromkeys(prompt for prompt, _ in pairs))
         prompt_ids = dict(zip(prompts, self._evaluator.prompts(prompts), strict=True))
         distinct = [pair for pair in dict.fromkeys(pairs) if pair[1]]
@@ -155,19 +154,19 @@ class FluencyWorker:
 
     def _row(
         self, prompt: list[int], whole: list[int], nll_of: Mapping[tuple[int, ...], float], *, blank: bool
-    ) -> Fluency:
+    ) -> CompletionLikelihood:
         prompt_nll, full_nll = nll_of.get(tuple(prompt)), nll_of.get(tuple(whole))
         if not whole or whole == prompt:
-            return Fluency(len(prompt), None, len(prompt), None, EMPTY)
+            return CompletionLikelihood(len(prompt), None, len(prompt), None, EMPTY)
         if prompt_nll is None or full_nll is None:
-            return Fluency(len(prompt), None, len(whole), None, EMPTY if blank else FAILED)
-        return Fluency(len(prompt), prompt_nll, len(whole), full_nll, EMPTY if blank else OK)
+            return CompletionLikelihood(len(prompt), None, len(whole), None, EMPTY if blank else FAILED)
+        return CompletionLikelihood(len(prompt), prompt_nll, len(whole), full_nll, EMPTY if blank else OK)
 
     def _sums(self, rows: Sequence[list[int]]) -> dict[tuple[int, ...], float]:
-        """Of each distinct row that is not too long and has a number for a sum."""
+        """Evaluate each distinct row that is not too long, and keep the sums that are numbers."""
         distinct = [row for row in dict.fromkeys(map(tuple, rows)) if len(row) <= self._evaluator.context]
-        found: dict[tuple[int, ...], float] = {}
+        sums: dict[tuple[int, ...], float] = {}
         for batch in by_length([len(row) for row in distinct], self._budget):
             chosen = [distinct[row] for row in batch]
-            found |= zip(chosen, self._evaluator.nll(chosen), strict=True)
-        return {row: nll for row, nll in found.items() if math.isfinite(nll)}
+            sums |= zip(chosen, self._evaluator.nll(chosen), strict=True)
+        return {row: nll for row, nll in sums.items() if math.isfinite(nll)}

@@ -1,9 +1,10 @@
-"""Which language a text is in: py3langid, lingua, or fastText's lid.176 from the user's file.
+"""Identifiers of a text's language: py3langid, lingua, or fastText's lid.176 from the user's file.
 
-py3langid and lingua ship their models, and choose among our 17 languages and `OTHERS`, whose scripts are their own, so
-that they take nothing from the 17. What is written like one of the 17 is left out: with 17 neighbours such as Malay,
-Slovak and Catalan among the candidates, lingua recognised 94 % of 40 characters instead of 97 % (Indonesian 57 instead
-of 98), and py3langid with all its labels 95 instead of 98. So drift to a neighbour is taken for the language itself.
+py3langid and lingua ship their models. They choose among our 17 languages and `OTHERS`, which have scripts of their own
+and so are not taken for one of the 17. Languages written like one of the 17 are left out: with 17 neighbours such as
+Malay, Slovak and Catalan among the candidates, lingua recognised 94 % of 40 characters instead of 97 % (Indonesian 57
+instead of 98), and py3langid with all its labels 95 instead of 98. So a drift to a neighbour counts as the language
+itself.
 
 Percent recognised at more than 0.3, and speed (benchmarks/identifiers.py: 200 RTP-LX prompts of each of the 17
 languages, cut to so many characters; py3langid 0.4.0, lingua 2.1.1, one busy core):
@@ -36,17 +37,19 @@ class Identified(NamedTuple):
     """The most likely language, and how likely."""
 
     code: str  # ISO 639-1
-    confidence: float  # in [0, 1]; 0 where there is nothing to go by
+    confidence: float  # in [0, 1]; 0 if the text says nothing
 
 
 class Identifier(Protocol):
+    """A loaded identifier."""
+
     def identify(self, texts: Sequence[str]) -> list[Identified]:
-        """One for each text. Knows no threshold: what is too uncertain is for the caller to say."""
+        """Return the likeliest language of each text, however uncertain: the caller has the threshold."""
         ...
 
 
 class Lingua:
-    """High-accuracy mode; about 0.5 GB."""
+    """lingua in its high-accuracy mode; takes about 0.5 GB."""
 
     def __init__(self) -> None:
         import lingua
@@ -55,12 +58,12 @@ class Lingua:
         self._detector = lingua.LanguageDetectorBuilder.from_iso_codes_639_1(*codes).build()
 
     def identify(self, texts: Sequence[str]) -> list[Identified]:
-        best = (self._detector.compute_language_confidence_values(text)[0] for text in texts)
-        return [Identified(each.language.iso_code_639_1.name.lower(), each.value) for each in best]
+        likeliest = (self._detector.compute_language_confidence_values(text)[0] for text in texts)
+        return [Identified(guess.language.iso_code_639_1.name.lower(), guess.value) for guess in likeliest]
 
 
 class Py3langid:
-    """A naive Bayes model over byte n-grams."""
+    """py3langid, a naive Bayes model over byte n-grams."""
 
     def __init__(self) -> None:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
@@ -73,7 +76,7 @@ class Py3langid:
 
 
 class FastText:
-    """lid.176.bin or .ftz. Raises InputError where the package is missing or the file is not such a model."""
+    """fastText with lid.176.bin or .ftz. Raises InputError if the package is missing or the file is no such model."""
 
     def __init__(self, path: str):
         try:
@@ -87,7 +90,7 @@ class FastText:
             raise InputError(f"quality.fasttext: must be a fastText model ({error}) (got {path!r})") from None
 
     def identify(self, texts: Sequence[str]) -> list[Identified]:
-        # a list, and not a text at a time: there the package asks NumPy for a view that NumPy 2 refuses
+        # A list, because for a single text the package asks NumPy for a view that NumPy 2 refuses.
         labels, scores = self._model.predict([" ".join(text.split()) for text in texts])
         return [
             Identified(label[0].removeprefix("__label__"), min(1.0, float(score[0]))) if len(label) else UNKNOWN
@@ -99,7 +102,7 @@ UNKNOWN = Identified("und", 0.0)
 
 
 def load(name: str, fasttext: str | None) -> Identifier:
-    """An identifier by its name in the experiment. ``fasttext``: path of its model file."""
+    """Load an identifier by its name in the experiment. ``fasttext``: path of its model file."""
     if name == "fasttext":
         assert fasttext is not None, "the experiment says so"
         return FastText(str(Path(fasttext).expanduser()))
@@ -107,7 +110,7 @@ def load(name: str, fasttext: str | None) -> Identifier:
 
 
 def revision(name: str, fasttext: str | None) -> str:
-    """What changes whenever an answer may. Raises InputError for a model file that is not there."""
+    """Return what changes whenever an answer may. Raises InputError for a model file that is not there."""
     if name != "fasttext":
         return f"{name} {metadata.version(PACKAGES[name])}"
     assert fasttext is not None, "the experiment says so"

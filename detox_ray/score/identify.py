@@ -1,15 +1,15 @@
-"""The identification job: which language each completion is in, and the rules on its lines and words.
+"""The identification stage: which language each completion is in, and the rules on its lines and words.
 
-The completion as a whole gets the identifier's most likely language, or "und" where that is not likelier than `SURE`.
-Fewer letters than `LETTERS` are "too_short", neither right nor wrong; a letter of a script other than Latin counts for
-`OTHER_SCRIPT`, because it says more: py3langid recognised 93 % of RTP-LX prompts cut to 25 Latin characters (about 20
-letters), 87 % of 20 and 79 % of 15, and 97 % of those cut to 5 characters of another script
+The completion as a whole gets the identifier's most likely language, or "und" if that is not likelier than `SURE`. A
+text of fewer letters than `LETTERS` is "too_short", neither right nor wrong. A letter of a script other than Latin
+counts for `OTHER_SCRIPT`, because it says more: py3langid recognised 93 % of RTP-LX prompts cut to 25 Latin characters
+(about 20 letters), 87 % of 20 and 79 % of 15, and 97 % of those cut to 5 characters of another script
 (benchmarks/identifiers.py).
 
 Lines are judged as the script of Neplenbroek et al. 2025 does, by the same identifier: ASCII punctuation goes, a line
 has 5 tokens or more, and any other answer than the asked language, "und" too, makes it wrong. English words are looked
 for in the long lines of a text whose language has another script: in the list that config names, as the script does, or
-by a rule (english.py).
+by a rule (english_words.py).
 """
 
 import string
@@ -23,13 +23,13 @@ from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.unit_jobs import Job, Product, Task
 from detox_ray.config import ConfigError, Experiment, Problem
 from detox_ray.config.languages import LANGUAGES
-from detox_ray.score import identifiers, words
-from detox_ray.score.english import is_english_word, read_words
+from detox_ray.score import identifiers, word_segmentation
+from detox_ray.score.english_words import is_english_word, read_words
 from detox_ray.score.identifiers import Identified
 from detox_ray.storage import Store, Unit
 from detox_ray.storage.tables import EMPTY, GENERATIONS, IDENTIFICATIONS, OK, TOO_SHORT
 
-SURE = 0.3  # the script's, for every identifier
+SURE = 0.3  # the script's threshold, for every identifier
 LETTERS = 20
 OTHER_SCRIPT = 4
 LONG_LINE = 5  # tokens
@@ -41,7 +41,7 @@ class IdentificationStage(Stage):
     """Tells the language of each completion."""
 
     name, command, title = "identifications", "score", "languages"
-    version = 2  # raise it, too, when words.py, english.py or identifiers.py changes what a unit holds
+    version = 2  # raise it, too, when words, English words or identifiers change what a unit holds
     summary = "the language that each is in"
     measure = "texts"
     needs = (GENERATIONS,)
@@ -67,7 +67,7 @@ class IdentificationStage(Stage):
             language = source["language"]
             settings = {
                 "identifier": revision,
-                "words": words.versions(language),
+                "words": word_segmentation.versions(language),
                 "english": english if other_script(language) else None,
             }
             unit = IDENTIFICATIONS.unit(**dict(source.keys), shard=source.shard)
@@ -86,7 +86,7 @@ class IdentificationStage(Stage):
         return [Job(self.title, tasks, IdentificationWorker, settings, self.measure, actors, gpus=0)]
 
 
-class Judged(NamedTuple):
+class IdentifiedText(NamedTuple):
     """A row of the table but for its first two columns."""
 
     identified: str | None
@@ -123,26 +123,28 @@ class IdentificationWorker:
         rows = pa.table([completions["prompt_id"], completions["sample"], *rest], schema=IDENTIFICATIONS.columns)
         return Product(rows, info, len(texts))
 
-    def judge(self, texts: Sequence[str], language: str) -> list[Judged]:
-        """Of each text, asked to be in ``language``."""
+    def judge(self, texts: Sequence[str], language: str) -> list[IdentifiedText]:
+        """Identify each text, and judge its lines by ``language``, in which it should be."""
         lines = [long_lines(text, language) for text in texts]
-        asked = dict.fromkeys(" ".join(text.split()) for text in texts if enough_letters(text))
-        asked |= dict.fromkeys(line for of_text in lines for line, _ in of_text)
-        answers = dict(zip(asked, self._identifier.identify(list(asked)), strict=True))
-        return [self._judged(text, its, language, answers) for text, its in zip(texts, lines, strict=True)]
+        normalised = dict.fromkeys(" ".join(text.split()) for text in texts if enough_letters(text))
+        normalised |= dict.fromkeys(line for of_text in lines for line, _ in of_text)
+        answers = dict(zip(normalised, self._identifier.identify(list(normalised)), strict=True))
+        return [self._judged(text, of_text, language, answers) for text, of_text in zip(texts, lines, strict=True)]
 
-    def _judged(self, text: str, lines: "Sequence[Line]", language: str, answers: Mapping[str, Identified]) -> Judged:
+    def _judged(
+        self, text: str, lines: "Sequence[LongLine]", language: str, answers: Mapping[str, Identified]
+    ) -> IdentifiedText:
         wrong = sum(label(answers[line]) != language for line, _ in lines)
         english = other_script(language) and any(
             is_english_word(token, self._english) for _, tokens in lines for token in tokens
         )
         if not enough_letters(text):
-            return Judged(None, None, len(lines), wrong, english, TOO_SHORT if text.strip() else EMPTY)
+            return IdentifiedText(None, None, len(lines), wrong, english, TOO_SHORT if text.strip() else EMPTY)
         answer = answers[" ".join(text.split())]
-        return Judged(label(answer), answer.confidence, len(lines), wrong, english, OK)
+        return IdentifiedText(label(answer), answer.confidence, len(lines), wrong, english, OK)
 
 
-class Line(NamedTuple):
+class LongLine(NamedTuple):
     """A normalised line that is long enough, and its tokens."""
 
     text: str
@@ -154,28 +156,28 @@ def other_script(language: str) -> bool:
     return LANGUAGES[language].script != "Latn"
 
 
-def long_lines(text: str, language: str) -> list[Line]:
-    """The script's lines: up to a next question, without punctuation, of `LONG_LINE` tokens or more."""
+def long_lines(text: str, language: str) -> list[LongLine]:
+    """Return the script's lines: up to a next question, without punctuation, of `LONG_LINE` tokens or more."""
     normal = text.split("\nQ:")[0].strip().translate(_NO_PUNCTUATION)
-    lines = (Line(line, words.tokens(line, language)) for line in normal.split("\n"))
+    lines = (LongLine(line, word_segmentation.tokens(line, language)) for line in normal.split("\n"))
     return [line for line in lines if len(line.tokens) >= LONG_LINE]
 
 
 def enough_letters(text: str) -> bool:
-    """Whether there is enough to tell a language by."""
+    """Whether the text has enough letters to identify its language."""
     letters = [character for character in text if character.isalpha()]
     return sum(1 if is_latin(letter) else OTHER_SCRIPT for letter in letters) >= LETTERS
 
 
 def is_latin(letter: str) -> bool:
-    """Basic Latin to Latin Extended-B, and Latin Extended Additional: all that our languages use, and more."""
+    """Whether a letter is in Basic Latin to Latin Extended-B, or in Latin Extended Additional."""
     return letter < "\u0250" or "\u1e00" <= letter <= "\u1eff"
 
 
 def label(answer: Identified) -> str:
-    """The language, or "und" where it is too uncertain."""
+    """Return the language, or "und" if it is too uncertain."""
     return answer.code if answer.confidence > SURE else UNDETERMINED
 
 
-def _columns(judged: Sequence[Judged]) -> list[list[Any]]:
-    return [[each[at] for each in judged] for at in range(len(Judged._fields))]
+def _columns(judged: Sequence[IdentifiedText]) -> list[list[Any]]:
+    return [[each[at] for each in judged] for at in range(len(IdentifiedText._fields))]

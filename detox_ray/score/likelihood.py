@@ -1,4 +1,4 @@
-"""The likelihood job: how probable harmless held-out text is to each model, for perplexity before and after tuning.
+"""The likelihood stage: how probable harmless held-out text is to each model, for perplexity before and after tuning.
 
 Next-token negative log-likelihood in nats (`CausalModel.nll`). What the tokenizer itself puts before a text is given
 and not predicted; if it puts nothing there, the text's first token is. A unit is one language under one model.

@@ -1,87 +1,56 @@
-"""From a scorer's name or definition to something that any node can load. No torch.
+"""From a scorer's name or definition to something that any node can load, whatever its type. No torch."""
 
-A scorer of the user's own lives on the driver's machine: its files are copied into the run (``scorers/<name>/``), so
-that any node can fetch them and the run stays what it was if the user changes them. A guard model is not: it is as
-large as the models themselves, and as these it is found by hub id or on a shared folder.
-"""
-
-import hashlib
-import json
-import tempfile
-from collections.abc import Mapping
-from importlib import metadata
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
 
-from detox_ray import models
-from detox_ray.config import (
-    TOY17,
-    CalibratedConfig,
-    ClassifierConfig,
-    DetoxifyConfig,
-    EnsembleConfig,
-    GuardConfig,
-    InputError,
-    LexiconConfig,
-    PerspectiveConfig,
-    ScorerConfig,
-    StoredConfig,
-)
-from detox_ray.data.calibration import Calibration
-from detox_ray.models import LoadableModel
-from detox_ray.score.catalogue import READY
-from detox_ray.score.lexicon import read_lexicon
+from detox_ray.config import InputError, Problem, ScoreConfig, ScorerConfig
+from detox_ray.config.scorers import scorer_types
+from detox_ray.score.scorer_variant import ReadyScorer, ResolvedScorer, ScorerVariant
 from detox_ray.score.scorers import Scorer
 from detox_ray.storage import Store, key_of
-from detox_ray.storage.tables import SCORERS
-
-CHECKPOINT = "checkpoint.ckpt"
-LEXICON = "lexicon.json"
-CALIBRATION = "calibration.json"
-# Of scorers' code, by type (else 1). Raise one whenever its values change: no unit and no cache then keeps old ones.
-VERSIONS = {
-    "classifier": 2,  # 1 padded decoders with other tokens than they look for, and left token types out
-    "lexicon": 2,  # 1 missed words with invisible or full-width characters
-}
-MODEL_FILES = (".safetensors", ".json", ".model", ".txt")  # of a classifier's folder: weights, config, tokenizer
 
 
-class ResolvedScorer(NamedTuple):
-    """What a worker needs to load a scorer on any node. Holds no secret."""
+def ready_scorers() -> dict[str, ReadyScorer]:
+    """Return the scorers that need no definition, by name. Raises InputError if two types use one name."""
+    ready: dict[str, ReadyScorer] = {}
+    for kind in scorer_types().values():
+        assert issubclass(kind, ScorerVariant)
+        for scorer in kind.ready():
+            if scorer.name in ready:
+                other = ready[scorer.name].config.kind
+                raise InputError(f"types {other} and {kind.kind} both have a ready scorer {scorer.name!r}")
+            ready[scorer.name] = scorer
+    return ready
 
-    name: str
-    config: ScorerConfig  # a ready scorer's comes from the catalogue
-    languages: tuple[str, ...] | None  # where it has evidence; None: all
-    revision: str  # of its files, the hub's commit, or what the publisher names
-    identity: str  # changes with all that changes a value
-    key: str  # and with all that changes a unit
-    licence: str = "the user's"
-    folder: str | None = None  # in the store
-    file: str | None = None  # in the folder
-    model: LoadableModel | None = None  # of a classifier or guard
-    members: tuple["ResolvedScorer", ...] = ()  # of a derived scorer
-    notes: tuple[str, ...] = ()  # how its files were read
 
-    @property
-    def service(self) -> bool:
-        """Asked over the network, and may go down."""
-        return isinstance(self.config, PerspectiveConfig)
+def definition_of(entry: str | ScorerConfig) -> ScorerVariant:
+    """Return the definition that an entry of ``score.scorers`` stands for. Raises KeyError for an unknown name."""
+    config = ready_scorers()[entry].config if isinstance(entry, str) else entry
+    assert isinstance(config, ScorerVariant)
+    return config
 
-    @property
-    def model_based(self) -> bool:
-        """Whether a GPU makes it faster."""
-        return isinstance(self.config, DetoxifyConfig | ClassifierConfig | GuardConfig)
 
-    @property
-    def cached(self) -> bool:
-        """Whether asking costs more than looking up what it said before."""
-        return self.model_based or self.service
+def check(config: ScoreConfig, say: Callable[[str], None] = lambda note: None) -> list[Problem]:
+    """Check names, files, settings that exclude each other, and what the environment lacks.
 
-    @property
-    def by_language(self) -> bool:
-        """Whether its answer to a text depends on the language that it is told."""
-        return isinstance(self.config, PerspectiveConfig)
+    The names of members were checked when the config was read. ``say`` gets notes on how files were read.
+    """
+    ready, problems = ready_scorers(), list[Problem]()
+    for index, entry in enumerate(config.scorers):
+        field = f"score.scorers.{index}"
+        if isinstance(entry, str) and entry not in ready:
+            rule = f"unknown scorer; known: {', '.join(ready)} (or define one: name, type, …)"
+            problems.append(Problem(field, entry, rule))
+            continue
+        definition = definition_of(entry)
+        if isinstance(entry, str):
+            problems += [problem._replace(field=field) for problem in definition.check_settings()]
+            continue
+        if entry.name in ready:
+            problems.append(Problem(f"{field}.name", entry.name, "is a ready scorer's: choose another"))
+        own = [*definition.check_files(say), *definition.check_settings()]
+        problems += [problem._replace(field=f"{field}.{problem.field}") for problem in own]
+    return problems
 
 
 def resolve(
@@ -90,180 +59,29 @@ def resolve(
     store: Store,
     earlier: Mapping[str, ResolvedScorer] = MappingProxyType({}),
 ) -> ResolvedScorer:
-    """A scorer by its name or definition. ``world``: folder of toy17 in the store, where the experiment uses it;
-    ``earlier``: the scorers that stand before it, by name.
+    """Resolve a scorer by its name or definition.
 
-    Raises InputError for a hub model that cannot be had or has no safetensors, and for a calibration of other scores.
+    Args:
+        entry: As in ``score.scorers``.
+        world: The folder of toy17 in the store, if the experiment uses toy17.
+        store: The run's folder.
+        earlier: The scorers that stand before this one, by name.
+
+    Raises:
+        InputError: If a hub model cannot be had or has no safetensors, or a calibration is of other scores.
     """
-    known = READY[entry] if isinstance(entry, str) else None
-    config = READY[entry].config if isinstance(entry, str) else entry
-    found = _resolve(config, world, store, earlier)
-    languages = tuple(config.languages) if config.languages is not None else found.languages
-    if known is not None:
-        languages = known.languages if known.languages is not None else languages
-        found = found._replace(licence=known.licence)
-    key = key_of(identity=found.identity, languages=languages, members=[member.key for member in found.members])
-    return found._replace(languages=languages, key=key)
-
-
-def _resolve(
-    config: ScorerConfig, world: str | None, store: Store, earlier: Mapping[str, ResolvedScorer]
-) -> ResolvedScorer:
-    """Without what the catalogue or the user says of its languages."""
-    if isinstance(config, DetoxifyConfig | LexiconConfig) and config.name in READY and config.path == TOY17:
-        assert world is not None, f"{config.name} needs the world"
-        return _of_world(config, world, store)
-    if isinstance(config, DetoxifyConfig):
-        return _detoxify(config, store)
-    if isinstance(config, LexiconConfig):
-        words = read_lexicon(Path(config.path).expanduser())
-        content = json.dumps(words, ensure_ascii=False).encode()
-        return _own(config, store, {LEXICON: content}, tuple(words))._replace(file=LEXICON)
-    if isinstance(config, ClassifierConfig | GuardConfig):
-        return _model(config, store)
-    if isinstance(config, PerspectiveConfig):
-        from detox_ray.score import perspective
-
-        return _resolved(config, perspective.revision(config.url, config.attributes), perspective.LANGUAGES)
-    if isinstance(config, StoredConfig):
-        from detox_ray.score import stored
-
-        path = Path(config.path).expanduser()
-        files: dict[str, Path | bytes] = {file.name: file for file in stored.files(path, config.format)}
-        said = stored.read(path, config.format)
-        found = _own(config, store, files, said.languages)
-        identity = key_of(files=found.identity, version=stored.VERSION)
-        file = next(iter(files)) if path.is_file() else None
-        return found._replace(file=file, identity=identity, notes=said.notes)
-    if isinstance(config, EnsembleConfig):
-        members = tuple(earlier[name] for name in config.members)
-        sets = [set(member.languages) for member in members if member.languages is not None]
-        languages = tuple(sorted(set.intersection(*sets))) if sets else None
-        identity = key_of(members=[member.identity for member in members], combine=config.combine)
-        return _resolved(config, identity, languages)._replace(members=members)
-    return _calibrated(config, earlier[config.of], store)
-
-
-def _of_world(config: DetoxifyConfig | LexiconConfig, world: str, store: Store) -> ResolvedScorer:
-    if isinstance(config, LexiconConfig):
-        content = store.read_bytes(f"{world}/{LEXICON}")
-        found = _resolved(config, _digest(content), tuple(json.loads(content)))
-        return found._replace(folder=world, file=LEXICON)
-    folder = f"{world}/classifier"
-    (file,) = (name for name in store.files(folder) if name.endswith(".ckpt"))
-    revision = key_of(files={name: _digest(store.read_bytes(name)) for name in store.files(folder)})
-    return _resolved(config, revision, None)._replace(folder=folder, file=file.removeprefix(f"{folder}/"))
-
-
-def _detoxify(config: DetoxifyConfig, store: Store) -> ResolvedScorer:
-    if config.name in READY:  # a published one, whose path is its variant
-        return _resolved(config, f"{config.path}, detoxify {metadata.version('detoxify')}", None)
-    path = Path(config.path).expanduser().resolve()
-    files: dict[str, Path | bytes] = {CHECKPOINT: path}
-    if config.huggingface_config is not None:
-        inside = Path(config.huggingface_config).expanduser().resolve().iterdir()
-        files |= {file.name: file for file in inside if file.is_file() and file != path}
-    return _own(config, store, files, None)._replace(file=CHECKPOINT)
-
-
-def _model(config: ClassifierConfig | GuardConfig, store: Store) -> ResolvedScorer:
-    model = models.resolve_path(config.name, config.path, config.revision, config.dtype)
-    found = _resolved(config, model.revision or model.key, None)
-    if isinstance(config, GuardConfig):
-        from detox_ray.score import guard
-
-        found = found._replace(identity=key_of(model=found.identity, prompts=guard.VERSION))
-    elif model.revision is None:
-        files: dict[str, Path | bytes] = {
-            file.name: file for file in Path(model.location).iterdir() if file.suffix in MODEL_FILES
-        }
-        found = _own(config, store, files, None)
-        assert found.folder is not None
-        model = model._replace(location=found.folder, in_store=True)
-    return found._replace(model=model)
-
-
-def _calibrated(config: CalibratedConfig, member: ResolvedScorer, store: Store) -> ResolvedScorer:
-    content = Path(config.path).expanduser().read_bytes()
-    try:
-        calibration = Calibration.load(content.decode())
-        calibration.check(member.name, member.identity)
-    except InputError as error:
-        raise InputError(f"scorer {config.name}: {config.path}: {error}") from None
-    languages = tuple(c for c in calibration.languages if member.languages is None or c in member.languages)
-    found = _own(config, store, {CALIBRATION: content}, languages)
-    identity = key_of(map=found.identity, member=member.identity)
-    return found._replace(file=CALIBRATION, identity=identity, members=(member,))
-
-
-def _own(
-    config: ScorerConfig, store: Store, files: Mapping[str, Path | bytes], languages: tuple[str, ...] | None
-) -> ResolvedScorer:
-    """A user's scorer, its files (name -> path or content) copied into the run unless they are there unchanged."""
-    revision = key_of(files={name: _digest(files[name]) for name in sorted(files)})
-    unit, folder = SCORERS.unit(scorer=config.name), f"scorers/{config.name}"
-    if store.committed(SCORERS).get(unit) != revision:
-        with tempfile.TemporaryDirectory() as scratch:
-            for name, file in files.items():
-                if isinstance(file, bytes):
-                    (Path(scratch) / name).write_bytes(file)
-                else:
-                    (Path(scratch) / name).symlink_to(file.resolve())
-            store.retract(unit)  # a folder that is half replaced is no unit
-            store.upload(Path(scratch), folder)
-        store.commit(unit, revision, None)
-    return _resolved(config, revision, languages)._replace(folder=folder)
-
-
-def _resolved(config: ScorerConfig, revision: str, languages: tuple[str, ...] | None) -> ResolvedScorer:
-    """``resolve`` fills in the key."""
-    settings = config.model_dump(mode="json", exclude=set(config.no_influence))
-    version = VERSIONS.get(config.type, 1)
-    identity = key_of(revision=revision, settings=settings, version=version)
-    return ResolvedScorer(config.name, config, languages, revision, identity, "")
-
-
-def _digest(content: Path | bytes) -> str:
-    if isinstance(content, bytes):
-        return hashlib.sha256(content).hexdigest()[:16]
-    with content.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    config = definition_of(entry)
+    resolved = config.resolve(store, world, earlier)
+    languages = resolved.languages if config.languages is None else tuple(config.languages)
+    if isinstance(entry, str):
+        ready = ready_scorers()[entry]
+        languages = languages if ready.languages is None else ready.languages
+        resolved = resolved._replace(licence=ready.licence)
+    members = [member.key for member in resolved.members]
+    key = key_of(identity=resolved.identity, languages=languages, members=members)
+    return resolved._replace(languages=languages, key=key)
 
 
 def load(scorer: ResolvedScorer, store: Store, batch_tokens: int) -> Scorer:
-    """The loaded scorer, on the node that asks. A derived one is not loaded (derived.py)."""
-    config = scorer.config
-    if isinstance(config, LexiconConfig):
-        from detox_ray.score.lexicon import LexiconScorer
-
-        return LexiconScorer(scorer.name, json.loads(store.read_bytes(f"{scorer.folder}/{scorer.file}")))
-    if isinstance(config, PerspectiveConfig):
-        from detox_ray.score.perspective import PerspectiveScorer
-
-        return PerspectiveScorer(**config.model_dump(exclude={"type", "languages"}))
-    if isinstance(config, ClassifierConfig):
-        from detox_ray.score.classifier import ClassifierScorer
-
-        assert scorer.model is not None
-        model = scorer.model
-        return ClassifierScorer(config, model.local_path(store), model.loading(), model.key, batch_tokens)
-    if isinstance(config, GuardConfig):
-        from detox_ray.score.guard import GuardScorer
-
-        assert scorer.model is not None
-        model = scorer.model
-        return GuardScorer(scorer.name, model.local_path(store), model.loading(), config.format, config.dtype)
-    folder = store.localize(scorer.folder) if scorer.folder is not None else None
-    if isinstance(config, StoredConfig):
-        from detox_ray.score.stored import StoredScorer
-
-        assert folder is not None
-        return StoredScorer(scorer.name, folder / scorer.file if scorer.file else folder, config.format)
-    assert isinstance(config, DetoxifyConfig), f"{scorer.name} is made from other scorers' units"
-    from detox_ray.score.detoxify import DetoxifyScorer
-
-    if folder is None:
-        return DetoxifyScorer.from_hub(scorer.name, config.path, batch_tokens)
-    assert scorer.file is not None
-    config_folder = folder if (folder / "config.json").is_file() else None
-    return DetoxifyScorer(scorer.name, folder / scorer.file, config_folder, batch_tokens)
+    """Load a scorer on the node that asks. One that is made from others is not loaded (derived_scorers.py)."""
+    return scorer.config.load(scorer, store, batch_tokens)

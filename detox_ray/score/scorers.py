@@ -1,4 +1,4 @@
-"""What a scorer is: it gives texts values in [0, 1] per attribute, or says why it cannot."""
+"""What a loaded scorer is: it gives each text a value in [0, 1] per attribute, or a reason why there is none."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -13,32 +13,32 @@ class Failure(NamedTuple):
 
 
 class ServiceDown(RuntimeError):
-    """The whole service behind a scorer does not answer: the unit is not committed, and a later run goes on with it.
+    """The service behind a scorer does not answer: the unit is not committed, and a later run takes it up.
 
-    Not for a text that it refuses: that is a `Failure`.
+    A text that the service refuses is a `Failure` instead.
     """
 
 
 class Scorer(Protocol):
-    """A loaded scorer. Empty texts and languages it does not know are kept from it by the job."""
+    """A loaded scorer. It is given no text in a language that it does not know."""
 
     name: str
     attributes: tuple[str, ...]
     device: str
 
     def score(self, texts: Sequence[str], language: str) -> list[Scores | Failure]:
-        """One result per text, in order. Raises nothing for a text; `ServiceDown` where none can be had."""
+        """Return a result for each text, in order. Raises ServiceDown if no text can be scored now."""
         ...
 
 
 @runtime_checkable
 class Noting(Protocol):
-    """A scorer that has more to say than its scores."""
+    """A scorer that notes how it made its scores."""
 
-    notes: dict[str, Any]  # of how it runs, and of its last call: for the unit's marker
+    notes: dict[str, Any]  # on how it runs, and on its last call: for the unit's marker
 
 
 def checked(scores: Scores) -> Scores | Failure:
-    """The scores, or a Failure where one is not a number in [0, 1]."""
-    wrong = {attribute: value for attribute, value in scores.items() if not 0 <= value <= 1}  # NaN is not either
+    """Return the scores, or a Failure if one is not a number in [0, 1]."""
+    wrong = {attribute: value for attribute, value in scores.items() if not 0 <= value <= 1}  # NaN is wrong, too
     return Failure(f"not a number in [0, 1]: {wrong}") if wrong else scores

@@ -1,7 +1,8 @@
 """The scoring stages: what every scorer says of completions, and of human-labelled text.
 
 A unit is one scorer's view of one unit of texts: a row per text and attribute, each with a value or a status
-(answers.py). A derived scorer's units are made from its members' (derived.py), any other's from the texts.
+(cached_scorer.py). A derived scorer's units are made from its members' (derived_scorers.py), all others' from the
+texts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,11 +11,11 @@ from typing import Any
 from detox_ray.cluster.costs import Cost, Workload
 from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.unit_jobs import Job, Product, Task
-from detox_ray.config import TOY17, Experiment, GuardConfig, Problem
-from detox_ray.score.answers import Answering, score_rows
-from detox_ray.score.check import check
-from detox_ray.score.derived import DerivedWorker
-from detox_ray.score.registry import ResolvedScorer, resolve
+from detox_ray.config import TOY17, Experiment, Problem
+from detox_ray.score.cached_scorer import CachedScorer, score_rows
+from detox_ray.score.derived_scorers import DerivedWorker
+from detox_ray.score.registry import check, resolve
+from detox_ray.score.scorer_variant import ResolvedScorer
 from detox_ray.storage import TABLES, Store, Table, Unit
 from detox_ray.storage.tables import GENERATIONS, LABELLED, LABELLED_SCORES, SCORES
 
@@ -45,8 +46,7 @@ class _Scoring(Stage):
             else:
                 settings["batch_tokens"] = config.batch_tokens
                 gpus = int(scorer.model_based)
-                alone = isinstance(scorer.config, GuardConfig)  # its engine does not give a GPU's memory back
-                job = Job(scorer.name, mine, ScoringWorker, settings, self.measure, config.actors, gpus, alone)
+                job = Job(scorer.name, mine, ScoringWorker, settings, self.measure, config.actors, gpus, scorer.alone)
             jobs.append(job)
         return jobs
 
@@ -63,7 +63,7 @@ class ScoreStage(_Scoring):
         return check(experiment.score, say)
 
     def resolve(self, context: Context) -> list[ResolvedScorer]:
-        """The scorers, in the experiment's order."""
+        """Resolve the scorers, in the experiment's order."""
         world = TOY17 if context.experiment.uses_toy17 else None
         scorers: dict[str, ResolvedScorer] = {}
         for entry, name in zip(context.experiment.score.scorers, context.experiment.score.names, strict=True):
@@ -89,7 +89,7 @@ class LabelledScoreStage(_Scoring):
 
 
 def scorers_of(context: Context) -> list[ResolvedScorer]:
-    """The experiment's scorers, in its order."""
+    """Return the experiment's scorers, in its order."""
     scorers: list[ResolvedScorer] = context.resolved[ScoreStage.name]
     return scorers
 
@@ -102,11 +102,11 @@ class ScoringWorker:
     """Holds one scorer; scores a unit of texts per call."""
 
     def __init__(self, scorer: ResolvedScorer, batch_tokens: int, store: Store):
-        self._store, self._answering = store, Answering(scorer, batch_tokens, store)
+        self._store, self._scorer = store, CachedScorer(scorer, batch_tokens, store)
 
     def make(self, task: Task) -> Product:
         ((unit, key),) = task.inputs
         rows = self._store.read(unit, key)
-        answers = self._answering.answer(rows["text"].to_pylist(), unit["language"], task.key)
-        table = score_rows(TABLES[task.unit.table], rows, answers.values, answers.statuses)
-        return Product(table, answers.info, rows.num_rows)
+        scored = self._scorer.score(rows["text"].to_pylist(), unit["language"], task.key)
+        table = score_rows(TABLES[task.unit.table], rows, scored.values, scored.statuses)
+        return Product(table, scored.info, rows.num_rows)

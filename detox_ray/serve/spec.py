@@ -166,7 +166,7 @@ def _resolve_models(args: ServeArgs) -> ServeSpec:
     problems: list[Problem] = []
     for name, model in args.models.items():
         problems += models.check(f"models.{name}.path", model.path or "")
-    known = {entry.name for entry in score.catalogue()}
+    known = score.ready_scorers()
     for name in args.scorers:
         if name not in known:
             problems.append(Problem("scorers", name, "unknown: see detox-ray scorers"))

@@ -1,4 +1,4 @@
-"""A file of which each version is written by one process only: create if absent, replace if unchanged.
+"""Files whose every version is written by one process only: create if absent, replace if unchanged.
 
 On an object store this is a conditional PUT (If-None-Match, If-Match), which S3, GCS and most servers that speak their
 protocols have; pyarrow does not offer it, obstore does. A retried request may find what it wrote itself, so contents
@@ -181,14 +181,14 @@ def _refusal(error: Exception) -> OSError:
 
 
 def object_store(location: Location) -> "S3Store | GCSStore":
-    """The bucket for obstore, with the options and environment variables that pyarrow uses."""
+    """Return the bucket for obstore, with the options and environment variables that pyarrow uses."""
     from obstore.store import GCSStore, S3Store
 
     options = dict(location.options)
     scheme, endpoint = options.get("scheme", "https"), options.get("endpoint_override")
     if endpoint is not None and "://" not in endpoint:
         endpoint = f"{scheme}://{endpoint}"
-    # Bounded, so that who holds a lock knows within a beat or two that the storage does not answer.
+    # Bounded, so that the holder of a lock knows within a beat or two that the storage does not answer.
     shared: dict[str, Any] = {
         "client_options": {
             "allow_http": True,  # the endpoint decides
@@ -212,7 +212,7 @@ def object_store(location: Location) -> "S3Store | GCSStore":
 
 
 def _profile_keys() -> dict[str, str]:
-    """Keys of ~/.aws/credentials, which pyarrow reads and obstore does not; none if the environment has them."""
+    """Return the keys of ~/.aws/credentials, which obstore does not read; none if the environment has them."""
     if os.environ.get("AWS_ACCESS_KEY_ID"):
         return {}
     file = os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or str(Path("~/.aws/credentials").expanduser())

@@ -18,11 +18,11 @@ KEY_LENGTH = 16
 
 
 class StoreError(RuntimeError):
-    """The run's folder holds something that cannot be read; names the file."""
+    """A file in the run's folder cannot be read; the message names it."""
 
 
 def key_of(**fields: Any) -> str:
-    """The one hash for keys: of the fields' canonical JSON."""
+    """Return the hash of the fields' canonical JSON, which every key is."""
     text = json.dumps(fields, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
 
@@ -33,10 +33,10 @@ def cache_folder() -> Path:
 
 
 class Fence(Protocol):
-    """Keeps out a run that no longer holds its folder (lock.py)."""
+    """What keeps out a run that no longer holds its folder (lock.py)."""
 
     def check(self) -> None:
-        """Raise if the folder is another run's by now."""
+        """Raise if another run holds the folder by now."""
 
 
 class Folder:
@@ -45,14 +45,14 @@ class Folder:
     def __init__(self, uri: str, fence: Fence | None = None):
         self.location = storage_uri.locate(uri)
         self.uri = self.location.uri
-        self.fence = fence  # looked at before everything that is written
+        self.fence = fence  # checked before every write
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, Fence | None]]:
         return (type(self), (self.uri, self.fence))
 
     @classmethod
     def at(cls, folder: str) -> Self:
-        """The store at a folder or URI as a person writes it. Raises InputError if it cannot be one."""
+        """Return the store at a folder or URI as a person writes it. Raises InputError if it cannot be one."""
         try:
             return cls(folder)
         except ValueError as error:
@@ -60,7 +60,7 @@ class Folder:
 
     @property
     def beside(self) -> Self:
-        """The storage that holds this folder; it is no run's, so nothing keeps a run out of it."""
+        """Return the storage that holds this folder. It belongs to no run, so it has no fence."""
         return type(self)(self.location.parent.uri)
 
     @cached_property
@@ -72,7 +72,7 @@ class Folder:
         return not self.location.scheme
 
     def path(self, relative: str = "") -> str:
-        """The path of ``relative`` on ``fs``."""
+        """Return the path of ``relative`` on ``fs``."""
         root = self.location.in_bucket if self.location.scheme else self.location.path
         return f"{root}/{relative}" if relative else root
 
@@ -90,7 +90,7 @@ class Folder:
             return stream.read()
 
     def write_bytes(self, relative: str, content: bytes) -> None:
-        """Write whole: readers see the old file or the new one. (Object stores show a file only when it is closed.)"""
+        """Write a whole file: readers see the old one or the new one. (Object stores show a file once it is closed.)"""
         self._check_fence()
         target = self.path(relative)
         if not self.is_local:
@@ -120,7 +120,7 @@ class Folder:
         self.write_bytes(relative, text.encode())
 
     def files(self, relative: str) -> list[str]:
-        """Paths of all files below ``relative``, relative to the run's folder, sorted; none where it does not exist.
+        """Return the paths of all files below ``relative``, relative to the run's folder, sorted. It may be missing.
 
         Hidden files are left out: a killed writer may leave a temporary one.
         """
@@ -141,13 +141,13 @@ class Folder:
             return
 
     def check_writable(self) -> str | None:
-        """None, or why the folder cannot be written, shown by writing. Leaves nothing behind."""
+        """Write something and remove it. Return None, or why the folder cannot be written."""
         return writable.why_not(self.location)
 
     # Folders, for models
 
     def upload(self, source: Path, relative: str) -> None:
-        """Replace the folder ``relative`` by a copy of ``source``. Retract its unit before: this takes its time."""
+        """Replace the folder ``relative`` by a copy of ``source``. Retract its unit first: copying takes time."""
         self._check_fence()
         if self.exists(relative):
             self.fs.delete_dir(self.path(relative))
@@ -157,8 +157,11 @@ class Folder:
             pafs.copy_files(str(file), target, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=self.fs)
 
     def localize(self, relative: str) -> Path:
-        """A local folder with what is in ``relative``: itself where the store is local, else a copy in this machine's
-        cache, named by the files' paths, sizes and times, so that a changed folder is fetched again."""
+        """Return a local folder with the files of ``relative``.
+
+        It is the folder itself if the store is local, else a copy in this machine's cache, named by the files' paths,
+        sizes and times, so that a changed folder is fetched again.
+        """
         if self.is_local:
             return Path(self.path(relative))
         root = self.path(relative)
@@ -182,7 +185,7 @@ class Folder:
 
 
 def _beside(target: str) -> tuple[int, str]:
-    """A temporary file in the folder of ``target``, which is made."""
+    """Open a temporary file in the folder of ``target``, which is made if it is missing."""
     folder = os.path.dirname(target)
     for _ in range(100):
         os.makedirs(folder, exist_ok=True)

@@ -32,10 +32,10 @@ from detox_ray.storage.conditional_writes import ConditionalFile, Version, condi
 from detox_ray.storage.store import Store
 
 BEAT_S = 15
-LIMIT_S = 75  # after it, a holder that could not renew its lock holds it no more
-STALE_S = 120  # after it, others may take the lock
-TRUST_S = 5  # for which a worker believes what it read of the lock
-ATTEMPTS = 20  # to get a lock that changes hands meanwhile
+LIMIT_S = 75  # after this, a holder that could not renew its lock no longer holds it
+STALE_S = 120  # after this, others may take the lock
+TRUST_S = 5  # for which a worker relies on what it last read of the lock
+ATTEMPTS = 20  # at a lock that changes hands meanwhile
 PATH = "lock"
 FIELDS = frozenset({"token", "host", "pid", "process_started", "since", "beat"})
 
@@ -60,7 +60,7 @@ def _alive(holder: dict[str, Any]) -> bool:
 
 
 def _holder(data: bytes) -> dict[str, Any] | None:
-    """Who the lock's content names; None if it was given back, or is damaged."""
+    """Return whom the lock's content names; None if it was given back, or is damaged."""
     try:
         held = json.loads(data)
     except ValueError:
@@ -74,7 +74,7 @@ def _described(holder: dict[str, Any]) -> str:
 
 
 def _awake() -> float:
-    """Seconds on a clock that also runs while the machine sleeps."""
+    """Return seconds on a clock that also runs while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.time()
 
 
@@ -115,7 +115,7 @@ class Lease:
         raise Locked(f"{self._uri}: other runs begin and end there all the time; wait, or give this run another name")
 
     def renew(self) -> None:
-        """Show life. Sets ``lost`` if another run has the lock, or if nobody knows for too long."""
+        """Renew the lock. Set ``lost`` if another run has it, or if the storage does not answer for too long."""
         with self._renewing:
             if self.lost is not None:
                 return
@@ -133,7 +133,7 @@ class Lease:
                 self._version, self._seen = version, now
 
     def _version_now(self) -> Version | None:
-        """The version of a lock that is not as we left it; sets ``lost`` if it is another's."""
+        """Return the version of a lock that is not as we left it; set ``lost`` if another run has it."""
         found = self._file.read()
         if found is None:  # removed by hand
             return self._file.create(self._content())
@@ -145,7 +145,7 @@ class Lease:
         return None
 
     def check(self) -> None:
-        """Raise LockLost if the folder is another run's, or may be."""
+        """Raise LockLost if another run holds the folder, or may hold it."""
         if self.lost is None and _awake() - self._seen > LIMIT_S:
             self.renew()
         if self.lost is not None:
@@ -153,7 +153,7 @@ class Lease:
             raise LockLost(f"{self._uri} is no longer held by this run: {self.lost}; {rule}")
 
     def release(self) -> None:
-        """Give the lock back, if it is ours: a content that names nobody."""
+        """Give the lock back if it is ours: write a content that names nobody."""
         with self._renewing, contextlib.suppress(OSError):
             if self.lost is None:
                 self._file.replace(json.dumps({"released": uuid.uuid4().hex}).encode(), self._version)
@@ -164,7 +164,7 @@ class Lease:
 
 
 class TokenFence:
-    """A worker's knowledge of its driver's lock: the token that it must hold."""
+    """A worker's view of its driver's lock: the token that the lock must hold."""
 
     def __init__(self, uri: str, token: str):
         self._uri, self._token = uri, token
@@ -178,7 +178,7 @@ class TokenFence:
         return conditional_file(locate(self._uri).child(PATH))
 
     def check(self) -> None:
-        """Raise LockLost if the folder is another run's."""
+        """Raise LockLost if another run holds the folder."""
         now = _awake()
         if now - self._read < TRUST_S:
             return

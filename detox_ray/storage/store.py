@@ -1,6 +1,6 @@
 """A run's folder on any filesystem that pyarrow knows: parts, commit markers, keys.
 
-A unit is the smallest piece of work that is committed at once: one Parquet part of one table and partition. It is
+A unit is the smallest piece of work that is committed at once: one Parquet part of a table. It is
 written whole and then marked; only marked parts count, so a run killed at any moment goes on from its marks:
 
     generations/model=detox/language=fr/00000-<key>.parquet        the part
@@ -18,13 +18,16 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from detox_ray.storage.folder import KEY_LENGTH, Fence, Folder, StoreError, cache_folder, key_of
+from detox_ray.storage.markers import Marker
 from detox_ray.storage.units import TABLES, Table, Unit
 
 __all__ = ["KEY_LENGTH", "Fence", "Store", "StoreError", "Superseded", "Table", "Unit", "cache_folder", "key_of"]
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Marker)
 
 
 class Superseded(StoreError):
@@ -35,7 +38,7 @@ class Store(Folder):
     """A run's folder, as units."""
 
     def committed(self, table: Table) -> dict[Unit, str]:
-        """Unit -> key of all that is committed of ``table``: marked, and the part, if it has rows, is there.
+        """Return unit -> key of all that is committed of ``table``: marked, and its part, if it has rows, is there.
 
         A unit that is committed under a new key meanwhile is found under one of the two.
         """
@@ -55,7 +58,7 @@ class Store(Folder):
         return keys_by_unit
 
     def current(self, unit: Unit) -> str | None:
-        """The key that a unit is committed under; None if it is not."""
+        """Return the key under which a unit is committed; None if it is not."""
         before: object = None
         while True:
             orders = self._orders(unit)
@@ -67,7 +70,7 @@ class Store(Folder):
             before = orders
 
     def _orders(self, unit: Unit) -> dict[str, int]:
-        """Key -> order of a unit's markers: more than one during a change or after a crash in it; -1 if damaged."""
+        """Return key -> order of a unit's markers: several during a change, or after a crash in it; -1 if damaged."""
         orders: dict[str, int] = {}
         start = f"commits/{unit.stem('')}"
         for file in self.files(f"commits/{unit.folder}"):
@@ -106,7 +109,7 @@ class Store(Folder):
             self._remove_parts(unit, but=key)
 
     def retract(self, unit: Unit) -> None:
-        """Take a unit back: its marker first, then its part."""
+        """Remove a unit: its marker first, then its part."""
         self._check_fence()
         for key in self._orders(unit):
             self.delete(f"commits/{unit.stem(key)}.json")
@@ -132,7 +135,7 @@ class Store(Folder):
                     self.delete(file)
 
     def info(self, unit: Unit, key: str) -> dict[str, Any]:
-        """What the marker says: ``rows`` and whatever the stage added.
+        """Return what the marker says: ``rows`` and whatever the stage added.
 
         Raises Superseded if the unit was committed under another key since; StoreError naming the marker if that is
         missing or damaged.
@@ -141,8 +144,16 @@ class Store(Folder):
         said.pop("order", None)
         return said
 
+    def marker(self, unit: Unit, key: str, kind: type[M]) -> M:
+        """Return the marker as ``kind`` states it. Raises what `info` does; StoreError if it says something else."""
+        try:
+            return kind.model_validate(self.info(unit, key))
+        except ValidationError as error:
+            path = self.path(f"commits/{unit.stem(key)}.json")
+            raise StoreError(f"{path} is not the marker of {unit.table}: {error.errors()[0]['msg']}") from None
+
     def read(self, unit: Unit, key: str) -> pa.Table:
-        """The unit's rows, without the partition columns.
+        """Return the unit's rows, without the key columns.
 
         Raises Superseded if the unit was committed under another key since; StoreError naming the file if that is
         missing, damaged or of another schema.
@@ -155,7 +166,7 @@ class Store(Folder):
             return pq.ParquetFile(file).read().cast(TABLES[table].columns)
 
     def _look(self, unit: Unit, key: str, path: str, read: Callable[[str], T]) -> T:
-        """What ``read`` makes of a unit's file, which another run may be replacing."""
+        """Return what ``read`` makes of a unit's file, which another run may be replacing."""
         while True:
             try:
                 return read(path)
@@ -174,7 +185,7 @@ class Store(Folder):
                 ) from None
 
     def read_all(self, units: Iterable[tuple[Unit, str]], table: Table) -> pa.Table:
-        """The rows of several units of ``table``, in order."""
+        """Return the rows of several units of ``table``, in order."""
         parts = [self.read(unit, key) for unit, key in units]
         return pa.concat_tables(parts) if parts else table.columns.empty_table()
 

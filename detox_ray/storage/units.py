@@ -16,28 +16,28 @@ class Unit:
     shard: int = 0
 
     def __getitem__(self, name: str) -> str:
-        """The value of a key. Raises KeyError if the table has no such key."""
+        """Return the value of a key. Raises KeyError if the table has no such key."""
         for key, value in self.keys:
             if key == name:
                 return value
         raise KeyError(f"{self.table} has the keys {', '.join(key for key, _ in self.keys) or 'none'}, not {name}")
 
     def get(self, name: str, default: str = "") -> str:
-        """The value of a key; ``default`` if the table has no such key."""
+        """Return the value of a key; ``default`` if the table has no such key."""
         return dict(self.keys).get(name, default)
 
     @property
     def folder(self) -> str:
-        """The folder of its parts in a run, in Hive's form: ``generations/model=detox/language=fr``."""
+        """Return the folder of its parts in a run, in Hive's form: ``generations/model=detox/language=fr``."""
         return "/".join([self.table, *(f"{name}={value}" for name, value in self.keys)])
 
     @property
     def name(self) -> str:
-        """What keys and messages call it."""
+        """Return what keys and messages call it."""
         return f"{self.folder}/{self.shard:05d}"
 
     def stem(self, key: str) -> str:
-        """The path of its part, committed under ``key``, without the ending."""
+        """Return the path of its part, committed under ``key``, without the ending."""
         return f"{self.name}-{key}"
 
     @classmethod
@@ -79,7 +79,7 @@ class Table:
 
     @functools.cached_property
     def columns(self) -> pa.Schema:
-        """The schema of a table that has rows."""
+        """Return the schema of a table that has rows."""
         assert self.schema is not None, f"{self.name} has no rows"
         return self.schema
 

@@ -1,4 +1,4 @@
-"""Whether a storage can be written: something is written there and taken away again, as proof.
+"""Finding out whether a storage can be written, by writing something there and removing it.
 
 Permissions say yes to root, and know nothing of read-only mounts, full disks or buckets. Nothing stays behind, and
 processes that check or use the same folder at the same time do not disturb each other.
@@ -17,11 +17,11 @@ import pyarrow.fs as pafs
 from detox_ray.config.storage_uri import Location
 from detox_ray.storage.conditional_writes import ObjectFile
 
-PROBE = os.urandom(1 << 16)  # more than a disk that is full has left; no file system can compress it
+PROBE = os.urandom(1 << 16)  # more than a full disk has left; no file system can compress it
 
 
 def filesystem(location: Location) -> pafs.FileSystem:
-    """The filesystem of ``location``. Raises OSError if the store does not answer or has no such bucket."""
+    """Return the filesystem of ``location``. Raises OSError if the store does not answer or has no such bucket."""
     options = dict(location.options)
     if location.scheme == "s3":
         return pafs.FileSystem.from_uri(f"s3://{location.bucket}?{urlencode(options)}")[0]  # finds the bucket's region
@@ -32,7 +32,7 @@ def filesystem(location: Location) -> pafs.FileSystem:
 
 
 def why_not(location: Location) -> str | None:
-    """None, or why nothing can be written at ``location``, in words."""
+    """Return why nothing can be written at ``location``, in words; None if it can."""
     return _object_store(location) if location.scheme else _folder(Path(location.path))
 
 
@@ -65,7 +65,7 @@ def _folder(folder: Path) -> str | None:
 
 
 def _make(folder: Path, made: list[Path]) -> None:
-    """Make ``folder`` with its parents; add those that were not there to ``made``, parents first."""
+    """Make ``folder`` with its parents; add those that were missing to ``made``, parents first."""
     for path in (*reversed(folder.parents), folder):
         try:
             os.mkdir(path)
@@ -102,7 +102,7 @@ _NO_CONDITIONS = (
 
 
 def in_words(error: Exception, location: Location) -> str:
-    """What an object store's error means; its own text behind, shortened."""
+    """Return what an object store's error means, followed by its own text, shortened."""
     text = " ".join(str(error).split())
     upper = text.upper().replace("_", "").replace(" ", "")
     if "NOSUCHBUCKET" in upper or re.search("bucket .{0,80}not found", text, re.IGNORECASE):

@@ -8,7 +8,7 @@ from small_generation import PROMPTS
 
 from detox_ray.models import LoadableModel, resolve_path
 from detox_ray.storage import Store
-from detox_ray.storage.tables import PROMPTS as SCHEMA
+from detox_ray.storage.tables import PROMPTS as ASKED
 
 KEY = "p" * 16
 
@@ -44,15 +44,15 @@ def small_model(toy_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Lo
 def store(tmp_path: Path) -> Store:
     """Holds `PROMPTS`."""
     store = Store.at(str(tmp_path / "run"))
-    for language, texts in PROMPTS.columns.items():
+    for language, texts in PROMPTS.items():
         rows = [
             {"prompt_id": f"{language}-{row:05d}", "text": text, "source": "test", "source_index": str(row)}
             for row, text in enumerate(texts)
         ]
-        store.commit(PROMPTS.unit(language=language), KEY, pa.Table.from_pylist(rows, schema=SCHEMA))
+        store.commit(ASKED.unit(language=language), KEY, pa.Table.from_pylist(rows, schema=ASKED.columns))
     return store
 
 
 @pytest.fixture
 def prompts() -> dict[str, tuple[str, int]]:
-    return {language: (KEY, len(texts)) for language, texts in PROMPTS.columns.items()}
+    return {language: (KEY, len(texts)) for language, texts in PROMPTS.items()}

@@ -14,17 +14,17 @@ import pyarrow as pa
 import pytest
 import small_tables as tables
 
-from detox_ray.config import LexiconConfig
 from detox_ray.measure import Inputs
 from detox_ray.models import LoadableModel
 from detox_ray.score import ResolvedScorer
-from detox_ray.score.answers import Answering, score_rows
+from detox_ray.score.cached_scorer import CachedScorer, score_rows
 from detox_ray.score.diversity import diversity
-from detox_ray.score.english import WordList, read_words
-from detox_ray.score.fluency import Fluency, FluencyWorker
+from detox_ray.score.english_words import WordList, read_words
+from detox_ray.score.fluency import CompletionLikelihood, FluencyWorker
 from detox_ray.score.identifiers import Identified
-from detox_ray.score.identify import IdentificationWorker, Judged
+from detox_ray.score.identify import IdentificationWorker, IdentifiedText
 from detox_ray.score.scorers import Failure, Scores
+from detox_ray.score.variants.lexicon import LexiconConfig
 from detox_ray.storage import Store
 from detox_ray.storage.tables import DIVERSITIES, FLUENCIES, IDENTIFICATIONS, SCORES
 
@@ -77,7 +77,7 @@ class World:
         self._store = Store.at(str(folder / "run"))
         (folder / "words").write_text(ENGLISH, encoding="utf-8")
         self.listed: WordList = read_words(str(folder / "words"))
-        monkeypatch.setattr("detox_ray.score.answers.load", lambda *_: _Scorer())
+        monkeypatch.setattr("detox_ray.score.cached_scorer.load", lambda *_: _Scorer())
         monkeypatch.setattr("detox_ray.score.identifiers.load", lambda *_: _Identifier())
         monkeypatch.setattr("detox_ray.score.evaluators.load", lambda *_: _Evaluator())
         rng = random.Random(11)
@@ -125,7 +125,7 @@ class World:
     def _scores(self, model: str, code: str) -> pa.Table:
         rows = self._rows(model, code)
         scorer = ResolvedScorer("scorer", LexiconConfig(name="s", type="lexicon", path="x"), None, "r", "i", "k")
-        answers = Answering(scorer, 512, self._store).answer([text for *_, text in rows], code, f"{model}-{code}")
+        answers = CachedScorer(scorer, 512, self._store).score([text for *_, text in rows], code, f"{model}-{code}")
         places = pa.table(
             {"prompt_id": [row[0] for row in rows], "sample": pa.array([row[1] for row in rows], pa.int32())}
         )
@@ -134,13 +134,15 @@ class World:
     def _identifications(self, model: str, code: str) -> pa.Table:
         rows = self._rows(model, code)
         worker = IdentificationWorker("lingua", None, self.listed.words, self._store)
-        judged: list[Judged] = worker.judge([text for *_, text in rows], code)
+        judged: list[IdentifiedText] = worker.judge([text for *_, text in rows], code)
         return _table(IDENTIFICATIONS.columns, rows, judged)
 
     def _fluencies(self, model: str, code: str) -> pa.Table:
         rows = self._rows(model, code)
         judge = LoadableModel("mt5", "mt5", False, None, "float32", "k")
-        found: list[Fluency] = FluencyWorker(judge, 4096, self._store).evaluate([(p, text) for _, _, p, text in rows])
+        found: list[CompletionLikelihood] = FluencyWorker(judge, 4096, self._store).evaluate(
+            [(p, text) for _, _, p, text in rows]
+        )
         return _table(FLUENCIES.columns, rows, found)
 
     def _diversities(self, model: str, code: str) -> pa.Table:

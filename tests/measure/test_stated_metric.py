@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -216,25 +217,9 @@ def test_runs_that_disagree_about_a_direction_are_not_compared(document: dict[st
         render_several([("one", document), ("two", {**document, "metrics_described": turned})], "Two")
 
 
-LENGTH = """
-import numpy as np
-from detox_ray.storage.metric_spec import ClusterSums, MetricSpec
-from detox_ray.storage.tables import GENERATIONS
-
-def tokens(given):
-    rows = given.tables["generations"].group_by("prompt_id").aggregate([("tokens", "sum"), ("tokens", "count")])
-    return ClusterSums(rows["prompt_id"].to_pylist(), rows["tokens_sum"].to_numpy(), rows["tokens_count"].to_numpy())
-
-VARIANT = MetricSpec(
-    name="completion_length", title="Completion length", meaning="mean tokens of a completion", short="Length",
-    kind="cost", direction="higher", unit="tokens", scorer="tokenizer", needs=(GENERATIONS,), compute=tokens,
-)
-"""
-
-
 @pytest.fixture
 def module_in_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    (tmp_path / "completion_length.py").write_text(LENGTH, encoding="utf-8")
+    shutil.copy(Path(__file__).parent / "completion_length.py", tmp_path)
     monkeypatch.setattr(detox_ray.measure, "__path__", [*detox_ray.measure.__path__, str(tmp_path)])
     variants.cache_clear()  # type: ignore[attr-defined]
     yield

@@ -63,5 +63,5 @@ class Obedient:
 @pytest.fixture
 def obedient(monkeypatch: pytest.MonkeyPatch) -> Obedient:
     scorer = Obedient()
-    monkeypatch.setattr("detox_ray.score.answers.load", lambda *_: scorer)
+    monkeypatch.setattr("detox_ray.score.cached_scorer.load", lambda *_: scorer)
     return scorer

@@ -8,8 +8,8 @@ import pytest
 from tiny_classifier import tokenizer
 
 from detox_ray.models.padding import Padding
-from detox_ray.score.batches import BatchedClassifier, Inputs, Row, by_length, encode
-from detox_ray.score.outputs import Output
+from detox_ray.score.batches import BatchedClassifier, Inputs, TokenRow, by_length, tokenize
+from detox_ray.score.label_mapping import Output
 from detox_ray.score.scorers import Failure
 
 
@@ -52,7 +52,7 @@ LONG = {
 
 @pytest.mark.parametrize("name", LONG)
 def test_long_line_has_the_tokens_of_the_whole(tokens: Any, name: str) -> None:
-    first, second = ids(encode(tokens, ["leo", LONG[name]], 64).rows)
+    first, second = ids(tokenize(tokens, ["leo", LONG[name]], 64).rows)
     assert second == tokens(LONG[name], truncation=True, max_length=64)["input_ids"]
     assert first == tokens("leo")["input_ids"]
 
@@ -65,18 +65,18 @@ def test_long_line_is_not_tokenised_whole(tokens: Any) -> None:
         return tokens(texts, **options)
 
     counting.pad_token_id = 1  # type: ignore[attr-defined]
-    encoded = encode(counting, ["leo is a liar. " * 70_000], 64)
+    encoded = tokenize(counting, ["leo is a liar. " * 70_000], 64)
     assert encoded.truncated == 1 and max(seen) < 5000
 
 
 def test_text_that_cannot_be_tokenised_fails_alone(tokens: Any) -> None:
-    first, second, third = encode(tokens, ["leo", "\ud800 lone", "is"], 64).rows
+    first, second, third = tokenize(tokens, ["leo", "\ud800 lone", "is"], 64).rows
     assert isinstance(second, Failure)
     assert ids([first, third]) == [tokens("leo")["input_ids"], tokens("is")["input_ids"]]
 
 
-def ids(rows: list[Row | Failure]) -> list[list[int]]:
-    return [row.ids for row in rows if isinstance(row, Row)]
+def ids(rows: list[TokenRow | Failure]) -> list[list[int]]:
+    return [row.ids for row in rows if isinstance(row, TokenRow)]
 
 
 def batched(tokens: Any, forward: Any, column: int, budget: int) -> BatchedClassifier:

@@ -7,13 +7,20 @@ from typing import Any
 import pytest
 from tiny_classifier import write_classifier
 
-from detox_ray.config import ClassifierConfig, InputError
-from detox_ray.score.classifier import ClassifierScorer
+from detox_ray.config import InputError
+from detox_ray.models import LoadableModel
+from detox_ray.score.classifier_scorer import ClassifierScorer
+from detox_ray.score.variants.classifier import ClassifierConfig
+from detox_ray.storage import Store
 
 
 def scorer(path: Path, **settings: Any) -> ClassifierScorer:
     config = ClassifierConfig.model_validate({"name": "tiny", "type": "classifier", "path": str(path), **settings})
-    return ClassifierScorer(config, str(path), {}, "k", 512)
+    model = LoadableModel("tiny", str(path), False, None, "auto", "k")
+    resolved = config.resolved("r")._replace(model=model)
+    loaded = config.load(resolved, Store.at(str(path.parent / "run")), 512)
+    assert isinstance(loaded, ClassifierScorer)
+    return loaded
 
 
 @pytest.mark.parametrize(
@@ -84,18 +91,18 @@ def test_adversarial_texts_get_a_score_each(tmp_path: Path) -> None:
 
 @pytest.mark.integration
 def test_int8_agrees_with_torch_and_says_how_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from detox_ray.score import onnx
+    from detox_ray.score import onnx_int8
 
     monkeypatch.setenv("DETOX_RAY_CACHE", str(tmp_path / "cache"))
     folder = write_classifier(tmp_path / "model", ["neutral", "toxic"], None)
     int8 = scorer(folder, runtime="onnx-int8")
     assert int8.notes["dtype"] == "int8"
-    assert 0 < int8.notes["agreement"]["mean"] <= int8.notes["agreement"]["largest"] <= onnx.MOST_AT_ONE
+    assert 0 < int8.notes["agreement"]["mean"] <= int8.notes["agreement"]["largest"] <= onnx_int8.MOST_AT_ONE
     texts = ["leo is a liar", "kind", "leo is kind. " * 40, *["a"] * 30]
     ours = [each["toxicity"] for each in int8.score(texts, "en") if isinstance(each, dict)]
     torch = [each["toxicity"] for each in scorer(folder).score(texts, "en") if isinstance(each, dict)]
-    assert ours == pytest.approx(torch, abs=onnx.MOST_AT_ONE) and ours != torch
-    monkeypatch.setattr(onnx, "_export", None)  # the file is there: not exported again
-    monkeypatch.setattr(onnx, "MOST_AT_ONE", 0.0)
+    assert ours == pytest.approx(torch, abs=onnx_int8.MOST_AT_ONE) and ours != torch
+    monkeypatch.setattr(onnx_int8, "_export", None)  # the file is there: not exported again
+    monkeypatch.setattr(onnx_int8, "MOST_AT_ONE", 0.0)
     with pytest.raises(InputError, match="use runtime torch"):
         scorer(folder, runtime="onnx-int8")

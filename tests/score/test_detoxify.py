@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from detox_ray.score.detoxify import DetoxifyScorer
+from detox_ray.score.detoxify_scorer import DetoxifyScorer
 
 pytestmark = pytest.mark.integration
 

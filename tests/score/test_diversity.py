@@ -10,17 +10,17 @@ from tiny_models import save_tokenizer
 from detox_ray.cluster.unit_jobs import Task
 from detox_ray.config import InputError
 from detox_ray.models import LoadableModel
-from detox_ray.score.diversity import Diversity, DiversityStage, DiversityWorker, diversity, resolve_tokenizer
+from detox_ray.score.diversity import DiversityStage, DiversityWorker, NgramCounts, diversity, resolve_tokenizer
 from detox_ray.storage import Store, Unit
 from detox_ray.storage.tables import DIVERSITIES, EMPTY, GENERATIONS, OK, PROMPTS
 
 
 def test_counts_worked_by_hand() -> None:
     assert diversity(["a", "x"], [["a", "b", "a", "b"], ["b", "a", "c"], [], ["c"]]) == [
-        Diversity(4, 3, 2, distinct_1=2, distinct_2=2, distinct_3=2, novel=1, status=OK),  # a b, ab ba, aba bab; b
-        Diversity(3, 2, 1, distinct_1=1, distinct_2=1, distinct_3=1, novel=2, status=OK),  # what the first has not
-        Diversity(0, 0, 0, distinct_1=0, distinct_2=0, distinct_3=0, novel=0, status=EMPTY),
-        Diversity(1, 0, 0, distinct_1=0, distinct_2=0, distinct_3=0, novel=1, status=OK),
+        NgramCounts(4, 3, 2, distinct_1=2, distinct_2=2, distinct_3=2, novel=1, status=OK),  # a b, ab ba, aba bab; b
+        NgramCounts(3, 2, 1, distinct_1=1, distinct_2=1, distinct_3=1, novel=2, status=OK),  # what the first has not
+        NgramCounts(0, 0, 0, distinct_1=0, distinct_2=0, distinct_3=0, novel=0, status=EMPTY),
+        NgramCounts(1, 0, 0, distinct_1=0, distinct_2=0, distinct_3=0, novel=1, status=OK),
     ]
 
 
@@ -33,7 +33,7 @@ def test_distinct_ngrams_add_up_to_those_of_all_completions_together() -> None:
 
 
 def test_nothing_but_empty_completions_is_empty_and_not_divided_by() -> None:
-    assert diversity(["a"], [[], []]) == [Diversity(0, 0, 0, 0, 0, 0, 0, EMPTY)] * 2
+    assert diversity(["a"], [[], []]) == [NgramCounts(0, 0, 0, 0, 0, 0, 0, EMPTY)] * 2
 
 
 def test_completion_shorter_than_the_ngram_has_none() -> None:

@@ -10,7 +10,7 @@ from tiny_models import save_llama, save_mt5
 
 from detox_ray.cluster.unit_jobs import Task
 from detox_ray.models import LoadableModel, resolve_path
-from detox_ray.score.fluency import Fluency, FluencyStage, FluencyWorker, evaluator_of
+from detox_ray.score.fluency import CompletionLikelihood, FluencyStage, FluencyWorker, evaluator_of
 from detox_ray.storage import Store, Unit
 from detox_ray.storage.tables import EMPTY, FAILED, FLUENCIES, GENERATIONS, OK, PROMPTS
 
@@ -115,7 +115,7 @@ def test_white_space_is_empty_with_its_sums_beside_where_it_adds_tokens(
         found, text = worker(model, store).evaluate([("Anna", blank), ("Anna", f"{blank}bread")])
         assert (found.status, text.status) == (EMPTY, OK)
         if found.full_tokens == found.prompt_tokens:
-            assert found == Fluency(found.prompt_tokens, None, found.prompt_tokens, None, EMPTY)
+            assert found == CompletionLikelihood(found.prompt_tokens, None, found.prompt_tokens, None, EMPTY)
         else:
             assert found.prompt_nll == text.prompt_nll and found.full_nll is not None and found.full_nll > 0
     assert (found.full_tokens > found.prompt_tokens) == bool(blank)  # the causal model's tokenizer keeps white space

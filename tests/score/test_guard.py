@@ -9,7 +9,7 @@ import pytest
 from tiny_guard import BLIND_TEMPLATE, PARTS_TEMPLATE, TEXT_TEMPLATE, save, tokenizer
 
 from detox_ray.config import InputError
-from detox_ray.score.guard import FORMATS, POLYGUARD_SYSTEM, REQUEST, Asking, GuardScorer
+from detox_ray.score.guard_scorer import FORMATS, POLYGUARD_SYSTEM, REQUEST, Asking, GuardScorer
 from detox_ray.score.scorers import Failure
 
 TEXT = "you are a liar"

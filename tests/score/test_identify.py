@@ -9,12 +9,12 @@ from contexts import context, planned
 from detox_ray.cluster.unit_jobs import Task
 from detox_ray.config import InputError, QualityConfig
 from detox_ray.score import identifiers
-from detox_ray.score.english import is_english_word, read_words
+from detox_ray.score.english_words import is_english_word, read_words
 from detox_ray.score.identifiers import Identified
 from detox_ray.score.identify import (
     IdentificationStage,
     IdentificationWorker,
-    Judged,
+    IdentifiedText,
     enough_letters,
     long_lines,
 )
@@ -42,7 +42,7 @@ def worker(store: Store, monkeypatch: pytest.MonkeyPatch) -> IdentificationWorke
     return IdentificationWorker("lingua", None, None, store)
 
 
-def judged(worker: IdentificationWorker, text: str, language: str = "fr") -> Judged:
+def judged(worker: IdentificationWorker, text: str, language: str = "fr") -> IdentifiedText:
     (found,) = worker.judge([text], language)
     return found
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from detox_ray.config import LexiconConfig, StoredConfig
-from detox_ray.score import load, resolve, stored
-from detox_ray.score.lexicon import read_lexicon
+from detox_ray.score import load, resolve
+from detox_ray.score.variants.lexicon import LexiconConfig, read_lexicon
+from detox_ray.score.variants.stored import StoredConfig
 from detox_ray.storage import Store
 
 
@@ -20,7 +20,7 @@ def test_how_stored_scores_are_read_is_in_their_key_and_is_noted(
     assert resolved.languages == ("pt",)
     assert resolved.notes == (f"{path}: language tags read: 'PT-br' (1) as pt",)
     assert load(resolved, store, 512).score(["rude"], "pt") == [{"toxicity": 0.75}]
-    monkeypatch.setattr(stored, "VERSION", stored.VERSION + 1)
+    monkeypatch.setattr(StoredConfig, "version", StoredConfig.version + 1)
     assert resolve(entry, None, store).key != resolved.key
 
 

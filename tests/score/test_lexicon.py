@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from detox_ray.score.lexicon import LexiconScorer, normal
+from detox_ray.score.variants.lexicon import LexiconScorer, normal
 
 WORDS = {
     "en": ["liar", "good for nothing"],
@@ -59,6 +59,8 @@ LEXICON = LexiconScorer("words", WORDS)
         "怠\u200bけ者",
         "SIĞIR",  # Turkish: I is ı in lower case
         "PİÇ",
+        "غبـــي",  # stretched by tatweel
+        "li\u180aar",  # stretched by a Mongolian nirugu
         "der Lehrer ist 怠け者",  # another language's insult in mid-sentence
     ],
 )
@@ -111,3 +113,4 @@ def test_every_character_is_normalised_for_good() -> None:
         if not 0xD800 <= code < 0xE000:
             once = normal(f"a{chr(code)}b")
             assert normal(once) == once, hex(code)
+            assert "\u0640" not in once, hex(code)  # presentation forms hold tatweel, too

@@ -14,8 +14,8 @@ from detox_ray.config import InputError
 from detox_ray.models.families import FAMILIES
 from detox_ray.models.padding import check_text_alone, padding_of
 from detox_ray.score.batches import BatchedClassifier
-from detox_ray.score.classifier import forward_of
-from detox_ray.score.outputs import Output
+from detox_ray.score.classifier_scorer import forward_of
+from detox_ray.score.label_mapping import Output
 
 SETTINGS: dict[str, tuple[int | None, str | None]] = {  # in the config, in the tokenizer
     "config only": (PAD, None),

@@ -4,15 +4,15 @@ import json
 import pickle
 import shutil
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from tiny_classifier import write_classifier
 
-from detox_ray.config import ScoreConfig, ScorerConfig
+from detox_ray.config import ScoreConfig
+from detox_ray.config.scorers import scorer_types
 from detox_ray.models import LoadableModel
-from detox_ray.score import KNOWN, ResolvedScorer, catalogue, check, load, resolve
-from detox_ray.score.registry import VERSIONS, _resolved
+from detox_ray.score import ResolvedScorer, ScorerVariant, check, load, ready_scorers, resolve
+from detox_ray.score.variants.lexicon import LexiconConfig
 from detox_ray.storage import Store
 
 
@@ -33,13 +33,13 @@ def words(tmp_path: Path) -> Path:
 
 def test_known_names_are_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERSPECTIVE_API_KEY", "a-key")
-    assert check(config(*KNOWN)) == []
+    assert check(config(*ready_scorers())) == []
 
 
 def test_unknown_name_lists_the_known() -> None:
     (problem,) = check(config("detoxify-orignal"))
     assert problem.field == "score.scorers.0"
-    assert all(name in problem.rule for name in KNOWN)
+    assert all(name in problem.rule for name in ready_scorers())
 
 
 def test_every_problem_is_reported(tmp_path: Path, words: Path) -> None:
@@ -104,11 +104,10 @@ def test_languages_of_a_scorer_are_part_of_its_key(store: Store, words: Path) ->
     assert resolve(all_of_them, None, store, {}).key != resolve(only_english, None, store, {}).key
 
 
-def test_catalogue_says_what_each_scorer_is() -> None:
-    for entry in catalogue():
-        assert entry.name == entry.config.name and entry.kind == entry.config.type
-        assert entry.attributes[0] == "toxicity" and entry.origin and entry.licence and entry.cost
-    assert len({entry.name for entry in catalogue()}) == len(catalogue()) == len(KNOWN)
+def test_a_ready_scorer_says_what_it_is() -> None:
+    for name, ready in ready_scorers().items():
+        assert name == ready.config.name and ready.config.is_ready
+        assert ready.attributes[0] == "toxicity" and ready.config.origin and ready.licence and ready.cost
 
 
 def test_name_of_a_ready_scorer_is_its_own(words: Path) -> None:
@@ -219,17 +218,19 @@ OTHERS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
 
 
 def test_every_field_of_a_scorer_is_in_its_identity_or_declared_to_have_no_influence() -> None:
-    kinds = {kind.model_fields["type"].annotation.__args__[0]: kind for kind in get_args(ScorerConfig)}  # type: ignore[union-attr]
+    kinds = scorer_types()
     assert set(kinds) == set(OTHERS)
     for name, kind in kinds.items():
         given, others = OTHERS[name]
         plain = kind.model_validate({"name": "mine", "type": name, **given})
+        assert issubclass(kind, ScorerVariant) and isinstance(plain, ScorerVariant)
         assert kind.no_influence <= set(kind.model_fields)
         # A new field: add another value of it here, or declare beside it that it has no influence.
         assert set(others) | kind.no_influence | {"type"} == set(kind.model_fields), name
         for field, other in others.items():
             changed = kind.model_validate(plain.model_dump() | {field: other})
-            assert _resolved(changed, "r", None).identity != _resolved(plain, "r", None).identity, (name, field)
+            assert isinstance(changed, ScorerVariant)
+            assert changed.resolved("r").identity != plain.resolved("r").identity, (name, field)
 
 
 def test_name_and_languages_of_a_scorer_leave_its_values_as_they_are(store: Store, words: Path) -> None:
@@ -242,7 +243,7 @@ def test_values_of_an_older_version_are_not_used_again(
 ) -> None:
     (entry,) = config(own(words)).scorers
     now = resolve(entry, None, store)
-    monkeypatch.setitem(VERSIONS, "lexicon", 1)
+    monkeypatch.setattr(LexiconConfig, "version", 1)
     before = resolve(entry, None, store)
     assert now.identity != before.identity and now.key != before.key
 

@@ -6,9 +6,9 @@ from typing import Any
 from contexts import context, planned
 
 from detox_ray.cluster.unit_jobs import Task
-from detox_ray.config import LexiconConfig
-from detox_ray.score import ResolvedScorer, ScoreStage
-from detox_ray.score.scoring import ScoringWorker
+from detox_ray.score import ResolvedScorer
+from detox_ray.score.scoring import ScoreStage, ScoringWorker
+from detox_ray.score.variants.lexicon import LexiconConfig
 from detox_ray.storage import Store, Unit
 from detox_ray.storage.tables import GENERATIONS, SCORES
 

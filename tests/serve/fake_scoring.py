@@ -6,8 +6,8 @@ from typing import Any
 
 from fake_gateway import Method, gateway
 
-from detox_ray.config import LexiconConfig
 from detox_ray.score import ResolvedScorer
+from detox_ray.score.variants.lexicon import LexiconConfig
 from detox_ray.serve.http.gateway import Gateway
 from detox_ray.serve.workers.engine import Answer, Delta, FinishedSample, Sampling
 from detox_ray.serve.workers.scoring import DetectedLanguage, Judgement, ScorerCard, TextScore

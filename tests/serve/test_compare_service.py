@@ -11,8 +11,8 @@ from service import Service
 
 from detox_ray.client import Client, ServiceError
 from detox_ray.client.wire_types import CompareResult, DoneEvent, ModelSummary, ScoredSample, TokenEvent
-from detox_ray.config import PerspectiveConfig
-from detox_ray.score.perspective import PerspectiveScorer
+from detox_ray.score.perspective_client import PerspectiveScorer
+from detox_ray.score.variants.perspective import PerspectiveConfig
 
 pytestmark = pytest.mark.integration
 

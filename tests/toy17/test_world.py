@@ -136,7 +136,7 @@ def test_the_model_loads_in_transformers_with_safetensors_and_a_head_size_for_vl
 def test_real_detoxify_loads_the_classifier_from_wherever_its_folder_is(toy_world: Path, tmp_path: Path) -> None:
     import shutil
 
-    from detox_ray.score.detoxify import DetoxifyScorer
+    from detox_ray.score.detoxify_scorer import DetoxifyScorer
 
     shutil.copytree(toy_world / "classifier", tmp_path / "moved")
     texts = ["Leo is a liar.", "老师很友好。", "x " * 2000]
@@ -150,7 +150,7 @@ def test_real_detoxify_loads_the_classifier_from_wherever_its_folder_is(toy_worl
 
 @pytest.mark.integration
 def test_the_classifier_learns_every_language(tmp_path: Path) -> None:
-    from detox_ray.score.detoxify import DetoxifyScorer
+    from detox_ray.score.detoxify_scorer import DetoxifyScorer
     from detox_ray.toy17.classifier import build_classifier
     from detox_ray.toy17.vocabulary import vocabularies
     from detox_ray.toy17.world import deterministic

@@ -11,7 +11,7 @@ from ray.serve.handle import DeploymentHandle
 from detox_ray.serve.http.errors import RequestError
 from detox_ray.serve.http.keys import HashedKey
 from detox_ray.serve.http.limits import InFlightLimiter
-from detox_ray.serve.http.metrics import Metrics
+from detox_ray.serve.http.metrics import GatewayMetrics
 from detox_ray.serve.spec import ServeSpec
 
 
@@ -40,7 +40,7 @@ class Gateway:
         self.scoring = scoring
         self.keys = keys
         self.proxied = proxied
-        self.metrics = Metrics()
+        self.metrics = GatewayMetrics()
         self.limiter = InFlightLimiter(spec.config.limits, self.metrics)
 
     @property

@@ -12,7 +12,7 @@ from starlette.types import Message, Receive, Scope
 
 from detox_ray.config import LimitsConfig
 from detox_ray.serve.http.errors import RequestError
-from detox_ray.serve.http.metrics import Metrics
+from detox_ray.serve.http.metrics import GatewayMetrics
 
 RETRY_S = 1  # the Retry-After of an answer to a request that came while the service was full or stopping
 
@@ -20,7 +20,7 @@ RETRY_S = 1  # the Retry-After of an answer to a request that came while the ser
 class InFlightLimiter:
     """The requests in flight of one gateway process, and whether another one may enter."""
 
-    def __init__(self, limits: LimitsConfig, metrics: Metrics):
+    def __init__(self, limits: LimitsConfig, metrics: GatewayMetrics):
         self._limits, self._metrics = limits, metrics
         self._in_flight_by_key: Counter[str] = Counter()
         self.draining = False

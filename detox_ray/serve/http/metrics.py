@@ -9,7 +9,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
-class Metrics:
+class GatewayMetrics:
     """Counters since the process started."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from detox_ray.serve.http import errors
-from detox_ray.serve.http.metrics import Metrics
+from detox_ray.serve.http.metrics import GatewayMetrics
 
 TEXTS = ("prompt", "completion")  # fields that are logged only if log_prompts is on
 CLIENT_LEFT = 499  # the status in the log of a request whose client disconnected before the answer began
@@ -52,7 +52,7 @@ class RequestLogMiddleware:
         proxied: Whether Ray Serve's proxy stands in front. It sends back the id that a request came with.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, paths: Collection[str], log_texts: bool, proxied: bool):
+    def __init__(self, app: ASGIApp, metrics: GatewayMetrics, paths: Collection[str], log_texts: bool, proxied: bool):
         self._app, self._metrics, self._paths = app, metrics, paths
         self._log_texts, self._proxied = log_texts, proxied
 

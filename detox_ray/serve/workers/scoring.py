@@ -1,8 +1,8 @@
 """The scoring deployment: scorers and the language identifier. Texts that arrive together make one batch.
 
-The rules are those of a run: the same statuses (`detox_ray.score.answers`), derived scorers
-(`detox_ray.score.derived`) and identification (`detox_ray.score.identify`). Each scorer has a queue and a thread of its
-own, so that a slow one (a service over the network) does not delay the others.
+The rules are those of a run: the same statuses (`detox_ray.score.cached_scorer`), derived scorers
+(`detox_ray.score.derived_scorers`) and identification (`detox_ray.score.identify`). Each scorer has a queue and a
+thread of its own, so that a slow one (a service over the network) does not delay the others.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from ray import serve
 from detox_ray.cluster import keep_replica_on_loopback
 from detox_ray.config import ScoreConfig, ScoringConfig
 from detox_ray.score import ResolvedScorer, identifiers, load
-from detox_ray.score.derived import Column, Derivation
+from detox_ray.score.derived_scorers import Column, Derivation
 from detox_ray.score.identify import UNDETERMINED, enough_letters, label
 from detox_ray.score.scorers import Failure, Scorer, Scores
 from detox_ray.storage import Store

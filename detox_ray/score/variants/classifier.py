@@ -1,0 +1,139 @@
+"""Any text-classification model of transformers, and the published ones that are ready."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from detox_ray import models
+from detox_ray.config import InputError, Problem
+from detox_ray.config.base import DType
+from detox_ray.models.padding import check_text_alone
+from detox_ray.score.label_mapping import OutputConfig, is_multi_label, labels_of, outputs_of
+from detox_ray.score.scorer_variant import ReadyScorer, ResolvedScorer, ScorerVariant, ScoringWork
+from detox_ray.score.scorers import Scorer
+from detox_ray.storage import Store
+
+MODEL_FILES = (".safetensors", ".json", ".model", ".txt")  # of a model's folder: weights, config, tokenizer
+
+_TEXTDETOX_2024 = ("en", "ru", "uk", "de", "es", "ar", "am", "hi", "zh")
+_TEXTDETOX_2025 = (*_TEXTDETOX_2024, "it", "fr", "he", "ja", "tt")  # and Hinglish
+_TEXTDETOX_LICENCE = "openrail++"  # of its first classifiers, and of their data set
+_JIGSAW = ("en", "fr", "es", "it", "pt", "tr", "ru")
+
+
+class ClassifierConfig(ScorerVariant):
+    """Any Hugging Face text-classification model."""
+
+    no_influence = ScorerVariant.no_influence | {"path", "revision"}  # hashed: what the files hold, or the hub's commit
+    version = 2  # 1 padded decoders with other tokens than they look for, and left token types out
+    model_based = True
+
+    type: Literal["classifier"]
+    path: str  # hub id or folder
+    revision: str | None = None  # of a hub id: branch, tag or commit
+    attributes: dict[str, OutputConfig] | None = None  # of the model's labels; null: by their names
+    runtime: Literal["torch", "onnx-int8"] = "torch"  # onnx-int8: CPU only, with its agreement measured
+    dtype: DType = "auto"  # auto: bfloat16 on a GPU, else float32
+
+    @classmethod
+    def ready(cls) -> Sequence[ReadyScorer]:
+        def published(
+            name: str, path: str, languages: tuple[str, ...], licence: str, size: str, revision: str | None = None
+        ) -> ReadyScorer:
+            config = cls(name=name, type="classifier", path=path, revision=revision)
+            return ReadyScorer(config, ("toxicity",), languages, licence, f"{size} parameters; CPU or GPU")
+
+        def textdetox(name: str, model: str, languages: tuple[str, ...], licence: str, size: str) -> ReadyScorer:
+            return published(f"textdetox-{name}", f"textdetox/{model}", languages, licence, size)
+
+        return [
+            textdetox("xlmr", "xlmr-large-toxicity-classifier-v2", _TEXTDETOX_2025, _TEXTDETOX_LICENCE, "560 M"),
+            textdetox("xlmr-v1", "xlmr-large-toxicity-classifier", _TEXTDETOX_2024, _TEXTDETOX_LICENCE, "560 M"),
+            textdetox("xlmr-base", "xlmr-base-toxicity-classifier", _TEXTDETOX_2024, _TEXTDETOX_LICENCE, "278 M"),
+            textdetox("glot500", "glot500-toxicity-classifier", _TEXTDETOX_2025, "see model card", "394 M"),
+            textdetox("twitter-xlmr", "twitter-xlmr-toxicity-classifier", _TEXTDETOX_2025, "see model card", "560 M"),
+            published(
+                "unitary-multilingual",
+                "unitary/multilingual-toxic-xlm-roberta",
+                _JIGSAW,
+                "apache-2.0",
+                "278 M",
+                # main has pickled weights only; this is the hub's converter's open request: the same, as safetensors
+                revision="refs/pr/2",
+            ),
+        ]
+
+    def check_files(self, say: Callable[[str], None]) -> list[Problem]:
+        return models.check("path", self.path) or self._check_outputs()
+
+    def _check_outputs(self) -> list[Problem]:
+        """Check what the model's own config shows, if it is on this machine: does the model read texts, and which
+        outputs are toxicity?"""
+        config = models.local_config(self.path, self.revision)
+        if config is None:
+            return []
+        labels = labels_of(config)
+        try:
+            check_text_alone(str(config.get("model_type")))
+            multi = is_multi_label(config.get("problem_type"), labels)
+        except InputError as error:
+            return [Problem("path", self.path, str(error))]
+        if self.attributes is not None and "toxicity" not in self.attributes:
+            return []  # check_settings reports it
+        try:
+            outputs_of(labels, multi, self.attributes)
+        except InputError as error:
+            given = {name: output.model_dump() for name, output in (self.attributes or {}).items()}
+            return [Problem("attributes", given or None, str(error))]
+        return []
+
+    def check_settings(self) -> list[Problem]:
+        problems = []
+        if self.attributes is not None and "toxicity" not in self.attributes:
+            rule = "must say which label is toxicity: {toxicity: LABEL}"
+            problems.append(Problem("attributes", sorted(self.attributes), rule))
+        if self.runtime == "onnx-int8":
+            if self.dtype not in ("auto", "float32"):
+                problems.append(Problem("dtype", self.dtype, "runtime onnx-int8 has its own: leave it at auto"))
+            if _has_gpu():
+                rule = "is for CPUs, and this machine has a GPU: use torch"
+                problems.append(Problem("runtime", self.runtime, rule))
+        return problems
+
+    def resolve(self, store: Store, world: str | None, earlier: Mapping[str, ResolvedScorer]) -> ResolvedScorer:
+        model = models.resolve_path(self.name, self.path, self.revision, self.dtype)
+        if model.revision is not None:  # of the hub
+            return self.resolved(model.revision)._replace(model=model)
+        files: dict[str, Path | bytes] = {
+            file.name: file for file in Path(model.location).iterdir() if file.suffix in MODEL_FILES
+        }
+        scorer = self.copied(store, files)
+        assert scorer.folder is not None
+        return scorer._replace(model=model._replace(location=scorer.folder, in_store=True))
+
+    def load(self, scorer: ResolvedScorer, store: Store, batch_tokens: int) -> Scorer:
+        from detox_ray.score.classifier_scorer import ClassifierScorer
+
+        model = scorer.model
+        assert model is not None
+        return ClassifierScorer(
+            self.name,
+            model.local_path(store),
+            model.loading(),
+            attributes=self.attributes,
+            dtype=self.dtype,
+            int8_key=model.key if self.runtime == "onnx-int8" else None,
+            batch_tokens=batch_tokens,
+        )
+
+    def work(self) -> ScoringWork | None:
+        return ScoringWork(model=self.path)
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+VARIANT = ClassifierConfig

@@ -1,0 +1,59 @@
+"""The Perspective API, or any server that speaks its protocol (docs/papers.md, "The Perspective API")."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from detox_ray.config import Problem
+from detox_ray.config.base import no_secret, variable_name
+from detox_ray.score import perspective_client
+from detox_ray.score.scorer_variant import ReadyScorer, ResolvedScorer, ScorerVariant, ScoringWork
+from detox_ray.score.scorers import Scorer
+from detox_ray.storage import Store
+
+
+class PerspectiveConfig(ScorerVariant):
+    """The Perspective API, or any server that speaks its protocol."""
+
+    # url: the server's address is the revision. The others decide how fast, and how often, it is asked.
+    no_influence = ScorerVariant.no_influence | {"url", "key_env", "queries_per_second", "timeout", "retries"}
+    service = True
+    by_language = True
+
+    type: Literal["perspective"]
+    url: Annotated[str, AfterValidator(no_secret)] = f"https://{perspective_client.GOOGLE}"
+    # environment variable that holds the key
+    key_env: Annotated[str, AfterValidator(variable_name)] = perspective_client.GOOGLES_KEY
+    attributes: list[str] = Field(["toxicity"], min_length=1)  # lower case, as toxicity, severe_toxicity, insult
+    queries_per_second: float = Field(1.0, gt=0)  # over the whole cluster; 1 is the API's default quota
+    max_bytes: int = Field(20480, ge=1)  # UTF-8 bytes of a text
+    timeout: float = Field(30.0, gt=0)  # seconds per request
+    retries: int = Field(6, ge=0)  # of a request that was not answered or got 429 or 5xx
+
+    @classmethod
+    def ready(cls) -> Sequence[ReadyScorer]:
+        config = cls(name="perspective", type="perspective")
+        licence = "terms of the service, which ends with 2026"
+        cost = "HTTP, 1 query a second by default; a key"
+        return [ReadyScorer(config, ("toxicity",), perspective_client.LANGUAGES, licence, cost)]
+
+    @property
+    def origin(self) -> str:
+        return self.url
+
+    def check_settings(self) -> list[Problem]:
+        return perspective_client.check(self.url, self.key_env)
+
+    def resolve(self, store: Store, world: str | None, earlier: Mapping[str, ResolvedScorer]) -> ResolvedScorer:
+        revision = perspective_client.revision(self.url, self.attributes)
+        return self.resolved(revision, perspective_client.LANGUAGES)
+
+    def load(self, scorer: ResolvedScorer, store: Store, batch_tokens: int) -> Scorer:
+        return perspective_client.PerspectiveScorer(**self.model_dump(exclude={"type", "languages"}))
+
+    def work(self) -> ScoringWork | None:
+        return ScoringWork(texts_per_second=self.queries_per_second)
+
+
+VARIANT = PerspectiveConfig

@@ -1,0 +1,47 @@
+"""Scores that were made elsewhere, looked up by text, and by language if the file has one."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from detox_ray.config import Problem
+from detox_ray.score import stored_scores
+from detox_ray.score.scorer_variant import ResolvedScorer, ScorerVariant
+from detox_ray.score.scorers import Scorer
+from detox_ray.storage import Store, key_of
+
+
+class StoredConfig(ScorerVariant):
+    """Scores that were made elsewhere."""
+
+    no_influence = ScorerVariant.no_influence | {"path"}  # hashed: what the files hold
+    version = 1  # of what a file's rows are taken to say, too
+
+    type: Literal["stored"]
+    path: str  # a file or folder
+    format: stored_scores.Format = "table"  # table: CSV, JSONL or Parquet with text and attribute columns
+
+    def check_files(self, say: Callable[[str], None]) -> list[Problem]:
+        return stored_scores.check(self._path, self.format, say)
+
+    def resolve(self, store: Store, world: str | None, earlier: Mapping[str, ResolvedScorer]) -> ResolvedScorer:
+        files: dict[str, Path | bytes] = {file.name: file for file in stored_scores.files(self._path, self.format)}
+        scores = stored_scores.read(self._path, self.format)
+        scorer = self.copied(store, files, scores.languages)
+        return scorer._replace(
+            file=next(iter(files)) if self._path.is_file() else None,
+            identity=key_of(files=scorer.identity, version=self.version),
+            notes=scores.notes,
+        )
+
+    def load(self, scorer: ResolvedScorer, store: Store, batch_tokens: int) -> Scorer:
+        assert scorer.folder is not None
+        folder = store.localize(scorer.folder)
+        return stored_scores.StoredScorer(self.name, folder / scorer.file if scorer.file else folder, self.format)
+
+    @property
+    def _path(self) -> Path:
+        return Path(self.path).expanduser()
+
+
+VARIANT = StoredConfig
