@@ -23,11 +23,12 @@ def registered() -> list[Stage]:
     stages = [stage() for stage in STAGES]
     rows: list[Table] = [table for stage in stages for table in stage.writes if table.schema is not None]
     stages += [MeasureStage(rows), ReportStage()]
-    before: dict[Stage, set[Stage]] = {
-        stage: {other for other in stages for table in other.writes if table in stage.needs} for stage in stages
+    # Lists, not sets, whose order would differ from one process to the next.
+    before: dict[Stage, list[Stage]] = {
+        stage: [other for other in stages if any(table in stage.needs for table in other.writes)] for stage in stages
     }
-    commands_before: dict[str, set[str]] = {
-        command: {other.command for stage in members for other in before[stage]} - {command}
+    commands_before: dict[str, list[str]] = {
+        command: [other.command for stage in members for other in before[stage] if other.command != command]
         for command, members in commands(stages).items()
     }
     order = {stage: place for place, stage in enumerate(TopologicalSorter(before).static_order())}
