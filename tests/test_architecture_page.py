@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from detox_ray.storage import TABLES
+from detox_ray.storage import Table, tables
 from detox_ray.storage.tables import COMPARISONS, METRICS
 
 ROOT = Path(__file__).parents[1]
@@ -39,13 +39,10 @@ def test_the_rooms_stand_in_the_order_of_the_contract() -> None:
     assert {room for row in rows("Rooms") for room in names(row[0])} == packages
 
 
-def test_every_table_stands_with_its_partitions() -> None:
-    stated = {
-        table: tuple(re.findall(r"\w+", partitions))
-        for tables, partitions, _ in rows("Tables")
-        for table in names(tables)
-    }
-    assert stated == {name: table.keys for name, table in TABLES.items() if table.schema is not None}
+def test_every_table_stands_with_its_keys() -> None:
+    stated = {table: tuple(re.findall(r"\w+", keys)) for listed, keys, _ in rows("Tables") for table in names(listed)}
+    defined = [table for table in vars(tables).values() if isinstance(table, Table) and table.schema is not None]
+    assert stated == {table.name: table.keys for table in defined}
 
 
 def test_the_keys_of_results_json_stand_in_their_order() -> None:
