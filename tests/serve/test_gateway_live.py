@@ -41,4 +41,4 @@ def test_ten_megabytes_are_refused(service: Service) -> None:
 
 
 def test_other_names_for_loopback_are_refused(service: Service) -> None:
-    assert httpx.get(f"{service.url}/healthz", headers={"host": "evil.example"}).status_code == 403
+    assert httpx.get(f"{service.url}/healthz", headers={"host": "evil.example"}).status_code == 400
