@@ -1,7 +1,8 @@
 """The registry of stages, and the order in which they run."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from graphlib import TopologicalSorter
+from typing import TypeVar
 
 from detox_ray.cluster.stage import Stage
 from detox_ray.generate.stage import GenerateStage
@@ -10,6 +11,8 @@ from detox_ray.report.stage import ReportStage
 from detox_ray.score import STAGES as SCORE_STAGES
 from detox_ray.storage import Table
 from detox_ray.train.stage import TrainStage
+
+T = TypeVar("T", bound=Hashable)
 
 # A new stage is one more entry. `measure` and `report` read the tables of all of them.
 STAGES: list[type[Stage]] = [TrainStage, GenerateStage, *SCORE_STAGES]
@@ -31,9 +34,22 @@ def registered() -> list[Stage]:
         command: [other.command for stage in members for other in before[stage] if other.command != command]
         for command, members in commands(stages).items()
     }
-    order = {stage: place for place, stage in enumerate(TopologicalSorter(before).static_order())}
-    command_order = {command: place for place, command in enumerate(TopologicalSorter(commands_before).static_order())}
-    return sorted(stages, key=lambda stage: (command_order[stage.command], order[stage]))
+    order, command_order = _in_order(before), _in_order(commands_before)
+    return sorted(stages, key=lambda stage: (command_order.index(stage.command), order.index(stage)))
+
+
+def _in_order(before: Mapping[T, Sequence[T]]) -> list[T]:
+    """Sort topologically; of what could come next, the first in ``before`` does."""
+    sorter = TopologicalSorter(before)
+    sorter.prepare()
+    places = {node: place for place, node in enumerate(before)}
+    order: list[T] = []
+    ready: list[T] = []
+    while sorter.is_active():
+        ready = sorted([*ready, *sorter.get_ready()], key=places.__getitem__)
+        order.append(ready.pop(0))
+        sorter.done(order[-1])
+    return order
 
 
 def commands(stages: Sequence[Stage]) -> dict[str, list[Stage]]:
