@@ -139,6 +139,7 @@ def make(
         elif keys:
             stage.run(context, keys, cluster, progress)
     # Run the jobs in rounds: a job waits for those that make its inputs.
+    jobs = _merged(jobs)
     while jobs:
         unmade = {id(job): {task.unit for task in job.tasks} for job in jobs}
         ready = [job for job in jobs if not any(_needs(job, unmade[id(other)]) for other in jobs if other is not job)]
@@ -146,6 +147,19 @@ def make(
         assert cluster is not None
         run_jobs(command, ready, store=context.store, cluster=cluster, progress=progress)
         jobs = [job for job in jobs if not any(job is finished for finished in ready)]
+
+
+def _merged(jobs: Sequence[Job]) -> list[Job]:
+    """Unite jobs that differ in their tasks only, such as two stages' with one scorer: it is loaded once."""
+    merged: list[Job] = []
+    for job in jobs:
+        same = [place for place, other in enumerate(merged) if other._replace(tasks=()) == job._replace(tasks=())]
+        if same:
+            other = merged[same[0]]
+            merged[same[0]] = other._replace(tasks=[*other.tasks, *job.tasks])
+        else:
+            merged.append(job)
+    return merged
 
 
 def _needs(job: Job, units: set[Unit]) -> bool:
