@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from detox_ray.cluster.timings import markers_by_work, timings
+from detox_ray.cluster.timings import timed_groups
 from detox_ray.measure.validity import has_evidence
 from detox_ray.run import RunFolder, headline
 from detox_ray.run.pipeline import Outcome
@@ -31,7 +31,7 @@ def closing(console: Console, outcome: Outcome) -> None:
     for name, justify in (("stage", "left"), ("made", "right"), ("kept", "right"), ("time", "right"), ("rate", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     rates: dict[str, list[str]] = defaultdict(list)
-    for work, timing in zip(markers_by_work(context), timings(context), strict=True):
+    for work, timing in timed_groups(context):
         rates[work.stage.command].append(f"{timing.stage} {timing.model}: {timing.rate}")
     for done in outcome.commands:
         table.add_row(

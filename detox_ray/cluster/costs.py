@@ -1,4 +1,4 @@
-"""What a stage will take, estimated before anything is spent: for `detox-ray plan`."""
+"""Costs: what a stage will take, estimated before anything is spent: for `detox-ray plan`."""
 
 from typing import NamedTuple, Protocol
 
@@ -17,7 +17,7 @@ class Cost(NamedTuple):
 
 
 class Workload(Protocol):
-    """What an experiment will ask of its stages, and how fast devices are assumed to be (`detox_ray.estimate`)."""
+    """The work that an experiment asks of its stages, and how fast devices are assumed to be (`detox_ray.estimate`)."""
 
     @property
     def experiment(self) -> Experiment: ...
@@ -43,13 +43,13 @@ class Workload(Protocol):
         """How the texts were counted."""
 
     def training(self) -> list[Cost]:
-        """What all trainings take."""
+        """Return what all trainings take."""
 
     def generation(self, model: str) -> Cost:
-        """What generating with a model takes."""
+        """Return what generating with a model takes."""
 
     def scoring(self, scorer: str, texts: int) -> list[Cost]:
-        """What scoring so many texts by a scorer of the experiment takes; empty if it is looked up."""
+        """Return what scoring so many texts by a scorer of the experiment takes; empty if it is looked up."""
 
     def forward(self, model: str, length: float) -> float:
         """Operations per token of a model of the experiment over sequences of ``length`` tokens."""

@@ -72,7 +72,7 @@ class Context:
         return {unit: key for unit, key in self.units_of(stages).items() if committed.get(unit) != key}
 
     def tasks(self, pending: Mapping[Unit, str]) -> list[Task]:
-        """Tasks that make these units, with the keys of their inputs."""
+        """Return tasks that make these units, with the keys of their inputs."""
         return [
             Task(unit, key, tuple((each, self.keys[each]) for each in self.planned[unit].inputs))
             for unit, key in pending.items()
@@ -136,7 +136,7 @@ class Stage(ABC):
         """Return all units that the experiment asks of the stage. Pure."""
 
     def jobs(self, context: Context, tasks: Sequence[Task]) -> Sequence[Job]:
-        """Unit jobs that make the tasks on Ray's actors. A job waits for those that make its tasks' inputs."""
+        """Return unit jobs that make the tasks on Ray's actors. A job waits for those that make its tasks' inputs."""
         raise NotImplementedError(f"{self.name} has neither jobs nor a run of its own")
 
     def run(self, context: Context, pending: Mapping[Unit, str], cluster: Cluster | None, progress: Progress) -> None:
@@ -169,7 +169,7 @@ class Stage(ABC):
         return []
 
     def metrics(self) -> Sequence[MetricSpec]:
-        """Metrics over the stage's tables: each states how it is computed (`MetricSpec.compute`)."""
+        """Return metrics over the stage's tables: each states how it is computed (`MetricSpec.compute`)."""
         return ()
 
     def section(self, context: Context) -> Section | None:

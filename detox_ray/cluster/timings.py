@@ -35,18 +35,23 @@ class UnitGroup(NamedTuple):
 
 
 def timings(context: Context) -> list[Timing]:
-    """What the committed units of the stages on Ray took."""
+    """Return what the committed units of the stages on Ray took."""
+    return [timing for _, timing in timed_groups(context)]
+
+
+def timed_groups(context: Context) -> list[tuple[UnitGroup, Timing]]:
+    """Return each group of units with what it took."""
     rows = []
     for work, markers in markers_by_work(context).items():
         seconds = sum(marker.get("seconds", 0.0) for marker in markers)
         made = sum(marker["rows"] for marker in markers)
         rate = work.stage.rate(markers, seconds) if seconds else ""
-        rows.append(Timing(work.label, work.model, round(seconds, 2), len(markers), made, rate))
+        rows.append((work, Timing(work.label, work.model, round(seconds, 2), len(markers), made, rate)))
     return rows
 
 
 def markers_by_work(context: Context) -> dict[UnitGroup, Markers]:
-    """The markers of the committed units of the stages on Ray."""
+    """Return the markers of the committed units of the stages on Ray."""
     stage_of = {table.name: stage for stage in context.stages if stage.on_ray for table in stage.writes}
     units = {unit: key for unit, key in context.keys.items() if unit.table in stage_of and unit in context.planned}
     grouped: dict[UnitGroup, Markers] = {}
@@ -58,7 +63,7 @@ def markers_by_work(context: Context) -> dict[UnitGroup, Markers]:
 
 
 def _markers(store: Store, context: Context, units: Mapping[Unit, str]) -> dict[Unit, dict[str, Any]]:
-    """The markers of those units that are committed; another run may be replacing some."""
+    """Return the markers of those units that are committed; another run may be replacing some."""
     pending = context.pending([stage for stage in context.stages if stage.on_ray])
     there = [(unit, key) for unit, key in units.items() if unit not in pending]
 

@@ -57,7 +57,7 @@ class MeasureStage(Stage):
             # Their order is the rows' order, and "macro" is over these languages.
             "languages": experiment.languages,
             "models": list(experiment.models),
-            "metrics": [spec.name for spec in metrics_of(context)],  # others' packages may add some
+            "metrics": [[spec.name, spec.version] for spec in metrics_of(context)],  # others' packages may add some
             "scorers": experiment.score.names,
             "quality": experiment.quality.model_dump(),
             "reference": experiment.score.reference,

@@ -107,6 +107,7 @@ Compute = Callable[[MetricInput], ClusterSums | Mapping[str, ClusterSums]]
 class MetricSpec(MetricDescription):
     """A metric with what it needs and how it is computed."""
 
+    version: int = 1  # part of the key of what measuring commits: raised when the same tables give another number
     needs: tuple[Table, ...]
     # None: one of the metrics of `detox_ray.measure`, which depend on conventions and are computed several at once.
     compute: Compute | None = None
