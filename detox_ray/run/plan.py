@@ -125,9 +125,13 @@ def _commit_data(context: Context, inputs: data.ExperimentData, world: Path | No
     for unit, training_rows in ((PAIRS.unit(), inputs.pairs(world)), (CORPUS.unit(), inputs.corpus(world))):
         if training_rows is not None:
             rows_of[unit] = training_rows
+    committed: dict[Unit, str] = {}
+    for table in (PROMPTS, TEXTS, LABELLED, PAIRS, CORPUS):  # listed once, not for each unit
+        committed |= context.store.committed(table)
     for unit, rows in rows_of.items():
         key = data.source_key(rows.table)
-        context.store.commit(unit, key, rows.table, {"skipped": len(rows.skipped)})
+        if committed.get(unit) != key:
+            context.store.commit(unit, key, rows.table, {"skipped": len(rows.skipped)})
         context.data[unit] = Input(key, rows.table.num_rows)
         if rows.skipped:
             context.skipped[unit.folder] = rows.skipped
