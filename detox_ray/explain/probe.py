@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Method = Literal["logistic", "reference", "mean-difference"]
-STRENGTHS = np.logspace(-3, 2, 6)  # C of the logistic probe: the inverse of its penalty
+STRENGTHS = np.logspace(-4, 1, 6)  # C of the logistic probe: the inverse of its penalty
 FOLDS = 5
+NARROW = 1024  # up to this width, second-order steps are faster than many first-order ones
 
 
 class Probe(NamedTuple):
@@ -81,10 +82,18 @@ def _logistic(states: Floats, toxic_N: NDArray[np.bool_], seed: int) -> Probe:
     smallest = int(min(toxic_N.sum(), (~toxic_N).sum()))
     folds = StratifiedKFold(max(2, min(FOLDS, smallest)), shuffle=True, random_state=seed)
     model = LogisticRegressionCV(
-        Cs=STRENGTHS, cv=folds, max_iter=1000, scoring="neg_log_loss", use_legacy_attributes=False, l1_ratios=(0,)
+        Cs=STRENGTHS,
+        l1_ratios=(0,),
+        cv=folds,
+        scoring="neg_log_loss",
+        solver="newton-cholesky" if states.shape[1] <= NARROW else "lbfgs",
+        max_iter=300,
+        use_legacy_attributes=False,
     )
-    model.fit(states / scale, toxic_N)
-    return Probe(model.coef_[0] / scale, float(model.intercept_[0]))
+    centre = states.mean(0)
+    model.fit((states - centre) / scale, toxic_N)
+    weights = model.coef_[0] / scale
+    return Probe(weights, float(model.intercept_[0] - centre @ weights))
 
 
 def _reference(

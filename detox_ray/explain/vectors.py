@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detox_ray.models.mlp import Mlps, Neuron
+from detox_ray.models.mlp import Mlps
+from detox_ray.models.neurons import Neuron
 
 Floats = NDArray[np.float64]
 

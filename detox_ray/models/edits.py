@@ -16,7 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from detox_ray.models.mlp import Mlps, Neuron, by_layer
+from detox_ray.models.mlp import Mlps
+from detox_ray.models.neurons import Neuron, by_layer
 
 
 class NeuronWeights(NamedTuple):

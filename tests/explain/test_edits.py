@@ -10,7 +10,8 @@ from readable_models import FAMILIES, tiny_model
 
 from detox_ray.config import InputError
 from detox_ray.models import edits
-from detox_ray.models.mlp import Mlps, Neuron, check_neurons
+from detox_ray.models.mlp import Mlps
+from detox_ray.models.neurons import Neuron, check_neurons
 
 IDS = torch.tensor([[5, 6, 7, 8, 9]])
 NEURONS: list[Neuron] = [(0, 3), (0, 50), (1, 7)]

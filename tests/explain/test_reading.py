@@ -14,7 +14,8 @@ from detox_ray.config import InputError
 from detox_ray.explain.continuation import end_tokens, greedy
 from detox_ray.explain.reading import Row, read
 from detox_ray.explain.states import pooled
-from detox_ray.models.mlp import Mlps, layout_problem
+from detox_ray.models.mlp import Mlps
+from detox_ray.models.neurons import layout_problem
 
 ROWS = [Row([5, 6, 7], [8, 9, 10, 11]), Row([12], [13]), Row([20, 21, 22, 23, 24], [25, 26]), Row([30, 31], [])]
 CHOSEN = [[3, 0], [95]]
