@@ -1,5 +1,6 @@
 """Figures and sentences of the report's section, from rows and findings."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pyarrow as pa
 from detox_ray.config.languages import LANGUAGES
 from detox_ray.explain.attribution import GROUPS, summary
 from detox_ray.explain.drawing import AFTER, BEFORE, MUTED, Curve, Dot, DotRow, dot_figure
-from detox_ray.explain.findings import Interval, Outcome, contributions_of
+from detox_ray.explain.findings import Edit, Interval, Outcome, contributions_of
 from detox_ray.explain.tables import NONE
 
 
@@ -42,7 +43,7 @@ def probe_figure(rows: list[dict[str, Any]], languages: list[str]) -> str:
     return dot_figure(shown, "AUROC", "How well the probe tells toxic texts", marks=[0.5])
 
 
-def effect_curves(found: dict[tuple[str, str, float, int], Outcome], edited: str) -> list[Curve]:
+def effect_curves(found: Mapping[Edit, Outcome], edited: str) -> list[Curve]:
     """Return the curve of chosen neurons with its interval, and that of the matched draws with their range."""
     untouched = found.get((NONE, edited, 0.0, 0))
     amounts = sorted({amount for kind, _, amount, _ in found if kind != NONE})

@@ -63,24 +63,26 @@ class Outcome(NamedTuple):
     perplexity: float | None
 
 
-def outcomes(tables: Mapping[str, pa.Table], resampling: Resampling) -> dict[tuple[str, str, float, int], Outcome]:
-    """Return {(intervention, edited model, amount, draw): outcome}, means over languages.
+Edit = tuple[str, str, float, int]  # intervention, edited model, amount, draw
+
+
+def outcomes(tables: Mapping[str, pa.Table], resampling: Resampling) -> dict[Edit, Outcome]:
+    """Return the outcome of each edit, means over languages.
 
     Args:
         tables: language -> INTERVENTIONS of one model.
         resampling: of prompts, in each language by itself.
     """
-    ratios: dict[tuple[str, str, float, int], dict[str, list[tuple[str, Floats, Floats]]]] = {}
+    ratios: dict[Edit, dict[str, list[tuple[str, Floats, Floats]]]] = {}
     for language, rows in tables.items():
-        grouped: dict[tuple[str, str, float, int, str], list[tuple[float, int]]] = {}
+        grouped: dict[tuple[Edit, str], list[tuple[float, int]]] = {}
         for row in rows.to_pylist():
-            edit = row["intervention"], row["edited"], row["amount"], row["draw"], row["quantity"]
-            grouped.setdefault(edit, []).append((row["total"], row["count"]))
-        for (*edit, quantity), pairs in grouped.items():
+            edited: Edit = (row["intervention"], row["edited"], row["amount"], row["draw"])
+            grouped.setdefault((edited, row["quantity"]), []).append((row["total"], row["count"]))
+        for (edited, quantity), pairs in grouped.items():
             totals, counts = (np.array(side, dtype=np.float64) for side in zip(*pairs, strict=True))
             if counts.sum():
-                of_edit = ratios.setdefault(tuple(edit), {})  # type: ignore[arg-type]
-                of_edit.setdefault(quantity, []).append((language, totals, counts))
+                ratios.setdefault(edited, {}).setdefault(quantity, []).append((language, totals, counts))
     found = {}
     for edit, quantities in ratios.items():
         if "toxicity" in quantities:
