@@ -47,7 +47,7 @@ class ParallelConfig(Strict):
     """Sentences that say the same in every language."""
 
     source: Literal["toy17", "file"]
-    path: str | None = None  # of a file: a CSV or TSV with a column for each language, or a folder with a text file for each
+    path: str | None = None  # of a file: CSV or TSV with a column for each language, or a folder of their text files
     sentences: int = Field(200, ge=5)  # at most
 
     @model_validator(mode="after")
