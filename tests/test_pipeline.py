@@ -273,6 +273,8 @@ def test_gate_comparison_and_leaderboard_read_finished_runs(resumed: Path, tmp_p
         spec.write_text(demand)
         done = CliRunner().invoke(app, ["gate", str(resumed), "--spec", str(spec)])
         assert done.exit_code == code, done.output
+    verdicts = json.loads((resumed / "report" / "results.json").read_text(encoding="utf-8"))["verdicts"]
+    assert [(row["model"], len(row["checks"])) for row in verdicts] == [("detox", 5)]  # by the experiment's own rules
     page = tmp_path / "page"
     done = CliRunner().invoke(app, ["leaderboard", str(resumed.parent), "--out", str(page)])
     assert done.exit_code == 0, done.output

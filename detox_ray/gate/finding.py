@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 from detox_ray.config.gate import MACRO
 from detox_ray.gate import sentences
 from detox_ray.gate.multiplicity import Levels, widened
+from detox_ray.gate.sentences import NOTHING, Numbers
 from detox_ray.storage.metric_spec import MetricDescription
 from detox_ray.storage.tables import OK, UNSUPPORTED
 
@@ -57,7 +58,7 @@ class Finding(NamedTuple):
     low: float | None
     high: float | None
     p_value: float | None
-    numbers: str  # all of these for a table: "99 % → 19 % (−80 points [−83, −77])"; a dash if there are none
+    numbers: Numbers  # all of these, for a table
     clearness: float  # how many half widths of its interval the value lies beyond the bound; negative: inside
     verdict: str
     reason: str  # a sentence; "" for a pass
@@ -84,9 +85,9 @@ def finding(
     subject = sentences.subject(measured.metric, measured.title)
 
     def result(verdict: str, reason: str = "") -> Finding:
-        clearness, numbers = -math.inf, "–"
+        clearness, numbers = -math.inf, NOTHING
         if value is not None and low is not None and high is not None:
-            numbers = sentences.change(measured.metric, bound.quantity, sides, (value, low, high))
+            numbers = sentences.numbers(measured.metric, bound.quantity, sides, (value, low, high))
             half = (high - low) / 2
             excess = bound.excess(value)
             clearness = excess / half if half else math.copysign(math.inf, excess)

@@ -21,7 +21,8 @@ class RunResults:
         self.model, self.parent = _comparison(results, spec)
         self.languages: list[str] = results["languages"]
         self._confidence: float = results["confidence"]
-        self._scorer = spec.scorer or results["primary_scorer"]
+        self._primary: str = results["primary_scorer"]
+        self._scorer = spec.scorer or self._primary
         self._metrics = Metrics.from_rows(results["metrics_described"])
         pair = (self.model, self.parent)
         rows_of_pair = [row for row in results["comparisons"] if (row["model"], row["parent"]) == pair]
@@ -85,9 +86,23 @@ class RunResults:
                 if (row["metric"], row["scorer"], row["part"], row["convention"]) == place
             }
 
+        return Measured(
+            self._metrics.of(metric, scorer or None),
+            self._title(metric, scorer, part),
+            by_language,
+            values(self.parent),
+            values(self.model),
+            self._confidence,
+        )
+
+    def _title(self, metric: str, scorer: str, part: str) -> str:
+        """Return a series' title, with its scorer only if that is neither the primary one nor the metric's only one."""
         description = self._metrics.of(metric, scorer or None)
-        title = self._metrics.title(metric, scorer, part) if scorer else description.title
-        return Measured(description, title, by_language, values(self.parent), values(self.model), self._confidence)
+        scorers = {row["scorer"] for row in self._values[self.model] if row["metric"] == metric}
+        plain = scorer == self._primary or len(scorers | {scorer}) == 1
+        if plain and "{scorer}" in description.series_title:
+            return description.title if part == WHOLE else f"{description.title}, {part}"
+        return self._metrics.title(metric, scorer, part)
 
 
 def _comparison(results: Mapping[str, Any], spec: Spec) -> tuple[str, str]:

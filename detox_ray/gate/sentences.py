@@ -17,6 +17,19 @@ class BoundWords(NamedTuple):
     allowed: str
 
 
+class Numbers(NamedTuple):
+    """What decided, for a table."""
+
+    values: str  # "99 % → 19 %", or the bounded number with its interval if the values are not known
+    change: str  # "−80 points [−83, −77]"; "" if there is nothing more to say
+
+    def __str__(self) -> str:
+        return f"{self.values} ({self.change})" if self.change else self.values
+
+
+NOTHING = Numbers("–", "")
+
+
 def language_name(code: str) -> str:
     """Return a language's English name; a code that is not known stays."""
     return LANGUAGES[code].name if code in LANGUAGES else code
@@ -90,14 +103,14 @@ def movement(metric: MetricDescription, quantity: str, sides: Sides, interval: I
     return f"{'fell' if after < before else 'rose'} from {start} to {end} ({bracket})"
 
 
-def change(metric: MetricDescription, quantity: str, sides: Sides, interval: Interval) -> str:
-    """Write a change for a table: "99 % → 19 % (−80 points [−83, −77])"."""
+def numbers(metric: MetricDescription, quantity: str, sides: Sides, interval: Interval) -> Numbers:
+    """Write the same for a table."""
     before, after = sides
     bracket = _quantity(metric, quantity, interval)
     if quantity == "value" or before is None or after is None:
-        return bracket
+        return Numbers(bracket, "")
     start, end = (_value(metric, side, after - before) for side in (before, after))
-    return f"{start} → {end} ({bracket})"
+    return Numbers(f"{start}\u00a0→\u00a0{end}", bracket)
 
 
 def listed(words: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ def show(console: Console, verdict: Verdict) -> None:
     console.print(escape(verdict.reason))
     table = Table("asked", "result", "verdict")
     for check in verdict.checks:
-        table.add_row(escape(check.asked), escape(check.result), _coloured(check.verdict))
+        table.add_row(escape(check.asked), escape(str(check.result)), _coloured(check.verdict))
     console.print(table)
     for check in verdict.checks:
         reasons = [finding for finding in check.findings if finding.verdict != PASS]

@@ -27,8 +27,11 @@ from detox_ray.gate.finding import (
 )
 from detox_ray.gate.multiplicity import Levels, levels
 from detox_ray.gate.run_results import RunResults
+from detox_ray.gate.sentences import NOTHING, Numbers
 from detox_ray.gate.spec import Spec
 from detox_ray.storage.metric_spec import Ideal, MetricDescription
+
+_MEAN = "mean of languages"
 
 
 class Check(NamedTuple):
@@ -38,7 +41,7 @@ class Check(NamedTuple):
     bound: str  # "at most 25 % higher"
     scope: str  # "mean of languages", "in each language", "in 12 of 17 languages"
     verdict: str
-    result: str  # the deciding numbers
+    result: Numbers  # what decided
     reason: str  # one or two sentences; "" for a pass
     findings: tuple[Finding, ...]
 
@@ -101,7 +104,7 @@ def _verdict(run: RunResults) -> Verdict:
 def _misfit(metric: str, problems: Sequence[Problem]) -> Check:
     """Return the check of a rule that this run cannot answer."""
     reason = f"This run cannot answer the rule on {metric}: {'; '.join(map(str, problems))}."
-    return Check(metric, "a rule", "that this run cannot answer", INCONCLUSIVE, "–", reason, ())
+    return Check(metric, "a rule", "that this run cannot answer", INCONCLUSIVE, NOTHING, reason, ())
 
 
 def _toxicity(run: RunResults, rule: ToxicityRule) -> Check:
@@ -156,7 +159,7 @@ def _margin_bound(rule: MarginRule, metric: MetricDescription) -> Bound:
 def _mean_check(measured: Measured, bound: Bound, significance: float | None = None) -> Check:
     """Hold the mean over languages against a bound. It is one number, so nothing is corrected."""
     mean = finding(measured, MACRO, bound, Levels(), significance)
-    return Check(measured.title, bound.asked, "mean of languages", mean.verdict, mean.numbers, mean.reason, (mean,))
+    return Check(measured.title, bound.asked, _MEAN, mean.verdict, mean.numbers, mean.reason, (mean,))
 
 
 def _languages_check(
@@ -180,10 +183,11 @@ def _languages_check(
     else:
         verdict, reason = FAIL, _first_of(failed)
     if needed < len(languages):
-        result = f"{len(passed)} of {len(languages)} languages"
+        result = Numbers(f"{len(passed)} of {len(languages)} languages", "")
     else:
         decisive = clearest(findings)
-        result = f"{sentences.language_name(decisive.language)} {decisive.numbers}"
+        name = sentences.language_name(decisive.language)
+        result = decisive.numbers._replace(values=f"{name} (worst) {decisive.numbers.values}")
     return Check(measured.title, bound.asked, scope, verdict, result, reason, findings)
 
 
@@ -200,8 +204,9 @@ def _kept(checks: Sequence[Check], rules: GateConfig) -> str:
     margins = list(checks)
     if rules.toxicity:
         first, *margins = checks
-        where = f"in {first.result}" if len(first.findings) > 1 else "in the mean of languages"
-        kept.append(f"{first.title} is {first.bound} {where}")
+        passed = sum(finding.verdict == PASS for finding in first.findings)
+        where = _MEAN if first.scope == _MEAN else f"{passed} of {len(first.findings)} languages"
+        kept.append(f"{first.title} is {first.bound} in {'the ' * (where == _MEAN)}{where}")
     if titles := list(dict.fromkeys(sentences.lower_first(check.title) for check in margins)):
         margin = "stays within its margin" if len(margins) == 1 else "stay within their margins"
         kept.append(f"{sentences.listed(titles)} {margin}")
