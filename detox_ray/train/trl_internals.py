@@ -40,7 +40,8 @@ class PretokenizedTrainer(Trainer):
 class PretokenizedDPOTrainer(PretokenizedTrainer, DPOTrainer):
     """TRL's DPO trainer with its metrics in a subclass's hands."""
 
-    accelerator: Any  # transformers' Trainer makes it
+    accelerator: Any  # transformers' Trainer makes these two
+    data_collator: Any
 
     @property
     def batch_metrics(self) -> dict[str, list[float]]:
