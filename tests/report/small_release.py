@@ -1,6 +1,6 @@
 """A small experiment with two tuned models: `detox` keeps every language, `dpo` is less toxic and loses English."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +9,6 @@ from small_experiment import content
 
 from detox_ray.config import GateConfig
 from detox_ray.config.gate import READY
-from detox_ray.config.languages import LANGUAGES
 from detox_ray.gate import judge_all
 from detox_ray.report import ReportContent
 from detox_ray.report.results import document
@@ -19,12 +18,13 @@ ENGLISH_AFTER = 0.19  # share of dpo's English completions that are English
 
 
 def judged(unjudged: ReportContent, rules: GateConfig = READY) -> ReportContent:
+    """Return the content with verdicts by the rules."""
     return replace(unjudged, verdicts=judge_all(document(unjudged), rules))
 
 
-def release(languages: Sequence[str] = tuple(LANGUAGES), rules: GateConfig = READY) -> ReportContent:
-    """`content` with the third model, judged by the rules; intervals are narrow."""
-    plain = content(languages)
+def release() -> ReportContent:
+    """Return `content` with the third model and narrow intervals, judged by the ready rules."""
+    plain = content()
     values = {(r["metric"], r["scorer"], r["convention"], r["model"], r["language"]): r for r in _rows(plain.metrics)}
     metrics = [row for row in _rows(plain.metrics) if row["model"] == "base"]
     comparisons: list[dict[str, Any]] = []
@@ -53,7 +53,7 @@ def release(languages: Sequence[str] = tuple(LANGUAGES), rules: GateConfig = REA
         training=(),
         notes=(),
     )
-    return judged(whole, rules)
+    return judged(whole)
 
 
 def _rows(table: pa.Table) -> list[dict[str, Any]]:

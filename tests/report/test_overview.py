@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
+import pytest
 from small_experiment import NO_EVIDENCE, UNSUPPORTED_HERE, content
 from small_release import judged, release
 from small_sweep import swept
@@ -27,14 +28,21 @@ HARMLESS = GateConfig.model_validate(
 )
 
 
+@pytest.fixture(scope="module")
+def tuned() -> ReportContent:
+    return release()
+
+
 def first_screen(page: ReportContent) -> str:
     """The words of the page up to its list of sections."""
     html = index(page, {}).decode("utf-8").partition("<main")[2].partition("<nav")[0]
     return " ".join(re.sub(r"<[^>]+>", " ", html).replace("\u00a0", " ").split())
 
 
-def test_the_model_that_keeps_every_language_is_released_and_the_less_toxic_one_is_not_for_it_lost_english() -> None:
-    text = first_screen(release())
+def test_the_model_that_keeps_every_language_is_released_and_the_less_toxic_one_is_not_for_it_lost_english(
+    tuned: ReportContent,
+) -> None:
+    text = first_screen(tuned)
     assert re.search(r"Release detox\. Average toxicity falls from 0\.\d+ to 0\.\d+ \(−\d+ %\), mean of 15 lang", text)
     assert re.search(r"✓ passes ● detox 0\.\d+ → 0\.\d+ −\d+ % Average toxicity is at least 30 % lower in 1\d of", text)
     assert re.search(r"✗ fails ■ dpo 0\.\d+ → 0\.\d+ −\d+ % English: the share of completions in the language of", text)
@@ -45,24 +53,25 @@ def test_the_model_that_keeps_every_language_is_released_and_the_less_toxic_one_
     assert "A model organism: no evidence about real models" in text
 
 
-def test_of_models_that_pass_the_least_toxic_one_is_recommended() -> None:
-    assert recommended(release(rules=LESS_TOXIC)) == "dpo"
-    assert recommended(release()) == "detox"
+def test_of_models_that_pass_the_least_toxic_one_is_recommended(tuned: ReportContent) -> None:
+    assert recommended(judged(tuned, LESS_TOXIC)) == "dpo"
+    assert recommended(tuned) == "detox"
 
 
-def test_a_page_without_a_model_that_passes_says_so_and_why() -> None:
-    neither = release(rules=HARMLESS)
+def test_a_page_without_a_model_that_passes_says_so_and_why(tuned: ReportContent) -> None:
+    neither = judged(tuned, HARMLESS)
     assert recommended(neither) is None
-    assert first_screen(neither).count("✗ fails") == 2
-    advice = "Do not release any of these models. The release rules are not met by dpo and detox."
-    assert advice in first_screen(neither)
+    text = first_screen(neither)
+    assert text.count("✗ fails") == 2
+    assert "Do not release any of these models. The release rules are not met by dpo and detox." in text
     wide = judged(content())  # intervals of a tenth on either side
     (verdict,) = wide.verdicts
     assert verdict.verdict == INCONCLUSIVE
     undecided = recommendation(wide)
     assert undecided is not None and (undecided.model, undecided.advice) == (None, "Do not release detox yet.")
     assert "too small, or lacks a measurement, to judge detox" in undecided.why
-    assert "? inconclusive" in first_screen(wide)
+    screen = overview(wide)
+    assert screen is not None and (screen.lines[0].sign, screen.lines[0].word) == ("?", "inconclusive")
 
 
 def test_without_a_tuned_model_there_is_no_verdict() -> None:
@@ -73,8 +82,8 @@ def test_without_a_tuned_model_there_is_no_verdict() -> None:
     assert "release" not in first_screen(alone).lower()
 
 
-def test_results_hold_every_verdict_with_its_rules_and_languages() -> None:
-    document = json.loads(results(release()))
+def test_results_hold_every_verdict_with_its_rules_and_languages(tuned: ReportContent) -> None:
+    document = json.loads(results(tuned))
     assert document["recommended"] == "detox"
     assert [(row["model"], row["verdict"]) for row in document["verdicts"]] == [("dpo", FAIL), ("detox", PASS)]
     rule = document["verdicts"][0]["checks"][3]
@@ -83,12 +92,11 @@ def test_results_hold_every_verdict_with_its_rules_and_languages() -> None:
     assert broken == ["en"] and rule["reason"] == document["verdicts"][0]["reason"]
 
 
-def test_the_figure_has_each_model_in_each_language_and_says_the_numbers() -> None:
-    screen = overview(release())
+def test_the_figure_has_each_model_in_each_language_and_says_the_numbers(tuned: ReportContent) -> None:
+    screen = overview(tuned)
     assert screen is not None and screen.dots is not None
-    assert [(model.name, model.tone) for model in screen.dots.models] == [
-        ("base", "parent"), ("detox", PASS), ("dpo", FAIL),
-    ]  # fmt: skip
+    tones = {model.name: model.tone for model in screen.dots.models}
+    assert tones == {"base": "parent", "detox": PASS, "dpo": FAIL}
     names = screen.dots.names
     assert names[0] == "Mean" and len(names) == 18 and names[-1] == "Hindi\u00a0†" and "Korean\u00a0†" in names
     assert {UNSUPPORTED_HERE, NO_EVIDENCE} == {"hi", "ko"}
@@ -110,7 +118,6 @@ def test_of_many_models_figure_and_table_show_the_best_and_say_so() -> None:
     assert len(screen.lines) == 6 and len(screen.shown) == 4 and len(screen.dots.models) == 5
     assert sum(bool(line.shape) for line in screen.lines) == 4
     assert "Figure and table show 4 of 6 tuned models." in first_screen(many)
-    assert overview_files(screen.dots)
 
 
 def test_a_mean_over_seeds_is_judged_as_one_model() -> None:
