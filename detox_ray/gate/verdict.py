@@ -36,7 +36,7 @@ class Check(NamedTuple):
     """One rule of the spec with everything that it was held against."""
 
     asked: str
-    found: str
+    measured: str
     verdict: str
     findings: tuple[Finding, ...]
 
@@ -82,8 +82,8 @@ class _Selection:
         self.metrics = Metrics.from_rows(results["metrics_described"])
         of_pair = [row for row in results["comparisons"] if (row["model"], row["parent"]) == (self.model, self.parent)]
         self.comparisons = _of_convention(of_pair, results["convention"])
-        own = [row for row in results["metrics"] if row["model"] == self.model]
-        self.values = _of_convention(own, results["convention"])
+        model_rows = [row for row in results["metrics"] if row["model"] == self.model]
+        self.values = _of_convention(model_rows, results["convention"])
         toxicity = _of_convention(of_pair, spec.convention) if spec.convention else self.comparisons
         problems = []
         if of_pair and not toxicity:
