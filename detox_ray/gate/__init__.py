@@ -5,7 +5,6 @@ leave. Overall: fail if any check fails, else inconclusive if any is, else pass.
 """
 
 from detox_ray.gate.spec import Spec, read_spec
-from detox_ray.gate.terminal import show
-from detox_ray.gate.verdict import FAIL, INCONCLUSIVE, PASS, judge
+from detox_ray.gate.verdict import FAIL, INCONCLUSIVE, PASS, Verdict, figure, judge
 
-__all__ = ["FAIL", "INCONCLUSIVE", "PASS", "Spec", "judge", "read_spec", "show"]
+__all__ = ["FAIL", "INCONCLUSIVE", "PASS", "Spec", "Verdict", "figure", "judge", "read_spec"]
