@@ -110,6 +110,8 @@ def _say_headline(output: Output, run: RunFolder) -> None:
 def write_headlines(output: Output, results: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     """Write the macro toxicity of each compared pair of several runs."""
     lines = [(label, line) for label, document in results for line in headlines(document)]
+    scorers = dict.fromkeys(line.scorer for _, line in lines)
+    metrics = dict.fromkeys(line.metric.replace("_", " ") for _, line in lines)
     columns = (
         Column("run", "key"),
         Column("model", "key"),
@@ -119,6 +121,7 @@ def write_headlines(output: Output, results: Sequence[tuple[str, Mapping[str, An
         Column("change", "number"),
         Column("difference", "number"),
         Column("languages", "number"),
+        Column("scorer"),
     )
     cells = [
         (
@@ -130,14 +133,10 @@ def write_headlines(output: Output, results: Sequence[tuple[str, Mapping[str, An
             "–" if line.change is None else f"{line.change:+.0%}",
             bounded(line.difference, line.ci_low, line.ci_high, "+"),
             str(line.languages),
+            line.scorer if len(scorers) > 1 else "",  # one scorer stands in the title; an empty column is left out
         )
         for label, line in lines
     ]
-    scorers = dict.fromkeys(line.scorer for _, line in lines)
-    if len(scorers) > 1:
-        columns = (*columns, Column("scorer"))
-        cells = [(*row, line.scorer) for row, (_, line) in zip(cells, lines, strict=True)]
-    metrics = dict.fromkeys(line.metric.replace("_", " ") for _, line in lines)
     title = f"{', '.join(metrics) or 'toxicity'}, mean over languages ({', '.join(scorers) or 'no comparison'})"
     rows = [{"run": label, **line._asdict()} for label, line in lines]
     output.write(Listing(("run", *Headline._fields), rows, [TerminalTable(title, columns, cells)]))
