@@ -15,7 +15,7 @@ from detox_ray.cli.experiments import plan, run, stage_commands, validate
 from detox_ray.cli.results import compare, gate, leaderboard, show
 from detox_ray.cli.scoring import scorers, validity
 from detox_ray.cli.serving import keys, serve
-from detox_ray.cli.toy17 import build
+from detox_ray.cli.toy17 import toy17_app
 from detox_ray.cluster import interrupt
 
 app = typer.Typer(
@@ -66,10 +66,6 @@ app.command()(leaderboard)
 app.command()(serve)
 app.command()(keys)
 
-toy17_app = typer.Typer(
-    help="The built-in world: 17 small languages, a tiny model, a tiny classifier.", no_args_is_help=True
-)
-toy17_app.command()(build)
 app.add_typer(toy17_app, name="toy17")
 
 
