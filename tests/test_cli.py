@@ -240,15 +240,18 @@ def test_only_a_command_that_commits_says_what_stays(commits: bool, capsys: pyte
         assert "again" in message or "--verbose" in message  # what to do next
 
 
-@pytest.mark.parametrize(("command", "commits"), [("validate", False), ("plan", False), ("run", True), ("score", True)])
+@pytest.mark.parametrize(
+    ("command", "commits"), [("validate", False), ("plan", False), ("serve", False), ("run", True), ("score", True)]
+)
 def test_commands_know_whether_they_commit(
     call: Call, config: Path, command: str, commits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("the disk is full")
 
-    for place in ("detox_ray.run.pipeline.check", "detox_ray.run.pipeline.run", "detox_ray.estimate.estimate"):
-        monkeypatch.setattr(place, broken)
+    places = ("run.pipeline.check", "run.pipeline.run", "estimate.estimate", "serve.spec.arguments")
+    for place in places:
+        monkeypatch.setattr(f"detox_ray.{place}", broken)
     result = call(command, config)
     assert result.exit_code == FAILED and "failed: the disk is full" in result.output
     assert ("what was committed stays" in result.output) == commits

@@ -42,6 +42,8 @@ model is, what that cost and how sure we are.
 
   detox-ray compare runs/a runs/b              one page over several runs
 
+Tables fit the terminal; with --format json (or --json) or --format csv, programs get exact numbers.
+
 A run that was stopped, killed or failed resumes: give the same command again. If RAY_ADDRESS is set, the work runs on
 that cluster; else on a Ray that is started here and stopped at the end.
 
