@@ -13,7 +13,7 @@ from rich.console import Console
 from detox_ray import __version__
 from detox_ray.cli.exit_codes import DONE, FAILED, INCONCLUSIVE, Verbose, exit_codes
 from detox_ray.cli.serving import keys, serve
-from detox_ray.cli.text_files import archive, score_file
+from detox_ray.cli.text_files import agreement, archive, score_file
 from detox_ray.cluster import interrupt
 from detox_ray.config import ConfigError
 from detox_ray.config.loading import opened
@@ -290,6 +290,7 @@ app.command()(serve)
 app.command()(keys)
 app.command()(archive)
 app.command("score-file")(score_file)
+app.command()(agreement)
 
 
 @toy17_app.command("build")

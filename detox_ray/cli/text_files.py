@@ -1,4 +1,4 @@
-"""The commands for files of texts, without an experiment: `archive` and `score-file`."""
+"""The commands for files of texts, without an experiment: `archive`, `score-file`, `agreement`."""
 
 import os
 import shutil
@@ -167,6 +167,71 @@ def score_file(
             console.print(f"  {name}: {', '.join(f'{status} {n:,}' for status, n in counts.items())}", markup=False)
         if outcome.unreadable:
             console.print(f"  {outcome.unreadable:,} rows could not be read: see the column reason", markup=False)
+
+
+def agreement(
+    first: Annotated[
+        str,
+        typer.Argument(
+            metavar="A", help="The scorer that goes: an archive, FILE[:SCORER] or RUN[:SCORER].", show_default=False
+        ),
+    ],
+    second: Annotated[str, typer.Argument(metavar="B", help="The scorer that comes, likewise.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder of the page and the table.")] = Path(
+        "agreement"
+    ),
+    attribute: Annotated[str, typer.Option(help="The attribute to compare.")] = "toxicity",
+    threshold: Annotated[float, typer.Option(help="A's threshold, from which on you call a text toxic.")] = 0.5,
+    label_column: Annotated[
+        str | None,
+        typer.Option("--label-column", metavar="NAME", help="A kept column that says whether people call it toxic."),
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also fit the map from B's values to A's, for a scorer of type calibrated."),
+    ] = None,
+    method: Annotated[str, typer.Option(metavar="isotonic|platt", help="Platt if there are few texts.")] = "isotonic",
+    minimum: Annotated[
+        int, typer.Option(min=1, help="Toxic, and harmless, texts that a language needs for a map.")
+    ] = 50,
+    most: Annotated[int, typer.Option(min=2, help="Texts of a language; of more, a sample.")] = 20_000,
+    verbose: Verbose = False,
+) -> None:
+    """Show what changes when scorer B takes the place of scorer A, per language, on texts that both scored.
+
+    detox-ray agreement perspective-archive scores.parquet:textdetox-xlmr --calibrate calibration.json
+    """
+    with exit_codes(verbose):
+        from detox_ray.text_files import agreement as work
+
+        request = work.AgreementRequest(
+            first,
+            second,
+            out,
+            attribute=attribute,
+            threshold=threshold,
+            label_column=label_column,
+            calibrate=calibrate,
+            method=method,  # type: ignore[arg-type]
+            minimum=minimum,
+            most=most,
+        )
+        outcome = work.run(request)
+        console = Console(highlight=False, soft_wrap=True)
+        wanted = {"spearman": "Spearman", "mean_difference": "B - A", "same_share_threshold": "threshold for A's share"}
+        by_language: dict[str, list[str]] = {}
+        for row in outcome.rows:
+            if row.statistic in wanted and row.threshold in (None, threshold):
+                number = row.status if row.value is None else f"{row.value:.3f}"
+                parts = by_language.setdefault(row.language, [f"{row.language}: n {row.n:,}"])
+                parts.append(f"{wanted[row.statistic]} {number}")
+        for parts in by_language.values():
+            console.print(", ".join(parts), markup=False)
+        console.print(f"written: {outcome.page}", markup=False)
+        if outcome.calibration is not None:
+            for code, reason in outcome.calibration.refused.items():
+                console.print(f"{code}: no map: {reason.replace('_', ' ')}", markup=False)
+            console.print(f"written: {calibrate}", markup=False)
 
 
 @contextmanager
