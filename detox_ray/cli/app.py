@@ -14,6 +14,7 @@ from detox_ray import __version__
 from detox_ray.cli.exit_codes import DONE, FAILED, INCONCLUSIVE, Verbose, exit_codes
 from detox_ray.cli.serving import keys, serve
 from detox_ray.cli.text_files import agreement, archive, score_file
+from detox_ray.cli.toy17 import toy17_app
 from detox_ray.cluster import interrupt
 from detox_ray.config import ConfigError
 from detox_ray.config.loading import opened
@@ -52,9 +53,6 @@ that cluster; else on a Ray that is started here and stopped at the end.
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-)
-toy17_app = typer.Typer(
-    help="The built-in world: 17 small languages, a tiny model, a tiny classifier.", no_args_is_help=True
 )
 app.add_typer(toy17_app, name="toy17")
 
@@ -291,21 +289,6 @@ app.command()(keys)
 app.command()(archive)
 app.command("score-file")(score_file)
 app.command()(agreement)
-
-
-@toy17_app.command("build")
-def build_toy17(seed: Annotated[int, typer.Option(min=0, help="The world's seed.")] = 0) -> None:
-    """Build the world into the cache ($DETOX_RAY_CACHE, else ~/.cache/detox_ray) and print its folder.
-
-    `detox-ray run` does this by itself when a config names toy17.
-    """
-    with exit_codes():
-        from detox_ray import toy17
-        from detox_ray.cluster.progress import Progress
-
-        with Progress().steps("build toy17") as steps:
-            folder = toy17.ensure(seed=seed, report=steps)
-        print(folder)
 
 
 def _print_version(wanted: bool) -> None:

@@ -26,7 +26,6 @@ from detox_ray.estimate.rows import PromptRows, TrainingRows, prompt_rows, text_
 from detox_ray.estimate.training_memory import Memory, worker_memory
 from detox_ray.estimate.workload import ExperimentWork, device_of
 from detox_ray.models import limits
-from detox_ray.storage import cache_folder
 from detox_ray.train import deepspeed_config, settings
 
 __all__ = ["Assumptions", "ExperimentEstimate", "Training", "assumptions_for", "estimate"]
@@ -234,8 +233,7 @@ def _dtype(experiment: Experiment, name: str) -> str:
 
 
 def _world(experiment: Experiment) -> Path | None:
-    folder = cache_folder() / "toy17" / toy17.key(experiment.seed)
-    return folder if experiment.uses_toy17 and folder.is_dir() else None
+    return toy17.local(experiment.seed) if experiment.uses_toy17 else None
 
 
 def default_device(experiment: Experiment) -> str:
