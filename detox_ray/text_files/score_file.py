@@ -21,9 +21,8 @@ import pyarrow as pa
 
 from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.unit_jobs import Job, Task, run_jobs
-from detox_ray.config import TOY17, ConfigError, InputError, Problem, ScoreConfig
-from detox_ray.run.plan import commit_world
-from detox_ray.score import ResolvedScorer, check, definition_of, identifiers, resolve
+from detox_ray.config import ConfigError, InputError, Problem, ScoreConfig
+from detox_ray.score import ResolvedScorer, check, identifiers
 from detox_ray.score.derived_scorers import DerivedWorker
 from detox_ray.score.identify import UNDETERMINED, enough_letters, label
 from detox_ray.score.scoring import ScoringWorker
@@ -40,6 +39,7 @@ from detox_ray.text_files.score_tables import (
     blocks,
 )
 from detox_ray.text_files.scored_file import OutputFormat, ScorerFacts
+from detox_ray.text_files.scorer_options import resolve_all
 from detox_ray.text_files.text_rows import TextColumns, TextRow, check_files, read_rows
 
 VERSION = 1  # raise it when what a unit holds changes
@@ -120,7 +120,7 @@ def run(request: ScoreFileRequest, progress: Progress, on_ray: bool, verbose: bo
     )
     store = Store.at(f"{_storage(request)}/{read}")
     with run_lock(store):
-        scorers = _resolve(request.config, store, progress)
+        scorers = resolve_all(request.config, store, progress)
         if not store.exists(READ):
             _read_file(request, store, read, progress)
         keys = _score(request, scorers, store, progress, on_ray, verbose)
@@ -131,19 +131,6 @@ def run(request: ScoreFileRequest, progress: Progress, on_ray: bool, verbose: bo
 
 def _storage(request: ScoreFileRequest) -> str:
     return (request.storage or str(cache_folder() / "score-file")).rstrip("/")
-
-
-def _resolve(config: ScoreConfig, store: Store, progress: Progress) -> list[ResolvedScorer]:
-    """Resolve the scorers, in their order."""
-    definitions = [definition_of(entry) for entry in config.scorers]
-    world = None
-    if any(getattr(definition, "path", None) == TOY17 for definition in definitions):
-        commit_world(store, 0, progress)
-        world = TOY17
-    scorers: dict[str, ResolvedScorer] = {}
-    for entry, name in zip(config.scorers, config.names, strict=True):
-        scorers[name] = resolve(entry, world, store, scorers)
-    return list(scorers.values())
 
 
 class _Units:

@@ -4,10 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from detox_ray.config import ScoreConfig
+from detox_ray.cluster.progress import Progress
+from detox_ray.config import TOY17, ScoreConfig
 from detox_ray.config.loading import read_as, validated
 from detox_ray.data.rows import CSV, JSON_LINES, PARQUET
+from detox_ray.run.plan import commit_world
+from detox_ray.score import ResolvedScorer, definition_of, resolve
 from detox_ray.score.stored_scores import ARCHIVE
+from detox_ray.storage import Store
 
 YAML = (".yaml", ".yml")
 CHECKPOINTS = (".ckpt", ".pt", ".bin")
@@ -51,3 +55,16 @@ def definition_at(path: str) -> dict[str, Any]:
     if local.suffix in CHECKPOINTS:
         return {"type": "detoxify", "path": path}
     return {"type": "classifier", "path": path}
+
+
+def resolve_all(config: ScoreConfig, store: Store, progress: Progress) -> list[ResolvedScorer]:
+    """Resolve the scorers, in their order."""
+    definitions = [definition_of(entry) for entry in config.scorers]
+    world = None
+    if any(getattr(definition, "path", None) == TOY17 for definition in definitions):
+        commit_world(store, 0, progress)
+        world = TOY17
+    scorers: dict[str, ResolvedScorer] = {}
+    for entry, name in zip(config.scorers, config.names, strict=True):
+        scorers[name] = resolve(entry, world, store, scorers)
+    return list(scorers.values())
