@@ -1,7 +1,7 @@
 """What to serve: engines, scorers and example prompts, from a run's folder or from names and paths. No Ray."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -89,6 +89,7 @@ class ServeSpec(NamedTuple):
     config: ServeConfig
     generate: GenerateConfig = GenerateConfig()  # what a request leaves out
     threshold: float = MeasureConfig().threshold  # a completion with at least this score is toxic
+    validity: tuple[dict[str, Any], ...] = ()  # rows of the run's results: where its scorers were shown to work
 
     @property
     def models(self) -> list[str]:
@@ -166,6 +167,7 @@ def _resolve_run(run: str, config: ServeConfig) -> ServeSpec:
         config=config,
         generate=experiment.generate,
         threshold=experiment.measure.threshold,
+        validity=tuple(folder.results().get("validity", ())) if folder.has_results else (),
     )
 
 

@@ -6,6 +6,7 @@
     finish_time.py      when an archive ends, and whether the service still runs then
     score_file.py       `detox-ray score-file`: every row of a file through any scorers, in resumable units
     score_tables.py     the tables of a file on its way: rows, texts by language, scores
+    file_workers.py     what makes its units, in this process or on a cluster
     scored_file.py      the file of scores that comes out, and what it says of its scorers
     scorer_options.py   what --scorer takes
     agreement.py        `detox-ray agreement`: what changes when one scorer takes the place of another

@@ -23,13 +23,12 @@ from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.unit_jobs import Job, Task, run_jobs
 from detox_ray.config import ConfigError, InputError, Problem, ScoreConfig
 from detox_ray.score import ResolvedScorer, check, identifiers
-from detox_ray.score.derived_scorers import DerivedWorker
 from detox_ray.score.identify import UNDETERMINED, enough_letters, label
-from detox_ray.score.scoring import ScoringWorker
 from detox_ray.storage import Store, Unit, cache_folder, key_of
 from detox_ray.storage.lock import run_lock
 from detox_ray.storage.tables import FAILED
 from detox_ray.text_files import scored_file
+from detox_ray.text_files.file_workers import FileDerivedWorker, FileScoringWorker
 from detox_ray.text_files.score_tables import (
     FILE_ROWS,
     FILE_SCORES,
@@ -246,9 +245,9 @@ def _job(scorer: ResolvedScorer, tasks: Sequence[Task], request: ScoreFileReques
     actors = request.actors or request.config.actors
     settings: dict[str, Any] = {"scorer": scorer, "store": store}
     if scorer.members:
-        return Job(scorer.name, tasks, DerivedWorker, settings, "texts", actors, gpus=0)
+        return Job(scorer.name, tasks, FileDerivedWorker, settings, "texts", actors, gpus=0)
     settings["batch_tokens"] = request.config.batch_tokens
-    return Job(scorer.name, tasks, ScoringWorker, settings, "texts", actors, int(scorer.model_based), scorer.alone)
+    return Job(scorer.name, tasks, FileScoringWorker, settings, "texts", actors, int(scorer.model_based), scorer.alone)
 
 
 class _MakeJobs(Protocol):

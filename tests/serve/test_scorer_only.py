@@ -64,9 +64,10 @@ def test_scorers_are_served_in_this_process(scorers: Path, monkeypatch: pytest.M
                 comment("menteur", language="fr"),
             ]
             answers = [await http.post("/v1alpha1/comments:analyze", json=body) for body in bodies]
-            return [*answers, await http.get("/readyz"), await http.get("/v1/models")]
+            paths = ("/readyz", "/v1/models", "/", "/scorers.json")
+            return [*answers, *[await http.get(path) for path in paths]]
 
-    liar, by_first, german, french, ready, models = asyncio.run(go())
+    liar, by_first, german, french, ready, models, home, cards = asyncio.run(go())
     values = [
         answer.json()["attributeScores"][name]["summaryScore"]["value"]
         for answer, name in ((liar, "TOXICITY"), (by_first, "TOXICITY@first"), (german, "TOXICITY"))
@@ -74,6 +75,10 @@ def test_scorers_are_served_in_this_process(scorers: Path, monkeypatch: pytest.M
     assert values == [1.0, 0.0, 1.0]
     assert french.status_code == 400 and "fr" in french.json()["error"]["message"]
     assert ready.json()["status"] == "ready" and models.json()["data"] == []
+    assert home.status_code == 307 and home.headers["location"] == "/scorers"
+    first, second = cards.json()
+    assert first["name"] == "first" and first["languages"] == ["en"] and first["licence"] == "the user's"
+    assert second["attributes"] == {"toxicity": "1 if the text holds an insult of the list, else 0"}
 
 
 def test_the_manifest_holds_the_definitions(scorers: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -123,7 +128,7 @@ def service(scorers: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("service")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DETOX_RAY_CACHE", str(folder / "cache"))
-        with serving("--scorer", folder / "log", str(scorers)) as started:
+        with serving(f"--scorer={scorers}", folder / "log") as started:
             yield started
 
 

@@ -9,7 +9,7 @@ from detox_ray.config import Problem
 from detox_ray.config.base import no_secret, variable_name
 from detox_ray.score import perspective_requests
 from detox_ray.score.perspective_client import PerspectiveScorer
-from detox_ray.score.scorer_variant import ReadyScorer, ResolvedScorer, ScorerVariant, ScoringWork
+from detox_ray.score.scorer_variant import DEFINITIONS, ReadyScorer, ResolvedScorer, ScorerVariant, ScoringWork
 from detox_ray.score.scorers import Scorer
 from detox_ray.storage import Store
 
@@ -42,6 +42,9 @@ class PerspectiveConfig(ScorerVariant):
     @property
     def origin(self) -> str:
         return self.url
+
+    def meaning(self, attribute: str) -> str:
+        return DEFINITIONS.get(attribute, super().meaning(attribute))
 
     def check_settings(self) -> list[Problem]:
         return perspective_requests.check(self.url, self.key_env)
