@@ -209,8 +209,8 @@ class _Search:
         assert self._pairs.labels is not None
         flagged = self._pairs.values >= threshold
         clusters = int(self._draws.cluster.max()) + 1
-        hits = np.bincount(self._draws.cluster, flagged & self._pairs.labels, minlength=clusters)
-        return hits, np.bincount(self._draws.cluster, flagged, minlength=clusters)
+        hits = np.bincount(self._draws.cluster, (flagged & self._pairs.labels).astype(np.float64), minlength=clusters)
+        return hits, np.bincount(self._draws.cluster, flagged.astype(np.float64), minlength=clusters)
 
 
 def _nearest(counts: Counts, wanted: Floats, levels: Floats) -> Floats:

@@ -93,12 +93,18 @@ def validity_rows(rows: Sequence[Mapping[str, Any]], scorer: str) -> list[Langua
             str(row["language"]),
             str(row["reference"]),
             int(row["n"]),
-            *(None if row[name] in (None, "") else float(row[name]) for name in ("auroc", "ci_low", "ci_high")),
+            _number(row["auroc"]),
+            _number(row["ci_low"]),
+            _number(row["ci_high"]),
             str(row["status"]),
         )
         for row in rows
         if row["scorer"] == scorer
     ]
+
+
+def _number(cell: Any) -> float | None:
+    return None if cell in (None, "") else float(cell)
 
 
 def read_validity(path: Path, scorer: str) -> list[LanguageValidity]:

@@ -89,7 +89,7 @@ def _chosen(source: str, scorer: str | None, names: Sequence[str]) -> str:
     """Return the scorer that is meant. Raises InputError."""
     if scorer is None and len(names) == 1:
         return names[0]
-    if scorer not in names:
+    if scorer is None or scorer not in names:
         rule = f"give one of its scorers as :NAME ({', '.join(names)})"
         raise InputError(f"{source}: {rule}")
     return scorer
