@@ -117,7 +117,7 @@ def run(request: ScoreFileRequest, progress: Progress, on_ray: bool, verbose: bo
         suffix=request.file.suffix,
         identifier=identifiers.revision(request.identifier, None),
     )
-    store = Store.at(f"{_storage(request)}/{read}")
+    store = Store(Store.at(_storage(request)).location.child(read).uri)
     with run_lock(store):
         scorers = resolve_all(request.config, store, progress)
         if not store.exists(READ):
