@@ -57,6 +57,13 @@ _RATIOS = [(side, side, "validation", f"{side}_log_ratio") for side in ("chosen"
 _KL = [(*_BOTH[1], "kl_to_parent")]
 _CHARTS: list[tuple[str, str, int, list[_Source]]] = [  # title, unit, decimals, lines
     ("Loss", "loss", 3, [(*line, "loss") for line in _BOTH]),
+    ("Preference part of the loss", "loss", 3, [(*line, "preference_loss") for line in _BOTH]),
+    (
+        "Likelihood part of the loss",
+        "nats per token, before its weight",
+        3,
+        [(*line, "likelihood_loss") for line in _BOTH],
+    ),
     ("Reward margin", "chosen minus rejected", 3, [(*line, "reward_margin") for line in _BOTH]),
     ("Reward accuracy", "share of pairs", 2, [(*line, "reward_accuracy") for line in _BOTH]),
     ("Log-ratio to the parent (validation)", "nats per completion", 1, _RATIOS),
