@@ -62,6 +62,7 @@ def archive(
         from detox_ray.config.loading import validated
         from detox_ray.score.variants.perspective import PerspectiveConfig
         from detox_ray.text_files import archive as work
+        from detox_ray.text_files.inventory import ArchiveRequest, announce
         from detox_ray.text_files.text_rows import TextColumns
 
         service = {
@@ -72,7 +73,7 @@ def archive(
             **({} if url is None else {"url": url}),
             **({} if key_env is None else {"key_env": key_env}),
         }
-        request = work.ArchiveRequest(
+        request = ArchiveRequest(
             files,
             out,
             validated(PerspectiveConfig, service, "options"),
@@ -81,7 +82,7 @@ def archive(
             retry_failed,
         )
         if dry_run:
-            work.announce(request, work.dry_run(request), Progress())
+            announce(request, work.dry_run(request), Progress())
             return
         outcome = work.run(request, Progress())
         console = Console()

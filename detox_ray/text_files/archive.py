@@ -13,12 +13,10 @@ A text that got no answer at all (time-outs, 5xx) has no row: the next run asks 
 """
 
 import threading
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from detox_ray.cluster.progress import Progress
@@ -36,42 +34,25 @@ from detox_ray.score.perspective_requests import (
     values_of,
 )
 from detox_ray.score.stored_scores import ARCHIVE
-from detox_ray.score.variants.perspective import PerspectiveConfig
 from detox_ray.storage import Store
 from detox_ray.storage.lock import run_lock
 from detox_ray.storage.tables import EMPTY, FAILED, OK, UNSUPPORTED
 from detox_ray.text_files.archive_folder import ArchiveFolder, Row, now, text_id
-from detox_ray.text_files.finish_time import date_in_words, end_warning, finish_time, in_words
-from detox_ray.text_files.text_rows import TextColumns, check_files, read_rows
+from detox_ray.text_files.finish_time import finish_time
+from detox_ray.text_files.inventory import (
+    ArchiveRequest,
+    Inventory,
+    announce,
+    is_sent,
+    is_wanted,
+    take_inventory,
+)
+from detox_ray.text_files.text_rows import check_files, read_rows
 
 ATTRIBUTES = ("toxicity", "severe_toxicity", "identity_attack", "insult", "profanity", "threat")  # in all languages
-SHOWN = 5  # unreadable rows that the outcome names
 UNSUPPORTED_BY_ATTRIBUTE = "LANGUAGE_NOT_SUPPORTED"  # Google's word for it
 
 Result = Answered | Refused | GivenUp
-
-
-class ArchiveRequest(NamedTuple):
-    """What to archive, where, and how fast."""
-
-    files: Sequence[Path]
-    out: str  # folder on this machine
-    service: PerspectiveConfig
-    columns: TextColumns = TextColumns()
-    span_annotations: bool = False
-    retry_failed: bool = False
-
-
-class Inventory(NamedTuple):
-    """What the files hold, and what is left to ask."""
-
-    rows: int
-    distinct: int  # texts and languages
-    unreadable: list[str]  # "file:line: reason", the first of them
-    unreadable_rows: int
-    languages: dict[str, int]  # code -> distinct texts; "": the service detects it
-    pending: int  # distinct texts that are to be sent
-    seconds: float  # that this takes at the rate that is asked for
 
 
 class ArchiveOutcome(NamedTuple):
@@ -111,30 +92,6 @@ def _settings(request: ArchiveRequest) -> dict[str, Any]:
     }
 
 
-def take_inventory(request: ArchiveRequest, archive: ArchiveFolder | None) -> Inventory:
-    """Read the files once, and count what they hold and what ``archive`` lacks. Nothing is sent."""
-    rows = unreadable_rows = pending = 0
-    unreadable: list[str] = []
-    seen: set[bytes] = set()
-    languages: Counter[str] = Counter()
-    for path in request.files:
-        for row in read_rows(path, request.columns):
-            rows += 1
-            if row.text is None or row.reason is not None:
-                unreadable_rows += 1
-                if len(unreadable) < SHOWN:
-                    unreadable.append(f"{row.place}: {row.reason}")
-                continue
-            key = text_id(row.text, row.language)
-            if key in seen:
-                continue
-            seen.add(key)
-            languages[row.language or ""] += 1
-            pending += _is_sent(row.text, request) and _is_wanted(key, request, archive)
-    seconds = pending / request.service.queries_per_second
-    return Inventory(rows, len(seen), unreadable, unreadable_rows, dict(languages), pending, seconds)
-
-
 def run(request: ArchiveRequest, progress: Progress) -> ArchiveOutcome:
     """Ask for everything that the archive lacks.
 
@@ -162,25 +119,6 @@ def dry_run(request: ArchiveRequest) -> Inventory:
         return take_inventory(request, None)
     with run_lock(store), closing(ArchiveFolder(store, _settings(request))) as archive:
         return take_inventory(request, archive)
-
-
-def announce(request: ArchiveRequest, inventory: Inventory, progress: Progress) -> None:
-    """Say what the files hold, how long the rest takes, and whether the service ends before."""
-    known = inventory.distinct - inventory.pending
-    progress.say(
-        f"{inventory.rows:,} rows, {inventory.distinct:,} distinct texts: {known:,} need no request, "
-        f"{inventory.pending:,} to ask for"
-    )
-    for line in inventory.unreadable:
-        progress.say(f"  left out: {line}")
-    if inventory.unreadable_rows > len(inventory.unreadable):
-        progress.say(f"  left out: {inventory.unreadable_rows - len(inventory.unreadable):,} more rows")
-    if inventory.pending:
-        rate = request.service.queries_per_second
-        finish = finish_time(inventory.pending, rate, datetime.now(UTC))
-        progress.say(f"at {rate:g} a second: {in_words(inventory.seconds)}, until {date_in_words(finish)}")
-        if warning := end_warning(request.service.url, finish):
-            progress.say(warning)
 
 
 class _Asking:
@@ -238,10 +176,10 @@ class _Asking:
                 if row.text is None or row.reason is not None:
                     continue
                 key = text_id(row.text, row.language)
-                if key in seen or not _is_wanted(key, self._request, self._archive):
+                if key in seen or not is_wanted(key, self._request, self._archive):
                     continue
                 seen.add(key)
-                if _is_sent(row.text, self._request):
+                if is_sent(row.text, self._request):
                     yield _Text(row.text, row.language)
                 else:
                     reason = unsendable(row.text, self._request.service.max_bytes) if row.text.strip() else None
@@ -292,12 +230,3 @@ def void(_: object) -> None:
 
 def _is_score(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
-
-
-def _is_sent(text: str, request: ArchiveRequest) -> bool:
-    return bool(text.strip()) and unsendable(text, request.service.max_bytes) is None
-
-
-def _is_wanted(key: bytes, request: ArchiveRequest, archive: ArchiveFolder | None) -> bool:
-    status = None if archive is None else archive.status(key)
-    return status is None or (request.retry_failed and status == FAILED)
