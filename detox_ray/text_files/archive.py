@@ -122,7 +122,11 @@ def dry_run(request: ArchiveRequest) -> Inventory:
 
 
 class _Asking:
-    """One run: texts go out at the service's pace, and each answer is kept before the next text is taken."""
+    """One run: texts go out at the service's pace.
+
+    The thread that asks for a text also keeps its answer, before it takes another text. So Ctrl-C, which interrupts the
+    main thread anywhere, loses no answer.
+    """
 
     def __init__(self, request: ArchiveRequest, archive: ArchiveFolder, progress: Progress, pending: int):
         self._request, self._archive, self._progress, self._pending = request, archive, progress, pending
@@ -135,10 +139,10 @@ class _Asking:
             service.queries_per_second,
             service.timeout,
             service.retries,
-            sleep=lambda seconds: void(self._stop.wait(seconds)),
+            sleep=self._sleep,
         )
         self._outage = Outage("archive")
-        self._flights: dict[Future[Result], tuple[_Text, str]] = {}  # in flight: the text, and when it was taken
+        self._flights: set[Future[Result]] = set()
         self.answered = self.unanswered = 0
 
     def ask_all(self) -> None:
@@ -150,20 +154,22 @@ class _Asking:
             try:
                 for text in self._wanted():
                     if len(self._flights) == self._requests.in_flight:
-                        self._land(FIRST_COMPLETED)
-                    body = self._body(text)
-                    flight = pool.submit(self._requests.ask, body, self._request.service.attributes, self._stop)
-                    self._flights[flight] = (text, now())
+                        self._count_answers()
+                    self._flights.add(pool.submit(self._ask, text))
                 while self._flights:
-                    self._land(FIRST_COMPLETED)
-                if self.unanswered and not self.answered:
-                    self._outage.end(lambda: True)
+                    self._count_answers()
             finally:
-                self._stop.set()
-                wait(self._flights)
-                for flight, (text, asked_at) in self._flights.items():
-                    if flight.exception() is None and not isinstance(result := flight.result(), GivenUp):
-                        self._archive.add(self._row(text, asked_at, result))
+                self._stop.set()  # the pool then waits for the requests that are on their way
+
+    def _sleep(self, seconds: float) -> None:
+        self._stop.wait(seconds)
+
+    def _ask(self, text: _Text) -> Result:
+        asked_at = now()
+        result = self._requests.ask(self._body(text), self._request.service.attributes, self._stop)
+        if not isinstance(result, GivenUp):
+            self._archive.add(self._row(text, asked_at, result))
+        return result
 
     def _body(self, text: _Text) -> dict[str, Any]:
         return body_of(text.text, text.language, self._request.service.attributes, self._request.span_annotations)
@@ -186,18 +192,15 @@ class _Asking:
                     status = FAILED if reason else EMPTY
                     self._archive.add(Row(row.text, row.language, status, reason, {}, [], now(), None, None))
 
-    def _land(self, condition: str) -> None:
-        """Keep the answers that have come; wait for one if there is none."""
-        done, _ = wait(self._flights, return_when=condition)
+    def _count_answers(self) -> None:
+        """Wait for an answer, and count all that have come. Raises ServiceDown if there are none any more."""
+        done, self._flights = wait(self._flights, return_when=FIRST_COMPLETED)
         for flight in done:
-            text, asked_at = self._flights[flight]
             result = flight.result()
             if isinstance(result, GivenUp):
                 self.unanswered += 1
             else:
-                self._archive.add(self._row(text, asked_at, result))
                 self.answered += 1
-            del self._flights[flight]  # not before it is kept
             self._outage.see(result)
             self._task.advance(1, self._note())
 
@@ -222,10 +225,6 @@ class _Asking:
         detected = response.get("detectedLanguages") or response.get("languages")
         names = [str(name) for name in detected] if isinstance(detected, list) else []
         return Row(*text, status, reason, {} if wrong else values, names, asked_at, request, response)
-
-
-def void(_: object) -> None:
-    """Drop a value."""
 
 
 def _is_score(value: Any) -> bool:

@@ -265,7 +265,7 @@ def carry_out(tmp_path: Path, texts: int, kills: list[tuple[int, signal.Signals]
 
 
 def test_interrupted_archive_asks_nothing_twice(tmp_path: Path) -> None:
-    assert carry_out(tmp_path, 400, [(120, signal.SIGTERM)]) == 400
+    assert carry_out(tmp_path, 200, [(60, signal.SIGTERM)]) == 200
 
 
 @pytest.mark.slow

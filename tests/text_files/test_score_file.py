@@ -163,7 +163,7 @@ def test_options_name_ready_scorers_paths_and_yaml_files(tmp_path: Path, lexicon
     (tmp_path / "archive" / "archive.json").write_text("{}")
     assert definition_at(str(tmp_path / "archive"))["format"] == "archive"
     assert definition_at("scores.csv") == {"type": "stored", "path": "scores.csv"}
-    assert definition_at("best.ckpt")["type"] == "detoxify"
+    assert definition_at("best.ckpt")["type"] == "detoxify" and definition_at("words.yaml")["type"] == "lexicon"
     config = scorer_config(["textdetox-xlmr", "mine=org/model", str(lexicons)])
     assert config.names == ["textdetox-xlmr", "mine", "words", "english", "mean"]
     assert isinstance(config, ScoreConfig)
