@@ -15,6 +15,7 @@ from detox_ray.cli.experiments import plan, run, stage_commands, validate
 from detox_ray.cli.results import compare, gate, leaderboard, show
 from detox_ray.cli.scoring import scorers, validity
 from detox_ray.cli.serving import keys, serve
+from detox_ray.cli.text_files import agreement, archive, score_file
 from detox_ray.cli.toy17 import toy17_app
 from detox_ray.cluster import interrupt
 
@@ -67,6 +68,9 @@ app.command()(compare)
 app.command()(leaderboard)
 app.command()(serve)
 app.command()(keys)
+app.command()(archive)
+app.command("score-file")(score_file)
+app.command()(agreement)
 
 app.add_typer(toy17_app, name="toy17")
 

@@ -6,6 +6,7 @@ from detox_ray.measure import Validity
 from detox_ray.measure.validity import has_evidence
 from detox_ray.run.validity import ValidityOutcome
 from detox_ray.score import ready_scorers
+from detox_ray.score.cards import Card
 from detox_ray.storage.tables import OK
 
 
@@ -31,7 +32,31 @@ def write_scorers(output: Output) -> None:
             f"  licence: {entry.licence}; needs: {entry.cost}"
         )
     output.write(Listing(list(rows[0]), rows, paragraphs))
+    output.say("The card of one: detox-ray scorers NAME.")
     output.say("Any other: score.scorers takes {name, type, path, …}; its types and fields are in the documentation.")
+
+
+def write_card(output: Output, card: Card) -> None:
+    """Write the card of a scorer."""
+    facts = {
+        "type": card.type,
+        "origin": card.origin,
+        "revision": card.revision,
+        "licence": card.licence,
+        "languages": "all" if card.languages is None else " ".join(card.languages),
+        "trained on": card.trained_on,
+        "needs": card.needs or "nothing that is known",
+    }
+    lines = [card.name, *(f"  {fact}: {value}" for fact, value in facts.items()), "  attributes:"]
+    lines += [f"    {attribute}: {meaning}" for attribute, meaning in card.attributes.items()]
+    lines.append("  validity:" if card.validity else "  validity: not measured here; see detox-ray validity")
+    for row in card.validity:
+        known = None not in (row.auroc, row.ci_low, row.ci_high)
+        number = f"AUROC {bounded(row.auroc, row.ci_low, row.ci_high)}" if known else row.status.replace("_", " ")
+        lines.append(f"    {row.language}: {number}, n {row.n:,}, against {row.reference}")
+    content = {**card._asdict(), "validity": [row._asdict() for row in card.validity]}
+    row = {**content, "attributes": list(card.attributes), "validity": [entry.language for entry in card.validity]}
+    output.write(Listing(list(row), [row], ["\n".join(lines)], content))
 
 
 def write_validity(output: Output, outcome: ValidityOutcome) -> None:

@@ -11,11 +11,31 @@ from detox_ray.cli.output import Format, FormatOption, JsonOption, Output
 from detox_ray.config.loading import opened
 
 
-def scorers(form: FormatOption = Format.TABLE, as_json: JsonOption = False) -> None:
-    """List the ready scorers: attributes, languages, licence and requirements."""
-    from detox_ray.cli.scorer_tables import write_scorers
+def scorers(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A ready scorer, for its card.", show_default=False)
+    ] = None,
+    validity: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A validity.csv of detox-ray validity, to show on the card.")
+    ] = None,
+    form: FormatOption = Format.TABLE,
+    as_json: JsonOption = False,
+) -> None:
+    """List the ready scorers with attributes, languages, licence and requirements, or show the card of one.
 
-    write_scorers(Output(form, as_json))
+    A card holds the revision, the licence, the languages, what each attribute means, what the scorer was trained on,
+    and, with --validity, in which languages it was shown to work here.
+    """
+    with exit_codes():
+        from detox_ray.cli.scorer_tables import write_card, write_scorers
+        from detox_ray.score import cards
+
+        output = Output(form, as_json)
+        if name is None:
+            write_scorers(output)
+        else:
+            rows = cards.read_validity(validity, name) if validity is not None else []
+            write_card(output, cards.ready_card(name, rows))
 
 
 def validity(
