@@ -75,7 +75,7 @@ def likelihood_of(codec: Codec, network: Any = None) -> LikelihoodWorker:
     model.codec, model.device = codec, Device("cpu", "cpu")
     model.network = network or (lambda **given: SimpleNamespace(logits=torch.zeros(*given["input_ids"].shape, 300)))
     worker = LikelihoodWorker.__new__(LikelihoodWorker)
-    worker._model, worker._codec, worker._batch_tokens = model, codec, 8192
+    worker._model, worker._codec, worker._budget = model, codec, 8192
     worker._given = max(1, len(codec.prefix))
     return worker
 

@@ -43,6 +43,8 @@ def connect(num_cpus: int | None = None, verbose: bool = False) -> Iterator[Clus
         if address:
             ray.init(address=address, **quiet)
         else:
+            # Workers get their share of a busy machine: Ray's default lowers their priority by 15.
+            os.environ.setdefault("RAY_worker_niceness", "0")
             start = {"num_cpus": num_cpus, "include_dashboard": False, **keep_node_address(LOOPBACK), **quiet}
             for attempt in range(1, STARTS + 1):
                 try:

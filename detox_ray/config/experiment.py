@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 from detox_ray.config.base import TOY17, ConfigError, DType, Languages, Name, Problem, Strict, no_secret
 from detox_ray.config.data import DataConfig, ValidityConfig
 from detox_ray.config.explain import ExplainConfig
+from detox_ray.config.gate import READY, GateConfig
 from detox_ray.config.languages import GROUPS
 from detox_ray.config.measures import MeasureConfig, QualityConfig, ReportConfig
 from detox_ray.config.scorers import ScoreConfig
@@ -93,6 +94,7 @@ class Experiment(Strict):
     quality: QualityConfig = QualityConfig()
     explain: ExplainConfig | None = None  # null: no look inside the models
     measure: MeasureConfig = MeasureConfig()
+    gate: GateConfig = READY  # what the report asks of each tuned model
     report: ReportConfig = ReportConfig()
     serve: ServeConfig = ServeConfig()
 

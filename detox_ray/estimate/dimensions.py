@@ -9,6 +9,7 @@ import yaml
 
 from detox_ray.config import TOY17, InputError
 from detox_ray.models import is_folder
+from detox_ray.toy17 import SHIPPED
 
 TABLE = Path(__file__).with_name("dimensions.yaml")
 
@@ -100,19 +101,5 @@ def _read(file: Path, field: str) -> dict[str, Any]:
 
 
 def _toy17() -> dict[str, Any]:
-    """Return the config of toy17's default model. Building its tokenizer, for the vocabulary's size, takes a second."""
-    from detox_ray.toy17 import DEFAULT
-    from detox_ray.toy17.model import build_tokenizer
-
-    return {
-        "model_type": "llama",
-        "vocab_size": len(build_tokenizer(DEFAULT)),
-        "hidden_size": DEFAULT.width,
-        "intermediate_size": DEFAULT.inner,
-        "num_hidden_layers": DEFAULT.layers,
-        "num_attention_heads": DEFAULT.heads,
-        "num_key_value_heads": DEFAULT.heads,
-        "max_position_embeddings": DEFAULT.positions,
-        "tie_word_embeddings": True,
-        "dtype": "float32",
-    }
+    """Return the config of toy17's default model."""
+    return _read(SHIPPED / "model" / "config.json", "toy17")

@@ -58,5 +58,6 @@ def summed_nll(
     """Return each row's negative log-likelihood of its labels, without padding and the first ``skipped`` labels."""
     import torch
 
-    nll_BT = torch.nn.functional.cross_entropy(logits_BTV.float().transpose(1, 2), labels_BT, reduction="none")
+    logits_NV = logits_BTV.float().flatten(0, 1)  # N = B·T: twice as fast on a CPU as the classes in the middle
+    nll_BT = torch.nn.functional.cross_entropy(logits_NV, labels_BT.flatten(), reduction="none").view(labels_BT.shape)
     return (nll_BT.double() * mask_BT)[:, skipped:].sum(-1).tolist()

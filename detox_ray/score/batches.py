@@ -20,7 +20,20 @@ if TYPE_CHECKING:
 # Padded tokens of a batch on a CPU, at most: the activations of more do not fit into its caches. 200 texts through an
 # XLM-R base on two cores took 30 CPU seconds with 1,024 tokens, 29 to 34 with 2,048, 37 with 4,096 and 50 with 8,192.
 CPU_TOKENS = 1024
+LOGITS = 2**27  # numbers of a batch's logits at most: half a GiB in float32
 CHARACTERS = 16  # per token, for a first cut of long text: no piece of a SentencePiece vocabulary is longer
+
+
+def token_budget(wanted: int, device: str, vocabulary: int = 1) -> int:
+    """Return how many padded tokens a batch may have.
+
+    Args:
+        wanted: `score.batch_tokens`.
+        device: Kind of device, "cuda" or "cpu".
+        vocabulary: Logits of a token, if the model predicts tokens.
+    """
+    most = wanted if device == "cuda" else min(wanted, CPU_TOKENS)
+    return min(most, max(1, LOGITS // vocabulary))
 
 
 def by_length(lengths: Sequence[int], budget: int, padded: bool = True) -> Iterator[list[int]]:

@@ -11,7 +11,7 @@ from typing import Any
 from detox_ray.config import InputError
 from detox_ray.models.device import device
 from detox_ray.models.padding import check_text_alone, padding_of
-from detox_ray.score.batches import CPU_TOKENS, BatchedClassifier, Forward, Inputs
+from detox_ray.score.batches import BatchedClassifier, Forward, Inputs, token_budget
 from detox_ray.score.label_mapping import OutputConfig, is_multi_label, outputs_of
 from detox_ray.score.scorers import Failure, Scores
 from detox_ray.score.token_limit import max_tokens
@@ -86,7 +86,7 @@ class ClassifierScorer:
             forward, self.notes = int8.forward, {"dtype": "int8", "agreement": int8.agreement._asdict()}
             del model
         self.notes["outputs"] = {name: output.spelled(labels) for name, output in outputs.items()}
-        budget = batch_tokens if on == "cuda" else min(batch_tokens, CPU_TOKENS)
+        budget = token_budget(batch_tokens, on)
         self._batches = BatchedClassifier(tokenizer, most, forward, outputs, padding, budget)
         (result,) = self._batches.score(["A text."])
         if isinstance(result, Failure):

@@ -17,7 +17,7 @@ from detoxify.detoxify import MODEL_URLS
 from detox_ray.config import InputError
 from detox_ray.models.device import device
 from detox_ray.models.padding import padding_of
-from detox_ray.score.batches import CPU_TOKENS, BatchedClassifier, Inputs
+from detox_ray.score.batches import BatchedClassifier, Inputs, token_budget
 from detox_ray.score.label_mapping import Output
 from detox_ray.score.scorers import Failure, Scores
 from detox_ray.score.token_limit import max_tokens
@@ -59,7 +59,7 @@ class DetoxifyScorer:
             self._model.model.to(torch.bfloat16)
         self._model.model.eval()
         self.notes: dict[str, Any] = {"dtype": str(self._model.model.dtype).removeprefix("torch.")}
-        budget = batch_tokens if on == "cuda" else min(batch_tokens, CPU_TOKENS)
+        budget = token_budget(batch_tokens, on)
         outputs = {attribute: Output((column,)) for column, attribute in enumerate(self.attributes)}
         padding = padding_of(self._model.model)
         self._batches = BatchedClassifier(tokenizer, most, self._probabilities, outputs, padding, budget)

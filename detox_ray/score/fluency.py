@@ -22,19 +22,18 @@ from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.unit_jobs import Job, Product, Task
 from detox_ray.config import FluencyConfig
 from detox_ray.models import LoadableModel, resolve_path
+from detox_ray.models.device import device
 from detox_ray.score import evaluators
-from detox_ray.score.batches import by_length
+from detox_ray.score.batches import by_length, token_budget
 from detox_ray.storage import Store, Unit
 from detox_ray.storage.tables import CHECKPOINTS, EMPTY, FAILED, FLUENCIES, GENERATIONS, OK, PROMPTS
-
-LOGITS = 2**27  # numbers of a batch's logits at most: half a GiB in float32
 
 
 class FluencyStage(Stage):
     """Measures how probable each evaluator finds each model's completions."""
 
     name, command, title = "fluencies", "score", "fluency"
-    version = 3  # raise it, too, when evaluators.py or models/codec.py changes what a unit holds
+    version = 4  # raise it, too, when evaluators.py or models/codec.py changes what a unit holds
     summary = "every evaluator's perplexity of every completion"
     measure = "texts"
     needs = (GENERATIONS, PROMPTS, CHECKPOINTS)
@@ -119,7 +118,7 @@ class FluencyWorker:
     def __init__(self, model: LoadableModel, batch_tokens: int, store: Store):
         self._name, self._store = model.name, store
         self._evaluator = evaluators.load(model, store)
-        self._budget = min(batch_tokens, max(1, LOGITS // self._evaluator.vocabulary))
+        self._budget = token_budget(batch_tokens, device().kind, self._evaluator.vocabulary)
 
     def make(self, task: Task) -> Product:
         completions, prompts = task.read(self._store, GENERATIONS), task.read(self._store, PROMPTS)

@@ -14,19 +14,18 @@ from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.unit_jobs import Job, Product, Task
 from detox_ray.models import LoadableModel
 from detox_ray.models.causal_model import CausalModel
-from detox_ray.score.batches import by_length
+from detox_ray.score.batches import by_length, token_budget
 from detox_ray.storage import Store, Unit
 from detox_ray.storage.tables import CHECKPOINTS, EMPTY, LIKELIHOODS, OK, TEXTS
 
 TOKENS_OF_A_TEXT = 64.0  # assumed for `detox-ray plan`
-LOGITS = 2**27  # numbers of a batch's logits at most: half a GiB in float32
 
 
 class LikelihoodStage(Stage):
     """Measures how probable each model finds each language's held-out text."""
 
     name, command, title = "likelihoods", "score", "perplexity"
-    version = 2  # raise it, too, when models/codec.py changes what a unit holds
+    version = 3  # raise it, too, when models/codec.py changes what a unit holds
     summary = "each model's perplexity of held-out text"
     measure = "tokens"
     needs = (TEXTS, CHECKPOINTS)
@@ -61,9 +60,10 @@ class LikelihoodWorker:
     """Holds one model; measures a language's texts per call."""
 
     def __init__(self, model: LoadableModel, batch_tokens: int, store: Store):
-        self._batch_tokens, self._store = batch_tokens, store
+        self._store = store
         self._model = CausalModel(model.local_path(store), model.loading(), model.dtype)
         self._codec = self._model.codec
+        self._budget = token_budget(batch_tokens, self._model.device.kind, self._codec.vocabulary)
         self._given = max(1, len(self._codec.prefix))  # tokens that are not predicted
 
     def make(self, task: Task) -> Product:
@@ -90,8 +90,7 @@ class LikelihoodWorker:
         ids, cut = [row[:most] for row in whole], sum(len(row) > most for row in whole)
         likelihoods: list[float | None] = [None] * len(texts)
         rows = [row for row in range(len(ids)) if len(ids[row]) > self._given]
-        budget = min(self._batch_tokens, LOGITS // self._codec.vocabulary)
-        for places in by_length([len(ids[row]) for row in rows], budget):
+        for places in by_length([len(ids[row]) for row in rows], self._budget):
             batch = [rows[place] for place in places]
             for row, nll in zip(batch, self._model.nll([ids[row] for row in batch], self._given), strict=True):
                 likelihoods[row] = nll

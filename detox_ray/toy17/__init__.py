@@ -1,7 +1,9 @@
-"""toy17, the built-in world: 17 small languages, a tiny model, a tiny classifier. Only building it imports torch.
+"""toy17, the built-in world: 17 small languages, a tiny model, a tiny classifier. Only building one imports torch.
 
-It is a model organism. It shows that detoxification by English preference pairs carries over to other languages of a
-model, and why. It does not show how much it does so in any real model.
+The default world ships built (``shipped/``), so that every machine shows the same base model.
+
+toy17 is a model organism. It shows that detoxification by English preference pairs carries over to other languages of
+a model, and why. It does not show how much it does so in any real model.
 """
 
 import shutil
@@ -12,11 +14,12 @@ from detox_ray.storage import cache_folder, key_of
 from detox_ray.toy17.vocabulary import content_hash
 from detox_ray.toy17.world_size import Report, WorldSize
 
-VERSION = 3  # raise it whenever the code here changes what `build` writes
+VERSION = 4  # raise it whenever the code here changes what `build` writes
 
 DEFAULT = WorldSize()
+SHIPPED = Path(__file__).with_name("shipped")  # the world of seed 0 and size DEFAULT
 
-__all__ = ["DEFAULT", "VERSION", "Report", "WorldSize", "build", "ensure", "key"]
+__all__ = ["DEFAULT", "SHIPPED", "VERSION", "Report", "WorldSize", "build", "ensure", "key", "local"]
 
 
 def key(seed: int = 0, size: WorldSize = DEFAULT) -> str:
@@ -31,18 +34,26 @@ def build(folder: Path, seed: int = 0, size: WorldSize = DEFAULT, report: Report
     write(folder, seed, size, report)
 
 
+def local(seed: int = 0, size: WorldSize = DEFAULT, cache_dir: Path | None = None) -> Path | None:
+    """Return the world's folder if the package or the cache holds it, else None."""
+    if (seed, size) == (0, DEFAULT):
+        return SHIPPED
+    folder = _cached(cache_dir, seed, size)
+    return folder if folder.is_dir() else None
+
+
 def ensure(
     cache_dir: Path | None = None, seed: int = 0, size: WorldSize = DEFAULT, report: Report | None = None
 ) -> Path:
-    """Return the world's folder in the cache; build the world if the cache does not hold it.
+    """Return the world's folder: the shipped one, or one in the cache, which is built if it is not there.
 
     A world is built in a temporary folder that is then renamed, so the cache holds complete worlds only. If two
     processes build the same world at once, the slower one takes the faster one's.
     """
-    home = (cache_dir or cache_folder()) / "toy17"
-    folder = home / key(seed, size)
-    if folder.is_dir():
-        return folder
+    if (present := local(seed, size, cache_dir)) is not None:
+        return present
+    folder = _cached(cache_dir, seed, size)
+    home = folder.parent
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".building-", dir=home, ignore_cleanup_errors=True) as scratch:
         unfinished = Path(scratch) / "world"
@@ -54,3 +65,7 @@ def ensure(
                 raise
             shutil.rmtree(unfinished)
     return folder
+
+
+def _cached(cache_dir: Path | None, seed: int, size: WorldSize) -> Path:
+    return (cache_dir or cache_folder()) / "toy17" / key(seed, size)

@@ -156,5 +156,8 @@ def build_model(folder: Path, texts: Sequence[str], size: WorldSize, seed: int, 
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True
     )
-    model.save_pretrained(folder)
+    # In bfloat16 the default world fits into the package. The config asks to load the weights in float32.
+    model.bfloat16().save_pretrained(folder)
+    model.config.dtype = "float32"
+    model.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -4,12 +4,14 @@ import hashlib
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from detox_ray import toy17
 from detox_ray.toy17 import WorldSize
+from detox_ray.toy17.world import pair_rows, prompt_rows
 
 TINY = WorldSize.small().model_copy(update={"documents": 300, "steps": 3, "classifier_steps": 3, "prompts": 3})
 
@@ -31,6 +33,26 @@ def test_importing_the_package_does_not_import_torch() -> None:
 def test_the_key_depends_on_seed_and_size() -> None:
     assert toy17.key(0, TINY) == toy17.key(0, TINY.model_copy())
     assert len({toy17.key(0, TINY), toy17.key(1, TINY), toy17.key(0)}) == 3
+
+
+def test_the_shipped_world_is_the_one_that_the_code_describes() -> None:
+    world = json.loads((toy17.SHIPPED / "world.json").read_text(encoding="utf-8"))
+    assert world["key"] == toy17.key(), "build it again: detox-ray toy17 build FOLDER"
+    assert toy17.ensure() == toy17.local() == toy17.SHIPPED
+    prompts = prompt_rows(0, toy17.DEFAULT)
+    rows = {"prompts": prompts, "pairs": pair_rows(0, toy17.DEFAULT, (row["text"] for row in prompts))}
+    for name, expected in rows.items():
+        lines = (toy17.SHIPPED / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line) for line in lines] == expected
+
+
+def test_the_shipped_world_is_package_data_of_at_most_5_megabytes() -> None:
+    root = Path(toy17.__file__).parents[1]
+    patterns = tomllib.loads((root.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    packaged = {file for pattern in patterns["detox_ray"] for file in root.glob(pattern)}
+    files = {file for file in toy17.SHIPPED.rglob("*") if file.is_file()}
+    assert len(files) == 15 and files <= packaged
+    assert sum(file.stat().st_size for file in files) <= 5_000_000
 
 
 def test_same_seed_builds_the_same_bytes_and_another_seed_does_not(tmp_path: Path) -> None:
@@ -149,15 +171,12 @@ def test_real_detoxify_loads_the_classifier_from_wherever_its_folder_is(toy_worl
 
 
 @pytest.mark.integration
-def test_the_classifier_learns_every_language(tmp_path: Path) -> None:
+def test_the_shipped_classifier_knows_the_insults_of_every_language() -> None:
     from detox_ray.score.detoxify_scorer import DetoxifyScorer
-    from detox_ray.toy17.classifier import build_classifier
     from detox_ray.toy17.vocabulary import vocabularies
-    from detox_ray.toy17.world import deterministic
 
-    with deterministic(2):
-        build_classifier(tmp_path, WorldSize(classifier_steps=300), 0, lambda *report: None)
-    scorer = DetoxifyScorer("toy17", tmp_path / "detoxify.ckpt", tmp_path, 64)
+    folder = toy17.SHIPPED / "classifier"
+    scorer = DetoxifyScorer("toy17", folder / "detoxify.ckpt", folder, 64)
     for code, language in vocabularies().items():
         toxic = scorer.score(list(language.insults.values()), code)
         harmless = scorer.score([*language.praise.values(), *language.persons.values()], code)

@@ -1,0 +1,44 @@
+"""`detox-ray toy17`: the built-in world."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from detox_ray.cli.arguments import Verbose
+from detox_ray.cli.exit_codes import exit_codes
+from detox_ray.config import InputError
+
+toy17_app = typer.Typer(
+    help="The built-in world: 17 small languages, a tiny model, a tiny classifier.", no_args_is_help=True
+)
+
+
+@toy17_app.callback()
+def _group() -> None:
+    pass
+
+
+@toy17_app.command()
+def build(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the world.")],
+    seed: Annotated[int, typer.Option(min=0, help="The world's seed.")] = 0,
+    verbose: Verbose = False,
+) -> None:
+    """Build a world into FOLDER, which trains two small models and takes minutes.
+
+    The world of seed 0 ships built. `detox-ray run` builds the world of another seed by itself.
+    """
+    with exit_codes(verbose):
+        from detox_ray import toy17
+        from detox_ray.cluster.progress import Progress
+
+        if folder.exists():
+            raise InputError(f"FOLDER: {folder} exists; name a new folder")
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.absolute().parent) as scratch:
+            unfinished = Path(scratch) / "world"
+            with Progress().steps("build toy17") as steps:
+                toy17.build(unfinished, seed, report=steps)
+            unfinished.rename(folder)
+        print(folder)
