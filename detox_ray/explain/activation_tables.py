@@ -162,26 +162,24 @@ def source_activation_rows(sets: NeuronSets, ranks: Sequence[int], prompted: Pro
     return pa.Table.from_pylist(rows, schema=SOURCE_ACTIVATIONS.columns)
 
 
-class Projected(NamedTuple):
-    """All value vectors of a model as a probe sees them."""
-
-    projections: list[Floats]  # of each layer (N,)
-    norms: list[Floats]
-
-    @classmethod
-    def of(cls, rows: pa.Table) -> "Projected":
-        """Read PROJECTIONS."""
-        ordered = sorted(rows.to_pylist(), key=lambda row: row["layer"])
-        return cls([np.array(row["projection"]) for row in ordered], [np.array(row["norm"]) for row in ordered])
+def projections_of(rows: pa.Table) -> list[Floats]:
+    """Return the projections (N,) of each layer's value vectors, of PROJECTIONS."""
+    return [np.array(row["projection"]) for row in sorted(rows.to_pylist(), key=lambda row: row["layer"])]
 
 
-def contribution_rows(parent: Projected, model: Projected, before: Reading, after: Reading) -> pa.Table:
+def contribution_rows(parent: list[Floats], model: list[Floats], before: Reading, after: Reading) -> pa.Table:
     """Return CONTRIBUTIONS: the change along the probe between two models on the same text.
+
+    Args:
+        parent: projections (N,) of each layer's value vectors before tuning.
+        model: the same after tuning.
+        before: the parent's reading.
+        after: the model's.
 
     Raises:
         InputError: The models have different shapes.
     """
-    shapes = [[len(layer) for layer in side] for side in (parent.projections, model.projections)]
+    shapes = [[len(layer) for layer in side] for side in (parent, model)]
     if shapes[0] != shapes[1]:
         raise InputError(
             "explain: a tuned model and its parent have MLPs of different shapes, so their neurons are not the same: "
@@ -190,13 +188,13 @@ def contribution_rows(parent: Projected, model: Projected, before: Reading, afte
     rows = []
     for layer in range(len(before.layers)):
         m, m_after = before.means(layer), after.means(layer)
-        parts = contributions(m, parent.projections[layer], m_after, model.projections[layer])
+        parts = contributions(m, parent[layer], m_after, model[layer])
         row = {
             "layer": layer,
             "activation": parts.activation,
             "value": parts.value,
             "interaction": parts.interaction,
-            "group": groups(m, parent.projections[layer], parts.activation).tolist(),
+            "group": groups(m, parent[layer], parts.activation).tolist(),
         }
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=CONTRIBUTIONS.columns)

@@ -8,9 +8,9 @@ from detox_ray.cluster.unit_jobs import Product, Task
 from detox_ray.explain import tables
 from detox_ray.explain.activation_tables import (
     NeuronSets,
-    Projected,
     contribution_rows,
     from_rows,
+    projections_of,
     source_activation_rows,
     source_ranks,
     source_rows,
@@ -74,7 +74,7 @@ class TableWorker:
     def _contributions(self, task: Task) -> pa.Table:
         model = task.unit["model"]
         parent = self._parents[model]
-        projected = [Projected.of(self._one(task, tables.PROJECTIONS, model=name)) for name in (parent, model)]
+        projected = [projections_of(self._one(task, tables.PROJECTIONS, model=name)) for name in (parent, model)]
         readings = [from_rows(self._one(task, tables.ACTIVATIONS, model=name)).reading for name in (parent, model)]
         return contribution_rows(projected[0], projected[1], readings[0], readings[1])
 

@@ -1,10 +1,9 @@
 """Edits of single neurons as edits of weights, undone to the bit: what an intervention does needs no hook while a model
 generates.
 
-Adding a constant to a neuron's activation is adding that multiple of its value vector to the down projection's bias;
-fixing an activation is emptying its value vector and adding a constant multiple to the bias; scaling, ablation and
-another model's neuron are changes of its own rows and columns. So an edited model is a model, and every engine that
-runs the model runs the edited one.
+Adding a constant to a neuron's activation is adding that multiple of its value vector to the down projection's bias, and
+another model's neuron is a change of its own rows and columns. So an edited model is a model, and every engine that runs
+the model runs the edited one.
 
 Shapes: n neurons, D width.
 """
@@ -49,33 +48,6 @@ def offset(mlps: Mlps, neurons: Sequence[Neuron], amounts: Sequence[float]) -> I
             values_nD = mlps.value_vectors(layer)[indices].float()
             factors_n = torch.tensor([amount_of[layer, index] for index in indices], device=values_nD.device)
             stack.enter_context(_added_bias(mlps.downs[layer], factors_n @ values_nD))
-        yield
-
-
-@contextmanager
-def scaled(mlps: Mlps, neurons: Sequence[Neuron], factor: float) -> Iterator[None]:
-    """Multiply what each neuron writes; 0 ablates it."""
-    with ExitStack() as stack:
-        for layer, indices in by_layer(neurons).items():
-            values_ND = mlps.value_vectors(layer)
-            stack.enter_context(_replaced(values_ND, indices, values_ND[indices] * factor))
-        yield
-
-
-@contextmanager
-def fixed(mlps: Mlps, neurons: Sequence[Neuron], activations: Sequence[float]) -> Iterator[None]:
-    """Set each neuron's activation to a constant, whatever the text."""
-    with offset(mlps, neurons, activations), scaled(mlps, neurons, 0.0):
-        yield
-
-
-@contextmanager
-def keys_scaled(mlps: Mlps, neurons: Sequence[Neuron], factor: float) -> Iterator[None]:
-    """Multiply each neuron's key, without its bias (Lee et al. 2024 "un-align" a model so)."""
-    with ExitStack() as stack:
-        for layer, indices in by_layer(neurons).items():
-            keys_ND = mlps.key_vectors(layer)
-            stack.enter_context(_replaced(keys_ND, indices, keys_ND[indices] * factor))
         yield
 
 

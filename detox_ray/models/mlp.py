@@ -12,7 +12,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from detox_ray.config import InputError
-from detox_ray.models.families import MlpNames, family_of
+from detox_ray.models.families import family_of
 from detox_ray.models.neurons import layout_problem
 
 
@@ -35,10 +35,6 @@ class Mlps:
         self.blocks: list[nn.Module] = list(network.get_submodule(names.blocks).children())
         self.downs: list[nn.Module] = [block.get_submodule(names.down) for block in self.blocks]
 
-    @property
-    def names(self) -> MlpNames:
-        return self._names
-
     def __len__(self) -> int:
         """Return the number of layers."""
         return len(self.downs)
@@ -51,10 +47,6 @@ class Mlps:
     def value_vectors(self, layer: int) -> torch.Tensor:
         """Return a view (N, D) of the weights: row i is neuron i's value vector, and writing to it edits the model."""
         return _by_input(self.downs[layer])
-
-    def key_vectors(self, layer: int) -> torch.Tensor:
-        """Return a view (N, D) of the weights: row i is neuron i's key."""
-        return _by_output(self.blocks[layer].get_submodule(self._names.key))
 
     def incoming(self, layer: int) -> list[torch.Tensor]:
         """Return views whose row i is all that decides neuron i's activation: keys, a gate's other factor, biases."""

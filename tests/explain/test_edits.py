@@ -1,7 +1,7 @@
 """An edited model is the model with a hook that changes activations, for every family; undone, it is the old one."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -24,15 +24,15 @@ def logits(model: Any) -> torch.Tensor:
 
 
 @contextmanager
-def hooked(mlps: Mlps, change: Callable[[torch.Tensor, int, int], None]) -> Iterator[None]:
-    """Change each of NEURONS in what the down projections take."""
+def hooked(mlps: Mlps) -> Iterator[None]:
+    """Add AMOUNTS to NEURONS in what the down projections take."""
 
     def hook(layer: int) -> Callable[[Any, Any], tuple[torch.Tensor]]:
         def changed(_: Any, inputs: Any) -> tuple[torch.Tensor]:
             m_BTN = inputs[0].clone()
             for place, (at, index) in enumerate(NEURONS):
                 if at == layer:
-                    change(m_BTN, index, place)
+                    m_BTN[..., index] += AMOUNTS[place]
             return (m_BTN,)
 
         return changed
@@ -43,35 +43,14 @@ def hooked(mlps: Mlps, change: Callable[[torch.Tensor, int, int], None]) -> Iter
         handle.remove()
 
 
-def add(m_BTN: torch.Tensor, index: int, place: int) -> None:
-    m_BTN[..., index] += AMOUNTS[place]
-
-
-def fix(m_BTN: torch.Tensor, index: int, place: int) -> None:
-    m_BTN[..., index] = AMOUNTS[place]
-
-
-def halve(m_BTN: torch.Tensor, index: int, place: int) -> None:
-    m_BTN[..., index] *= 0.5
-
-
-CASES: dict[str, tuple[Callable[[Mlps], AbstractContextManager[None]], Callable[[torch.Tensor, int, int], None]]] = {
-    "offset": (lambda mlps: edits.offset(mlps, NEURONS, AMOUNTS), add),
-    "fixed": (lambda mlps: edits.fixed(mlps, NEURONS, AMOUNTS), fix),
-    "scaled": (lambda mlps: edits.scaled(mlps, NEURONS, 0.5), halve),
-}
-
-
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("case", CASES)
-def test_an_edit_is_what_a_hook_does_and_leaves_no_trace(family: str, case: str) -> None:
-    edit, change = CASES[case]
+def test_an_offset_is_what_a_hook_does_and_leaves_no_trace(family: str) -> None:
     model = tiny_model(family)
     mlps, before = Mlps(model), {name: tensor.clone() for name, tensor in model.state_dict().items()}
     untouched = logits(model)
-    with hooked(mlps, change):
+    with hooked(mlps):
         expected = logits(model)
-    with edit(mlps):
+    with edits.offset(mlps, NEURONS, AMOUNTS):
         edited = logits(model)
     torch.testing.assert_close(edited, expected, atol=2e-5, rtol=1e-5)
     assert (edited - untouched).abs().max() > 1e-3
@@ -108,17 +87,6 @@ def test_two_halves_of_a_sharded_projection_add_up() -> None:
         whole = down(m_N)
         parts = m_N[:half] @ v_ND[:half] + m_N[half:] @ v_ND[half:] + down.bias
     torch.testing.assert_close(parts, whole)
-
-
-def test_scaled_keys_are_those_of_lee_et_al() -> None:
-    """The row of the first projection is scaled and its bias is not."""
-    model = tiny_model("gpt2")
-    with torch.no_grad():
-        model.transformer.h[0].mlp.c_fc.bias += 1
-    old = model.transformer.h[0].mlp.c_fc.weight[:, 3].clone()
-    with edits.keys_scaled(Mlps(model), [(0, 3)], 10.0):
-        assert torch.equal(model.transformer.h[0].mlp.c_fc.weight[:, 3], old * 10)
-        assert model.transformer.h[0].mlp.c_fc.bias[3] == 1
 
 
 def test_neurons_that_do_not_exist_or_stand_twice_are_refused() -> None:
