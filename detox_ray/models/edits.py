@@ -1,9 +1,9 @@
 """Edits of single neurons as edits of weights, undone to the bit: what an intervention does needs no hook while a model
 generates.
 
-Adding a constant to a neuron's activation is adding that multiple of its value vector to the down projection's bias, and
-another model's neuron is a change of its own rows and columns. So an edited model is a model, and every engine that runs
-the model runs the edited one.
+Adding a constant to a neuron's activation is adding that multiple of its value vector to the down projection's bias.
+Another model's neuron is a change of rows and columns. So an edited model is a model, and every engine that runs the
+model runs the edited one.
 
 Shapes: n neurons, D width.
 """
