@@ -8,7 +8,6 @@ languages, or in each language. Overall: fail if any rule fails, else inconclusi
 from detox_ray.gate.finding import FAIL, INCONCLUSIVE, PASS, Finding
 from detox_ray.gate.rule_problems import rule_problems
 from detox_ray.gate.spec import Spec, read_spec
-from detox_ray.gate.terminal import show
 from detox_ray.gate.verdict import Check, Verdict, judge, judge_all
 
 __all__ = [
@@ -23,5 +22,4 @@ __all__ = [
     "judge_all",
     "read_spec",
     "rule_problems",
-    "show",
 ]

@@ -31,8 +31,8 @@ class CommandDone(NamedTuple):
     """The result of one command's stages in one call."""
 
     command: str
-    made: int  # units committed by this call
-    kept: int  # units that were committed before
+    new_units: int  # committed by this call
+    kept_units: int  # that were committed before
     seconds: float
 
 
