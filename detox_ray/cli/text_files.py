@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from detox_ray.cli.exit_codes import RESUMABLE, STOPPED, Verbose, exit_codes
+from detox_ray.cli.arguments import Verbose
+from detox_ray.cli.exit_codes import STOPPED, exit_codes
 
 TextColumn = Annotated[str, typer.Option("--text-column", metavar="NAME", help="The column that holds the text.")]
 LanguageColumn = Annotated[
@@ -57,7 +58,7 @@ def archive(
     command can be stopped or killed at any time: given again, it goes on. The folder is Parquet, and a scorer of type
     stored: {name: perspective-2026, type: stored, format: archive, path: FOLDER}. Exit code 3 if texts got no answer.
     """
-    with exit_codes(verbose, interrupted=RESUMABLE):
+    with exit_codes(verbose, commits=True):
         from detox_ray.cluster.progress import Progress
         from detox_ray.config.loading import validated
         from detox_ray.score.variants.perspective import PerspectiveConfig
@@ -133,7 +134,7 @@ def score_file(
     detox-ray score-file comments.csv --scorer textdetox-xlmr --out scores.parquet. The command can be stopped or killed
     at any time: given again, it goes on.
     """
-    with exit_codes(verbose), _input_file(file, input_format) as path:
+    with exit_codes(verbose, commits=True), _input_file(file, input_format) as path:
         from detox_ray.cluster.progress import Progress
         from detox_ray.config import ConfigError, Problem
         from detox_ray.text_files import score_file as work
