@@ -160,7 +160,8 @@ class _Section:
                 values = of_language[language]
                 if values.num_rows:
                     mean = mean_interval(values["value"].to_numpy(), language, self._resampling)
-                    dots.append(Dot(mean.value, mean.low, mean.high, *styles[side]))
+                    colour, hollow = styles[side]
+                    dots.append(Dot(mean.value, mean.low, mean.high, colour, hollow))
                     means.setdefault(side, []).append(mean.value)
                     random.setdefault(side, []).append(float(np.mean(values["random"].to_pylist())))
             rows.append(DotRow(language_name(language), dots, "" if dots else "no sources"))

@@ -32,8 +32,8 @@ def pooled(
             text that has no more keeps its last token.
         every_layer: whether to return all layers.
     """
-    backbone = mlps.network.base_model
-    device = mlps.network.get_input_embeddings().weight.device  # type: ignore[operator]
+    backbone: Any = mlps.network.base_model
+    device = mlps.network.get_input_embeddings().weight.device
     order = sorted(range(len(rows)), key=lambda row: -len(rows[row]))
     parts: list[torch.Tensor] = []
     begin = 0

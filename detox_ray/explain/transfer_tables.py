@@ -101,9 +101,11 @@ def correlation_rows(
     for language in languages:
         prompts = sorted(before[language].means.keys() & after[language].means.keys())
         if prompts:
-            sides = (np.array([scores[language].means[p] for p in prompts]) for scores in (before, after))
+            before_P, after_P = (
+                np.array([scores[language].means[prompt] for prompt in prompts]) for scores in (before, after)
+            )
             completions = min(before[language].completions, after[language].completions)
-            of_language[language] = falls(*sides, completions, language, resampling)
+            of_language[language] = falls(before_P, after_P, completions, language, resampling)
     languages = list(of_language)
     values: dict[str, dict[str, float]] = {}
     for row in predictors.to_pylist():

@@ -23,13 +23,12 @@ Floats = NDArray[np.float64]
 class Candidate(NamedTuple):
     """A value vector that points along the probe."""
 
-    layer: int
-    index: int
+    neuron: Neuron
     cosine: float
 
     @property
-    def neuron(self) -> Neuron:
-        return self.layer, self.index
+    def layer(self) -> int:
+        return self.neuron[0]
 
 
 class LayerVectors(NamedTuple):
@@ -65,7 +64,7 @@ def rank(layers: Sequence[LayerVectors], most: int, per_layer: int | None = None
     for layer, vectors in enumerate(layers):
         cosines = vectors.cosines
         best = np.argsort(-cosines, kind="stable")[: min(most, per_layer or most)]
-        candidates += [Candidate(layer, int(index), float(cosines[index])) for index in best]
+        candidates += [Candidate((layer, int(index)), float(cosines[index])) for index in best]
     return sorted(candidates, key=lambda candidate: -candidate.cosine)[:most]
 
 
@@ -79,7 +78,7 @@ def partners(candidates: Sequence[Candidate], sizes: Sequence[int], draws: int, 
     chosen: list[list[int]] = [[] for _ in candidates]
     for layer, size in enumerate(sizes):
         places = [place for place, candidate in enumerate(candidates) if candidate.layer == layer]
-        others = np.setdiff1d(np.arange(size), [candidates[place].index for place in places])
+        others = np.setdiff1d(np.arange(size), [candidates[place].neuron[1] for place in places])
         if not places:
             continue
         for _ in range(draws):
