@@ -128,6 +128,9 @@ class TrainConfig(Strict):
     # Objective
     beta: float | None = Field(None, gt=0)  # null: 0.1, but for sft, which has none
     label_smoothing: float | None = Field(None, ge=0, lt=0.5)  # null: 0, where LABEL_SMOOTHING has the loss
+    # dpo: weight of the chosen completions' mean negative log-likelihood, which is added to the loss (docs/papers.md,
+    # "DPO with the likelihood of the chosen completion"); null: 0
+    sft_weight: float | None = Field(None, ge=0, allow_inf_nan=False)
     cpo_alpha: float | None = Field(None, ge=0)  # cpo: weight of the likelihood term; null: 1
     simpo_gamma: float | None = Field(None, ge=0)  # cpo with loss: simpo: the target margin; null: 0.5
     desirable_weight: float | None = Field(None, gt=0)  # kto; null: 1
@@ -203,6 +206,7 @@ class TrainConfig(Strict):
             "train_on": "pairs" if method == "sft" else None,
             "overflow": None if on_pairs else "cut",
             "beta": None if method == "sft" else 0.1,
+            "sft_weight": 0.0 if method == "dpo" else None,
             "cpo_alpha": 1.0 if method == "cpo" else None,
             "simpo_gamma": 0.5 if (method, loss) == ("cpo", "simpo") else None,
             "desirable_weight": 1.0 if method == "kto" else None,
@@ -243,6 +247,7 @@ class TrainConfig(Strict):
             "max_prompt_length": (self.truncation == "prompt-first", "needs truncation: prompt-first"),
             "overflow": (not pairs, "needs train_on: corpus"),
             "beta": (self.method != "sft", "has no effect on sft"),
+            "sft_weight": (dpo, "needs method: dpo"),
             "cpo_alpha": (cpo, "needs method: cpo"),
             "simpo_gamma": (loss == ("cpo", "simpo"), "needs method: cpo with loss: simpo"),
             "desirable_weight": (kto, "needs method: kto"),

@@ -57,6 +57,13 @@ _RATIOS = [(side, side, "validation", f"{side}_log_ratio") for side in ("chosen"
 _KL = [(*_BOTH[1], "kl_to_parent")]
 _CHARTS: list[tuple[str, str, int, list[_Source]]] = [  # title, unit, decimals, lines
     ("Loss", "loss", 3, [(*line, "loss") for line in _BOTH]),
+    ("Preference part of the loss", "loss", 3, [(*line, "preference_loss") for line in _BOTH]),
+    (
+        "Likelihood part of the loss",
+        "nats per token, before its weight",
+        3,
+        [(*line, "likelihood_loss") for line in _BOTH],
+    ),
     ("Reward margin", "chosen minus rejected", 3, [(*line, "reward_margin") for line in _BOTH]),
     ("Reward accuracy", "share of pairs", 2, [(*line, "reward_accuracy") for line in _BOTH]),
     ("Log-ratio to the parent (validation)", "nats per completion", 1, _RATIOS),
@@ -88,13 +95,13 @@ def charts(training: TrainingLog) -> list[Chart]:
         marks.append(StepMark(training.kept_step, "kept", f"kept: step {training.kept_step:,}"))
     if training.stopped == "early":
         marks.append(StepMark(training.steps, "stopped", f"stopped early: step {training.steps:,}"))
-    found = []
+    panels = []
     for title, unit, decimals, sources in _CHARTS:
         parts = {"log": training.log, "validation": training.validation}
         lines = [TrainingLine(name, kind, _points(parts[part], column)) for name, kind, part, column in sources]
         if kept := [line for line in lines if line.points]:
-            found.append(Chart(title, unit, decimals, kept, marks, training.steps))
-    return found
+            panels.append(Chart(title, unit, decimals, kept, marks, training.steps))
+    return panels
 
 
 def _points(rows: Sequence[Mapping[str, float]], column: str) -> Points:

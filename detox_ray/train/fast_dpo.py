@@ -4,8 +4,9 @@ The loss is TRL's, and the pairs of each optimizer step are those that TRL's own
 the losses are TRL's up to float error, except for LoRA's dropout, which is drawn per batch. Imported by workers only.
 """
 
-import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import datasets
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from detox_ray.train import length_groups, reference_logps, settings
 from detox_ray.train.accelerate_internals import drawn_batches
+from detox_ray.train.sft_term import CHOSEN_TOKENS, SftTermDPOTrainer
 from detox_ray.train.training_job import TrainingJob, TrainWorker
 from detox_ray.train.trl_internals import ReferenceDPOTrainer
 
@@ -35,14 +37,14 @@ class SamplingOrder(NamedTuple):
         per_worker = -(-self.pairs // (self.workers * self.batch_size))
         return -(-per_worker // self.accumulation)
 
-    def epoch(self, number: int) -> Iterator[list[int]]:
-        """Yield each step's pairs: the batches of all workers and accumulation steps.
+    def epoch(self, number: int) -> Iterator[list[list[int]]]:
+        """Yield each step's batches, those of all workers and accumulation steps.
 
         A ragged end is as in TRL: if there are several workers, the epoch's first pairs fill it up.
         """
         shares = [self._share(number, worker) for worker in range(self.workers)]
         for begin in range(0, len(shares[0]), self.accumulation):
-            yield [pair for share in shares for batch in share[begin : begin + self.accumulation] for pair in batch]
+            yield [batch for share in shares for batch in share[begin : begin + self.accumulation]]
 
     def _share(self, epoch: int, worker: int) -> list[list[int]]:
         return drawn_batches(self.pairs, self.batch_size, self.seed, epoch, self.workers, worker)
@@ -53,6 +55,7 @@ class GroupingPlan(NamedTuple):
 
     order: SamplingOrder
     lengths: list[int]  # of each pair, as in length_groups.py
+    chosen: list[int]  # tokens of each pair's chosen completion
     budget: int  # padded tokens of a group
     groups: int  # per worker and step: the trainer's gradient_accumulation_steps
 
@@ -67,18 +70,35 @@ def plan(dataset: datasets.Dataset, job: TrainingJob, worker: TrainWorker, steps
     order = SamplingOrder(len(dataset), worker.world_size, config.batch_size, accumulation, job.seed)
     drawn: list[list[int]] = []
     while len(drawn) < steps:
-        drawn += order.epoch(len(drawn) // order.steps)
+        drawn += (list(chain(*batches)) for batches in order.epoch(len(drawn) // order.steps))
     lengths = _lengths(dataset)
     groups = length_groups.groups_per_step(drawn[:steps], lengths, worker.world_size, config.batch_tokens)
-    return GroupingPlan(order, lengths, config.batch_tokens, groups)
+    return GroupingPlan(order, lengths, _chosen_lengths(dataset), config.batch_tokens, groups)
 
 
 def _lengths(dataset: datasets.Dataset) -> list[int]:
     return [reference_logps.length(row) for row in dataset.select_columns(list(TOKEN_IDS))]
 
 
-class GroupSampler(Sampler[list[tuple[int, float]]]):
-    """Yields one worker's groups, step after step: (number of a pair, its weight in the loss)."""
+def _chosen_lengths(dataset: datasets.Dataset) -> list[int]:
+    return [len(ids) for ids in dataset["chosen_ids"]]
+
+
+def _batch_means(lengths: Iterable[Sequence[int]]) -> list[float]:
+    """Return the mean of a pair's batch for each pair of all batches, given the lengths of each batch."""
+    return [fmean(batch) for batch in lengths for _ in batch]
+
+
+class GroupedPair(NamedTuple):
+    """A pair in a worker's group."""
+
+    number: int  # in the dataset
+    weight: float  # in the worker's loss
+    chosen_tokens: float  # mean tokens of a chosen completion in the batch in which TRL draws the pair
+
+
+class GroupSampler(Sampler[list[GroupedPair]]):
+    """Yields one worker's groups, step after step."""
 
     def __init__(self, plan: GroupingPlan, rank: int):
         self._plan, self._rank, self._epoch = plan, rank, 0
@@ -89,15 +109,18 @@ class GroupSampler(Sampler[list[tuple[int, float]]]):
     def __len__(self) -> int:
         return self._plan.order.steps * self._plan.groups
 
-    def __iter__(self) -> Iterator[list[tuple[int, float]]]:
-        order, lengths, budget, groups = self._plan
-        for step in order.epoch(self._epoch):
-            for group in length_groups.divide(step, lengths, order.workers, groups, budget)[self._rank]:
-                yield [(pair, group.weight) for pair in group.pairs]
+    def __iter__(self) -> Iterator[list[GroupedPair]]:
+        order, lengths, chosen, budget, groups = self._plan
+        for batches in order.epoch(self._epoch):
+            pairs = list(chain(*batches))  # one may stand in two batches, so groups are of positions
+            means = _batch_means([chosen[pair] for pair in batch] for batch in batches)
+            sizes = [lengths[pair] for pair in pairs]
+            for group in length_groups.divide(range(len(pairs)), sizes, order.workers, groups, budget)[self._rank]:
+                yield [GroupedPair(pairs[at], group.weight, means[at]) for at in group.pairs]
 
 
 class WeightedRows(Dataset[dict[str, Any]]):
-    """The rows of a dataset, addressed by (number, weight)."""
+    """The rows of a dataset, addressed by `GroupedPair`."""
 
     def __init__(self, rows: datasets.Dataset):
         self._rows = rows
@@ -105,9 +128,8 @@ class WeightedRows(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, item: tuple[int, float]) -> dict[str, Any]:
-        number, weight = item
-        return {**self._rows[number], "weight": weight}
+    def __getitem__(self, pair: GroupedPair) -> dict[str, Any]:
+        return {**self._rows[pair.number], "weight": pair.weight, CHOSEN_TOKENS: pair.chosen_tokens}
 
 
 class EpochLoader(DataLoader[dict[str, Any]]):
@@ -117,8 +139,19 @@ class EpochLoader(DataLoader[dict[str, Any]]):
         self.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
 
 
-def _collate(collator: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    return {**collator(rows), "weight": sum(row["weight"] for row in rows)}
+class _Collator:
+    """TRL's collator, which also passes on what `WeightedRows` and the validation set add to a row."""
+
+    def __init__(self, inner: Any):
+        self._inner = inner
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        batch: dict[str, Any] = self._inner(rows)
+        if "weight" in rows[0]:
+            batch["weight"] = sum(row["weight"] for row in rows)
+        if CHOSEN_TOKENS in rows[0]:
+            batch[CHOSEN_TOKENS] = torch.tensor([row[CHOSEN_TOKENS] for row in rows])
+        return batch
 
 
 class _LocalMetricsAccelerator:
@@ -139,7 +172,7 @@ class _LocalMetricsAccelerator:
     gather_for_metrics = gather
 
 
-class FastDPOTrainer(ReferenceDPOTrainer):
+class FastDPOTrainer(ReferenceDPOTrainer, SftTermDPOTrainer):
     """TRL's DPOTrainer on token ids: columns pair_id, prompt_ids, chosen_ids, rejected_ids, cut to length.
 
     With ``args.precompute_ref_log_probs`` the constructor computes the reference's log-probabilities, unless the store
@@ -159,9 +192,12 @@ class FastDPOTrainer(ReferenceDPOTrainer):
         self._sums: dict[str, dict[str, list[float]]] = {"train": {}, "eval": {}}
         super().__init__(*args, **kwargs)
         assert plan is None or self.args.gradient_accumulation_steps == plan.groups
+        self.data_collator = _Collator(self.data_collator)
         held_out: Any = self.eval_dataset
         if held_out is not None:  # batches of like length; their order has no influence
-            lengths = _lengths(held_out)
+            lengths, chosen, size = _lengths(held_out), _chosen_lengths(held_out), self.args.per_device_eval_batch_size
+            means = _batch_means(chosen[begin : begin + size] for begin in range(0, len(chosen), size))
+            held_out = held_out.add_column(CHOSEN_TOKENS, means)
             self.eval_dataset = held_out.select(sorted(range(len(lengths)), key=lengths.__getitem__))
 
     # The reference
@@ -185,7 +221,7 @@ class FastDPOTrainer(ReferenceDPOTrainer):
         return EpochLoader(
             WeightedRows(self.train_dataset),
             batch_sampler=GroupSampler(self._plan, self._worker.rank),
-            collate_fn=functools.partial(_collate, self.data_collator),
+            collate_fn=self.data_collator,
             pin_memory=self.args.dataloader_pin_memory,
         )
 

@@ -29,6 +29,7 @@ _NAMES = {
 }
 _BY_METHOD = {  # means something, or something else, for these only
     "kto": {"kl": "kl_estimate"},  # TRL's: of unmatched prompts and completions, clipped at 0, nats per completion
+    "dpo": {"preference_loss": "preference_loss", "nll_loss": "likelihood_loss"},  # the loss's parts, with sft_weight
     "orpo": {"log_odds_ratio": "log_odds_ratio", "nll_loss": "likelihood_loss"},
     "cpo": {"nll_loss": "likelihood_loss"},
 }

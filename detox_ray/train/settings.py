@@ -109,6 +109,8 @@ def influence(config: TrainConfig, seed: int) -> dict[str, Any]:
     Raises ValueError if the DeepSpeed JSON is wrong.
     """
     chosen = config.model_dump(mode="json", exclude=NO_INFLUENCE)
+    if not config.sft_weight:  # without the term the loss is what it was before the field existed, and so is the key
+        del chosen["sft_weight"]
     if config.tuning != "full":
         chosen["lora"] = lora_of(config).model_dump(mode="json")
     return {

@@ -6,6 +6,7 @@ Beside what stands here, head_adapter.py follows how TRL's fused head (`trl.trai
 from typing import Any
 
 import datasets
+import torch
 from transformers import Trainer
 from trl import DPOTrainer
 from trl.experimental.cpo import CPOConfig, CPOTrainer
@@ -18,7 +19,9 @@ __all__ = [
     "CPOTrainer",
     "ORPOConfig",
     "ORPOTrainer",
+    "PretokenizedDPOTrainer",
     "PretokenizedTrainer",
+    "RecordedPolicy",
     "ReferenceDPOTrainer",
     "disable_dropout_in_model",
 ]
@@ -34,10 +37,48 @@ class PretokenizedTrainer(Trainer):
         return {}  # ORPO, CPO: nothing to add
 
 
-class ReferenceDPOTrainer(PretokenizedTrainer, DPOTrainer):
-    """TRL's DPO trainer with its reference and its metrics in a subclass's hands."""
+class PretokenizedDPOTrainer(PretokenizedTrainer, DPOTrainer):
+    """TRL's DPO trainer with its metrics in a subclass's hands."""
 
-    accelerator: Any  # transformers' Trainer makes it
+    accelerator: Any  # transformers' Trainer makes these two
+    data_collator: Any
+
+    @property
+    def batch_metrics(self) -> dict[str, list[float]]:
+        """Values that TRL has noted since the last log, a list a metric, in training or in evaluation."""
+        metrics: dict[str, list[float]] = self._metrics[self.mode]
+        return metrics
+
+    @property
+    def mode(self) -> str:
+        """What the trainer is doing: "train" or "eval"."""
+        model: Any = self.model
+        return "train" if model.training else "eval"
+
+    @property
+    def trained_tokens(self) -> float:
+        """Tokens of this rank that have been trained on so far."""
+        return self._total_train_tokens
+
+
+class RecordedPolicy:
+    """A policy that keeps the log-probabilities of its last pass.
+
+    TRL's DPO loss calls the policy that it is given once per batch, and does nothing else with it.
+    """
+
+    def __init__(self, policy: Any):
+        self._policy = policy
+        self.log_probs: torch.Tensor  # [2 pairs, tokens - 1]: of each next token; chosen completions come first
+
+    def __call__(self, **inputs: Any) -> Any:
+        output = self._policy(**inputs)
+        self.log_probs = output.log_probs
+        return output
+
+
+class ReferenceDPOTrainer(PretokenizedDPOTrainer):
+    """TRL's DPO trainer with its reference in a subclass's hands."""
 
     def with_reference_logps(self, dataset: datasets.Dataset) -> datasets.Dataset:
         """Return the dataset with the columns ref_chosen_logps and ref_rejected_logps.
@@ -60,20 +101,3 @@ class ReferenceDPOTrainer(PretokenizedTrainer, DPOTrainer):
         if self._precompute_engine is not None:
             self._precompute_engine.destroy()
             self._precompute_engine = None
-
-    @property
-    def batch_metrics(self) -> dict[str, list[float]]:
-        """Values that TRL has noted since the last log, a list a metric, in training or in evaluation."""
-        metrics: dict[str, list[float]] = self._metrics[self.mode]
-        return metrics
-
-    @property
-    def mode(self) -> str:
-        """What the trainer is doing: "train" or "eval"."""
-        model: Any = self.model
-        return "train" if model.training else "eval"
-
-    @property
-    def trained_tokens(self) -> float:
-        """Tokens of this rank that have been trained on so far."""
-        return self._total_train_tokens

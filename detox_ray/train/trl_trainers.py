@@ -11,11 +11,12 @@ from typing import Any
 import datasets
 import torch
 from transformers import Trainer, TrainerCallback, set_seed
-from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
+from trl import DPOConfig, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
 
 from detox_ray.config import TrainConfig
 from detox_ray.train import autocast, deepspeed_config, deepspeed_cpu, fast_dpo, head_adapter, settings, tuning
 from detox_ray.train.data_split import Split
+from detox_ray.train.sft_term import SftTermDPOTrainer
 from detox_ray.train.tokenization import Row
 from detox_ray.train.training_job import TrainingJob, TrainWorker
 from detox_ray.train.trl_internals import CPOConfig, CPOTrainer, ORPOConfig, ORPOTrainer, PretokenizedTrainer
@@ -44,7 +45,7 @@ class _RowTracking(Trainer):
         return [self.row_ids[number] for numbers in self._of_step[1] for number in numbers.tolist()]
 
 
-class _DPO(_RowTracking, PretokenizedTrainer, DPOTrainer):
+class _DPO(_RowTracking, SftTermDPOTrainer):
     pass
 
 
@@ -104,15 +105,13 @@ def trainer(
     held_out = columns(split.validation, config, batch, job.seed)
     train = datasets.Dataset.from_list(rows)
     steps = steps_of(config, len(train))
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = {"sft_weight": config.sft_weight} if config.method == "dpo" else {}
     groups = settings.accumulation(config, worker.world_size)
     if config.reference == "cached" or config.batching == "length-grouped":
         plan = fast_dpo.plan(train, job, worker, steps)
-        trainer_class, extra, groups = (
-            _FastDPO,
-            {"job": job, "worker": worker, "plan": plan},
-            plan.groups if plan else groups,
-        )
+        trainer_class = _FastDPO
+        extra |= {"job": job, "worker": worker, "plan": plan}
+        groups = plan.groups if plan else groups
     # Before the model is loaded: under ZeRO-3 it is sharded while it loads.
     arguments = arguments_class(**_common_arguments(job, steps, groups, batch), **_method_arguments(config))
     set_seed(job.seed)  # the adapter's first values

@@ -53,6 +53,14 @@ def test_a_chart_for_each_quantity_that_was_logged() -> None:
     assert charts(training()._replace(log=[], validation=[])) == []
 
 
+def test_parts_of_a_loss_are_drawn_beside_their_sum() -> None:
+    parts = {"preference_loss": 0.6, "likelihood_loss": 2.5}
+    logs = [[{**row, **parts} for row in log] for log in (training().log, training().validation)]
+    made = charts(training()._replace(log=logs[0], validation=logs[1]))
+    assert [chart.title for chart in made[:3]] == ["Loss", "Preference part of the loss", "Likelihood part of the loss"]
+    assert [line.points[0] for line in made[2].lines] == [(1, 2.5), (5, 2.5)]
+
+
 def test_best_step_and_early_stop_stand_where_they_were() -> None:
     chart = charts(training())[0]
     kept, stopped = chart.marks

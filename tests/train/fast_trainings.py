@@ -2,7 +2,6 @@
 
 import random
 import shutil
-from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -112,8 +111,7 @@ def draws() -> dict[str, Any]:
                     loader.set_epoch(epoch)
                 shares = [list(loader) for loader in loaders]
                 steps = range(0, len(shares[0]), accumulation)
-                batches = [[batch for share in shares for batch in share[at : at + accumulation]] for at in steps]
-                theirs.append([list(chain(*step)) for step in batches])
+                theirs.append([[batch for share in shares for batch in share[at : at + accumulation]] for at in steps])
                 ours.append(list(draw.epoch(epoch)))
                 assert len(ours[-1]) == draw.steps
     return {"theirs": theirs, "ours": ours}

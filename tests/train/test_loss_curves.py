@@ -50,6 +50,11 @@ def test_ktos_own_estimate_is_kept_apart_from_the_measured_divergence() -> None:
     assert row == {"loss": 1.0, "kl_estimate": 0.4, "kl_to_parent": 0.02}
 
 
+def test_parts_of_a_loss_with_the_chosen_completions_likelihood_stand_beside_their_sum() -> None:
+    row = loss_curves.named({"loss": 2.5, "preference_loss": 0.5, "nll_loss": 4.0}, train_config(sft_weight=0.5))
+    assert row == {"loss": 2.5, "preference_loss": 0.5, "likelihood_loss": 4.0}
+
+
 def test_ending_says_which_step_is_kept() -> None:
     best = train_config(keep="best")
     assert loss_curves.ending(LOG, 8, 12, best) == {

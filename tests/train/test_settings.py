@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from small_training import train_config
 
 from detox_ray import train
@@ -94,6 +95,7 @@ CHANGES: dict[str, dict[str, object]] = {
     "split_seed": {"split_seed": 5},
     "beta": {"beta": 0.2},
     "label_smoothing": {"loss": "robust", "label_smoothing": 0.2},
+    "sft_weight": {"sft_weight": 0.5},
     "cpo_alpha": {"method": "cpo", "cpo_alpha": 0.5},
     "simpo_gamma": {"method": "cpo", "loss": "simpo", "simpo_gamma": 0.1},
     "desirable_weight": {"method": "kto", "desirable_weight": 2.0},
@@ -160,6 +162,19 @@ def test_key_changes_with_what_changes_the_weights(field: str) -> None:
 @pytest.mark.parametrize("field", HARMLESS)
 def test_key_ignores_what_does_not(field: str) -> None:
     assert key(HARMLESS[field]) == key({})
+
+
+@pytest.mark.parametrize("weight", [0, None])
+def test_key_of_a_training_without_the_likelihood_term_is_as_before_there_was_one(weight: float | None) -> None:
+    assert key({"sft_weight": weight}) == key({})
+    assert "sft_weight" not in settings.influence(train_config(sft_weight=weight), 0)
+
+
+def test_weight_of_a_term_that_the_method_does_not_have_is_refused_with_its_field_and_rule() -> None:
+    with pytest.raises(ValidationError, match=r"sft_weight: needs method: dpo \(got 0\.5\)"):
+        train_config(method="cpo", sft_weight=0.5)
+    with pytest.raises(ValidationError, match="sft_weight"):
+        train_config(sft_weight=-1)
 
 
 def test_key_knows_parent_rows_and_the_effective_seed() -> None:

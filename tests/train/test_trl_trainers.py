@@ -18,7 +18,7 @@ from detox_ray.train.training_job import TrainingJob, TrainWorker
 
 pytestmark = pytest.mark.integration
 
-BETA, SMOOTHING, ALPHA, GAMMA = 0.3, 0.2, 0.7, 0.4
+BETA, SMOOTHING, ALPHA, GAMMA, SFT_WEIGHT = 0.3, 0.2, 0.7, 0.4, 0.6
 PAIRS = 6
 LOSS_OF = [(method, loss) for method, losses in LOSSES.items() for loss in losses] + [("sft", "text")]
 
@@ -35,7 +35,7 @@ def settings(method: str, loss: str) -> TrainConfig:
     else:
         given["beta"] = BETA
     if method == "dpo":
-        given |= {"reference": "live", "batching": "padded"}
+        given |= {"reference": "live", "batching": "padded", "sft_weight": SFT_WEIGHT}
     if method == "cpo":
         given["cpo_alpha"] = ALPHA
     if method == "kto":
@@ -97,6 +97,8 @@ def first_loss(job: TrainingJob, worker: TrainWorker) -> dict[str, Any]:
                            for row in rows]  # fmt: skip
         before = [rows[-1], *rows[:-1]]
         assert [row["KL_completion_ids"] for row in rows] == [row["completion_ids"] for row in before]
+    if job.config.method == "dpo":
+        found["parts"] = [trainer.batch_metrics[name] for name in ("preference_loss", "nll_loss")]
     return {"loss": loss, "named": sorted(trainer.rows_of_step()), **found}
 
 
@@ -192,7 +194,12 @@ def test_loss_is_the_one_that_the_train_block_names(
 ) -> None:
     found = measured[method, loss]
     assert isinstance(found, dict), found
-    assert found["loss"] == pytest.approx(expected(method, loss, found), rel=1e-4)
+    named = expected(method, loss, found)
+    if method == "dpo":  # with the chosen completions' likelihood: the mean over all their tokens
+        likelihood = -sum(logp for logp, _, _ in found["chosen"]) / sum(tokens for _, _, tokens in found["chosen"])
+        assert found["parts"] == [[pytest.approx(named, rel=1e-4)], [pytest.approx(likelihood, rel=1e-4)]]
+        named += SFT_WEIGHT * likelihood
+    assert found["loss"] == pytest.approx(named, rel=1e-4)
     assert found["named"] == sorted(f"p{i}" for i in range(PAIRS) for _ in range(2 if method == "kto" else 1))
 
 
