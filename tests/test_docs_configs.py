@@ -1,4 +1,4 @@
-"""The YAML of README.md and docs/ is valid: whole experiments, blocks of one, and specifications of a gate."""
+"""The YAML of README.md and docs/ is valid: experiments, blocks of one, gates' specifications, files of scorers."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from detox_ray.config import Experiment
+from detox_ray.config import Experiment, ScoreConfig
 from detox_ray.config.loading import load, validate
 from detox_ray.gate import read_spec
 
@@ -40,6 +40,8 @@ def test_an_excerpt_is_valid(text: str, tmp_path: Path, monkeypatch: pytest.Monk
     file.write_text(text.replace("configs/", f"{ROOT}/configs/"), encoding="utf-8")
     if content.keys() & {"toxicity", "margins"}:
         read_spec(file)
+    elif "scorers" in content:
+        ScoreConfig.model_validate(content)
     elif "extends" in content or {"name", "data", "models", "score"} <= content.keys():
         load(file)
     else:

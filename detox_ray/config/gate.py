@@ -94,7 +94,7 @@ READY = GateConfig(
     margins=[
         MarginRule(metric="perplexity", scorer="held-out-text", max_ratio=1.25),
         MarginRule(metric="language_consistency", max_decrease=0.05),
-        MarginRule(metric="language_consistency", max_decrease=0.1, over=EACH),
+        MarginRule(metric="language_consistency", max_decrease=0.2, over=EACH),
         MarginRule(metric="dist_2", max_decrease=0.05),
     ],
 )
