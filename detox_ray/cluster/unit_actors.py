@@ -87,7 +87,7 @@ class UnitActor:
         """Make and commit a unit.
 
         Args:
-            spec: The reference of the job's `WorkerSpec` in Ray's object store, in a list so that a call does not read it.
+            spec: The reference of the job's `WorkerSpec` in Ray's object store, in a list: a call does not read it.
             task: The unit.
 
         Returns:
