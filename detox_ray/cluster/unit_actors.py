@@ -187,10 +187,12 @@ class UnitActors:
         return ray.remote(UnitActor).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0).remote()
 
     def _end(self, actors: list[Any], seconds: float) -> None:
+        if not actors:
+            return
         import ray
 
         try:
-            if actors and seconds:
+            if seconds:
                 ray.wait([actor.free.remote() for actor in actors], num_returns=len(actors), timeout=seconds)
             for actor in actors:
                 ray.kill(actor)

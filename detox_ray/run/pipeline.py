@@ -138,8 +138,7 @@ def make(
         if keys and stage.has_jobs:
             jobs += stage.jobs(context, context.tasks(keys))
         elif keys:
-            if stage.on_ray:
-                actors.end()  # a training must find their CPUs, GPUs and memory free
+            actors.end()  # a training, and other runs on the cluster, find their CPUs, GPUs and memory free
             stage.run(context, keys, cluster, progress)
     # Run the jobs in rounds: a job waits for those that make its inputs.
     jobs = _merged(jobs)
