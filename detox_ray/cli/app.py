@@ -12,7 +12,9 @@ from rich.console import Console
 
 from detox_ray import __version__
 from detox_ray.cli.exit_codes import DONE, FAILED, INCONCLUSIVE, Verbose, exit_codes
+from detox_ray.cli.scorers import scorers
 from detox_ray.cli.serving import keys, serve
+from detox_ray.cli.text_files import agreement, archive, score_file
 from detox_ray.cli.toy17 import toy17_app
 from detox_ray.cluster import interrupt
 from detox_ray.config import ConfigError
@@ -198,14 +200,6 @@ def show(
 
 
 @app.command()
-def scorers() -> None:
-    """List the ready scorers: attributes, languages, licence and requirements."""
-    from detox_ray.cli import terminal
-
-    terminal.scorers(Console())
-
-
-@app.command()
 def validity(
     config: Config,
     overrides: Overrides = None,
@@ -285,6 +279,10 @@ def leaderboard(
 
 app.command()(serve)
 app.command()(keys)
+app.command()(scorers)
+app.command()(archive)
+app.command("score-file")(score_file)
+app.command()(agreement)
 
 
 def _print_version(wanted: bool) -> None:

@@ -24,7 +24,8 @@ def serve(
         typer.Option(metavar="NAME=PATH", help="Instead of RUN: a model by folder or Hub id; may be repeated."),
     ] = None,
     scorer: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="With --model: a ready scorer; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="SCORER", help="A ready scorer, NAME=PATH or a YAML file; may be repeated."),
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to bind. Beyond loopback, API keys are required.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to bind; 0 takes a free one.")] = None,
@@ -39,6 +40,9 @@ def serve(
 ) -> None:
     """Talk to the models of a run side by side: OpenAI-compatible API, comparison, scoring, a web page.
 
+    With --scorer alone it answers comments:analyze, the Perspective API, and starts no engine: detox-ray serve --scorer
+    calibrated.yaml.
+
     Ctrl-C or SIGTERM ends it, once the requests in flight are answered.
     """
     with exit_codes(verbose, interrupted="the service is not running; the same command starts it"):
@@ -48,7 +52,7 @@ def serve(
 
         options = {"host": host, "port": port}
         fields = [*(overrides or ()), *(f"{name}={value}" for name, value in options.items() if value is not None)]
-        if model and run is not None and "=" in run:  # with --model the first argument is an override, not RUN
+        if (model or scorer) and run is not None and "=" in run:  # then the first argument is an override, not RUN
             fields, run = [run, *fields], None
         args = spec.arguments(run, model or (), scorer or (), fields)
         if write_config is not None:

@@ -95,6 +95,7 @@ def scorers(console: Console) -> None:
         console.print(f"[bold]{escape(entry.name)}[/] ({kind}) {escape(origin)}", highlight=False)
         console.print(f"  {escape(' '.join(entry.attributes))}; languages: {languages}", highlight=False)
         console.print(f"  licence: {escape(entry.licence)}; needs: {escape(entry.cost)}", highlight=False)
+    console.print("The card of one: detox-ray scorers NAME.")
     console.print("Any other: score.scorers takes {name, type, path, …}; types and fields are in the README.")
 
 
@@ -148,4 +149,8 @@ def serving(console: Console, service: StartedService) -> None:
         console.print(f"  model {engine.model.name}{adapters}", highlight=False, markup=False)
     scorers = ", ".join(scorer.name for scorer in spec.scorers) or "none: completions are not scored"
     console.print(f"  scorers {scorers}", highlight=False, markup=False)
+    if not spec.engines:
+        analyze = f"{url}/v1alpha1/comments:analyze"
+        console.print(f"  Perspective API {analyze} · cards {url}/scorers · stop with Ctrl-C", highlight=False)
+        return
     console.print(f"  page {url}/ · OpenAI API {url}/v1 · {url}/v1/compare · stop with Ctrl-C", highlight=False)

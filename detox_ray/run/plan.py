@@ -33,7 +33,7 @@ def prepare(
     Raises:
         InputError: The input is wrong.
     """
-    world = _world(experiment, store, progress) if experiment.uses_toy17 else None
+    world = commit_world(store, experiment.seed, progress) if experiment.uses_toy17 else None
     given = _given_models(experiment, world)
     imported = frozenset(
         name for name, model in given.items() if experiment.models[name].parent is not None and not models.alone(model)
@@ -100,12 +100,12 @@ def needed_by(planned: Mapping[Unit, Planned], units: Iterable[Unit]) -> set[Uni
     return needed
 
 
-def _world(experiment: Experiment, store: Store, progress: Progress) -> Path:
+def commit_world(store: Store, seed: int, progress: Progress) -> Path:
     """Return the built-in world as a local folder. The run keeps a copy, so that it can resume on any machine."""
-    key = toy17.key(experiment.seed)
+    key = toy17.key(seed)
     if store.committed(WORLDS).get(WORLD) != key:
         with progress.steps("build toy17") as steps:
-            folder = toy17.ensure(seed=experiment.seed, report=steps)
+            folder = toy17.ensure(seed=seed, report=steps)
         store.retract(WORLD)  # so that a half-replaced folder does not count as committed
         store.upload(folder, TOY17)
         store.commit(WORLD, key, None)

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 from detox_ray.storage import key_of
 
+SLOWEST = 1 / 16  # of the allowed rate, to which 429s slow a process down
+STEP = 1 / 50  # of the allowed rate, by which an answer raises it again
 ATTEMPTS = 5  # to reach the shared queue while another process takes it over from one that ended
 
 
@@ -27,6 +29,34 @@ class Limiter(Protocol):
     def pause(self, seconds: float) -> None:
         """Hand out no new slot until so many seconds have passed."""
         ...
+
+
+class Pace:
+    """The rate at which one process asks: halved when the server says 429, raised again while it answers.
+
+    It never exceeds the rate that the user allows, and never falls below `SLOWEST` of it.
+    """
+
+    def __init__(self, queries_per_second: float, clock: Callable[[], float] = time.monotonic):
+        self._most = self._rate = queries_per_second
+        self._clock, self._slowed, self._lock = clock, float("-inf"), threading.Lock()
+
+    @property
+    def interval(self) -> float:
+        """Return the seconds between two requests."""
+        return 1 / self._rate
+
+    def refused(self, sent: float) -> None:
+        """Halve the rate, once for all requests that were on their way when it was last halved (``sent``: when)."""
+        with self._lock:
+            if sent >= self._slowed:
+                self._rate = max(self._rate / 2, self._most * SLOWEST)
+                self._slowed = self._clock()
+
+    def answered(self) -> None:
+        """Raise the rate by a fixed step, up to what is allowed."""
+        with self._lock:
+            self._rate = min(self._most, self._rate + self._most * STEP)
 
 
 class LocalLimiter:

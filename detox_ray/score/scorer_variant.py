@@ -24,6 +24,17 @@ from detox_ray.score.scorers import Scorer
 from detox_ray.storage import Store, key_of
 from detox_ray.storage.tables import SCORERS
 
+# What the Perspective API says of its attributes; Jigsaw asked its annotators in the same words.
+DEFINITIONS = {
+    "toxicity": "a rude, disrespectful or unreasonable comment that is likely to make people leave a discussion",
+    "severe_toxicity": "a very hateful, aggressive or disrespectful comment; mild forms and friendly curses count less",
+    "identity_attack": "a negative or hateful comment that targets someone because of their identity",
+    "insult": "an insulting, inflammatory or negative comment towards a person or a group of people",
+    "profanity": "swear words, curse words, or other obscene or profane language",
+    "threat": "an intention to inflict pain, injury or violence against an individual or a group",
+    "sexually_explicit": "references to sexual acts, body parts or other lewd content",
+}
+
 SPECIAL_TOKENS = 2  # around a text, in a classifier
 
 Floats = NDArray[np.float64]
@@ -37,6 +48,7 @@ class ReadyScorer(NamedTuple):
     languages: tuple[str, ...] | None  # of its training or evaluation data; it scores no others. None: all
     licence: str  # as stated by the publisher; "see model card" if we have not seen it stated
     cost: str  # what it needs
+    trained_on: str | None = None  # as its publisher states it; None if that is not stated
 
     @property
     def name(self) -> str:
@@ -128,6 +140,10 @@ class ScorerVariant(ScorerConfig):
     def origin(self) -> str:
         """The hub id, file or address that the scorer comes from."""
         return str(getattr(self, "path", self.kind))
+
+    def meaning(self, attribute: str) -> str:
+        """Return what a value of an attribute means, in a sentence."""
+        return f"how likely the text has the attribute {attribute}, by a definition that is its maker's"
 
     def check_files(self, say: Callable[[str], None]) -> list[Problem]:
         """Check the files of a user's scorer. ``say`` gets notes on how they were read. Fields are the scorer's own."""

@@ -6,6 +6,8 @@
                   error there is a text that Perspective did not score. All attributes of the answers are kept.
     table         CSV, JSON Lines or Parquet with `text`, `toxicity`, optional `language`, optional further
                   `ATTRIBUTES`; other columns are ignored. Empty, null and NaN mean that there is no score.
+    archive       a folder that `detox-ray archive` wrote: all attributes that it asked for. A text whose status is not
+                  "ok" has no score, for the reason that the archive states.
 
 The papers' JSON Lines are described in docs/papers.md, "Score files of Li et al.". A language is a tag
 (`languages.read_tag`: "pt-BR" is pt, which a note says). Scores in languages that this project does not know are left
@@ -23,14 +25,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from detox_ray.config import Problem
 from detox_ray.config.languages import LANGUAGES, is_tag, read_tag, tags_note, unknown_rule
 from detox_ray.data.fields import MISSING, RowError, displayed, json_type, value_of
 from detox_ray.data.record_files import format_note, records
 from detox_ray.data.rows import CSV, JSON_LINES, PARQUET, SHOWN_FLAWS, Columns, DataError, Flaw, Record
 from detox_ray.score.scorers import Failure, Scores
+from detox_ray.storage.tables import OK
 
-Format = Literal["table", "perspective"]
+Format = Literal["table", "perspective", "archive"]
 
 TOXICITY = "toxicity"
 ATTRIBUTES = (  # Perspective's, and Detoxify's two other names for them
@@ -44,6 +50,7 @@ ATTRIBUTES = (  # Perspective's, and Detoxify's two other names for them
     "obscene",
 )
 PERSPECTIVE_FILE = re.compile(r"perspective_api_eval-(?P<stem>.*)\.json")
+ARCHIVE, ARCHIVE_ANSWERS = "archive.json", "answers"  # an archive's settings, and the folder of its Parquet parts
 SAME = 1e-6  # the most by which scores of one text may differ
 
 
@@ -86,6 +93,12 @@ def files(path: Path, format: Format) -> list[Path]:
             rule = "must be a file perspective_api_eval-….json, or a folder that holds such files"
             raise DataError([Flaw(str(path), rule)])
         return found
+    if format == "archive":
+        folder = path / ARCHIVE_ANSWERS
+        found = sorted((folder if folder.is_dir() else path).glob("*.parquet"))  # a run's copy has no inner folder
+        if not found:
+            raise DataError([Flaw(str(path), "must be a folder that `detox-ray archive` wrote, with answers in it")])
+        return found
     if path.suffix not in CSV + JSON_LINES + PARQUET:
         rule = f"must be CSV, JSON Lines or Parquet, so end in {' '.join(CSV + JSON_LINES + PARQUET)}"
         raise DataError([Flaw(str(path), rule)])
@@ -110,6 +123,8 @@ def read(path: Path, format: Format) -> StoredScores:
     for file in files(path, format):
         if format == "perspective":
             reading.take(file, records(file), partial(_answered, _tag_of(file)))
+        elif format == "archive":
+            reading.take(file, _archived_records(file), _archived)
         else:
             columns = Columns(file, ("text", TOXICITY))
             reading.take(file, records(file), partial(_tabled, columns))
@@ -228,6 +243,30 @@ def _answered(tag: str, fields: dict[str, Any]) -> _Row:
     if TOXICITY not in scores:
         raise RowError("response has no score for TOXICITY")
     return _Row(tag, text, {name: _value(name, value) for name, value in scores.items()}, "")
+
+
+def _archived_records(file: Path) -> Iterator[Record]:
+    """Yield the rows of an archive's part without the whole answers. Raises DataError if it cannot be read."""
+    try:
+        parts = pq.ParquetFile(file)
+        names = parts.schema_arrow.names
+        wanted = names[: names.index("reason") + 1]
+        row = 0
+        for batch in parts.iter_batches(columns=wanted):
+            for fields in batch.to_pylist():
+                yield Record(row + 1, row, fields)
+                row += 1
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DataError([Flaw(str(file), f"is no part of an archive: {str(error).splitlines()[0]}")]) from None
+
+
+def _archived(fields: dict[str, Any]) -> _Row:
+    """Read a row of an archive, whose attributes stand between its status and its reason."""
+    text, tag, status, *attributes = list(fields)[:-1]
+    if fields[status] != OK:
+        reason = f"archived without a score: {fields['reason'] or fields[status]}"
+        return _Row(fields[tag], fields[text], {}, reason[:200])
+    return _Row(fields[tag], fields[text], {name: _value(name, fields[name]) for name in attributes}, "")
 
 
 def _tabled(columns: Columns, fields: dict[str, Any]) -> _Row:

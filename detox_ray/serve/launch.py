@@ -1,7 +1,8 @@
 """`detox-ray serve`: deploy engines and scoring, answer HTTP in this process, drain and stop at the end.
 
 The gateway is the one that a cluster runs behind Ray Serve's proxies (app.application). Here it listens itself: a
-request takes one hop between processes instead of three.
+request takes one hop between processes instead of three. A service of scorers alone takes none, and starts no Ray
+(local_scoring.py).
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from detox_ray.cluster import connect
 from detox_ray.cluster.progress import Progress
@@ -21,6 +22,7 @@ from detox_ray.serve.manifests import APPLICATION, LEAN
 from detox_ray.serve.spec import ServeArgs, ServeSpec, resolve
 
 if TYPE_CHECKING:
+    from detox_ray.serve.http.gateway import Gateway
     from detox_ray.serve.http.server import Server
 
 
@@ -51,10 +53,16 @@ def launch(
     config, hashed_keys = spec.config, required_keys(spec.config)
     for name, value in LEAN.items():  # before ray.serve is imported
         os.environ.setdefault(name, value)
-    from detox_ray.serve import app
-    from detox_ray.serve.fastapi_app import fastapi_app
     from detox_ray.serve.http.gateway import Gateway
-    from detox_ray.serve.http.server import Server, bound_socket
+    from detox_ray.serve.http.server import bound_socket
+    from detox_ray.serve.local_scoring import is_local, local_scoring
+
+    if is_local(spec):
+        with bound_socket(config.host, config.port) as listener:
+            gateway = Gateway(spec, {}, cast(Any, local_scoring(spec)), hashed_keys)
+            _answer(gateway, listener, {}, on_ready, started)
+        return
+    from detox_ray.serve import app
 
     with bound_socket(config.host, config.port) as listener, connect(num_cpus=_cpus(spec), verbose=verbose) as cluster:
         from ray import serve
@@ -72,16 +80,31 @@ def launch(
                 handles = dict(zip(backends, serve.run_many(targets), strict=True))
             engines = {name: handles[app.engine_deployment(engine)] for engine in spec.engines for name in engine.names}
             gateway = Gateway(spec, engines, handles[app.SCORING], hashed_keys)
-            url = f"http://[{config.host}]:{port}" if ":" in config.host else f"http://{config.host}:{port}"
-
-            def report_ready() -> None:
-                on_ready(StartedService(url, spec, time.monotonic() - started))
-
-            server = Server(gateway, fastapi_app(gateway), report_ready)
-            with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-                runner.run(_serve_until_stopped(server, listener, names))
+            _answer(gateway, listener, names, on_ready, started)
         finally:
             _delete(names)
+
+
+def _answer(
+    gateway: "Gateway",
+    listener: socket.socket,
+    names: dict[str, str],
+    on_ready: Callable[[StartedService], None],
+    started: float,
+) -> None:
+    """Answer HTTP at ``listener`` until the service is stopped; then delete the applications in ``names``."""
+    from detox_ray.serve.fastapi_app import fastapi_app
+    from detox_ray.serve.http.server import Server
+
+    host, port = gateway.spec.config.host, listener.getsockname()[1]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def report_ready() -> None:
+        on_ready(StartedService(url, gateway.spec, time.monotonic() - started))
+
+    server = Server(gateway, fastapi_app(gateway), report_ready)
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+        runner.run(_serve_until_stopped(server, listener, names))
 
 
 async def _serve_until_stopped(server: "Server", listener: socket.socket, names: dict[str, str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from detox_ray.config import ReplicasConfig
 from detox_ray.serve.http import keys
 from detox_ray.serve.spec import ServeArgs, ServeSpec
 from detox_ray.storage import Store
@@ -56,10 +57,11 @@ def ray_service(args: ServeArgs, spec: ServeSpec, image: str) -> dict[str, Any]:
 
     Ray's ports require a token, which KubeRay (1.5.1 or newer) creates.
     """
-    configs = [engine.config for engine in spec.engines]
+    engines = [engine.config for engine in spec.engines]
+    configs: list[ReplicasConfig] = [*engines] or [spec.config.scoring]
     max_workers = sum(config.max_replicas or config.replicas for config in configs)
     min_workers = sum(config.replicas for config in configs)
-    gpus = max(config.tensor_parallel for config in configs)
+    gpus = max((config.tensor_parallel for config in engines), default=0)
     cpus = max(2, round(max(config.cpus for config in configs) + spec.config.scoring.cpus + 1))
     return {
         "apiVersion": "ray.io/v1",

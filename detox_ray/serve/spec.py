@@ -1,11 +1,12 @@
 """What to serve: engines, scorers and example prompts, from a run's folder or from names and paths. No Ray."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import Field, model_validator
 
 from detox_ray import models, score
+from detox_ray.cluster.progress import Progress
 from detox_ray.config import (
     TOY17,
     ConfigError,
@@ -14,32 +15,37 @@ from detox_ray.config import (
     MeasureConfig,
     ModelConfig,
     Problem,
+    ScoreConfig,
     ServeConfig,
     Strict,
 )
 from detox_ray.config.base import Name
 from detox_ray.config.loading import merged, validated
+from detox_ray.config.scorers import Definition
 from detox_ray.models import LoadableModel
 from detox_ray.run import open_run
 from detox_ray.serve.adapter_sharing import SharedAdapter, shared_adapter
-from detox_ray.storage import Store, cache_folder
+from detox_ray.storage import Store, cache_folder, key_of
 from detox_ray.storage.tables import CHECKPOINTS, PROMPTS
+from detox_ray.text_files.scorer_options import resolve_all, scorer_config
 
 PROMPTS_PER_LANGUAGE = 3
 
 
 class ServeArgs(Strict):
-    """The application's arguments, as a Ray Serve config file holds them: a run, or models by name."""
+    """The application's arguments, as a Ray Serve config file holds them: a run, or models and scorers by name."""
 
     run: str | None = None  # folder or URI
     models: dict[Name, ModelConfig] = Field(default_factory=dict)
-    scorers: list[str] = Field(default_factory=list)  # ready scorers, if no run is given
+    scorers: list[Name | Definition] = Field(default_factory=list)  # if no run is given
+    primary: Name | None = None  # the scorer that answers first; null: the first
     serve: ServeConfig = ServeConfig()
 
     @model_validator(mode="after")
     def _run_or_models(self) -> "ServeArgs":
-        if (self.run is None) == (not self.models):
-            raise ConfigError([Problem("run", self.run, "give either RUN, or models: --model NAME=PATH")])
+        if (self.run is None) == (not self.models and not self.scorers):
+            rule = "give either RUN, or models (--model NAME=PATH), scorers (--scorer) or both"
+            raise ConfigError([Problem("run", self.run, rule)])
         if self.run is not None and self.scorers:
             rule = "a run has scorers of its own: choose among them with serve.scorers"
             raise ConfigError([Problem("scorers", self.scorers, rule)])
@@ -83,6 +89,7 @@ class ServeSpec(NamedTuple):
     config: ServeConfig
     generate: GenerateConfig = GenerateConfig()  # what a request leaves out
     threshold: float = MeasureConfig().threshold  # a completion with at least this score is toxic
+    validity: tuple[dict[str, Any], ...] = ()  # rows of the run's results: where its scorers were shown to work
 
     @property
     def models(self) -> list[str]:
@@ -95,7 +102,7 @@ def resolve(args: ServeArgs) -> ServeSpec:
 
 
 def arguments(run: str | None, models: Sequence[str], scorers: Sequence[str], overrides: Sequence[str]) -> ServeArgs:
-    """Return the arguments that the command line gives: RUN or NAME=PATH…, and overrides of the serve block.
+    """Return the arguments that the command line gives: RUN, or models and scorers, and overrides of the serve block.
 
     Raises ConfigError with every problem loadable.
     """
@@ -104,7 +111,14 @@ def arguments(run: str | None, models: Sequence[str], scorers: Sequence[str], ov
         raise ConfigError(malformed)
     block = open_run(run).experiment().serve.model_dump(mode="json") if run is not None else {}
     named = {name: {"path": path} for name, _, path in (given.partition("=") for given in models)}
-    raw = {"run": run, "models": named, "scorers": list(scorers), "serve": merged(block, overrides)}
+    scoring = scorer_config(scorers) if scorers else None
+    raw = {
+        "run": run,
+        "models": named,
+        "scorers": scoring.scorers if scoring else [],
+        "primary": scoring.primary if scoring else None,
+        "serve": merged(block, overrides),
+    }
     return validated(ServeArgs, raw, "arguments")
 
 
@@ -153,6 +167,7 @@ def _resolve_run(run: str, config: ServeConfig) -> ServeSpec:
         config=config,
         generate=experiment.generate,
         threshold=experiment.measure.threshold,
+        validity=tuple(folder.results().get("validity", ())) if folder.has_results else (),
     )
 
 
@@ -166,13 +181,16 @@ def _resolve_models(args: ServeArgs) -> ServeSpec:
     problems: list[Problem] = []
     for name, model in args.models.items():
         problems += models.check(f"models.{name}.path", model.path or "")
-    known = score.ready_scorers()
-    for name in args.scorers:
-        if name not in known:
-            problems.append(Problem("scorers", name, "unknown: see detox-ray scorers"))
+    scoring = ScoreConfig(scorers=args.scorers, primary=args.primary) if args.scorers else None
+    if scoring is not None:
+        problems += [problem._replace(field=problem.field.removeprefix("score.")) for problem in score.check(scoring)]
     if problems:
         raise ConfigError(problems)
-    store = Store.at(str(cache_folder() / "serve"))
+    # Files of scorers are copied into the folder by the scorers' names, which two services may use differently.
+    named = key_of(
+        scorers=[entry if isinstance(entry, str) else entry.model_dump(mode="json") for entry in args.scorers]
+    )
+    store = Store.at(str(cache_folder() / "serve" / named))
     loadable: dict[str, LoadableModel] = {}
     for name, model in args.models.items():
         assert model.path is not None
@@ -180,11 +198,11 @@ def _resolve_models(args: ServeArgs) -> ServeSpec:
     parents = {name: model.parent for name, model in args.models.items() if model.parent in loadable}
     return ServeSpec(
         store=store,
-        title=", ".join(loadable),
+        title=", ".join(loadable) or ", ".join(scoring.names if scoring else ()),
         engines=_engines(loadable, parents, store, args.serve),
         parents=parents,
-        scorers=[score.resolve(name, None, store) for name in args.scorers],
-        primary=next(iter(args.scorers), None),
+        scorers=resolve_all(scoring, store, Progress()) if scoring else [],
+        primary=scoring.headline if scoring else None,
         identifier="py3langid",
         fasttext=None,
         prompts=[],

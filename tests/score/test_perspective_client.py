@@ -12,8 +12,9 @@ from perspective_server import Answer, Close, Hang, Reply, Server, error, scores
 
 from detox_ray.config import InputError
 from detox_ray.config.languages import LANGUAGES
-from detox_ray.score import perspective_client
-from detox_ray.score.perspective_client import PerspectiveScorer, check, revision
+from detox_ray.score import perspective_requests
+from detox_ray.score.perspective_client import PerspectiveScorer
+from detox_ray.score.perspective_requests import check, revision
 from detox_ray.score.rate_limiter import Limiter, LocalLimiter
 from detox_ray.score.scorers import Failure, Noting, ServiceDown
 
@@ -94,8 +95,8 @@ def test_the_date_of_scoring_is_noted_for_the_service_has_no_version(slept: Slep
 
 
 def test_every_language_of_the_project_is_asked_for_by_the_apis_name() -> None:
-    assert set(perspective_client.LANGUAGES) == set(LANGUAGES)
-    named = {code: perspective_client.api_language(code) for code in ("pt", "zh", "zh-Hans", "zh-hans", "hi-Latn")}
+    assert set(perspective_requests.LANGUAGES) == set(LANGUAGES)
+    named = {code: perspective_requests.api_language(code) for code in ("pt", "zh", "zh-Hans", "zh-hans", "hi-Latn")}
     assert named == {"pt": "pt", "zh": "zh", "zh-Hans": "zh", "zh-hans": "zh", "hi-Latn": "hi-Latn"}
 
 
@@ -173,7 +174,7 @@ def test_text_that_cannot_be_sent_fails_without_a_request(slept: Slept) -> None:
 def test_waits_double_at_most_and_are_random(slept: Slept, monkeypatch: pytest.MonkeyPatch) -> None:
     most: list[float] = []
     monkeypatch.setattr(
-        "detox_ray.score.perspective_client.random.uniform", lambda low, high: most.append(high) or high / 2
+        "detox_ray.score.perspective_requests.random.uniform", lambda low, high: most.append(high) or high / 2
     )
     with serve({"x": [error(500, "no")]}) as server:
         scorer(server, slept, retries=8).score(["x", "a"], "en")

@@ -67,7 +67,7 @@ class _Strict(HTMLParser):
                 self.found.append(str(given[name]))
 
 
-@pytest.mark.parametrize("page", ["/", "/runs"])
+@pytest.mark.parametrize("page", ["/", "/scorers", "/runs"])
 def test_pages_hold_no_inline_code_and_nothing_from_outside(client: httpx.Client, page: str) -> None:
     answer = client.get(page)
     assert answer.headers["content-type"] == "text/html; charset=utf-8"

@@ -3,11 +3,9 @@
 import asyncio
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import ray.serve
 
 from detox_ray.config import ScoreConfig, ScoringConfig
 from detox_ray.score import ResolvedScorer, resolve
@@ -50,13 +48,6 @@ def scorers(tmp_path: Path, store: Store) -> dict[str, ResolvedScorer]:
     return found
 
 
-@pytest.fixture
-def in_replica(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What @serve.batch reads from its replica."""
-    context = SimpleNamespace(_deployment_config=SimpleNamespace(max_ongoing_requests=64))
-    monkeypatch.setattr(ray.serve, "get_replica_context", lambda: context)
-
-
 def made(scorers: Sequence[ResolvedScorer], store: Store, identifier: str | None = None) -> ScoringReplica:
     return ScoringReplica(scorers, identifier, None, ScoringConfig(batch_wait_s=0.01), store)
 
@@ -71,7 +62,6 @@ def go(coroutine: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run(coroutine)
 
 
-@pytest.mark.usefixtures("in_replica")
 def test_an_ensemble_is_computed_from_members_that_are_not_served_themselves(
     scorers: dict[str, ResolvedScorer], store: Store
 ) -> None:
@@ -79,7 +69,6 @@ def test_an_ensemble_is_computed_from_members_that_are_not_served_themselves(
     assert judged.scores == {"both": TextScore({"toxicity": 0.5}, "ok")}  # b alone knows the word
 
 
-@pytest.mark.usefixtures("in_replica")
 def test_what_cannot_be_scored_has_a_status_and_no_value(scorers: dict[str, ResolvedScorer], store: Store) -> None:
     served = made(list(scorers.values()), store)
 
@@ -94,7 +83,6 @@ def test_what_cannot_be_scored_has_a_status_and_no_value(scorers: dict[str, Reso
         assert {(one.status, len(one.values)) for one in judged.scores.values()} == {(status, 0)}
 
 
-@pytest.mark.usefixtures("in_replica")
 def test_without_a_language_scorers_are_told_the_detected_one(scorers: dict[str, ResolvedScorer], store: Store) -> None:
     text = "Der König und die Königin gehen heute in den großen Garten, du lügner"
     judged = go(made([scorers["a"]], store, "py3langid").judge(text, None, ["a"]))
@@ -117,7 +105,6 @@ def test_without_an_identifier_no_language_is_told(store: Store) -> None:
     assert go(made([], store).detect("Good morning to all of you.")) == DetectedLanguage(None, None, "off")
 
 
-@pytest.mark.usefixtures("in_replica")
 def test_texts_that_come_at_once_make_one_batch(
     scorers: dict[str, ResolvedScorer], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

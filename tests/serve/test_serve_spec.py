@@ -110,7 +110,7 @@ def test_models_by_name_and_path_with_ready_scorers(tmp_path: Path, monkeypatch:
         ([], [], "run"),
         (["a"], [], "--model"),
         (["a=/nowhere"], [], "models.a.path"),
-        (["a=/nowhere"], ["x"], "scorers"),
+        (["a=/nowhere"], ["x"], "scorers.0"),
     ],
 )
 def test_wrong_arguments_are_refused_by_name(models: list[str], scorers: list[str], field: str) -> None:

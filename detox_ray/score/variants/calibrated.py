@@ -23,6 +23,9 @@ class CalibratedConfig(ScorerVariant):
     of: Name
     path: str  # the calibration file (JSON)
 
+    def meaning(self, attribute: str) -> str:
+        return f"the value of {self.of}, mapped per language to the scale of the calibration's reference"
+
     def check_files(self, say: Callable[[str], None]) -> list[Problem]:
         path = Path(self.path).expanduser()
         if not path.is_file():

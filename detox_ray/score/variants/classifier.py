@@ -18,6 +18,7 @@ MODEL_FILES = (".safetensors", ".json", ".model", ".txt")  # of a model's folder
 _TEXTDETOX_2024 = ("en", "ru", "uk", "de", "es", "ar", "am", "hi", "zh")
 _TEXTDETOX_2025 = (*_TEXTDETOX_2024, "it", "fr", "he", "ja", "tt")  # and Hinglish
 _TEXTDETOX_LICENCE = "openrail++"  # of its first classifiers, and of their data set
+_TEXTDETOX_DATA = "textdetox/multilingual_toxicity_dataset: texts labelled toxic or not, per language"
 _JIGSAW = ("en", "fr", "es", "it", "pt", "tr", "ru")
 
 
@@ -38,10 +39,16 @@ class ClassifierConfig(ScorerVariant):
     @classmethod
     def ready(cls) -> Sequence[ReadyScorer]:
         def published(
-            name: str, path: str, languages: tuple[str, ...], licence: str, size: str, revision: str | None = None
+            name: str,
+            path: str,
+            languages: tuple[str, ...],
+            licence: str,
+            size: str,
+            revision: str | None = None,
+            trained_on: str = _TEXTDETOX_DATA,
         ) -> ReadyScorer:
             config = cls(name=name, type="classifier", path=path, revision=revision)
-            return ReadyScorer(config, ("toxicity",), languages, licence, f"{size} parameters; CPU or GPU")
+            return ReadyScorer(config, ("toxicity",), languages, licence, f"{size} parameters; CPU or GPU", trained_on)
 
         def textdetox(name: str, model: str, languages: tuple[str, ...], licence: str, size: str) -> ReadyScorer:
             return published(f"textdetox-{name}", f"textdetox/{model}", languages, licence, size)
@@ -60,8 +67,12 @@ class ClassifierConfig(ScorerVariant):
                 "278 M",
                 # main has pickled weights only; this is the hub's converter's open request: the same, as safetensors
                 revision="refs/pr/2",
+                trained_on="Jigsaw's multilingual toxic comments (Kaggle, 2020)",
             ),
         ]
+
+    def meaning(self, attribute: str) -> str:
+        return f"the probability of what the model's maker labels as {attribute}"
 
     def check_files(self, say: Callable[[str], None]) -> list[Problem]:
         return models.check("path", self.path) or self._check_outputs()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from detox_ray.config import TOY17, Problem
-from detox_ray.score.scorer_variant import ReadyScorer, ResolvedScorer, ScorerVariant, ScoringWork, digest
+from detox_ray.score.scorer_variant import DEFINITIONS, ReadyScorer, ResolvedScorer, ScorerVariant, ScoringWork, digest
 from detox_ray.score.scorers import Scorer
 from detox_ray.storage import Store, key_of
 
@@ -30,18 +30,28 @@ class DetoxifyConfig(ScorerVariant):
     @classmethod
     def ready(cls) -> Sequence[ReadyScorer]:
         def published(
-            model: str, attributes: tuple[str, ...], languages: tuple[str, ...], parameters: str
+            model: str, attributes: tuple[str, ...], languages: tuple[str, ...], parameters: str, trained_on: str
         ) -> ReadyScorer:
             config = cls(name=f"detoxify-{model}", type="detoxify", path=model)
-            return ReadyScorer(config, attributes, languages, "apache-2.0", f"{parameters}; CPU or GPU")
+            cost = f"{parameters}; CPU or GPU"
+            return ReadyScorer(config, attributes, languages, "apache-2.0", cost, f"Jigsaw's {trained_on}")
 
         toy17 = cls(name="toy17-detoxify", type="detoxify", path=TOY17)
         return [
-            published("original", _ORIGINAL, ("en",), "110 M parameters (BERT base)"),
-            published("unbiased", _UNBIASED, ("en",), "125 M parameters (RoBERTa base)"),
-            published("multilingual", _UNBIASED, _MULTILINGUAL, "278 M parameters (XLM-R base)"),
-            ReadyScorer(toy17, ("toxicity", "insult"), None, "this project's", "tiny; CPU"),
+            published("original", _ORIGINAL, ("en",), "110 M parameters (BERT base)", "toxic comments (Kaggle, 2018)"),
+            published(
+                "unbiased", _UNBIASED, ("en",), "125 M parameters (RoBERTa base)", "unintended bias (Kaggle, 2019)"
+            ),
+            published(
+                "multilingual", _UNBIASED, _MULTILINGUAL, "278 M parameters (XLM-R base)", "multilingual (Kaggle, 2020)"
+            ),
+            ReadyScorer(
+                toy17, ("toxicity", "insult"), None, "this project's", "tiny; CPU", "sentences of the built-in world"
+            ),
         ]
+
+    def meaning(self, attribute: str) -> str:
+        return DEFINITIONS.get(attribute.replace("sexual_", "sexually_"), super().meaning(attribute))
 
     def check_files(self, say: Callable[[str], None]) -> list[Problem]:
         if not Path(self.path).expanduser().is_file():

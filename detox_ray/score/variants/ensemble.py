@@ -21,6 +21,9 @@ class EnsembleConfig(ScorerVariant):
     members: Annotated[list[Name], Field(min_length=2), AfterValidator(distinct)]
     combine: Literal["mean", "median", "max"] = "mean"
 
+    def meaning(self, attribute: str) -> str:
+        return f"the {self.combine} of its members' values"
+
     def resolve(self, store: Store, world: str | None, earlier: Mapping[str, ResolvedScorer]) -> ResolvedScorer:
         members = tuple(earlier[name] for name in self.members)
         known = [set(member.languages) for member in members if member.languages is not None]

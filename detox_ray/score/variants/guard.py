@@ -66,6 +66,9 @@ class GuardConfig(ScorerVariant):
             qwen("qwen3guard-gen-8b", "Qwen3Guard-Gen-8B", "8 B"),
         ]
 
+    def meaning(self, attribute: str) -> str:
+        return "the probability that the model calls the text unsafe by its own policy"
+
     def check_files(self, say: Callable[[str], None]) -> list[Problem]:
         return models.check("path", self.path)
 

@@ -49,6 +49,9 @@ class LexiconConfig(ScorerVariant):
         cost = "none; the truth of the built-in world"
         return [ReadyScorer(config, LexiconScorer.attributes, None, "this project's", cost)]
 
+    def meaning(self, attribute: str) -> str:
+        return "1 if the text holds an insult of the list, else 0"
+
     def check_files(self, say: Callable[[str], None]) -> list[Problem]:
         path = Path(self.path).expanduser()
         if not path.is_file():

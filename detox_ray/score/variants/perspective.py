@@ -7,8 +7,9 @@ from pydantic import AfterValidator, Field
 
 from detox_ray.config import Problem
 from detox_ray.config.base import no_secret, variable_name
-from detox_ray.score import perspective_client
-from detox_ray.score.scorer_variant import ReadyScorer, ResolvedScorer, ScorerVariant, ScoringWork
+from detox_ray.score import perspective_requests
+from detox_ray.score.perspective_client import PerspectiveScorer
+from detox_ray.score.scorer_variant import DEFINITIONS, ReadyScorer, ResolvedScorer, ScorerVariant, ScoringWork
 from detox_ray.score.scorers import Scorer
 from detox_ray.storage import Store
 
@@ -22,9 +23,9 @@ class PerspectiveConfig(ScorerVariant):
     by_language = True
 
     type: Literal["perspective"]
-    url: Annotated[str, AfterValidator(no_secret)] = f"https://{perspective_client.GOOGLE}"
+    url: Annotated[str, AfterValidator(no_secret)] = f"https://{perspective_requests.GOOGLE}"
     # environment variable that holds the key
-    key_env: Annotated[str, AfterValidator(variable_name)] = perspective_client.GOOGLES_KEY
+    key_env: Annotated[str, AfterValidator(variable_name)] = perspective_requests.GOOGLES_KEY
     attributes: list[str] = Field(["toxicity"], min_length=1)  # lower case, as toxicity, severe_toxicity, insult
     queries_per_second: float = Field(1.0, gt=0)  # over the whole cluster; 1 is the API's default quota
     max_bytes: int = Field(20480, ge=1)  # UTF-8 bytes of a text
@@ -36,21 +37,24 @@ class PerspectiveConfig(ScorerVariant):
         config = cls(name="perspective", type="perspective")
         licence = "terms of the service, which ends with 2026"
         cost = "HTTP, 1 query a second by default; a key"
-        return [ReadyScorer(config, ("toxicity",), perspective_client.LANGUAGES, licence, cost)]
+        return [ReadyScorer(config, ("toxicity",), perspective_requests.LANGUAGES, licence, cost)]
 
     @property
     def origin(self) -> str:
         return self.url
 
+    def meaning(self, attribute: str) -> str:
+        return DEFINITIONS.get(attribute, super().meaning(attribute))
+
     def check_settings(self) -> list[Problem]:
-        return perspective_client.check(self.url, self.key_env)
+        return perspective_requests.check(self.url, self.key_env)
 
     def resolve(self, store: Store, world: str | None, earlier: Mapping[str, ResolvedScorer]) -> ResolvedScorer:
-        revision = perspective_client.revision(self.url, self.attributes)
-        return self.resolved(revision, perspective_client.LANGUAGES)
+        revision = perspective_requests.revision(self.url, self.attributes)
+        return self.resolved(revision, perspective_requests.LANGUAGES)
 
     def load(self, scorer: ResolvedScorer, store: Store, batch_tokens: int) -> Scorer:
-        return perspective_client.PerspectiveScorer(**self.model_dump(exclude={"type", "languages"}))
+        return PerspectiveScorer(**self.model_dump(exclude={"type", "languages"}))
 
     def work(self) -> ScoringWork | None:
         return ScoringWork(texts_per_second=self.queries_per_second)

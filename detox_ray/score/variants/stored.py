@@ -6,7 +6,7 @@ from typing import Literal
 
 from detox_ray.config import Problem
 from detox_ray.score import stored_scores
-from detox_ray.score.scorer_variant import ResolvedScorer, ScorerVariant
+from detox_ray.score.scorer_variant import DEFINITIONS, ResolvedScorer, ScorerVariant
 from detox_ray.score.scorers import Scorer
 from detox_ray.storage import Store, key_of
 
@@ -20,6 +20,9 @@ class StoredConfig(ScorerVariant):
     type: Literal["stored"]
     path: str  # a file or folder
     format: stored_scores.Format = "table"  # table: CSV, JSONL or Parquet with text and attribute columns
+
+    def meaning(self, attribute: str) -> str:
+        return DEFINITIONS.get(attribute, super().meaning(attribute))
 
     def check_files(self, say: Callable[[str], None]) -> list[Problem]:
         return stored_scores.check(self._path, self.format, say)

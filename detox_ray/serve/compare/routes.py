@@ -131,6 +131,9 @@ def check(body: CompareRequest, spec: ServeSpec) -> ComparisonSettings:
     max_tokens = body.max_tokens or min(generate.max_tokens, limits.max_tokens)
     if len(prompts) > limits.prompts:
         raise RequestError(400, f"prompt: at most {limits.prompts} prompts per request", "prompt")
+    if not spec.models:
+        message = "models: none is served here, only scorers: POST /v1alpha1/comments:analyze answers"
+        raise RequestError(404, message, "models", "model_not_found")
     _check_distinct("models", models)
     _check_distinct("scorers", scorers)
     for name in models:

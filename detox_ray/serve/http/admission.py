@@ -22,7 +22,7 @@ from detox_ray.serve.http.request_log import set_key_holder
 
 PROBES = ("/healthz", "/readyz")  # need no key
 UNLIMITED = (*PROBES, "/metrics")  # answered even if the service is full or stopping
-PAGES = ("/", "/runs")  # hold no data of a run: they ask for the key, or check signed links
+PAGES = ("/", "/scorers", "/runs")  # hold no data of a run: they ask for the key, or check signed links
 PAGE_FOLDERS = ("/static/", "/runs/")
 
 _log = logging.getLogger("ray.serve")

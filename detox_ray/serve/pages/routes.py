@@ -1,4 +1,5 @@
-"""The routes of the web pages: `/` compares models on a prompt, `/runs` lists runs and shows their reports.
+"""The routes of the web pages: `/` compares models on a prompt, `/scorers` shows a card per scorer, `/runs` lists runs
+and shows their reports. Without a model, `/` leads to `/scorers`.
 
 Pages, scripts and styles are fixed files and need no key. What they show comes as JSON from routes that need a key if
 keys are on. A report has scripts and styles of its own, so it gets its own content security policy, in a sandbox: it
@@ -10,7 +11,9 @@ from importlib import resources
 
 from fastapi import APIRouter
 from fastapi.responses import RedirectResponse, Response
+from pydantic import BaseModel
 
+from detox_ray.score.cards import LanguageValidity, card_of, validity_rows
 from detox_ray.serve.http.errors import RequestError
 from detox_ray.serve.http.gateway import Gateway
 from detox_ray.serve.pages.page_data import PageData, page_data
@@ -29,6 +32,22 @@ class LinkedRun(ListedRun):
     report: str | None  # path of its page, valid for an hour; null if it has none
 
 
+class ServedScorer(BaseModel):
+    """The card of a served scorer."""
+
+    name: str
+    type: str
+    origin: str
+    revision: str
+    licence: str
+    languages: list[str] | None  # in which it has evidence; null: it is asked in all
+    attributes: dict[str, str]  # attribute -> what a value of it means
+    trained_on: str
+    members: list[str]  # scorers that it is made from
+    needs: str
+    validity: list[LanguageValidity]
+
+
 def routes(gateway: Gateway) -> APIRouter:
     """Return the routes of the pages, their files and their data."""
     router = APIRouter()
@@ -42,7 +61,22 @@ def routes(gateway: Gateway) -> APIRouter:
 
     @router.get("/", include_in_schema=False)
     async def compare_page() -> Response:
-        return static_response("index.html")
+        return static_response("index.html") if gateway.spec.engines else RedirectResponse("/scorers")
+
+    @router.get("/scorers", include_in_schema=False)
+    async def scorers_page() -> Response:
+        return static_response("scorers.html")
+
+    @router.get("/scorers.json", tags=["pages"])
+    async def scorer_cards() -> list[ServedScorer]:
+        """Return a card for each scorer: revision, licence, languages, attributes, training data, validity."""
+        served = {card.name: card for card in await gateway.ask(gateway.scoring.cards)}
+        rows = gateway.spec.validity
+        return [
+            ServedScorer(**card_of(scorer, served[scorer.name].attributes, validity_rows(rows, scorer.name))._asdict())
+            for scorer in gateway.spec.scorers
+            if scorer.name in served
+        ]
 
     @router.get("/runs", include_in_schema=False)
     async def runs_page() -> Response:

@@ -13,7 +13,6 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
-from ray import serve
 
 from detox_ray.cluster import keep_replica_on_loopback
 from detox_ray.config import ScoreConfig, ScoringConfig
@@ -21,6 +20,7 @@ from detox_ray.score import ResolvedScorer, identifiers, load
 from detox_ray.score.derived_scorers import Column, Derivation
 from detox_ray.score.identify import UNDETERMINED, enough_letters, label
 from detox_ray.score.scorers import Failure, Scorer, Scores
+from detox_ray.serve.workers.text_batches import TextBatches
 from detox_ray.storage import Store
 from detox_ray.storage.tables import EMPTY, FAILED, OK, TOO_SHORT, UNSUPPORTED
 
@@ -164,12 +164,10 @@ def with_batching(scorer: Scorer, by_language: bool, config: ScoringConfig) -> S
     """Return a function that scores one text, in a batch with others that arrive within ``config.batch_wait_s``."""
     thread = ThreadPoolExecutor(1, thread_name_prefix=scorer.name)
 
-    @serve.batch(max_batch_size=config.batch_size, batch_wait_timeout_s=config.batch_wait_s)
-    async def score_one(queries: list[ScoreQuery]) -> list[TextScore]:
+    async def answer(queries: list[ScoreQuery]) -> list[TextScore]:
         return await asyncio.get_running_loop().run_in_executor(thread, score_batch, scorer, by_language, queries)
 
-    score: ScoreOne = score_one
-    return score
+    return TextBatches(answer, config.batch_size, config.batch_wait_s).ask
 
 
 def score_batch(scorer: Scorer, by_language: bool, queries: Sequence[ScoreQuery]) -> list[TextScore]:
