@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Many processes import the same large packages. With this variable set, each would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-all lint lock clean
+.PHONY: help setup demo test test-all lint lock pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -47,6 +47,10 @@ lint: setup ## run linter, formatter, import layers and type checker
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+RUN ?= runs/toy17
+pictures: setup ## make docs/report.png and docs/serving.png from a finished run (RUN=runs/toy17)
+	$(BIN)/python scripts/pictures.py $(RUN)
 
 lock: ## regenerate the lock files (see CONTRIBUTING.md)
 	cluster/locks/make.sh
