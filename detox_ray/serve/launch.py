@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from detox_ray.cluster import connect
+from detox_ray.cluster import LOCAL, connect
 from detox_ray.cluster.progress import Progress
 from detox_ray.serve.http.keys import required_keys
 from detox_ray.serve.manifests import APPLICATION, LEAN
@@ -70,7 +70,9 @@ def launch(
         if not verbose:
             logging.getLogger("ray.serve").setLevel(logging.WARNING)
         serve.start(proxy_location="Disabled")
-        backends = app.backends(spec, gpus=cluster.gpus > 0)
+        gpus = cluster.gpus > 0
+        groups = app.engine_groups(spec, one_process=not gpus and cluster.address == LOCAL)
+        backends = app.backends(spec, groups, gpus)
         port = listener.getsockname()[1]
         # Unique on a cluster that others serve on, too. What a killed service left behind, the next one replaces.
         names = {backend: f"{APPLICATION}-{socket.gethostname()}-{port}-{backend}" for backend in backends}
@@ -78,7 +80,9 @@ def launch(
             with _show_progress(progress, names):
                 targets = [serve.RunTarget(backends[part], name, route_prefix=None) for part, name in names.items()]
                 handles = dict(zip(backends, serve.run_many(targets), strict=True))
-            engines = {name: handles[app.engine_deployment(engine)] for engine in spec.engines for name in engine.names}
+            engines = {
+                model: handles[name] for name, group in groups.items() for engine in group for model in engine.names
+            }
             gateway = Gateway(spec, engines, handles[app.SCORING], hashed_keys)
             _answer(gateway, listener, names, on_ready, started)
         finally:
