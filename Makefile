@@ -15,7 +15,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Many processes import the same large packages. With this variable set, each would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-all lint lock pictures clean
+DOCS := .venv-docs
+DOCS_STAMP := $(DOCS)/.installed
+
+.PHONY: help setup demo test test-all lint docs lock pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -42,11 +45,20 @@ test: setup lint ## run linter, type checker and tests
 test-all: setup lint ## run also the slow tests: lost nodes, memory, object stores in training
 	$(BIN)/python -m pytest
 
-lint: setup ## run linter, formatter, import layers and type checker
+lint: setup ## run linter, formatter, import layers, type checker and the check of the pages' links
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -q --noconftest tests/test_docs_links.py
+
+$(DOCS_STAMP): cluster/locks/docs.txt
+	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip --disable-pip-version-check install -q --no-deps --require-hashes -r $<
+	@touch $@
+
+docs: $(DOCS_STAMP) ## build the documentation site into site/index.html (its tools in .venv-docs; needs no set-up)
+	$(DOCS)/bin/zensical build --clean --strict
 
 RUN ?= runs/toy17
 pictures: setup ## make docs/report.png and docs/serving.png from a finished run (RUN=runs/toy17)
@@ -56,4 +68,4 @@ lock: ## regenerate the lock files (see CONTRIBUTING.md)
 	cluster/locks/make.sh
 
 clean: ## remove the virtual environment and caches, but not the runs
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	rm -rf $(VENV) $(DOCS) site .pytest_cache .ruff_cache .mypy_cache *.egg-info

@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from detox_ray.cli import app
-from detox_ray.cli.exit_codes import STOPPED, exit_codes
+from detox_ray.cli.exit_codes import FAILED, STOPPED, exit_codes
 from detox_ray.gate import read_spec
 from detox_ray.run import pipeline
 from detox_ray.score import ready_scorers
@@ -178,6 +178,21 @@ def test_help_names_every_command_and_the_exit_codes(call: Call) -> None:
         assert word in text
 
 
+def test_scorers_are_listed_as_objects(call: Call) -> None:
+    listed = json.loads(call("scorers", "--json").stdout)
+    assert {entry["name"]: entry["licence"] for entry in listed} == {
+        name: entry.licence for name, entry in ready_scorers().items()
+    }
+    assert call("scorers", "--format", "json").stdout == call("scorers", "--json").stdout
+    assert call("scorers", "--format", "csv").stdout.splitlines()[0].startswith("name,type,origin,attributes,languages")
+
+
+def test_every_command_that_prints_a_table_prints_it_as_json_and_csv(call: Call) -> None:
+    for command in ("run", "score", "plan", "show", "scorers", "validity", "gate", "compare", "leaderboard"):
+        text = flat(call(command, "--help"))
+        assert "--format" in text and "--json" in text, command
+
+
 def test_scorers_are_listed_with_their_licence(call: Call) -> None:
     text = flat(call("scorers"))
     assert all(f"{name} (" in text for name in ready_scorers())
@@ -212,3 +227,31 @@ def test_a_run_that_lost_its_folder_has_stopped_and_can_be_resumed(capsys: pytes
         raise LockLost("runs/mine is no longer held by this run")
     assert ended.value.exit_code == STOPPED
     assert capsys.readouterr().err == "stopped: runs/mine is no longer held by this run\n"
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_only_a_command_that_commits_says_what_stays(commits: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    for error, code in ((RuntimeError("the disk is full"), FAILED), (KeyboardInterrupt(), STOPPED)):
+        with pytest.raises(typer.Exit) as ended, exit_codes(commits=commits):
+            raise error
+        assert ended.value.exit_code == code
+        message = capsys.readouterr().err
+        assert ("what was committed stays" in message) == commits
+        assert "again" in message or "--verbose" in message  # what to do next
+
+
+@pytest.mark.parametrize(
+    ("command", "commits"), [("validate", False), ("plan", False), ("serve", False), ("run", True), ("score", True)]
+)
+def test_commands_know_whether_they_commit(
+    call: Call, config: Path, command: str, commits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the disk is full")
+
+    places = ("run.pipeline.check", "run.pipeline.run", "estimate.estimate", "serve.spec.arguments")
+    for place in places:
+        monkeypatch.setattr(f"detox_ray.{place}", broken)
+    result = call(command, config)
+    assert result.exit_code == FAILED and "failed: the disk is full" in result.output
+    assert ("what was committed stays" in result.output) == commits

@@ -218,7 +218,7 @@ def test_second_run_makes_nothing_and_starts_no_ray(resumed: Path, config: Path,
     before = markers(resumed)
     monkeypatch.setattr(pipeline, "connect", lambda **_: pytest.fail("Ray was started"))
     outcome = pipeline.run(load(config), None, Progress())
-    assert all(done.made == 0 for done in outcome.commands)
+    assert all(done.new_units == 0 for done in outcome.commands)
     assert markers(resumed) == before
 
 
@@ -227,9 +227,9 @@ def test_changed_threshold_only_measures_and_reports_again(resumed: Path, config
 
     monkeypatch.setattr(pipeline, "connect", lambda **_: pytest.fail("Ray was started"))
     changed = pipeline.run(load(config, ["measure.threshold=0.9"]), None, Progress())
-    assert {done.command: done.made for done in changed.commands if done.made} == {"measure": 5, "report": 1}
+    assert {done.command: done.new_units for done in changed.commands if done.new_units} == {"measure": 5, "report": 1}
     back = pipeline.run(load(config), None, Progress())
-    assert {done.command for done in back.commands if done.made} == {"measure", "report"}
+    assert {done.command for done in back.commands if done.new_units} == {"measure", "report"}
 
 
 @pytest.mark.slow
@@ -273,6 +273,8 @@ def test_gate_comparison_and_leaderboard_read_finished_runs(resumed: Path, tmp_p
         spec.write_text(demand)
         done = CliRunner().invoke(app, ["gate", str(resumed), "--spec", str(spec)])
         assert done.exit_code == code, done.output
+    verdicts = json.loads((resumed / "report" / "results.json").read_text(encoding="utf-8"))["verdicts"]
+    assert [(row["model"], len(row["checks"])) for row in verdicts] == [("detox", 5)]  # by the experiment's own rules
     page = tmp_path / "page"
     done = CliRunner().invoke(app, ["leaderboard", str(resumed.parent), "--out", str(page)])
     assert done.exit_code == 0, done.output
@@ -283,8 +285,8 @@ def test_gate_comparison_and_leaderboard_read_finished_runs(resumed: Path, tmp_p
 
 def test_show_counts_units_by_table_and_keys(resumed: Path) -> None:
     text = finished("show", resumed).stdout
-    assert re.search(r"generations\s*│\s*base\s*│\s*6/6", text)
-    assert re.search(r"checkpoints\s*│\s*detox\s*│\s*1/1", text)
+    assert re.search(r"generations\s+base\s+6/6", text)
+    assert re.search(r"checkpoints\s+detox\s+1/1", text)
 
 
 def test_config_in_the_run_folder_is_the_whole_experiment(resumed: Path, config: Path) -> None:

@@ -1,12 +1,12 @@
 """A run read back: groups of seeds and imported checkpoints reach the measuring, the manifest and the terminal."""
 
-import io
 from pathlib import Path
 
+import pytest
 from contexts import BASE, context
-from rich.console import Console
 
-from detox_ray.cli import terminal
+from detox_ray.cli.output import Format, Output
+from detox_ray.cli.run_tables import write_state
 from detox_ray.measure import specs
 from detox_ray.measure.stage import inputs_of
 from detox_ray.run import open_run
@@ -35,7 +35,7 @@ def test_imported_checkpoint_is_compared_with_its_parent_and_the_manifest_says_b
     assert models["base"] == {"path": "toy17", "revision": None, "key": BASE.key}
 
 
-def test_show_lists_every_seed_and_tells_their_mean(tmp_path: Path) -> None:
+def test_show_lists_every_seed_and_tells_their_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = Store.at(str(tmp_path))
     units = [GENERATIONS.unit(model=f"detox-seed{seed}", language="fr") for seed in (0, 1)]
     store.write_json(PLAN, {"generate": [[*unit.to_json(), "key"] for unit in units]})
@@ -51,8 +51,8 @@ def test_show_lists_every_seed_and_tells_their_mean(tmp_path: Path) -> None:
         "comparisons": [*gaps[:-1], {**gaps[-1], "seeds": 2}],
     }
     store.write_json("report/results.json", results)
-    said = io.StringIO()
-    terminal.show(Console(file=said, width=200), open_run(store.uri))
-    assert "detox-seed0" in said.getvalue() and "detox-seed1" in said.getvalue()
-    assert "base 0.500, detox (mean of 2 seeds) 0.150 (-70%); difference -0.350 [-0.400, -0.300]" in said.getvalue()
-    assert said.getvalue().count("average toxicity over") == 1
+    write_state(Output(Format.TABLE), open_run(store.uri))
+    text = capsys.readouterr().out
+    assert "detox-seed0" in text and "detox-seed1" in text
+    assert "base 0.500, detox (mean of 2 seeds) 0.150 (-70%); difference -0.350 [-0.400, -0.300]" in text
+    assert text.count("average toxicity over") == 1

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -14,17 +13,18 @@ from detox_ray.storage.lock import Locked, LockLost
 DONE, FAILED, WRONG_INPUT, STOPPED, INCONCLUSIVE = 0, 1, 2, 3, 4
 COMMITTED = "what was committed stays"
 RESUMABLE = f"{COMMITTED}; give the same command again to go on from there"
-
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the workers' logs, and tracebacks.")]
+AGAIN = "give the same command again to start over"
 
 
 @contextmanager
-def exit_codes(verbose: bool = False, interrupted: str = RESUMABLE) -> Iterator[None]:
+def exit_codes(verbose: bool = False, commits: bool = False, interrupted: str | None = None) -> Iterator[None]:
     """Turn what the block raises into a message and an exit code.
 
     Args:
         verbose: Whether an unexpected exception is raised again, for its traceback.
-        interrupted: The message for a user who interrupts the block: what is left, and what to do next.
+        commits: Whether the block commits units to a run's folder, which stay there if it fails or is interrupted.
+        interrupted: The message for a user who interrupts the block: what is left, and what to do next. By default it
+            follows from ``commits``.
     """
     say = Console(stderr=True, highlight=False, soft_wrap=True).print
     try:
@@ -46,11 +46,11 @@ def exit_codes(verbose: bool = False, interrupted: str = RESUMABLE) -> Iterator[
         say(f"[bold yellow]stopped[/]: {escape(str(error))}")
         raise typer.Exit(STOPPED) from None
     except KeyboardInterrupt:
-        say(f"[bold yellow]stopped[/]: {interrupted}")
+        say(f"[bold yellow]stopped[/]: {interrupted or (RESUMABLE if commits else AGAIN)}")
         raise typer.Exit(STOPPED) from None
     except Exception as error:
         if verbose:
             raise
         say(f"[bold red]failed:[/] {escape(str(error) or type(error).__name__)}")
-        say(f"{COMMITTED}; --verbose shows the traceback and the workers' logs")
+        say(f"{f'{COMMITTED}; ' if commits else ''}--verbose shows the traceback and the workers' logs")
         raise typer.Exit(FAILED) from None

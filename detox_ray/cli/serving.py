@@ -1,13 +1,18 @@
 """The commands `serve` and `keys`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from detox_ray.cli.exit_codes import Verbose, exit_codes
+from detox_ray.cli.arguments import Verbose
+from detox_ray.cli.exit_codes import exit_codes
+from detox_ray.cli.output import Format, Output
 from detox_ray.config import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from detox_ray.serve.launch import StartedService
 
 
 def serve(
@@ -46,7 +51,6 @@ def serve(
     Ctrl-C or SIGTERM ends it, once the requests in flight are answered.
     """
     with exit_codes(verbose, interrupted="the service is not running; the same command starts it"):
-        from detox_ray.cli import terminal
         from detox_ray.cluster.progress import Progress
         from detox_ray.serve import launch, manifests, spec
 
@@ -63,18 +67,35 @@ def serve(
             return
         if image is not None:
             raise ConfigError([Problem("--image", image, "goes with --write-config")])
-        launch.launch(args, lambda service: terminal.serving(Console(), service), Progress(), verbose)
+        output = Output(Format.TABLE)
+        launch.launch(args, lambda service: _say_addresses(output, service), Progress(), verbose)
         Console(stderr=True).print("stopped")
+
+
+def _say_addresses(output: Output, service: "StartedService") -> None:
+    """Print the addresses of the service, and the models and scorers that it serves."""
+    spec, url = service.spec, service.url
+    output.say(f"{url} answers after {service.seconds:.0f} s")
+    for engine in spec.engines:
+        adapters = f", and by adapters {', '.join(engine.adapters)}" if engine.adapters else ""
+        output.say(f"  model {engine.model.name}{adapters}")
+    scorers = ", ".join(scorer.name for scorer in spec.scorers) or "none: completions are not scored"
+    output.say(f"  scorers {scorers}")
+    if not spec.engines:
+        output.say(f"  Perspective API {url}/v1alpha1/comments:analyze · cards {url}/scorers · stop with Ctrl-C")
+        return
+    output.say(f"  page {url}/ · OpenAI API {url}/v1 · {url}/v1/compare · stop with Ctrl-C")
 
 
 def keys(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The key's holder, for logs and limits.")] = "default",
+    verbose: Verbose = False,
 ) -> None:
     """Make an API key for serve: the key, shown only once, on standard error, and the line to keep on standard output.
 
     detox-ray keys alice >> keys.txt; detox-ray serve runs/toy17 api_keys=keys.txt
     """
-    with exit_codes():
+    with exit_codes(verbose):
         from detox_ray.serve.http.keys import new_key
 
         key, hashed = new_key(name)

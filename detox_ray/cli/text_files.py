@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from detox_ray.cli.exit_codes import RESUMABLE, STOPPED, Verbose, exit_codes
+from detox_ray.cli.arguments import Verbose
+from detox_ray.cli.exit_codes import STOPPED, exit_codes
 
 TextColumn = Annotated[str, typer.Option("--text-column", metavar="NAME", help="The column that holds the text.")]
 LanguageColumn = Annotated[
@@ -57,11 +58,12 @@ def archive(
     command can be stopped or killed at any time: given again, it goes on. The folder is Parquet, and a scorer of type
     stored: {name: perspective-2026, type: stored, format: archive, path: FOLDER}. Exit code 3 if texts got no answer.
     """
-    with exit_codes(verbose, interrupted=RESUMABLE):
+    with exit_codes(verbose, commits=True):
         from detox_ray.cluster.progress import Progress
         from detox_ray.config.loading import validated
         from detox_ray.score.variants.perspective import PerspectiveConfig
         from detox_ray.text_files import archive as work
+        from detox_ray.text_files.inventory import ArchiveRequest, announce
         from detox_ray.text_files.text_rows import TextColumns
 
         service = {
@@ -72,7 +74,7 @@ def archive(
             **({} if url is None else {"url": url}),
             **({} if key_env is None else {"key_env": key_env}),
         }
-        request = work.ArchiveRequest(
+        request = ArchiveRequest(
             files,
             out,
             validated(PerspectiveConfig, service, "options"),
@@ -81,7 +83,7 @@ def archive(
             retry_failed,
         )
         if dry_run:
-            work.announce(request, work.dry_run(request), Progress())
+            announce(request, work.dry_run(request), Progress())
             return
         outcome = work.run(request, Progress())
         console = Console()
@@ -132,7 +134,7 @@ def score_file(
     detox-ray score-file comments.csv --scorer textdetox-xlmr --out scores.parquet. The command can be stopped or killed
     at any time: given again, it goes on.
     """
-    with exit_codes(verbose), _input_file(file, input_format) as path:
+    with exit_codes(verbose, commits=True), _input_file(file, input_format) as path:
         from detox_ray.cluster.progress import Progress
         from detox_ray.config import ConfigError, Problem
         from detox_ray.text_files import score_file as work

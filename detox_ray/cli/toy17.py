@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from detox_ray.cli.arguments import Verbose
 from detox_ray.cli.exit_codes import exit_codes
 from detox_ray.config import InputError
 
@@ -23,12 +24,13 @@ def _group() -> None:
 def build(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the world.")],
     seed: Annotated[int, typer.Option(min=0, help="The world's seed.")] = 0,
+    verbose: Verbose = False,
 ) -> None:
     """Build a world into FOLDER, which trains two small models and takes minutes.
 
     The world of seed 0 ships built. `detox-ray run` builds the world of another seed by itself.
     """
-    with exit_codes():
+    with exit_codes(verbose):
         from detox_ray import toy17
         from detox_ray.cluster.progress import Progress
 

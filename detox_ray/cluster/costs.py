@@ -4,6 +4,8 @@ from typing import NamedTuple, Protocol
 
 from detox_ray.config import Experiment
 
+NOT_ESTIMATED = "not estimated"  # begins the assumption of work whose time is not known
+
 
 class Cost(NamedTuple):
     """One thing that will run."""
@@ -71,4 +73,4 @@ def timed(stage: str, what: str, seconds: float, assumption: str) -> Cost:
 
 def unknown(stage: str, what: str) -> Cost:
     """Work that cannot be estimated, and says so."""
-    return Cost(stage, what, 0, 0, 0, "not estimated: its number of parameters is not known here")
+    return Cost(stage, what, 0, 0, 0, f"{NOT_ESTIMATED}: its number of parameters is not known here")

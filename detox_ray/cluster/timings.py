@@ -44,9 +44,9 @@ def timed_groups(context: Context) -> list[tuple[UnitGroup, Timing]]:
     rows = []
     for work, markers in markers_by_work(context).items():
         seconds = sum(marker.get("seconds", 0.0) for marker in markers)
-        made = sum(marker["rows"] for marker in markers)
+        row_count = sum(marker["rows"] for marker in markers)
         rate = work.stage.rate(markers, seconds) if seconds else ""
-        rows.append((work, Timing(work.label, work.model, round(seconds, 2), len(markers), made, rate)))
+        rows.append((work, Timing(work.label, work.model, round(seconds, 2), len(markers), row_count, rate)))
     return rows
 
 
@@ -75,4 +75,4 @@ def _markers(store: Store, context: Context, units: Mapping[Unit, str]) -> dict[
 
     with ThreadPoolExecutor(16) as pool:  # object stores answer slowly, and many at once
         read = pool.map(lambda pair: marker(*pair), there)
-        return {unit: found for (unit, _), found in zip(there, read, strict=True) if found is not None}
+        return {unit: content for (unit, _), content in zip(there, read, strict=True) if content is not None}

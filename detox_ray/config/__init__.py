@@ -14,6 +14,7 @@ from detox_ray.config.data import (
     ValidityConfig,
 )
 from detox_ray.config.experiment import Comparison, Experiment, GenerateConfig, ModelConfig
+from detox_ray.config.gate import GateConfig
 from detox_ray.config.measures import FluencyConfig, MeasureConfig, QualityConfig, ReportConfig
 from detox_ray.config.scorers import ScoreConfig, ScorerConfig
 from detox_ray.config.serve import EngineConfig, LimitsConfig, ReplicasConfig, ScoringConfig, ServeConfig
@@ -30,6 +31,7 @@ __all__ = [
     "EngineConfig",
     "Experiment",
     "FluencyConfig",
+    "GateConfig",
     "GenerateConfig",
     "InputError",
     "LimitsConfig",

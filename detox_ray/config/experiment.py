@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from detox_ray.config.base import TOY17, ConfigError, DType, Languages, Name, Problem, Strict, no_secret
 from detox_ray.config.data import DataConfig, ValidityConfig
+from detox_ray.config.gate import READY, GateConfig
 from detox_ray.config.languages import GROUPS
 from detox_ray.config.measures import MeasureConfig, QualityConfig, ReportConfig
 from detox_ray.config.scorers import ScoreConfig
@@ -91,6 +92,7 @@ class Experiment(Strict):
     validity: ValidityConfig | None = None
     quality: QualityConfig = QualityConfig()
     measure: MeasureConfig = MeasureConfig()
+    gate: GateConfig = READY  # what the report asks of each tuned model
     report: ReportConfig = ReportConfig()
     serve: ServeConfig = ServeConfig()
 

@@ -8,10 +8,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from detox_ray import toy17
-from detox_ray.cluster.costs import Cost
+from detox_ray import data, toy17
+from detox_ray.cluster.costs import NOT_ESTIMATED, Cost
 from detox_ray.cluster.stage import Stage
 from detox_ray.config import Experiment, ModelConfig, Problem, TrainConfig
 from detox_ray.estimate import disk, engine_memory
@@ -22,7 +22,15 @@ from detox_ray.estimate.computation import TrainingWork, training_work
 from detox_ray.estimate.dimensions import FoundConfig, model_config
 from detox_ray.estimate.disk import Space
 from detox_ray.estimate.engine_memory import EngineMemory
-from detox_ray.estimate.rows import PromptRows, TrainingRows, prompt_rows, text_count, tokenizer_at, training_rows
+from detox_ray.estimate.rows import (
+    Inputs,
+    PromptRows,
+    TrainingRows,
+    prompt_rows,
+    text_count,
+    tokenizer_at,
+    training_rows,
+)
 from detox_ray.estimate.training_memory import Memory, worker_memory
 from detox_ray.estimate.workload import ExperimentWork, device_of
 from detox_ray.models import limits
@@ -56,6 +64,7 @@ class ExperimentEstimate(NamedTuple):
     prompts: PromptRows
     stages: list[Cost]
     disk: list[Space]
+    devices: int  # GPUs, or cores if there are no GPUs
     problems: list[Problem]
 
     @property
@@ -68,6 +77,16 @@ class ExperimentEstimate(NamedTuple):
         """Return the GPU-hours, or core-hours, of all stages."""
         return sum(stage.device_hours for stage in self.stages)
 
+    @property
+    def cost(self) -> float | None:
+        """Return the price of all device-hours, in the currency of the assumed price; None if none is assumed."""
+        return None if self.assumptions.price is None else self.device_hours * self.assumptions.price
+
+    @property
+    def not_estimated(self) -> list[Cost]:
+        """Return the work whose time is not known, and is missing from the hours."""
+        return [stage for stage in self.stages if stage.assumption.startswith(NOT_ESTIMATED)]
+
 
 def estimate(experiment: Experiment, assumed: Assumptions, stages: Sequence[Stage]) -> ExperimentEstimate:
     """Estimate what the stages take.
@@ -76,6 +95,7 @@ def estimate(experiment: Experiment, assumed: Assumptions, stages: Sequence[Stag
     """
     # Find the config of each pretrained model, without weights.
     world = _world(experiment)
+    inputs = Inputs(experiment, data.ExperimentData(experiment.data, experiment.languages, experiment.validity), world)
     roots = {name: limits.root(experiment, name) for name in experiment.models}
     configs = {
         root: model_config(root, path, experiment.models[root].revision, world)
@@ -86,9 +106,9 @@ def estimate(experiment: Experiment, assumed: Assumptions, stages: Sequence[Stag
     problems = limits.problems(experiment, files)
 
     # Estimate the memory of trainings and engines.
-    trainings = _trainings(experiment, roots, configs, world, assumed, problems)
-    first = configs[roots[next(iter(experiment.models))]]
-    prompts = prompt_rows(experiment, tokenizer_at(first.folder, assumed), world, assumed)
+    tokenizers = {root: tokenizer_at(source.folder, assumed) for root, source in configs.items()}
+    trainings = _trainings(inputs, roots, configs, tokenizers, assumed, problems)
+    prompts = prompt_rows(inputs, tokenizers[roots[next(iter(experiment.models))]])
     architectures = {name: architecture(configs[root].config) for name, root in roots.items()}
     sequence = prompts.tokens + experiment.generate.max_tokens
     engines = [
@@ -100,7 +120,7 @@ def estimate(experiment: Experiment, assumed: Assumptions, stages: Sequence[Stag
     problems += [_engine_problem(engine) for engine in engines if not engine.fits]
 
     # Estimate the time of each stage, and the disk space of the run.
-    texts, labelled, how = text_count(experiment, world)
+    texts, labelled, how = text_count(inputs)
     gpus = _gpus(trainings, assumed)
     work = ExperimentWork(experiment, architectures, trainings, prompts, texts, labelled, how, gpus, assumed)
     space = [
@@ -122,20 +142,22 @@ def estimate(experiment: Experiment, assumed: Assumptions, stages: Sequence[Stag
         prompts,
         [cost for stage in stages for cost in stage.costs(work)],
         space,
+        work.devices,
         problems,
     )
 
 
 def _trainings(
-    experiment: Experiment,
+    inputs: Inputs,
     roots: dict[str, str],
     configs: dict[str, FoundConfig],
-    world: Path | None,
+    tokenizers: dict[str, tuple[Any, str]],
     assumed: Assumptions,
     problems: list[Problem],
 ) -> list[Training]:
     """Estimate each train block once, and append to ``problems`` what cannot fit."""
     # Group the models whose train blocks differ only in the seed.
+    experiment = inputs.experiment
     names_by_block: dict[str, list[str]] = {}
     for name in experiment.descent_order():
         config = experiment.models[name].train
@@ -159,7 +181,7 @@ def _trainings(
             rule = f"must not be more than the cluster's {assumed.gpus} GPUs (--gpus)"
             problems.append(Problem(f"{field}.workers", config.workers, rule))
         source = configs[roots[name]]
-        rows = training_rows(experiment, config, field, tokenizer_at(source.folder, assumed), world, assumed)
+        rows = training_rows(inputs, config, field, tokenizers[roots[name]], assumed)
 
         def memory_of(
             changed: TrainConfig,

@@ -49,10 +49,16 @@ class Assumptions:
     fill: float = 0.5  # share of max_length that a training row fills, if the data is not on this machine
     completions_per_second: float = 2000.0  # that a CPU core identifies and counts (language, diversity)
     node_memory: float | None = None  # GiB of a node, shared by its workers; None: not checked
+    price: float | None = None  # of a device-hour, in any currency; None: the cost is not estimated
 
     @property
     def gpu(self) -> bool:
         return self.device != "cpu"
+
+    @property
+    def device_hour(self) -> str:
+        """Return the unit of device-hours, in the singular."""
+        return "GPU-hour" if self.gpu else "core-hour"
 
     def memory(self, workers: int) -> float:
         """Return the bytes that one of ``workers`` may hold."""
@@ -83,6 +89,9 @@ class Assumptions:
         else:
             memory, speed = memory or "this machine's memory", f"{CPU_CORE_TFLOPS:g} TFLOPS a core"
         speed = f"{self.tflops:g} TFLOPS" if self.tflops is not None else speed
+        price = {}
+        if self.price is not None:
+            price["price"] = f"{self.price:g} a {self.device_hour}; hours in which a device waits are not counted"
         return {
             "device": f"{self.device}: {memory}, {speed} (data sheet, or as given)",
             "reserve": f"{self.reserve:g} GiB of a worker for CUDA, NCCL and fragmentation; on a CPU for libraries",
@@ -90,6 +99,7 @@ class Assumptions:
             "start": f"{self.start_seconds:g} s to start and load, per training and per engine",
             "text": f"{self.bytes_per_token:g} bytes of text a token if no tokenizer is on this machine; "
             f"rows fill {self.fill:.0%} of max_length if the data is not on this machine",
+            **price,
             "left out": "time on the network and in queues; early stopping: the whole training is counted",
         }
 

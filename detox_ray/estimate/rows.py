@@ -5,12 +5,13 @@ With a tokenizer, rows are cut, filtered and split as in training. Without one, 
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from detox_ray import data
 from detox_ray.config import TOY17, CorpusConfig, Experiment, InputError, PairsConfig, TrainConfig
+from detox_ray.config.data import SourceConfig
 from detox_ray.estimate.assumptions import Assumptions
 from detox_ray.models.codec import Encoder
 from detox_ray.toy17 import DEFAULT
@@ -18,6 +19,20 @@ from detox_ray.train import data_split as training_data
 
 SAMPLED_STEPS = 64  # batches drawn to measure padding
 TOY17_TOKENS = 14  # in a sentence of the built-in world, on average
+
+
+class Inputs(NamedTuple):
+    """An experiment with its data, each kind of which is read once for a whole plan."""
+
+    experiment: Experiment
+    data: data.ExperimentData
+    world: Path | None  # toy17's folder; None: it is not built, or not used
+
+    def here(self, source: SourceConfig) -> bool:
+        """Return whether the rows of a source are on this machine."""
+        if source.source == TOY17:
+            return self.world is not None
+        return not source.path or Path(source.path).expanduser().exists()
 
 
 class TrainingRows(NamedTuple):
@@ -78,21 +93,15 @@ def tokenizer_at(folder: str | None, assumed: Assumptions) -> tuple[Any, str]:
 
 
 def training_rows(
-    experiment: Experiment,
-    config: TrainConfig,
-    field: str,
-    tokenizer: tuple[Any, str],
-    world: Path | None,
-    assumed: Assumptions,
+    inputs: Inputs, config: TrainConfig, field: str, tokenizer: tuple[Any, str], assumed: Assumptions
 ) -> TrainingRows:
     """Count the rows that a train block learns from.
 
     Args:
-        experiment: The experiment, which names the data.
+        inputs: The experiment and its data.
         config: The train block.
         field: The block's name in messages.
         tokenizer: A tokenizer and how it counts, from `tokenizer_at`.
-        world: toy17's folder, if it is built.
         assumed: The assumptions about data that is not on this machine.
 
     Raises:
@@ -100,17 +109,12 @@ def training_rows(
     """
     corpus = config.train_on == "corpus"
     sequences = 2 if config.method in ("dpo", "orpo", "cpo") else 1
-    source = experiment.data.corpus if corpus else experiment.data.pairs
+    source = inputs.experiment.data.corpus if corpus else inputs.experiment.data.pairs
     assert source is not None  # the experiment requires it
-    if (source.source == TOY17 and world is None) or (source.path and not Path(source.path).expanduser().exists()):
+    if not inputs.here(source):
         return _assumed(config, source, sequences, assumed)
-    on_error = experiment.data.on_error
-    if corpus:
-        assert experiment.data.corpus is not None
-        rows = data.read_corpus(experiment.data.corpus, on_error, world)
-    else:
-        assert experiment.data.pairs is not None
-        rows = data.read_pairs(experiment.data.pairs, on_error, world)
+    rows = inputs.data.corpus(inputs.world) if corpus else inputs.data.pairs(inputs.world)
+    assert rows is not None
     split = training_data.split(rows.table, tokenizer[0], config, config.workers, field)
     lengths = [length(row) for row in split.train]
     mean = sum(sum(sides) / len(sides) for sides in lengths) / len(lengths)
@@ -164,44 +168,42 @@ def _assumed(
     return TrainingRows(train * twice, validation * twice, sequences, mean, padded, None, how)
 
 
-def prompt_rows(
-    experiment: Experiment, tokenizer: tuple[Any, str], world: Path | None, assumed: Assumptions
-) -> PromptRows:
+def prompt_rows(inputs: Inputs, tokenizer: tuple[Any, str]) -> PromptRows:
     """Count the prompts of all languages together."""
-    source, languages = experiment.data.prompts, experiment.languages
+    source, languages = inputs.experiment.data.prompts, inputs.experiment.languages
     limit = source.per_language
-    if source.source == TOY17 and world is None:
+    if not inputs.here(source) and source.source == TOY17:
         per_language = min(limit or DEFAULT.prompts, DEFAULT.prompts)
         return PromptRows(per_language * len(languages), float(TOY17_TOKENS) / 2, "toy17's size")
-    if source.path and not Path(source.path).expanduser().exists():
+    if not inputs.here(source):
         published = [data.published_rows(source, language) for language in languages]
         if not any(published):
             raise InputError(f"data.prompts.path: {source.path} does not exist, so its rows cannot be counted")
         count = sum(min(rows or 1000, limit or 10**9) for rows in published)
         return PromptRows(count, 12.0, f"published size of {source.source}; 12 tokens a prompt: assumed")
-    read = data.read_prompts(source, languages, experiment.data.on_error, world)
-    texts = [text for rows in read.values() for text in rows.table["text"].to_pylist()]
+    prompts = inputs.data.prompts(inputs.world)
+    texts = [text for rows in prompts.values() for text in rows.table["text"].to_pylist()]
     tokens = sum(map(len, Encoder(tokenizer[0]).ids(texts)))
     return PromptRows(len(texts), tokens / len(texts), f"the data, {tokenizer[1]}")
 
 
-def text_count(experiment: Experiment, world: Path | None) -> tuple[int, int, str]:
+def text_count(inputs: Inputs) -> tuple[int, int, str]:
     """Return the number of held-out texts, that of labelled texts, and how they were counted."""
-    counts, how = [0, 0], "the data"
-    for place, source in enumerate((experiment.data.texts, experiment.validity)):
+    experiment, how = inputs.experiment, "the data"
+    kinds: list[tuple[SourceConfig | None, Callable[[Path | None], dict[str, data.Rows]], int]] = [
+        (experiment.data.texts, inputs.data.texts, DEFAULT.texts),
+        (experiment.validity, inputs.data.labelled, DEFAULT.labelled),
+    ]
+    counts = []
+    for source, read, toy17_size in kinds:
         if source is None:
-            continue
-        languages = experiment.languages
-        if source.source == TOY17 and world is None:
-            counts[place] = (DEFAULT.texts, DEFAULT.labelled)[place] * len(languages)
+            counts.append(0)
+        elif inputs.here(source):
+            counts.append(sum(rows.table.num_rows for rows in read(inputs.world).values()))
+        elif source.source == TOY17:
+            counts.append(toy17_size * len(experiment.languages))
             how = "toy17's size"
-        elif source.path and not Path(source.path).expanduser().exists():
-            counts[place] = sum(data.published_rows(source, language) or 0 for language in languages)
+        else:
+            counts.append(sum(data.published_rows(source, language) or 0 for language in experiment.languages))
             how = "published sizes"
-        elif place == 0 and experiment.data.texts is not None:
-            texts = data.read_texts(experiment.data.texts, languages, experiment.data.on_error, world)
-            counts[0] = sum(rows.table.num_rows for rows in texts.values())
-        elif experiment.validity is not None:
-            judged = data.read_labelled(experiment.validity, languages, experiment.data.on_error, world)
-            counts[1] = sum(rows.table.num_rows for rows in judged.values())
     return counts[0], counts[1], how

@@ -209,8 +209,10 @@ class _Search:
         assert self._pairs.labels is not None
         flagged = self._pairs.values >= threshold
         clusters = int(self._draws.cluster.max()) + 1
-        hits = np.bincount(self._draws.cluster, (flagged & self._pairs.labels).astype(np.float64), minlength=clusters)
-        return hits, np.bincount(self._draws.cluster, flagged.astype(np.float64), minlength=clusters)
+        hits, all_flagged = np.zeros(clusters), np.zeros(clusters)
+        np.add.at(hits, self._draws.cluster, flagged & self._pairs.labels)
+        np.add.at(all_flagged, self._draws.cluster, flagged)
+        return hits, all_flagged
 
 
 def _nearest(counts: Counts, wanted: Floats, levels: Floats) -> Floats:

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from detox_ray.cluster.stage import Section
 from detox_ray.cluster.timings import Timing
+from detox_ray.gate import Verdict
 from detox_ray.storage.metric_spec import Metrics
 
 
@@ -165,6 +166,7 @@ class ReportContent:
     primary: str  # the scorer of headline and figures
     convention: str  # as in the tables' column, changed switches included
     confidence: float
+    verdicts: Sequence[Verdict] = ()  # of the gate, one per compared pair that the report shows
     switches: Mapping[str, Any] = field(default_factory=dict)  # of the convention, resolved: name -> choice
     interval: str = "percentile"  # kind
     correction: str = "holm"  # over the languages of one metric

@@ -49,8 +49,8 @@ def published_csv() -> bytes:
             for metric, value in values.items():
                 place = {"paper": row.paper, "place": row.place, "model": row.model, "stage": stage, "metric": metric}
                 spread = row.spread.get(metric) if stage == "before" else None
-                own = {"value": value, "standard_deviation": spread, "mean_of": row.mean_of}
-                rows.append({**place, **own, "scorer": row.scorer, "note": row.note})
+                numbers = {"value": value, "standard_deviation": spread, "mean_of": row.mean_of}
+                rows.append({**place, **numbers, "scorer": row.scorer, "note": row.note})
     return csv_file(list(rows[0]), rows)
 
 

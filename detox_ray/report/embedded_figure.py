@@ -18,6 +18,7 @@ COLOURS = {  # of figure_files.py -> of colours.css
     "#5a6472": "var(--muted)",
     "#d9dde3": "var(--line)",
     "#ffffff": "var(--ground)",
+    "#1b1f24": "var(--text)",
     "#000000": "var(--text)",
 }
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BEFORE, AFTER, MUTED, LINE = "#c2500a", "#0068a6", "#5a6472", "#d9dde3"  # as in colours.css
+BEFORE, AFTER, MUTED, LINE, TEXT = "#c2500a", "#0068a6", "#5a6472", "#d9dde3", "#1b1f24"  # as in colours.css
 PANEL, LABEL = (230, 170), (90, 9)  # width and height of a panel's axes and of a label, about, in typographic points
 DASHES = ("solid", "dashed", "dotted", "dashdot")  # of curves
 LEARNING = {  # kind of a training's line -> colour, style
@@ -45,7 +45,7 @@ SHADES = {
     "v3": "#9cc2e2",
     "v4": "#78abd6",
 }
-_STYLE: Any = {
+STYLE: Any = {
     "svg.hashsalt": "detox_ray",
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
@@ -72,7 +72,7 @@ def forest_files(
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(6.6, 0.9 + 0.22 * len(rows)), layout="constrained")
         axes = figure.add_subplot(title=visible(title), xlabel=visible(axis))
         first = next(at for at, row in enumerate(rows) if row.before is not None and row.after is not None)
@@ -87,7 +87,7 @@ def forest_files(
         axes.set_xlim(left=min(0, axes.get_xlim()[0]))
         tooltips = _forest_rows(axes, rows, f"{SIGNIFICANT} significant after correction")
         figure.legend(loc="outside upper left", ncols=2, frameon=False)
-        return _files(name, figure, title, tooltips)
+        return figure_pair(name, figure, title, tooltips)
 
 
 def difference_files(name: str, rows: Sequence[ForestRow], title: str, axis: str) -> dict[str, bytes]:
@@ -95,7 +95,7 @@ def difference_files(name: str, rows: Sequence[ForestRow], title: str, axis: str
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(6.6, 0.9 + 0.22 * len(rows)), layout="constrained")
         axes = figure.add_subplot(title=visible(title), xlabel=visible(axis))
         axes.axvline(0, color=MUTED, linewidth=0.8)
@@ -105,7 +105,7 @@ def difference_files(name: str, rows: Sequence[ForestRow], title: str, axis: str
             else:
                 _bar(axes, row.after, at, AFTER, hollow=False, label="")
         tooltips = _forest_rows(axes, rows, f"{SIGNIFICANT} significant; not corrected over models")
-        return _files(name, figure, title, tooltips)
+        return figure_pair(name, figure, title, tooltips)
 
 
 def _forest_rows(axes: "Axes", rows: Sequence[ForestRow], note: str) -> dict[str, str]:
@@ -131,7 +131,7 @@ def heat_files(name: str, heat: Heat, title: str) -> dict[str, bytes]:
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         size = (1.2 + 0.78 * len(heat.columns), 1.3 + 0.22 * len(heat.rows))
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.add_subplot(title=visible(title))
@@ -151,7 +151,7 @@ def heat_files(name: str, heat: Heat, title: str) -> dict[str, bytes]:
             f"blue: better, orange: worse; {SIGNIFICANT} significant after correction; {LEFT_OUT} left out of the mean"
         )
         _footnote(figure, f"pp: percentage points; {note}")
-        return _files(name, figure, title, {})
+        return figure_pair(name, figure, title, {})
 
 
 def tradeoff_files(name: str, clouds: Sequence[Cloud]) -> dict[str, bytes]:
@@ -159,7 +159,7 @@ def tradeoff_files(name: str, clouds: Sequence[Cloud]) -> dict[str, bytes]:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         columns = min(len(clouds), 2)
         rows = -(-len(clouds) // columns)
         figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
@@ -176,7 +176,7 @@ def tradeoff_files(name: str, clouds: Sequence[Cloud]) -> dict[str, bytes]:
         notes += [f"hollow diamonds: published by {LI} (another scorer)"] if any(p.published for p in points) else []
         notes += ["hollow dot: before tuning"] if any(p.parent for p in points) else []
         _footnote(figure, "; ".join(notes))
-        return _files(name, figure, "; ".join(cloud.title for cloud in clouds), tooltips)
+        return figure_pair(name, figure, "; ".join(cloud.title for cloud in clouds), tooltips)
 
 
 def _cloud(axes: "Axes", cloud: Cloud) -> None:
@@ -234,7 +234,7 @@ def curve_files(name: str, charts: Sequence[Chart], title: str) -> dict[str, byt
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         columns = min(len(charts), 3)
         rows = -(-len(charts) // columns)
         figure = Figure(figsize=(3.2 * columns, 2.3 * rows), layout="constrained")
@@ -255,7 +255,7 @@ def curve_files(name: str, charts: Sequence[Chart], title: str) -> dict[str, byt
             tooltips[f"chart-{index}"] = chart_text(chart)
         stopped = any(mark.kind == "stopped" for chart in charts for mark in chart.marks)
         _footnote(figure, "dashed: the step whose weights were kept" + "; dotted: stopped early" * stopped)
-        return _files(name, figure, title, tooltips)
+        return figure_pair(name, figure, title, tooltips)
 
 
 def _bar(axes: "Axes", value: IntervalValue, at: float, colour: str, hollow: bool, label: str) -> None:
@@ -270,7 +270,8 @@ def _footnote(figure: "Figure", text: str) -> None:
     figure.supxlabel(text, fontsize=7, color=MUTED)
 
 
-def _files(name: str, figure: "Figure", title: str, tooltips: Mapping[str, str]) -> dict[str, bytes]:
+def figure_pair(name: str, figure: "Figure", title: str, tooltips: Mapping[str, str]) -> dict[str, bytes]:
+    """Write a drawn figure as SVG, with its title and tooltips (id of an element -> text), and as PDF."""
     files = {}
     for kind, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None})):
         data = io.BytesIO()

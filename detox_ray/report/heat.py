@@ -77,8 +77,8 @@ def value_heat(
 ) -> Heat:
     """Return one metric's values per language for several models: (name, its run's values, its name in the run)
     each."""
-    found = [[values.of(series, model, language) for _, values, model in models] for language in (MACRO, *languages)]
-    kept = [value.value for row in found for cell in row if (value := interval_value(cell)) is not None]
+    grid = [[values.of(series, model, language) for _, values, model in models] for language in (MACRO, *languages)]
+    kept = [value.value for row in grid for cell in row if (value := interval_value(cell)) is not None]
     low, high = min(kept, default=0.0), max(kept, default=1.0)
 
     def cell(row: Row | None) -> HeatCell:
@@ -94,7 +94,7 @@ def value_heat(
         HeatRow(
             "Mean" if language == MACRO else language_name(language), language == MACRO, [cell(row) for row in line]
         )
-        for language, line in zip((MACRO, *languages), found, strict=True)
+        for language, line in zip((MACRO, *languages), grid, strict=True)
     ]
     return Heat([HeatColumn(name, name) for name, _, _ in models], rows)
 

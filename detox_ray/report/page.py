@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from detox_ray.report import figure_files, published
+from detox_ray.report import figure_files, overview_figure, published
 from detox_ray.report.content import ReportContent
 from detox_ray.report.embedded_figure import drawings
 from detox_ray.report.explorer import explorer
 from detox_ray.report.labels import ENGLISH, MACRO, number
+from detox_ray.report.overview import overview
 from detox_ray.report.pair_sections import PairSection, pair_sections
 from detox_ray.report.paper_tables import printed_tables
 from detox_ray.report.result_rows import MetricValues, SeriesKey
@@ -72,6 +73,8 @@ def index(content: ReportContent, figure_paths: Mapping[str, bytes]) -> bytes:
         "page.html",
         "explorer.js" if explored else None,
         c=content,
+        overview=overview(content),
+        overview_figure=overview_figure.NAME,
         pairs=pairs,
         figure_names=[{kind: pair_figure_name(kind, pair) for kind in ("forest", "heatmap")} for pair in pairs],
         drawings=drawings(figure_paths),
@@ -121,10 +124,10 @@ def own_rows(content: ReportContent) -> list[OwnRow]:
 
     def summary(model: str, metric: str, languages: Sequence[str]) -> str:
         rows = [values.of(chosen[metric], model, language) for language in languages] if metric in chosen else []
-        found = [row["value"] for row in rows if row is not None and row["value"] is not None and row["in_macro"]]
+        numbers = [row["value"] for row in rows if row is not None and row["value"] is not None and row["in_macro"]]
         decimals = content.described.of(metric).decimals
-        spread = f" ± {number(pstdev(found), decimals)}" if len(found) > 1 else ""
-        return number(fmean(found) if found else None, decimals) + spread
+        spread = f" ± {number(pstdev(numbers), decimals)}" if len(numbers) > 1 else ""
+        return number(fmean(numbers) if numbers else None, decimals) + spread
 
     kinds = [("all languages", [MACRO])]
     if ENGLISH in content.languages and others:
@@ -137,9 +140,12 @@ def own_rows(content: ReportContent) -> list[OwnRow]:
 
 
 def figures(content: ReportContent) -> dict[str, bytes]:
-    """Draw ``figures/*.svg`` and ``*.pdf``: of each compared pair what can be drawn, the trade-offs, the sweeps and
-    how each model learned."""
+    """Draw ``figures/*.svg`` and ``*.pdf``: the first screen's figure, of each compared pair what can be drawn, the
+    trade-offs, the sweeps and how each model learned."""
     files: dict[str, bytes] = {}
+    first_screen = overview(content)
+    if first_screen and first_screen.dots:
+        files |= overview_figure.overview_files(first_screen.dots)
     for pair in pair_sections(content):
         title, axis, before, after = forest_labels(content, pair)
         if pair.forest:

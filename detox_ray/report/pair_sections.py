@@ -74,15 +74,15 @@ def pair_sections(content: ReportContent) -> list[PairSection]:
 
 def _pair(content: ReportContent, model: str, parent: str, values: MetricValues, rows: Sequence[Row]) -> PairSection:
     series = by_series(rows, values.metrics, model, parent, content.primary, content.convention)
-    own = {key: group for key, group in series.items() if key.convention == content.convention}
+    of_convention = {key: group for key, group in series.items() if key.convention == content.convention}
     tables = {key: metric_table(content, key, group, values) for key, group in series.items()}
     headline_rows = series.get(values.headline(content.primary, content.convention), [])
-    costs = [key for key in own if values.describe(key).kind == "cost" and values.describe(key).tradeoff]
+    costs = [key for key in of_convention if values.describe(key).kind == "cost" and values.describe(key).tradeoff]
     kinds: dict[str, list[MetricTable]] = {}
     beside: dict[str, list[MetricTable]] = {}
     for key, table in tables.items():
         kind = values.describe(key).kind
-        if key not in own:
+        if key not in of_convention:
             beside.setdefault(key.convention, []).append(table)
         elif kind != "toxicity":
             kinds.setdefault(KINDS[kind], []).append(table)
@@ -92,11 +92,11 @@ def _pair(content: ReportContent, model: str, parent: str, values: MetricValues,
         seed_table(content, model, list(series), values),
         headline(content, headline_rows, values),
         _forest(content, headline_rows, values),
-        change_heat(content, own, values),
-        [tables[k] for k in own if values.describe(k).kind == "toxicity" and k.scorer == content.primary],
+        change_heat(content, of_convention, values),
+        [tables[k] for k in of_convention if values.describe(k).kind == "toxicity" and k.scorer == content.primary],
         (values.title(costs[0]), cost(content, series[costs[0]], values)) if costs else None,
         [KindTables(heading, kinds[heading]) for heading in KINDS.values() if heading in kinds],
-        [tables[k] for k in own if values.by_other_scorer(k, content.primary)],
+        [tables[k] for k in of_convention if values.by_other_scorer(k, content.primary)],
         beside,
     )
 

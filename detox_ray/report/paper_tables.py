@@ -29,10 +29,12 @@ class PrintedTable(NamedTuple):
 def printed_tables(content: ReportContent) -> list[PrintedTable]:
     """Return a table for each model; none if the convention shows no spreads."""
     values = MetricValues(content.metrics.to_pylist(), content.described)
-    own = [s for s in values.series(content.primary, content.convention) if s.convention == content.convention]
+    of_convention = [
+        s for s in values.series(content.primary, content.convention) if s.convention == content.convention
+    ]
     # the scripts print toxicity, perplexity under an evaluator, and dist-n: what spreads, and what the paper published
-    measured = {s.scorer for s in own if values.describe(s).spread_of}
-    shown = [s for s in own if s.scorer in measured and s.metric in LI_METRICS]
+    measured = {s.scorer for s in of_convention if values.describe(s).spread_of}
+    shown = [s for s in of_convention if s.scorer in measured and s.metric in LI_METRICS]
     if not shown:
         return []
     languages = sorted(content.languages, key=language_name)

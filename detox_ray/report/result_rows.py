@@ -57,8 +57,8 @@ class MetricValues:
 
     def series(self, primary: str, convention: str) -> list[SeriesKey]:
         """Return every series: the chosen convention's first, then metrics in order, then the primary scorer's."""
-        found = {series for series, _, _ in self._rows}
-        return sorted(found, key=lambda series: _order(series, self.metrics, primary, convention))
+        every_series = {series for series, _, _ in self._rows}
+        return sorted(every_series, key=lambda series: _order(series, self.metrics, primary, convention))
 
 
 def series_of(row: Row) -> SeriesKey:
@@ -69,11 +69,11 @@ def by_series(
     rows: Sequence[Row], metrics: Metrics, model: str, parent: str, primary: str, convention: str
 ) -> dict[SeriesKey, list[Row]]:
     """Return the comparisons of one pair of models, in the report's order."""
-    found: dict[SeriesKey, list[Row]] = {}
+    groups: dict[SeriesKey, list[Row]] = {}
     for row in rows:
         if (row["model"], row["parent"]) == (model, parent):
-            found.setdefault(series_of(row), []).append(row)
-    return {series: found[series] for series in sorted(found, key=lambda s: _order(s, metrics, primary, convention))}
+            groups.setdefault(series_of(row), []).append(row)
+    return {series: groups[series] for series in sorted(groups, key=lambda s: _order(s, metrics, primary, convention))}
 
 
 def macro_of(rows: Sequence[Row]) -> Row | None:

@@ -3,15 +3,18 @@
 The keys: docs/architecture.md, "Names that people and tools rely on". ``null`` if there is no number (the row's
 ``status`` says why), never NaN. Everything but ``timings`` is the same for the same experiment, whatever was resumed.
 ``models`` and ``compare`` are those that the report shows: a group of seeds stands for its models, whose own numbers
-are in ``metrics`` and ``comparisons`` too. ``run_comparison.py`` and the gate read
-these documents back, with ``metrics_described`` to know what each metric is.
+are in ``metrics`` and ``comparisons`` too. ``verdicts`` are the gate's, ``recommended`` is the model that one would
+release, or null. ``run_comparison.py`` and the gate read these documents back, with ``metrics_described`` to know what
+each metric is.
 """
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
+from detox_ray.gate import Verdict
 from detox_ray.report.content import AgreementRow, CountRow, ReportContent, ValidityRow, fields_of
+from detox_ray.report.release import recommended
 from detox_ray.report.shown_models import shown_models, shown_pairs
 
 
@@ -43,6 +46,8 @@ def document(content: ReportContent) -> dict[str, Any]:
         "languages": list(content.languages),
         "models": shown_models(content),
         "compare": [{"model": model, "parent": parent} for model, parent in shown_pairs(content)],
+        "verdicts": [_verdict(verdict) for verdict in content.verdicts],
+        "recommended": recommended(content),
         "seed_groups": {label: list(models) for label, models in content.seed_groups.items()},
         "sweeps": {
             family: {name: dict(values) for name, values in variants.items()}
@@ -59,6 +64,29 @@ def document(content: ReportContent) -> dict[str, Any]:
         "timings": [timing._asdict() for timing in content.timings],
         "notes": list(content.notes),
     }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as an object, without what only orders its parts."""
+    checks = [
+        {
+            **check._asdict(),
+            "result": str(check.result),
+            "findings": [
+                {
+                    "language": finding.language,
+                    "value": finding.value,
+                    "ci_low": finding.low,
+                    "ci_high": finding.high,
+                    "verdict": finding.verdict,
+                    "reason": finding.reason,
+                }
+                for finding in check.findings
+            ],
+        }
+        for check in verdict.checks
+    ]
+    return {**verdict._asdict(), "checks": checks}
 
 
 def flat(group: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -135,10 +135,10 @@ def _group(runs: Sequence[ComparedRun]) -> RankingGroup:
     scorer, convention, confidence = document["primary_scorer"], document["convention"], document["confidence"]
     metrics = Metrics.merged(run.values.metrics for run in runs)
     headline = SeriesKey(metrics.headline, scorer, convention)
-    found = {series: run.values for run in runs for series in run.values.series(scorer, convention)}
+    values_of = {series: run.values for run in runs for series in run.values.series(scorer, convention)}
     series = [
         s
-        for s, values in found.items()
+        for s, values in values_of.items()
         if s.convention == convention
         and s.part == ALL
         and not values.by_other_scorer(s, scorer)
@@ -172,16 +172,16 @@ def _ranking(
     runs: Sequence[ComparedRun], series: Sequence[SeriesKey], headline: SeriesKey, metrics: Metrics
 ) -> list[RankRow]:
     """Rank models by the headline metric's macro mean, the best first; those without a value last, without a rank."""
-    found: list[tuple[float, ComparedRun, str]] = []
+    entries: list[tuple[float, ComparedRun, str]] = []
     for run in runs:
         for model in run.document["models"]:
             toxicity = interval_value(run.values.of(headline, model, MACRO))
-            found.append((NO_RANK if toxicity is None else toxicity.value, run, model))
-    found.sort(key=lambda entry: (entry[0], entry[1].name, entry[2]))
+            entries.append((NO_RANK if toxicity is None else toxicity.value, run, model))
+    entries.sort(key=lambda entry: (entry[0], entry[1].name, entry[2]))
     rows = []
-    for place_of, run, model in found:
+    for place_of, run, model in entries:
         parents = [pair["parent"] for pair in run.document["compare"] if pair["model"] == model]
-        rank = "–" if place_of == NO_RANK else str(1 + sum(other < place_of for other, _, _ in found))
+        rank = "–" if place_of == NO_RANK else str(1 + sum(other < place_of for other, _, _ in entries))
         macro = run.values.of(headline, model, MACRO)
         cells = [value_cell(run.values.of(s, model, MACRO), metrics.of(s.metric, s.scorer)) for s in series]
         n, seeds = (macro["n"], macro["seeds"]) if macro else (0, 1)
@@ -207,7 +207,7 @@ def _differences(runs: Sequence[ComparedRun], headline: SeriesKey, confidence: f
 
 
 def _clouds(runs: Sequence[ComparedRun], headline: SeriesKey, metrics: Metrics) -> list[Cloud]:
-    found = {axis: None for run in runs for axis in axes(run.values, headline.scorer, headline.convention)}
+    every_axis = {axis: None for run in runs for axis in axes(run.values, headline.scorer, headline.convention)}
     t5 = {evaluator["name"] for run in runs for evaluator in run.document["evaluators"] if evaluator["kind"] == "t5"}
     models = [(f"{run.name} / {model}", run.values, model) for run in runs for model in run.document["models"]]
     pairs = [
@@ -215,7 +215,7 @@ def _clouds(runs: Sequence[ComparedRun], headline: SeriesKey, metrics: Metrics) 
         for run in runs
         for pair in run.document["compare"]
     ]
-    panels = [cloud(headline, axis, models, pairs, axis.scorer in t5, metrics) for axis in found]
+    panels = [cloud(headline, axis, models, pairs, axis.scorer in t5, metrics) for axis in every_axis]
     return [panel for panel in panels if panel.points]
 
 
@@ -224,8 +224,8 @@ def _differing(runs: Sequence[ComparedRun]) -> list[tuple[str, list[str]]]:
         {**run.document["settings"], "interval": run.document["interval"], "correction": run.document["correction"]}
         for run in runs
     ]
-    names = dict.fromkeys(name for own in settings for name in own)
-    rows = [(name, [str(own.get(name, "–")) for own in settings]) for name in names]
+    names = dict.fromkeys(name for values in settings for name in values)
+    rows = [(name, [str(values.get(name, "–")) for values in settings]) for name in names]
     return [(name, values) for name, values in rows if len(set(values)) > 1]
 
 

@@ -15,4 +15,4 @@ def shown_pairs(content: ReportContent) -> list[tuple[str, str]]:
     names = zip(*(content.comparisons[column].to_pylist() for column in ("model", "parent")), strict=True)
     compared = set(names)
     pairs = [((group_of.get(model, model), parent), (model, parent)) for model, parent in content.compare]
-    return list(dict.fromkeys(mean if mean in compared else own for mean, own in pairs))
+    return list(dict.fromkeys(mean if mean in compared else pair for mean, pair in pairs))

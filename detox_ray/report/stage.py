@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.timings import timings
 from detox_ray.config import TOY17, Experiment
+from detox_ray.gate import judge_all
 from detox_ray.measure import ScorerAgreement, StatusCount, Validity
 from detox_ray.measure.stage import metrics_of, settings_of
 from detox_ray.report import (
@@ -24,6 +25,7 @@ from detox_ray.report import (
     TrainingLog,
     render,
 )
+from detox_ray.report.results import document
 from detox_ray.score import scorers_of
 from detox_ray.storage import Table, Unit, UnitTables
 from detox_ray.storage.markers import CheckpointMarker, FluencyMarker
@@ -72,7 +74,7 @@ class ReportStage(Stage):
 
 
 def content(context: Context) -> ReportContent:
-    """What the report shows. Needs every stage before it to be committed."""
+    """Return what the report shows. Every stage before it must be committed."""
     experiment, store, scorers = context.experiment, context.store, scorers_of(context)
     convention = settings_of(experiment).choose()
 
@@ -82,7 +84,7 @@ def content(context: Context) -> ReportContent:
     world = None
     if experiment.uses_toy17:
         world = json.loads((store.localize(TOY17) / "world.json").read_text(encoding="utf-8"))
-    return ReportContent(
+    page_content = ReportContent(
         experiment=experiment.name,
         experiment_yaml=experiment.to_yaml(),
         languages=experiment.languages,
@@ -119,10 +121,11 @@ def content(context: Context) -> ReportContent:
         seed_groups=experiment.seed_groups,
         sweeps=experiment.sweeps,
     )
+    return replace(page_content, verdicts=judge_all(document(page_content), experiment.gate))
 
 
 def trainings(context: Context) -> list[TrainingLog]:
-    """How the trained models learned, in the models' order."""
+    """Return the logs of the trained models, in the models' order."""
     logs = []
     for name, model in context.experiment.models.items():
         if model.train is not None:
@@ -145,7 +148,7 @@ def trainings(context: Context) -> list[TrainingLog]:
 
 
 def _evaluators(context: Context) -> list[PerplexityEvaluator]:
-    """Who measured the perplexity of completions, and as what."""
+    """Return the models that measured the perplexity of completions."""
     one_of = {unit["evaluator"]: (unit, key) for unit, key in context.units(FLUENCIES).items()}
     evaluators = []
     for config in context.experiment.quality.fluency:
@@ -156,7 +159,7 @@ def _evaluators(context: Context) -> list[PerplexityEvaluator]:
 
 
 def _settings_that_count(experiment: Experiment) -> dict[str, Any]:
-    """What must be equal for the toxicity of two runs to be compared."""
+    """Return the settings that must be equal for the toxicity of two runs to be compared."""
     data, generate, measure = experiment.data, experiment.generate, experiment.measure
     return {
         "prompts": {"source": data.prompts.source, "per_language": data.prompts.per_language},
@@ -166,7 +169,7 @@ def _settings_that_count(experiment: Experiment) -> dict[str, Any]:
 
 
 def samples(context: Context) -> list[ExplorerPrompt]:
-    """The first prompts of each language with the first completions of each model, and their scores."""
+    """Return the first prompts of each language with the first completions of each model and their scores."""
     experiment = context.experiment
     wanted, primary = min(experiment.report.prompts, experiment.generate.prompts_per_unit), experiment.score.headline
     most = min(experiment.report.completions, experiment.generate.samples)
@@ -174,7 +177,7 @@ def samples(context: Context) -> list[ExplorerPrompt]:
         UnitTables(context.store, {unit: key for unit, key in context.units(table).items() if unit.shard == 0})
         for table in (PROMPTS, GENERATIONS, SCORES)
     )
-    found = []
+    explored = []
     for language in experiment.languages if wanted else ():
         prompts = prompts_of[language].slice(0, wanted).to_pylist()
         shown: dict[str, list[ExplorerCompletion]] = {prompt["prompt_id"]: [] for prompt in prompts}
@@ -190,5 +193,5 @@ def samples(context: Context) -> list[ExplorerPrompt]:
                 if row["prompt_id"] in shown:
                     completion = ExplorerCompletion(model, row["sample"], row["text"], *scored[place])
                     shown[row["prompt_id"]].append(completion)
-        found += [ExplorerPrompt(language, p["prompt_id"], p["text"], shown[p["prompt_id"]]) for p in prompts]
-    return found
+        explored += [ExplorerPrompt(language, p["prompt_id"], p["text"], shown[p["prompt_id"]]) for p in prompts]
+    return explored

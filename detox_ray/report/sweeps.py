@@ -50,8 +50,8 @@ def sweep_clouds(content: ReportContent) -> list[Cloud]:
     """Return a panel for each cost on which a swept model has a macro value."""
     values = MetricValues(content.metrics.to_pylist(), content.described)
     headline = values.headline(content.primary, content.convention)
-    found = [_cloud(content, values, headline, axis) for axis in axes(values, content.primary, content.convention)]
-    return [cloud for cloud in found if any(not point.parent for point in cloud.points)]
+    panels = [_cloud(content, values, headline, axis) for axis in axes(values, content.primary, content.convention)]
+    return [cloud for cloud in panels if any(not point.parent for point in cloud.points)]
 
 
 def _cloud(content: ReportContent, values: MetricValues, headline: SeriesKey, axis: SeriesKey) -> Cloud:
@@ -89,13 +89,13 @@ def curves(swept: Mapping[str, Choices], family: str) -> list[Curve]:
                 False,
             )
         ]
-    along = max(numbers, key=lambda field: len({own[field] for own in swept.values()}))  # the first of equals
-    found: dict[str, list[tuple[str, str]]] = {}
+    along = max(numbers, key=lambda field: len({choices[field] for choices in swept.values()}))  # the first of equals
+    models_of: dict[str, list[tuple[str, str]]] = {}
     for model in ordered(swept):
         others = [f"{field} {value_text(value)}" for field, value in swept[model].items() if field != along]
-        found.setdefault(", ".join([family, *others]), []).append((model, value_text(swept[model][along])))
+        models_of.setdefault(", ".join([family, *others]), []).append((model, value_text(swept[model][along])))
     walked = {model: swept[model][along] for model in swept}
-    return [Curve(name, sorted(models, key=lambda entry: walked[entry[0]]), True) for name, models in found.items()]
+    return [Curve(name, sorted(models, key=lambda entry: walked[entry[0]]), True) for name, models in models_of.items()]
 
 
 def sweep_tables(content: ReportContent) -> list[SweepTable]:
@@ -109,11 +109,11 @@ def sweep_tables(content: ReportContent) -> list[SweepTable]:
         if series_of(row) == headline and row["language"] == MACRO
     }
 
-    def row(model: str, own: list[str], gap: Row | None, parent: bool) -> SweepRow:
+    def row(model: str, choices: list[str], gap: Row | None, parent: bool) -> SweepRow:
         macro = values.of(headline, model, MACRO)
         compared = gap is not None and gap["status"] == OK
         return SweepRow(
-            own,
+            choices,
             model,
             parent,
             macro["seeds"] if macro else 1,
@@ -181,12 +181,15 @@ def value_text(value: Any) -> str:
 
 def _place(swept: Mapping[str, Choices], field: str, model: str) -> float:
     return float(
-        list(dict.fromkeys(value_text(own[field]) for own in swept.values())).index(value_text(swept[model][field]))
+        list(dict.fromkeys(value_text(choices[field]) for choices in swept.values())).index(
+            value_text(swept[model][field])
+        )
     )
 
 
 def _is_number(swept: Mapping[str, Choices], field: str) -> bool:
-    return all(isinstance(own[field], int | float) and not isinstance(own[field], bool) for own in swept.values())
+    values = [choices[field] for choices in swept.values()]
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
 def _parents(content: ReportContent, swept: Mapping[str, Choices]) -> list[str]:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from detox_ray.report import labels
 
-STYLES = ("colours.css", "page.css", "figure.css", "explorer.css", "agreement.css")
+STYLES = ("colours.css", "page.css", "overview.css", "figure.css", "explorer.css", "agreement.css")
 
 
 def html(template: str, script: str | None, **context: Any) -> bytes:

@@ -45,13 +45,17 @@ class Cloud(NamedTuple):
         """The numbers of the models that no other model beats, from left to right; none if they are not ranked."""
         if not self.ranked:
             return []
-        own = [i for i, point in enumerate(self.points) if not point.published]
-        place = {i: (self._x_loss(self.points[i].x.value), self.points[i].y.value) for i in own}
+        measured = [i for i, point in enumerate(self.points) if not point.published]
+        place = {i: (self._x_loss(self.points[i].x.value), self.points[i].y.value) for i in measured}
 
         def beaten(i: int) -> bool:
-            return any(place[j][0] <= place[i][0] and place[j][1] <= place[i][1] and place[j] != place[i] for j in own)
+            return any(
+                place[j][0] <= place[i][0] and place[j][1] <= place[i][1] and place[j] != place[i] for j in measured
+            )
 
-        return sorted((i for i in own if not beaten(i)), key=lambda i: (self.points[i].x.value, self.points[i].y.value))
+        return sorted(
+            (i for i in measured if not beaten(i)), key=lambda i: (self.points[i].x.value, self.points[i].y.value)
+        )
 
     def _x_loss(self, value: float) -> float:
         """Return a number that is lower the better the value."""

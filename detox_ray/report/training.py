@@ -95,13 +95,13 @@ def charts(training: TrainingLog) -> list[Chart]:
         marks.append(StepMark(training.kept_step, "kept", f"kept: step {training.kept_step:,}"))
     if training.stopped == "early":
         marks.append(StepMark(training.steps, "stopped", f"stopped early: step {training.steps:,}"))
-    found = []
+    panels = []
     for title, unit, decimals, sources in _CHARTS:
         parts = {"log": training.log, "validation": training.validation}
         lines = [TrainingLine(name, kind, _points(parts[part], column)) for name, kind, part, column in sources]
         if kept := [line for line in lines if line.points]:
-            found.append(Chart(title, unit, decimals, kept, marks, training.steps))
-    return found
+            panels.append(Chart(title, unit, decimals, kept, marks, training.steps))
+    return panels
 
 
 def _points(rows: Sequence[Mapping[str, float]], column: str) -> Points:

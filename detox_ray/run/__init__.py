@@ -1,5 +1,5 @@
 """Carry an experiment through its stages: the plan, the pipeline, the record, and the folder of a run."""
 
-from detox_ray.run.run_folder import RunFolder, finished_runs, headline, open_run
+from detox_ray.run.run_folder import Headline, RunFolder, finished_runs, headline, headlines, open_run
 
-__all__ = ["RunFolder", "finished_runs", "headline", "open_run"]
+__all__ = ["Headline", "RunFolder", "finished_runs", "headline", "headlines", "open_run"]

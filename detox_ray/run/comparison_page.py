@@ -19,12 +19,17 @@ def labels_of(runs: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> li
     return [run if labels.count(label) > 1 else label for label, run in zip(labels, runs, strict=True)]
 
 
-def write_page(runs: Sequence[RunFolder], title: str, folder: Path) -> Path:
-    """Write the page and its tables to a local folder; return the page's path."""
+def labelled_results(runs: Sequence[RunFolder]) -> list[tuple[str, dict[str, Any]]]:
+    """Return each run's label and results."""
     documents = [run.results() for run in runs]
     labels = labels_of([run.name for run in runs], documents)
+    return list(zip(labels, documents, strict=True))
+
+
+def write_page(results: Sequence[tuple[str, Mapping[str, Any]]], title: str, folder: Path) -> Path:
+    """Write the page over labelled results, and its tables, to a local folder; return the page's path."""
     try:
-        files = report.render_several(list(zip(labels, documents, strict=True)), title)
+        files = report.render_several(results, title)
     except ValueError as error:
         raise InputError(str(error)) from None
     for path, content in files.items():

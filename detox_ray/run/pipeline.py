@@ -15,6 +15,7 @@ from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.stage import Context, Stage
 from detox_ray.cluster.unit_jobs import Job, run_jobs
 from detox_ray.config import ConfigError, Experiment, InputError, Problem
+from detox_ray.gate import rule_problems
 from detox_ray.models import limits
 from detox_ray.run import manifest, record
 from detox_ray.run.plan import made_of, needed_by, prepare
@@ -22,6 +23,7 @@ from detox_ray.run.stages import commands, registered
 from detox_ray.storage import TABLES, Store, Unit
 from detox_ray.storage.lock import run_lock
 from detox_ray.storage.markers import Marker
+from detox_ray.storage.metric_spec import Metrics
 from detox_ray.storage.tables import FAILED
 
 
@@ -29,8 +31,8 @@ class CommandDone(NamedTuple):
     """The result of one command's stages in one call."""
 
     command: str
-    made: int  # units committed by this call
-    kept: int  # units that were committed before
+    new_units: int  # committed by this call
+    kept_units: int  # that were committed before
     seconds: float
 
 
@@ -62,8 +64,12 @@ def check(experiment: Experiment, say: Callable[[str], None] = lambda note: None
         if model.path is not None:
             problems += models.check(f"models.{name}.path", model.path, model.parent)
     problems += limits.problems(experiment, limits.read(experiment))
-    for stage in registered():
+    stages = registered()
+    for stage in stages:
         problems += stage.check(experiment, say)
+    metrics = Metrics([spec for stage in stages for spec in stage.metrics()])
+    for problem in rule_problems(experiment.gate, metrics, experiment.languages):
+        problems.append(problem._replace(field=f"gate.{problem.field}"))
     if reason := Store.at(experiment.folder).check_writable():
         problems.append(Problem("storage", experiment.storage, f"cannot be written: {reason}"))
     if problems:

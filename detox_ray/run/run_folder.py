@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow.fs as pafs
 import yaml
@@ -65,35 +65,85 @@ class RunFolder:
         return dict(document)
 
 
+class Headline(NamedTuple):
+    """The toxicity of a model against its parent's, averaged over languages: a row of results.json, in full precision.
+
+    Of a model that was trained with several seeds, the values are means over them.
+    """
+
+    model: str
+    parent: str
+    metric: str
+    scorer: str
+    languages: int
+    seeds: int
+    parent_value: float
+    model_value: float
+    difference: float
+    ci_low: float | None
+    ci_high: float | None
+
+    @property
+    def change(self) -> float | None:
+        """Return the relative difference; None if the parent's value is 0."""
+        return (self.model_value - self.parent_value) / self.parent_value if self.parent_value else None
+
+
+def headlines(results: Mapping[str, Any]) -> list[Headline]:
+    """Return the macro toxicity of each compared pair of results.json."""
+    if "metrics_described" not in results:  # written by an older version
+        return []
+    metric = Metrics.from_rows(results["metrics_described"]).headline
+    values = {
+        (row["model"], row["scorer"]): row["value"]
+        for row in results["metrics"]
+        if row["status"] == OK and _is_headline(row, metric, results)
+    }
+    pairs = [(pair["model"], pair["parent"]) for pair in results["compare"]]
+    scorer = results["primary_scorer"]
+    return [
+        Headline(
+            row["model"],
+            row["parent"],
+            metric,
+            scorer,
+            row["n"],
+            row["seeds"],
+            values[row["parent"], scorer],
+            values[row["model"], scorer],
+            row["difference"],
+            row["ci_low"],
+            row["ci_high"],
+        )
+        for row in results["comparisons"]
+        if row["status"] == OK
+        and _is_headline(row, metric, results)
+        and row["scorer"] == scorer
+        and (row["model"], row["parent"]) in pairs
+    ]
+
+
+def _is_headline(row: Mapping[str, Any], metric: str, results: Mapping[str, Any]) -> bool:
+    place = (row["metric"], row["language"], row["part"], row["convention"])
+    return place == (metric, "macro", ALL, results["convention"])
+
+
 def headline(results: Mapping[str, Any]) -> list[str]:
-    """Summarise results.json: one sentence on the macro toxicity of each compared pair, as a mean over seeds."""
+    """Summarise results.json: one sentence on the macro toxicity of each compared pair."""
     if "metrics_described" not in results:  # written by an older version
         return []
     metrics = Metrics.from_rows(results["metrics_described"])
-    values = {
-        (row["metric"], row["model"], row["language"], row["scorer"]): row
-        for row in results["metrics"]
-        if row["status"] == OK and row["convention"] == results["convention"] and row["part"] == ALL
-    }
-    scorer, metric = results["primary_scorer"], metrics.headline
-    shown = [(pair["model"], pair["parent"]) for pair in results["compare"]]
-    lines = []
-    for row in results["comparisons"]:
-        place = (row["metric"], row["language"], row["part"], row["scorer"], row["convention"], row["status"])
-        if place != (metric, "macro", ALL, scorer, results["convention"], OK):
-            continue
-        if (row["model"], row["parent"]) not in shown:
-            continue
-        before = values[metric, row["parent"], "macro", scorer]["value"]
-        after = values[metric, row["model"], "macro", scorer]["value"]
-        change = f" ({(after - before) / before:+.0%})" if before else ""
-        seeds = f" (mean of {row['seeds']} seeds)" if row["seeds"] > 1 else ""
-        bounds = "" if row["ci_low"] is None else f" [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
-        lines.append(
-            f"{metrics.of(metric).title.lower()} over {row['n']} languages ({scorer}): {row['parent']} {before:.3f}, "
-            f"{row['model']}{seeds} {after:.3f}{change}; difference {row['difference']:+.3f}{bounds}"
+    sentences = []
+    for row in headlines(results):
+        change = "" if row.change is None else f" ({row.change:+.0%})"
+        seeds = f" (mean of {row.seeds} seeds)" if row.seeds > 1 else ""
+        bounds = "" if row.ci_low is None else f" [{row.ci_low:+.3f}, {row.ci_high:+.3f}]"
+        sentences.append(
+            f"{metrics.of(row.metric).title.lower()} over {row.languages} languages ({row.scorer}): "
+            f"{row.parent} {row.parent_value:.3f}, {row.model}{seeds} {row.model_value:.3f}{change}; "
+            f"difference {row.difference:+.3f}{bounds}"
         )
-    return lines
+    return sentences
 
 
 def open_run(run: str) -> RunFolder:

@@ -6,8 +6,7 @@
                   error there is a text that Perspective did not score. All attributes of the answers are kept.
     table         CSV, JSON Lines or Parquet with `text`, `toxicity`, optional `language`, optional further
                   `ATTRIBUTES`; other columns are ignored. Empty, null and NaN mean that there is no score.
-    archive       a folder that `detox-ray archive` wrote: all attributes that it asked for. A text whose status is not
-                  "ok" has no score, for the reason that the archive states.
+    archive       a folder that `detox-ray archive` wrote: all attributes that it asked for
 
 The papers' JSON Lines are described in docs/papers.md, "Score files of Li et al.". A language is a tag
 (`languages.read_tag`: "pt-BR" is pt, which a note says). Scores in languages that this project does not know are left
@@ -248,14 +247,9 @@ def _answered(tag: str, fields: dict[str, Any]) -> _Row:
 def _archived_records(file: Path) -> Iterator[Record]:
     """Yield the rows of an archive's part without the whole answers. Raises DataError if it cannot be read."""
     try:
-        parts = pq.ParquetFile(file)
-        names = parts.schema_arrow.names
-        wanted = names[: names.index("reason") + 1]
-        row = 0
-        for batch in parts.iter_batches(columns=wanted):
-            for fields in batch.to_pylist():
-                yield Record(row + 1, row, fields)
-                row += 1
+        names = pq.read_schema(file).names
+        rows = pq.read_table(file, columns=names[: names.index("reason") + 1], partitioning=None).to_pylist()
+        yield from (Record(row + 1, row, fields) for row, fields in enumerate(rows))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError([Flaw(str(file), f"is no part of an archive: {str(error).splitlines()[0]}")]) from None
 

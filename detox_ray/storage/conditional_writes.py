@@ -133,8 +133,8 @@ class ObjectFile:
         import obstore
 
         try:
-            found = obstore.get(self._store, self._location.path)
-            return Content(bytes(found.bytes()), _version_of(found.meta))
+            answer = obstore.get(self._store, self._location.path)
+            return Content(bytes(answer.bytes()), _version_of(answer.meta))
         except FileNotFoundError:
             return None
         except obstore.exceptions.BaseError as error:
@@ -162,8 +162,8 @@ class ObjectFile:
         try:
             return _version_of(obstore.put(self._store, self._location.path, data, mode=mode, use_multipart=False))
         except (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError):
-            found = self.read()  # what this request wrote before it was sent again
-            return found.version if found is not None and found.data == data else None
+            content = self.read()  # what this request wrote before it was sent again
+            return content.version if content is not None and content.data == data else None
         except FileNotFoundError as error:
             if mode != "create":
                 return None

@@ -101,15 +101,15 @@ class Lease:
     def acquire(self) -> None:
         """Raises Locked with who holds the folder."""
         for _ in range(ATTEMPTS):
-            self._seen, found = _awake(), self._file.read()
-            if found is None:
+            self._seen, content = _awake(), self._file.read()
+            if content is None:
                 self._version = self._file.create(self._content())
             else:
-                holder = _holder(found.data)
+                holder = _holder(content.data)
                 if holder and _alive(holder):
                     rule = "wait for it, stop it, or give this run another name"
                     raise Locked(f"{self._uri} is in use by {_described(holder)}; {rule}")
-                self._version = self._file.replace(self._content(), found.version)
+                self._version = self._file.replace(self._content(), content.version)
             if self._version is not None:
                 return
         raise Locked(f"{self._uri}: other runs begin and end there all the time; wait, or give this run another name")
@@ -134,12 +134,12 @@ class Lease:
 
     def _version_now(self) -> Version | None:
         """Return the version of a lock that is not as we left it; set ``lost`` if another run has it."""
-        found = self._file.read()
-        if found is None:  # removed by hand
+        content = self._file.read()
+        if content is None:  # removed by hand
             return self._file.create(self._content())
-        holder = _holder(found.data)
+        holder = _holder(content.data)
         if holder and holder["token"] == self._me["token"]:
-            return found.version
+            return content.version
         whom = f"by {_described(holder)}" if holder else "by a run that has ended since"
         self.lost = f"it was taken over {whom}, while this run showed no life for {_awake() - self._seen:.0f} s"
         return None
@@ -182,9 +182,9 @@ class TokenFence:
         now = _awake()
         if now - self._read < TRUST_S:
             return
-        found = self._file.read()
-        holder = found and _holder(found.data)
-        if found is not None and not (holder and holder["token"] == self._token):
+        content = self._file.read()
+        holder = content and _holder(content.data)
+        if content is not None and not (holder and holder["token"] == self._token):
             whom = _described(holder) if holder else "a run that has ended since"
             raise LockLost(f"{self._uri} was taken over by {whom}; nothing more was committed")
         self._read = now

@@ -37,12 +37,12 @@ def why_not(location: Location) -> str | None:
 
 
 def _folder(folder: Path) -> str | None:
-    made: list[Path] = []
+    new_folders: list[Path] = []
     probe = folder / f".probe-{uuid.uuid4().hex}"
     try:
         for attempt in range(100):
             try:
-                _make(folder, made)
+                _make(folder, new_folders)
                 with probe.open("xb") as stream:
                     stream.write(PROBE)
                     stream.flush()
@@ -56,7 +56,7 @@ def _folder(folder: Path) -> str | None:
     except OSError as error:
         return f"{error.filename or folder} cannot be made or written ({error.strerror or error})"
     finally:
-        for path, remove in ((probe, os.unlink), *((each, os.rmdir) for each in reversed(made))):
+        for path, remove in ((probe, os.unlink), *((path, os.rmdir) for path in reversed(new_folders))):
             try:
                 remove(path)
             except OSError:  # not made, or another process uses the folder by now
@@ -64,8 +64,8 @@ def _folder(folder: Path) -> str | None:
     return None
 
 
-def _make(folder: Path, made: list[Path]) -> None:
-    """Make ``folder`` with its parents; add those that were missing to ``made``, parents first."""
+def _make(folder: Path, new_folders: list[Path]) -> None:
+    """Make ``folder`` with its parents; add those that were missing to ``new_folders``, parents first."""
     for path in (*reversed(folder.parents), folder):
         try:
             os.mkdir(path)
@@ -76,7 +76,7 @@ def _make(folder: Path, made: list[Path]) -> None:
             if not path.is_dir():
                 raise
         else:
-            made.append(path)
+            new_folders.append(path)
 
 
 def _object_store(location: Location) -> str | None:

@@ -13,12 +13,10 @@ A text that got no answer at all (time-outs, 5xx) has no row: the next run asks 
 """
 
 import threading
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from detox_ray.cluster.progress import Progress
@@ -36,42 +34,25 @@ from detox_ray.score.perspective_requests import (
     values_of,
 )
 from detox_ray.score.stored_scores import ARCHIVE
-from detox_ray.score.variants.perspective import PerspectiveConfig
 from detox_ray.storage import Store
 from detox_ray.storage.lock import run_lock
 from detox_ray.storage.tables import EMPTY, FAILED, OK, UNSUPPORTED
 from detox_ray.text_files.archive_folder import ArchiveFolder, Row, now, text_id
-from detox_ray.text_files.finish_time import date_in_words, end_warning, finish_time, in_words
-from detox_ray.text_files.text_rows import TextColumns, check_files, read_rows
+from detox_ray.text_files.finish_time import finish_time
+from detox_ray.text_files.inventory import (
+    ArchiveRequest,
+    Inventory,
+    announce,
+    is_sent,
+    is_wanted,
+    take_inventory,
+)
+from detox_ray.text_files.text_rows import check_files, read_rows
 
 ATTRIBUTES = ("toxicity", "severe_toxicity", "identity_attack", "insult", "profanity", "threat")  # in all languages
-SHOWN = 5  # unreadable rows that the outcome names
 UNSUPPORTED_BY_ATTRIBUTE = "LANGUAGE_NOT_SUPPORTED"  # Google's word for it
 
 Result = Answered | Refused | GivenUp
-
-
-class ArchiveRequest(NamedTuple):
-    """What to archive, where, and how fast."""
-
-    files: Sequence[Path]
-    out: str  # folder on this machine
-    service: PerspectiveConfig
-    columns: TextColumns = TextColumns()
-    span_annotations: bool = False
-    retry_failed: bool = False
-
-
-class Inventory(NamedTuple):
-    """What the files hold, and what is left to ask."""
-
-    rows: int
-    distinct: int  # texts and languages
-    unreadable: list[str]  # "file:line: reason", the first of them
-    unreadable_rows: int
-    languages: dict[str, int]  # code -> distinct texts; "": the service detects it
-    pending: int  # distinct texts that are to be sent
-    seconds: float  # that this takes at the rate that is asked for
 
 
 class ArchiveOutcome(NamedTuple):
@@ -111,30 +92,6 @@ def _settings(request: ArchiveRequest) -> dict[str, Any]:
     }
 
 
-def take_inventory(request: ArchiveRequest, archive: ArchiveFolder | None) -> Inventory:
-    """Read the files once, and count what they hold and what ``archive`` lacks. Nothing is sent."""
-    rows = unreadable_rows = pending = 0
-    unreadable: list[str] = []
-    seen: set[bytes] = set()
-    languages: Counter[str] = Counter()
-    for path in request.files:
-        for row in read_rows(path, request.columns):
-            rows += 1
-            if row.text is None or row.reason is not None:
-                unreadable_rows += 1
-                if len(unreadable) < SHOWN:
-                    unreadable.append(f"{row.place}: {row.reason}")
-                continue
-            key = text_id(row.text, row.language)
-            if key in seen:
-                continue
-            seen.add(key)
-            languages[row.language or ""] += 1
-            pending += _is_sent(row.text, request) and _is_wanted(key, request, archive)
-    seconds = pending / request.service.queries_per_second
-    return Inventory(rows, len(seen), unreadable, unreadable_rows, dict(languages), pending, seconds)
-
-
 def run(request: ArchiveRequest, progress: Progress) -> ArchiveOutcome:
     """Ask for everything that the archive lacks.
 
@@ -164,27 +121,12 @@ def dry_run(request: ArchiveRequest) -> Inventory:
         return take_inventory(request, archive)
 
 
-def announce(request: ArchiveRequest, inventory: Inventory, progress: Progress) -> None:
-    """Say what the files hold, how long the rest takes, and whether the service ends before."""
-    known = inventory.distinct - inventory.pending
-    progress.say(
-        f"{inventory.rows:,} rows, {inventory.distinct:,} distinct texts: {known:,} need no request, "
-        f"{inventory.pending:,} to ask for"
-    )
-    for line in inventory.unreadable:
-        progress.say(f"  left out: {line}")
-    if inventory.unreadable_rows > len(inventory.unreadable):
-        progress.say(f"  left out: {inventory.unreadable_rows - len(inventory.unreadable):,} more rows")
-    if inventory.pending:
-        rate = request.service.queries_per_second
-        finish = finish_time(inventory.pending, rate, datetime.now(UTC))
-        progress.say(f"at {rate:g} a second: {in_words(inventory.seconds)}, until {date_in_words(finish)}")
-        if warning := end_warning(request.service.url, finish):
-            progress.say(warning)
-
-
 class _Asking:
-    """One run: texts go out at the service's pace, and each answer is kept before the next text is taken."""
+    """One run: texts go out at the service's pace.
+
+    The thread that asks for a text also keeps its answer, before it takes another text. So Ctrl-C, which interrupts the
+    main thread anywhere, loses no answer.
+    """
 
     def __init__(self, request: ArchiveRequest, archive: ArchiveFolder, progress: Progress, pending: int):
         self._request, self._archive, self._progress, self._pending = request, archive, progress, pending
@@ -197,10 +139,10 @@ class _Asking:
             service.queries_per_second,
             service.timeout,
             service.retries,
-            sleep=lambda seconds: void(self._stop.wait(seconds)),
+            sleep=self._sleep,
         )
         self._outage = Outage("archive")
-        self._flights: dict[Future[Result], tuple[_Text, str]] = {}  # in flight: the text, and when it was taken
+        self._flights: set[Future[Result]] = set()
         self.answered = self.unanswered = 0
 
     def ask_all(self) -> None:
@@ -212,20 +154,22 @@ class _Asking:
             try:
                 for text in self._wanted():
                     if len(self._flights) == self._requests.in_flight:
-                        self._land(FIRST_COMPLETED)
-                    body = self._body(text)
-                    flight = pool.submit(self._requests.ask, body, self._request.service.attributes, self._stop)
-                    self._flights[flight] = (text, now())
+                        self._count_answers()
+                    self._flights.add(pool.submit(self._ask, text))
                 while self._flights:
-                    self._land(FIRST_COMPLETED)
-                if self.unanswered and not self.answered:
-                    self._outage.end(lambda: True)
+                    self._count_answers()
             finally:
-                self._stop.set()
-                wait(self._flights)
-                for flight, (text, asked_at) in self._flights.items():
-                    if flight.exception() is None and not isinstance(result := flight.result(), GivenUp):
-                        self._archive.add(self._row(text, asked_at, result))
+                self._stop.set()  # the pool then waits for the requests that are on their way
+
+    def _sleep(self, seconds: float) -> None:
+        self._stop.wait(seconds)
+
+    def _ask(self, text: _Text) -> Result:
+        asked_at = now()
+        result = self._requests.ask(self._body(text), self._request.service.attributes, self._stop)
+        if not isinstance(result, GivenUp):
+            self._archive.add(self._row(text, asked_at, result))
+        return result
 
     def _body(self, text: _Text) -> dict[str, Any]:
         return body_of(text.text, text.language, self._request.service.attributes, self._request.span_annotations)
@@ -238,28 +182,25 @@ class _Asking:
                 if row.text is None or row.reason is not None:
                     continue
                 key = text_id(row.text, row.language)
-                if key in seen or not _is_wanted(key, self._request, self._archive):
+                if key in seen or not is_wanted(key, self._request, self._archive):
                     continue
                 seen.add(key)
-                if _is_sent(row.text, self._request):
+                if is_sent(row.text, self._request):
                     yield _Text(row.text, row.language)
                 else:
                     reason = unsendable(row.text, self._request.service.max_bytes) if row.text.strip() else None
                     status = FAILED if reason else EMPTY
                     self._archive.add(Row(row.text, row.language, status, reason, {}, [], now(), None, None))
 
-    def _land(self, condition: str) -> None:
-        """Keep the answers that have come; wait for one if there is none."""
-        done, _ = wait(self._flights, return_when=condition)
+    def _count_answers(self) -> None:
+        """Wait for an answer, and count all that have come. Raises ServiceDown if there are none any more."""
+        done, self._flights = wait(self._flights, return_when=FIRST_COMPLETED)
         for flight in done:
-            text, asked_at = self._flights[flight]
             result = flight.result()
             if isinstance(result, GivenUp):
                 self.unanswered += 1
             else:
-                self._archive.add(self._row(text, asked_at, result))
                 self.answered += 1
-            del self._flights[flight]  # not before it is kept
             self._outage.see(result)
             self._task.advance(1, self._note())
 
@@ -286,18 +227,5 @@ class _Asking:
         return Row(*text, status, reason, {} if wrong else values, names, asked_at, request, response)
 
 
-def void(_: object) -> None:
-    """Drop a value."""
-
-
 def _is_score(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
-
-
-def _is_sent(text: str, request: ArchiveRequest) -> bool:
-    return bool(text.strip()) and unsendable(text, request.service.max_bytes) is None
-
-
-def _is_wanted(key: bytes, request: ArchiveRequest, archive: ArchiveFolder | None) -> bool:
-    status = None if archive is None else archive.status(key)
-    return status is None or (request.retry_failed and status == FAILED)

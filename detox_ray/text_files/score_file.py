@@ -9,7 +9,6 @@ Units are made in this process, or by actors on a cluster if RAY_ADDRESS is set 
 """
 
 import hashlib
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,32 +16,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
-import pyarrow as pa
-
 from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.unit_jobs import Job, Task, run_jobs
-from detox_ray.config import ConfigError, InputError, Problem, ScoreConfig
+from detox_ray.config import ConfigError, Problem, ScoreConfig
 from detox_ray.score import ResolvedScorer, check, identifiers
-from detox_ray.score.identify import UNDETERMINED, enough_letters, label
 from detox_ray.storage import Store, Unit, cache_folder, key_of
 from detox_ray.storage.lock import run_lock
 from detox_ray.storage.tables import FAILED
 from detox_ray.text_files import scored_file
+from detox_ray.text_files.file_units import READ, read_file
 from detox_ray.text_files.file_workers import FileDerivedWorker, FileScoringWorker
 from detox_ray.text_files.score_tables import (
     FILE_ROWS,
     FILE_SCORES,
     FILE_TEXTS,
-    ROWS_PER_UNIT,
     attributes_of,
     blocks,
 )
 from detox_ray.text_files.scored_file import OutputFormat, ScorerFacts
 from detox_ray.text_files.scorer_options import resolve_all
-from detox_ray.text_files.text_rows import TextColumns, TextRow, check_files, read_rows
+from detox_ray.text_files.text_rows import TextColumns, check_files
 
 VERSION = 1  # raise it when what a unit holds changes
-READ = "texts.json"  # written when all rows are in units
 
 Identifier = Literal["py3langid", "lingua"]
 
@@ -117,11 +112,12 @@ def run(request: ScoreFileRequest, progress: Progress, on_ray: bool, verbose: bo
         suffix=request.file.suffix,
         identifier=identifiers.revision(request.identifier, None),
     )
-    store = Store.at(f"{_storage(request)}/{read}")
+    store = Store(Store.at(_storage(request)).location.child(read).uri)
     with run_lock(store):
         scorers = resolve_all(request.config, store, progress)
         if not store.exists(READ):
-            _read_file(request, store, read, progress)
+            progress.say(f"reading {request.file}")
+            read_file(request.file, request.columns, request.identifier, store, read)
         keys = _score(request, scorers, store, progress, on_ray, verbose)
         outcome = _write(request, scorers, keys, store, progress)
     store.fs.delete_dir(store.path())
@@ -130,78 +126,6 @@ def run(request: ScoreFileRequest, progress: Progress, on_ray: bool, verbose: bo
 
 def _storage(request: ScoreFileRequest) -> str:
     return (request.storage or str(cache_folder() / "score-file")).rstrip("/")
-
-
-class _Units:
-    """Cuts rows into blocks, and their texts into shards of each language; commits what is full."""
-
-    def __init__(self, store: Store, key: str):
-        self._store, self._key = store, key
-        self._texts: dict[str, list[tuple[int, str]]] = {}
-        self._shards: Counter[str] = Counter()
-        self.blocks = 0
-
-    def add(self, first: int, rows: Sequence[TextRow], languages: Sequence[str | None], guesses: set[int]) -> None:
-        """Commit a block of rows, whose first has the number ``first``; ``guesses``: whose language is identified."""
-        table = []
-        for place, (row, language) in enumerate(zip(rows, languages, strict=True)):
-            if language is not None and row.text is not None:
-                texts = self._texts.setdefault(language, [])
-                texts.append((first + place, row.text))
-                if len(texts) == ROWS_PER_UNIT:
-                    self._commit(language)
-            kept = json.dumps(row.kept, ensure_ascii=False)
-            table.append((first + place, row.text, language, place in guesses, row.reason, kept))
-        columns = dict(zip(FILE_ROWS.columns.names, map(list, zip(*table, strict=True)), strict=True))
-        unit = FILE_ROWS.unit(shard=self.blocks)
-        self._store.commit(unit, self._key, pa.table(columns, schema=FILE_ROWS.columns), None)
-        self.blocks += 1
-
-    def close(self) -> None:
-        """Commit the texts that are left."""
-        for language in [language for language, texts in self._texts.items() if texts]:
-            self._commit(language)
-
-    def _commit(self, language: str) -> None:
-        rows, texts = zip(*self._texts[language], strict=True)
-        unit = FILE_TEXTS.unit(language=language, shard=self._shards[language])
-        table = pa.table({"row": list(rows), "text": list(texts)}, schema=FILE_TEXTS.columns)
-        self._store.commit(unit, self._key, table, None)
-        self._shards[language] += 1
-        self._texts[language] = []
-
-
-def _read_file(request: ScoreFileRequest, store: Store, key: str, progress: Progress) -> None:
-    """Commit the file's rows and texts."""
-    progress.say(f"reading {request.file}")
-    units = _Units(store, key)
-    identifier: identifiers.Identifier | None = None
-    first = 0
-    for rows in _in_blocks(read_rows(request.file, request.columns)):
-        nameless = [place for place, row in enumerate(rows) if row.reason is None and row.language is None]
-        languages = [None if row.reason is not None else row.language for row in rows]
-        if nameless:
-            identifier = identifier or identifiers.load(request.identifier, None)
-            texts = [" ".join((rows[place].text or "").split()) for place in nameless]
-            for place, text, answer in zip(nameless, texts, identifier.identify(texts), strict=True):
-                languages[place] = label(answer) if enough_letters(text) else UNDETERMINED
-        units.add(first, rows, languages, set(nameless))
-        first += len(rows)
-    if not first:
-        raise InputError(f"{request.file}: holds no row")
-    units.close()
-    store.write_json(READ, {"rows": first})
-
-
-def _in_blocks(rows: Iterator[TextRow]) -> Iterator[list[TextRow]]:
-    block: list[TextRow] = []
-    for row in rows:
-        block.append(row)
-        if len(block) == ROWS_PER_UNIT:
-            yield block
-            block = []
-    if block:
-        yield block
 
 
 def _score(

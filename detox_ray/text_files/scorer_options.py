@@ -44,14 +44,16 @@ def scorer_config(given: Sequence[str]) -> ScoreConfig:
 def definition_at(path: str) -> dict[str, Any]:
     """Return the definition of the scorer that stands at a path.
 
-    An archive's folder and files of scores are stored scores, a checkpoint is Detoxify's, and any other folder or hub
-    id is a classifier.
+    An archive's folder and files of scores are stored scores, a YAML file is a lexicon, a checkpoint is Detoxify's, and
+    any other folder or hub id is a classifier.
     """
     local = Path(path).expanduser()
     if (local / ARCHIVE).is_file():
         return {"type": "stored", "format": "archive", "path": path}
     if local.suffix in CSV + JSON_LINES + PARQUET:
         return {"type": "stored", "path": path}
+    if local.suffix in YAML:
+        return {"type": "lexicon", "path": path}
     if local.suffix in CHECKPOINTS:
         return {"type": "detoxify", "path": path}
     return {"type": "classifier", "path": path}

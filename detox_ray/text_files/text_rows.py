@@ -6,6 +6,7 @@ row, so that a file may be larger than memory.
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,6 +49,7 @@ def check_files(paths: Sequence[Path]) -> list[Problem]:
     return problems
 
 
+@lru_cache(maxsize=4096)  # a file names few languages, in every row
 def language_code(tag: str) -> str | None:
     """Return the code of a language tag: this project's if it knows the language; None if it is no tag.
 

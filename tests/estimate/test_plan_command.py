@@ -1,5 +1,7 @@
 """`detox-ray plan`: offline, on what is there and what is published; refusals that say what would fit."""
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from detox_ray.cli import app
 from detox_ray.config.loading import load, validate
+from detox_ray.data import experiment_data
 from detox_ray.estimate import assumptions_for, estimate
 from detox_ray.estimate.dimensions import model_config
 from detox_ray.run.stages import registered
@@ -59,35 +62,107 @@ def plan(*arguments: object) -> Result:
 def test_counts_rows_and_tokens_of_the_data_that_is_there(config: Path) -> None:
     result = plan(config, "--json", "--device", "cpu", "--bytes-per-token", "4")
     assert result.exit_code == 0, result.output
-    found = json.loads(result.stdout)
-    (training,) = found["trainings"]
+    document = json.loads(result.stdout)
+    (training,) = document["trainings"]
     assert (training["rows"]["train"], training["rows"]["validation"]) == (36, 4)
     # "You are": 2 tokens of 4 bytes; with " kind and honest" 6, with " an idiot" 4; and an end token each
     assert training["rows"]["mean"] == pytest.approx((7 + 5) / 2)
     assert training["tokens"] == 10 * 2 * 2 * 7  # steps, pairs, sequences, padded to the longer
-    assert found["prompts"]["rows"] == 10
-    generated = [stage for stage in found["stages"] if stage["stage"] == "generate"]
+    assert document["prompts"]["rows"] == 10
+    generated = [stage for stage in document["stages"] if stage["stage"] == "generate"]
     assert [stage["tokens"] for stage in generated] == [10 * 4 + 10 * 25 * 20] * 2
-    assert found["estimate"] and found["fits"]
+    assert document["estimate"] and document["fits"]
     assert not (config.parent / "runs").exists()  # nothing is written
 
 
 def test_every_number_shown_stands_beside_its_assumption(config: Path) -> None:
-    found = json.loads(plan(config, "--json").stdout)
-    shown = [*found["stages"], *found["disk"], *found["engines"], *found["models"].values()]
-    shown += [part for training in found["trainings"] for part in training["memory"]["parts"]]
-    shown += [training["rows"] for training in found["trainings"]] + [found["prompts"]]
+    document = json.loads(plan(config, "--json").stdout)
+    shown = [*document["stages"], *document["disk"], *document["engines"], *document["models"].values()]
+    shown += [part for training in document["trainings"] for part in training["memory"]["parts"]]
+    shown += [training["rows"] for training in document["trainings"]] + [document["prompts"]]
     assert all(each["assumption"] for each in shown)
     text = plan(config).output
-    assert "estimates, nothing was measured" in text and "40% of the peak" in text
+    assert "Every number is an estimate" in text and "40% of the peak" in text
+    lines = " ".join(text.partition("Assumptions\n")[2].split())
+    assert all(" ".join(each["assumption"].split()) in lines for each in shown)
+
+
+def test_the_verdict_comes_first_and_the_assumptions_last(config: Path) -> None:
+    lines = plan(config, "--price", "2.5").output.splitlines()
+    assert lines[0].startswith("mine fits on 1 a100-80gb: ") and "GPU-hours, cost " in lines[0]
+    titles = [line for line in lines if line.startswith(("Models", "Memory", "Time", "Disk", "Assumptions"))]
+    assert [title.split()[0] for title in titles] == ["Models", "Memory", "Memory", "Time", "Disk", "Assumptions"]
+    refused = plan(config, "--gpu-memory", "2.012", "models.tuned.train.deepspeed=zero0").output.splitlines()
+    assert refused[0].startswith("mine does not fit (")
+    assert refused[1].startswith("  models.base: must") or refused[1].startswith("  models.tuned.train: a worker must")
+
+
+def test_the_cost_is_that_of_all_device_hours(config: Path) -> None:
+    document = json.loads(plan(config, "--json", "--price", "2.5").stdout)
+    assert document["cost"] == pytest.approx(2.5 * document["device_hours"])
+    assert document["assumptions"]["price"].startswith("2.5 a GPU-hour")
+    assert json.loads(plan(config, "--json").stdout)["cost"] is None
+    assert "--price: must be above 0" in plan(config, "--price", "0").output
+
+
+def test_work_that_cannot_be_estimated_is_named_in_the_verdict(config: Path, tmp_path: Path) -> None:
+    scorer = "{name: unknown, type: classifier, path: nobody/knows-this, attributes: {toxicity: toxic}}"
+    result = plan(config, f"score.scorers=[{scorer}]")
+    assert "without scores of unknown, not estimated" in " ".join(result.output.split()), result.output
+
+
+def test_tables_are_whole_at_80_columns(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = yaml.safe_load(config.read_text())
+    long = "meta-llama_Meta-Llama-3.1-70B-Instruct"
+    raw["models"] = {long: raw["models"]["base"], f"{long}-detox": raw["models"]["tuned"]}
+    raw["models"][f"{long}-detox"]["train"]["parent"] = long
+    config.write_text(yaml.safe_dump(raw))
+    monkeypatch.setenv("COLUMNS", "80")
+    text = plan(config).output
+    document = json.loads(plan(config, "--json").stdout)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    (training,) = document["trainings"]
+    for part in training["memory"]["parts"]:
+        size = part["bytes"] / 2**20
+        number = f"{size:.1f} MiB" if size >= 1 else f"{size * 1024:.1f} KiB"
+        assert any(part["name"] in line and number in line for line in text.splitlines()), part
+
+
+def test_csv_has_the_numbers_of_the_document(config: Path) -> None:
+    document = json.loads(plan(config, "--json").stdout)
+    rows = list(csv.DictReader(io.StringIO(plan(config, "--format", "csv").stdout)))
+    values = {(row["table"], row["of"], row["name"]): row["value"] for row in rows}
+    assert len(values) == len(rows)
+    assert float(values["total", "", "time"]) == document["hours"]
+    assert values["total", "", "cost"] == ""
+    for name, model in document["models"].items():
+        assert int(values["parameters", name, "parameters"]) == model["parameters"]
+    for part in document["trainings"][0]["memory"]["parts"]:
+        assert int(values["memory", "tuned", part["name"]]) == part["bytes"]
+    for stage in document["stages"]:
+        assert float(values["time", stage["stage"], stage["what"]]) == stage["hours"]
+    for space in document["disk"]:
+        assert float(values["disk", "", space["name"]]) == space["bytes"]
+
+
+def test_data_is_read_once_for_all_trainings(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = []
+    read_pairs = experiment_data.read_pairs
+    monkeypatch.setattr(experiment_data, "read_pairs", lambda *given: reads.append(given) or read_pairs(*given))
+    raw = yaml.safe_load(config.read_text())
+    raw["models"]["other"] = {"train": {**raw["models"]["tuned"]["train"], "beta": 0.3}}
+    experiment = validate(raw)
+    assert len(estimate(experiment, assumptions_for(experiment), registered()).trainings) == 2
+    assert len(reads) == 1
 
 
 def test_what_cannot_fit_is_refused_with_changes_that_were_tried(config: Path) -> None:
     result = plan(config, "--gpu-memory", "2.012", "models.tuned.train.deepspeed=zero0")  # 12 MiB beside the reserve
     assert result.exit_code == 2
     assert "models.tuned.train: a worker must fit 0.0 GiB; what would fit:" in result.output
-    found = json.loads(plan(config, "--gpu-memory", "2.012", "models.tuned.train.deepspeed=zero0", "--json").stdout)
-    (training,) = found["trainings"]
+    document = json.loads(plan(config, "--gpu-memory", "2.012", "models.tuned.train.deepspeed=zero0", "--json").stdout)
+    (training,) = document["trainings"]
     assert training["memory"]["device_bytes"] > training["memory"]["limit_bytes"] and training["advice"]
     for advice in training["advice"]:  # what is advised is what was asked for
         changes = [f"models.tuned.train.{name}={value}" for name, value in advice["changes"].items()]
@@ -114,10 +189,10 @@ def test_twice_the_speed_is_half_the_time(config: Path) -> None:
 
 
 def test_toy17_is_planned_without_its_world() -> None:
-    found = json.loads(plan(CONFIGS / "toy17.yaml", "--json").stdout)
-    assert found["fits"] and found["assumptions"]["device"].startswith("cpu")
-    assert found["models"]["base"]["parameters"] == pytest.approx(1.2e6, rel=0.05)
-    assert found["trainings"][0]["steps"] == 60
+    document = json.loads(plan(CONFIGS / "toy17.yaml", "--json").stdout)
+    assert document["fits"] and document["assumptions"]["device"].startswith("cpu")
+    assert document["models"]["base"]["parameters"] == pytest.approx(1.2e6, rel=0.05)
+    assert document["trainings"][0]["steps"] == 60
 
 
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
@@ -132,9 +207,9 @@ def test_seeds_are_estimated_once_and_share_the_reference(config: Path) -> None:
     raw["models"]["tuned"]["train"] |= {"seeds": [0, 1, 2], "recipe": "fast"}
     del raw["models"]["tuned"]["train"]["max_prompt_length"]
     experiment = validate(raw)
-    found = estimate(experiment, assumptions_for(experiment), registered())
-    (training,) = found.trainings
+    estimated = estimate(experiment, assumptions_for(experiment), registered())
+    (training,) = estimated.trainings
     assert training.names == ["tuned-seed0", "tuned-seed1", "tuned-seed2"]
-    whats = [stage.what for stage in found.stages if stage.stage == "train"]
+    whats = [stage.what for stage in estimated.stages if stage.stage == "train"]
     assert sum("reference" in what for what in whats) == 1
     assert sum("training" in what for what in whats) == 3

@@ -1,4 +1,4 @@
-"""A metric over a table that is there: how long completions are."""
+"""A metric over an existing table: the length of completions."""
 
 from detox_ray.storage.metric_spec import ClusterSums, MetricSpec
 from detox_ray.storage.tables import GENERATIONS

@@ -180,7 +180,8 @@ def test_gate_wants_the_whole_interval_near_the_ideal(document: dict[str, Any], 
     rule = {"metric": PREFERENCE.name, "part": "gender", "max_distance": distance, "over": list(LANGUAGES)}
     judged = judge(document, Spec.model_validate({"margins": [rule]}))
     assert judged.verdict == verdict
-    assert judged.checks[0].asked.startswith("stereotype_preference, gender (made-up-pairs) at most")
+    asked = f"Stereotype preference, gender: at most {distance} from 0.5, in each of German and French"
+    assert judged.checks[0].asked == asked
     biased = {**document, "compare": [{"model": "base", "parent": "tuned"}]}
     assert judge(biased, Spec.model_validate({"margins": [{**rule, "max_distance": 0.1}]})).verdict == FAIL
 

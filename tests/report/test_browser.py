@@ -6,9 +6,12 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 from small_experiment import content
+from small_release import release
 
 from detox_ray.report import ReportContent, render_several
 from detox_ray.report.figure_files import forest_files
+from detox_ray.report.overview import overview
+from detox_ray.report.overview_figure import overview_files
 from detox_ray.report.page import index
 from detox_ray.report.pair_sections import pair_sections
 from detox_ray.report.results import results
@@ -131,21 +134,29 @@ def test_every_control_has_a_name_and_every_table_headers(page: Page) -> None:
     assert page.evaluate("[...document.querySelectorAll('svg')].every(s => s.querySelector('title, desc'))")
 
 
-def test_page_and_figures_follow_the_dark_mode_with_legible_cells(page: Page) -> None:
-    def luminance(selector: str, style: str) -> float:
-        colour = page.locator(selector).first.evaluate(f"e => getComputedStyle(e).{style}")
-        parts = (int(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3])
-        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+def luminance(page: Page, selector: str, style: str) -> float:
+    colour = page.locator(selector).first.evaluate(f"e => getComputedStyle(e).{style}")
+    parts = (int(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3])
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
+
+def contrast(page: Page, text: str, ground: str) -> float:
+    light, deep = sorted((luminance(page, text, "color"), luminance(page, ground, "backgroundColor")), reverse=True)
+    return (light + 0.05) / (deep + 0.05)
+
+
+def test_page_and_figures_follow_the_dark_mode_with_legible_cells(page: Page) -> None:
     for scheme, dark in (("light", False), ("dark", True)):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        ground, text = luminance("body", "backgroundColor"), luminance("svg.figure text:not([fill])", "fill")
+        ground, text = (
+            luminance(page, "body", "backgroundColor"),
+            luminance(page, "svg.figure text:not([fill])", "fill"),
+        )
         assert (ground < 0.05 and text > 0.5) if dark else (ground > 0.9 and text < 0.1)
         for shade in ("good3", "good2", "bad1", "bad2", "even"):
             cell = f"table.heat td.{shade}"
-            light, deep = sorted((luminance(cell, "backgroundColor"), luminance(cell, "color")), reverse=True)
-            assert (light + 0.05) / (deep + 0.05) >= 4.5, (scheme, shade)  # WCAG AA
+            assert contrast(page, cell, cell) >= 4.5, (scheme, shade)  # WCAG AA
 
 
 def test_phone_shows_everything_without_sideways_scrolling_of_the_page(page: Page) -> None:
@@ -174,4 +185,27 @@ def test_page_of_several_runs_stands_on_a_phone_and_runs_nothing(
     page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert page.locator("img, script").count() == 0 and complaints == []
+    page.close()
+
+
+def test_first_screen_holds_advice_verdicts_and_figure_in_legible_colours(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    judged = release()
+    screen = overview(judged)
+    assert screen is not None and screen.dots is not None
+    file = tmp_path_factory.mktemp("release") / "index.html"
+    file.write_bytes(index(judged, overview_files(screen.dots)))
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.goto(file.as_uri())
+    assert page.locator(".overview").evaluate("e => e.getBoundingClientRect().bottom") <= 900
+    assert page.get_by_role("heading", level=2).first.inner_text().startswith("Release detox.")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        for text in (".pass .badge", ".fail .badge", "td.pass .sign", "td.fail .sign"):
+            assert contrast(page, text, "body") >= 4.5, (scheme, text)  # nothing between has a ground of its own
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    figure = page.locator(".overview .scroll").first
+    assert figure.evaluate("e => e.scrollWidth <= e.clientWidth")  # the parent's marks are at its right end
     page.close()

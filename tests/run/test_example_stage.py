@@ -4,7 +4,6 @@ Its run is killed in the middle of it and goes on; then show, plan, gate, report
 metrics and its section.
 """
 
-import io
 import json
 import os
 import re
@@ -19,10 +18,9 @@ import pyarrow.dataset as pads
 import pytest
 import yaml
 from example_stage import CAPITALS, MARKS, LoudnessStage
-from rich.console import Console
 from typer.testing import CliRunner
 
-from detox_ray.cli import app, terminal
+from detox_ray.cli import app
 from detox_ray.config.loading import load
 from detox_ray.estimate import assumptions_for, estimate
 from detox_ray.gate import INCONCLUSIVE, PASS, judge, read_spec
@@ -120,11 +118,10 @@ def test_a_killed_run_has_every_unit_of_the_stage(run: Path) -> None:
 
 
 def test_show_lists_the_tables_by_their_keys(run: Path) -> None:
-    text = io.StringIO()
-    terminal.show(Console(file=text, width=200), open_run(str(run)))
-    rows = [re.sub(r"[│|┃\s]+", " ", line).strip() for line in text.getvalue().splitlines()]
-    assert "capitals base 6/6 ✓ ✓" in rows
-    assert "marks !, other 6/6 ✓ ✓" in " ".join(rows)
+    shown = CliRunner().invoke(app, ["show", str(run)])
+    rows = [" ".join(line.split()) for line in shown.output.splitlines()]
+    assert "capitals base 6/6 ✓" in rows
+    assert "marks !, other 6/6 ✓" in rows
 
 
 def test_plan_has_a_row_of_the_stage(config: Path) -> None:
@@ -157,11 +154,11 @@ def test_the_gate_asks_for_the_metric(run: Path, tmp_path: Path) -> None:
     spec = tmp_path / "gate.yaml"
     spec.write_text("margins: [{metric: capital_share, max_increase: 0.5}]")
     verdict: Any = judge(open_run(str(run)).results(), read_spec(spec))
-    assert verdict.verdict in (PASS, INCONCLUSIVE) and "capital_share" in verdict.checks[0].asked
+    assert verdict.verdict in (PASS, INCONCLUSIVE) and verdict.checks[0].asked.startswith("Capital letters")
 
 
 def test_compare_and_the_commands_know_the_stage(run: Path, tmp_path: Path) -> None:
-    page = comparison_page.write_page([open_run(str(run))], "Comparison", tmp_path / "page")
+    page = comparison_page.write_page([("loud", open_run(str(run)).results())], "Comparison", tmp_path / "page")
     assert "Capital letters" in page.read_text(encoding="utf-8")
     process = subprocess.run(
         [sys.executable, str(HERE / "with_example_stage.py"), "loudness", "--help"],

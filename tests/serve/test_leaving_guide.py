@@ -63,6 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("RAY_ADDRESS", raising=False)
+        patch.setenv("DETOX_RAY_CACHE", str(folder / "cache"))
         yield folder
 
 

@@ -8,6 +8,7 @@ from detox_ray.cluster import interrupt
 from detox_ray.cluster.progress import Progress
 from detox_ray.score.variants.perspective import PerspectiveConfig
 from detox_ray.text_files import archive
+from detox_ray.text_files.inventory import ArchiveRequest
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, interrupt.handler)
@@ -15,5 +16,5 @@ if __name__ == "__main__":
     service = PerspectiveConfig(
         name="archive", type="perspective", url=url, attributes=["toxicity", "insult"], queries_per_second=400.0
     )
-    outcome = archive.run(archive.ArchiveRequest([Path(file)], out, service), Progress())
+    outcome = archive.run(ArchiveRequest([Path(file)], out, service), Progress())
     sys.exit(3 if outcome.unanswered else 0)

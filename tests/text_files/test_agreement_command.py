@@ -19,6 +19,7 @@ from detox_ray.cli import app
 from detox_ray.cluster.progress import Progress
 from detox_ray.score.variants.perspective import PerspectiveConfig
 from detox_ray.text_files import archive
+from detox_ray.text_files.inventory import ArchiveRequest
 
 N = 300
 
@@ -72,7 +73,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
         with serve(otherwise=reply) as server:
             service = PerspectiveConfig(name="archive", type="perspective", url=server.url, queries_per_second=2000.0)
-            archive.run(archive.ArchiveRequest([made.file], str(made.archive), service), Progress())
+            archive.run(ArchiveRequest([made.file], str(made.archive), service), Progress())
         option = f"successor={folder / 'successor.jsonl'}"
         invoke("score-file", made.file, "--scorer", option, "--keep", "label", "--out", made.scores)
         yield made

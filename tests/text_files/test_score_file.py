@@ -80,8 +80,7 @@ ROWS: list[Any] = [
 def test_every_row_has_a_status_and_no_value_without_ok(
     tmp_path: Path, lexicons: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
-    for module in ("score_tables", "score_file"):
-        monkeypatch.setattr(f"detox_ray.text_files.{module}.ROWS_PER_UNIT", 3)  # several blocks, and several shards
+    monkeypatch.setattr("detox_ray.text_files.file_units.ROWS_PER_UNIT", 3)  # several blocks, and several shards
     out = tmp_path / "scores.parquet"
     result = run(write(tmp_path / "a.jsonl", ROWS), "--scorer", lexicons, "--out", out, "--keep", "id")
     assert result.exit_code == 0, result.stderr
@@ -137,7 +136,7 @@ def test_scores_are_those_of_the_score_stage(tmp_path: Path, lexicons: Path) -> 
 
 
 def test_a_service_that_goes_down_is_asked_only_for_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("detox_ray.text_files.score_file.ROWS_PER_UNIT", 10)
+    monkeypatch.setattr("detox_ray.text_files.file_units.ROWS_PER_UNIT", 10)
     file = write(tmp_path / "a.jsonl", [{"text": f"text {number % 30}", "language": "en"} for number in range(40)])
     down = True
 
@@ -164,7 +163,7 @@ def test_options_name_ready_scorers_paths_and_yaml_files(tmp_path: Path, lexicon
     (tmp_path / "archive" / "archive.json").write_text("{}")
     assert definition_at(str(tmp_path / "archive"))["format"] == "archive"
     assert definition_at("scores.csv") == {"type": "stored", "path": "scores.csv"}
-    assert definition_at("best.ckpt")["type"] == "detoxify"
+    assert definition_at("best.ckpt")["type"] == "detoxify" and definition_at("words.yaml")["type"] == "lexicon"
     config = scorer_config(["textdetox-xlmr", "mine=org/model", str(lexicons)])
     assert config.names == ["textdetox-xlmr", "mine", "words", "english", "mean"]
     assert isinstance(config, ScoreConfig)

@@ -12,9 +12,9 @@ ACRONYMS = "acronyms.txt"
 
 
 class ShoutingConfig(ScorerVariant):
-    """What stands in the YAML: {name: loud, type: shouting, acronyms: acronyms.txt, shortest: 3}."""
+    """The definition in a config: {name: loud, type: shouting, acronyms: acronyms.txt, shortest: 3}."""
 
-    no_influence = ScorerVariant.no_influence | {"acronyms", "remark"}  # of the file counts what it holds
+    no_influence = ScorerVariant.no_influence | {"acronyms", "remark"}  # of the file, its content counts
     version = 1  # raise it when the same text may get another value
 
     type: Literal["shouting"]

@@ -1,0 +1,100 @@
+"""The result of a command: tables for people, or rows as JSON or CSV for programs, on standard output.
+
+Beside JSON and CSV, everything else that a command prints goes to standard error, so that a pipe holds rows only.
+"""
+
+import contextlib
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from detox_ray.cli.terminal_tables import TerminalTable, draw, wrapped
+
+UNLIMITED = 10_000  # cells of a line that goes to a file or a pipe
+
+
+class Format(StrEnum):
+    """The form of a command's result."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+FormatOption = Annotated[
+    Format, typer.Option("--format", help="For people: table. For programs, with exact numbers: json or csv.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+
+
+class Listing(NamedTuple):
+    """The result of a command in all of its forms."""
+
+    fields: Sequence[str]  # of a row, in JSON and CSV: they stay the same from version to version
+    rows: Sequence[Mapping[str, Any]]
+    tables: Sequence[TerminalTable | str]  # a string is a paragraph between tables
+    document: Any = None  # printed as JSON instead of the rows, if the result is more than one list
+
+
+class Output:
+    """Where a command's result and its messages go. Made before the work begins, it keeps standard output for rows."""
+
+    def __init__(self, form: Format, as_json: bool = False):
+        self._format = Format.JSON if as_json else form
+        self._stdout = sys.stdout
+        people = sys.stdout if self._format == Format.TABLE else sys.stderr
+        self._console = Console(file=people, width=UNLIMITED, highlight=False, markup=False, emoji=False)
+        limited = people.isatty() or "COLUMNS" in os.environ
+        self.width = Console(file=people).width if limited else UNLIMITED
+
+    def say(self, text: str, style: str = "", indent: int = 2) -> None:
+        """Print a line for people: beside a table to standard output, else to standard error.
+
+        Args:
+            text: The line. It is wrapped at spaces, so that no number is cut.
+            style: Rich's style for all of it.
+            indent: The indentation of further lines.
+        """
+        self._console.print(Text(wrapped(text, self.width, indent), style=style))
+
+    def write(self, listing: Listing) -> None:
+        """Write the result."""
+        if self._format == Format.TABLE:
+            for number, table in enumerate(listing.tables):
+                if number:
+                    self._console.print()
+                if isinstance(table, str):
+                    self._console.print(Text("\n".join(wrapped(line, self.width, 2) for line in table.splitlines())))
+                else:
+                    draw(self._console, table, self.width)
+        elif self._format == Format.JSON:
+            content = list(listing.rows) if listing.document is None else listing.document
+            print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False), file=self._stdout)
+        else:
+            writer = csv.writer(self._stdout, lineterminator="\n")
+            writer.writerow(listing.fields)
+            writer.writerows([_csv_cell(row[field]) for field in listing.fields] for row in listing.rows)
+
+    @contextlib.contextmanager
+    def kept_for_rows(self) -> Iterator[None]:
+        """Send what others print to standard output in the block, such as workers' logs, to standard error."""
+        if self._format == Format.TABLE:
+            yield
+        else:
+            with contextlib.redirect_stdout(sys.stderr):
+                yield
+
+
+def _csv_cell(value: Any) -> Any:
+    """Return a value as CSV holds it: null is empty, and a list is joined by "; "."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "; ".join(map(str, value)) if isinstance(value, list | tuple) else value
