@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from detox_ray.cluster.ray_internals import bind_replicas_to, keep_node_address
 
-LOCAL = "local"
 LOOPBACK = "127.0.0.1"
 STARTS = 3  # of a local Ray, each of which Ray gives 30 s: too little on a busy laptop
 SLOW_START = "timed out during startup"
@@ -16,7 +15,7 @@ SLOW_START = "timed out during startup"
 class Cluster(NamedTuple):
     """The Ray that a job may use."""
 
-    address: str  # LOCAL or the address joined
+    address: str  # "local" or the address joined
     nodes: int
     cpus: float
     gpus: float
@@ -62,7 +61,7 @@ def connect(num_cpus: int | None = None, verbose: bool = False) -> Iterator[Clus
         context.enable_progress_bars = False  # ours (progress.py) counts committed units
         total = ray.cluster_resources()
         nodes = sum(node["Alive"] for node in ray.nodes())
-        yield Cluster(address or LOCAL, nodes, total.get("CPU", 0.0), total.get("GPU", 0.0))
+        yield Cluster(address or "local", nodes, total.get("CPU", 0.0), total.get("GPU", 0.0))
     finally:
         if started:
             ray.shutdown()

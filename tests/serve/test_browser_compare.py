@@ -95,7 +95,7 @@ def test_typed_prompt_is_compared_and_each_completion_judged_in_words_shape_and_
     )
     detox = page.get_by_role("region", name="detox")
     expect(detox.locator(".summary")).to_have_text("No numbers: scoring failed.")
-    expect(detox.locator(".gate")).to_have_text("Release rules: pass: Average toxicity falls.")
+    expect(detox.locator(".gate")).to_have_text("Gate: pass. Average toxicity falls.")
     expect(page.get_by_role("status")).to_have_text("Done. detox: scoring failed; base: average toxicity 0.537")
 
 

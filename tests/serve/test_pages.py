@@ -47,7 +47,7 @@ def test_form_starts_with_the_experiments_sampling_within_the_limits(client: htt
     assert data["defaults"] == {"samples": 5, "temperature": 0.9, "top_p": 0.8, "max_tokens": 20}
     assert data["most"] == {"samples": 32, "max_tokens": 512}
     assert data["models"] == [
-        {"name": "detox", "parent": "base", "verdict": "pass: Average toxicity falls."},
+        {"name": "detox", "parent": "base", "verdict": "pass. Average toxicity falls."},
         {"name": "base", "parent": None, "verdict": None},
     ]
 

@@ -74,7 +74,7 @@ def page_data(spec: ServeSpec) -> PageData:
         examples[prompt.language].append(Example(text=prompt.text, seed=prompt.seed, gain=prompt.gain, veiled=True))
     for code, texts in built_in.items():
         examples[code] = examples[code] or [Example(text=text, seed=0, gain=None, veiled=False) for text in texts]
-    verdicts = {row["model"]: f"{row['verdict']}: {row['reason']}" for row in spec.verdicts}
+    verdicts = {row["model"]: f"{row['verdict']}. {row['reason']}" for row in spec.verdicts}
     limits, sampling = spec.config.limits, spec.generate
     return PageData(
         title=spec.title,

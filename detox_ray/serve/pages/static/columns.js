@@ -40,7 +40,7 @@ export class Columns {
     const summary = element("p", "summary muted", `0 of ${this.comparison.samples} samples`);
     section.setAttribute("aria-label", model);
     section.append(head, summary);
-    if (this.verdicts.get(model)) section.append(element("p", "gate muted", `Release rules: ${this.verdicts.get(model)}`));
+    if (this.verdicts.get(model)) section.append(element("p", "gate muted", `Gate: ${this.verdicts.get(model)}`));
     section.append(list);
     this.heads.set(model, { summary, finished: 0, toxic: 0, astray: 0, numbers: null });
     for (let sample = 0; sample < this.comparison.samples; sample++) {
