@@ -67,7 +67,7 @@ class FakeEngine:
         self.answer, self.cards = Method(self._answer), Method(self._cards)
         self.stream = Method(lambda *asked: StreamBatches().cut(self._stream(*asked)))
 
-    def broadcast(self, method: str) -> Reply:
+    def broadcast(self, method: str, model: str) -> Reply:
         return Reply(self._running)
 
     async def _answer(self, kind: str, body: dict[str, Any], request_id: str) -> Answer:

@@ -49,6 +49,13 @@ def engines_of(process: psutil.Process) -> list[psutil.Process]:
     return [child for child in process.children(recursive=True) if "EngineCore" in " ".join(child.cmdline())]
 
 
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 def test_client_that_goes_away_frees_its_slots_in_the_engine(service: Service, stream: bool) -> None:
     body: dict[str, Any] = {"model": "base", "stream": stream, **LONG}
@@ -87,5 +94,5 @@ def test_engines_end_with_the_replica_that_started_them(service: Service) -> Non
     family = first.children(recursive=True)  # the process from which the engines were forked, too
     assert len(engines_of(first)) == 2
     first.kill()
-    eventually(lambda: not any(process.is_running() for process in family), within=10)
+    eventually(lambda: not any(is_alive(process) for process in family), within=10)
     eventually(lambda: answers(service, "full"), within=180)
