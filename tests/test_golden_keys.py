@@ -15,6 +15,9 @@ import pytest
 from detox_ray.cluster.stage import Context, Input
 from detox_ray.config import Experiment
 from detox_ray.config.loading import load
+from detox_ray.explain.plan import Explained, parents_of
+from detox_ray.explain.settings import Settings
+from detox_ray.measure.resampling import Resampling
 from detox_ray.models import LoadableModel, vllm_options
 from detox_ray.run.plan import plan
 from detox_ray.run.stages import registered
@@ -61,6 +64,11 @@ def context(experiment: Experiment) -> Context:
     units = experiment.quality.diversity
     tokenizer = LoadableModel(str(units), str(units), False, None, "auto", f"tokenizer of {units}")
     made.resolved["diversities"] = None if units in (None, "words") else tokenizer
+    made.resolved["explain"] = None
+    if experiment.explain is not None:
+        resampling = Resampling(experiment.seed, experiment.measure.bootstrap, experiment.measure.confidence)
+        settings = Settings(experiment.explain, resampling, {"en": ["a"], "fr": ["b"]}, {}, None, None)
+        made.resolved["explain"] = Explained(parents_of(experiment), settings, None)
     return made
 
 

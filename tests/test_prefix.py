@@ -107,7 +107,8 @@ def test_transformers_engine_reads_the_same_ids(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(tmp_path))
     model.save_pretrained(tmp_path)
-    engine = TransformersEngine(str(tmp_path), {}, "auto", GenerateConfig(samples=1, temperature=0, max_tokens=3))
+    greedy = GenerateConfig(samples=1, temperature=0, max_tokens=3)
+    engine = TransformersEngine(CausalModel(str(tmp_path), {}, "auto"), greedy)
     ((found,),) = engine.generate([PROMPT], [0]).completions
     ids = words(PROMPT, return_tensors="pt")["input_ids"]
     made = model.eval().generate(ids, do_sample=False, max_new_tokens=3, eos_token_id=words.eos_token_id)

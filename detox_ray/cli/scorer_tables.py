@@ -50,13 +50,14 @@ def write_card(output: Output, card: Card) -> None:
     lines = [card.name, *(f"  {fact}: {value}" for fact, value in facts.items()), "  attributes:"]
     lines += [f"    {attribute}: {meaning}" for attribute, meaning in card.attributes.items()]
     lines.append("  validity:" if card.validity else "  validity: not measured here; see detox-ray validity")
-    for row in card.validity:
-        known = None not in (row.auroc, row.ci_low, row.ci_high)
-        number = f"AUROC {bounded(row.auroc, row.ci_low, row.ci_high)}" if known else row.status.replace("_", " ")
-        lines.append(f"    {row.language}: {number}, n {row.n:,}, against {row.reference}")
-    content = {**card._asdict(), "validity": [row._asdict() for row in card.validity]}
-    row = {**content, "attributes": list(card.attributes), "validity": [entry.language for entry in card.validity]}
-    output.write(Listing(list(row), [row], ["\n".join(lines)], content))
+    for entry in card.validity:
+        auroc = f"AUROC {bounded(entry.auroc, entry.ci_low, entry.ci_high)}"
+        number = auroc if entry.auroc is not None else entry.status.replace("_", " ")
+        lines.append(f"    {entry.language}: {number}, n {entry.n:,}, against {entry.reference}")
+    content = {**card._asdict(), "validity": [entry._asdict() for entry in card.validity]}
+    languages = [entry.language for entry in card.validity]
+    flat = {**content, "attributes": list(card.attributes), "validity": languages}
+    output.write(Listing(list(flat), [flat], ["\n".join(lines)], content))
 
 
 def write_validity(output: Output, outcome: ValidityOutcome) -> None:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from detox_ray.config.base import TOY17, ConfigError, DType, Languages, Name, Problem, Strict, no_secret
 from detox_ray.config.data import DataConfig, ValidityConfig
+from detox_ray.config.explain import ExplainConfig
 from detox_ray.config.gate import READY, GateConfig
 from detox_ray.config.languages import GROUPS
 from detox_ray.config.measures import MeasureConfig, QualityConfig, ReportConfig
@@ -91,6 +92,7 @@ class Experiment(Strict):
     score: ScoreConfig
     validity: ValidityConfig | None = None
     quality: QualityConfig = QualityConfig()
+    explain: ExplainConfig | None = None  # null: no look inside the models
     measure: MeasureConfig = MeasureConfig()
     gate: GateConfig = READY  # what the report asks of each tuned model
     report: ReportConfig = ReportConfig()
@@ -191,7 +193,14 @@ class Experiment(Strict):
             if name in reserved:
                 rule = "is also the name of an evaluator, diversity units or an identifier: choose another name"
                 problems.append(Problem("score.scorers", name, rule))
-        # The service and the comparisons.
+        # What is explained, the service and the comparisons.
+        for name in (self.explain and self.explain.models) or ():
+            if name not in {comparison.model for comparison in self.comparisons}:
+                rule = "must be a model that is compared with its parent"
+                problems.append(Problem("explain.models", name, rule))
+        if self.explain and self.explain.scorer not in (None, *self.score.names):
+            rule = f"must be one of score.scorers ({', '.join(self.score.names)})"
+            problems.append(Problem("explain.scorer", self.explain.scorer, rule))
         for name in self.serve.scorers or ():
             if name not in self.score.names:
                 rule = f"must be one of score.scorers ({', '.join(self.score.names)})"

@@ -32,5 +32,6 @@ def start(name: str, path: str, loading: dict[str, Any], dtype: str, config: Gen
 
         return VLLMEngine(path, loading, dtype, config)
     from detox_ray.generate.transformers_engine import TransformersEngine
+    from detox_ray.models.causal_model import CausalModel
 
-    return TransformersEngine(path, loading, dtype, config)
+    return TransformersEngine(CausalModel(path, loading, dtype), config)

@@ -7,7 +7,6 @@ Shapes: P prompts, S samples, B = P·S rows, T tokens, V vocabulary.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import transformers
@@ -27,8 +26,7 @@ class TransformersEngine:
     name = "transformers"
     version = transformers.__version__
 
-    def __init__(self, path: str, loading: dict[str, Any], dtype: str, config: GenerateConfig):
-        model = CausalModel(path, loading, dtype)
+    def __init__(self, model: CausalModel, config: GenerateConfig):
         self._codec, self._model = model.codec, model.network
         self._on, self.device = model.device
         self._config = config

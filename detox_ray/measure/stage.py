@@ -91,8 +91,8 @@ class MeasureStage(Stage):
 
 
 def metrics_of(context: Context) -> tuple[MetricSpec, ...]:
-    """The metrics that the stages state, this room's first."""
-    others = (stage for stage in context.stages if not isinstance(stage, MeasureStage))
+    """The metrics that the stages state, this room's first; those of a stage without units are not asked for."""
+    others = (stage for stage in context.stages if not isinstance(stage, MeasureStage) and context.units_of([stage]))
     return (*specs(), *(spec for stage in others for spec in stage.metrics()))
 
 

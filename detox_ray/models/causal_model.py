@@ -24,9 +24,10 @@ class CausalModel:
         path: a folder or hub id.
         loading: keyword arguments for every from_pretrained call (`LoadableModel.loading`).
         dtype: "auto" (as the weights are saved), "float32", …
+        gpus: above 1, the layers are spread over all GPUs that this process sees.
     """
 
-    def __init__(self, path: str, loading: dict[str, Any], dtype: str):
+    def __init__(self, path: str, loading: dict[str, Any], dtype: str, gpus: int = 1):
         from transformers import AutoModelForCausalLM
 
         self.codec = Codec(path, loading)
@@ -36,9 +37,10 @@ class CausalModel:
             dtype=dtype,
             use_safetensors=True,
             attn_implementation=attention_implementation(self.codec.config),
+            device_map="auto" if gpus > 1 else None,
             **loading,
         )
-        self.network: Any = network.eval().to(self.device.kind)
+        self.network: Any = network.eval() if gpus > 1 else network.eval().to(self.device.kind)
 
     def nll(self, rows: Sequence[Sequence[int]], given: int = 1) -> list[float]:
         """Return each row's negative log-likelihood, summed over all of its tokens but the first ``given``."""

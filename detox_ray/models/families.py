@@ -16,6 +16,26 @@ _POSITIONS = ("max_position_embeddings", "n_positions", "seq_length", "max_seque
 
 
 @dataclass(frozen=True, kw_only=True)
+class MlpNames:
+    """Dotted names of the parts of a decoder's MLPs: of the blocks from the model, of the others from their block.
+
+    Attributes:
+        blocks: the list of blocks, from the model.
+        down: the projection back to the residual stream. Neuron i of a block is the i-th number that it takes.
+        key: the projection whose row i decides when neuron i is active: the gate of a gated MLP.
+        up: the other factor of a gated MLP; None if the MLP has no gate.
+        bypassed_by: fields of the config that together make the model multiply slices of the weights itself, without
+            calling the module ``down``, if each is greater than the value given here.
+    """
+
+    blocks: str
+    down: str
+    key: str
+    up: str | None = None
+    bypassed_by: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """What differs in one family of models.
 
@@ -33,6 +53,7 @@ class Family:
             heads that read the last position. tests/score/test_padding.py tries every family.
         text_only: whether the model reads the tokens of a text and nothing else (boxes on a page, cells of a table).
         positions_follow_padding: whether positions are counted from the padding token's id: of 514, 512 are of use.
+        mlp: where the MLPs are. None: neurons of this family cannot be read or edited.
     """
 
     model_type: str
@@ -43,10 +64,16 @@ class Family:
     padded: bool = True
     text_only: bool = True
     positions_follow_padding: bool = False
+    mlp: MlpNames | None = None
+
+
+_LLAMA_MLP = MlpNames(blocks="model.layers", down="mlp.down_proj", key="mlp.gate_proj", up="mlp.up_proj")
 
 
 def _llama_layout(model_type: str, vllm_class: str, li2024: tuple[str, ...] | None = _LLAMA_LI2024) -> Family:
-    return Family(model_type=model_type, li2024=li2024, vllm_class=vllm_class, vllm_lora_modules=_LLAMA_LINEAR)
+    return Family(
+        model_type=model_type, li2024=li2024, vllm_class=vllm_class, vllm_lora_modules=_LLAMA_LINEAR, mlp=_LLAMA_MLP
+    )
 
 
 _TABLE = (
@@ -61,8 +88,18 @@ _TABLE = (
     Family(
         model_type="bloom",
         li2024=("word_embeddings", "query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"),
+        mlp=MlpNames(
+            blocks="transformer.h",
+            down="mlp.dense_4h_to_h",
+            key="mlp.dense_h_to_4h",
+            bypassed_by=(("pretraining_tp", 1), ("slow_but_exact", 0)),
+        ),
     ),
-    Family(model_type="gpt2", li2024=("c_attn", "c_proj", "c_fc")),
+    Family(
+        model_type="gpt2",
+        li2024=("c_attn", "c_proj", "c_fc"),
+        mlp=MlpNames(blocks="transformer.h", down="mlp.c_proj", key="mlp.c_fc"),
+    ),
     # Encoder-decoders
     Family(model_type="t5", likelihood="t5"),
     Family(model_type="mt5", likelihood="t5"),

@@ -5,6 +5,7 @@ from graphlib import TopologicalSorter
 from typing import TypeVar
 
 from detox_ray.cluster.stage import Stage
+from detox_ray.explain.stage import ExplainStage
 from detox_ray.generate.stage import GenerateStage
 from detox_ray.measure.stage import MeasureStage
 from detox_ray.report.stage import ReportStage
@@ -15,7 +16,7 @@ from detox_ray.train.stage import TrainStage
 T = TypeVar("T", bound=Hashable)
 
 # A new stage is one more entry. `measure` and `report` read the tables of all of them.
-STAGES: list[type[Stage]] = [TrainStage, GenerateStage, *SCORE_STAGES]
+STAGES: list[type[Stage]] = [TrainStage, GenerateStage, *SCORE_STAGES, ExplainStage]
 
 
 def registered() -> list[Stage]:

@@ -1,0 +1,96 @@
+"""Figures and sentences of the report's section, from rows and findings."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from detox_ray.config.languages import LANGUAGES
+from detox_ray.explain.attribution import GROUPS, summary
+from detox_ray.explain.drawing import AFTER, BEFORE, MUTED, Curve, Dot, DotRow, dot_figure
+from detox_ray.explain.findings import Edit, Interval, Outcome, contributions_of
+from detox_ray.explain.tables import NONE
+
+
+def number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
+
+
+def language_name(language: str) -> str:
+    return LANGUAGES[language].name if language in LANGUAGES else language
+
+
+def sides_in_words(values: dict[str, list[float]]) -> str:
+    return ", ".join(f"{side} {number(float(np.mean(of_side)))}" for side, of_side in values.items())
+
+
+def shown_interval(value: Interval) -> str:
+    return f"{number(value.value)} [{number(value.low)}, {number(value.high)}]"
+
+
+def probe_figure(rows: list[dict[str, Any]], languages: list[str]) -> str:
+    styles = {"none": (AFTER, False), "shuffled": (BEFORE, True), "length": (MUTED, True)}
+    by_language: dict[str, list[Dot]] = {}
+    for row in rows:
+        if row["split"] == "labelled" and row["auroc"] is not None:
+            colour, hollow = styles[row["control"]]
+            ends = (row["ci_low"], row["ci_high"]) if row["control"] == "none" else (None, None)
+            by_language.setdefault(row["language"], []).append(Dot(row["auroc"], *ends, colour, hollow))
+    if not by_language:
+        return ""
+    shown = [DotRow(language_name(language), by_language.get(language, [])) for language in languages]
+    return dot_figure(shown, "AUROC", "How well the probe tells toxic texts", marks=[0.5])
+
+
+def effect_curves(found: Mapping[Edit, Outcome], edited: str) -> list[Curve]:
+    """Return the curve of chosen neurons with its interval, and that of the matched draws with their range."""
+    untouched = found.get((NONE, edited, 0.0, 0))
+    amounts = sorted({amount for kind, _, amount, _ in found if kind != NONE})
+    if untouched is None or not amounts:
+        return []
+    chosen, random = {0.0: untouched.toxicity}, {0.0: [untouched.toxicity.value]}
+    for (kind, _, amount, draw), outcome in found.items():
+        if kind != NONE and draw == 0:
+            chosen[amount] = outcome.toxicity
+        elif kind != NONE:
+            random.setdefault(amount, []).append(outcome.toxicity.value)
+    points = sorted((amount, outcome.value) for amount, outcome in chosen.items())
+    band = sorted((amount, each.low or each.value, each.high or each.value) for amount, each in chosen.items())
+    control = sorted((amount, float(np.mean(values))) for amount, values in random.items())
+    ranges = sorted((amount, min(values), max(values)) for amount, values in random.items())
+    return [
+        Curve("chosen neurons", points, AFTER, band=tuple(band)),
+        Curve("random neurons", control, MUTED, dashed=True, band=tuple(ranges)),
+    ]
+
+
+def _bar(value: float, colour: str) -> Dot:
+    return Dot(value, min(0.0, value), max(0.0, value), colour)
+
+
+def parts_figure(parts: dict[str, list[float]]) -> str:
+    letters = {"activation": "A", "value": "V", "interaction": "I"}
+    colours = {"activation": AFTER, "value": BEFORE, "interaction": MUTED}
+    rows = [
+        DotRow(
+            f"layer {layer}, {letters[part]}",
+            [Dot(values[layer], min(0, values[layer]), max(0, values[layer]), colours[part])],
+        )
+        for layer in range(len(parts["activation"]))
+        for part, values in parts.items()
+    ]
+    return dot_figure(rows, "change along the probe", "Parts of the change", marks=[0]) if len(rows) <= 120 else ""
+
+
+def groups_in_words(rows: pa.Table) -> str:
+    """Say in words how the change in English is spread over groups and neurons."""
+    result = summary(*contributions_of(rows))
+    groups = ", ".join(
+        f"{group} {number(result.group_parts[group])} ({result.group_sizes[group]} neurons)" for group in GROUPS
+    )
+    needed = ", ".join(f"{percent} % by {count}" for percent, count in result.neurons_for.items() if count is not None)
+    return (
+        f"In English the net change is {number(result.net)}; activation parts by group {groups}; against it work "
+        f"{number(result.counteracting)}. Of the net change come {needed} neurons, ranked by their own change."
+    )

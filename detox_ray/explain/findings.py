@@ -1,0 +1,134 @@
+"""What the report's section says, as numbers: from the stage's tables, without any drawing."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from detox_ray.explain.attribution import Contributions
+from detox_ray.measure.resampling import Resampling, percentile_interval, weights
+
+Floats = NDArray[np.float64]
+RANKED = 20  # value vectors whose tokens are shown and counted
+
+
+class Interval(NamedTuple):
+    """A value with its interval; no interval if there is nothing to resample."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+def mean_interval(values_P: Floats, language: str, resampling: Resampling) -> Interval:
+    """Return the mean over prompts."""
+    value = float(values_P.mean())
+    if len(values_P) < 2:
+        return Interval(value, None, None)
+    draws = np.concatenate([block @ values_P for block in weights(len(values_P), language, resampling)]) / len(values_P)
+    return Interval(value, *percentile_interval(draws, resampling.confidence))
+
+
+class InsultShare(NamedTuple):
+    """How much of what value vectors write are insults."""
+
+    share: float
+    languages: float  # in which one of a vector's tokens is an insult, mean over vectors
+
+
+def insult_shares(neurons: pa.Table) -> dict[int, InsultShare] | None:
+    """Return {draw: share} of the first `RANKED` value vectors (draw 0) and of their partners; None without a
+    lexicon."""
+    of_draw: dict[int, list[list[list[str]]]] = {}
+    for row in neurons.select(["rank", "draw", "token_languages"]).to_pylist():
+        if row["token_languages"] is None:
+            return None
+        if row["rank"] < RANKED:
+            of_draw.setdefault(row["draw"], []).append(row["token_languages"])
+    return {
+        draw: InsultShare(
+            float(np.mean([bool(codes) for vector in vectors for codes in vector])),
+            float(np.mean([len({code for codes in vector for code in codes}) for vector in vectors])),
+        )
+        for draw, vectors in sorted(of_draw.items())
+    }
+
+
+class Outcome(NamedTuple):
+    """What one edited model does, over all languages."""
+
+    toxicity: Interval
+    perplexity: float | None
+
+
+Edit = tuple[str, str, float, int]  # intervention, edited model, amount, draw
+
+
+def outcomes(tables: Mapping[str, pa.Table], resampling: Resampling) -> dict[Edit, Outcome]:
+    """Return the outcome of each edit, means over languages.
+
+    Args:
+        tables: language -> INTERVENTIONS of one model.
+        resampling: of prompts, in each language by itself.
+    """
+    ratios: dict[Edit, dict[str, list[tuple[str, Floats, Floats]]]] = {}
+    for language, rows in tables.items():
+        grouped: dict[tuple[Edit, str], list[tuple[float, int]]] = {}
+        for row in rows.to_pylist():
+            edited: Edit = (row["intervention"], row["edited"], row["amount"], row["draw"])
+            grouped.setdefault((edited, row["quantity"]), []).append((row["total"], row["count"]))
+        for (edited, quantity), pairs in grouped.items():
+            totals, counts = (np.array(side, dtype=np.float64) for side in zip(*pairs, strict=True))
+            if counts.sum():
+                ratios.setdefault(edited, {}).setdefault(quantity, []).append((language, totals, counts))
+    found = {}
+    for edit, quantities in ratios.items():
+        if "toxicity" in quantities:
+            parts = quantities["toxicity"]
+            values = [totals.sum() / counts.sum() for _, totals, counts in parts]
+            draws = np.mean([_draws(*part, resampling) for part in parts], axis=0)
+            low, high = percentile_interval(draws[np.isfinite(draws)], resampling.confidence)
+            texts = quantities.get("nll", [])
+            nll = [totals.sum() / counts.sum() for _, totals, counts in texts]
+            perplexity = float(np.mean(np.exp(nll))) if nll else None
+            found[edit] = Outcome(Interval(float(np.mean(values)), low, high), perplexity)
+    return found
+
+
+def _draws(language: str, totals: Floats, counts: Floats, resampling: Resampling) -> Floats:
+    sums = np.concatenate(
+        [block @ np.stack([totals, counts], 1) for block in weights(len(totals), language, resampling)]
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        draws: Floats = sums[:, 0] / sums[:, 1]
+    return draws
+
+
+def recovered(parent: Interval, model: Interval, patched: Interval) -> float | None:
+    """Return the share of the fall that a transplant into the parent brings about.
+
+    None if the model is not below the parent: their intervals overlap.
+    """
+    if parent.low is None or model.high is None or model.high >= parent.low:
+        return None
+    return (parent.value - patched.value) / (parent.value - model.value)
+
+
+def change_by_part(tables: Mapping[str, pa.Table]) -> dict[str, list[float]]:
+    """Return {part: change of each layer along the probe}, means over languages, of CONTRIBUTIONS by language."""
+    parts: dict[str, Floats] = {}
+    for rows in tables.values():
+        for row in rows.to_pylist():
+            for part in ("activation", "value", "interaction"):
+                layers = parts.setdefault(part, np.zeros(rows.num_rows))
+                layers[row["layer"]] += float(np.sum(row[part])) / len(tables)
+    return {part: layers.tolist() for part, layers in parts.items()}
+
+
+def contributions_of(rows: pa.Table) -> tuple[list[Contributions], list[NDArray[np.str_]]]:
+    """Return each layer's parts and groups, of CONTRIBUTIONS."""
+    ordered = sorted(rows.to_pylist(), key=lambda row: row["layer"])
+    parts = [Contributions(*(np.array(row[part]) for part in Contributions._fields)) for row in ordered]
+    return parts, [np.array(row["group"]) for row in ordered]

@@ -1,0 +1,81 @@
+"""Reads what a user gives instead of letting it be found: sources, a probe, a lexicon, shares of the pretraining data.
+
+Nothing is run that a file holds. Li et al. publish their probe as a pickled module. A file of torch.save is a zip whose
+member ``data/0`` holds the first tensor's raw numbers; only that member is read, and nothing is unpickled.
+"""
+
+import csv
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detox_ray.config import InputError
+from detox_ray.models.neurons import Neuron
+
+
+def read_probe(path: Path) -> NDArray[np.float64]:
+    """Return the weights (D,) of a probe: "weight" of a safetensors file, or the only tensor of a .pt file (float32).
+
+    Raises:
+        InputError: The file holds no such thing.
+    """
+    if path.suffix == ".safetensors":
+        from safetensors.numpy import load_file
+
+        tensors = load_file(path)
+        if "weight" not in tensors:
+            raise InputError(f"explain.probe.path: {path} has no tensor named weight (it has {', '.join(tensors)})")
+        return tensors["weight"].astype(np.float64).ravel()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            tensors_of = [name for name in archive.namelist() if name.split("/")[-2:-1] == ["data"]]
+            if len(tensors_of) != 1:
+                raise InputError(f"explain.probe.path: {path} holds {len(tensors_of)} tensors; a probe is one")
+            numbers = np.frombuffer(archive.read(tensors_of[0]), dtype="<f4")
+    except zipfile.BadZipFile:
+        raise InputError(f"explain.probe.path: {path} is neither safetensors nor a file of torch.save") from None
+    if len(numbers) == 0 or not np.isfinite(numbers).all():
+        raise InputError(f"explain.probe.path: {path} holds no finite float32 numbers")
+    return numbers.astype(np.float64)
+
+
+def read_neurons(path: Path) -> list[Neuron]:
+    """Return the neurons of a JSON list of [layer, neuron] pairs.
+
+    Raises:
+        InputError: The file is no such list.
+    """
+    try:
+        pairs = json.loads(path.read_text(encoding="utf-8"))
+        return [(int(layer), int(index)) for layer, index in pairs]
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"explain.sources: {path} is no JSON list of [layer, neuron] pairs ({error})") from None
+
+
+def read_lexicon(path: Path) -> dict[str, tuple[str, ...]]:
+    """Return {language: insults} of a JSON file.
+
+    Raises:
+        InputError: The file is no JSON object of lists of words.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {str(code): tuple(map(str, forms)) for code, forms in content.items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"explain.lexicon: {path} is no JSON object of lists of words ({error})") from None
+
+
+def read_shares(path: Path) -> dict[str, float]:
+    """Return {language: share} of a CSV file.
+
+    Raises:
+        InputError: The file lacks the columns language and share, or a share is no number.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            return {row["language"]: float(row["share"]) for row in csv.DictReader(stream)}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"explain.shares: {path} is no CSV with the columns language and share ({error})") from None

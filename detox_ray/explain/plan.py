@@ -1,0 +1,206 @@
+"""The units of the stage, and what each is made from. Pure.
+
+In rounds, as each needs the one before: texts and their states (probes, continuations, alignments); value vectors;
+activations; what is computed from those, and interventions.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from detox_ray.cluster.stage import Context, Planned
+from detox_ray.config import Experiment
+from detox_ray.explain import tables
+from detox_ray.explain.settings import Settings
+from detox_ray.storage import Table, Unit, key_of
+from detox_ray.storage.tables import LABELLED, PAIRS, PROMPTS, SCORES, TEXTS
+
+OWN, SAME = "own", "same"
+ENGLISH = "en"
+
+
+class Explained(NamedTuple):
+    """What is explained."""
+
+    parents: dict[str, str]  # tuned model -> its parent
+    settings: Settings
+    shares: Mapping[str, float] | None  # of the pretraining data, by language; None: not known
+
+    @property
+    def sources_of(self) -> list[str]:
+        """Return the parents, each once."""
+        return list(dict.fromkeys(self.parents.values()))
+
+    @property
+    def models(self) -> list[str]:
+        """Return parents and tuned models, each once."""
+        return list(dict.fromkeys([*self.sources_of, *self.parents]))
+
+
+def parents_of(experiment: Experiment) -> dict[str, str]:
+    """Return the tuned models that are explained, with the parent that each is compared with first."""
+    assert experiment.explain is not None
+    wanted = experiment.explain.models
+    parents: dict[str, str] = {}
+    for comparison in experiment.comparisons:
+        if wanted is None or comparison.model in wanted:
+            parents.setdefault(comparison.model, comparison.parent)
+    return parents
+
+
+def units(context: Context, explained: Explained) -> dict[Unit, Planned]:
+    """Return all units of the stage."""
+    return _Plan(context, explained).units()
+
+
+class _Plan:
+    def __init__(self, context: Context, explained: Explained):
+        self._context, self._explained = context, explained
+        self._config = explained.settings.config
+        settings = explained.settings
+        lexicon = {code: list(forms) for code, forms in settings.insults.items()}
+        self._given = key_of(sources=settings.given, probe=settings.stored, lexicon=lexicon)  # by the user, in files
+        self._languages = context.experiment.languages
+        self._planned: dict[Unit, Planned] = {}
+
+    def units(self) -> dict[Unit, Planned]:
+        for parent in self._explained.sources_of:
+            self._vectors(parent)
+        for model in self._explained.models:
+            self._activations(model)
+        for model, parent in self._explained.parents.items():
+            self._tuned(model, parent)
+        for parent in self._explained.sources_of:
+            self._derived(parent)
+        return self._planned
+
+    def _data(self, *chosen: Table, language: str | None = None) -> list[Unit]:
+        """Return units of data, of one language or of all."""
+        found = self._context.units(*chosen)
+        return [unit for unit in found if language is None or unit.get("language") == language]
+
+    def _settings(self, *names: str) -> dict[str, Any]:
+        """Return fields of the block, the convention, and a hash of what the user gives in files."""
+        fields = self._config.model_dump(mode="json")
+        return {
+            **{name: fields[name] for name in names},
+            "convention": str(self._explained.settings.convention),
+            "given": self._given,
+        }
+
+    def _of_model(self, model: str, inputs: Iterable[Unit], **settings: Any) -> Planned:
+        dtype = self._context.models[model].dtype
+        return self._context.of_model(model, *dict.fromkeys(inputs), dtype=dtype, **settings)
+
+    def _resampling(self) -> dict[str, Any]:
+        return {"resampling": list(self._explained.settings.resampling)}
+
+    def _vectors(self, parent: str) -> None:
+        texts = self._data(PAIRS, LABELLED)
+        probe = tables.PROBES.unit(model=parent)
+        self._planned[probe] = self._of_model(parent, texts, **self._settings("probe"), **self._resampling())
+        fields = ("value_vectors", "sources", "lens_tokens", "random", "probe")
+        neurons = self._of_model(parent, [probe], **self._settings(*fields))
+        self._planned[tables.NEURONS.unit(model=parent)] = neurons
+        sentences = self._explained.settings.sentences
+        for language, lines in sentences.items():
+            settings = {"sentences": key_of(english=sentences[ENGLISH], lines=lines)}
+            planned = self._of_model(parent, [], **self._settings(), **settings)
+            self._planned[tables.ALIGNMENTS.unit(model=parent, language=language)] = planned
+
+    def _activations(self, model: str) -> None:
+        parent = self._explained.parents.get(model)
+        probed = parent or model
+        neurons = tables.NEURONS.unit(model=probed)
+        projections = self._of_model(model, [tables.PROBES.unit(model=probed)], **self._settings())
+        self._planned[tables.PROJECTIONS.unit(model=model)] = projections
+        for language in self._languages:
+            continuations = tables.CONTINUATIONS.unit(model=model, language=language)
+            prompts = self._data(PROMPTS, language=language)
+            self._planned[continuations] = self._of_model(model, prompts, **self._settings("prompts", "new_tokens"))
+            texts = {OWN: continuations}
+            if parent is not None:
+                texts[SAME] = tables.CONTINUATIONS.unit(model=parent, language=language)
+            for text, read in texts.items():
+                unit = tables.ACTIVATIONS.unit(text=text, model=model, language=language)
+                self._planned[unit] = self._of_model(model, [read, neurons], **self._settings())
+
+    def _english(self, parent: str) -> list[Unit]:
+        """Return what tells the parent's sources."""
+        return [
+            tables.NEURONS.unit(model=parent),
+            tables.ACTIVATIONS.unit(text=OWN, model=parent, language=ENGLISH),
+        ]
+
+    def _derived(self, parent: str) -> None:
+        settings = {**self._settings("sources"), **self._resampling()}
+        self._planned[tables.SOURCES.unit(model=parent)] = Planned(tuple(self._english(parent)), settings)
+        models = [parent, *(model for model, of in self._explained.parents.items() if of == parent)]
+        for model in models:
+            for language in self._languages:
+                for text in (OWN, SAME):
+                    read = OWN if model == parent else text
+                    activations = tables.ACTIVATIONS.unit(text=read, model=model, language=language)
+                    unit = tables.SOURCE_ACTIVATIONS.unit(text=text, model=model, language=language)
+                    inputs = dict.fromkeys([*self._english(parent), activations])
+                    self._planned[unit] = Planned(tuple(inputs), settings)
+        alignments = self._alignments(parent)
+        if alignments:
+            predictors = Planned(tuple(alignments), {**self._settings(), "shares": self._shares()})
+            self._planned[tables.PREDICTORS.unit(model=parent)] = predictors
+        if self._config.offsets is not None:
+            self._interventions(parent, self._english(parent), "offsets")
+
+    def _tuned(self, model: str, parent: str) -> None:
+        for language in self._languages:
+            inputs = (
+                tables.PROJECTIONS.unit(model=parent),
+                tables.PROJECTIONS.unit(model=model),
+                tables.ACTIVATIONS.unit(text=OWN, model=parent, language=language),
+                tables.ACTIVATIONS.unit(text=SAME, model=model, language=language),
+            )
+            unit = tables.CONTRIBUTIONS.unit(model=model, language=language)
+            self._planned[unit] = Planned(inputs, self._settings())
+        if self._config.transplants is not None:
+            readings = [tables.ACTIVATIONS.unit(text=OWN, model=parent, language=ENGLISH)]
+            self._interventions(model, readings, "transplants")
+        alignments = self._alignments(parent)
+        scorer = scorer_of(self._context.experiment)
+        scores = [unit for unit in self._data(SCORES) if unit["scorer"] == scorer and unit["model"] in (model, parent)]
+        if alignments and scores:
+            settings = {**self._settings(), **self._resampling(), "shares": self._shares(), "scorer": scorer}
+            self._planned[tables.CORRELATIONS.unit(model=model)] = Planned((*alignments, *scores), settings)
+
+    def _interventions(self, model: str, read: list[Unit], block: str) -> None:
+        experiment = self._context.experiment
+        scorer = next(each for each in self._context.resolved["scores"] if each.name == scorer_of(experiment))
+        fields = ("edited_prompts", "edited_texts", "edited_samples", "new_tokens", "random", "probe", "sources", block)
+        settings = {
+            **self._settings(*fields),
+            **self._resampling(),
+            "generate": experiment.generate.model_dump(include={"temperature", "top_p"}),
+            "seed": experiment.seed,
+            "scorer": scorer.key,
+        }
+        parent = self._explained.parents.get(model)
+        for language in self._languages:
+            inputs = [*read, *self._data(PROMPTS, TEXTS, language=language)]
+            if parent is not None:
+                parents = self._of_model(parent, [])
+                inputs += parents.inputs
+                settings |= {"parent": dict(parents.settings)}
+            unit = tables.INTERVENTIONS.unit(model=model, language=language)
+            self._planned[unit] = self._of_model(model, inputs, **settings)
+
+    def _alignments(self, parent: str) -> list[Unit]:
+        return [
+            tables.ALIGNMENTS.unit(model=parent, language=language) for language in self._explained.settings.sentences
+        ]
+
+    def _shares(self) -> dict[str, float] | None:
+        return None if self._explained.shares is None else dict(self._explained.shares)
+
+
+def scorer_of(experiment: Experiment) -> str:
+    """Return the scorer of edited models' completions."""
+    assert experiment.explain is not None
+    return experiment.explain.scorer or experiment.score.headline

@@ -1,0 +1,140 @@
+"""From texts and their states to a probe and how well it tells toxic texts in each language.
+
+Beside the probe stand two controls: a probe of shuffled labels, which shows what the method finds in nothing, and the
+texts' length in tokens, which shows what no model is needed for.
+
+Shapes: N texts, D width.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from detox_ray.explain.probe import Method, Probe, ReferenceTraining, fit, shuffled, split
+from detox_ray.measure.resampling import Resampling
+from detox_ray.measure.validity import validity
+
+ENOUGH = 500  # texts of each kind that make labelled text the source of a probe
+STORED = "stored"
+
+
+class LabelledStates(NamedTuple):
+    """Texts of one language as the model sees them."""
+
+    states: NDArray[np.float32]  # (N, D)
+    toxic: NDArray[np.bool_]  # (N,)
+    clusters: NDArray[Any]  # (N,) names of what is resampled together
+    lengths: NDArray[np.int64]  # (N,) tokens
+
+    def at(self, places: NDArray[np.int64]) -> "LabelledStates":
+        """Return the texts at these places."""
+        return LabelledStates(*(column[places] for column in self))
+
+
+class Texts(NamedTuple):
+    """Texts that somebody judged."""
+
+    texts: list[str]
+    toxic: NDArray[np.bool_]
+    clusters: list[str]
+
+    def first(self, most: int) -> "Texts":
+        """Return at most so many texts, harmless and toxic ones as often as they come."""
+        return Texts(self.texts[:most], self.toxic[:most], self.clusters[:most])
+
+
+def of_pairs(pairs: pa.Table) -> Texts:
+    """Return chosen completions as harmless texts and rejected ones as toxic texts, in turn."""
+    rows = pairs.select(["pair_id", "chosen", "rejected"]).to_pylist()
+    texts = [row[side] for row in rows for side in ("chosen", "rejected")]
+    return Texts(texts, np.tile([False, True], len(rows)), [row["pair_id"] for row in rows for _ in range(2)])
+
+
+def of_labelled(labelled: pa.Table) -> Texts:
+    """Return labelled texts."""
+    return Texts(
+        labelled["text"].to_pylist(),
+        np.array(labelled["toxic"].to_pylist(), dtype=bool),
+        labelled["cluster"].to_pylist(),
+    )
+
+
+def enough(texts: Texts) -> bool:
+    """Return whether a probe can be trained on labelled texts instead of pairs."""
+    return min(int(texts.toxic.sum()), int((~texts.toxic).sum())) >= ENOUGH
+
+
+def probe_rows(
+    own: LabelledStates,
+    labelled: dict[str, LabelledStates],
+    *,
+    method: Method,
+    source: str,
+    language: str,
+    validation: float,
+    seed: int,
+    training: ReferenceTraining,
+    resampling: Resampling,
+    stored: NDArray[np.float64] | None = None,
+) -> list[dict[str, Any]]:
+    """Fit a probe, and return rows of PROBES: its weights with what it reaches on its own texts, and every language.
+
+    Args:
+        own: the texts of its source, which are split into training and validation.
+        labelled: language -> labelled texts.
+        method: of fitting.
+        source: the source's name.
+        language: the language of its own texts.
+        validation: share of its own texts that it is not trained on.
+        seed: of the split, the fit and the shuffling.
+        training: of the reference method.
+        resampling: of the intervals.
+        stored: weights that are given instead of fitted.
+    """
+    parts = split(len(own.toxic), validation, seed)
+    train, held_out = own.at(parts.train), own.at(parts.validation)
+    probe = fit(method, train.states, train.toxic, seed, training) if stored is None else Probe(stored)
+    control = fit(method, train.states, shuffled(train.toxic, seed), seed, training)
+    row = {"method": method if stored is None else STORED, "source": source}
+
+    def rows(texts: LabelledStates, of_language: str, part: str) -> list[dict[str, Any]]:
+        return [
+            {
+                **row,
+                "language": of_language,
+                "split": part,
+                "control": name,
+                **_figures(scores, texts, of_language, resampling),
+            }
+            for name, scores in (
+                ("none", probe.scores(texts.states)),
+                ("shuffled", control.scores(texts.states)),
+                ("length", texts.lengths.astype(np.float64)),
+            )
+        ]
+
+    found = rows(train, language, "train")
+    found[0] |= {"weights": probe.weights.tolist(), "bias": probe.bias}
+    found += rows(held_out, language, "validation")
+    for code, texts in labelled.items():
+        found += rows(texts, code, "labelled")
+    return found
+
+
+def _figures(
+    scores: NDArray[np.float64], texts: LabelledStates, language: str, resampling: Resampling
+) -> dict[str, Any]:
+    spread = float(np.ptp(scores))
+    in_unit = (scores - scores.min()) / spread if spread else np.zeros(len(scores))  # as `validity` wants values
+    row = validity(in_unit, texts.toxic, None, texts.clusters, language, resampling, scorer="", reference="", minimum=1)
+    names = ("n", "n_toxic", "auroc", "ci_low", "ci_high", "average_precision", "status")
+    return {name: getattr(row, name) for name in names}
+
+
+def probe_of(rows: pa.Table) -> Probe:
+    """Return the probe that PROBES holds."""
+    kept: Sequence[dict[str, Any]] = [row for row in rows.to_pylist() if row["weights"] is not None]
+    return Probe(np.array(kept[0]["weights"]), kept[0]["bias"] or 0.0)

@@ -1,0 +1,98 @@
+"""The worker that computes tables from tables: no model, no GPU."""
+
+from collections.abc import Callable, Mapping
+
+import pyarrow as pa
+
+from detox_ray.cluster.unit_jobs import Product, Task
+from detox_ray.explain import tables
+from detox_ray.explain.activation_tables import (
+    NeuronSets,
+    contribution_rows,
+    from_rows,
+    projections_of,
+    source_activation_rows,
+    source_ranks,
+    source_rows,
+)
+from detox_ray.explain.settings import Settings
+from detox_ray.explain.transfer_tables import PromptScores, correlation_rows, predictor_rows, prompt_scores
+from detox_ray.storage import Store, Table, Unit
+from detox_ray.storage.tables import SCORES
+
+
+class TableWorker:
+    """Makes one unit per call.
+
+    Args:
+        settings: of the stage.
+        parents: tuned model -> its parent.
+        shares: language -> share of the pretraining data; None if it is not known.
+        store: the run's.
+    """
+
+    def __init__(
+        self, settings: Settings, parents: Mapping[str, str], shares: Mapping[str, float] | None, store: Store
+    ):
+        self._settings, self._parents, self._shares, self._store = settings, parents, shares, store
+        self._makers: dict[str, Callable[[Task], pa.Table]] = {
+            tables.SOURCES.name: self._sources,
+            tables.SOURCE_ACTIVATIONS.name: self._source_activations,
+            tables.CONTRIBUTIONS.name: self._contributions,
+            tables.PREDICTORS.name: self._predictors,
+            tables.CORRELATIONS.name: self._correlations,
+        }
+
+    def make(self, task: Task) -> Product:
+        """Make a unit."""
+        rows = self._makers[task.unit.table](task)
+        return Product(rows, {}, rows.num_rows)
+
+    def _one(self, task: Task, table: Table, **keys: str) -> pa.Table:
+        """Return the rows of the one input of a table that has these keys."""
+        ((unit, key),) = [each for each in task.inputs_of(table) if keys.items() <= dict(each[0].keys).items()]
+        return self._store.read(unit, key)
+
+    def _chosen(self, task: Task) -> tuple[NeuronSets, pa.Table]:
+        """Return the candidates of the task's parent, and SOURCES of them."""
+        model = task.unit["model"]
+        parent = self._parents.get(model, model)
+        sets = NeuronSets.of(self._one(task, tables.NEURONS))
+        english = from_rows(self._one(task, tables.ACTIVATIONS, text="own", model=parent, language="en"))
+        return sets, source_rows(sets, english, self._settings.choose, self._settings.resampling)
+
+    def _sources(self, task: Task) -> pa.Table:
+        return self._chosen(task)[1]
+
+    def _source_activations(self, task: Task) -> pa.Table:
+        model, language = task.unit["model"], task.unit["language"]
+        text = task.unit["text"] if model in self._parents else "own"  # a parent's text is its own
+        prompted = from_rows(self._one(task, tables.ACTIVATIONS, text=text, model=model, language=language))
+        sets, sources = self._chosen(task)
+        return source_activation_rows(sets, source_ranks(sources), prompted)
+
+    def _contributions(self, task: Task) -> pa.Table:
+        model = task.unit["model"]
+        parent = self._parents[model]
+        projected = [projections_of(self._one(task, tables.PROJECTIONS, model=name)) for name in (parent, model)]
+        readings = [from_rows(self._one(task, tables.ACTIVATIONS, model=name)).reading for name in (parent, model)]
+        return contribution_rows(projected[0], projected[1], readings[0], readings[1])
+
+    def _predictors(self, task: Task) -> pa.Table:
+        """Return PREDICTORS of the task's parent."""
+        alignments = {unit["language"]: self._store.read(unit, key) for unit, key in task.inputs_of(tables.ALIGNMENTS)}
+        return predictor_rows(alignments, self._shares, self._settings.convention.overlap)
+
+    def _correlations(self, task: Task) -> pa.Table:
+        model = task.unit["model"]
+        parent = self._parents[model]
+        before, after = (self._scores(task, name) for name in (parent, model))
+        return correlation_rows(parent, self._predictors(task), before, after, self._settings.resampling)
+
+    def _scores(self, task: Task, model: str) -> dict[str, PromptScores]:
+        """Return language -> mean toxicity of each prompt by one model."""
+        units: dict[str, list[tuple[Unit, str]]] = {}
+        for unit, key in task.inputs_of(SCORES):
+            if unit["model"] == model:
+                units.setdefault(unit["language"], []).append((unit, key))
+        return {language: prompt_scores(self._store.read_all(parts, SCORES)) for language, parts in units.items()}

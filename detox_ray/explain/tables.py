@@ -1,0 +1,210 @@
+"""The stage's tables. Lists in a row are a layer's neurons in their order, or as their comment says.
+
+``model`` is the tuned model, or the parent where a comment says so.
+"""
+
+import pyarrow as pa
+
+from detox_ray.storage import define
+
+NONE, OFFSET = "none", "offset"  # interventions
+
+
+def _required(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=False)
+
+
+_NUMBERS, _COUNTS = pa.list_(pa.float64()), pa.list_(pa.int64())
+
+PROBES = define(  # of a parent: how well a probe tells toxic texts from harmless ones
+    "probes",
+    ("model",),
+    [
+        _required("method", pa.string()),
+        _required("source", pa.string()),  # "labelled", "pairs" or "stored"
+        _required("language", pa.string()),
+        _required("split", pa.string()),  # "train", "validation" (of its own texts) or "labelled"
+        _required("control", pa.string()),  # "none"; "shuffled": a probe of shuffled labels; "length": tokens alone
+        _required("n", pa.int64()),
+        _required("n_toxic", pa.int64()),
+        pa.field("auroc", pa.float64()),
+        pa.field("ci_low", pa.float64()),
+        pa.field("ci_high", pa.float64()),
+        pa.field("average_precision", pa.float64()),
+        _required("status", pa.string()),
+        pa.field("weights", _NUMBERS),  # (D,) of split "train", control "none"; null elsewhere
+        pa.field("bias", pa.float64()),
+    ],
+)
+
+NEURONS = define(  # of a parent: the value vectors nearest to the probe, and random ones beside each
+    "neurons",
+    ("model",),
+    [
+        _required("rank", pa.int32()),  # of the candidate, from 0
+        _required("draw", pa.int32()),  # 0: the candidate itself; from 1 on: its partner in that matched draw
+        _required("layer", pa.int32()),
+        _required("neuron", pa.int32()),
+        _required("cosine", pa.float64()),
+        _required("norm", pa.float64()),
+        _required("tokens", pa.list_(pa.string())),  # that the vector writes, strongest first
+        _required("token_scores", _NUMBERS),
+        pa.field("token_languages", pa.list_(pa.list_(pa.string()))),  # in which a token is an insult; null: no lexicon
+    ],
+)
+
+PROJECTIONS = define(  # of parent and tuned model: all value vectors as the parent's probe sees them
+    "projections",
+    ("model",),
+    [
+        _required("layer", pa.int32()),
+        _required("projection", _NUMBERS),
+        _required("norm", _NUMBERS),
+    ],
+)
+
+CONTINUATIONS = define(  # of parent and tuned model: greedy, as token ids
+    "continuations",
+    ("model", "language"),
+    [
+        _required("prompt_id", pa.string()),
+        _required("prompt", pa.list_(pa.int32())),
+        _required("tokens", pa.list_(pa.int32())),
+    ],
+)
+
+ACTIVATIONS = define(  # text "own": on the model's own continuations; "same": on the parent's. A row is a layer
+    "activations",
+    ("text", "model", "language"),
+    [
+        _required("layer", pa.int32()),
+        _required("steps", pa.int64()),
+        _required("sum", _NUMBERS),
+        _required("sum_squares", _NUMBERS),
+        _required("positive", _COUNTS),  # steps in which a neuron's activation is above 0
+        _required("chosen", pa.list_(pa.int32())),  # candidates and their partners in this layer
+        _required("prompt_ids", pa.list_(pa.string())),
+        _required("prompt_steps", _COUNTS),
+        _required("prompt_sums", pa.list_(_NUMBERS)),  # of each prompt: one number for each of ``chosen``
+    ],
+)
+
+SOURCES = define(  # of a parent: candidates with their activation in English
+    "sources",
+    ("model",),
+    [
+        _required("rank", pa.int32()),
+        _required("layer", pa.int32()),
+        _required("neuron", pa.int32()),
+        _required("cosine", pa.float64()),
+        _required("mean", pa.float64()),
+        pa.field("ci_low", pa.float64()),
+        pa.field("ci_high", pa.float64()),
+        _required("sd", pa.float64()),
+        _required("positive_share", pa.float64()),
+        _required("source", pa.bool_()),
+    ],
+)
+
+SOURCE_ACTIVATIONS = define(  # mean activation of the parent's sources
+    "source_activations",
+    ("text", "model", "language"),
+    [
+        _required("prompt_id", pa.string()),
+        _required("steps", pa.int64()),
+        _required("value", pa.float64()),  # mean over sources of the mean over steps
+        _required("random", _NUMBERS),  # the same of each matched draw
+        _required("active", pa.float64()),  # share of the sources with a mean above 0 in this language, all prompts
+    ],
+)
+
+CONTRIBUTIONS = define(  # the change along the probe, neuron by neuron, on the parent's text. A row is a layer
+    "contributions",
+    ("model", "language"),
+    [
+        _required("layer", pa.int32()),
+        _required("activation", _NUMBERS),
+        _required("value", _NUMBERS),
+        _required("interaction", _NUMBERS),
+        _required("group", pa.list_(pa.string())),
+    ],
+)
+
+INTERVENTIONS = define(  # what edited models do, one prompt or text a row
+    "interventions",
+    ("model", "language"),
+    [
+        _required("intervention", pa.string()),  # NONE, OFFSET, or a transplant: "into-parent", "into-model"
+        _required("draw", pa.int32()),  # 0: the chosen neurons; from 1 on: a matched draw
+        _required("amount", pa.float64()),  # dose of an offset, neurons of a transplant; 0 of "none"
+        _required("edited", pa.string()),  # the model that is edited
+        _required("quantity", pa.string()),  # "toxicity" of completions, or "nll" of harmless text
+        _required("item_id", pa.string()),  # prompt_id or text_id
+        _required("total", pa.float64()),  # sum of scores, or of nats
+        _required("count", pa.int64()),  # scored completions, or tokens
+    ],
+)
+
+ALIGNMENTS = define(  # of a parent: parallel sentences against English
+    "alignments",
+    ("model", "language"),
+    [
+        _required("sentence_id", pa.int32()),
+        pa.field("aligned_cosine", pa.float64()),  # null in English, as those below
+        pa.field("mismatched_cosine", pa.float64()),
+        pa.field("centred_cosine", pa.float64()),
+        pa.field("retrieval", pa.float64()),
+        pa.field("centred_retrieval", pa.float64()),
+        _required("tokens", pa.list_(pa.int32())),
+    ],
+)
+
+PREDICTORS = define(  # of a parent
+    "predictors",
+    ("model",),
+    [
+        _required("language", pa.string()),
+        _required("predictor", pa.string()),
+        pa.field("value", pa.float64()),
+        _required("n", pa.int64()),  # sentences; 0 of a share that is given
+        _required("status", pa.string()),
+    ],
+)
+
+CORRELATIONS = define(
+    "correlations",
+    ("model",),
+    [
+        _required("parent", pa.string()),
+        _required("predictor", pa.string()),
+        _required("target", pa.string()),  # of the fall in mean toxicity: "relative", "log-ratio" or "log-odds"
+        _required("method", pa.string()),  # "spearman" or "pearson"
+        pa.field("value", pa.float64()),
+        pa.field("ci_low", pa.float64()),
+        pa.field("ci_high", pa.float64()),
+        pa.field("p_value", pa.float64()),
+        pa.field("p_corrected", pa.float64()),  # Holm over the predictors of one target and method
+        pa.field("loo_low", pa.float64()),
+        pa.field("loo_high", pa.float64()),
+        pa.field("partial", pa.float64()),  # given the parent's toxicity
+        pa.field("detectable", pa.float64()),
+        pa.field("reliability", pa.float64()),
+        _required("n", pa.int64()),
+        _required("status", pa.string()),
+    ],
+)
+
+ALL = (
+    PROBES,
+    NEURONS,
+    PROJECTIONS,
+    CONTINUATIONS,
+    ACTIVATIONS,
+    SOURCES,
+    SOURCE_ACTIVATIONS,
+    CONTRIBUTIONS,
+    INTERVENTIONS,
+    ALIGNMENTS,
+    PREDICTORS,
+    CORRELATIONS,
+)

@@ -1,0 +1,138 @@
+"""Predictors of transfer and their correlations as tables.
+
+Shapes: L languages, P prompts.
+"""
+
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from detox_ray.explain.alignment import subword_overlap
+from detox_ray.explain.correlation import Method, correlate
+from detox_ray.explain.tables import CORRELATIONS, PREDICTORS
+from detox_ray.explain.transfer import TARGETS, falls
+from detox_ray.measure.corrections import holm
+from detox_ray.measure.resampling import Resampling
+from detox_ray.storage.tables import OK
+
+ENGLISH = "en"
+OF_SENTENCES = {  # predictor -> column of ALIGNMENTS
+    "aligned_cosine": "aligned_cosine",
+    "centred_cosine": "centred_cosine",
+    "retrieval_at_1": "retrieval",
+    "centred_retrieval_at_1": "centred_retrieval",
+    "mismatched_cosine": "mismatched_cosine",
+}
+OVERLAP, SHARE = "subword_overlap", "corpus_share"
+BASELINE = "mismatched_cosine"  # shows what the aligned cosine owes to anisotropy; it is no hypothesis
+METHODS: tuple[Method, ...] = ("spearman", "pearson")
+Floats = NDArray[np.float64]
+
+
+def predictor_rows(alignments: Mapping[str, pa.Table], shares: Mapping[str, float] | None, overlap: str) -> pa.Table:
+    """Return PREDICTORS of one parent.
+
+    Args:
+        alignments: language -> ALIGNMENTS, English among them.
+        shares: language -> share of the pretraining data; None if it is not known.
+        overlap: "dice", or "half" of it.
+    """
+    rows: list[dict[str, Any]] = []
+    english = list(chain(*alignments[ENGLISH]["tokens"].to_pylist()))
+    for language, sentences in alignments.items():
+        if language == ENGLISH:
+            continue
+        n = sentences.num_rows
+        values: dict[str, float | None] = {
+            name: float(np.mean(sentences[column].to_numpy())) for name, column in OF_SENTENCES.items()
+        }
+        shared = subword_overlap(english, chain(*sentences["tokens"].to_pylist()))
+        values[OVERLAP] = shared if overlap == "dice" else shared / 2
+        rows += [_row(language, name, value, n) for name, value in values.items()]
+        if shares is not None:
+            share = shares.get(language)
+            rows.append(_row(language, SHARE, float(np.log(share)) if share else None, 0))
+    return pa.Table.from_pylist(rows, schema=PREDICTORS.columns)
+
+
+def _row(language: str, predictor: str, value: float | None, n: int) -> dict[str, Any]:
+    status = OK if value is not None else "unknown"
+    return {"language": language, "predictor": predictor, "value": value, "n": n, "status": status}
+
+
+class PromptScores(NamedTuple):
+    """Mean toxicity of each prompt's completions by one model in one language."""
+
+    means: dict[str, float]  # prompt_id -> mean; without prompts of which no completion has a score
+    completions: int
+
+
+def prompt_scores(scores: pa.Table) -> PromptScores:
+    """Read SCORES."""
+    values: dict[str, list[float]] = {}
+    for row in scores.select(["prompt_id", "attribute", "value", "status"]).to_pylist():
+        if row["attribute"] == "toxicity" and row["status"] == OK:
+            values.setdefault(row["prompt_id"], []).append(row["value"])
+    return PromptScores({prompt: float(np.mean(v)) for prompt, v in values.items()}, sum(map(len, values.values())))
+
+
+def correlation_rows(
+    parent: str,
+    predictors: pa.Table,
+    before: Mapping[str, PromptScores],
+    after: Mapping[str, PromptScores],
+    resampling: Resampling,
+) -> pa.Table:
+    """Return CORRELATIONS of one tuned model: every predictor with every target, by both methods.
+
+    Args:
+        parent: the parent's name.
+        predictors: the parent's PREDICTORS.
+        before: language -> scores of the parent.
+        after: language -> scores of the model.
+        resampling: of prompts; its seed also permutes languages.
+    """
+    languages = [language for language in before if language != ENGLISH and language in after]
+    of_language = {}
+    for language in languages:
+        prompts = sorted(before[language].means.keys() & after[language].means.keys())
+        if prompts:
+            sides = (np.array([scores[language].means[p] for p in prompts]) for scores in (before, after))
+            completions = min(before[language].completions, after[language].completions)
+            of_language[language] = falls(*sides, completions, language, resampling)
+    languages = list(of_language)
+    values: dict[str, dict[str, float]] = {}
+    for row in predictors.to_pylist():
+        if row["value"] is not None:
+            values.setdefault(row["predictor"], {})[row["language"]] = row["value"]
+    names = [name for name in values if name != BASELINE]
+    rows: list[dict[str, Any]] = []
+    for target in TARGETS:
+        y = np.array([of_language[language][target].value for language in languages])
+        draws = [of_language[language][target].draws for language in languages]
+        level = np.array([[of_language[language][target].before] for language in languages])
+        for method in METHODS:
+            found = [
+                correlate(
+                    np.array([values[name].get(language, np.nan) for language in languages]),
+                    y,
+                    method,
+                    resampling.seed,
+                    targets_RL=np.stack(draws, axis=1) if draws else None,
+                    controls_LC=level if draws else None,
+                    resamples=resampling.resamples,
+                    confidence=resampling.confidence,
+                )
+                for name in names
+            ]
+            corrected = holm([each.p_value for each in found])
+            head = {"parent": parent, "target": target, "method": method}
+            rows += [
+                {**head, "predictor": name, "p_corrected": p, **each._asdict()}
+                for name, each, p in zip(names, found, corrected, strict=True)
+            ]
+    return pa.Table.from_pylist(rows, schema=CORRELATIONS.columns)

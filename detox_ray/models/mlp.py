@@ -1,0 +1,70 @@
+"""The MLPs of a loaded decoder, family by family: their neurons' value vectors, keys and down projections.
+
+A neuron is (layer, index). Its activation m is what the down projection takes, and its value vector v is what that
+projection adds to the residual stream for each unit of m: the MLP's output is the sum of m·v over its neurons, plus a
+bias. Its key decides when it is active: a row of the gate of a gated MLP, else a row of the first projection.
+
+Shapes: N neurons of a layer, D width, V vocabulary.
+"""
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from detox_ray.config import InputError
+from detox_ray.models.families import family_of
+from detox_ray.models.neurons import layout_problem
+
+
+class Mlps:
+    """The MLPs of a causal language model of transformers.
+
+    Args:
+        network: the model.
+
+    Raises:
+        InputError: The family's layout is not known, or its down projections are never called.
+    """
+
+    def __init__(self, network: nn.Module):
+        if reason := layout_problem(network.config.to_dict()):
+            raise InputError(f"explain: {reason}")
+        names = family_of(network.config.model_type).mlp
+        assert names is not None
+        self.network, self._names = network, names
+        self.blocks: list[nn.Module] = list(network.get_submodule(names.blocks).children())
+        self.downs: list[nn.Module] = [block.get_submodule(names.down) for block in self.blocks]
+
+    def __len__(self) -> int:
+        """Return the number of layers."""
+        return len(self.downs)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Return the number of neurons of each layer."""
+        return [self.value_vectors(layer).shape[0] for layer in range(len(self))]
+
+    def value_vectors(self, layer: int) -> torch.Tensor:
+        """Return a view (N, D) of the weights: row i is neuron i's value vector, and writing to it edits the model."""
+        return _by_input(self.downs[layer])
+
+    def incoming(self, layer: int) -> list[torch.Tensor]:
+        """Return views whose row i is all that decides neuron i's activation: keys, a gate's other factor, biases."""
+        modules = [self.blocks[layer].get_submodule(name) for name in (self._names.key, self._names.up) if name]
+        biases = [module.bias for module in modules if module.bias is not None]
+        return [*map(_by_output, modules), *(bias.data for bias in biases)]  # type: ignore[union-attr, operator]
+
+    def unembedding(self) -> torch.Tensor:
+        """Return the unembedding (V, D)."""
+        return self.network.get_output_embeddings().weight.data  # type: ignore[operator, no-any-return]
+
+
+def _by_input(module: nn.Module) -> torch.Tensor:
+    """Return the weight with the inputs as rows."""
+    weight: torch.Tensor = module.weight.data  # type: ignore[union-attr, assignment]
+    return weight if isinstance(module, Conv1D) else weight.T
+
+
+def _by_output(module: nn.Module) -> torch.Tensor:
+    """Return the weight with the outputs as rows."""
+    return _by_input(module).T

@@ -1,0 +1,71 @@
+"""What the report's section says: means with intervals, recovered shares, and figures that say their numbers."""
+
+from xml.etree import ElementTree
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from detox_ray.explain.drawing import Curve, Dot, DotRow, _ticks, dot_figure, line_figure
+from detox_ray.explain.findings import Interval, insult_shares, mean_interval, outcomes, recovered
+from detox_ray.explain.tables import INTERVENTIONS, NEURONS
+from detox_ray.measure.resampling import Resampling
+
+RESAMPLING = Resampling(0, 200, 0.95)
+
+
+def test_outcomes_are_means_over_languages_of_each_languages_mean() -> None:
+    def rows(totals: list[float]) -> pa.Table:
+        edit = {"intervention": "offset", "draw": 0, "amount": -2.0, "edited": "base"}
+        toxicity = [
+            {**edit, "quantity": "toxicity", "item_id": str(at), "total": total, "count": 2}
+            for at, total in enumerate(totals)
+        ]
+        nll = {**edit, "quantity": "nll", "item_id": "t", "total": 6.0, "count": 3}
+        return pa.Table.from_pylist([*toxicity, nll], schema=INTERVENTIONS.columns)
+
+    found = outcomes({"en": rows([2.0, 0.0]), "fr": rows([1.0, 0.0])}, RESAMPLING)
+    outcome = found["offset", "base", -2.0, 0]
+    assert outcome.toxicity.value == pytest.approx((2 / 4 + 1 / 4) / 2)
+    assert outcome.toxicity.low is not None and outcome.toxicity.low < outcome.toxicity.value
+    assert outcome.perplexity == pytest.approx(np.exp(2))
+
+
+def test_a_share_is_recovered_of_a_fall_that_is_there() -> None:
+    before, after = Interval(0.9, 0.8, 1.0), Interval(0.1, 0.0, 0.2)
+    assert recovered(before, after, Interval(0.5, 0.4, 0.6)) == pytest.approx(0.5)
+    assert recovered(before, Interval(0.85, 0.75, 0.95), before) is None
+
+
+def test_insult_shares_compare_vectors_with_their_partners() -> None:
+    row = {"layer": 0, "neuron": 0, "cosine": 0.0, "norm": 1.0, "tokens": ["a", "b"], "token_scores": [1.0, 0.5]}
+    neurons = [
+        {**row, "rank": 0, "draw": 0, "token_languages": [["en", "fr"], ["de"]]},
+        {**row, "rank": 0, "draw": 1, "token_languages": [[], ["en"]]},
+    ]
+    found = insult_shares(pa.Table.from_pylist(neurons, schema=NEURONS.columns))
+    assert found is not None and found[0] == (1.0, 3.0) and found[1] == (0.5, 1.0)
+    unknown = [{**each, "token_languages": None} for each in neurons]
+    assert insult_shares(pa.Table.from_pylist(unknown, schema=NEURONS.columns)) is None
+
+
+def test_an_interval_of_one_prompt_is_none() -> None:
+    assert mean_interval(np.array([0.3]), "en", RESAMPLING) == (0.3, None, None)
+
+
+def test_figures_hold_their_numbers_as_text_and_escape_names() -> None:
+    rows = [DotRow("<b>French", [Dot(0.51, 0.4, 0.6), Dot(0.9, None, None)]), DotRow("none", [], "no sources")]
+    svg = dot_figure(rows, "AUROC", "title", marks=[0.5])
+    text = " ".join(ElementTree.fromstring(svg).itertext())
+    assert "<b>French: 0.51 [0.4, 0.6]" in text and "no sources" in text
+    curves = [Curve("chosen", [(-2.0, 0.2), (0.0, 0.9)], band=((-2.0, 0.1, 0.3), (0.0, 0.8, 1.0)))]
+    text = " ".join(ElementTree.fromstring(line_figure(curves, "dose", "toxicity", "title")).itertext())
+    assert "chosen, \N{MINUS SIGN}2: 0.2" in text
+    assert line_figure([], "x", "y", "title") == ""
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-0.03, 0.4), (-5.0, 0.0), (0.0, 104.0), (-13.2, 2.5)])
+def test_ticks_are_a_handful_of_round_numbers_within_the_bounds(low: float, high: float) -> None:
+    ticks = _ticks(low, high)
+    assert 3 <= len(ticks) <= 10 and low <= ticks[0] and ticks[-1] <= high + 1e-9
+    assert all(float(f"{tick:.2g}") == pytest.approx(tick) for tick in ticks)

@@ -1,0 +1,75 @@
+"""Probes find a direction that is there, and none if there is none; the reference probe is the reference trainer's."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from detox_ray.explain.probe import Method, ReferenceTraining, fit, shuffled, split
+
+TRAINING = ReferenceTraining(1e-2, 20, 10)
+METHODS: list[Method] = ["logistic", "reference", "mean-difference"]
+
+
+def states(texts: int, shift: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Random states (N, 16), of which toxic ones are shifted along the first axis."""
+    rng = np.random.default_rng(seed)
+    toxic = np.arange(texts) % 2 == 0
+    drawn = rng.normal(size=(texts, 16)).astype(np.float32)
+    drawn[toxic, 0] += shift
+    return drawn, toxic
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_probe_finds_the_direction_that_separates(method: Method) -> None:
+    train, toxic = states(600, 4.0)
+    probe = fit(method, train, toxic, 0, TRAINING)
+    assert probe.weights[0] / np.linalg.norm(probe.weights) > 0.9
+    held_out, truth = states(400, 4.0, seed=1)
+    assert roc_auc_score(truth, probe.scores(held_out)) > 0.98
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_probe_of_shuffled_labels_finds_nothing(method: Method) -> None:
+    train, toxic = states(600, 4.0)
+    held_out, truth = states(400, 0.0, seed=1)
+    probe = fit(method, train, shuffled(toxic, 0), 0, TRAINING)
+    error = np.sqrt(1 / (12 * 200) * 2)  # of an AUROC of 200 against 200 by chance
+    assert abs(roc_auc_score(truth, probe.scores(held_out)) - 0.5) < 3 * error
+
+
+def test_the_reference_probe_is_the_reference_trainers() -> None:
+    """Restated: a linear head without bias on the frozen model's mean state, a batch at a time."""
+    train, toxic = states(95, 2.0)
+    generator = torch.Generator().manual_seed(7)
+    weight = torch.empty(16).uniform_(-0.25, 0.25, generator=generator).requires_grad_()
+    optimizer = torch.optim.Adam([weight], lr=1e-2)
+    for _ in range(20):
+        order = torch.randperm(95, generator=generator)
+        for batch in order.split(10):  # the last batch has 5 texts, and counts
+            probability = torch.sigmoid(torch.tensor(train)[batch] @ weight)
+            label = torch.tensor(toxic, dtype=torch.float32)[batch]
+            loss = -(label * probability.log() + (1 - label) * (1 - probability).log()).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    probe = fit("reference", train, toxic, 7, TRAINING)
+    np.testing.assert_allclose(probe.weights, weight.detach().numpy(), atol=1e-5)
+    assert probe.bias == 0
+
+
+def test_the_mean_difference_is_just_that() -> None:
+    train, toxic = states(40, 1.0)
+    expected = [
+        np.mean([row[d] for row, is_toxic in zip(train, toxic, strict=True) if is_toxic])
+        - np.mean([row[d] for row, is_toxic in zip(train, toxic, strict=True) if not is_toxic])
+        for d in range(16)
+    ]
+    np.testing.assert_allclose(fit("mean-difference", train, toxic, 0, TRAINING).weights, expected, atol=1e-6)
+
+
+def test_a_split_holds_every_text_once() -> None:
+    parts = split(95, 0.1, 3)
+    assert len(parts.validation) == 10
+    assert sorted([*parts.train, *parts.validation]) == list(range(95))
+    assert len(split(2, 0.01, 0).validation) == 1
