@@ -35,8 +35,8 @@ def probe_figure(rows: list[dict[str, Any]], languages: list[str]) -> str:
     for row in rows:
         if row["split"] == "labelled" and row["auroc"] is not None:
             colour, hollow = styles[row["control"]]
-            ends = (row["ci_low"], row["ci_high"]) if row["control"] == "none" else (None, None)
-            by_language.setdefault(row["language"], []).append(Dot(row["auroc"], *ends, colour, hollow))
+            low, high = (row["ci_low"], row["ci_high"]) if row["control"] == "none" else (None, None)
+            by_language.setdefault(row["language"], []).append(Dot(row["auroc"], low, high, colour, hollow))
     if not by_language:
         return ""
     shown = [DotRow(language_name(language), by_language.get(language, [])) for language in languages]

@@ -31,7 +31,7 @@ class LabelledStates(NamedTuple):
 
     def at(self, places: NDArray[np.int64]) -> "LabelledStates":
         """Return the texts at these places."""
-        return LabelledStates(*(column[places] for column in self))
+        return LabelledStates(self.states[places], self.toxic[places], self.clusters[places], self.lengths[places])
 
 
 class Texts(NamedTuple):

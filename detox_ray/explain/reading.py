@@ -148,7 +148,7 @@ def read(mlps: Mlps, rows: Sequence[Row], chosen: Sequence[Sequence[int]], pad: 
     order = sorted((p for p in range(len(rows)) if rows[p].steps), key=lambda p: -len(rows[p].prompt) - rows[p].steps)
     # The last token of a continuation predicts nothing that is read: it need not be run.
     ids = [[*rows[p].prompt, *rows[p].continuation[:-1]] for p in order]
-    device = mlps.network.get_input_embeddings().weight.device  # type: ignore[operator]
+    device = mlps.network.get_input_embeddings().weight.device
     with Reader(mlps, chosen) as reader:
         begin = 0
         while begin < len(order):

@@ -33,7 +33,7 @@ def pooled(
         every_layer: whether to return all layers.
     """
     backbone = mlps.network.base_model
-    device = mlps.network.get_input_embeddings().weight.device  # type: ignore[operator]
+    device = mlps.network.get_input_embeddings().weight.device
     order = sorted(range(len(rows)), key=lambda row: -len(rows[row]))
     parts: list[torch.Tensor] = []
     begin = 0

@@ -24,12 +24,12 @@ class Candidate(NamedTuple):
     """A value vector that points along the probe."""
 
     layer: int
-    index: int
+    row: int  # of the value vectors
     cosine: float
 
     @property
     def neuron(self) -> Neuron:
-        return self.layer, self.index
+        return self.layer, self.row
 
 
 class LayerVectors(NamedTuple):
@@ -79,7 +79,7 @@ def partners(candidates: Sequence[Candidate], sizes: Sequence[int], draws: int, 
     chosen: list[list[int]] = [[] for _ in candidates]
     for layer, size in enumerate(sizes):
         places = [place for place, candidate in enumerate(candidates) if candidate.layer == layer]
-        others = np.setdiff1d(np.arange(size), [candidates[place].index for place in places])
+        others = np.setdiff1d(np.arange(size), [candidates[place].row for place in places])
         if not places:
             continue
         for _ in range(draws):

@@ -7,6 +7,8 @@ bias. Its key decides when it is active: a row of the gate of a gated MLP, else 
 Shapes: N neurons of a layer, D width, V vocabulary.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -26,7 +28,7 @@ class Mlps:
         InputError: The family's layout is not known, or its down projections are never called.
     """
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: Any):
         if reason := layout_problem(network.config.to_dict()):
             raise InputError(f"explain: {reason}")
         names = family_of(network.config.model_type).mlp
@@ -50,18 +52,21 @@ class Mlps:
 
     def incoming(self, layer: int) -> list[torch.Tensor]:
         """Return views whose row i is all that decides neuron i's activation: keys, a gate's other factor, biases."""
-        modules = [self.blocks[layer].get_submodule(name) for name in (self._names.key, self._names.up) if name]
+        modules: list[Any] = [
+            self.blocks[layer].get_submodule(name) for name in (self._names.key, self._names.up) if name
+        ]
         biases = [module.bias for module in modules if module.bias is not None]
-        return [*map(_by_output, modules), *(bias.data for bias in biases)]  # type: ignore[union-attr, operator]
+        return [*map(_by_output, modules), *(bias.data for bias in biases)]
 
     def unembedding(self) -> torch.Tensor:
         """Return the unembedding (V, D)."""
-        return self.network.get_output_embeddings().weight.data  # type: ignore[operator, no-any-return]
+        weight: torch.Tensor = self.network.get_output_embeddings().weight.data
+        return weight
 
 
 def _by_input(module: nn.Module) -> torch.Tensor:
     """Return the weight with the inputs as rows."""
-    weight: torch.Tensor = module.weight.data  # type: ignore[union-attr, assignment]
+    weight: torch.Tensor = module.weight.data  # type: ignore[assignment]
     return weight if isinstance(module, Conv1D) else weight.T
 
 
