@@ -5,6 +5,7 @@ from importlib import metadata
 from typing import Any
 
 from detox_ray.models.device import device
+from detox_ray.models.transformers_internals import import_without_sklearn
 from detox_ray.models.vllm_internals import end_engine
 
 
@@ -39,6 +40,7 @@ def arguments(
         gpu_memory_utilization: share of a GPU's memory for weights and cache; on a CPU it has no effect.
         cpu_kv_cache_gb: size of the KV cache on a CPU, in GiB.
     """
+    import_without_sklearn()
     if device().kind == "cuda":
         resources: dict[str, Any] = {
             "tensor_parallel_size": tensor_parallel,
