@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 DOCS := .venv-docs
 DOCS_STAMP := $(DOCS)/.installed
 
-.PHONY: help setup demo test test-all lint docs lock clean
+.PHONY: help setup demo test test-all lint docs lock pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -63,6 +63,10 @@ $(DOCS_STAMP): cluster/locks/docs.txt
 
 docs: $(DOCS_STAMP) ## build the documentation site into site/index.html (its tools in .venv-docs; needs no set-up)
 	$(DOCS)/bin/zensical build --clean --strict
+
+RUN ?= runs/toy17
+pictures: setup ## make docs/report.png and docs/serving.png from a finished run (RUN=runs/toy17)
+	$(BIN)/python scripts/pictures.py $(RUN)
 
 lock: ## regenerate the lock files (see CONTRIBUTING.md)
 	cluster/locks/make.sh

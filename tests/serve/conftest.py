@@ -1,4 +1,5 @@
-"""One service for all tests of this folder: two engines (one of them serves base and lora) and two scorers.
+"""One service for all tests of this folder: two engines in one replica (one of them serves base and lora) and
+two scorers.
 
 It lives until the last test of the session.
 """
