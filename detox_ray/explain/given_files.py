@@ -76,6 +76,9 @@ def read_shares(path: Path) -> dict[str, float]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            return {row["language"]: float(row["share"]) for row in csv.DictReader(stream)}
+            shares = {row["language"]: float(row["share"]) for row in csv.DictReader(stream)}
+            if not shares:
+                raise ValueError("it has no row")
+            return shares
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"explain.shares: {path} is no CSV with the columns language and share ({error})") from None

@@ -6,7 +6,7 @@ from typing import Any
 
 from detox_ray.models.device import device
 from detox_ray.models.transformers_internals import import_without_sklearn
-from detox_ray.models.vllm_internals import end_engine
+from detox_ray.models.vllm_internals import end_engine, fork_engines
 
 
 def version() -> str | None:
@@ -67,6 +67,15 @@ def start(path: str, loading: dict[str, Any], dtype: str, context: int, **resour
     from vllm import LLM
 
     return LLM(**engine_arguments)
+
+
+def fork_engine_processes(cpu_kv_cache_gb: int) -> None:
+    """Let the engines of this process be forked from one process, on a CPU, that begins to import vLLM now.
+
+    So vLLM is imported once for all engines, beside what this process does until it starts the first.
+    """
+    _prepare_cpu(cpu_kv_cache_gb)
+    fork_engines()
 
 
 def end(llm: Any) -> None:

@@ -15,7 +15,7 @@ from detox_ray.run.pipeline import check
 from detox_ray.run.plan import prepare
 from detox_ray.storage import Store
 
-LANGUAGES = ("de", "en", "es", "fr", "it", "nl", "pt")
+LANGUAGES = ("de", "en", "es", "fr", "it", "nl")
 NEURON = (1, 7)
 INSULT, HARMLESS = "fool", "kind"
 WORDS = ["<end>", "<unk>", INSULT, HARMLESS, *(f"{code}{number}" for code in LANGUAGES for number in range(12))]
@@ -124,7 +124,7 @@ def experiment(folder: Path, **explain: Any) -> dict[str, Any]:
             "new_tokens": 4,
             "random": 2,
             "offsets": {"doses": [-4, -2]},
-            "transplants": {"sizes": [1, 2], "directions": ["into-parent", "into-model"]},
+            "transplants": {"sizes": [1], "directions": ["into-parent", "into-model"]},
             "edited_prompts": 4,
             "edited_texts": 3,
             "parallel": {"source": "file", "path": str(folder / "parallel.csv")},

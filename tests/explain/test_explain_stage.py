@@ -6,17 +6,17 @@ from typing import Any
 import numpy as np
 import pyarrow.dataset as pads
 import pytest
-from planted_world import INSULT, LANGUAGES, NEURON, Silent, context, experiment, save_models
+from planted_world import INSULT, LANGUAGES, NEURON, context, experiment, save_models
 from stage_alone import run_alone
 
 from detox_ray.cluster.stage import Context, Stage
 from detox_ray.config import ConfigError
 from detox_ray.config.loading import validate
-from detox_ray.explain.tables import ALL
-from detox_ray.measure.stage import MeasureStage
+from detox_ray.explain.tables import ALL, SOURCE_ACTIVATIONS
 from detox_ray.report import template
 from detox_ray.run.pipeline import check
-from detox_ray.storage.tables import METRICS
+from detox_ray.storage import UnitTables
+from detox_ray.storage.metric_spec import ClusterSums, MetricInput
 
 
 def stages(within: Context, *names: str) -> list[Stage]:
@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def done(folder: Path) -> Context:
     within = context(experiment(folder))
-    for name in ("generate", "scores", "labelled_scores", "explain"):
+    for name in ("generate", "scores", "explain"):
         run_alone(within, stages(within, name))
     return within
 
@@ -90,18 +90,16 @@ def test_the_change_is_attributed_to_the_neurons_value_vector(done: Context) -> 
     assert all(np.abs(row["activation"]).max() < 1e-6 for row in found), "the same text, and nothing before it changed"
 
 
-def test_activations_are_measured_as_a_metric_in_every_language(done: Context) -> None:
-    """What is the same on the same text is found to be the same."""
-    measure = next(stage for stage in done.stages if isinstance(stage, MeasureStage))
-    for name in ("identifications", "diversities", "fluencies", "likelihoods"):
-        run_alone(done, stages(done, name))
-    measure.run(done, done.pending([measure]), None, Silent())
-    found = done.store.read(METRICS.unit(), done.keys[METRICS.unit()]).to_pylist()
-    mine = {(r["scorer"], r["model"], r["language"]): r for r in found if r["metric"] == "source_activation"}
-    assert mine["own", "base", "fr"]["value"] == pytest.approx(4.0, abs=1e-3)
-    assert mine["same", "quiet", "fr"]["value"] == pytest.approx(4.0, abs=1e-3), (
-        "it is as active, and writes the opposite"
-    )
+def test_activations_are_a_metric_of_every_model_language_and_text(done: Context) -> None:
+    (spec,) = stages(done, "explain")[0].metrics()
+    assert spec.compute is not None
+    found = UnitTables(done.store, done.units(SOURCE_ACTIVATIONS))
+    assert set(found) == {(t, m, code) for t in ("own", "same") for m in ("base", "quiet") for code in LANGUAGES}
+    for (_, model, language), table in found.items():
+        sums = spec.compute(MetricInput(model, language, table, {SOURCE_ACTIVATIONS.name: table}))
+        assert isinstance(sums, ClusterSums) and len(sums.clusters) == 6
+        # It is as active in the tuned model, and writes the opposite.
+        assert sums.numerators.sum() / sums.denominators.sum() == pytest.approx(4.0, abs=1e-3)
 
 
 def test_transfer_is_saturated_and_says_so(done: Context) -> None:

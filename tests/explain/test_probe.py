@@ -22,7 +22,7 @@ def states(texts: int, shift: float, seed: int = 0) -> tuple[np.ndarray, np.ndar
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_probe_finds_the_direction_that_separates(method: Method) -> None:
-    train, toxic = states(600, 4.0)
+    train, toxic = states(200, 4.0)
     probe = fit(method, train, toxic, 0, TRAINING)
     assert probe.weights[0] / np.linalg.norm(probe.weights) > 0.9
     held_out, truth = states(400, 4.0, seed=1)
@@ -31,7 +31,7 @@ def test_a_probe_finds_the_direction_that_separates(method: Method) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_probe_of_shuffled_labels_finds_nothing(method: Method) -> None:
-    train, toxic = states(600, 4.0)
+    train, toxic = states(200, 4.0)
     held_out, truth = states(400, 0.0, seed=1)
     probe = fit(method, train, shuffled(toxic, 0), 0, TRAINING)
     error = np.sqrt(1 / (12 * 200) * 2)  # of an AUROC of 200 against 200 by chance

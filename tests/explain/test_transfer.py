@@ -65,17 +65,17 @@ def test_overlap_counts_tokens_as_often_as_they_occur() -> None:
     assert subword_overlap([1, 2], [1, 2]) == 1
 
 
-@pytest.mark.parametrize("n", [6, 16])
+@pytest.mark.parametrize("n", [5, 16])
 def test_coefficients_are_scipys_and_so_is_p_where_all_permutations_are_counted(n: int) -> None:
     x, y = RNG.normal(size=n), RNG.normal(size=n)
     y += x
     for method, reference in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
         found = correlate(x, y, method, 0)  # type: ignore[arg-type]
         assert found.value == pytest.approx(reference(x, y).statistic)
-        if n == 6:
-            all_r = [reference(x, y[list(order)]).statistic for order in itertools.permutations(range(6))]
+        if n == 5:
+            all_r = [reference(x, y[list(order)]).statistic for order in itertools.permutations(range(5))]
             as_extreme = [abs(r) >= abs(found.value or 0) - 1e-12 for r in all_r]
-            assert found.p_value == pytest.approx(sum(as_extreme) / 720)
+            assert found.p_value == pytest.approx(sum(as_extreme) / 120)
         left = [reference(np.delete(x, i), np.delete(y, i)).statistic for i in range(n)]
         assert (found.loo_low, found.loo_high) == pytest.approx((min(left), max(left)))
 
@@ -91,20 +91,20 @@ def test_a_partial_correlation_is_that_of_residuals() -> None:
 def test_p_is_uniform_where_there_is_nothing() -> None:
     rng = np.random.default_rng(1)
     found = [
-        correlate(rng.normal(size=12), rng.normal(size=12), "spearman", seed, resamples=2, permuted=200).p_value
-        for seed in range(200)
+        correlate(rng.normal(size=12), rng.normal(size=12), "spearman", seed, resamples=2, permuted=100).p_value
+        for seed in range(120)
     ]
     assert stats.kstest(np.array(found), "uniform").pvalue > 0.01
 
 
 def test_the_interval_holds_the_truth() -> None:
     rng, hits = np.random.default_rng(2), 0
-    for seed in range(300):
+    for seed in range(150):
         x, y = rng.multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], size=16).T
-        found = correlate(x, y, "pearson", seed, resamples=400, permuted=10)
+        found = correlate(x, y, "pearson", seed, resamples=300, permuted=10)
         assert found.ci_low is not None and found.ci_high is not None
         hits += found.ci_low <= 0.6 <= found.ci_high
-    assert hits / 300 >= 0.88
+    assert hits / 150 >= 0.86
 
 
 def test_a_target_without_spread_is_saturated() -> None:
