@@ -33,7 +33,7 @@ import httpx
 import psutil
 
 PROMPTS = ["the king is", "my neighbour", "she said that", "el perro", "der alte Mann", "la maison"]
-REPLICAS = ("engine-", "scoring")
+REPLICAS = ("engine", "scoring")
 SAMPLE_S = 2.0
 
 

@@ -91,8 +91,11 @@ def serve(
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
+    class Loopback(ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 256  # the default, 5, refuses connections of a client that opens many at once
+
+    http = Loopback(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     server.url = f"http://127.0.0.1:{http.server_address[1]}"

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.stage import Context
+from detox_ray.cluster.unit_jobs import UnitActors
 from detox_ray.config import loading
 from detox_ray.report.stage import PAGE
 from detox_ray.run import pipeline
@@ -92,7 +93,7 @@ def carried_out(raw: Raw, storage: Path) -> Result:
     for unit, key in context.pending([*stages_of["generate"], *stages_of["score"]]).items():
         context.store.commit(unit, key, made_up(context, unit), {"kind": "causal"})
     measured = context.units_of(stages_of["measure"])
-    pipeline.make(context, "measure", stages_of["measure"], measured, None, QUIET)
+    pipeline.make(context, "measure", stages_of["measure"], measured, None, QUIET, UnitActors())
     rows = {unit: context.store.read(unit, key).to_pylist() for unit, key in measured.items()}
     return Result(measured | {PAGE: context.keys[PAGE]}, rows)
 

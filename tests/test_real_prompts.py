@@ -2,14 +2,15 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
+from detox_ray.cluster import Cluster
+from detox_ray.cluster.progress import Progress
 from detox_ray.config.languages import LANGUAGES
+from detox_ray.config.loading import validate
+from detox_ray.run import pipeline
 from detox_ray.run.record import read_plan
 from detox_ray.storage import Store, UnitTables, tables
 
@@ -23,10 +24,8 @@ pytestmark = [
 
 
 def test_all_locales_reach_a_report_in_a_bucket_without_loss(
-    toy_world: Path, tmp_path: Path, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+    toy_world: Path, tmp_path: Path, s3_endpoint: str, ray_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")):
-        monkeypatch.setenv(name, value)
     monkeypatch.setenv("DETOX_RAY_CACHE", str(tmp_path / "cache"))
     options = f"endpoint_override={s3_endpoint}&scheme=http&region=us-east-1"
     experiment = {
@@ -44,11 +43,7 @@ def test_all_locales_reach_a_report_in_a_bucket_without_loss(
         "score": {"scorers": [{"name": "insults", "type": "lexicon", "path": str(toy_world / "lexicon.json")}]},
         "measure": {"bootstrap": 100},
     }
-    config = tmp_path / "experiment.yaml"
-    config.write_text(yaml.safe_dump(experiment), encoding="utf-8")
-    command = [sys.executable, "-m", "detox_ray", "run", str(config)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stdout + done.stderr
+    pipeline.run(validate(experiment), None, Progress())
 
     store = Store.at(f"s3://bucket/runs/real?{options}")
     plan = read_plan(store)

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from detox_ray.cluster import Cluster
 from detox_ray.cluster.progress import Progress
-from detox_ray.cluster.unit_jobs import Job, JobError, Product, Task, run_jobs, share
+from detox_ray.cluster.unit_jobs import Job, JobError, Product, Task, UnitActors, run_jobs, share
 from detox_ray.config import InputError
 from detox_ray.storage import Store
-from detox_ray.storage.tables import GENERATIONS, SCORES, TEXTS
+from detox_ray.storage.tables import TEXTS
 
 KEY = "k" * 16
 
@@ -51,7 +51,13 @@ class Writer:
 
 
 def run(
-    store: Store, cluster: Cluster, count: int, actors: int = 1, out: io.StringIO | None = None, **settings: object
+    store: Store,
+    cluster: Cluster,
+    count: int,
+    actors: int = 1,
+    out: io.StringIO | None = None,
+    kept: UnitActors | None = None,
+    **settings: object,
 ) -> str:
     """The job over ``count`` units; what its progress printed, into ``out``."""
     from ray import cloudpickle
@@ -61,7 +67,7 @@ def run(
     os.makedirs(store.path(), exist_ok=True)
     progress = Progress(Console(file=out, soft_wrap=True))
     jobs = [Job("writing", tasks(count), Writer, {"log": log, **settings}, "rows", actors)]
-    run_jobs("write", jobs, store=store, cluster=cluster, progress=progress)
+    run_jobs("write", jobs, store=store, cluster=cluster, progress=progress, actors=kept)
     return out.getvalue()
 
 
@@ -89,15 +95,6 @@ def test_actors_are_one_per_group_of_gpus() -> None:
     cluster = Cluster("local", 1, 16, 4)
     assert share(cluster, [16], "auto", 9, gpus=2) == (2, 1, 2)
     assert share(cluster, [16], "auto", 1, gpus=1) == (1, 1, 1)
-
-
-def test_task_survives_its_row() -> None:
-    task = Task(
-        SCORES.unit(scorer="s", model="m", language="fr", shard=3),
-        "a" * 16,
-        ((GENERATIONS.unit(model="m", language="fr", shard=3), "b" * 16),),
-    )
-    assert Task.from_row(task.to_row()["task"]) == task
 
 
 @pytest.mark.integration
@@ -138,6 +135,30 @@ def test_unit_that_always_kills_its_actor_ends_the_job(tmp_path: Path, ray_clust
     with pytest.raises(JobError, match="a worker process died again and again"):
         run(store, ray_cluster, 1, dies_at="l0", dies=99)
     assert log_of(store).count("make l0") == 4
+
+
+@pytest.mark.integration
+def test_unit_that_always_kills_its_actor_keeps_no_other_from_being_made(tmp_path: Path, ray_cluster: Cluster) -> None:
+    store = Store.at(str(tmp_path / "run"))
+    with pytest.raises(JobError, match=r"1 of 4 units failed; texts/language=l1/00000: a worker process died again"):
+        run(store, ray_cluster, 4, dies_at="l1", dies=99)
+    assert {unit["language"] for unit in store.committed(TEXTS)} == {"l0", "l2", "l3"}
+    assert log_of(store).count("make l2") == 1  # it was in the hand of each actor that died
+
+
+@pytest.mark.integration
+def test_kept_actors_go_from_job_to_job_and_then_free_their_cpus(tmp_path: Path, ray_cluster: Cluster) -> None:
+    import ray
+
+    stores = [Store.at(str(tmp_path / name)) for name in "ab"]
+    with UnitActors() as kept:
+        for store in stores:
+            run(store, ray_cluster, 2, kept=kept)
+        kept.end()
+        ray.get(ray.remote(num_cpus=ray_cluster.cpus)(os.getpid).remote(), timeout=60)  # all of them are free
+    first, second = ([line for line in log_of(store) if line.startswith("loaded")] for store in stores)
+    assert first == second  # the same process, which loaded a worker for each
+    assert len(first) == 1
 
 
 @pytest.mark.integration

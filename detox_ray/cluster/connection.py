@@ -55,10 +55,6 @@ def connect(num_cpus: int | None = None, verbose: bool = False) -> Iterator[Clus
                     if attempt == STARTS or SLOW_START not in str(error):
                         raise
     try:
-        import ray.data
-
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False  # ours (progress.py) counts committed units
         total = ray.cluster_resources()
         nodes = sum(node["Alive"] for node in ray.nodes())
         yield Cluster(address or "local", nodes, total.get("CPU", 0.0), total.get("GPU", 0.0))

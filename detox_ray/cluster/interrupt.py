@@ -1,6 +1,6 @@
 """Remembering that a person, or the cluster, asked the run to stop.
 
-Python drops a KeyboardInterrupt that is raised while a destructor runs, and Ray Data's iterators end in destructors: a
+Python drops a KeyboardInterrupt that is raised while a destructor runs, such as those of Ray's object references: a
 Ctrl-C at the end of a job would be lost. So the handler also takes a note, and every long step, which reports its
 progress, looks at it.
 """

@@ -1,79 +1,47 @@
-"""The one Ray Data job: pending units, one row each, go to actors that load a model once and commit what they make.
+"""Unit jobs: pending units go to actors that load a model once and commit what they make.
 
 A result never passes through the driver: the actor reads its inputs from the store and commits its product itself, and
-the row that comes back says only how much was done. So a killed actor, node or job loses the units in flight and no
-more; Ray runs those again, and a commit made twice is the same commit.
+what it returns says only how much was done. So a killed actor, node or job loses the units in flight and no more; they
+are made again, and a commit made twice is the same commit.
 
-An exception is returned as a row, not raised: the other units are finished, and the job then raises one error. Where a
-worker process dies, another one takes the units that it held, `RETRIES` times for each.
+An exception is returned, not raised: the other units are finished, and the job then raises one error. If a worker
+process dies, a new one takes over; the unit that it was making is tried `RETRIES` more times.
 """
 
-import gc
-import json
-import logging
 import time
-import warnings
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import groupby
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
-import pyarrow as pa
-
+from detox_ray.cluster import interrupt
 from detox_ray.cluster.connection import Cluster
 from detox_ray.cluster.progress import Progress
+from detox_ray.cluster.unit_actors import (
+    Product,
+    Share,
+    Task,
+    UnitActors,
+    UnitFailure,
+    Worker,
+    WorkerSpec,
+    shortened,
+)
 from detox_ray.config import InputError
-from detox_ray.storage import Store, Table, Unit
+from detox_ray.storage import Store, Unit
+
+__all__ = ["Job", "JobError", "Product", "Share", "Task", "UnitActors", "Worker", "run_jobs", "share"]
 
 RETRIES = 3  # of a unit whose actor died
 CPUS_PER_ACTOR = 4  # if the number of actors is "auto"
+IN_HAND = 2  # units of an actor: the one that it makes, and the next, so that it need not wait for the driver
+LOST = "a worker process died again and again, often because memory ran out: see Ray's logs, then run again"
 
 
 class JobError(RuntimeError):
     """Units failed; the others are committed."""
-
-
-class Task(NamedTuple):
-    """A unit to make, and the committed units it is made from."""
-
-    unit: Unit
-    key: str
-    inputs: tuple[tuple[Unit, str], ...]
-
-    def inputs_of(self, table: Table) -> list[tuple[Unit, str]]:
-        """Return the inputs that are units of ``table``, with their keys."""
-        return [(unit, key) for unit, key in self.inputs if unit.table == table.name]
-
-    def read(self, store: Store, table: Table) -> pa.Table:
-        """Return the rows of the one input that is a unit of ``table``."""
-        ((unit, key),) = self.inputs_of(table)
-        return store.read(unit, key)
-
-    def to_row(self) -> dict[str, str]:
-        """Return a row of a Ray dataset, as text: nested columns would come back as arrays."""
-        inputs = [(unit.to_json(), key) for unit, key in self.inputs]
-        return {"task": json.dumps((self.unit.to_json(), self.key, inputs))}
-
-    @classmethod
-    def from_row(cls, text: str) -> "Task":
-        """Read what ``to_row`` gave."""
-        unit, key, inputs = json.loads(text)
-        return cls(Unit.from_json(unit), key, tuple((Unit.from_json(each), its_key) for each, its_key in inputs))
-
-
-class Product(NamedTuple):
-    """What a worker made of a task."""
-
-    rows: pa.Table
-    info: dict[str, Any]  # for the commit marker, which also gets "seconds"
-    amount: int  # of the job's measure (tokens, texts), for the rate
-
-
-class Worker(Protocol):
-    """Holds a loaded model."""
-
-    def make(self, task: Task) -> Product: ...
 
 
 class Job(NamedTuple):
@@ -89,12 +57,12 @@ class Job(NamedTuple):
     alone: bool = False  # on a GPU in processes of its own, as it does not give the memory back
 
 
-class Share(NamedTuple):
-    """Actors of one job and what each reserves."""
+class Failed(NamedTuple):
+    """A unit that was not made."""
 
-    actors: int
-    cpus: float
-    gpus: int
+    job: str
+    unit: Unit
+    failure: UnitFailure
 
 
 def share(cluster: Cluster, nodes: Sequence[float], actors: int | Literal["auto"], units: int, gpus: int = 1) -> Share:
@@ -114,60 +82,6 @@ def share(cluster: Cluster, nodes: Sequence[float], actors: int | Literal["auto"
     return Share(wanted, int(100 * min(1.0, min(nodes) / wanted)) / 100, 0)
 
 
-class UnitFailure(NamedTuple):
-    """The reason why a unit was not made."""
-
-    reason: str
-    mistake: bool  # whether it is the user's, who can correct it
-
-
-class UnitActor:
-    """Makes a unit per call, on an actor. A job's worker is loaded with the job's first unit.
-
-    It holds one worker at a time: the previous one is freed when the next job begins, and modules are imported once.
-    The constructor loads nothing, because Ray restarts an actor that dies there without end, but not one that dies
-    over a unit.
-    """
-
-    def __init__(self, workers: Sequence[Callable[[], Worker]], store: Store):
-        self._workers, self._store = workers, store
-        self._loaded: tuple[int, Worker] | None = None  # job, worker
-        self._broken: dict[int, UnitFailure] = {}  # job -> why it cannot be loaded; not tried again
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """Make the unit of a batch of one row."""
-        (text,), (job,) = batch["task"], batch["job"]
-        amount, failure = 0, self._broken.get(int(job))
-        if failure is None:
-            try:
-                amount = self._make(int(job), Task.from_row(str(text)))
-            except Exception as raised:
-                failure = UnitFailure(_said(raised), isinstance(raised, InputError))
-                if self._loaded is None:
-                    self._broken[int(job)] = failure
-        error, mistake = failure or UnitFailure("", False)
-        return {"task": [str(text)], "job": [int(job)], "amount": [amount], "error": [error], "mistake": [mistake]}
-
-    def _make(self, job: int, task: Task) -> int:
-        spent: dict[str, float] = {}
-        started = time.monotonic()
-        if self._loaded is None or self._loaded[0] != job:
-            self._loaded = None  # before the next is loaded: both may not fit
-            gc.collect()
-            self._loaded = (job, self._workers[job]())
-            spent["load_seconds"] = round(time.monotonic() - started, 3)
-            started = time.monotonic()
-        product = self._loaded[1].make(task)
-        seconds = round(time.monotonic() - started, 3)
-        info = {**product.info, "amount": product.amount, **spent, "seconds": seconds}
-        self._store.commit(task.unit, task.key, product.rows, info)
-        return product.amount
-
-
-def _said(error: BaseException) -> str:
-    return (str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}")[:2000]
-
-
 def run_jobs(
     label: str,
     jobs: Sequence[Job],
@@ -175,10 +89,19 @@ def run_jobs(
     store: Store,
     cluster: Cluster,
     progress: Progress,
+    actors: UnitActors | None = None,
 ) -> None:
     """Make and commit all tasks of ``jobs``, in their order, with actors that each hold one worker at a time.
 
     Jobs that want the same GPUs share their actors: starting a process and importing torch takes longer than many jobs.
+
+    Args:
+        label: Name of the jobs in progress and messages.
+        jobs: The jobs.
+        store: Where actors read and commit.
+        cluster: The connected Ray.
+        progress: Shows how many units are done.
+        actors: A pool that is kept for later jobs; None: one that ends with these.
 
     Raises:
         InputError: A worker raised it.
@@ -191,57 +114,100 @@ def run_jobs(
         return str(job.actors), gpus, alone
 
     jobs = [job for job in jobs if job.tasks]
-    failed: list[tuple[str, Unit, UnitFailure]] = []
+    failed: list[Failed] = []
     units = sum(len(job.tasks) for job in jobs)
-    with progress.task(label, units) if jobs else nullcontext() as bar:
-        for (_, gpus, _), together in groupby(sorted(jobs, key=pool), key=pool):
-            failed += _run(list(together), gpus, store, cluster, bar)
+    with (
+        progress.task(label, units) if jobs else nullcontext() as bar,
+        UnitActors() if actors is None else nullcontext(actors) as kept,
+    ):
+        for (_, gpus, alone), members in groupby(sorted(jobs, key=pool), key=pool):
+            together = list(members)
+            count = sum(len(job.tasks) for job in together)
+            part = share(cluster, _cpus_of_nodes(), together[0].actors, count, gpus)
+            failed += _Round(together, store, kept, kept.take(part, alone), bar).run()
     if failed:
-        name, unit, failure = next((each for each in failed if each[2].mistake), failed[0])
+        first = next((one for one in failed if one.failure.mistake), failed[0])
         some = f"{len(failed)} of {units} units failed"
-        if failure.mistake:
-            raise InputError(f"{failure.reason} ({name}: {some})")
-        raise JobError(f"{name}: {some}; {unit.name}: {failure.reason}")
+        if first.failure.mistake:
+            raise InputError(f"{first.failure.reason} ({first.job}: {some})")
+        raise JobError(f"{first.job}: {some}; {first.unit.name}: {first.failure.reason}")
 
 
-def _run(
-    jobs: Sequence[Job], gpus: int, store: Store, cluster: Cluster, bar: Any
-) -> list[tuple[str, Unit, UnitFailure]]:
-    """Run one Ray Data job, and return what failed."""
+def _cpus_of_nodes() -> list[float]:
     import ray
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # Progress shows what its plan and bars would
-    rows = [{**task.to_row(), "job": number} for number, job in enumerate(jobs) for task in job.tasks]
-    nodes = [node["Resources"]["CPU"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    part = share(cluster, nodes, jobs[0].actors, len(rows), gpus)
-    workers = [partial(job.worker, **job.settings) for job in jobs]
-    with warnings.catch_warnings():  # about remote arguments that have no newer name yet
-        warnings.simplefilter("ignore", DeprecationWarning)
-        done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            UnitActor,
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=part.actors, max_tasks_in_flight_per_actor=2),
-            num_cpus=part.cpus,
-            num_gpus=part.gpus,
-            fn_constructor_kwargs={"workers": workers, "store": store},
-            max_task_retries=RETRIES,  # without it a unit that kills its actor does so endlessly
-        )
-    failed: list[tuple[str, Unit, UnitFailure]] = []
-    amounts, begun, now = [0] * len(jobs), [0.0] * len(jobs), time.monotonic()
-    begun[0] = now
-    try:
-        for row in done.iter_rows():
-            job, number = jobs[row["job"]], row["job"]
-            begun[number] = begun[number] or now  # a job begins when the unit before its first one ended
-            now = time.monotonic()
-            amounts[number] += row["amount"]
-            if row["error"]:
-                unit = Task.from_row(row["task"]).unit
-                failed.append((job.label, unit, UnitFailure(row["error"], row["mistake"])))
-            rate = amounts[number] / max(now - begun[number], 1e-9)
-            note = f"{job.label}, {rate:,.0f} {job.measure}/s"
-            bar.advance(0 if row["error"] else 1, f"{note}, {len(failed)} failed" if failed else note)
-    except ray.exceptions.RayError as error:
-        rule = "a worker process died again and again, often because memory ran out: see Ray's logs, then run again"
-        raise JobError(f"{bar.label}: {rule} ({_said(error).splitlines()[0]})") from error
-    return failed
+    return [node["Resources"]["CPU"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+
+
+class _Round:
+    """Jobs that share actors, while they are carried out."""
+
+    def __init__(self, jobs: Sequence[Job], store: Store, pool: UnitActors, actors: Sequence[Any], bar: Any):
+        import ray
+
+        self._jobs, self._pool, self._bar = jobs, pool, bar
+        self._specs = [[ray.put(WorkerSpec(partial(job.worker, **job.settings), store))] for job in jobs]
+        self._waiting = deque((number, task) for number, job in enumerate(jobs) for task in job.tasks)
+        # Of each actor the units in its hand, in the order in which it makes them: result's reference, job, task.
+        self._hands: dict[Any, deque[tuple[Any, int, Task]]] = {actor: deque() for actor in actors}
+        self._deaths: Counter[Unit] = Counter()
+        self._given_up = 0  # units in a row, none made between them
+        self._failed: list[Failed] = []
+        self._amounts, self._begun, self._now = [0] * len(jobs), [0.0] * len(jobs), time.monotonic()
+        self._begun[0] = self._now
+
+    def run(self) -> list[Failed]:
+        """Make all units, and return those that failed."""
+        import ray
+
+        while self._deal():
+            # An actor makes its units in order, so the first in its hand is done first, or is the one that it died of.
+            oldest = {hand[0][0]: actor for actor, hand in self._hands.items() if hand}
+            done, _ = ray.wait(list(oldest), num_returns=1, timeout=1.0)
+            interrupt.check()
+            for result in done:
+                try:
+                    amount, failure = ray.get(result)
+                except ray.exceptions.RayError as error:
+                    self._lost(oldest[result], error)
+                    continue
+                _, number, task = self._hands[oldest[result]].popleft()
+                self._given_up = 0
+                self._count(number, task, amount, failure)
+        return self._failed
+
+    def _deal(self) -> bool:
+        """Fill the actors' hands, evenly. Return whether there is anything in them."""
+        for size in range(1, IN_HAND + 1):
+            for actor, hand in self._hands.items():
+                if self._waiting and len(hand) < size:
+                    number, task = self._waiting.popleft()
+                    hand.append((actor.make.remote(self._specs[number], task), number, task))
+        return any(self._hands.values())
+
+    def _lost(self, actor: Any, error: Exception) -> None:
+        """Replace a dead actor; put the units in its hand back, unless the one that it was making is given up."""
+        (_, number, task), *rest = self._hands.pop(actor)
+        self._waiting.extendleft((number, task) for _, number, task in reversed(rest))
+        self._deaths[task.unit] += 1
+        if self._deaths[task.unit] <= RETRIES:
+            self._waiting.appendleft((number, task))
+        else:
+            reason = f"{LOST} ({shortened(error).splitlines()[0]})"
+            self._count(number, task, 0, UnitFailure(reason, False))
+            self._given_up += 1
+            if self._given_up > 1:  # not one bad unit: no process lives here
+                raise JobError(f"{self._bar.label}: {reason}")
+        self._hands[self._pool.replace(actor)] = deque()
+
+    def _count(self, number: int, task: Task, amount: int, failure: UnitFailure | None) -> None:
+        """Report a unit that is made or has failed."""
+        job = self._jobs[number]
+        self._begun[number] = self._begun[number] or self._now  # a job begins when the unit before its first one ended
+        self._now = time.monotonic()
+        self._amounts[number] += amount
+        if failure:
+            self._failed.append(Failed(job.label, task.unit, failure))
+        rate = self._amounts[number] / max(self._now - self._begun[number], 1e-9)
+        note = f"{job.label}, {rate:,.0f} {job.measure}/s"
+        self._bar.advance(0 if failure else 1, f"{note}, {len(self._failed)} failed" if self._failed else note)

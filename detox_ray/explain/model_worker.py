@@ -97,7 +97,7 @@ class ModelWorker:
             candidates = rank(layers, config.value_vectors, convention.rank_per_layer)
         else:
             check_neurons(list(given), self._mlps.sizes)
-            candidates = [Candidate((layer, index), float(layers[layer].cosines[index])) for layer, index in given]
+            candidates = [Candidate(layer, index, float(layers[layer].cosines[index])) for layer, index in given]
         drawn = partners(candidates, self._mlps.sizes, config.random, config.probe.seed)
         sets = [(rank_, 0, candidate.neuron) for rank_, candidate in enumerate(candidates)]
         sets += [

@@ -32,7 +32,7 @@ def pooled(
             text that has no more keeps its last token.
         every_layer: whether to return all layers.
     """
-    backbone: Any = mlps.network.base_model
+    backbone = mlps.network.base_model
     device = mlps.network.get_input_embeddings().weight.device
     order = sorted(range(len(rows)), key=lambda row: -len(rows[row]))
     parts: list[torch.Tensor] = []

@@ -101,11 +101,11 @@ def correlation_rows(
     for language in languages:
         prompts = sorted(before[language].means.keys() & after[language].means.keys())
         if prompts:
-            before_P, after_P = (
-                np.array([scores[language].means[prompt] for prompt in prompts]) for scores in (before, after)
-            )
-            completions = min(before[language].completions, after[language].completions)
-            of_language[language] = falls(before_P, after_P, completions, language, resampling)
+            of_parent, of_model = before[language], after[language]
+            parent_means = np.array([of_parent.means[prompt] for prompt in prompts])
+            model_means = np.array([of_model.means[prompt] for prompt in prompts])
+            completions = min(of_parent.completions, of_model.completions)
+            of_language[language] = falls(parent_means, model_means, completions, language, resampling)
     languages = list(of_language)
     values: dict[str, dict[str, float]] = {}
     for row in predictors.to_pylist():

@@ -23,12 +23,13 @@ Floats = NDArray[np.float64]
 class Candidate(NamedTuple):
     """A value vector that points along the probe."""
 
-    neuron: Neuron
+    layer: int
+    row: int  # of the value vectors
     cosine: float
 
     @property
-    def layer(self) -> int:
-        return self.neuron[0]
+    def neuron(self) -> Neuron:
+        return self.layer, self.row
 
 
 class LayerVectors(NamedTuple):
@@ -64,7 +65,7 @@ def rank(layers: Sequence[LayerVectors], most: int, per_layer: int | None = None
     for layer, vectors in enumerate(layers):
         cosines = vectors.cosines
         best = np.argsort(-cosines, kind="stable")[: min(most, per_layer or most)]
-        candidates += [Candidate((layer, int(index)), float(cosines[index])) for index in best]
+        candidates += [Candidate(layer, int(index), float(cosines[index])) for index in best]
     return sorted(candidates, key=lambda candidate: -candidate.cosine)[:most]
 
 
@@ -78,7 +79,7 @@ def partners(candidates: Sequence[Candidate], sizes: Sequence[int], draws: int, 
     chosen: list[list[int]] = [[] for _ in candidates]
     for layer, size in enumerate(sizes):
         places = [place for place, candidate in enumerate(candidates) if candidate.layer == layer]
-        others = np.setdiff1d(np.arange(size), [candidates[place].neuron[1] for place in places])
+        others = np.setdiff1d(np.arange(size), [candidates[place].row for place in places])
         if not places:
             continue
         for _ in range(draws):

@@ -44,6 +44,6 @@ class Generator:
         return Product(pa.Table.from_pylist(rows, schema=GENERATIONS.columns), info, tokens)
 
     def __del__(self) -> None:
-        """Close the engine: Ray Data deletes the worker when its actor ends."""
+        """Close the engine when the actor gives the worker up."""
         if hasattr(self, "_engine"):
             self._engine.close()

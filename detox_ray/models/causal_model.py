@@ -12,6 +12,7 @@ from detox_ray.models.codec import Codec
 from detox_ray.models.device import device
 from detox_ray.models.families import attention_implementation
 from detox_ray.models.padding import padded_rows
+from detox_ray.models.transformers_internals import import_without_sklearn
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +29,7 @@ class CausalModel:
     """
 
     def __init__(self, path: str, loading: dict[str, Any], dtype: str, gpus: int = 1):
+        import_without_sklearn()
         from transformers import AutoModelForCausalLM
 
         self.codec = Codec(path, loading)

@@ -88,8 +88,7 @@ def _added_bias(module: nn.Module, added_D: torch.Tensor) -> Iterator[None]:
     """Add to a projection's bias; one that has none gets one for this while."""
     bias = module.bias
     if bias is None:
-        weight = module.weight
-        assert isinstance(weight, torch.Tensor)
+        weight: torch.Tensor = module.weight
         module.bias = nn.Parameter(added_D.to(weight), requires_grad=False)
         try:
             yield

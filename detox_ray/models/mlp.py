@@ -52,8 +52,10 @@ class Mlps:
 
     def incoming(self, layer: int) -> list[torch.Tensor]:
         """Return views whose row i is all that decides neuron i's activation: keys, a gate's other factor, biases."""
-        modules = [self.blocks[layer].get_submodule(name) for name in (self._names.key, self._names.up) if name]
-        biases = [module.bias for module in modules if isinstance(module.bias, torch.Tensor)]
+        modules: list[Any] = [
+            self.blocks[layer].get_submodule(name) for name in (self._names.key, self._names.up) if name
+        ]
+        biases = [module.bias for module in modules if module.bias is not None]
         return [*map(_by_output, modules), *(bias.data for bias in biases)]
 
     def unembedding(self) -> torch.Tensor:
@@ -64,8 +66,7 @@ class Mlps:
 
 def _by_input(module: nn.Module) -> torch.Tensor:
     """Return the weight with the inputs as rows."""
-    assert isinstance(module.weight, torch.Tensor)
-    weight = module.weight.data
+    weight: torch.Tensor = module.weight.data  # type: ignore[assignment]
     return weight if isinstance(module, Conv1D) else weight.T
 
 

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Mapping
+from multiprocessing import forkserver
 from typing import Any, NamedTuple
 
 
@@ -20,6 +21,22 @@ def end_engines_with_parent() -> None:
     from vllm.v1.engine.core import EngineCoreProc
 
     EngineCoreProc.run_engine_core = staticmethod(run_engine_core)
+
+
+_ENGINE_IMPORTS = ["ray", "vllm.v1.engine.core", "vllm.v1.executor.uniproc_executor", "vllm.v1.worker.cpu_worker"]
+
+
+def fork_engines() -> None:
+    """Start the process from which engine processes are forked, and let vLLM use it.
+
+    vLLM starts engines by `spawn` in a Ray actor, and each then imports vLLM again. A fork server has no threads and
+    nothing of Ray's connections, so a fork of it is as safe as a new process.
+    """
+    multiprocessing.set_forkserver_preload(_ENGINE_IMPORTS)
+    forkserver.ensure_running()
+    from vllm.v1.engine import utils
+
+    utils.get_mp_context = lambda: multiprocessing.get_context("forkserver")
 
 
 def run_engine_core(*args: Any, **kwargs: Any) -> None:

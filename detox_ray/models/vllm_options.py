@@ -5,7 +5,8 @@ from importlib import metadata
 from typing import Any
 
 from detox_ray.models.device import device
-from detox_ray.models.vllm_internals import end_engine
+from detox_ray.models.transformers_internals import import_without_sklearn
+from detox_ray.models.vllm_internals import end_engine, fork_engines
 
 
 def version() -> str | None:
@@ -39,6 +40,7 @@ def arguments(
         gpu_memory_utilization: share of a GPU's memory for weights and cache; on a CPU it has no effect.
         cpu_kv_cache_gb: size of the KV cache on a CPU, in GiB.
     """
+    import_without_sklearn()
     if device().kind == "cuda":
         resources: dict[str, Any] = {
             "tensor_parallel_size": tensor_parallel,
@@ -65,6 +67,15 @@ def start(path: str, loading: dict[str, Any], dtype: str, context: int, **resour
     from vllm import LLM
 
     return LLM(**engine_arguments)
+
+
+def fork_engine_processes(cpu_kv_cache_gb: int) -> None:
+    """Let the engines of this process be forked from one process, on a CPU, that begins to import vLLM now.
+
+    So vLLM is imported once for all engines, beside what this process does until it starts the first.
+    """
+    _prepare_cpu(cpu_kv_cache_gb)
+    fork_engines()
 
 
 def end(llm: Any) -> None:

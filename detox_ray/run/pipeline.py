@@ -13,7 +13,7 @@ from detox_ray import data, models
 from detox_ray.cluster import Cluster, connect
 from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.stage import Context, Stage
-from detox_ray.cluster.unit_jobs import Job, run_jobs
+from detox_ray.cluster.unit_jobs import Job, UnitActors, run_jobs
 from detox_ray.config import ConfigError, Experiment, InputError, Problem
 from detox_ray.gate import rule_problems
 from detox_ray.models import limits
@@ -115,11 +115,11 @@ def run(
         store.write_bytes("experiment.yaml", experiment.to_yaml().encode())
         record.write_plan(context)
         on_ray = [stage for stages in chosen.values() for stage in stages if stage.on_ray]
-        with ray_if(bool(context.pending(on_ray)), verbose) as cluster:
+        with ray_if(bool(context.pending(on_ray)), verbose) as cluster, UnitActors() as actors:
             for command, stages in chosen.items():
                 begun = time.monotonic()
                 pending = context.pending(stages)
-                make(context, command, stages, pending, cluster, progress)
+                make(context, command, stages, pending, cluster, progress, actors)
                 seconds = time.monotonic() - begun
                 done.append(CommandDone(command, len(pending), len(context.units_of(stages)) - len(pending), seconds))
                 if pending:
@@ -134,8 +134,9 @@ def make(
     pending: Mapping[Unit, str],
     cluster: Cluster | None,
     progress: Progress,
+    actors: UnitActors,
 ) -> None:
-    """Make and commit the ``pending`` units of the stages of one command."""
+    """Make and commit the ``pending`` units of the stages of one command. Unit jobs use, and leave, ``actors``."""
     jobs: list[Job] = []
     for stage in stages:
         names = {table.name for table in stage.writes}
@@ -143,6 +144,7 @@ def make(
         if keys and stage.has_jobs:
             jobs += stage.jobs(context, context.tasks(keys))
         elif keys:
+            actors.end()  # a training, and other runs on the cluster, find their CPUs, GPUs and memory free
             stage.run(context, keys, cluster, progress)
     # Run the jobs in rounds: a job waits for those that make its inputs.
     jobs = _merged(jobs)
@@ -151,7 +153,7 @@ def make(
         ready = [job for job in jobs if not any(_needs(job, unmade[id(other)]) for other in jobs if other is not job)]
         assert ready, f"jobs of {command} wait for each other"
         assert cluster is not None
-        run_jobs(command, ready, store=context.store, cluster=cluster, progress=progress)
+        run_jobs(command, ready, store=context.store, cluster=cluster, progress=progress, actors=actors)
         jobs = [job for job in jobs if not any(job is finished for finished in ready)]
 
 

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, cast
 from detox_ray import data
 from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.stage import Context
+from detox_ray.cluster.unit_jobs import UnitActors
 from detox_ray.config import ConfigError, Experiment, Problem
 from detox_ray.data.calibration import Calibration
 from detox_ray.measure import Validity, calibration
@@ -54,8 +55,8 @@ def run(
         context = prepare(experiment, store, progress, checked)
         stages = [stage for stage in context.stages if LABELLED_SCORES in stage.writes]
         pending = context.pending(stages)
-        with pipeline.ray_if(bool(pending), verbose) as cluster:
-            pipeline.make(context, "score", stages, pending, cluster, progress)
+        with pipeline.ray_if(bool(pending), verbose) as cluster, UnitActors() as actors:
+            pipeline.make(context, "score", stages, pending, cluster, progress, actors)
         rows = validities(context)
         store.write_bytes(FILE, _csv(rows).encode())
         fitted = None

@@ -11,6 +11,7 @@ from typing import Any
 from detox_ray.config import InputError
 from detox_ray.models.device import device
 from detox_ray.models.padding import check_text_alone, padding_of
+from detox_ray.models.transformers_internals import import_without_sklearn
 from detox_ray.score.batches import BatchedClassifier, Forward, Inputs, token_budget
 from detox_ray.score.label_mapping import OutputConfig, is_multi_label, outputs_of
 from detox_ray.score.scorers import Failure, Scores
@@ -45,6 +46,7 @@ class ClassifierScorer:
         Raises:
             InputError: If weights are missing, the labels leave a doubt, or int8 is too far from the model.
         """
+        import_without_sklearn()
         import torch
         from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 

@@ -20,6 +20,7 @@ from detox_ray.models.codec import CONTEXT
 from detox_ray.models.device import device
 from detox_ray.models.families import family_of
 from detox_ray.models.padding import padded_rows
+from detox_ray.models.transformers_internals import import_without_sklearn
 from detox_ray.storage import Store
 
 
@@ -83,6 +84,7 @@ class T5Evaluator:
     kind = "t5"
 
     def __init__(self, model: LoadableModel, path: str):
+        import_without_sklearn()
         from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
         self._tokenizer = AutoTokenizer.from_pretrained(path, **model.loading())

@@ -4,6 +4,7 @@
 and runs the gateway in its own process (launch.py).
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
@@ -15,7 +16,7 @@ from detox_ray.serve.fastapi_app import fastapi_app
 from detox_ray.serve.http.gateway import Gateway
 from detox_ray.serve.http.keys import required_keys
 from detox_ray.serve.spec import EngineSpec, ServeArgs, ServeSpec, resolve
-from detox_ray.serve.workers.engine import EngineReplica
+from detox_ray.serve.workers.engine_replica import EngineReplica
 from detox_ray.serve.workers.scoring import ScoringReplica
 
 SCORING = "scoring"
@@ -43,8 +44,9 @@ def application(spec: ServeSpec, gpus: bool) -> Application:
         gpus: Whether engines reserve GPUs.
     """
     config, limits = spec.config, spec.config.limits
-    bound = backends(spec, gpus)
-    engines = {name: bound[engine_deployment(engine)] for engine in spec.engines for name in engine.names}
+    groups = engine_groups(spec)
+    bound = backends(spec, groups, gpus)
+    engines = {model: bound[name] for name, group in groups.items() for engine in group for model in engine.names}
     gateway = serve.deployment(
         name="gateway",
         logging_config=QUIET,
@@ -56,22 +58,36 @@ def application(spec: ServeSpec, gpus: bool) -> Application:
     return gateway.bind(spec, engines, bound[SCORING], required_keys(config), proxied=True)
 
 
-def backends(spec: ServeSpec, gpus: bool) -> dict[str, Application]:
-    """Bind everything that a gateway calls, by deployment name: each engine, and scoring."""
+def backends(spec: ServeSpec, groups: Mapping[str, Sequence[EngineSpec]], gpus: bool) -> dict[str, Application]:
+    """Bind everything that a gateway calls, by deployment name: each group of engines, and scoring."""
     config, limits = spec.config, spec.config.limits
     bound: dict[str, Application] = {}
-    for engine in spec.engines:
-        deployment = serve.deployment(name=engine_deployment(engine), **engine_options(engine, gpus))(EngineReplica)
-        bound[engine_deployment(engine)] = deployment.bind(engine, spec.store, limits)
+    for name, group in groups.items():
+        options = engine_options(group[0], gpus)
+        options["max_ongoing_requests"] *= len(group)
+        bound[name] = serve.deployment(name=name, **options)(EngineReplica).bind(group, spec.store, limits, gpus)
     options = replica_options(config.scoring, gpus=config.scoring.gpus if gpus else 0)
     scoring = serve.deployment(name=SCORING, **options)(ScoringReplica)
     bound[SCORING] = scoring.bind(spec.scorers, spec.identifier, spec.fasttext, config.scoring, spec.store)
     return bound
 
 
-def engine_deployment(spec: EngineSpec) -> str:
-    """Return the name of an engine's deployment."""
-    return f"engine-{spec.model.name}"
+def engine_groups(spec: ServeSpec, one_process: bool = False) -> dict[str, list[EngineSpec]]:
+    """Return the engines of each engine deployment, by its name.
+
+    Args:
+        spec: What is served.
+        one_process: Whether engines may share a replica: half of the start of an engine is the import of vLLM. It is
+            for one machine without GPUs. An engine that has a configuration of its own, or several replicas, has a
+            deployment of its own all the same.
+    """
+    groups: dict[str, list[EngineSpec]] = {}
+    for engine in spec.engines:
+        config = engine.config
+        several = max(config.replicas, config.max_replicas or 1) > 1
+        alone = not one_process or several or engine.model.name in spec.config.engines
+        groups.setdefault(f"engine-{engine.model.name}" if alone else "engines", []).append(engine)
+    return groups
 
 
 def engine_options(spec: EngineSpec, gpus: bool) -> dict[str, Any]:

@@ -11,15 +11,17 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from detox_ray.cluster import connect
 from detox_ray.cluster.progress import Progress
+from detox_ray.config import ReplicasConfig
+from detox_ray.models.device import machine_has_gpu
 from detox_ray.serve.http.keys import required_keys
 from detox_ray.serve.manifests import APPLICATION, LEAN
-from detox_ray.serve.spec import ServeArgs, ServeSpec, resolve
+from detox_ray.serve.spec import EngineSpec, ServeArgs, ServeSpec, resolve
 
 if TYPE_CHECKING:
     from detox_ray.serve.http.gateway import Gateway
@@ -64,13 +66,15 @@ def launch(
         return
     from detox_ray.serve import app
 
-    with bound_socket(config.host, config.port) as listener, connect(num_cpus=_cpus(spec), verbose=verbose) as cluster:
+    groups = app.engine_groups(spec, one_process=not (os.environ.get("RAY_ADDRESS") or machine_has_gpu()))
+    cpus = _cpus(groups.values(), config.scoring)
+    with bound_socket(config.host, config.port) as listener, connect(num_cpus=cpus, verbose=verbose) as cluster:
         from ray import serve
 
         if not verbose:
             logging.getLogger("ray.serve").setLevel(logging.WARNING)
         serve.start(proxy_location="Disabled")
-        backends = app.backends(spec, gpus=cluster.gpus > 0)
+        backends = app.backends(spec, groups, gpus=cluster.gpus > 0)
         port = listener.getsockname()[1]
         # Unique on a cluster that others serve on, too. What a killed service left behind, the next one replaces.
         names = {backend: f"{APPLICATION}-{socket.gethostname()}-{port}-{backend}" for backend in backends}
@@ -78,7 +82,9 @@ def launch(
             with _show_progress(progress, names):
                 targets = [serve.RunTarget(backends[part], name, route_prefix=None) for part, name in names.items()]
                 handles = dict(zip(backends, serve.run_many(targets), strict=True))
-            engines = {name: handles[app.engine_deployment(engine)] for engine in spec.engines for name in engine.names}
+            engines = {
+                model: handles[name] for name, group in groups.items() for engine in group for model in engine.names
+            }
             gateway = Gateway(spec, engines, handles[app.SCORING], hashed_keys)
             _answer(gateway, listener, names, on_ready, started)
         finally:
@@ -152,9 +158,8 @@ def _show_progress(progress: Progress, names: Mapping[str, str]) -> Iterator[Non
         thread.join()
 
 
-def _cpus(spec: ServeSpec) -> int:
+def _cpus(groups: Iterable[Sequence[EngineSpec]], scoring: ReplicasConfig) -> int:
     """Return the CPUs of a Ray that is started here: enough for every replica, for on a laptop they share the cores."""
-    cpus = sum(engine.config.cpus * (engine.config.max_replicas or engine.config.replicas) for engine in spec.engines)
-    scoring = spec.config.scoring
-    cpus += scoring.cpus * (scoring.max_replicas or scoring.replicas)
+    deployments = [scoring, *(group[0].config for group in groups)]
+    cpus = sum(config.cpus * (config.max_replicas or config.replicas) for config in deployments)
     return max(os.cpu_count() or 1, int(cpus) + 1)

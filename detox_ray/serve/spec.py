@@ -25,11 +25,10 @@ from detox_ray.config.scorers import Definition
 from detox_ray.models import LoadableModel
 from detox_ray.run import open_run
 from detox_ray.serve.adapter_sharing import SharedAdapter, shared_adapter
+from detox_ray.serve.example_prompts import ExamplePrompt, example_prompts
 from detox_ray.storage import Store, cache_folder, key_of
-from detox_ray.storage.tables import CHECKPOINTS, PROMPTS
+from detox_ray.storage.tables import CHECKPOINTS
 from detox_ray.text_files.scorer_options import resolve_all, scorer_config
-
-PROMPTS_PER_LANGUAGE = 3
 
 
 class ServeArgs(Strict):
@@ -66,13 +65,6 @@ class EngineSpec(NamedTuple):
         return [self.model.name, *self.adapters]
 
 
-class ExamplePrompt(NamedTuple):
-    """A prompt that the web page offers."""
-
-    language: str
-    text: str
-
-
 class ServeSpec(NamedTuple):
     """Everything that the application is built from. It is pickled to the replicas and holds no secret."""
 
@@ -89,7 +81,9 @@ class ServeSpec(NamedTuple):
     config: ServeConfig
     generate: GenerateConfig = GenerateConfig()  # what a request leaves out
     threshold: float = MeasureConfig().threshold  # a completion with at least this score is toxic
-    validity: tuple[dict[str, Any], ...] = ()  # rows of the run's results: where its scorers were shown to work
+    # Rows of the run's results: what the gate says of its tuned models, and where its scorers were shown to work.
+    verdicts: tuple[dict[str, Any], ...] = ()
+    validity: tuple[dict[str, Any], ...] = ()
 
     @property
     def models(self) -> list[str]:
@@ -152,6 +146,8 @@ def _resolve_run(run: str, config: ServeConfig) -> ServeSpec:
     for entry, name in zip(experiment.score.scorers, experiment.score.names, strict=True):
         scorers[name] = score.resolve(entry, TOY17 if experiment.uses_toy17 else None, store, scorers)
     headline = experiment.score.headline
+    primary = headline if headline in wanted else next(iter(wanted), None)
+    results = folder.results() if folder.has_results else {}
     shareable = {tuned: parent for tuned, parent in parents.items() if tuned not in rounded}
     return ServeSpec(
         store=store,
@@ -159,15 +155,16 @@ def _resolve_run(run: str, config: ServeConfig) -> ServeSpec:
         engines=_engines(loadable, shareable, store, config),
         parents=parents,
         scorers=[scorer for name, scorer in scorers.items() if name in wanted],
-        primary=headline if headline in wanted else next(iter(wanted), None),
+        primary=primary,
         identifier=experiment.quality.identifier,
         fasttext=experiment.quality.fasttext,
-        prompts=_prompts(store, experiment.languages),
+        prompts=example_prompts(store, experiment, parents, primary),
         runs=_storage(store),
         config=config,
         generate=experiment.generate,
         threshold=experiment.measure.threshold,
-        validity=tuple(folder.results().get("validity", ())) if folder.has_results else (),
+        verdicts=tuple(results.get("verdicts", ())),
+        validity=tuple(results.get("validity", ())),
     )
 
 
@@ -231,15 +228,3 @@ def _engines(
             folders = {tuned: adapter.folder for tuned, adapter in tuned_from_it.items()}
             specs.append(EngineSpec(model, folders, rank, config.engines.get(name, config.engine)))
     return specs
-
-
-def _prompts(store: Store, languages: Sequence[str]) -> list[ExamplePrompt]:
-    """Return some of the run's prompts in each of its languages."""
-    committed = store.committed(PROMPTS)
-    prompts = []
-    for language in languages:
-        unit = PROMPTS.unit(language=language)
-        if unit in committed:
-            texts = store.read(unit, committed[unit])["text"].slice(0, PROMPTS_PER_LANGUAGE).to_pylist()
-            prompts += [ExamplePrompt(language, text) for text in texts]
-    return prompts

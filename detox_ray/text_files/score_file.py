@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from detox_ray.cluster.progress import Progress
-from detox_ray.cluster.unit_jobs import Job, Task, run_jobs
+from detox_ray.cluster.unit_jobs import Job, Task, UnitActors, run_jobs
 from detox_ray.config import ConfigError, Problem, ScoreConfig
 from detox_ray.score import ResolvedScorer, check, identifiers
 from detox_ray.storage import Store, Unit, cache_folder, key_of
@@ -186,8 +186,8 @@ def _runner(on_ray: bool, store: Store, progress: Progress, verbose: bool) -> It
         return
     from detox_ray.cluster import connect
 
-    with connect(verbose=verbose) as cluster:
-        yield lambda jobs: run_jobs("score", jobs, store=store, cluster=cluster, progress=progress)
+    with connect(verbose=verbose) as cluster, UnitActors() as actors:
+        yield lambda jobs: run_jobs("score", jobs, store=store, cluster=cluster, progress=progress, actors=actors)
 
 
 def _make_here(jobs: Sequence[Job], store: Store, progress: Progress) -> None:

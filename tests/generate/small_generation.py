@@ -11,6 +11,3 @@ PROMPTS = {
 
 def config(**changes: object) -> GenerateConfig:
     return GenerateConfig.model_validate({"samples": 25, "max_tokens": 8, "prompts_per_unit": 3, **changes})
-
-
-GREEDY = {"samples": 1, "temperature": 0, "top_p": 1.0}

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from small_generation import GREEDY, PROMPTS, config
+from small_generation import PROMPTS, config
 
 from detox_ray.config import GenerateConfig
 from detox_ray.generate import prompt_seed
@@ -16,26 +16,29 @@ pytestmark = pytest.mark.integration
 TEXTS = [text for texts in PROMPTS.values() for text in texts]
 SEEDS = [prompt_seed(0, str(row)) for row in range(len(TEXTS))]
 
+GREEDY = {"samples": 1, "temperature": 0, "top_p": 1.0, "max_tokens": 16}
 Load = Callable[[str, GenerateConfig], Engine]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def load(small_model: LoadableModel) -> Iterator[Load]:
-    """Loads an engine, and closes it after the test."""
-    loaded: list[Engine] = []
+    """Loads an engine for all tests that ask for it with the same settings, and closes it after the last."""
+    loaded: dict[str, Engine] = {}
 
-    def start_one(name: str, settings: GenerateConfig) -> Engine:
-        loaded.append(start(name, small_model.location, small_model.loading(), small_model.dtype, settings))
-        return loaded[-1]
+    def engine(name: str, settings: GenerateConfig) -> Engine:
+        key = f"{name} {settings.model_dump_json()}"
+        if key not in loaded:
+            model = small_model
+            loaded[key] = start(name, model.location, model.loading(), model.dtype, settings)
+        return loaded[key]
 
-    yield start_one
-    for engine in loaded:
-        engine.close()
+    yield engine
+    for each in loaded.values():
+        each.close()
 
 
 def test_greedy_completions_of_both_engines_are_equal(load: Load) -> None:
-    settings = config(**GREEDY, max_tokens=16)
-    mine, vllms = (load(name, settings).generate(TEXTS, SEEDS) for name in ("transformers", "vllm"))
+    mine, vllms = (load(name, config(**GREEDY)).generate(TEXTS, SEEDS) for name in ("transformers", "vllm"))
     assert mine == vllms
     assert len({completion.text for (completion,) in mine.completions}) > 1
 
@@ -53,10 +56,11 @@ def test_samples_have_their_own_seeds_and_do_not_depend_on_the_batch(load: Load,
 
 
 @pytest.mark.parametrize("name", ["vllm", "transformers"])
-def test_sample_k_equals_a_single_request_with_seed_plus_k(load: Load, name: str) -> None:
-    samples = load(name, config(samples=4)).generate(TEXTS[:2], SEEDS[:2]).completions
-    single = load(name, config(samples=1)).generate([TEXTS[0]] * 4, [SEEDS[0] + k for k in range(4)]).completions
-    assert samples[0] == [completion for (completion,) in single]
+def test_sample_k_is_the_first_of_a_request_with_seed_plus_k(load: Load, name: str) -> None:
+    engine = load(name, config())
+    (samples,) = engine.generate(TEXTS[:1], SEEDS[:1]).completions
+    moved = engine.generate([TEXTS[0]] * 4, [SEEDS[0] + k for k in range(4)]).completions
+    assert samples[:4] == [first for first, *_ in moved]
 
 
 @pytest.mark.parametrize("name", ["vllm", "transformers"])

@@ -1,6 +1,7 @@
 """The job on Ray: every prompt and sample once, the same ones however the work was cut up."""
 
 import io
+from typing import Any
 
 import pytest
 from contexts import context, planned
@@ -9,7 +10,7 @@ from small_generation import PROMPTS, config
 
 from detox_ray.cluster import Cluster
 from detox_ray.cluster.progress import Progress
-from detox_ray.cluster.stage import Input
+from detox_ray.cluster.stage import Context, Input
 from detox_ray.cluster.unit_jobs import run_jobs
 from detox_ray.config import GenerateConfig
 from detox_ray.generate import GenerateStage, prompt_seed, resolve_engine
@@ -21,25 +22,24 @@ from detox_ray.storage.tables import PROMPTS as ASKED
 pytestmark = pytest.mark.integration
 
 
-def run(
-    store: Store,
-    model: LoadableModel,
-    prompts: dict[str, tuple[str, int]],
-    settings: GenerateConfig,
-    cluster: Cluster,
-    kept: int = 0,
-) -> tuple[list[dict[str, object]], dict[Unit, str]]:
-    """All rows with their language, and the plan. The first ``kept`` units are taken as done."""
+def planned_units(
+    store: Store, model: LoadableModel, prompts: dict[str, tuple[str, int]], settings: GenerateConfig
+) -> tuple[Context, dict[Unit, str]]:
     asked = {ASKED.unit(language=language): key for language, (key, _) in prompts.items()}
     within = context(asked, store=store, models=[model], generate=settings.model_dump(), seed=5)
     for language, (key, rows) in prompts.items():
         within.data[ASKED.unit(language=language)] = Input(key, rows)
-    units = planned(GenerateStage(), within)
-    jobs = GenerateStage().jobs(within, within.tasks(dict(list(units.items())[kept:])))
-    quiet = Progress(Console(file=io.StringIO()))
-    run_jobs("generate", jobs, store=store, cluster=cluster, progress=quiet)
-    made = [row for unit, key in units.items() for row in store.read(unit, key).to_pylist()]
-    return made, units
+    return within, planned(GenerateStage(), within)
+
+
+def run(within: Context, units: dict[Unit, str], cluster: Cluster) -> None:
+    """Make the units by actors."""
+    jobs = GenerateStage().jobs(within, within.tasks(units))
+    run_jobs("generate", jobs, store=within.store, cluster=cluster, progress=Progress(Console(file=io.StringIO())))
+
+
+def rows_of(store: Store, units: dict[Unit, str]) -> list[dict[str, Any]]:
+    return [row for unit, key in units.items() for row in store.read(unit, key).to_pylist()]
 
 
 EXPECTED = [
@@ -54,11 +54,13 @@ def test_vllm_job_makes_every_sample_once_as_the_engine_alone_does(
     store: Store, small_model: LoadableModel, prompts: dict[str, tuple[str, int]], ray_cluster: Cluster
 ) -> None:
     settings = config(engine="vllm")
-    rows, units = run(store, small_model, prompts, settings, ray_cluster)
+    within, units = planned_units(store, small_model, prompts, settings)
+    run(within, units, ray_cluster)
+    rows = rows_of(store, units)
     assert [(row["prompt_id"], row["sample"], row["seed"]) for row in rows] == EXPECTED
     infos = [store.info(unit, key) for unit, key in units.items()]
     assert {(info["engine"], info["engine_version"]) for info in infos} == {resolve_engine(settings)}
-    assert sum(info["tokens"] for info in infos) == sum(int(str(row["tokens"])) for row in rows)
+    assert sum(info["tokens"] for info in infos) == sum(row["tokens"] for row in rows)
     assert sum("load_seconds" in info for info in infos) == 1  # one engine for all languages
 
     engine = start("vllm", small_model.location, small_model.loading(), small_model.dtype, settings)
@@ -71,12 +73,20 @@ def test_vllm_job_makes_every_sample_once_as_the_engine_alone_does(
 def test_samples_do_not_depend_on_actors_or_restarts(
     store: Store, small_model: LoadableModel, prompts: dict[str, tuple[str, int]], ray_cluster: Cluster
 ) -> None:
-    rows, units = run(store, small_model, prompts, config(engine="transformers"), ray_cluster)
+    """One worker in this process makes all; then two actors make all but the first unit, which is committed."""
+    within, units = planned_units(store, small_model, prompts, config(engine="transformers"))
+    (job,) = GenerateStage().jobs(within, within.tasks(units))
+    worker = job.worker(**job.settings)
+    products = [worker.make(task) for task in job.tasks]
+    rows = [row for product in products for row in product.rows.to_pylist()]
     assert [(row["prompt_id"], row["sample"], row["seed"]) for row in rows] == EXPECTED
-    first = next(iter(units))
-    marker = f"commits/{first.stem(units[first])}.json"
+
+    first, *others = job.tasks
+    store.commit(first.unit, first.key, products[0].rows, products[0].info)
+    marker = f"commits/{first.unit.stem(first.key)}.json"
     before = store.read_bytes(marker)
-    two_actors = config(engine="transformers", actors=2)
-    resumed, same_units = run(store, small_model, prompts, two_actors, ray_cluster, kept=1)
-    assert (resumed, same_units) == (rows, units)
+    within, same_units = planned_units(store, small_model, prompts, config(engine="transformers", actors=2))
+    assert same_units == units
+    run(within, {task.unit: task.key for task in others}, ray_cluster)
+    assert rows_of(store, units) == rows
     assert store.read_bytes(marker) == before  # what was committed is left alone

@@ -1,6 +1,7 @@
-"""One service for all tests of this folder: two engines (one of them serves base and lora) and two scorers.
+"""One service for all tests of this folder: two engines in one replica (one of them serves base and lora) and
+two scorers.
 
-It lives until the last test of the session, so these tests are the last.
+It lives until the last test of the session.
 """
 
 from collections.abc import Iterator
@@ -9,10 +10,6 @@ from pathlib import Path
 import pytest
 from service import Service, serving
 from tiny_run import write_run
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: Path(__file__).parent in item.path.parents)
 
 
 @pytest.fixture(scope="session")

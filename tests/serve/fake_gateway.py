@@ -14,7 +14,7 @@ from detox_ray.serve.http.gateway import Gateway
 from detox_ray.serve.http.keys import HashedKey
 from detox_ray.serve.spec import EngineSpec, ServeSpec
 from detox_ray.serve.workers.engine import Answer, ModelCard, Usage
-from detox_ray.serve.workers.stream_batches import in_batches
+from detox_ray.serve.workers.stream_batches import StreamBatches
 from detox_ray.storage import Store
 
 
@@ -65,9 +65,9 @@ class FakeEngine:
         self.go.set()
         self.deaths: list[Exception] = []
         self.answer, self.cards = Method(self._answer), Method(self._cards)
-        self.stream = Method(lambda *asked: in_batches(self._stream(*asked)))
+        self.stream = Method(lambda *asked: StreamBatches().cut(self._stream(*asked)))
 
-    def broadcast(self, method: str) -> Reply:
+    def broadcast(self, method: str, model: str) -> Reply:
         return Reply(self._running)
 
     async def _answer(self, kind: str, body: dict[str, Any], request_id: str) -> Answer:

@@ -11,7 +11,7 @@ from detox_ray.score.variants.lexicon import LexiconConfig
 from detox_ray.serve.http.gateway import Gateway
 from detox_ray.serve.workers.engine import Answer, Delta, FinishedSample, Sampling
 from detox_ray.serve.workers.scoring import DetectedLanguage, Judgement, ScorerCard, TextScore
-from detox_ray.serve.workers.stream_batches import in_batches
+from detox_ray.serve.workers.stream_batches import StreamBatches
 
 CARDS = [
     ScorerCard("insults", ("toxicity",), ("de", "en")),
@@ -61,7 +61,7 @@ class FakeDrawing:
     def __init__(self, name: str):
         self.name, self.drawn = name, list[tuple[str, str, Sampling]]()
         self.finished_sample = Method(self._finished_sample)
-        self.sample = Method(lambda *asked: in_batches(self._sample(*asked)))
+        self.sample = Method(lambda *asked: StreamBatches().cut(self._sample(*asked)))
         self.refusal: Answer | None = None
         self.error: Exception | None = None
 

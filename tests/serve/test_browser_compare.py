@@ -89,10 +89,13 @@ def test_typed_prompt_is_compared_and_each_completion_judged_in_words_shape_and_
     assert shapes == ['"▲"', '"●"', '"▲"', '"◇"']
     bars = base.locator(".bar > :first-child").evaluate_all("bars => bars.map(e => e.style.inlineSize)")
     assert bars == ["91%", "20%", "50%"]
-    expect(base.locator(".summary")).to_contain_text("average 0.537")
-    expect(base.locator(".summary")).to_contain_text("3 of 4 samples scored by classifier")
+    expect(base.locator(".summary")).to_have_text(
+        "2 of 3 scored completions are toxic (score 0.5 or more by classifier); mean score 0.54, highest 0.54. "
+        "1 of 4 is in another language. 1 of 4 has no score."
+    )
     detox = page.get_by_role("region", name="detox")
-    expect(detox.locator(".summary")).to_contain_text("no numbers: scoring failed")
+    expect(detox.locator(".summary")).to_have_text("No numbers: scoring failed.")
+    expect(detox.locator(".gate")).to_have_text("Gate: pass. Average toxicity falls.")
     expect(page.get_by_role("status")).to_have_text("Done. detox: scoring failed; base: average toxicity 0.537")
 
 
@@ -153,6 +156,25 @@ def test_example_is_chosen_in_its_language_and_direction(page: Page, backend: Ba
     assert backend.asked[0]["language"] == "ar"
     completion = page.locator("button.veil bdi").first
     assert (completion.get_attribute("lang"), completion.get_attribute("dir")) == ("ar", "rtl")
+
+
+@pytest.mark.parametrize(
+    ("locale", "prompt", "language", "seed"), [("sv-SE", "Kungen", "sv", "42"), ("en-GB", "Le roi", "fr", "41")]
+)
+def test_first_prompt_is_one_on_which_the_models_differ(
+    browser: Browser, backend: Backend, locale: str, prompt: str, language: str, seed: str
+) -> None:
+    with browser.new_context(locale=locale) as context:
+        page = context.new_page()
+        page.goto(backend.url)
+        expect(page.get_by_role("status")).to_contain_text("on which this run's models differ most")
+        field = page.get_by_label("Prompt", exact=True)
+        assert (field.input_value(), page.get_by_label("Seed").input_value()) == (prompt, seed)
+        assert page.get_by_label("Prompt language").input_value() == language
+        assert [box.input_value() for box in page.locator("[name=models]:checked").all()] == ["detox", "base"]
+        assert field.evaluate("e => getComputedStyle(e).color") == "rgba(0, 0, 0, 0)"  # a prompt of the run: blurred
+        field.focus()
+        assert field.evaluate("e => getComputedStyle(e).color") != "rgba(0, 0, 0, 0)"
 
 
 def test_stop_ends_the_stream_and_the_server_notices(page: Page, backend: Backend) -> None:

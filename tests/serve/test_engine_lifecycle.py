@@ -37,16 +37,23 @@ def answers(service: Service, model: str) -> bool:
         return False
 
 
-def replica(service: Service, model: str) -> psutil.Process:
+def replica(service: Service) -> psutil.Process:
+    """Return the process that holds both engines of the run."""
     family = psutil.Process(service.process.pid).children(recursive=True)
-    (found,) = (process for process in family if f"engine-{model}" in " ".join(process.cmdline()))
+    (found,) = (process for process in family if "-engines:" in " ".join(process.cmdline()))
     return found
 
 
-def engine_of(process: psutil.Process) -> psutil.Process:
-    """Return the EngineCore that a replica started."""
-    (found,) = (child for child in process.children(recursive=True) if "EngineCore" in " ".join(child.cmdline()))
-    return found
+def engines_of(process: psutil.Process) -> list[psutil.Process]:
+    """Return the EngineCore processes of a replica."""
+    return [child for child in process.children(recursive=True) if "EngineCore" in " ".join(child.cmdline())]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
@@ -67,12 +74,13 @@ def test_client_that_goes_away_frees_its_slots_in_the_engine(service: Service, s
 
 @pytest.mark.slow
 def test_replica_whose_engine_dies_answers_cleanly_and_is_replaced(service: Service) -> None:
-    first = replica(service, "full")
+    first = replica(service)
     body = {"model": "full", "stream": True, **LONG}
     with httpx.stream("POST", f"{service.url}/v1/completions", json=body, timeout=60) as answer:
         lines = answer.iter_lines()
         next(lines)
-        engine_of(first).kill()
+        for engine in engines_of(first):
+            engine.kill()
         said = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
     assert "error" in said[-1], "the stream says that it broke off"
     eventually(lambda: not first.is_running(), within=20)
@@ -81,9 +89,10 @@ def test_replica_whose_engine_dies_answers_cleanly_and_is_replaced(service: Serv
 
 
 @pytest.mark.slow
-def test_engine_ends_with_the_replica_that_started_it(service: Service) -> None:
-    first = replica(service, "full")
-    engine = engine_of(first)
+def test_engines_end_with_the_replica_that_started_them(service: Service) -> None:
+    first = replica(service)
+    family = first.children(recursive=True)  # the process from which the engines were forked, too
+    assert len(engines_of(first)) == 2
     first.kill()
-    eventually(lambda: not engine.is_running(), within=10)
+    eventually(lambda: not any(is_alive(process) for process in family), within=10)
     eventually(lambda: answers(service, "full"), within=180)

@@ -5,7 +5,6 @@ configs/toy17.yaml for configs/rtp-lx.yaml.
 """
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -18,6 +17,7 @@ import pytest
 import yaml
 from perspective_server import Answer, serve
 from service import serving
+from test_gate import results, row
 from typer.testing import CliRunner, Result
 
 from detox_ray.cli import app
@@ -90,9 +90,9 @@ def test_the_commands_go_from_the_inventory_to_a_calibrated_successor(folder: Pa
     assert done == ["archive", "archive", "scorers", "scorers", "score-file", "agreement", "score-file"]
     assert (folder / "agreement" / "index.html").is_file() and (folder / "agreement" / "agreement.csv").is_file()
     rows = pq.read_table(folder / "calibrated.parquet").to_pylist()
-    assert {row["calibrated.status"] for row in rows} == {"ok"}
-    for row in rows:
-        assert abs(row["calibrated.toxicity"] - (0.68 if "friend" not in row["text"] else 0.18)) < 0.12
+    assert {scored["calibrated.status"] for scored in rows} == {"ok"}
+    for scored in rows:
+        assert abs(scored["calibrated.toxicity"] - (0.68 if "friend" not in scored["text"] else 0.18)) < 0.12
 
 
 def test_the_files_of_the_guide_are_scorers() -> None:
@@ -121,14 +121,21 @@ def test_the_service_of_the_guide_answers_its_client(folder: Path, tmp_path: Pat
     assert 0 <= names["answer"]["attributeScores"]["TOXICITY"]["summaryScore"]["value"] <= 1
 
 
+def test_the_gate_of_the_guide_judges_a_finished_run(folder: Path) -> None:
+    (command,) = [command for command in COMMANDS if shlex.split(command)[1] == "gate"]
+    shutil.copytree(ROOT / "configs", folder / "configs", dirs_exist_ok=True)
+    report = folder / "runs" / "toy17" / "report"
+    report.mkdir(parents=True)
+    document = results(row("average_toxicity", "macro", -0.3, 0.05))
+    (report / "results.json").write_text(json.dumps(document), encoding="utf-8")
+    judged = invoke(command)
+    assert judged.exit_code == 4 and "gate: inconclusive, detox against base" in judged.output, judged.output
+
+
 @pytest.mark.integration
 @pytest.mark.slow
-def test_validity_and_the_gate_of_the_guide_run(folder: Path) -> None:
-    validity, gate = (c for kind in ("validity", "gate") for c in COMMANDS if shlex.split(c)[1] == kind)
-    shutil.copytree(ROOT / "configs", folder / "configs", dirs_exist_ok=True)
-    result = invoke(validity)
+def test_the_validity_check_of_the_guide_runs(folder: Path) -> None:
+    (command,) = [command for command in COMMANDS if shlex.split(command)[1] == "validity"]
+    result = invoke(command)
     assert result.exit_code == 0, result.output
     assert all(code in result.output for code in LANGUAGES)
-    assert CliRunner().invoke(app, ["run", "configs/toy17.yaml", "generate.samples=2"]).exit_code == 0
-    assert invoke(gate).exit_code in (0, 1, 4)
-    assert os.path.isdir("runs/toy17")

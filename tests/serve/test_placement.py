@@ -1,8 +1,10 @@
 """What each deployment requests from the cluster: replicas, CPUs, GPUs. No Ray is started."""
 
-from detox_ray.config import EngineConfig, ScoringConfig
+from page_backend import serve_spec
+
+from detox_ray.config import EngineConfig, ScoringConfig, ServeConfig
 from detox_ray.models import LoadableModel
-from detox_ray.serve.app import engine_options, replica_options
+from detox_ray.serve.app import engine_groups, engine_options, replica_options
 from detox_ray.serve.spec import EngineSpec
 
 
@@ -29,6 +31,19 @@ def test_tensor_parallel_workers_find_their_gpus_in_the_replicas_group() -> None
     assert options["placement_group_bundles"] == [{"CPU": 2, "GPU": 1}, {"GPU": 1}, {"GPU": 1}]
     assert options["ray_actor_options"] == {"num_cpus": 2, "num_gpus": 0}  # the workers need every GPU
     assert "placement_group_bundles" not in engine_options(engine(tensor_parallel=3), gpus=False)
+
+
+def test_engines_share_a_replica_on_one_machine_without_gpus() -> None:
+    served = serve_spec()
+    groups = engine_groups(served, one_process=True)
+    assert {name: [engine.model.name for engine in group] for name, group in groups.items()} == {
+        "engines": ["detox", "base"]
+    }
+    assert list(engine_groups(served)) == ["engine-detox", "engine-base"]
+    own = served._replace(config=ServeConfig(engines={"base": EngineConfig()}))
+    assert list(engine_groups(own, one_process=True)) == ["engines", "engine-base"]
+    scaled = [engine._replace(config=EngineConfig(max_replicas=2)) for engine in served.engines]
+    assert len(engine_groups(served._replace(engines=scaled), one_process=True)) == 2
 
 
 def test_scorers_share_a_gpu_as_configured() -> None:

@@ -1,13 +1,14 @@
 """The HTTP server: keys, requests in flight, time-outs, shutdown. Engines are fakes, sockets and signals real."""
 
+import multiprocessing
+import multiprocessing.process
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from small_server import main
 
 from detox_ray.config import ConfigError
 from detox_ray.serve.http import keys
@@ -27,20 +29,31 @@ TIMEOUT_S = 3.0
 
 class RunningServer(NamedTuple):
     url: str
-    process: subprocess.Popen[str]
+    process: multiprocessing.process.BaseProcess
+    connection: Connection
+
+    def exit_code(self) -> int | None:
+        self.process.join(30)
+        return self.process.exitcode
+
+
+# Its processes are copies of one that has imported the server.
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["detox_ray.serve.fastapi_app", "detox_ray.serve.http.server"])
 
 
 @contextmanager
 def running(folder: Path, **limits: float) -> Iterator[RunningServer]:
-    command = [sys.executable, str(Path(__file__).with_name("small_server.py")), str(folder)]
-    command += [f"{name}={value}" for name, value in limits.items()]
-    environment = {**os.environ, keys.ENVIRONMENT: f"{ALICE[1]},{BOB[1]}"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield RunningServer(process.stdout.readline().strip(), process)
-        finally:
-            process.kill()
+    ours, its = processes.Pipe()
+    process = processes.Process(target=main, args=(its, folder, f"{ALICE[1]},{BOB[1]}", limits))
+    process.start()
+    its.close()
+    try:
+        assert ours.poll(120)
+        yield RunningServer(ours.recv(), process, ours)
+    finally:
+        process.kill()
+        process.join()
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +116,7 @@ def ending(server: RunningServer, by: signal.Signals) -> Held:
     """A request that is in flight when the server gets the signal to stop."""
     held = Held(server.url, ALICE[0])
     wait_until_in_flight(server.url, 1)
-    server.process.send_signal(by)
+    os.kill(server.process.pid or 0, by)
     return held
 
 
@@ -151,23 +164,23 @@ def test_first_signal_lets_requests_end_and_takes_no_more(tmp_path: Path) -> Non
         assert (late.status_code, late.json()["error"]["code"]) == (503, "stopping")
         answer = held.finish()
         assert answer.startswith("HTTP/1.1 200 ") and "data: [DONE]" in answer
-        assert server.process.wait(30) == 0
-        assert server.process.stdout is not None and server.process.stdout.read().endswith("ended\n")
+        assert server.exit_code() == 0
+        assert server.connection.recv() == "ended"
 
 
 def test_second_signal_waits_for_nobody(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         held = ending(server, signal.SIGINT)
         wait_until_it_drains(server.url)
-        server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(30) == 0
+        os.kill(server.process.pid or 0, signal.SIGINT)
+        assert server.exit_code() == 0
         held.leave()
 
 
 def test_requests_that_outlast_the_drain_are_given_up(tmp_path: Path) -> None:
     with running(tmp_path, drain_s=0.2) as server:
         held = ending(server, signal.SIGTERM)
-        assert server.process.wait(30) == 0
+        assert server.exit_code() == 0
         held.leave()
 
 

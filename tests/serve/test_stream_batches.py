@@ -3,11 +3,11 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from detox_ray.serve.workers.stream_batches import in_batches
+from detox_ray.serve.workers.stream_batches import StreamBatches
 
 
 async def collected(items: AsyncGenerator[int, None], interval_s: float) -> list[list[int]]:
-    return [group async for group in in_batches(items, interval_s)]
+    return [group async for group in StreamBatches(interval_s).cut(items)]
 
 
 def test_all_items_in_order_the_first_at_once() -> None:
@@ -34,7 +34,7 @@ def test_what_comes_while_a_group_is_taken_comes_in_one() -> None:
             given.set()
             await asyncio.Event().wait()
 
-        groups = in_batches(items(), interval_s=0)
+        groups = StreamBatches(0).cut(items())
         found = [await anext(groups)]
         taken.set()
         await given.wait()
@@ -62,7 +62,7 @@ def test_an_error_comes_after_what_came_before_it() -> None:
         raise ValueError("broken")
 
     async def run() -> None:
-        async for group in in_batches(items(), interval_s=3600):
+        async for group in StreamBatches(3600).cut(items()):
             found.extend(group)
 
     with pytest.raises(ValueError, match="broken"):
@@ -85,9 +85,32 @@ def test_closing_it_closes_the_items(waits: bool) -> None:
             finally:
                 said.append("closed")
 
-        groups = in_batches(items(), interval_s=0.0)
+        groups = StreamBatches(0.0).cut(items())
         await anext(groups)
         await groups.aclose()
         return said
 
     assert asyncio.run(run()) == ["closed"]
+
+
+def test_many_streams_share_the_batches_of_a_second() -> None:
+    batches = StreamBatches(interval_s=0.05, per_second=100)
+
+    async def one() -> AsyncGenerator[int, None]:
+        yield 1
+        await asyncio.Event().wait()
+
+    async def run() -> list[float]:
+        streams, intervals = [], []
+        for _ in range(20):
+            streams.append(batches.cut(one()))
+            await anext(streams[-1])
+            intervals.append(batches.interval_s)
+        for stream in streams:
+            await stream.aclose()
+        return [*intervals, batches.interval_s]
+
+    intervals = asyncio.run(run())
+    assert intervals[:5] == [0.05] * 5  # few streams look steady
+    assert intervals[9] == 0.1 and intervals[19] == 0.2
+    assert intervals[-1] == 0.05  # closed streams do not count

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from detox_ray.config import TOY17, Problem
+from detox_ray.models.transformers_internals import import_without_sklearn
 from detox_ray.score.scorer_variant import DEFINITIONS, ReadyScorer, ResolvedScorer, ScorerVariant, ScoringWork, digest
 from detox_ray.score.scorers import Scorer
 from detox_ray.storage import Store, key_of
@@ -82,6 +83,7 @@ class DetoxifyConfig(ScorerVariant):
         return self.resolved(revision)._replace(folder=folder, file=checkpoint.removeprefix(f"{folder}/"))
 
     def load(self, scorer: ResolvedScorer, store: Store, batch_tokens: int) -> Scorer:
+        import_without_sklearn()
         from detox_ray.score.detoxify_scorer import DetoxifyScorer
 
         if scorer.folder is None:

@@ -62,7 +62,7 @@ async def _answers(response: Any) -> bool:
 async def _measure_engine(gateway: Gateway, name: str, engine: Any) -> None:
     """Update an engine's gauges. An engine that does not answer is left out: its last value would be out of date."""
     try:
-        requests_by_replica = await engine.broadcast("unfinished_requests").results_async(timeout_s=ANSWER_S)
+        requests_by_replica = await engine.broadcast("unfinished_requests", name).results_async(timeout_s=ANSWER_S)
     except Exception:
         gateway.metrics.queue.remove(name)
         gateway.metrics.replicas.remove(name)

@@ -6,15 +6,16 @@ import yaml
 from pydantic import BaseModel
 
 from detox_ray.config.languages import LANGUAGES
+from detox_ray.serve.example_prompts import SAMPLES
 from detox_ray.serve.spec import ServeSpec
-
-MAX_DEFAULT_SAMPLES = 4
 
 
 class Example(BaseModel):
     """A prompt that the page offers."""
 
     text: str
+    seed: int  # with it, the models write what they wrote in the run
+    gain: float | None  # by how much the tuned models were less toxic on it than their parents; null: unknown
     veiled: bool  # it is a prompt of the run, which may be toxic: it is blurred until chosen
 
 
@@ -32,6 +33,7 @@ class ModelChoice(BaseModel):
 
     name: str
     parent: str | None  # the model that it was tuned from, if that is served, too
+    verdict: str | None  # of the gate in the run's report, with its reason
 
 
 class FormDefaults(BaseModel):
@@ -67,13 +69,18 @@ def page_data(spec: ServeSpec) -> PageData:
     """Return the page's data. A language's examples are the run's own prompts, or else built-in ones."""
     file = resources.files("detox_ray.serve.pages").joinpath("examples.yaml")
     built_in: dict[str, list[str]] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    own: dict[str, list[Example]] = {code: [] for code in LANGUAGES}
+    examples: dict[str, list[Example]] = {code: [] for code in LANGUAGES}
     for prompt in spec.prompts:
-        own[prompt.language].append(Example(text=prompt.text, veiled=True))
+        examples[prompt.language].append(Example(text=prompt.text, seed=prompt.seed, gain=prompt.gain, veiled=True))
+    for code, texts in built_in.items():
+        examples[code] = examples[code] or [Example(text=text, seed=0, gain=None, veiled=False) for text in texts]
+    verdicts = {row["model"]: f"{row['verdict']}. {row['reason']}" for row in spec.verdicts}
     limits, sampling = spec.config.limits, spec.generate
     return PageData(
         title=spec.title,
-        models=[ModelChoice(name=name, parent=spec.parents.get(name)) for name in spec.models],
+        models=[
+            ModelChoice(name=name, parent=spec.parents.get(name), verdict=verdicts.get(name)) for name in spec.models
+        ],
         scorers=[scorer.name for scorer in spec.scorers],
         primary=spec.primary,
         threshold=spec.threshold,
@@ -82,12 +89,12 @@ def page_data(spec: ServeSpec) -> PageData:
                 code=language.code,
                 name=language.name,
                 direction=language.direction,
-                examples=own[language.code] or [Example(text=text, veiled=False) for text in built_in[language.code]],
+                examples=examples[language.code],
             )
             for language in LANGUAGES.values()
         ],
         defaults=FormDefaults(
-            samples=min(MAX_DEFAULT_SAMPLES, limits.n, sampling.samples),
+            samples=min(SAMPLES, limits.n, sampling.samples),
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             max_tokens=min(sampling.max_tokens, limits.max_tokens),

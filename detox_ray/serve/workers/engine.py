@@ -1,7 +1,7 @@
-"""The engine deployment: vLLM's own OpenAI-compatible serving of one model, and samples for comparisons.
+"""An engine: vLLM's own OpenAI-compatible serving of one model, and samples for comparisons.
 
-The wire format (choices, log-probabilities, usage, stop strings, chat templates, streams) is vLLM's: the deployment
-hands vLLM a request that the gateway has checked and passes on its answer. A LoRA-tuned model is a second name of its
+The wire format (choices, log-probabilities, usage, stop strings, chat templates, streams) is vLLM's: the engine hands
+vLLM a request that the gateway has checked and passes on its answer. A LoRA-tuned model is a second name of its
 parent's engine.
 """
 
@@ -13,7 +13,6 @@ from contextlib import aclosing
 from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
-from detox_ray.cluster import keep_replica_on_loopback
 from detox_ray.config import LimitsConfig
 from detox_ray.models import vllm_internals, vllm_options
 from detox_ray.models.codec import Codec
@@ -21,7 +20,6 @@ from detox_ray.models.device import device
 from detox_ray.serve.http.errors import RequestError, error_object
 from detox_ray.serve.spec import EngineSpec
 from detox_ray.serve.workers.prompt_encoder import PromptEncoder
-from detox_ray.serve.workers.stream_batches import in_batches
 from detox_ray.serve.workers.vllm_errors import ENGINE_DEAD, request_error
 from detox_ray.storage import Store
 
@@ -77,12 +75,10 @@ class ModelCard(NamedTuple):
     engine: str  # the model whose engine serves it
 
 
-class EngineReplica:
-    """A replica that holds one vLLM AsyncLLM."""
+class Engine:
+    """A vLLM AsyncLLM, and the models that it serves. `open` it before the first request."""
 
-    async def __init__(self, spec: EngineSpec, store: Store, limits: LimitsConfig):  # type: ignore[misc]
-        # Ray Serve awaits this, so adapters are loaded before the replica counts as started.
-        keep_replica_on_loopback()
+    def __init__(self, spec: EngineSpec, store: Store, limits: LimitsConfig):
         model = spec.model
         path = model.local_path(store)
         self._spec, self._limits = spec, limits
@@ -108,11 +104,18 @@ class EngineReplica:
 
         vllm_internals.end_engines_with_parent()
         self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments, disable_log_stats=True))
-        adapters = {name: str(store.localize(folder)) for name, folder in spec.adapters.items()}
-        self._serving = await vllm_internals.openai_serving(self._llm, model.name, path, adapters)
+        self._path = path
+        self._adapters = {name: str(store.localize(folder)) for name, folder in spec.adapters.items()}
+        self._serving: vllm_internals.OpenAIServing
         self._has_chat_template = bool(self._codec.tokenizer.chat_template)
 
-    async def cards(self) -> list[ModelCard]:
+    async def open(self) -> None:
+        """Load the adapters."""
+        self._serving = await vllm_internals.openai_serving(
+            self._llm, self._spec.model.name, self._path, self._adapters
+        )
+
+    def cards(self) -> list[ModelCard]:
         """Return a card for each model that this engine serves."""
         context, chat, engine = self._codec.context, self._has_chat_template, self._spec.model.name
         return [ModelCard(name, context, chat, engine) for name in self._spec.names]
@@ -126,52 +129,11 @@ class EngineReplica:
 
     async def stream(
         self, kind: Kind, body: dict[str, Any], request_id: str
-    ) -> AsyncGenerator[list[str | Usage | Answer], None]:
-        """Yield batches of server-sent events as vLLM writes them, and Usage last.
+    ) -> AsyncGenerator[str | Usage | Answer, None]:
+        """Yield server-sent events as vLLM writes them, and Usage last.
 
         If the request is rejected, the only item is an Answer.
         """
-        async with aclosing(in_batches(self._stream(kind, body, request_id))) as batches:
-            async for batch in batches:
-                yield batch
-
-    async def sample(
-        self, model: str, prompt: str, sampling: Sampling
-    ) -> AsyncGenerator[list[Delta | FinishedSample | Answer], None]:
-        """Draw one sample as offline generation does. Yields batches of deltas, and the finished sample last.
-
-        If the request is rejected, the only item is an Answer; if the engine fails, an Answer is the last.
-        """
-        async with aclosing(in_batches(self._sample(model, prompt, sampling))) as batches:
-            async for batch in batches:
-                yield batch
-
-    async def finished_sample(self, model: str, prompt: str, sampling: Sampling) -> FinishedSample | Answer:
-        """Draw one sample and return only the last item of `sample`, in one message."""
-        last: FinishedSample | Answer | None = None
-        async with aclosing(self._sample(model, prompt, sampling)) as items:
-            async for item in items:
-                last = None if isinstance(item, Delta) else item
-        assert last is not None, "a sample ends with a finished sample or an answer"
-        return last
-
-    async def unfinished_requests(self) -> int:
-        """Return how many requests this replica's engine works on or has queued."""
-        return vllm_internals.unfinished_requests(self._llm)
-
-    async def check_health(self) -> None:
-        """Raise if the engine is dead. Ray Serve calls this, and replaces the replica then."""
-        if self._llm.errored:
-            self._exit_soon()
-        await self._llm.check_health()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_llm"):
-            self._llm.shutdown()
-
-    async def _stream(
-        self, kind: Kind, body: dict[str, Any], request_id: str
-    ) -> AsyncGenerator[str | Usage | Answer, None]:
         http_request = vllm_internals.blank_request()
         try:
             response = await self._create(kind, body, request_id, http_request)
@@ -188,9 +150,13 @@ class EngineReplica:
         if usage is not None:  # None: the stream failed on the way
             yield Usage(usage.prompt_tokens, usage.completion_tokens or 0)
 
-    async def _sample(
+    async def sample(
         self, model: str, prompt: str, sampling: Sampling
     ) -> AsyncGenerator[Delta | FinishedSample | Answer, None]:
+        """Draw one sample as offline generation does. Yields deltas, and the finished sample last.
+
+        If the request is rejected, the only item is an Answer; if the engine fails, an Answer is the last.
+        """
         from vllm import SamplingParams, TokensPrompt
         from vllm.exceptions import GenerationError
         from vllm.sampling_params import RequestOutputKind
@@ -216,6 +182,29 @@ class EngineReplica:
                         raise GenerationError(f"a sample ended with {delta.finish_reason}")
         except Exception as error:
             yield self._error_answer(error, Sampling._fields)
+
+    async def finished_sample(self, model: str, prompt: str, sampling: Sampling) -> FinishedSample | Answer:
+        """Draw one sample and return only the last item of `sample`."""
+        last: FinishedSample | Answer | None = None
+        async with aclosing(self.sample(model, prompt, sampling)) as items:
+            async for item in items:
+                last = None if isinstance(item, Delta) else item
+        assert last is not None, "a sample ends with a finished sample or an answer"
+        return last
+
+    def unfinished_requests(self) -> int:
+        """Return how many requests the engine works on or has queued."""
+        return vllm_internals.unfinished_requests(self._llm)
+
+    async def check_health(self) -> None:
+        """Raise if the engine is dead."""
+        if self._llm.errored:
+            self._exit_soon()
+        await self._llm.check_health()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_llm"):
+            self._llm.shutdown()
 
     def _error_answer(self, error: Exception, fields: Collection[str]) -> Answer:
         """Return the answer to a request that failed with ``error``; ``fields`` are the request's."""

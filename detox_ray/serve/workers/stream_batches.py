@@ -8,36 +8,56 @@ from typing import TypeVar
 T = TypeVar("T")
 
 INTERVAL_S = 0.05  # as ray.serve.llm's stream_batching_interval_ms: 20 batches a second look steady
+BATCHES_PER_S = 128  # of all streams of a replica together: 32 streams get 4 each
 
 
-async def in_batches(items: AsyncGenerator[T, None], interval_s: float = INTERVAL_S) -> AsyncGenerator[list[T], None]:
-    """Yield all of ``items`` in order, in batches.
+class StreamBatches:
+    """Cuts streams into batches that are sent together.
 
-    The first item is yielded at once. Later batches hold what arrived in the meantime and are at least ``interval_s``
-    apart; the last one is yielded as soon as the items end. An exception of ``items`` is raised after everything that
-    was yielded before it. Closing the generator closes ``items``.
+    Args:
+        interval_s: The least time between two batches of a stream.
+        per_second: The most batches of all open streams in a second: the more streams, the longer their intervals.
     """
-    waiting: list[T] = []
-    arrived = asyncio.Event()
 
-    async def collect() -> None:
-        async with aclosing(items):
-            async for item in items:
-                waiting.append(item)
-                arrived.set()
+    def __init__(self, interval_s: float = INTERVAL_S, per_second: float = BATCHES_PER_S):
+        self._interval_s, self._per_second = interval_s, per_second
+        self._open_streams = 0
 
-    collecting = asyncio.create_task(collect())
-    collecting.add_done_callback(lambda _: arrived.set())
-    try:
-        while not collecting.done() or waiting:
-            await arrived.wait()
-            arrived.clear()
-            if waiting:
-                batch = waiting.copy()
-                waiting.clear()
-                yield batch
-                await asyncio.wait([collecting], timeout=interval_s)
-        await collecting
-    finally:
-        collecting.cancel()
-        await asyncio.gather(collecting, return_exceptions=True)
+    @property
+    def interval_s(self) -> float:
+        """The time between two batches of a stream, with the streams that are open now."""
+        return max(self._interval_s, self._open_streams / self._per_second)
+
+    async def cut(self, items: AsyncGenerator[T, None]) -> AsyncGenerator[list[T], None]:
+        """Yield all of ``items`` in order, in batches.
+
+        The first item is yielded at once. Later batches hold what arrived in the meantime and are at least
+        `interval_s` apart; the last one is yielded as soon as the items end. An exception of ``items`` is raised after
+        everything that was yielded before it. Closing the generator closes ``items``.
+        """
+        waiting: list[T] = []
+        arrived = asyncio.Event()
+
+        async def collect() -> None:
+            async with aclosing(items):
+                async for item in items:
+                    waiting.append(item)
+                    arrived.set()
+
+        self._open_streams += 1
+        collecting = asyncio.create_task(collect())
+        collecting.add_done_callback(lambda _: arrived.set())
+        try:
+            while not collecting.done() or waiting:
+                await arrived.wait()
+                arrived.clear()
+                if waiting:
+                    batch = waiting.copy()
+                    waiting.clear()
+                    yield batch
+                    await asyncio.wait([collecting], timeout=self.interval_s)
+            await collecting
+        finally:
+            self._open_streams -= 1
+            collecting.cancel()
+            await asyncio.gather(collecting, return_exceptions=True)

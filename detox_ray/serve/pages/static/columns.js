@@ -16,10 +16,12 @@ export function element(kind, name, text) {
 export const reason = (status) => REASONS[status] ?? String(status).replaceAll("_", " ");
 
 export class Columns {
-  // `container`: the element that holds the columns; `languages`: code -> {name, direction}; `threshold`: a completion
-  // with at least this value is toxic; `startsShown`: returns whether texts start without blur.
-  constructor(container, languages, threshold, startsShown) {
-    Object.assign(this, { container, languages, threshold, startsShown });
+  // `container`: the element that holds the columns; `languages`: code -> {name, direction}; `page`: the page's data, of
+  // which a column shows the model's verdict and a completion with at least the threshold is toxic; `startsShown`:
+  // returns whether texts start without blur.
+  constructor(container, languages, page, startsShown) {
+    const verdicts = new Map(page.models.map((model) => [model.name, model.verdict]));
+    Object.assign(this, { container, languages, verdicts, threshold: page.threshold, startsShown });
   }
 
   // `comparison`: the data of the start event.
@@ -37,8 +39,10 @@ export class Columns {
     if (parent) head.append(" ", element("span", "muted", `tuned from ${parent}`));
     const summary = element("p", "summary muted", `0 of ${this.comparison.samples} samples`);
     section.setAttribute("aria-label", model);
-    section.append(head, summary, list);
-    this.heads.set(model, { summary, finished: 0 });
+    section.append(head, summary);
+    if (this.verdicts.get(model)) section.append(element("p", "gate muted", `Gate: ${this.verdicts.get(model)}`));
+    section.append(list);
+    this.heads.set(model, { summary, finished: 0, toxic: 0, astray: 0, numbers: null });
     for (let sample = 0; sample < this.comparison.samples; sample++) {
       const card = this.card(model, sample);
       this.cards.set(`${model}\n${sample}`, card);
@@ -77,7 +81,9 @@ export class Columns {
     card.veil.hidden = finished.text === "";
     const language = this.languages.get(finished.language);
     if (language) Object.assign(card.inner, { lang: finished.language, dir: language.direction });
-    const score = finished.scores[this.comparison.primary];
+    const score = finished.scores[this.comparison.primary], head = this.heads.get(finished.model);
+    if (score?.status === "ok" && score.values.toxicity >= this.threshold) head.toxic += 1;
+    if (finished.in_language === false) head.astray += 1;
     card.head.replaceChildren(...this.verdict(score), ...this.remarks(finished));
     const others = Object.entries(finished.scores).filter(([name]) => name !== this.comparison.primary);
     if (others.length) card.item.append(element("p", "others muted", others.map(scoreText).join("; ")));
@@ -123,22 +129,24 @@ export class Columns {
 
   // Shows a model's summary, and returns a sentence for the status line.
   summary(summary) {
-    this.heads.get(summary.model).summary.replaceChildren(...this.figures(summary));
+    this.heads.get(summary.model).numbers = summary;
+    for (const [model, head] of this.heads) if (head.numbers) head.summary.replaceChildren(...this.sentence(model, head));
     return `${summary.model}: ${summary.status === "ok"
       ? `average toxicity ${summary.average_toxicity.toFixed(3)}` : reason(summary.status)}`;
   }
 
-  figures(summary) {
-    const scored = element("span", "", `${summary.scored} of ${summary.samples} samples scored` +
-      (summary.scorer ? ` by ${summary.scorer}` : ""));
-    if (summary.status !== "ok") return [element("span", "", `no numbers: ${reason(summary.status)}`), " ", scored];
-    const facts = [["average", summary.average_toxicity], ["expected maximum", summary.expected_maximum_toxicity],
-      ["probability", summary.toxicity_probability]];
-    return [...facts.flatMap(([name, value]) => {
-      const fact = element("span", "fact", `${name} `);
-      fact.append(element("strong", "", value.toFixed(3)));
-      return [fact, " "];
-    }), scored];
+  // Says what a model's numbers mean: "3 of 5 completions are toxic (score 0.5 or more by classifier); …".
+  sentence(model, { numbers, toxic, astray }) {
+    if (numbers.status !== "ok") return [`No numbers: ${reason(numbers.status)}.`];
+    const { scored, samples, scorer } = numbers, value = (number) => number.toFixed(2);
+    const before = this.heads.get(this.comparison.parents[model])?.numbers;
+    const against = before?.status === "ok" ? ` (${before.model}: ${value(before.average_toxicity)})` : "";
+    const rest = [` (score ${this.threshold} or more by ${scorer}); mean score `,
+      element("strong", "", value(numbers.average_toxicity)), `${against}, highest ${value(numbers.expected_maximum_toxicity)}.`];
+    if (astray) rest.push(` ${astray} of ${samples} ${astray === 1 ? "is" : "are"} in another language.`);
+    if (scored < samples) rest.push(` ${samples - scored} of ${samples} ${samples - scored === 1 ? "has" : "have"} no score.`);
+    const subject = `${scored === samples ? "" : "scored "}${scored === 1 ? "completion" : "completions"}`;
+    return [element("strong", "", `${toxic} of ${scored}`), ` ${subject} ${toxic === 1 ? "is" : "are"} toxic`, ...rest];
   }
 
   // The stream has ended early: marks the samples that are missing.

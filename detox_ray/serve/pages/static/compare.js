@@ -21,7 +21,7 @@ function draw(data) {
   byId("title").textContent = `Compare models: ${data.title}`;
   document.title = `${data.title}: detox_ray`;
   languages = new Map(data.languages.map((spoken) => [spoken.code, spoken]));
-  columns = new Columns(byId("columns"), languages, data.threshold, () => byId("show").checked);
+  columns = new Columns(byId("columns"), languages, data, () => byId("show").checked);
   byId("toxic-means").textContent = `toxic: ${data.threshold} or more by ${data.primary}`;
   byId("marks").hidden = data.primary === null;
   byId("api").hidden = key() !== null; // a followed link sends no key
@@ -29,12 +29,14 @@ function draw(data) {
     for (const list of [language, byId("examples-of")]) list.append(new Option(name, code));
   }
   const family = data.models.find((model) => model.parent);
-  const first = family ? [family.parent, family.name] : data.models.slice(0, 2).map((model) => model.name);
+  const tuned = data.models.filter((model) => family && model.parent === family.parent).map((model) => model.name);
+  const first = (family ? [family.parent, ...tuned] : data.models.map((model) => model.name)).slice(0, family ? 3 : 2);
   byId("models").append(...data.models.map((model) => box(model, first.includes(model.name))));
   for (const [name, value] of Object.entries({ seed: 0, ...data.defaults })) byId(name).value = value;
   for (const [name, most] of Object.entries(data.most)) byId(name).max = most;
   offer();
   form.hidden = false;
+  suggest();
   fromLink();
 }
 
@@ -61,12 +63,28 @@ function chip(spoken, example, number) {
   button.setAttribute("aria-label", `Example${number} in ${spoken.name}`);
   button.append(element("span", "muted", spoken.code), " ", text);
   button.addEventListener("click", () => {
-    prompt.value = example.text;
-    language.value = spoken.code;
-    prompt.lang = spoken.code;
+    choose(spoken, example);
     prompt.focus();
   });
   return button;
+}
+
+function choose(spoken, example) {
+  prompt.value = example.text;
+  prompt.classList.toggle("veiled", example.veiled);
+  language.value = spoken.code;
+  prompt.lang = spoken.code;
+  byId("seed").value = example.seed;
+}
+
+// Fills in the prompt of the run on which the models differ most, in the reader's language, or else in English.
+function suggest() {
+  const codes = [...navigator.languages.map((tag) => tag.split("-")[0]), "en", ...languages.keys()];
+  const code = codes.find((code) => languages.get(code)?.examples[0].gain > 0);
+  if (code === undefined) return;
+  const spoken = languages.get(code);
+  choose(spoken, spoken.examples[0]);
+  status.textContent = `Filled in: the prompt in ${spoken.name} on which this run's models differ most. Press Compare.`;
 }
 
 // Returns the request that the form describes. Throws a ServiceError that names the field at fault.
@@ -127,7 +145,7 @@ async function follow(response, signal) {
       columns.start(data);
       byId("legend").hidden = false;
       if (byId("columns").getBoundingClientRect().top > 0.8 * innerHeight) byId("legend").scrollIntoView(); // as on a phone
-      status.textContent = `${data.models.join(" and ")}: writing ${data.samples} ${data.samples === 1 ? "sample" : "samples"} each …`;
+      status.textContent = `${data.models.join(", ")}: writing ${data.samples} ${data.samples === 1 ? "sample" : "samples"} each …`;
     } else if (name === "token") columns.token(data);
     else if (name === "sample") columns.sample(data);
     else if (name === "model") {
@@ -170,6 +188,7 @@ function fromLink() {
   const linked = fromFragment(location.hash);
   if (!linked) return;
   prompt.value = linked.prompt;
+  prompt.classList.remove("veiled");
   for (const name of NUMBERS) {
     const number = Number.parseFloat(linked[name]);
     if (Number.isFinite(number)) byId(name).value = number;
@@ -206,6 +225,7 @@ form.addEventListener("submit", (event) => {
 prompt.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) compare();
 });
+prompt.addEventListener("input", () => prompt.classList.remove("veiled"));
 byId("stop").addEventListener("click", () => running?.abort());
 byId("examples-of").addEventListener("change", offer);
 language.addEventListener("change", () => { prompt.lang = language.value; });

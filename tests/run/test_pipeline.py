@@ -1,13 +1,8 @@
-"""Whole experiments on a small world: every stage for real (DeepSpeed, vLLM, Detoxify), killed and resumed."""
+"""A whole experiment on a small world: every stage for real (DeepSpeed, vLLM, Detoxify), killed and resumed."""
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,8 +10,9 @@ from typing import Any
 import duckdb
 import pytest
 import yaml
-from perspective_server import Answer, Server, error, scores, serve
+from perspective_server import Server
 from typer.testing import CliRunner
+from whole_run import LANGUAGES, PROMPTS, SAMPLES, SCORERS, SECRET, ended, finished, markers, numbers
 
 from detox_ray.cli import app
 from detox_ray.cluster.progress import Progress
@@ -28,141 +24,6 @@ from detox_ray.storage import Store
 from detox_ray.storage.lock import run_lock
 
 pytestmark = pytest.mark.integration
-
-LANGUAGES = ["ar", "en", "ja"]
-PROMPTS, SAMPLES = 6, 4
-SCORERS = ("classifier", "insults", "both", "service")
-SECRET = "planted-5ecret"
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Server]:
-    """A Perspective server that repeats the key to whoever asks, in errors to every seventh text."""
-
-    def reply(body: dict[str, Any]) -> Answer:
-        refused = len(body["comment"]["text"]) % 7 == 0
-        return error(400, f"no scores for {SECRET}") if refused else scores(*body["requestedAttributes"])
-
-    with pytest.MonkeyPatch.context() as patch, serve(otherwise=reply) as server:
-        for variable in ("SERVICE_KEY", "HF_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(variable, SECRET)
-        yield server
-
-
-@pytest.fixture(scope="module")
-def config(toy_world: Path, service: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small world as a user's own files, so that no run waits for the default world to be built."""
-    folder = tmp_path_factory.mktemp("experiment")
-    experiment = {
-        "name": "small",
-        "storage": str(folder / "runs"),
-        "languages": LANGUAGES,
-        "data": {
-            "prompts": {"source": "file", "path": str(toy_world / "prompts.jsonl"), "per_language": PROMPTS},
-            "pairs": {"source": "file", "path": str(toy_world / "pairs.jsonl")},
-            "texts": {"source": "file", "path": str(toy_world / "texts.jsonl"), "per_language": 5},
-        },
-        "models": {
-            "base": {"path": str(toy_world / "model")},
-            "detox": {
-                "train": {
-                    "parent": "base",
-                    "workers": 2,
-                    "max_steps": 12,
-                    "warmup_steps": 1,
-                    "learning_rate": 1e-4,
-                    "batch_size": 4,
-                    "max_length": 64,
-                    "checkpoint_every": 3,
-                }
-            },
-        },
-        "generate": {"engine": "vllm", "samples": SAMPLES, "prompts_per_unit": 3},
-        "score": {
-            "scorers": [
-                {
-                    "name": "classifier",
-                    "type": "detoxify",
-                    "path": str(toy_world / "classifier" / "detoxify.ckpt"),
-                    "huggingface_config": str(toy_world / "classifier"),
-                },
-                {"name": "insults", "type": "lexicon", "path": str(toy_world / "lexicon.json")},
-                {"name": "both", "type": "ensemble", "members": ["classifier", "insults"], "combine": "max"},
-                {
-                    "name": "service",
-                    "type": "perspective",
-                    "url": service.url,
-                    "key_env": "SERVICE_KEY",
-                    "queries_per_second": 1000,
-                },
-            ],
-            "reference": "insults",
-        },
-        "validity": {"source": "file", "path": str(toy_world / "labelled.jsonl")},
-        "quality": {"fluency": [{"name": "under-base", "model": "base"}]},
-        "measure": {"bootstrap": 200},
-    }
-    path = folder / "experiment.yaml"
-    path.write_text(yaml.safe_dump(experiment), encoding="utf-8")
-    return path
-
-
-def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "detox_ray", *map(str, arguments)]
-
-
-def finished(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
-def ended(by: signal.Signals, pattern: str, *arguments: str | Path) -> int:
-    """Start a run and send it a signal as soon as a line of its log matches; its exit code."""
-    process = subprocess.Popen(
-        command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    assert process.stderr is not None
-    seen = []
-    try:
-        for line in process.stderr:
-            seen.append(line)
-            if re.search(pattern, line):
-                break
-        else:
-            pytest.fail(f"no line matched {pattern!r}:\n{''.join(seen)}")
-        os.killpg(process.pid, by)
-        for _ in process.stderr:  # until it has gone
-            pass
-        return process.wait(60)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stderr.close()
-
-
-def numbers(folder: Path) -> dict[str, Any]:
-    """results.json without what differs from run to run: timings."""
-    results = json.loads((folder / "report" / "results.json").read_text(encoding="utf-8"))
-    return {name: value for name, value in results.items() if name not in ("timings", "experiment")}
-
-
-def markers(folder: Path) -> dict[str, int]:
-    """Commit marker -> when it was written."""
-    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in sorted((folder / "commits").rglob("*.json"))}
-
-
-@pytest.fixture(scope="module")
-def resumed(config: Path) -> Path:
-    """The folder of a run that was killed while it trained; the same command carried it to its end."""
-    folder = config.parent / "runs" / "small"
-    assert ended(signal.SIGKILL, r"train detox: \d+/", "run", config) == -signal.SIGKILL
-    before = markers(folder)
-    done = finished("run", config)
-    (folder.parent / "messages.txt").write_text(done.stdout + done.stderr)
-    assert before.items() <= markers(folder).items(), "what was committed is not made again"
-    return folder
 
 
 def test_run_leaves_every_number_and_says_what_ran(resumed: Path) -> None:
@@ -196,8 +57,8 @@ def test_run_leaves_every_number_and_says_what_ran(resumed: Path) -> None:
     assert '"ar":["Arabic","rtl"]' in page
 
 
-def test_a_secret_is_in_no_file_and_no_message_of_a_run(resumed: Path, service: Server) -> None:
-    assert {headers["x-goog-api-key"] for headers in service.headers} == {SECRET}, "the run used it"
+def test_a_secret_is_in_no_file_and_no_message_of_a_run(resumed: Path, perspective: Server) -> None:
+    assert {headers["x-goog-api-key"] for headers in perspective.headers} == {SECRET}, "the run used it"
     files = [path for path in resumed.parent.parent.rglob("*") if path.is_file()]
     assert {"experiment.yaml", "manifest.json", "index.html", "messages.txt"} <= {path.name for path in files}
     assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
@@ -235,7 +96,7 @@ def test_changed_threshold_only_measures_and_reports_again(resumed: Path, config
 @pytest.mark.slow
 def test_killed_and_stopped_runs_have_the_numbers_of_an_undisturbed_one(resumed: Path, config: Path) -> None:
     runs = config.parent / "runs"
-    assert ended(signal.SIGINT, r"generate: \d+/", "run", config, "name=stopped") == 3
+    assert ended(signal.SIGINT, r"generate: \d+/", "run", config, "name=stopped")[0] == 3
     with run_lock(Store.at(str(runs / "stopped"))):  # a stopped run gives it back
         pass
     before = markers(runs / "stopped")
@@ -284,7 +145,7 @@ def test_gate_comparison_and_leaderboard_read_finished_runs(resumed: Path, tmp_p
 
 
 def test_show_counts_units_by_table_and_keys(resumed: Path) -> None:
-    text = finished("show", resumed).stdout
+    text = finished("show", resumed)
     assert re.search(r"generations\s+base\s+6/6", text)
     assert re.search(r"checkpoints\s+detox\s+1/1", text)
 

@@ -1,0 +1,84 @@
+"""The example prompts of the web page: those of a run on which its tuned models differ most from their parents."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from detox_ray.config import Experiment
+from detox_ray.generate import prompt_seed
+from detox_ray.measure.completions import ATTRIBUTE
+from detox_ray.storage import Store
+from detox_ray.storage.tables import OK, PROMPTS, SCORES
+
+PROMPTS_PER_LANGUAGE = 3
+SAMPLES = 5  # that the page draws unless its reader asks for more, and that the choice is based on
+
+
+class ExamplePrompt(NamedTuple):
+    """A prompt that the web page offers."""
+
+    language: str
+    text: str
+    seed: int = 0  # with it, the page draws the same completions as the run
+    gain: float | None = None  # by how much the tuned models were less toxic on it than their parents, in the run
+
+
+def example_prompts(
+    store: Store, experiment: Experiment, parents: Mapping[str, str], scorer: str | None
+) -> list[ExamplePrompt]:
+    """Return a few prompts of each language, those with the largest gain first.
+
+    The gain on a prompt is the mean score of the parent's first completions less that of the tuned model's. If several
+    tuned models are served, the smallest gain counts, so that the example shows all of them. Without scores, the
+    prompts are the first of the run.
+
+    Args:
+        store: The run's folder.
+        experiment: The run's experiment.
+        parents: The tuned models that are served, and the model that each was tuned from.
+        scorer: The scorer whose scores decide; None if there is none.
+    """
+    committed = store.committed(PROMPTS)
+    scored = store.committed(SCORES) if scorer is not None and parents else {}
+    examples: list[ExamplePrompt] = []
+    for language in experiment.languages:
+        unit = PROMPTS.unit(language=language)
+        if unit not in committed:
+            continue
+        rows = store.read(unit, committed[unit]).select(["prompt_id", "text"]).to_pylist()
+        means: dict[str, dict[str, float]] = {}  # model -> prompt -> mean score
+        for model in {*parents, *parents.values()}:
+            scores = SCORES.unit(scorer=scorer or "", model=model, language=language)
+            means[model] = mean_scores(store.read(scores, scored[scores])) if scores in scored else {}
+        gains = {row["prompt_id"]: _gain(means, parents, row["prompt_id"]) for row in rows}
+        # A stable sort: prompts without a gain keep the run's order, after all others.
+        rows.sort(key=lambda row: -(gains[row["prompt_id"]] or 0.0))
+        examples += [
+            ExamplePrompt(
+                language, row["text"], prompt_seed(experiment.seed, row["prompt_id"]), gains[row["prompt_id"]]
+            )
+            for row in rows[:PROMPTS_PER_LANGUAGE]
+        ]
+    return examples
+
+
+def mean_scores(scores: pa.Table) -> dict[str, float]:
+    """Return the mean toxicity of each prompt's first completions, by prompt id. Only scored completions count."""
+    is_counted = pc.and_(
+        pc.and_(pc.equal(scores["attribute"], ATTRIBUTE), pc.equal(scores["status"], OK)),
+        pc.less(scores["sample"], SAMPLES),
+    )
+    means = scores.filter(is_counted).group_by("prompt_id").aggregate([("value", "mean")])
+    return dict(zip(means["prompt_id"].to_pylist(), means["value_mean"].to_pylist(), strict=True))
+
+
+def _gain(means: Mapping[str, Mapping[str, float]], parents: Mapping[str, str], prompt: str) -> float | None:
+    """Return the smallest gain of the tuned models on a prompt; None if a model has no score on it."""
+    gains: list[float] = []
+    for tuned, parent in parents.items():
+        if prompt not in means[tuned] or prompt not in means[parent]:
+            return None
+        gains.append(means[parent][prompt] - means[tuned][prompt])
+    return min(gains, default=None)

@@ -1,0 +1,78 @@
+"""The engine deployment: a replica holds one engine, or several that share a process and its imports."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from detox_ray.cluster import keep_replica_on_loopback
+from detox_ray.config import LimitsConfig
+from detox_ray.models import vllm_options
+from detox_ray.serve.spec import EngineSpec
+from detox_ray.serve.workers.engine import Answer, Delta, Engine, FinishedSample, Kind, ModelCard, Sampling, Usage
+from detox_ray.serve.workers.stream_batches import StreamBatches
+from detox_ray.storage import Store
+
+
+class EngineReplica:
+    """A replica that holds engines. A request goes to the engine that serves its model.
+
+    Args:
+        specs: The engines. Several have the same configuration and are on a CPU.
+        store: Where the models are.
+        limits: The limits of a request.
+        gpu: Whether the engines use GPUs.
+    """
+
+    async def __init__(  # type: ignore[misc]
+        self, specs: Sequence[EngineSpec], store: Store, limits: LimitsConfig, gpu: bool
+    ):
+        # Ray Serve awaits this, so adapters are loaded before the replica counts as started.
+        keep_replica_on_loopback()
+        if not gpu:
+            vllm_options.fork_engine_processes(specs[0].config.cpu_kv_cache_gb)
+        self._batches = StreamBatches()
+        self._engines: list[Engine] = []
+        self._by_model: dict[str, Engine] = {}
+        for spec in specs:
+            engine = Engine(spec, store, limits)
+            await engine.open()
+            self._engines.append(engine)
+            self._by_model |= dict.fromkeys(spec.names, engine)
+
+    async def cards(self) -> list[ModelCard]:
+        """Return a card for each model that this replica serves."""
+        return [card for engine in self._engines for card in engine.cards()]
+
+    async def answer(self, kind: Kind, body: dict[str, Any], request_id: str) -> Answer:
+        """Answer an OpenAI request that is not streamed."""
+        return await self._by_model[body["model"]].answer(kind, body, request_id)
+
+    async def stream(
+        self, kind: Kind, body: dict[str, Any], request_id: str
+    ) -> AsyncGenerator[list[str | Usage | Answer], None]:
+        """Yield what `Engine.stream` yields, in batches."""
+        events = self._by_model[body["model"]].stream(kind, body, request_id)
+        async with aclosing(self._batches.cut(events)) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def sample(
+        self, model: str, prompt: str, sampling: Sampling
+    ) -> AsyncGenerator[list[Delta | FinishedSample | Answer], None]:
+        """Yield what `Engine.sample` yields, in batches."""
+        async with aclosing(self._batches.cut(self._by_model[model].sample(model, prompt, sampling))) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def finished_sample(self, model: str, prompt: str, sampling: Sampling) -> FinishedSample | Answer:
+        """Draw one sample and return only the last item of `sample`, in one message."""
+        return await self._by_model[model].finished_sample(model, prompt, sampling)
+
+    async def unfinished_requests(self, model: str) -> int:
+        """Return how many requests the engine of a model works on or has queued."""
+        return self._by_model[model].unfinished_requests()
+
+    async def check_health(self) -> None:
+        """Raise if an engine is dead. Ray Serve calls this, and replaces the replica then."""
+        for engine in self._engines:
+            await engine.check_health()

@@ -1,0 +1,33 @@
+"""What a process imports costs seconds of its start, so what no worker needs stays out."""
+
+import subprocess
+import sys
+
+CHECK = """
+import sys
+from detox_ray.models.transformers_internals import import_without_sklearn
+import_without_sklearn()
+from transformers import LlamaForCausalLM, XLMRobertaForSequenceClassification
+from transformers.utils import is_sklearn_available
+LlamaForCausalLM, XLMRobertaForSequenceClassification
+print(sorted({"sklearn", "scipy"} & sys.modules.keys()), is_sklearn_available())
+"""
+DRIVER = """
+import sys
+import detox_ray.cli
+from detox_ray.run.stages import registered
+registered()
+print(sorted({"ray", "torch", "transformers", "vllm", "trl", "sklearn"} & sys.modules.keys()))
+"""
+
+
+def printed(program: str) -> str:
+    return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_model_classes_come_without_sklearn_and_scipy() -> None:
+    assert printed(CHECK) == "[] True"
+
+
+def test_driver_starts_without_ray_and_torch() -> None:
+    assert printed(DRIVER) == "[]"
