@@ -3,8 +3,8 @@
     python benchmarks/papers_way.py STEP FOLDER OUT [--model NAME] [--languages en,de] [--samples 10] [--engine default]
 
 Facts are those of docs/papers.md: "Sampling in both papers", "Toxicity metrics of Li et al.", "Fluency of Li et al.",
-"Diversity of Li et al.". No code is theirs. FOLDER holds the models, the classifier, prompts.json and texts.json; a
-step writes its files into OUT.
+"Diversity of Li et al.". No code is theirs. FOLDER holds the models, the classifier, the prompts and the texts; a step
+writes its files into OUT.
 """
 
 import argparse
