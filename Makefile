@@ -13,7 +13,7 @@ STAMP := $(VENV)/.installed-$(ACCELERATOR)
 # PyTorch's own index, used only if pip finds the pinned CPU build nowhere else.
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 # Tests that share Ray, a run or a service stay together; tests/conftest.py says which, and the order.
-PYTEST_PROCESSES := -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
+PYTEST_PROCESSES := -n $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # Many processes import the same large packages. With this variable set, each would compile them again.

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.fs as pafs
 import pytest
@@ -15,33 +16,28 @@ from playwright.sync_api import Browser, sync_playwright
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is imported
 
+from process_groups import SERVICE, group_of
+
 from detox_ray.cluster import Cluster, connect
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in a hook of its own
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Order the tests, and give the files to the processes of pytest-xdist in groups, if there are such processes.
+    """Put the groups in order; in one process, the service's tests last, for the service lives until then."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: group_of(item.nodeid)[0])
+    else:
+        items.sort(key=lambda item: group_of(item.nodeid) == SERVICE)
 
-    A group shares what takes long to start. The longest is first; the many short tests fill the gaps at the end.
-    In one process the service's tests are the last, for the service lives until then.
-    """
-    shared = {"ray_cluster": "1 ray", "resumed": "2 run", "service": "4 service"}  # fixture -> group
-    groups: dict[Path, str] = {}
-    for item in items:
-        integration = "integration" in item.keywords
-        own = f"{5 if integration else 6} {item.path.relative_to(config.rootpath)}"
-        names = [groups.get(item.path, own), own]
-        if "slow" not in item.keywords:
-            names += [shared[name] for name in getattr(item, "fixturenames", ()) if name in shared]
-        if integration and item.path.parent.name == "train":
-            names.append("3 training")
-        groups[item.path] = min(names)
-    if not hasattr(config, "workerinput"):
-        items.sort(key=lambda item: groups[item.path] == "4 service")
-        return
-    items.sort(key=lambda item: groups[item.path][0])
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[item.path]))
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give groups of files to the processes (xdist_group does not work with pytest 9.2 and pytest-xdist 3.8)."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class GroupScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return GroupScheduling(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
