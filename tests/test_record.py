@@ -35,7 +35,9 @@ def test_imported_checkpoint_is_compared_with_its_parent_and_the_manifest_says_b
     assert models["base"] == {"path": "toy17", "revision": None, "key": BASE.key}
 
 
-def test_show_lists_every_seed_and_tells_their_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_lists_every_seed_and_tells_their_mean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store.at(str(tmp_path))
     units = [GENERATIONS.unit(model=f"detox-seed{seed}", language="fr") for seed in (0, 1)]
     store.write_json(PLAN, {"generate": [[*unit.to_json(), "key"] for unit in units]})
@@ -51,6 +53,7 @@ def test_show_lists_every_seed_and_tells_their_mean(tmp_path: Path, capsys: pyte
         "comparisons": [*gaps[:-1], {**gaps[-1], "seeds": 2}],
     }
     store.write_json("report/results.json", results)
+    monkeypatch.delenv("COLUMNS", raising=False)
     write_state(Output(Format.TABLE), open_run(store.uri))
     text = capsys.readouterr().out
     assert "detox-seed0" in text and "detox-seed1" in text

@@ -63,7 +63,9 @@ def test_real_models_write_side_by_side_and_are_scored(page: Page, service: Serv
     expect(page.get_by_role("status")).to_contain_text("Done.", timeout=60_000)
     for model in ("base", "lora", "full"):
         column = page.get_by_role("region", name=model)
-        expect(column.locator(".summary")).to_contain_text("of 3 samples scored by classifier")
+        expect(column.locator(".summary")).to_contain_text(
+            "of 3 completions are toxic (score 0.5 or more by classifier)"
+        )
         assert column.locator(".card").count() == 3
         assert all(value.replace(".", "").isdigit() for value in column.locator(".value").all_inner_texts())
     assert page.locator(".pending").count() == 0

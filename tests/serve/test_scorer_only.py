@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-import ray
 import yaml
 from fake_gateway import client_of
 from googleapiclient import discovery
@@ -171,4 +170,3 @@ def test_32_clients_get_far_more_than_googles_quota(service: Service) -> None:
     p99 = statistics.quantiles(seconds, n=100)[98]
     print(f"{rate:.0f} texts a second, p99 {1000 * p99:.0f} ms; Google's default quota: {GOOGLES_QUOTA:g} a second")
     assert rate > 20 * GOOGLES_QUOTA
-    assert not ray.is_initialized()

@@ -4,8 +4,9 @@ import { NUMBERS, asCurl, asPython, fromFragment, toFragment } from "./link.js";
 import { ServiceError, askForKey, call, events, key } from "./service.js";
 
 const byId = (id) => document.getElementById(id);
+const FIRST_SEED = 0;
 const form = byId("form"), prompt = byId("prompt"), language = byId("language"), status = byId("status");
-let languages, columns, running = null;
+let languages, columns, running = null, suggested = false;
 
 async function load() {
   try {
@@ -32,7 +33,7 @@ function draw(data) {
   const tuned = data.models.filter((model) => family && model.parent === family.parent).map((model) => model.name);
   const first = (family ? [family.parent, ...tuned] : data.models.map((model) => model.name)).slice(0, family ? 3 : 2);
   byId("models").append(...data.models.map((model) => box(model, first.includes(model.name))));
-  for (const [name, value] of Object.entries({ seed: 0, ...data.defaults })) byId(name).value = value;
+  for (const [name, value] of Object.entries({ seed: FIRST_SEED, ...data.defaults })) byId(name).value = value;
   for (const [name, most] of Object.entries(data.most)) byId(name).max = most;
   offer();
   form.hidden = false;
@@ -70,6 +71,7 @@ function chip(spoken, example, number) {
 }
 
 function choose(spoken, example) {
+  suggested = false;
   prompt.value = example.text;
   prompt.classList.toggle("veiled", example.veiled);
   language.value = spoken.code;
@@ -84,7 +86,17 @@ function suggest() {
   if (code === undefined) return;
   const spoken = languages.get(code);
   choose(spoken, spoken.examples[0]);
+  suggested = true;
   status.textContent = `Filled in: the prompt in ${spoken.name} on which this run's models differ most. Press Compare.`;
+}
+
+// Shows the prompt that is being typed. Of a suggestion that is typed over, language and seed do not stay.
+function edited() {
+  prompt.classList.remove("veiled");
+  if (!suggested) return;
+  suggested = false;
+  prompt.lang = language.value = "";
+  byId("seed").value = FIRST_SEED;
 }
 
 // Returns the request that the form describes. Throws a ServiceError that names the field at fault.
@@ -225,7 +237,7 @@ form.addEventListener("submit", (event) => {
 prompt.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) compare();
 });
-prompt.addEventListener("input", () => prompt.classList.remove("veiled"));
+prompt.addEventListener("input", edited);
 byId("stop").addEventListener("click", () => running?.abort());
 byId("examples-of").addEventListener("change", offer);
 language.addEventListener("change", () => { prompt.lang = language.value; });
