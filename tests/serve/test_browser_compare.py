@@ -285,7 +285,7 @@ def test_request_is_copied_as_curl_and_as_python(page: Page, backend: Backend) -
             return SimpleNamespace(summaries=[])
 
     exec(code.replace("from detox_ray.client import Client", ""), {"Client": Client})
-    options = {"samples": 4, "seed": 0, "temperature": 0.9, "top_p": 0.8, "max_tokens": 20}
+    options = {"samples": 5, "seed": 0, "temperature": 0.9, "top_p": 0.8, "max_tokens": 20}
     assert calls == [(prompt, {"models": ["detox", "base"], **options})]
 
 
