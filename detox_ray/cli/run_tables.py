@@ -32,6 +32,7 @@ def write_closing(output: Output, outcome: Outcome) -> None:
     rows = [
         {**command._asdict(), "rates": rates[command.command] if command.new_units else []}
         for command in outcome.commands
+        if command.new_units or command.kept_units  # not an optional stage that the experiment does without
     ]
     columns = (
         Column("stage", "key"),
