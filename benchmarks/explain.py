@@ -50,7 +50,7 @@ def timed(label: str, work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def collected(model: CausalModel, mlps: Mlps, prompts: list[list[int]], neurons: list[tuple[int, int]]) -> np.ndarray:
-    """As the scripts: every step anew, hooks that keep lists."""
+    """Run every step again, with hooks that keep lists, as the scripts do."""
     kept: dict[tuple[int, int], list[float]] = {neuron: [] for neuron in neurons}
     layers = sorted({layer for layer, _ in neurons})
 

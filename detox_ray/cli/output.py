@@ -45,7 +45,7 @@ class Listing(NamedTuple):
 
 
 class Output:
-    """Where a command's result and its messages go. Made before the work begins, it keeps standard output for rows."""
+    """The destination of a result and of messages. Made before the work begins, it keeps standard output for rows."""
 
     def __init__(self, form: Format, as_json: bool = False):
         self._format = Format.JSON if as_json else form

@@ -37,7 +37,7 @@ class Task(NamedTuple):
 
 
 class Product(NamedTuple):
-    """What a worker made of a task."""
+    """The result of a task."""
 
     rows: pa.Table
     info: dict[str, Any]  # for the commit marker, which also gets "seconds"
@@ -66,7 +66,7 @@ class Share(NamedTuple):
 
 
 class WorkerSpec(NamedTuple):
-    """What an actor loads a job's worker from."""
+    """The arguments from which an actor loads a job's worker."""
 
     load: Callable[[], Worker]
     store: Store

@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 
 class Prompted(NamedTuple):
-    """What was read of a model in one language."""
+    """A model's reading over the prompts of one language."""
 
     prompt_ids: list[str]
     reading: Reading

@@ -1,4 +1,4 @@
-"""What tuning changed in a direction, neuron by neuron, exactly; and the groups of Yang et al.
+"""Exact attribution of a change in one direction to neurons, and the groups of Yang et al.
 
 A neuron's mean activation m and its value vector's projection a on the unit direction give what it writes: m·a. From
 the parent (m, a) to the model (m', a') that changes by

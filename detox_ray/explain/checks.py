@@ -1,4 +1,4 @@
-"""What can be wrong with the explain block, seen before anything is spent."""
+"""Problems of the explain block, found before anything is spent."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

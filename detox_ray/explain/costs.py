@@ -1,4 +1,4 @@
-"""What the stage takes, for `detox-ray plan`."""
+"""Costs of the stage, for `detox-ray plan`."""
 
 from detox_ray.cluster.costs import Cost, Workload
 from detox_ray.config.explain import ExplainConfig

@@ -45,7 +45,7 @@ class LayerReading(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What was read of a model over some rows."""
+    """Readings of a model over some rows."""
 
     layers: list[LayerReading]
     row_steps: NDArray[np.int64]  # (P,)
