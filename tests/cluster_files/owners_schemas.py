@@ -40,7 +40,7 @@ def documents(name: str) -> list[dict[str, Any]]:
 
 
 def ray_up_problems(config: Mapping[str, Any]) -> list[str]:
-    """Check a configuration of `ray up` as that command does, its machines by their cloud's schema, and its commands."""
+    """Check what `ray up` reads as that command does, its machines by their cloud's schema, and its commands."""
     logging.getLogger("ray.autoscaler._private.util").setLevel(logging.WARNING)
     try:
         prepared = prepare_config(copy.deepcopy(dict(config)))

@@ -1,4 +1,4 @@
-"""Every file of cluster/ passes its owner's schema, keeps our rules for clusters, and a broken one is refused by name."""
+"""Every file of cluster/ passes its owner's schema and keeps our rules; a broken one is refused by name."""
 
 import copy
 import json
@@ -216,12 +216,18 @@ BROKEN: list[tuple[str, str, Any, Callable[[dict[str, Any]], list[str]], str]] =
     ("kuberay/raycluster.yaml", "spec/workerGroupSpecs/0/maxReplica", 3, kuberay_problems, "maxReplica"),
     ("kuberay/raycluster.yaml", "spec/rayVersion", "2.51.0", kuberay_problems, "rayVersion"),
     ("kuberay/raycluster.yaml", "spec/workerGroupSpecs/0/minReplicas", 13, kuberay_problems, "minReplicas"),
-    ("kuberay/raycluster.yaml", "spec/headGroupSpec/rayStartParams/dashbord-host", "::", kuberay_problems, "--dashbord-host"),
+    (
+        "kuberay/raycluster.yaml",
+        "spec/headGroupSpec/rayStartParams/dashbord-host",
+        "::",
+        kuberay_problems,
+        "--dashbord-host",
+    ),
     ("kuberay/rayjob.yaml", "spec/backoffLimit", "three", kuberay_problems, "spec.backoffLimit"),
     ("kuberay/rayjob.yaml", "spec/shutdownAfterJobFinishes", False, kuberay_problems, "ttlSecondsAfterFinished"),
     ("kuberay/rayservice.yaml", "spec/serveConfig", "", kuberay_problems, "serveConfig"),
     ("kuberay/network-policy.yaml", "spec/ingress/1/port", 1, network_policy_problems, "'port' was unexpected"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "path", "value", "check", "named"), BROKEN, ids=[row[1] for row in BROKEN])
@@ -238,4 +244,4 @@ def test_the_readme_names_every_file_and_no_other() -> None:
     readme = text("README.md")
     named = set(re.findall(r"^\| .*?\| `([\w./-]+)` \|", readme, re.MULTILINE))
     files = {str(path.relative_to(CLUSTER)) for path in CLUSTER.rglob("*") if path.suffix in (".yaml", ".sh")}
-    assert named == {name for name in files if not Path(name).parts[0] == "locks" and name != "healthcheck.sh"}
+    assert named == {name for name in files if Path(name).parts[0] != "locks" and name != "healthcheck.sh"}
