@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from detox_ray.config import PromptsConfig
-from detox_ray.config.languages import LANGUAGES
+from detox_ray.config.languages import GROUPS
 from detox_ray.data import read_prompts
 from detox_ray.score.identifiers import Identifier, load
 from detox_ray.score.identify import SURE
@@ -50,7 +50,7 @@ def main() -> None:
 
     config = PromptsConfig(source="rtp-lx", path=str(arguments.path))
     prompts: dict[str, list[str]] = {}
-    for language, rows in read_prompts(config, list(LANGUAGES), "skip").items():
+    for language, rows in read_prompts(config, GROUPS["rtp-lx-17"], "skip").items():
         texts = rows.table["text"].to_pylist()
         prompts[language] = texts[:: max(1, len(texts) // arguments.prompts)][: arguments.prompts]
     identifiers = {name: load(name, arguments.fasttext) for name in arguments.identifiers}
@@ -60,7 +60,7 @@ def main() -> None:
 
     print(
         f"{'length':>6} {'identifier':<10} {'mean':>5} {'texts/s':>8} {'ratio':>6}  "
-        + " ".join(f"{c:>3}" for c in LANGUAGES)
+        + " ".join(f"{c:>3}" for c in GROUPS["rtp-lx-17"])
     )
     for length in arguments.lengths:
         short = {
@@ -76,7 +76,7 @@ def main() -> None:
             rates[name] = sum(map(len, short.values())) / (time.perf_counter() - started)
         for name, shares in right.items():
             ratio = rates[name] / rates[arguments.baseline] if arguments.baseline in rates else float("nan")
-            cells = " ".join(f"{round(100 * shares[c]):>3}" if c in shares else "  -" for c in LANGUAGES)
+            cells = " ".join(f"{round(100 * shares[c]):>3}" if c in shares else "  -" for c in GROUPS["rtp-lx-17"])
             mean = sum(shares.values()) / len(shares)
             print(f"{length:>6} {name:<10} {100 * mean:>5.1f} {rates[name]:>8,.0f} {ratio:>6.2f}  {cells}")
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from detox_ray.config import ConfigError, Experiment, LoraConfig, Problem
-from detox_ray.config.languages import LANGUAGES
+from detox_ray.config.languages import GROUPS
 from detox_ray.config.loading import load, validate
 
 
@@ -44,7 +44,7 @@ def written(tmp_path: Path) -> Path:
 
 def test_defaults_are_the_papers() -> None:
     mine = validate(experiment())
-    assert mine.languages == list(LANGUAGES)
+    assert mine.languages == list(GROUPS["rtp-lx-17"])
     generate = mine.generate
     assert (generate.samples, generate.temperature, generate.top_p, generate.max_tokens) == (25, 0.9, 0.8, 20)
     train = mine.models["detox"].train
@@ -55,6 +55,25 @@ def test_defaults_are_the_papers() -> None:
 def test_resolved_yaml_reads_back_as_the_same_experiment() -> None:
     mine = validate(experiment())
     assert validate(yaml.safe_load(mine.to_yaml())) == mine
+
+
+def test_an_experiment_without_prompts_needs_something_else_to_measure() -> None:
+    content = experiment()
+    texts = {"source": "file", "path": "texts.jsonl"}
+    mine = validate({**content, "data": {"texts": texts, "pairs": content["data"]["pairs"]}, "score": {}})
+    assert mine.score.names == [] and mine.release_rules is None
+    assert validate(experiment()).release_rules == validate(experiment()).gate
+    with pytest.raises(ConfigError) as nothing:
+        validate({**content, "data": {"pairs": content["data"]["pairs"]}, "score": {}})
+    with pytest.raises(ConfigError) as unprompted:
+        validate({**content, "data": {"pairs": content["data"]["pairs"]}})
+    with pytest.raises(ConfigError) as unscored:
+        validate({name: block for name, block in content.items() if name != "score"})
+    assert [(error.value.problems[0].field, error.value.problems[0].rule[:18]) for error in (nothing, unprompted)] == [
+        ("data.prompts", "nothing is measure"),
+        ("data.prompts", "is needed by score"),
+    ]
+    assert unscored.value.problems[0].field == "score.scorers"
 
 
 # What is changed, to what: the field, the value and a part of the rule that the message must hold.
@@ -68,7 +87,7 @@ WRONG: list[tuple[str, Any, str, Any, str]] = [
     ("generate.engine", "tgi", "generate.engine", "tgi", "'auto', 'vllm' or 'transformers'"),
     ("generate.actors", 0, "generate.actors", 0, "greater than or equal to 1"),
     ("generate.actors", "many", "generate.actors", "many", "'auto' or a valid integer"),
-    ("languages", ["en", "xx"], "languages.1", "xx", "unknown language; known: ar cs de"),
+    ("languages", ["en", "xx"], "languages.1", "xx", "unknown language; known: ar ca cs de"),
     ("languages", "all", "languages", "all", "known: rtp-lx-17"),
     ("languages", ["en", "en"], "languages", ["en", "en"], "once"),
     (
@@ -120,7 +139,7 @@ def test_a_problem_names_field_value_and_rule(key: str, given: Any, field: str, 
     assert str(found[0]).startswith(f"{field}: ")
 
 
-@pytest.mark.parametrize("key", ["name", "data", "models", "score"])
+@pytest.mark.parametrize("key", ["name", "models"])
 def test_a_missing_key_is_named_without_what_stands_around_it(key: str) -> None:
     raw = experiment()
     del raw[key]

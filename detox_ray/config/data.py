@@ -96,7 +96,7 @@ class TextsConfig(SourceConfig):
 class DataConfig(Strict):
     """The data of an experiment, but for the labelled text that scorers are checked against (`ValidityConfig`)."""
 
-    prompts: PromptsConfig
+    prompts: PromptsConfig | None = None  # null: no completions, so neither toxicity nor its costs
     pairs: PairsConfig | None = None
     corpus: CorpusConfig | None = None
     texts: TextsConfig | None = None

@@ -85,11 +85,11 @@ class Experiment(Strict):
     storage: Annotated[str, AfterValidator(no_secret), AfterValidator(check_storage)] = "runs"  # folder, s3://…, gs://…
     languages: Languages = Field(default_factory=lambda: list(GROUPS["rtp-lx-17"]))
     seed: int = Field(0, ge=0, lt=2**31)
-    data: DataConfig
+    data: DataConfig = DataConfig()
     models: dict[Name, ModelConfig] = Field(min_length=1)
     compare: list[Comparison] | None = None  # null: each trained model with its parent
     generate: GenerateConfig = GenerateConfig()
-    score: ScoreConfig
+    score: ScoreConfig = ScoreConfig()
     validity: ValidityConfig | None = None
     quality: QualityConfig = QualityConfig()
     explain: ExplainConfig | None = None  # null: no look inside the models
@@ -120,6 +120,11 @@ class Experiment(Strict):
             return self.compare
         parents = {name: model.descends_from for name, model in self.models.items()}
         return [Comparison(model=name, parent=parent) for name, parent in parents.items() if parent]
+
+    @property
+    def release_rules(self) -> GateConfig | None:
+        """Return the gate's rules; None if they are the ready ones, which ask about completions, and there are none."""
+        return None if self.data.prompts is None and self.gate == READY else self.gate
 
     @property
     def seed_groups(self) -> dict[str, list[str]]:
@@ -169,6 +174,17 @@ class Experiment(Strict):
     def _references(self) -> "Experiment":
         known = f"must be one of the models ({', '.join(self.models)})"
         problems = []
+        # What is measured.
+        if self.data.prompts is not None and not self.score.scorers:
+            rule = "is needed: the scorers of what the models make of data.prompts"
+            problems.append(Problem("score.scorers", None, rule))
+        if self.data.prompts is None:
+            if self.score.scorers or self.explain is not None:
+                needing = "score.scorers" if self.score.scorers else "explain"
+                problems.append(Problem("data.prompts", None, f"is needed by {needing}"))
+            elif self.data.texts is None:
+                rule = "nothing is measured: name prompts and scorers, or held-out texts (data.texts)"
+                problems.append(Problem("data.prompts", None, rule))
         # Parents and training data.
         for name, model in self.models.items():
             parent = model.descends_from

@@ -1,8 +1,9 @@
-"""The 17 languages: code, name, script, direction and RTP-LX locale of each.
+"""The languages: code, name, script, direction and RTP-LX locale of each.
 
-The 17 are those that both papers evaluate on RTP-LX (Li, Yong, Bach 2024, section 4; Neplenbroek, Bisazza, Fernández
-2025, section 4). Codes are ISO 639-1; RTP-LX calls Chinese in simplified characters ``zh-Hans``. `read_tag` is the only
-reader of the tags that users and their files write instead (``EN``, ``pt-BR``, ``zh_Hant_TW``, ``deu``).
+17 of them are those that both papers evaluate on RTP-LX (Li, Yong, Bach 2024, section 4; Neplenbroek, Bisazza,
+Fernández 2025, section 4). The others are those in which Neplenbroek et al. measure only bias or ability. Codes are ISO
+639-1; RTP-LX calls Chinese in simplified characters ``zh-Hans``. `read_tag` is the only reader of the tags that users
+and their files write instead (``EN``, ``pt-BR``, ``zh_Hant_TW``, ``deu``).
 """
 
 import re
@@ -17,11 +18,12 @@ class Language(NamedTuple):
     name: str  # English name
     script: str  # ISO 15924
     direction: str  # "ltr" or "rtl", as HTML's dir attribute
-    rtp_lx_locale: str  # the file is RTP_LX_{LOCALE}.json
+    rtp_lx_locale: str | None  # the file is RTP_LX_{LOCALE}.json; None: RTP-LX does not have the language
 
 
 _TABLE = (
     Language("ar", "Arabic", "Arab", "rtl", "AR"),
+    Language("ca", "Catalan", "Latn", "ltr", None),
     Language("cs", "Czech", "Latn", "ltr", "CS"),
     Language("de", "German", "Latn", "ltr", "DE"),
     Language("en", "English", "Latn", "ltr", "EN"),
@@ -32,23 +34,29 @@ _TABLE = (
     Language("it", "Italian", "Latn", "ltr", "IT"),
     Language("ja", "Japanese", "Jpan", "ltr", "JA"),
     Language("ko", "Korean", "Kore", "ltr", "KO"),
+    Language("mt", "Maltese", "Latn", "ltr", None),
     Language("nl", "Dutch", "Latn", "ltr", "NL"),
     Language("pl", "Polish", "Latn", "ltr", "PL"),
     Language("pt", "Portuguese", "Latn", "ltr", "PT"),
     Language("ru", "Russian", "Cyrl", "ltr", "RU"),
     Language("sv", "Swedish", "Latn", "ltr", "SV"),
+    Language("tr", "Turkish", "Latn", "ltr", None),
     Language("zh", "Chinese", "Hans", "ltr", "ZH-Hans"),
 )
 
 LANGUAGES: dict[str, Language] = {language.code: language for language in _TABLE}
 
-GROUPS: dict[str, tuple[str, ...]] = {"rtp-lx-17": tuple(LANGUAGES)}
+GROUPS: dict[str, tuple[str, ...]] = {
+    "rtp-lx-17": tuple(language.code for language in _TABLE if language.rtp_lx_locale is not None),
+    "neplenbroek-20": tuple(LANGUAGES),
+}
 
 # Other codes of the same languages: ISO 639-2/T, 639-2/B, what 639-1 once had, standard Arabic and Mandarin.
 _SYNONYMS = {
-    "ara": "ar", "arb": "ar", "ces": "cs", "cze": "cs", "deu": "de", "ger": "de", "eng": "en", "spa": "es", "fra": "fr",
-    "fre": "fr", "hin": "hi", "ind": "id", "in": "id", "ita": "it", "jpn": "ja", "kor": "ko", "nld": "nl", "dut": "nl",
-    "pol": "pl", "por": "pt", "rus": "ru", "swe": "sv", "zho": "zh", "chi": "zh", "cmn": "zh",
+    "ara": "ar", "arb": "ar", "cat": "ca", "ces": "cs", "cze": "cs", "deu": "de", "ger": "de", "eng": "en", "spa": "es",
+    "fra": "fr", "fre": "fr", "hin": "hi", "ind": "id", "in": "id", "ita": "it", "jpn": "ja", "kor": "ko", "mlt": "mt",
+    "nld": "nl", "dut": "nl", "pol": "pl", "por": "pt", "rus": "ru", "swe": "sv", "tur": "tr", "zho": "zh", "chi": "zh",
+    "cmn": "zh",
 }  # fmt: skip
 # Other scripts of a language. Any script beyond these is a transliteration (hi-Latn), which no scorer reads.
 _OTHER_SCRIPTS = {"Hans": ("hant", "hani"), "Jpan": ("hira", "kana", "hrkt"), "Kore": ("hang",)}

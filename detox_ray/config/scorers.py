@@ -95,7 +95,7 @@ Definition = Annotated[SerializeAsAny[ScorerConfig], WrapValidator(_of_its_type)
 class ScoreConfig(Strict):
     """The block ``score``."""
 
-    scorers: list[Name | Definition] = Field(min_length=1)  # names of ready scorers, or definitions
+    scorers: list[Name | Definition] = Field([])  # names of ready scorers, or definitions; needed if there are prompts
     primary: Name | None = None  # the headline's; null: the first
     reference: Name | None = None  # truth that the others' validity is measured against on completions; null: none
     actors: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
@@ -108,8 +108,8 @@ class ScoreConfig(Strict):
 
     @property
     def headline(self) -> str:
-        """The name of the scorer whose numbers stand first."""
-        return self.primary or self.names[0]
+        """The name of the scorer whose numbers stand first; empty without a scorer."""
+        return self.primary or next(iter(self.names), "")
 
     @model_validator(mode="after")
     def _known(self) -> "ScoreConfig":

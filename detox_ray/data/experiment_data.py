@@ -24,8 +24,13 @@ class ExperimentData:
         self._kept: dict[RowKind, Any] = {}
 
     def prompts(self, world: Path | None = None) -> dict[str, Rows]:
-        """Return the prompts by language. Raises DataError with everything that is wrong, as the other methods do."""
+        """Return the prompts by language; nothing if the experiment has none.
+
+        Raises DataError with everything that is wrong, as the other methods do.
+        """
         config = self._data.prompts
+        if config is None:
+            return {}
         return self._once("prompts", lambda: read_prompts(config, self._languages, self._data.on_error, world))
 
     def texts(self, world: Path | None = None) -> dict[str, Rows]:

@@ -116,6 +116,7 @@ def estimate(experiment: Experiment, assumed: Assumptions, stages: Sequence[Stag
             name, architectures[name], _dtype(experiment, name), experiment.generate, sequence, assumed
         )
         for name in experiment.models
+        if prompts.rows
     ]
     problems += [_engine_problem(engine) for engine in engines if not engine.fits]
 

@@ -171,6 +171,8 @@ def _assumed(
 def prompt_rows(inputs: Inputs, tokenizer: tuple[Any, str]) -> PromptRows:
     """Count the prompts of all languages together."""
     source, languages = inputs.experiment.data.prompts, inputs.experiment.languages
+    if source is None:
+        return PromptRows(0, 0.0, "no prompts")
     limit = source.per_language
     if not inputs.here(source) and source.source == TOY17:
         per_language = min(limit or DEFAULT.prompts, DEFAULT.prompts)

@@ -69,7 +69,7 @@ class GenerateStage(Stage):
         return jobs
 
     def costs(self, work: Workload) -> list[Cost]:
-        return [work.generation(model) for model in work.experiment.models]
+        return [work.generation(model) for model in work.experiment.models] if work.completions else []
 
 
 def check(config: GenerateConfig) -> list[Problem]:

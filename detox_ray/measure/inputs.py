@@ -46,7 +46,7 @@ class Inputs:
     compare: Sequence[tuple[str, str]]  # (model, parent)
     supports: Mapping[str, Collection[str]]  # scorer -> languages it knows; its keys are the scorers, in order
     reference: str | None  # the scorer that others are validated against
-    prompts: Mapping[str, pa.Table]  # language -> PROMPTS
+    prompts: Mapping[str, pa.Table]  # language -> PROMPTS; empty if no completions were asked for
     generations: Mapping[tuple[str, str], pa.Table]  # (model, language) -> GENERATIONS
     scores: Mapping[tuple[str, str, str], pa.Table]  # (scorer, model, language) -> SCORES
     likelihoods: Mapping[tuple[str, str], pa.Table]  # (model, language) -> LIKELIHOODS

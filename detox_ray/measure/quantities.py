@@ -105,7 +105,7 @@ def quantities(
         convention,
         threshold,
         language,
-        inputs.prompts[language],
+        inputs.prompts.get(language, PROMPTS.columns.empty_table()),
         {m: inputs.generations[m, language] for m in inputs.models if (m, language) in inputs.generations},
         {m: inputs.identifications[m, language] for m in inputs.models if (m, language) in inputs.identifications},
     )

@@ -123,7 +123,8 @@ def content(context: Context) -> ReportContent:
         seed_groups=experiment.seed_groups,
         sweeps=experiment.sweeps,
     )
-    return replace(page_content, verdicts=judge_all(document(page_content), experiment.gate))
+    rules = experiment.release_rules
+    return page_content if rules is None else replace(page_content, verdicts=judge_all(document(page_content), rules))
 
 
 def trainings(context: Context) -> list[TrainingLog]:
@@ -164,7 +165,7 @@ def _settings_that_count(experiment: Experiment) -> dict[str, Any]:
     """Return the settings that must be equal for the toxicity of two runs to be compared."""
     data, generate, measure = experiment.data, experiment.generate, experiment.measure
     return {
-        "prompts": {"source": data.prompts.source, "per_language": data.prompts.per_language},
+        "prompts": data.prompts and {"source": data.prompts.source, "per_language": data.prompts.per_language},
         "generate": {name: getattr(generate, name) for name in ("samples", "temperature", "top_p", "max_tokens")},
         "measure": {name: getattr(measure, name) for name in ("threshold", "macro")},
     }
@@ -180,7 +181,7 @@ def samples(context: Context) -> list[ExplorerPrompt]:
         for table in (PROMPTS, GENERATIONS, SCORES)
     )
     explored = []
-    for language in experiment.languages if wanted else ():
+    for language in experiment.languages if wanted and experiment.data.prompts else ():
         prompts = prompts_of[language].slice(0, wanted).to_pylist()
         shown: dict[str, list[ExplorerCompletion]] = {prompt["prompt_id"]: [] for prompt in prompts}
         for model in experiment.models:

@@ -11,12 +11,13 @@ from detox_ray.measure.stage import MeasureStage
 from detox_ray.report.stage import ReportStage
 from detox_ray.score import STAGES as SCORE_STAGES
 from detox_ray.storage import Table
+from detox_ray.suites import STAGES as SUITE_STAGES
 from detox_ray.train.stage import TrainStage
 
 T = TypeVar("T", bound=Hashable)
 
 # A new stage is one more entry. `measure` and `report` read the tables of all of them.
-STAGES: list[type[Stage]] = [TrainStage, GenerateStage, *SCORE_STAGES, ExplainStage]
+STAGES: list[type[Stage]] = [TrainStage, GenerateStage, *SCORE_STAGES, ExplainStage, *SUITE_STAGES]
 
 
 def registered() -> list[Stage]:

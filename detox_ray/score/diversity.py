@@ -95,7 +95,7 @@ class DiversityStage(Stage):
         return [Job(self.title, tasks, DiversityWorker, settings, self.measure, config.actors, gpus=0)]
 
     def costs(self, work: Workload) -> list[Cost]:
-        return [work.per_completion(self.command, "language and diversity")]
+        return [work.per_completion(self.command, "language and diversity")] if work.completions else []
 
 
 class NgramCounts(NamedTuple):

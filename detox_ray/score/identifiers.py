@@ -27,8 +27,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from detox_ray.config import InputError
-from detox_ray.config.languages import LANGUAGES
+from detox_ray.config.languages import GROUPS
 
+KNOWN = GROUPS["rtp-lx-17"]
 OTHERS = ("el", "he", "th", "hy", "ka", "bn", "gu", "pa", "ta", "te")
 PACKAGES = {"lingua": "lingua-language-detector", "py3langid": "py3langid"}
 
@@ -54,7 +55,7 @@ class Lingua:
     def __init__(self) -> None:
         import lingua
 
-        codes = [getattr(lingua.IsoCode639_1, code.upper()) for code in (*LANGUAGES, *OTHERS)]
+        codes = [getattr(lingua.IsoCode639_1, code.upper()) for code in (*KNOWN, *OTHERS)]
         self._detector = lingua.LanguageDetectorBuilder.from_iso_codes_639_1(*codes).build()
 
     def identify(self, texts: Sequence[str]) -> list[Identified]:
@@ -69,7 +70,7 @@ class Py3langid:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
         self._identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-        self._identifier.set_languages([*LANGUAGES, *OTHERS])
+        self._identifier.set_languages([*KNOWN, *OTHERS])
 
     def identify(self, texts: Sequence[str]) -> list[Identified]:
         return [Identified(*self._identifier.classify(text)) for text in texts]

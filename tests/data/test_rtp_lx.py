@@ -9,7 +9,7 @@ import pytest
 from real_text import HARD_TEXTS, SENTENCES
 
 from detox_ray.config import PairsConfig, PromptsConfig
-from detox_ray.config.languages import LANGUAGES
+from detox_ray.config.languages import GROUPS, LANGUAGES
 from detox_ray.data import DataError, read_pairs, read_prompts
 from detox_ray.data.sources.rtp_lx import continuation, without_prompt
 from detox_ray.storage.tables import PAIRS, PROMPTS
@@ -33,13 +33,20 @@ def pairs(folder: Path, language: str = "en", on_error: Any = "stop", limit: int
 
 
 def test_every_language_is_read_from_the_file_of_its_locale(write_lines: Callable[..., Path], tmp_path: Path) -> None:
-    for code, language in LANGUAGES.items():
-        write_lines(f"RTP_LX_{language.rtp_lx_locale}.json", [newer(SENTENCES[code], locale=language.rtp_lx_locale)])
-    read = prompts(tmp_path, list(LANGUAGES))
+    for code in SENTENCES:
+        locale = LANGUAGES[code].rtp_lx_locale
+        write_lines(f"RTP_LX_{locale}.json", [newer(SENTENCES[code], locale=locale)])
+    assert set(SENTENCES) == set(GROUPS["rtp-lx-17"])
+    read = prompts(tmp_path, list(SENTENCES))
     assert {code: rows.table["text"].to_pylist() for code, rows in read.items()} == {
         code: [text] for code, text in SENTENCES.items()
     }
     assert all(rows.table.schema == PROMPTS.columns for rows in read.values())
+
+
+def test_a_language_that_rtp_lx_lacks_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"tr: RTP-LX does not have this language: take it out of languages"):
+        prompts(tmp_path, ["tr"])
 
 
 def test_text_with_unicode_line_breaks_stays_one_record(write_lines: Callable[..., Path], tmp_path: Path) -> None:
@@ -178,7 +185,7 @@ def test_both_completions_begin_in_the_same_form() -> None:
     assert continuation("猫は", "眠る", spaced=False) == "眠る"
 
 
-@pytest.mark.parametrize("code", LANGUAGES)
+@pytest.mark.parametrize("code", GROUPS["rtp-lx-17"])
 def test_real_copy_loses_no_record(rtp_lx_folder: Path, code: str) -> None:
     content = (rtp_lx_folder / f"RTP_LX_{LANGUAGES[code].rtp_lx_locale}.json").read_bytes()
     source = [json.loads(line) for line in content.split(b"\n") if line]

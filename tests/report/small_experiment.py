@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from detox_ray.cluster.timings import Timing
-from detox_ray.config.languages import LANGUAGES
+from detox_ray.config.languages import GROUPS
 from detox_ray.measure import specs
 from detox_ray.report import ExplorerCompletion, ExplorerPrompt, PerplexityEvaluator, ReportContent
 from detox_ray.storage.metric_spec import Metrics
@@ -155,7 +155,7 @@ def validity(languages: Sequence[str]) -> list[Validity]:
 
 
 def content(
-    languages: Sequence[str] = tuple(LANGUAGES), convention: str = "corrected", shift: float = 0.0
+    languages: Sequence[str] = GROUPS["rtp-lx-17"], convention: str = "corrected", shift: float = 0.0
 ) -> ReportContent:
     metrics, comparisons = tables(languages, convention, shift)
     samples = [

@@ -228,7 +228,7 @@ def test_files_that_cannot_be_used_are_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["scores.csv", "scores.jsonl", "scores.parquet"])
 def test_language_tags_are_read_in_every_kind_of_table(name: str, tmp_path: Path) -> None:
-    tags = {"EN": "en", "zh-Hans": "zh", "pt-BR": "pt", "pt_PT": "pt", "deu": "de", "tr": None}
+    tags = {"EN": "en", "zh-Hans": "zh", "pt-BR": "pt", "pt_PT": "pt", "deu": "de", "fi": None}
     rows = [{"text": tag, "language": tag, "toxicity": place / 8} for place, tag in enumerate(tags)]
     path = table(tmp_path / name, rows)
     assert check(path, "table") == []
@@ -241,7 +241,7 @@ def test_language_tags_are_read_in_every_kind_of_table(name: str, tmp_path: Path
     assert stored.notes == (
         f"{path}: language tags read: 'deu' (1) as de; 'EN' (1) as en; 'pt-BR' (1), 'pt_PT' (1) as pt; "
         "'zh-Hans' (1) as zh",
-        f"{path}: scores in unknown languages left out ('tr': 1)",
+        f"{path}: scores in unknown languages left out ('fi': 1)",
     )
 
 
@@ -254,7 +254,7 @@ def test_two_tags_of_one_language_must_agree_on_a_text(tmp_path: Path) -> None:
 def test_a_language_that_nobody_could_mean_is_a_problem_that_names_it(tmp_path: Path) -> None:
     rows = [{"text": "x", "language": "xx", "toxicity": 0.5}, {"text": "y", "language": "hi-Latn", "toxicity": 0.5}]
     (problem,) = flaws(table(tmp_path / "scores.jsonl", rows), "table")
-    assert "holds scores in unknown languages only ('xx': 1, 'hi-Latn': 1); known: ar cs" in problem
+    assert "holds scores in unknown languages only ('xx': 1, 'hi-Latn': 1); known: ar ca cs" in problem
     rows = [{"text": "x", "language": "fr", "toxicity": 0.5}, {"text": "y", "language": "English", "toxicity": 0.5}]
     (problem,) = flaws(table(tmp_path / "scores.jsonl", rows), "table")
     assert "unknown language; known: ar" in problem and "(write en), not 'English'" in problem and ":2" in problem

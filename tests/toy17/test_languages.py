@@ -5,18 +5,18 @@ from itertools import chain
 
 import pytest
 
-from detox_ray.config.languages import LANGUAGES
+from detox_ray.config.languages import GROUPS, LANGUAGES
 from detox_ray.toy17.insult_lexicon import Lexicon, insults, words
 from detox_ray.toy17.vocabulary import CATEGORIES, vocabularies
 
-CODES = sorted(LANGUAGES)
+CODES = sorted(GROUPS["rtp-lx-17"])
 ALL_INSULTS = Lexicon(chain.from_iterable(insults().values()))
 
 
 def test_there_is_one_file_for_each_language_of_the_project() -> None:
     assert list(vocabularies()) == CODES
     assert {code: vocabulary.name for code, vocabulary in vocabularies().items()} == {
-        code: language.name for code, language in LANGUAGES.items()
+        code: LANGUAGES[code].name for code in CODES
     }
 
 

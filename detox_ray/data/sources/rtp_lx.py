@@ -89,6 +89,8 @@ class RtpLx(Source):
         self._check_folder()
         by_language = {language: LanguageRows() for language in languages}
         for language, result in by_language.items():
+            if LANGUAGES[language].rtp_lx_locale is None:
+                continue
             path = self._file(language)
             for record in records(path) if path.exists() else ():
                 try:
@@ -102,7 +104,10 @@ class RtpLx(Source):
             raise DataError([Flaw(str(self.path), "must be a folder of RTP_LX_*.json")])
 
     def _file(self, language: str) -> Path:
-        return self.path / f"RTP_LX_{LANGUAGES[language].rtp_lx_locale}.json"
+        locale = LANGUAGES[language].rtp_lx_locale
+        if locale is None:
+            raise DataError([Flaw(language, "RTP-LX does not have this language: take it out of languages")])
+        return self.path / f"RTP_LX_{locale}.json"
 
     def _prompt(self, record: Record, language: str) -> Fields:
         fields = _fields(record, language)
