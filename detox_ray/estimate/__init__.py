@@ -96,7 +96,7 @@ def estimate(experiment: Experiment, assumed: Assumptions, stages: Sequence[Stag
     """
     # Find the config of each pretrained model, without weights.
     world = _world(experiment)
-    inputs = Inputs(experiment, data.ExperimentData(experiment.data, experiment.languages, experiment.validity), world)
+    inputs = Inputs(experiment, data.ExperimentData.of(experiment), world)
     roots = {name: limits.root(experiment, name) for name in experiment.models}
     configs = {
         root: model_config(root, path, experiment.models[root].revision, world)
@@ -122,9 +122,9 @@ def estimate(experiment: Experiment, assumed: Assumptions, stages: Sequence[Stag
     problems += [_engine_problem(engine) for engine in engines if not engine.fits]
 
     # Estimate the time of each stage, and the disk space of the run.
-    texts, labelled, how = text_count(inputs)
+    texts, labelled, openings, how = text_count(inputs)
     gpus = _gpus(trainings, assumed)
-    work = ExperimentWork(experiment, architectures, trainings, prompts, texts, labelled, how, gpus, assumed)
+    work = ExperimentWork(experiment, architectures, trainings, prompts, texts, labelled, openings, how, gpus, assumed)
     memory = [held for stage in stages for held in stage.memory(work)]
     problems += [_memory_problem(held) for held in memory if not held.fits]
     space = [
@@ -259,7 +259,7 @@ def _saved_bytes(model: Architecture) -> float:
 
 
 def _world(experiment: Experiment) -> Path | None:
-    return toy17.local(experiment.seed) if experiment.uses_toy17 else None
+    return toy17.local(experiment.seed, toy17.WORLDS[experiment.data.world]) if experiment.uses_toy17 else None
 
 
 def default_device(experiment: Experiment) -> str:
