@@ -11,6 +11,7 @@ import yaml
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from detox_ray.config.base import TOY17, ConfigError, DType, Languages, Name, Problem, Strict, no_secret
+from detox_ray.config.bias import BiasConfig
 from detox_ray.config.data import DataConfig, ValidityConfig
 from detox_ray.config.explain import ExplainConfig
 from detox_ray.config.gate import READY, GateConfig
@@ -93,6 +94,7 @@ class Experiment(Strict):
     validity: ValidityConfig | None = None
     quality: QualityConfig = QualityConfig()
     explain: ExplainConfig | None = None  # null: no look inside the models
+    bias: BiasConfig | None = None  # null: no stereotypes
     measure: MeasureConfig = MeasureConfig()
     gate: GateConfig = READY  # what the report asks of each tuned model
     report: ReportConfig = ReportConfig()
@@ -120,6 +122,11 @@ class Experiment(Strict):
             return self.compare
         parents = {name: model.descends_from for name, model in self.models.items()}
         return [Comparison(model=name, parent=parent) for name, parent in parents.items() if parent]
+
+    @property
+    def suites(self) -> list[str]:
+        """Return the names of the suites that are asked for."""
+        return [name for name in ("bias",) if getattr(self, name) is not None]
 
     @property
     def release_rules(self) -> GateConfig | None:
@@ -155,6 +162,7 @@ class Experiment(Strict):
             any(source is not None and source.source == TOY17 for source in sources)
             or any(model.path == TOY17 for model in self.models.values())
             or any(name.startswith(TOY17) for name in self.score.names)
+            or any(each.source == TOY17 for each in (self.bias.sets if self.bias else ()))
         )
 
     def descent_order(self) -> list[str]:
@@ -182,8 +190,8 @@ class Experiment(Strict):
             if self.score.scorers or self.explain is not None:
                 needing = "score.scorers" if self.score.scorers else "explain"
                 problems.append(Problem("data.prompts", None, f"is needed by {needing}"))
-            elif self.data.texts is None:
-                rule = "nothing is measured: name prompts and scorers, or held-out texts (data.texts)"
+            elif self.data.texts is None and not self.suites:
+                rule = "nothing is measured: name prompts and scorers, held-out texts (data.texts), or a suite (bias)"
                 problems.append(Problem("data.prompts", None, rule))
         # Parents and training data.
         for name, model in self.models.items():

@@ -5,5 +5,6 @@ without which it has no units.
 """
 
 from detox_ray.cluster.stage import Stage
+from detox_ray.suites.bias.stage import BiasStage
 
-STAGES: tuple[type[Stage], ...] = ()
+STAGES: tuple[type[Stage], ...] = (BiasStage,)
