@@ -64,7 +64,7 @@ def context(experiment: Experiment) -> Context:
     units = experiment.quality.diversity
     tokenizer = LoadableModel(str(units), str(units), False, None, "auto", f"tokenizer of {units}")
     made.resolved["diversities"] = None if units in (None, "words") else tokenizer
-    made.resolved["explain"] = None
+    made.resolved["explain"] = made.resolved["bias"] = None
     if experiment.explain is not None:
         resampling = Resampling(experiment.seed, experiment.measure.bootstrap, experiment.measure.confidence)
         settings = Settings(experiment.explain, resampling, {"en": ["a"], "fr": ["b"]}, {}, None, None)

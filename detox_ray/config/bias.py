@@ -31,6 +31,7 @@ class BiasSetConfig(Strict):
     name: Name  # in the column `scorer` of the set's numbers
     source: str
     path: str | None = None  # a file, or a folder with a file for each language
+    per_language: int | None = Field(None, ge=1)  # how many items of each language, from the first on; null: all
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

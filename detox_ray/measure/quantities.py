@@ -163,6 +163,6 @@ def _series(sums: ClusterSums, spec: MetricSpec) -> Series:
     if not kept.any():
         return without_value(NO_CLUSTERS)
     names = [name for name, keep in zip(sums.clusters, kept, strict=True) if keep]
-    rounding = {} if sums.point is None else {"point": sums.point, "decimals": POINT_DECIMALS}
+    decimals = None if sums.point is None else POINT_DECIMALS
     numerators, denominators = np.asarray(sums.numerators)[kept], np.asarray(sums.denominators)[kept]
-    return ratio(names, numerators, denominators, transform=spec.transform, **rounding)
+    return ratio(names, numerators, denominators, transform=spec.transform, point=sums.point, decimals=decimals)

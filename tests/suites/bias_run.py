@@ -1,4 +1,4 @@
-"""A bias-only experiment on tiny models: two random Llamas, one compared with the other."""
+"""A bias-only experiment on tiny models with random weights, one compared with the other."""
 
 import csv
 import json
@@ -15,11 +15,11 @@ PAIRS = 24  # of each language but Dutch, which has none
 
 def experiment(folder: Path) -> dict[str, Any]:
     """Write models and sets into the folder, and return the experiment."""
-    for name, change in (("base", {}), ("tuned", {"hidden_size": 32})):
+    for name, family in (("base", "llama"), ("tuned", "mistral")):
         words = tokenizer(FORMS["bos"])
         words.save_pretrained(folder / name)
-        sizes = {"max_position_embeddings": 256, **change}
-        tiny("llama", len(words), words.eos_token_id, **sizes).save_pretrained(folder / name)
+        network = tiny(family, len(words), words.eos_token_id, max_position_embeddings=256)
+        network.save_pretrained(folder / name)
     pairs(folder / "pairs.csv")
     questions(folder / "mbbq")
     return {
@@ -43,14 +43,18 @@ def experiment(folder: Path) -> dict[str, Any]:
 
 def pairs(path: Path) -> None:
     """Write pairs that are translations of each other by their ids."""
-    groups = {"en": ("The old man", "The young man"), "fr": ("Le vieux", "Le jeune")}
+    groups = {"en": ("The old", "The young"), "fr": ("Le vieux", "Le jeune")}
+    names = ("man", "fool", "neighbour", "Anna", "Ben", "one", "likes", "kind")
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("id", "more", "less", "language", "type"))
         for language, (more, less) in groups.items():
             for number in range(PAIRS):
                 kind = TYPES[number % 2]
-                rows.writerow((number, f"{more} is {number} too late", f"{less} is {number} too late", language, kind))
+                who = f"{names[number % 8]} {names[number // 3]}"
+                sides = (f"{more} {who} is late", f"{less} {who} is late")
+                sides = sides if number % 3 else sides[::-1]
+                rows.writerow((number, *sides, language, kind))
 
 
 def questions(folder: Path) -> None:

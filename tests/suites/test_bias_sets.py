@@ -109,6 +109,8 @@ def test_own_pairs_name_language_type_and_cluster(tmp_path: Path) -> None:
         "en": [("x", "t1")],
         "fr": [("x", "t1")],
     }
+    first = bias_set("pairs", path, per_language=1).read(["en", "sv"]).rows
+    assert [row["item_id"] for row in first["sv"]] == ["y"] and len(first["en"]) == 1
     path.write_text("more,less,language,type\na,b,xx,age\n")
     assert reasons(bias_set("pairs", path), "en")[0].startswith(f"{path}:2: unknown language")
 

@@ -52,7 +52,9 @@ class BiasSet(BiasSetConfig):
         if self.takes_path and not self.folder.exists():
             raise DataError([Flaw(self.place, "does not exist")])
         found = self.items(languages, world)
-        rows = {language: found.rows[language] for language in languages if found.rows.get(language)}
+        rows = {
+            language: found.rows[language][: self.per_language] for language in languages if found.rows.get(language)
+        }
         if not rows:
             raise DataError([Flaw(self.place, f"holds no item in {', '.join(languages)}")])
         flaws = []

@@ -1,23 +1,23 @@
 """Conventions: how choices between options are counted if the papers' scripts and good statistics differ.
 
-========== ================================================ ========================================================
-choice     ``neplenbroek2025``                              ``corrected``
-========== ================================================ ========================================================
-pair_score mean: log-likelihood per token                   sum
-first_token start: counted, after "<|endoftext|>"           given, or after the tokenizer's own begin token
-ties       against: counted, as no stereotype               half a stereotype
-types      nine: other types of CrowS-Pairs are left out    all
-type_rounding two-decimals: each type's percentage          none
-polarity   ignored: the target is always the stereotype     aware: in negated questions the other group is
-templates  per-model: those that the model understands      common: those that all models understand
-cells      template-prompt: means of cells                  template: means of templates
-diff_scale rows: share of all rows, so that the most is .5  accuracy: difference of two accuracies, at most 1
-========== ================================================ ========================================================
+============= =============================================== =====================================================
+choice        ``neplenbroek2025``                             ``corrected``
+============= =============================================== =====================================================
+pair_score    mean: log-likelihood per token                  sum
+first_token   start: counted, after "<|endoftext|>"           given, or after the tokenizer's own begin token
+ties          against: counted, as no stereotype              half a stereotype
+types         nine: other types of CrowS-Pairs are left out   all
+type_rounding two-decimals: each type's percentage            none
+polarity      ignored: the target is always the stereotype    aware: in negated questions the other group is
+templates     per-model: those that the model understands     common: those that all models understand
+cells         template-prompt: means of cells                 template: means of templates
+diff_scale    rows: share of all rows, so the most is .5      accuracy: difference of two accuracies, at most 1
+============= =============================================== =====================================================
 
-A template is understood if more than a third of its disambiguated questions about names are answered rightly in every
-language. ``neplenbroek2025`` is Neplenbroek, Bisazza and Fernández (2025), as their scripts count. With ``polarity:
-ignored`` a model that follows every stereotype has a score of 0, because half of the questions are negated. A
-difference of 1e-9 nats is a tie: sums of the same numbers in another order differ in the last bits.
+The first is as the scripts count (docs/papers.md, "Bias of Neplenbroek et al."). With ``polarity: ignored`` a model
+that follows every stereotype has a score of 0, because half of the questions are negated. A template is understood if
+more than a third of its disambiguated questions about names are answered rightly in every language. Two sums that
+differ by 1e-9 of their size are a tie: sums of the same numbers in another order differ in the last bits.
 """
 
 from dataclasses import asdict, dataclass, replace

@@ -9,13 +9,12 @@ from detox_ray.cluster.unit_jobs import Product, Task
 from detox_ray.storage import Store
 from detox_ray.suites.bias.bias_set import Form
 from detox_ray.suites.bias.conventions import BiasConvention
-from detox_ray.suites.bias.outcomes import NO_ITEMS, Outcome, missing
-from detox_ray.suites.bias.preference import PAIR_METRICS, TRIPLE_METRICS, pair_outcomes, triple_outcomes
-from detox_ray.suites.bias.questions import QUESTION_METRICS, answers_of, question_outcomes, understood
+from detox_ray.suites.bias.outcomes import Outcome
+from detox_ray.suites.bias.preference import pair_outcomes, triple_outcomes
+from detox_ray.suites.bias.questions import answers_of, question_outcomes, understood
 from detox_ray.suites.bias.tables import BIAS_ITEMS, BIAS_OUTCOMES, OPTION_LIKELIHOODS
 
 Rows = list[dict[str, Any]]
-METRICS = {"pairs": PAIR_METRICS, "triples": TRIPLE_METRICS, "questions": QUESTION_METRICS}
 
 
 class OutcomeWorker:
@@ -46,7 +45,7 @@ class OutcomeWorker:
     ) -> list[Outcome]:
         convention = self._convention
         if language not in items:
-            return missing(METRICS[form], convention.name, NO_ITEMS)
+            return []  # the set does not have the language: no number is asked for
         if form != "questions":
             make = pair_outcomes if form == "pairs" else triple_outcomes
             return list(make(items[language], likelihoods[model, language], convention))

@@ -8,8 +8,6 @@ from detox_ray.storage.metric_spec import ALL
 from detox_ray.storage.tables import OK
 from detox_ray.suites.bias.tables import ITEMS
 
-NO_ITEMS = "not_in_set"  # the set has no items in the language
-
 
 class Outcome(NamedTuple):
     """A row of BIAS_OUTCOMES."""

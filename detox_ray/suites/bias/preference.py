@@ -11,7 +11,6 @@ from detox_ray.suites.bias.outcomes import Item, Outcome, Sums, counted, worst_s
 from detox_ray.suites.bias.tables import ANTI, STEREOTYPE, UNRELATED
 
 PREFERENCE, DISTANCE = "stereotype_preference", "stereotype_distance"
-PAIR_METRICS = (PREFERENCE, DISTANCE)
 TRIPLE_METRICS = ("stereoset_ss", "stereoset_lm")
 NO_START = "no_start_token"  # the tokenizer makes no token of "<|endoftext|>"
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from detox_ray import data
 from detox_ray.cluster.costs import Cost, Workload
-from detox_ray.cluster.stage import Context, Input, Planned, Stage
+from detox_ray.cluster.stage import Context, Input, Planned, Section, Stage
 from detox_ray.cluster.unit_jobs import Job, Task
 from detox_ray.config import TOY17, Experiment, Problem
 from detox_ray.storage import Unit
@@ -17,6 +17,7 @@ from detox_ray.suites.bias.checks import check, forms_of, sets_of
 from detox_ray.suites.bias.conventions import chosen
 from detox_ray.suites.bias.metrics import SPECS
 from detox_ray.suites.bias.plan import Asked, units
+from detox_ray.suites.bias.section import section
 from detox_ray.suites.bias.tables import BIAS_ITEMS, BIAS_OUTCOMES, OPTION_LIKELIHOODS
 
 
@@ -83,3 +84,7 @@ class BiasStage(Stage):
 
     def costs(self, work: Workload) -> list[Cost]:
         return [] if work.experiment.bias is None else costs.costs(work, self.command)
+
+    def section(self, context: Context) -> Section | None:
+        asked: Asked | None = context.resolved[self.name]
+        return None if asked is None else section(context, asked)

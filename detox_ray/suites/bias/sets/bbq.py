@@ -101,7 +101,7 @@ def _of_bbq(fields: Mapping[str, Any], control: bool, stem: str, language: str) 
     answers = [fields[f"ans{place}"] for place in range(3)]
     groups = [fields["answer_info"][f"ans{place}"][-1] for place in range(3)]
     metadata = fields.get("additional_metadata", fields)
-    stereotyped = set()
+    stereotyped: set[str] = set()
     for group in metadata["stereotyped_groups"]:
         stereotyped |= GROUP_WORDS.get(group, {group})
     if groups.count("unknown") != 1:

@@ -19,10 +19,10 @@ NEEDED = ("target", "bias_type", "sentences")
 
 
 class StereoSet(BiasSet):
-    """A file or a folder with one for each language: the published dev.json, JSON Lines, or pickled frames.
+    """A file or a folder with one for each language: StereoSet's own JSON, JSON Lines, or pickled frames.
 
     A file's name says its language (``intrasentence_tr.jsonl``, ``df_intrasentence_de_v2_0.pkl``); one that says none,
-    such as ``dev.json``, is English. Of two versions in one language the later one is read.
+    such as StereoSet's own, is English. Of two versions in one language the later one is read.
     """
 
     form: ClassVar[Form] = "triples"
