@@ -23,6 +23,7 @@ LEAN = {
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
 }
+SPILLING = {"object-spilling-directory": "/nvme/spill"}  # of `ray start`
 
 
 def serve_config(args: ServeArgs) -> dict[str, Any]:
@@ -73,9 +74,10 @@ def ray_service(args: ServeArgs, spec: ServeSpec, image: str) -> dict[str, Any]:
                 "rayVersion": metadata.version("ray"),
                 "authOptions": {"mode": "token"},
                 "enableInTreeAutoscaling": True,
+                "autoscalerOptions": {"version": "v2", "idleTimeoutSeconds": 600},
                 "headGroupSpec": {
-                    "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"},
-                    "template": _pod("ray-head", image, {"cpu": "2", "memory": "8Gi"}),
+                    "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0", **SPILLING},
+                    "template": _pod("ray-head", image, {"cpu": "2", "memory": "8Gi"}, shared_memory="2560Mi"),
                 },
                 "workerGroupSpecs": [
                     {
@@ -83,9 +85,12 @@ def ray_service(args: ServeArgs, spec: ServeSpec, image: str) -> dict[str, Any]:
                         "replicas": min_workers,
                         "minReplicas": min_workers,
                         "maxReplicas": max_workers,
-                        "rayStartParams": {},
+                        "rayStartParams": SPILLING,
                         "template": _pod(
-                            "ray-worker", image, {"cpu": str(cpus), "memory": "64Gi", "nvidia.com/gpu": str(gpus)}
+                            "ray-worker",
+                            image,
+                            {"cpu": str(cpus), "memory": "64Gi", "nvidia.com/gpu": str(gpus)},
+                            shared_memory="20Gi",
                         ),
                     }
                 ],
@@ -110,16 +115,32 @@ _BlockDumper.add_representer(
 )
 
 
-def _pod(name: str, image: str, resources: dict[str, str]) -> dict[str, Any]:
+def _pod(name: str, image: str, resources: dict[str, str], shared_memory: str) -> dict[str, Any]:
+    """Return a pod's template: hashed keys from a secret, caches on the node's disk, and shared memory for objects."""
     hashed_keys = {"name": keys.ENVIRONMENT, "valueFrom": {"secretKeyRef": {"name": APPLICATION, "key": "api-keys"}}}
-    # As in cluster/connection.py: an engine whose workers hold the GPUs still sees that there are GPUs.
-    environment = {**LEAN, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-    memory = {"name": "shm", "emptyDir": {"medium": "Memory"}}
+    environment = {
+        **LEAN,
+        # As in cluster/connection.py: an engine whose workers hold the GPUs still sees that there are GPUs.
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "DETOX_RAY_CACHE": "/nvme/detox_ray",
+        "HF_HOME": "/nvme/huggingface",
+    }
     container = {
         "name": name,
         "image": image,
         "env": [hashed_keys, *({"name": name, "value": value} for name, value in environment.items())],
         "resources": {"limits": resources, "requests": resources},
-        "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}],
+        "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}, {"name": "nvme", "mountPath": "/nvme"}],
     }
-    return {"spec": {"containers": [container], "volumes": [memory]}}
+    return {
+        "spec": {
+            "serviceAccountName": APPLICATION,  # with access to the run's bucket, by workload identity
+            "restartPolicy": "Never",  # the autoscaler, version 2, replaces pods
+            "securityContext": {"fsGroup": 1000},  # the image's user writes to the volumes
+            "containers": [container],
+            "volumes": [
+                {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory}},
+                {"name": "nvme", "emptyDir": {}},
+            ],
+        }
+    }

@@ -17,6 +17,8 @@ from detox_ray.serve.spec import ServeArgs
 from detox_ray.storage import Store
 from detox_ray.storage.tables import CHECKPOINTS
 
+SHIPPED_RAY_SERVICE = Path(__file__).parents[2] / "cluster/kuberay/rayservice.yaml"
+
 
 def model_folder(folder: Path) -> Path:
     folder.mkdir(parents=True)
@@ -160,3 +162,12 @@ def test_the_ray_service_holds_the_config_and_room_for_every_engine(run: str, tm
     (container,) = group["template"]["spec"]["containers"]
     assert container["image"] == "example/detox:1" and container["resources"]["limits"]["nvidia.com/gpu"] == "2"
     assert container["env"][0]["valueFrom"]["secretKeyRef"]["key"] == "api-keys"
+
+
+def test_the_shipped_ray_service_is_what_the_command_writes(run: str) -> None:
+    """cluster/kuberay/rayservice.yaml: a base model and its adapter, in one engine; its first lines are a comment."""
+    args = spec.arguments(run, (), (), ["models=[base,lora]", "engine.max_replicas=4", "limits.n=32"])
+    in_a_bucket = args.model_copy(update={"run": "s3://my-bucket/runs/mgpt-dpo?region=us-west-2"})
+    manifest = manifests.ray_service(in_a_bucket, spec.resolve(args), "registry.example.com/detox-ray:gpu")
+    text = SHIPPED_RAY_SERVICE.read_text(encoding="utf-8")
+    assert "".join(line for line in text.splitlines(True) if line[0] != "#") == manifests.to_yaml(manifest)
