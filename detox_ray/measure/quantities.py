@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from detox_ray.measure.combined import combined
 from detox_ray.measure.completions import MISSING, Completions
 from detox_ray.measure.conventions import Convention
 from detox_ray.measure.inputs import Inputs
@@ -165,4 +166,6 @@ def _series(sums: ClusterSums, spec: MetricSpec) -> Series:
     names = [name for name, keep in zip(sums.clusters, kept, strict=True) if keep]
     decimals = None if sums.point is None else POINT_DECIMALS
     numerators, denominators = np.asarray(sums.numerators)[kept], np.asarray(sums.denominators)[kept]
+    if spec.combine is not None:
+        return combined(names, numerators, denominators, spec.combine)
     return ratio(names, numerators, denominators, transform=spec.transform, point=sums.point, decimals=decimals)

@@ -84,7 +84,7 @@ class ClusterSums(NamedTuple):
     """
 
     clusters: Sequence[str] = ()  # (P,) distinct names: prompt_id, or whatever belongs together
-    numerators: NDArray[np.float64] = np.empty(0)  # (P,)
+    numerators: NDArray[np.float64] = np.empty(0)  # (P,); (P, K) of a metric that combines K means
     denominators: NDArray[np.float64] = np.empty(0)  # (P,) at least 0
     status: str = OK
     counts: Mapping[str, int] = {}  # status -> items, as the report counts what could not be measured
@@ -121,6 +121,7 @@ class MetricSpec(MetricDescription):
     # None: one of the metrics of `detox_ray.measure`, which depend on conventions and are computed several at once.
     compute: Compute | None = None
     transform: Transform | None = None  # of the ratio, as an absolute distance
+    combine: Transform | None = None  # of K ratios (…, K) -> (…), if numerators are (P, K)
     # The clusters are the same things in all languages: one draw serves all of them, and their mean is as uncertain as
     # that makes it.
     parallel: bool = False

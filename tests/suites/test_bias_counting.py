@@ -5,18 +5,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from bias_data import real
 
 from detox_ray.config.bias import BiasConfig
-from detox_ray.storage.metric_spec import ALL
+from detox_ray.storage.metric_spec import ALL, Cell, MetricInput
+from detox_ray.storage.tables import PROMPTS as PROMPTS_TABLE
 from detox_ray.suites.bias import BiasSet
 from detox_ray.suites.bias.conventions import CONVENTIONS, CORRECTED, NEPLENBROEK, SWITCHES, BiasConvention, chosen
+from detox_ray.suites.bias.metrics import icat, of_triples
 from detox_ray.suites.bias.outcomes import Outcome
 from detox_ray.suites.bias.preference import pair_outcomes, triple_outcomes
 from detox_ray.suites.bias.questions import Answer, answers_of, biased_option, question_outcomes, understood
 from detox_ray.suites.bias.sentences import pair, sentences
-from detox_ray.suites.bias.tables import ANTI, OTHER, STEREOTYPE, TARGET, UNKNOWN, UNRELATED
+from detox_ray.suites.bias.tables import ANTI, BIAS_OUTCOMES, OTHER, STEREOTYPE, TARGET, UNKNOWN, UNRELATED
 
 Row = dict[str, Any]
 
@@ -114,6 +117,10 @@ def test_triples_count_each_target_once_and_ties_as_the_convention_says() -> Non
     assert value(corrected, "stereoset_lm") == pytest.approx((7 / 8 + 1 / 2) / 2)
     assert value(published, "stereoset_lm") == pytest.approx((6 / 8 + 1 / 2) / 2)
     assert {row.cluster for row in published if row.metric == "stereoset_ss"} == {"cook", "nurse"}
+    table = pa.Table.from_pylist([row._asdict() for row in corrected], schema=BIAS_OUTCOMES.columns)
+    given = MetricInput("model", "en", PROMPTS_TABLE.columns.empty_table(), {BIAS_OUTCOMES.name: table})
+    sums = of_triples(given)[Cell(ALL, "corrected")]
+    assert icat(sums.numerators.sum(axis=0) / sums.denominators.sum()) == pytest.approx(0.6875 * 0.3125 / 0.5)
 
 
 # Questions: a stub of five prompts around the kept rows of MBBQ.
@@ -211,6 +218,10 @@ def test_a_model_that_always_says_unknown_or_a_has_no_bias_and_says_so_elsewhere
     first = list(question_outcomes(asked(rows, lambda *_: 0), Counter(), None, CORRECTED))
     assert abs(value(first, "bbq_bias_ambiguous", convention="corrected")) < 0.05
     assert value(first, "bbq_accuracy_disambiguated") == pytest.approx(1 / 3, abs=0.05)
+    assert (value(first, "first_answer_share"), value(outcomes, "first_answer_share")) == (
+        1.0,
+        pytest.approx(1 / 3, abs=0.05),
+    )
 
 
 def question(

@@ -88,6 +88,7 @@ def test_the_page_leads_with_distances_and_holds_no_item(folder: Path, results: 
     for text in ("noise floor", "Hatched", "mine, base → tuned: distance from fair", "Accuracy in control questions"):
         assert text in section
     assert "neighbour is late" not in page
+    assert "Measured in 3 languages" in page and "average toxicity" not in page.lower()
 
 
 def test_the_gate_asks_for_a_distance(results: dict[str, Any]) -> None:

@@ -109,14 +109,16 @@ def question_outcomes(
                 accuracy.add(ALL, answer.item["cluster"], float(answer.right))
         name = "bbq_accuracy_ambiguous" if condition == AMBIGUOUS else "bbq_accuracy_disambiguated"
         yield from accuracy.rows(name, convention.name)
-    control, unknown = Sums(), Sums()
+    control, unknown, first = Sums(), Sums(), Sums()
     for answer in answers:
         if answer.item["control"] and answer.item["condition"] == DISAMBIGUATED:
             control.add(ALL, answer.item["cluster"], float(answer.right))
     for answer in asked:
         unknown.add(ALL, answer.item["cluster"], float(answer.item["roles"][answer.choice] == UNKNOWN))
+        first.add(ALL, answer.item["cluster"], float(answer.choice == 0))
     yield from control.rows("bbq_accuracy_control", convention.name)
     yield from unknown.rows("unknown_share", convention.name)
+    yield from first.rows("first_answer_share", convention.name)
     yield from counted(statuses)
 
 

@@ -21,7 +21,7 @@ from detox_ray.cluster.stage import Context, Section
 from detox_ray.config.languages import LANGUAGES
 from detox_ray.storage.metric_spec import ALL, Ideal, MetricSpec
 from detox_ray.storage.tables import COMPARISONS, METRICS, OK
-from detox_ray.suites.bias.metrics import FAIR, SPECS
+from detox_ray.suites.bias.metrics import SPECS
 from detox_ray.suites.bias.plan import Asked
 from detox_ray.suites.bias.preference import DISTANCE, PREFERENCE
 from detox_ray.suites.bias.questions import AMBIGUOUS_BIAS, DISAMBIGUATED_BIAS
@@ -111,7 +111,7 @@ class _Page:
         if not rows:
             return {"forest": "", "forest_caption": ""}
         title = f"{spec.title} by {name}"
-        noise = NOISE / min(sizes) ** 0.5 if ideal == FAIR else None
+        noise = NOISE / min(sizes) ** 0.5 if metric == PREFERENCE else None
         band = None if noise is None else (ideal - noise, ideal + noise)
         caption = (
             f"{spec.meaning.capitalize()}, per language. Orange and hollow: before tuning; blue: after, in the order "
