@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
+from detox_ray.config.ability import AbilityConfig
 from detox_ray.config.base import TOY17, ConfigError, DType, Languages, Name, Problem, Strict, no_secret
 from detox_ray.config.bias import BiasConfig
-from detox_ray.config.data import DataConfig, ValidityConfig
+from detox_ray.config.data import DataConfig, ValidityConfig, sources_of
 from detox_ray.config.explain import ExplainConfig
 from detox_ray.config.gate import READY, GateConfig
+from detox_ray.config.knowledge import KnowledgeConfig
 from detox_ray.config.languages import GROUPS
 from detox_ray.config.measures import MeasureConfig, QualityConfig, ReportConfig
 from detox_ray.config.scorers import ScoreConfig
@@ -22,6 +24,8 @@ from detox_ray.config.serve import ServeConfig
 from detox_ray.config.storage_uri import check_storage, locate
 from detox_ray.config.train import TrainConfig
 from detox_ray.config.variants import Variant, expand
+
+SUITES = ("bias", "ability", "knowledge")  # blocks that ask the models fixed items
 
 
 class ModelConfig(Strict):
@@ -95,6 +99,8 @@ class Experiment(Strict):
     quality: QualityConfig = QualityConfig()
     explain: ExplainConfig | None = None  # null: no look inside the models
     bias: BiasConfig | None = None  # null: no stereotypes
+    ability: AbilityConfig | None = None  # null: no completions of harmless text
+    knowledge: KnowledgeConfig | None = None  # null: no questions
     measure: MeasureConfig = MeasureConfig()
     gate: GateConfig = READY  # what the report asks of each tuned model
     report: ReportConfig = ReportConfig()
@@ -126,7 +132,7 @@ class Experiment(Strict):
     @property
     def suites(self) -> list[str]:
         """Return the names of the suites that are asked for."""
-        return [name for name in ("bias",) if getattr(self, name) is not None]
+        return [name for name in SUITES if getattr(self, name) is not None]
 
     @property
     def release_rules(self) -> GateConfig | None:
@@ -157,13 +163,19 @@ class Experiment(Strict):
     @property
     def uses_toy17(self) -> bool:
         """Return whether data, a model or a scorer comes from the built-in world."""
-        sources = (self.data.prompts, self.data.pairs, self.data.corpus, self.data.texts, self.validity)
+        openings = None if self.ability is None else self.ability.prompts
+        sources = (self.data.prompts, openings, self.data.pairs, self.data.corpus, self.data.texts, self.validity)
         return (
             any(source is not None and source.source == TOY17 for source in sources)
             or any(model.path == TOY17 for model in self.models.values())
             or any(name.startswith(TOY17) for name in self.score.names)
             or any(each.source == TOY17 for each in (self.bias.sets if self.bias else ()))
         )
+
+    @property
+    def trains_on_originals(self) -> bool:
+        """Return whether a model learns from the texts that those of the corpus were rewritten from."""
+        return any(model.train and model.train.train_on == "originals" for model in self.models.values())
 
     def descent_order(self) -> list[str]:
         """Return the models that have a parent, trained or imported, parents first."""
@@ -191,7 +203,10 @@ class Experiment(Strict):
                 needing = "score.scorers" if self.score.scorers else "explain"
                 problems.append(Problem("data.prompts", None, f"is needed by {needing}"))
             elif self.data.texts is None and not self.suites:
-                rule = "nothing is measured: name prompts and scorers, held-out texts (data.texts), or a suite (bias)"
+                suites = ", ".join(SUITES)
+                rule = (
+                    f"nothing is measured: name prompts and scorers, held-out texts (data.texts), or a suite ({suites})"
+                )
                 problems.append(Problem("data.prompts", None, rule))
         # Parents and training data.
         for name, model in self.models.items():
@@ -200,9 +215,14 @@ class Experiment(Strict):
                 field = "train.parent" if model.train else "parent"
                 problems.append(Problem(f"models.{name}.{field}", parent, known))
             if model.train is not None:
-                needed = "corpus" if model.train.train_on == "corpus" else "pairs"
+                needed = "corpus" if model.train.on_texts else "pairs"
                 if getattr(self.data, needed) is None:
                     problems.append(Problem(f"data.{needed}", None, f"models.{name}.train needs it"))
+        if self.trains_on_originals and self.data.corpus and self.data.corpus.source not in sources_of("originals"):
+            rule = f"train_on: originals needs one of {', '.join(sources_of('originals'))}, whose texts were rewritten"
+            problems.append(Problem("data.corpus.source", self.data.corpus.source, rule))
+        if self.data.world != "plain" and not self.uses_toy17:
+            problems.append(Problem("data.world", self.data.world, "needs data, a model or a scorer of toy17"))
         for label in self.seed_groups:
             if label in self.models:
                 rule = "is also the name of the mean over a model's seeds: choose another name"
@@ -213,6 +233,11 @@ class Experiment(Strict):
                 problems.append(Problem(f"quality.fluency.{number}.model", evaluator.model, known))
         reserved: set[str | None] = {evaluator.name for evaluator in self.quality.fluency}
         reserved |= {self.quality.diversity, self.quality.identifier, "held-out-text"}
+        for name in (self.ability and self.ability.fluency) or ():
+            evaluators = [evaluator.name for evaluator in self.quality.fluency]
+            if name not in evaluators:
+                rule = f"must be one of quality.fluency ({', '.join(evaluators) or 'which is empty'})"
+                problems.append(Problem("ability.fluency", name, rule))
         for name in self.score.names:
             if name in reserved:
                 rule = "is also the name of an evaluator, diversity units or an identifier: choose another name"

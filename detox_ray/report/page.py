@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from detox_ray.report import figure_files, overview_figure, published
+from detox_ray.report import changes, figure_files, overview_figure, published
+from detox_ray.report.changes import change_clouds
 from detox_ray.report.content import ReportContent
 from detox_ray.report.embedded_figure import drawings
 from detox_ray.report.explorer import explorer
@@ -80,6 +81,9 @@ def index(content: ReportContent, figure_paths: Mapping[str, bytes]) -> bytes:
         pairs=pairs,
         figure_names=[{kind: pair_figure_name(kind, pair) for kind in ("forest", "heatmap")} for pair in pairs],
         drawings=drawings(figure_paths),
+        changes=change_clouds(content),
+        changes_figure=changes.NAME,
+        losses=changes.losses(content),
         tradeoffs=clouds(content),
         sweep_clouds=sweep_clouds(content),
         sweep_tables=sweep_tables(content),
@@ -160,7 +164,12 @@ def figures(content: ReportContent, processes: int = 1) -> dict[str, bytes]:
         if pair.heat:
             title = f"Change per metric and language, {pair.parent} to {pair.model}"
             figures.append(partial(figure_files.heat_files, pair_figure_name("heatmap", pair), pair.heat, title))
-    for name, panels in (("tradeoff", clouds(content)), ("sweeps", sweep_clouds(content))):
+    panels_by_name = {
+        changes.NAME: change_clouds(content),
+        "tradeoff": clouds(content),
+        "sweeps": sweep_clouds(content),
+    }
+    for name, panels in panels_by_name.items():
         if panels:
             figures.append(partial(figure_files.tradeoff_files, name, panels))
     return figure_files.draw(figures, processes)

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 
 from detox_ray.cluster.stage import Stage
 from detox_ray.config import Experiment
+from detox_ray.suites import ability
 from detox_ray.suites.bias import catalogue as bias
 from detox_ray.suites.bias.stage import BiasStage
 from detox_ray.suites.catalogue import PresentItems, PublishedSet
+from detox_ray.suites.knowledge.stage import KnowledgeStage
 
 __all__ = ["STAGES", "PresentItems", "PublishedSet", "present_items", "published_sets"]
 
-STAGES: tuple[type[Stage], ...] = (BiasStage,)
+STAGES: tuple[type[Stage], ...] = (BiasStage, *ability.STAGES, KnowledgeStage)
 CATALOGUES = (bias,)
 
 
