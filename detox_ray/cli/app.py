@@ -12,6 +12,7 @@ import typer
 
 from detox_ray import __version__
 from detox_ray.cli.experiments import plan, run, stage_commands, validate
+from detox_ray.cli.jobs import jobs_app, submit
 from detox_ray.cli.results import compare, gate, leaderboard, show
 from detox_ray.cli.scoring import scorers, validity
 from detox_ray.cli.serving import keys, serve
@@ -37,6 +38,8 @@ model is, what that cost and how sure we are.
 
   detox-ray show runs/toy17                    what is done, what is left
 
+  detox-ray submit my.yaml --address URL       the same on a Ray cluster, as a job
+
   detox-ray serve runs/toy17                   talk to its models side by side, in the browser or over HTTP
 
   detox-ray validity my.yaml                   in which languages the scorers can be believed
@@ -61,6 +64,7 @@ for _stage_command_name, _stage_command in stage_commands():
 app.command()(validate)
 app.command()(plan)
 app.command()(show)
+app.command()(submit)
 app.command()(scorers)
 app.command()(validity)
 app.command()(gate)
@@ -72,6 +76,7 @@ app.command()(archive)
 app.command("score-file")(score_file)
 app.command()(agreement)
 
+app.add_typer(jobs_app, name="jobs")
 app.add_typer(toy17_app, name="toy17")
 
 
