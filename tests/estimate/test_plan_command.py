@@ -202,6 +202,29 @@ def test_dimensions_of_every_shipped_experiment_are_known_offline(file: Path) ->
             assert model_config(name, model.path, model.revision, None).config["model_type"]
 
 
+@pytest.mark.parametrize(
+    ("name", "gpus", "refused"),
+    [
+        ("llama3.1-70b", 32, "models.detox.train.deepspeed=zero2"),
+        ("llama3.1-70b", 32, "models.detox.train.workers=8"),
+        ("llama3.1-70b-qlora", 8, "models.detox.train.tuning=full"),
+        ("llama3.1-70b-qlora", 8, "generate.tensor_parallel=1"),
+        ("aya-expanse-32b", 16, "models.detox.train.workers=4"),
+        ("aya-expanse-32b-qlora", 8, "models.detox.train.tuning=full"),
+    ],
+)
+def test_large_models_fit_as_shipped_and_not_on_less(name: str, gpus: int, refused: str) -> None:
+    """ZeRO-3 over nodes of eight, QLoRA on one node, generation by tensor parallelism of eight; GPUs of 80 GB."""
+    options = (CONFIGS / f"{name}.yaml", "--device", "h100", "--json")
+    document = json.loads(plan(*options).stdout)
+    assert document["fits"]
+    (training,) = document["trainings"]
+    assert training["workers"] == gpus
+    changed = [word for word in refused.split() if "tuning=full" in word]
+    drop = ["models.detox.train.lora=null", "models.detox.train.merge_into=null"] if changed else []
+    assert plan(*options, refused, *drop).exit_code == 2
+
+
 def test_seeds_are_estimated_once_and_share_the_reference(config: Path) -> None:
     raw = yaml.safe_load(config.read_text())
     raw["models"]["tuned"]["train"] |= {"seeds": [0, 1, 2], "recipe": "fast"}

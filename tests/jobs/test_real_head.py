@@ -62,7 +62,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    """A head of one machine on loopback, with a token and the resource `driver`, as cluster/own-hosts.yaml starts it."""
+    """A head on loopback, with a token and the resource `driver`, as cluster/own-hosts.yaml starts it."""
     port = free_port()
     folder = tmp_path_factory.mktemp("head")
     address = f"http://127.0.0.1:{port}"
