@@ -101,7 +101,7 @@ def test_a_command_exists_with_its_options(line: Line) -> None:
         "detox-ray run x.yaml --fast",
         "detox-ray toy17 make",
         "detox-ray gate runs/a --spec",
-        "detox-ray gate runs/a  # --spec x.yaml",
+        "detox-ray archive a.jsonl  # --out x",
         "detox-ray plan x.yaml --gpus many",
     ],
 )

@@ -1,5 +1,7 @@
 """The gate: what passes, fails or stays open, and that nothing unmeasured ever passes."""
 
+import csv
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import NormalDist
@@ -7,7 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from typer.testing import CliRunner, Result
 
+from detox_ray.cli import app
 from detox_ray.config import ConfigError, GateConfig
 from detox_ray.config.gate import READY
 from detox_ray.config.languages import GROUPS
@@ -375,3 +380,26 @@ def test_every_comparison_is_judged_and_a_rule_that_a_run_cannot_answer_is_open(
     open_rule = judge_all(found, GateConfig.model_validate(rules))[0]
     assert open_rule.verdict == INCONCLUSIVE and "must be one of mt5 (got 'held-out-text')" in open_rule.reason
     assert judge_all(results(compare=[]), READY) == []
+
+
+def test_without_a_file_the_experiments_own_rules_count(tmp_path: Path) -> None:
+    experiment = yaml.safe_load(EXAMPLE.with_name("toy17.yaml").read_text(encoding="utf-8"))
+    margin = {"metric": "perplexity", "max_ratio": 1.25}
+    (tmp_path / "report").mkdir()
+    (tmp_path / "experiment.yaml").write_text(yaml.safe_dump({**experiment, "gate": {"margins": [margin]}}))
+    rows = [row("perplexity", "macro", 0.05, 0.01), row("perplexity", "macro", 0.3, 0.01, model="dpo")]
+    pairs = [{"model": model, "parent": "base"} for model in ("detox", "dpo")]
+    document = results(*rows, models=["base", "detox", "dpo"], compare=pairs)
+    (tmp_path / "report" / "results.json").write_text(json.dumps(document), encoding="utf-8")
+
+    def judged(*options: str) -> Result:
+        return CliRunner().invoke(app, ["gate", str(tmp_path), *options])
+
+    both = judged("--format", "csv")
+    assert both.exit_code == 1, both.output  # the worst verdict of the two
+    rows_of = list(csv.DictReader(both.stdout.splitlines()))
+    assert [(line["model"], line["verdict"]) for line in rows_of] == [("detox", "pass"), ("dpo", "fail")]
+    assert judged("--model", "detox").exit_code == 0
+    assert judged("--model", "dpo").exit_code == 1
+    unknown = judged("--model", "base")
+    assert unknown.exit_code == 2 and "must be one of the models that are judged: detox, dpo" in unknown.output

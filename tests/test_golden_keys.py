@@ -23,7 +23,9 @@ from detox_ray.run.plan import plan
 from detox_ray.run.stages import registered
 from detox_ray.score import ResolvedScorer, identifiers, word_segmentation
 from detox_ray.storage import Unit, key_of
-from detox_ray.storage.tables import CORPUS, LABELLED, PAIRS, PROMPTS, TEXTS
+from detox_ray.storage.completion_tables import ABILITY
+from detox_ray.storage.tables import CORPUS, LABELLED, ORIGINALS, PAIRS, PROMPTS, TEXTS
+from detox_ray.suites.knowledge.plan import Asked, shots_of, tasks_of
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 RECORD = Path(__file__).parent / "golden_keys.json"
@@ -40,6 +42,8 @@ def context(experiment: Experiment) -> Context:
         LABELLED: experiment.validity,
         PAIRS: experiment.data.pairs,
         CORPUS: experiment.data.corpus,
+        ORIGINALS: experiment.data.corpus if experiment.trains_on_originals else None,
+        ABILITY.prompts: experiment.ability and experiment.ability.prompts,
     }
     for table, source in tables.items():
         for language in experiment.languages if table.keys else ("",):
@@ -64,6 +68,14 @@ def context(experiment: Experiment) -> Context:
     units = experiment.quality.diversity
     tokenizer = LoadableModel(str(units), str(units), False, None, "auto", f"tokenizer of {units}")
     made.resolved["diversities"] = None if units in (None, "words") else tokenizer
+    made.resolved["ability_diversities"] = made.resolved["diversities"]
+    knowledge = experiment.knowledge
+    made.resolved["knowledge"] = {
+        (task.name, language): Asked(shots_of(task, knowledge), knowledge.per_task, ROWS, f"questions of {task.name}")
+        for task in (tasks_of(knowledge) if knowledge else ())
+        for language in experiment.languages
+        if language in task.languages
+    }
     made.resolved["explain"] = None
     if experiment.explain is not None:
         resampling = Resampling(experiment.seed, experiment.measure.bootstrap, experiment.measure.confidence)

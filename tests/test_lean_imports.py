@@ -17,7 +17,7 @@ import sys
 import detox_ray.cli
 from detox_ray.run.stages import registered
 registered()
-print(sorted({"ray", "torch", "transformers", "vllm", "trl", "sklearn"} & sys.modules.keys()))
+print(sorted({"ray", "torch", "transformers", "vllm", "trl", "sklearn", "scipy"} & sys.modules.keys()))
 """
 
 

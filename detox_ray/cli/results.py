@@ -8,6 +8,7 @@ import typer
 from detox_ray.cli.arguments import RunArgument, Verbose
 from detox_ray.cli.exit_codes import DONE, FAILED, INCONCLUSIVE, exit_codes
 from detox_ray.cli.output import Format, FormatOption, JsonOption, Output
+from detox_ray.config import ConfigError, InputError, Problem
 
 if TYPE_CHECKING:
     from detox_ray.run import RunFolder
@@ -28,24 +29,43 @@ def show(
 
 def gate(
     run: RunArgument,
-    spec: Annotated[Path, typer.Option(help="What must hold: see configs/gate.yaml.", show_default=False)],
+    spec: Annotated[
+        Path | None,
+        typer.Option(help="What must hold: see configs/gate.yaml. By default the rules of the run's own experiment."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Judge this model only. By default every tuned model, or the file's."),
+    ] = None,
     verbose: Verbose = False,
     form: FormatOption = Format.TABLE,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge whether a run meets a specification, with reasons, for continuous integration.
+    """Judge whether a run meets its experiment's rules, or those of a file, with reasons, for continuous integration.
 
-    Exit code 0: pass; 1: fail; 4: inconclusive, because an interval spans the limit or a number is missing.
+    Exit code 0: pass; 1: fail; 4: inconclusive, because an interval spans the limit or a number is missing. Of several
+    models, the worst verdict counts.
     """
     with exit_codes(verbose):
-        from detox_ray.cli.run_tables import write_verdict
-        from detox_ray.gate import FAIL, PASS, judge, read_spec
+        from detox_ray.cli.run_tables import write_verdicts
+        from detox_ray.gate import FAIL, PASS, judge, judge_all, read_spec, worst
         from detox_ray.run import open_run
 
-        rules = read_spec(spec)
-        verdict = judge(open_run(run).results(), rules)
-        write_verdict(Output(form, as_json), verdict)
-    raise typer.Exit({PASS: DONE, FAIL: FAILED}.get(verdict.verdict, INCONCLUSIVE))
+        folder = open_run(run)
+        if spec is None:
+            verdicts = judge_all(folder.results(), folder.experiment().gate)
+        else:
+            verdicts = [judge(folder.results(), read_spec(spec))]
+        if not verdicts:
+            raise InputError(f"{run}: compares no model with its parent, so there is nothing to judge")
+        if model is not None:
+            judged = ", ".join(verdict.model for verdict in verdicts)
+            verdicts = [verdict for verdict in verdicts if verdict.model == model]
+            if not verdicts:
+                raise ConfigError([Problem("--model", model, f"must be one of the models that are judged: {judged}")])
+        write_verdicts(Output(form, as_json), verdicts)
+    code = {PASS: DONE, FAIL: FAILED}.get(worst(verdict.verdict for verdict in verdicts), INCONCLUSIVE)
+    raise typer.Exit(code)
 
 
 def compare(

@@ -1,4 +1,4 @@
-"""The tables on runs: what a call did, what is done and left, the headline of several runs, and a gate's verdict."""
+"""The tables on runs: what a call did, what is done and left, the headline of several runs, and a gate's verdicts."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -143,10 +143,41 @@ def write_headlines(output: Output, results: Sequence[tuple[str, Mapping[str, An
     output.write(Listing(("run", *Headline._fields), rows, [TerminalTable(title, columns, cells)]))
 
 
-def write_verdict(output: Output, verdict: gate.Verdict) -> None:
-    """Write the verdict, its checks, and the reason for everything that did not pass."""
-    output.say(f"gate: {verdict.verdict}, {verdict.model} against {verdict.parent}", COLOURS[verdict.verdict])
-    output.say(verdict.reason)
+def write_verdicts(output: Output, verdicts: Sequence[gate.Verdict]) -> None:
+    """Write each verdict with its checks, and the reason for everything that did not pass."""
+    tables: list[TerminalTable | str] = []
+    for verdict in verdicts:
+        output.say(f"gate: {verdict.verdict}, {verdict.model} against {verdict.parent}", COLOURS[verdict.verdict])
+        output.say(verdict.reason)
+        if len(verdicts) > 1:
+            tables.append(f"{verdict.model} against {verdict.parent}: {verdict.verdict}")
+        tables += _verdict_tables(verdict)
+    rows = [
+        {
+            "model": verdict.model,
+            "parent": verdict.parent,
+            "asked": check.asked,
+            "check_verdict": check.verdict,
+            "language": finding.language,
+            "before": finding.before,
+            "after": finding.after,
+            "value": finding.value,
+            "ci_low": finding.low,
+            "ci_high": finding.high,
+            "p_value": finding.p_value,
+            "verdict": finding.verdict,
+            "reason": finding.reason,
+        }
+        for verdict in verdicts
+        for check in verdict.checks
+        for finding in check.findings
+    ]
+    fields = ("model", "parent", "asked", "check_verdict", "language", "before", "after", "value")
+    output.write(Listing((*fields, "ci_low", "ci_high", "p_value", "verdict", "reason"), rows, tables))
+
+
+def _verdict_tables(verdict: gate.Verdict) -> list[TerminalTable]:
+    """Return a table of a verdict's checks, and one of what did not pass in each check."""
     checks = [(check.asked, str(check.result), Text(check.verdict, COLOURS[check.verdict])) for check in verdict.checks]
     check_columns = (Column("asked"), Column("result", "number"), Column("verdict", "word"))
     finding_columns = (
@@ -169,24 +200,4 @@ def write_verdict(output: Output, verdict: gate.Verdict) -> None:
         ]
         if findings:
             tables.append(TerminalTable(check.asked, finding_columns, findings))
-    rows = [
-        {
-            "model": verdict.model,
-            "parent": verdict.parent,
-            "asked": check.asked,
-            "check_verdict": check.verdict,
-            "language": finding.language,
-            "before": finding.before,
-            "after": finding.after,
-            "value": finding.value,
-            "ci_low": finding.low,
-            "ci_high": finding.high,
-            "p_value": finding.p_value,
-            "verdict": finding.verdict,
-            "reason": finding.reason,
-        }
-        for check in verdict.checks
-        for finding in check.findings
-    ]
-    fields = ("model", "parent", "asked", "check_verdict", "language", "before", "after", "value")
-    output.write(Listing((*fields, "ci_low", "ci_high", "p_value", "verdict", "reason"), rows, tables))
+    return tables

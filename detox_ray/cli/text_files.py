@@ -91,6 +91,9 @@ def archive(
             f"{status.replace('_', ' ')} {count:,}" for status, count in outcome.counts.items() if count
         )
         console.print(f"{out}: {counted or 'no text'}", highlight=False, markup=False, soft_wrap=True)
+        if outcome.repeated:
+            twice = f"{outcome.repeated:,} requests were sent twice, because a killed run had not kept their answers"
+            console.print(twice, highlight=False, markup=False, soft_wrap=True)
         if outcome.unanswered:
             rest = f"{outcome.unanswered:,} texts got no answer: give the same command again to ask for them"
             console.print(rest, highlight=False, markup=False, soft_wrap=True)

@@ -2,7 +2,7 @@
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,11 +24,12 @@ def _group() -> None:
 def build(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the world.")],
     seed: Annotated[int, typer.Option(min=0, help="The world's seed.")] = 0,
+    world: Annotated[Literal["plain", "stereotype"], typer.Option(help="Which world (data.world).")] = "plain",
     verbose: Verbose = False,
 ) -> None:
     """Build a world into FOLDER, which trains two small models and takes minutes.
 
-    The world of seed 0 ships built. `detox-ray run` builds the world of another seed by itself.
+    The plain world of seed 0 ships built. `detox-ray run` builds any other world by itself.
     """
     with exit_codes(verbose):
         from detox_ray import toy17
@@ -39,6 +40,6 @@ def build(
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.absolute().parent) as scratch:
             unfinished = Path(scratch) / "world"
             with Progress().steps("build toy17") as steps:
-                toy17.build(unfinished, seed, report=steps)
+                toy17.build(unfinished, seed, toy17.WORLDS[world], report=steps)
             unfinished.rename(folder)
         print(folder)

@@ -41,6 +41,10 @@ class Workload(Protocol):
         """Labelled texts of all languages."""
 
     @property
+    def openings(self) -> int:
+        """Harmless texts to continue, of all languages."""
+
+    @property
     def counted(self) -> str:
         """How the texts were counted."""
 
@@ -49,6 +53,9 @@ class Workload(Protocol):
 
     def generation(self, model: str) -> Cost:
         """Return what generating with a model takes."""
+
+    def completing(self, stage: str, what: str, model: str, prompts: int, tokens: float, new: int, ground: str) -> Cost:
+        """Return what one completion of so many prompts takes, of ``tokens`` tokens with up to ``new`` more."""
 
     def scoring(self, scorer: str, texts: int) -> list[Cost]:
         """Return what scoring so many texts by a scorer of the experiment takes; empty if it is looked up."""

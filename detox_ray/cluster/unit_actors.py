@@ -30,9 +30,9 @@ class Task(NamedTuple):
         """Return the inputs that are units of ``table``, with their keys."""
         return [(unit, key) for unit, key in self.inputs if unit.table == table.name]
 
-    def read(self, store: Store, table: Table) -> pa.Table:
-        """Return the rows of the one input that is a unit of ``table``."""
-        ((unit, key),) = self.inputs_of(table)
+    def read(self, store: Store, *tables: Table) -> pa.Table:
+        """Return the rows of the one input that is a unit of one of the tables."""
+        ((unit, key),) = [each for table in tables for each in self.inputs_of(table)]
         return store.read(unit, key)
 
 

@@ -4,6 +4,7 @@ Every default of a user's option lives in this package, except those of scorers,
 (`detox_ray.score.variants`).
 """
 
+from detox_ray.config.ability import AbilityConfig, OpeningsConfig
 from detox_ray.config.base import TOY17, TOY17_CONTEXT, ConfigError, InputError, Problem, Strict
 from detox_ray.config.data import (
     CorpusConfig,
@@ -15,6 +16,7 @@ from detox_ray.config.data import (
 )
 from detox_ray.config.experiment import Comparison, Experiment, GenerateConfig, ModelConfig
 from detox_ray.config.gate import GateConfig
+from detox_ray.config.knowledge import KnowledgeConfig, KnowledgeTask
 from detox_ray.config.measures import FluencyConfig, MeasureConfig, QualityConfig, ReportConfig
 from detox_ray.config.scorers import ScoreConfig, ScorerConfig
 from detox_ray.config.serve import EngineConfig, LimitsConfig, ReplicasConfig, ScoringConfig, ServeConfig
@@ -24,6 +26,7 @@ from detox_ray.config.variants import Variant
 __all__ = [
     "TOY17",
     "TOY17_CONTEXT",
+    "AbilityConfig",
     "Comparison",
     "ConfigError",
     "CorpusConfig",
@@ -34,10 +37,13 @@ __all__ = [
     "GateConfig",
     "GenerateConfig",
     "InputError",
+    "KnowledgeConfig",
+    "KnowledgeTask",
     "LimitsConfig",
     "LoraConfig",
     "MeasureConfig",
     "ModelConfig",
+    "OpeningsConfig",
     "PairsConfig",
     "Problem",
     "PromptsConfig",

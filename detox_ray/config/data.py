@@ -7,7 +7,8 @@ from pydantic import Field, field_validator, model_validator
 from detox_ray.config.base import ConfigError, InputError, LanguageCode, Problem, Strict
 from detox_ray.config.plugins import variants
 
-RowKind = Literal["prompts", "pairs", "corpus", "texts", "labelled"]  # one for each table that a source can fill
+# One for each table that a source can fill.
+RowKind = Literal["prompts", "openings", "pairs", "corpus", "originals", "texts", "labelled"]
 
 
 def sources_of(kind: RowKind) -> dict[str, Any]:
@@ -100,6 +101,9 @@ class DataConfig(Strict):
     pairs: PairsConfig | None = None
     corpus: CorpusConfig | None = None
     texts: TextsConfig | None = None
+    # Which built-in world toy17 means, as a source, a model and a scorer. stereotype: the plain world's model goes on
+    # learning from texts that praise scholars and workers for different traits, which takes minutes.
+    world: Literal["plain", "stereotype"] = "plain"
     on_error: Literal["stop", "skip"] = "stop"  # a bad row ends the run with its line number, or is skipped and counted
 
 

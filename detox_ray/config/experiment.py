@@ -10,10 +10,12 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
+from detox_ray.config.ability import AbilityConfig
 from detox_ray.config.base import TOY17, ConfigError, DType, Languages, Name, Problem, Strict, no_secret
-from detox_ray.config.data import DataConfig, ValidityConfig
+from detox_ray.config.data import DataConfig, ValidityConfig, sources_of
 from detox_ray.config.explain import ExplainConfig
 from detox_ray.config.gate import READY, GateConfig
+from detox_ray.config.knowledge import KnowledgeConfig
 from detox_ray.config.languages import GROUPS
 from detox_ray.config.measures import MeasureConfig, QualityConfig, ReportConfig
 from detox_ray.config.scorers import ScoreConfig
@@ -93,6 +95,8 @@ class Experiment(Strict):
     validity: ValidityConfig | None = None
     quality: QualityConfig = QualityConfig()
     explain: ExplainConfig | None = None  # null: no look inside the models
+    ability: AbilityConfig | None = None  # null: no completions of harmless text
+    knowledge: KnowledgeConfig | None = None  # null: no questions
     measure: MeasureConfig = MeasureConfig()
     gate: GateConfig = READY  # what the report asks of each tuned model
     report: ReportConfig = ReportConfig()
@@ -150,12 +154,18 @@ class Experiment(Strict):
     @property
     def uses_toy17(self) -> bool:
         """Return whether data, a model or a scorer comes from the built-in world."""
-        sources = (self.data.prompts, self.data.pairs, self.data.corpus, self.data.texts, self.validity)
+        openings = None if self.ability is None else self.ability.prompts
+        sources = (self.data.prompts, openings, self.data.pairs, self.data.corpus, self.data.texts, self.validity)
         return (
             any(source is not None and source.source == TOY17 for source in sources)
             or any(model.path == TOY17 for model in self.models.values())
             or any(name.startswith(TOY17) for name in self.score.names)
         )
+
+    @property
+    def trains_on_originals(self) -> bool:
+        """Return whether a model learns from the texts that those of the corpus were rewritten from."""
+        return any(model.train and model.train.train_on == "originals" for model in self.models.values())
 
     def descent_order(self) -> list[str]:
         """Return the models that have a parent, trained or imported, parents first."""
@@ -182,8 +192,10 @@ class Experiment(Strict):
             if self.score.scorers or self.explain is not None:
                 needing = "score.scorers" if self.score.scorers else "explain"
                 problems.append(Problem("data.prompts", None, f"is needed by {needing}"))
-            elif self.data.texts is None:
-                rule = "nothing is measured: name prompts and scorers, or held-out texts (data.texts)"
+            elif self.data.texts is None and self.ability is None and self.knowledge is None:
+                rule = (
+                    "nothing is measured: name prompts and scorers, held-out texts (data.texts), ability or knowledge"
+                )
                 problems.append(Problem("data.prompts", None, rule))
         # Parents and training data.
         for name, model in self.models.items():
@@ -192,9 +204,14 @@ class Experiment(Strict):
                 field = "train.parent" if model.train else "parent"
                 problems.append(Problem(f"models.{name}.{field}", parent, known))
             if model.train is not None:
-                needed = "corpus" if model.train.train_on == "corpus" else "pairs"
+                needed = "corpus" if model.train.on_texts else "pairs"
                 if getattr(self.data, needed) is None:
                     problems.append(Problem(f"data.{needed}", None, f"models.{name}.train needs it"))
+        if self.trains_on_originals and self.data.corpus and self.data.corpus.source not in sources_of("originals"):
+            rule = f"train_on: originals needs one of {', '.join(sources_of('originals'))}, whose texts were rewritten"
+            problems.append(Problem("data.corpus.source", self.data.corpus.source, rule))
+        if self.data.world != "plain" and not self.uses_toy17:
+            problems.append(Problem("data.world", self.data.world, "needs data, a model or a scorer of toy17"))
         for label in self.seed_groups:
             if label in self.models:
                 rule = "is also the name of the mean over a model's seeds: choose another name"
@@ -205,6 +222,11 @@ class Experiment(Strict):
                 problems.append(Problem(f"quality.fluency.{number}.model", evaluator.model, known))
         reserved: set[str | None] = {evaluator.name for evaluator in self.quality.fluency}
         reserved |= {self.quality.diversity, self.quality.identifier, "held-out-text"}
+        for name in (self.ability and self.ability.fluency) or ():
+            evaluators = [evaluator.name for evaluator in self.quality.fluency]
+            if name not in evaluators:
+                rule = f"must be one of quality.fluency ({', '.join(evaluators) or 'which is empty'})"
+                problems.append(Problem("ability.fluency", name, rule))
         for name in self.score.names:
             if name in reserved:
                 rule = "is also the name of an evaluator, diversity units or an identifier: choose another name"

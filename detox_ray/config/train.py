@@ -97,7 +97,9 @@ class TrainConfig(Strict):
     trainable: list[str] | None = None  # full tuning: regular expressions; only parameters that one matches are trained
 
     # Data
-    train_on: Literal["pairs", "corpus"] | None = None  # sft only: chosen completions, or data.corpus; null: pairs
+    # sft only: pairs' chosen completions; data.corpus; or originals, what the texts of data.corpus were rewritten from,
+    # which shows what the same training does without the rewriting. null: pairs
+    train_on: Literal["pairs", "corpus", "originals"] | None = None
     data_fraction: float = Field(1.0, gt=0, le=1)  # share of the rows, from the first on; Li et al.'s train_perc
     # between prompt and completion; a space for sft in docs/papers.md, "Training by Neplenbroek et al."
     separator: str = ""
@@ -228,6 +230,11 @@ class TrainConfig(Strict):
             filled.setdefault("keep", "last")
         return filled
 
+    @property
+    def on_texts(self) -> bool:
+        """Whether it learns from texts, not from pairs."""
+        return self.train_on in ("corpus", "originals")
+
     @model_validator(mode="after")
     def _consistent(self) -> "TrainConfig":
         adapter, pairs = self.tuning != "full", self.method != "sft" or self.train_on == "pairs"
@@ -245,7 +252,7 @@ class TrainConfig(Strict):
             "length_filter": (pairs, "needs pairs"),
             "truncation": (pairs, "needs pairs"),
             "max_prompt_length": (self.truncation == "prompt-first", "needs truncation: prompt-first"),
-            "overflow": (not pairs, "needs train_on: corpus"),
+            "overflow": (not pairs, "needs train_on: corpus or originals"),
             "beta": (self.method != "sft", "has no effect on sft"),
             "sft_weight": (dpo, "needs method: dpo"),
             "cpo_alpha": (cpo, "needs method: cpo"),

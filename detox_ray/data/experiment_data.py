@@ -4,9 +4,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from detox_ray.config import TOY17, DataConfig, Problem, ValidityConfig
+from detox_ray.config import TOY17, DataConfig, Experiment, OpeningsConfig, Problem, ValidityConfig
 from detox_ray.config.data import RowKind
-from detox_ray.data.readers import read_corpus, read_labelled, read_pairs, read_prompts, read_texts
+from detox_ray.data.readers import (
+    read_corpus,
+    read_labelled,
+    read_openings,
+    read_originals,
+    read_pairs,
+    read_prompts,
+    read_texts,
+)
 from detox_ray.data.rows import SHOWN_FLAWS, DataError, Rows
 
 T = TypeVar("T")
@@ -19,9 +27,30 @@ class ExperimentData:
     it if their source is toy17.
     """
 
-    def __init__(self, data: DataConfig, languages: Sequence[str], validity: ValidityConfig | None = None):
+    def __init__(
+        self,
+        data: DataConfig,
+        languages: Sequence[str],
+        validity: ValidityConfig | None = None,
+        originals: bool = False,
+        openings: OpeningsConfig | None = None,
+    ):
+        """Keep what is to be read; ``originals``: what the corpus was rewritten from, too."""
         self._data, self._languages, self._validity = data, languages, validity
+        self._originals, self._openings = originals, openings
         self._kept: dict[RowKind, Any] = {}
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> "ExperimentData":
+        """Return the data of an experiment."""
+        ability = experiment.ability
+        return cls(
+            experiment.data,
+            experiment.languages,
+            experiment.validity,
+            experiment.trains_on_originals,
+            None if ability is None else ability.prompts,
+        )
 
     def prompts(self, world: Path | None = None) -> dict[str, Rows]:
         """Return the prompts by language; nothing if the experiment has none.
@@ -32,6 +61,13 @@ class ExperimentData:
         if config is None:
             return {}
         return self._once("prompts", lambda: read_prompts(config, self._languages, self._data.on_error, world))
+
+    def openings(self, world: Path | None = None) -> dict[str, Rows]:
+        """Return the harmless text to continue by language; nothing if the experiment has none."""
+        config = self._openings
+        if config is None:
+            return {}
+        return self._once("openings", lambda: read_openings(config, self._languages, self._data.on_error, world))
 
     def texts(self, world: Path | None = None) -> dict[str, Rows]:
         """Return the held-out texts by language; nothing if the experiment has none."""
@@ -61,6 +97,13 @@ class ExperimentData:
             return None
         return self._once("corpus", lambda: read_corpus(config, self._data.on_error, world))
 
+    def originals(self, world: Path | None = None) -> Rows | None:
+        """Return what the texts of `corpus` were rewritten from, None if no model learns from it."""
+        config = self._data.corpus
+        if config is None or not self._originals:
+            return None
+        return self._once("originals", lambda: read_originals(config, self._data.on_error, world))
+
     def check(self, note: Callable[[str], None] = lambda text: None) -> list[Problem]:
         """Read everything but toy17, which needs no check, and return everything that is wrong.
 
@@ -73,8 +116,10 @@ class ExperimentData:
         problems: list[Problem] = []
         for field, config, read in (
             ("data.prompts.path", data.prompts, self.prompts),
+            ("ability.prompts.path", self._openings, self.openings),
             ("data.pairs.path", data.pairs, self.pairs),
             ("data.corpus.path", data.corpus, self.corpus),
+            ("data.corpus.path", data.corpus if self._originals else None, self.originals),
             ("data.texts.path", data.texts, self.texts),
             ("validity.path", self._validity, self.labelled),
         ):

@@ -11,20 +11,22 @@ from typing import Literal
 
 import pyarrow as pa
 
-from detox_ray.config import CorpusConfig, PairsConfig, PromptsConfig, TextsConfig, ValidityConfig
+from detox_ray.config import CorpusConfig, OpeningsConfig, PairsConfig, PromptsConfig, TextsConfig, ValidityConfig
 from detox_ray.config.data import RowKind, SourceConfig, sources_of
 from detox_ray.data.rows import DataError, Flaw, LanguageRows, Rows
 from detox_ray.data.source import Source, open_source
 from detox_ray.storage import key_of
-from detox_ray.storage.tables import CORPUS, LABELLED, PAIRS, PROMPTS, TEXTS, TRAIN
+from detox_ray.storage.tables import CORPUS, LABELLED, ORIGINALS, PAIRS, PROMPTS, TEXTS, TRAIN
 from detox_ray.storage.units import Table
 
 OnError = Literal["stop", "skip"]
 
 _TABLES: Mapping[RowKind, Table] = {
     "prompts": PROMPTS,
+    "openings": PROMPTS,
     "pairs": PAIRS,
     "corpus": CORPUS,
+    "originals": ORIGINALS,
     "texts": TEXTS,
     "labelled": LABELLED,
 }
@@ -48,6 +50,14 @@ def read_prompts(
     return _in_every_language(source.prompts(languages), config, source, on_error)
 
 
+def read_openings(
+    config: OpeningsConfig, languages: Sequence[str], on_error: OnError, world: Path | None = None
+) -> dict[str, Rows]:
+    """Read the harmless text to continue of each language, as `read_prompts`."""
+    source = open_source(config, world)
+    return _in_every_language(source.openings(languages), config, source, on_error)
+
+
 def read_texts(
     config: TextsConfig, languages: Sequence[str], on_error: OnError, world: Path | None = None
 ) -> dict[str, Rows]:
@@ -69,7 +79,16 @@ def read_pairs(config: PairsConfig, on_error: OnError, world: Path | None = None
 def read_corpus(config: CorpusConfig, on_error: OnError, world: Path | None = None) -> Rows:
     """Read the texts to train on, and after them those to validate with. Raises DataError as `read_prompts`."""
     source = open_source(config, world)
-    part = source.corpus(config.language, config.limit)
+    return _training_texts(source.corpus(config.language, config.limit), config, source, on_error)
+
+
+def read_originals(config: CorpusConfig, on_error: OnError, world: Path | None = None) -> Rows:
+    """Read what the texts of `read_corpus` were rewritten from, in the same order."""
+    source = open_source(config, world)
+    return _training_texts(source.originals(config.language, config.limit), config, source, on_error)
+
+
+def _training_texts(part: LanguageRows, config: CorpusConfig, source: Source, on_error: OnError) -> Rows:
     if not any(row["split"] == TRAIN for row in part.rows):
         part = replace(part, rows=[])
     if not part.rows and not part.flaws:
@@ -124,7 +143,10 @@ def _in_one_language(part: LanguageRows, config: SourceConfig, on_error: OnError
 
 
 def _in_every_language(
-    by_language: Mapping[str, LanguageRows], config: PromptsConfig | TextsConfig, source: Source, on_error: OnError
+    by_language: Mapping[str, LanguageRows],
+    config: PromptsConfig | OpeningsConfig | TextsConfig,
+    source: Source,
+    on_error: OnError,
 ) -> dict[str, Rows]:
     missing = []
     for language, part in by_language.items():

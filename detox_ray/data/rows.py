@@ -19,6 +19,9 @@ from detox_ray.config.languages import read_tag
 from detox_ray.data.fields import RowError, json_type, not_utf8
 
 SHOWN_FLAWS = 20  # in one message
+# NaN and Infinity are not JSON, though Python writes them; as labels they mean "not known". One decoder for all lines:
+# json.loads makes one for each.
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 PARQUET = (".parquet",)
 CSV = (".csv",)  # with a header; fields are text
@@ -91,8 +94,7 @@ class Record(NamedTuple):
         except UnicodeDecodeError as error:
             raise RowError(not_utf8(self.content[error.start], f"byte {error.start + 1} of the line")) from None
         try:
-            # NaN and Infinity are not JSON, though Python writes them; as labels they mean "not known".
-            fields = json.loads(text, parse_constant=lambda _: None)
+            fields = _DECODER.decode(text)
         except json.JSONDecodeError as error:
             raise RowError(f"is not JSON: {error.msg.removesuffix(' at')} at column {error.colno}") from None
         except (ValueError, RecursionError) as error:

@@ -43,6 +43,10 @@ class Source:
         """Return rows of PROMPTS for each of the languages, in the source's order."""
         raise NotImplementedError
 
+    def openings(self, languages: Sequence[str]) -> dict[str, LanguageRows]:
+        """Return harmless text to continue, as rows of PROMPTS for each of the languages, in the source's order."""
+        raise NotImplementedError
+
     def texts(self, languages: Sequence[str]) -> dict[str, LanguageRows]:
         """Return rows of TEXTS for each of the languages, in the source's order."""
         raise NotImplementedError
@@ -60,6 +64,10 @@ class Source:
 
     def corpus(self, language: str, limit: int | None) -> LanguageRows:
         """Return rows of CORPUS in the language: the first ``limit`` to train on, then all to validate with."""
+        raise NotImplementedError
+
+    def originals(self, language: str, limit: int | None) -> LanguageRows:
+        """Return rows of ORIGINALS: what the texts that `corpus` returns were rewritten from, in the same order."""
         raise NotImplementedError
 
     @classmethod

@@ -95,7 +95,7 @@ def estimate(experiment: Experiment, assumed: Assumptions, stages: Sequence[Stag
     """
     # Find the config of each pretrained model, without weights.
     world = _world(experiment)
-    inputs = Inputs(experiment, data.ExperimentData(experiment.data, experiment.languages, experiment.validity), world)
+    inputs = Inputs(experiment, data.ExperimentData.of(experiment), world)
     roots = {name: limits.root(experiment, name) for name in experiment.models}
     configs = {
         root: model_config(root, path, experiment.models[root].revision, world)
@@ -121,9 +121,9 @@ def estimate(experiment: Experiment, assumed: Assumptions, stages: Sequence[Stag
     problems += [_engine_problem(engine) for engine in engines if not engine.fits]
 
     # Estimate the time of each stage, and the disk space of the run.
-    texts, labelled, how = text_count(inputs)
+    texts, labelled, openings, how = text_count(inputs)
     gpus = _gpus(trainings, assumed)
-    work = ExperimentWork(experiment, architectures, trainings, prompts, texts, labelled, how, gpus, assumed)
+    work = ExperimentWork(experiment, architectures, trainings, prompts, texts, labelled, openings, how, gpus, assumed)
     space = [
         Space(f"weights of {name}, loaded once", _saved_bytes(architectures[name]), "as they are saved")
         for name in configs
@@ -256,7 +256,7 @@ def _dtype(experiment: Experiment, name: str) -> str:
 
 
 def _world(experiment: Experiment) -> Path | None:
-    return toy17.local(experiment.seed) if experiment.uses_toy17 else None
+    return toy17.local(experiment.seed, toy17.WORLDS[experiment.data.world]) if experiment.uses_toy17 else None
 
 
 def default_device(experiment: Experiment) -> str:

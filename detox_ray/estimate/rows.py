@@ -107,13 +107,16 @@ def training_rows(
     Raises:
         InputError: The data is on this machine, but cannot be trained on.
     """
-    corpus = config.train_on == "corpus"
+    corpus = config.on_texts
     sequences = 2 if config.method in ("dpo", "orpo", "cpo") else 1
     source = inputs.experiment.data.corpus if corpus else inputs.experiment.data.pairs
     assert source is not None  # the experiment requires it
     if not inputs.here(source):
         return _assumed(config, source, sequences, assumed)
-    rows = inputs.data.corpus(inputs.world) if corpus else inputs.data.pairs(inputs.world)
+    read = {"corpus": inputs.data.corpus, "originals": inputs.data.originals}.get(
+        config.train_on or "", inputs.data.pairs
+    )
+    rows = read(inputs.world)
     assert rows is not None
     split = training_data.split(rows.table, tokenizer[0], config, config.workers, field)
     lengths = [length(row) for row in split.train]
@@ -189,12 +192,14 @@ def prompt_rows(inputs: Inputs, tokenizer: tuple[Any, str]) -> PromptRows:
     return PromptRows(len(texts), tokens / len(texts), f"the data, {tokenizer[1]}")
 
 
-def text_count(inputs: Inputs) -> tuple[int, int, str]:
-    """Return the number of held-out texts, that of labelled texts, and how they were counted."""
+def text_count(inputs: Inputs) -> tuple[int, int, int, str]:
+    """Return the number of held-out texts, of labelled texts and of openings, and how they were counted."""
     experiment, how = inputs.experiment, "the data"
+    ability = experiment.ability
     kinds: list[tuple[SourceConfig | None, Callable[[Path | None], dict[str, data.Rows]], int]] = [
         (experiment.data.texts, inputs.data.texts, DEFAULT.texts),
         (experiment.validity, inputs.data.labelled, DEFAULT.labelled),
+        (None if ability is None else ability.prompts, inputs.data.openings, DEFAULT.texts),
     ]
     counts = []
     for source, read, toy17_size in kinds:
@@ -208,4 +213,4 @@ def text_count(inputs: Inputs) -> tuple[int, int, str]:
         else:
             counts.append(sum(data.published_rows(source, language) or 0 for language in experiment.languages))
             how = "published sizes"
-    return counts[0], counts[1], how
+    return counts[0], counts[1], counts[2], how

@@ -8,7 +8,7 @@ from detox_ray.cluster.costs import Cost, unknown
 from detox_ray.config import Experiment, TrainConfig
 from detox_ray.estimate.architecture import Architecture
 from detox_ray.estimate.assumptions import Assumptions, cores
-from detox_ray.estimate.computation import forward, generation_work
+from detox_ray.estimate.computation import Computation, forward, generation_work
 from detox_ray.estimate.dimensions import scorer_parameters
 from detox_ray.estimate.rows import PromptRows
 from detox_ray.score import ScorerVariant, definition_of
@@ -27,6 +27,7 @@ class ExperimentWork:
     prompts: PromptRows
     held_out: int
     labelled: int
+    openings: int
     counted: str
     gpus: int
     assumed: Assumptions
@@ -48,14 +49,19 @@ class ExperimentWork:
         return [cost for block in self.trainings for cost in training_costs(block, self.experiment, self.assumed)]
 
     def generation(self, model: str) -> Cost:
-        generate, prompts, assumed = self.experiment.generate, self.prompts, self.assumed
-        reading, generating = generation_work(
-            self.built[model], prompts.rows, prompts.tokens, generate.samples, generate.max_tokens
-        )
+        generate, prompts = self.experiment.generate, self.prompts
+        work = generation_work(self.built[model], prompts.rows, prompts.tokens, generate.samples, generate.max_tokens)
+        return self._generated("generate", model, work, prompts.assumption)
+
+    def completing(self, stage: str, what: str, model: str, prompts: int, tokens: float, new: int, ground: str) -> Cost:
+        return self._generated(stage, what, generation_work(self.built[model], prompts, tokens, 1, new), ground)
+
+    def _generated(self, stage: str, what: str, work: tuple[Computation, Computation], ground: str) -> Cost:
+        (reading, generating), assumed = work, self.assumed
         operations = reading.operations * assumed.decode_mfu / assumed.mfu + generating.operations
         tokens = reading.tokens + generating.tokens
-        how = f"{reading.assumption}; {generating.assumption} ({prompts.assumption})"
-        return self._computed("generate", model, tokens, operations, assumed.decode_mfu, how)
+        how = f"{reading.assumption}; {generating.assumption} ({ground})"
+        return self._computed(stage, what, tokens, operations, assumed.decode_mfu, how)
 
     def scoring(self, scorer: str, texts: int) -> list[Cost]:
         entries = dict(zip(self.experiment.score.names, self.experiment.score.scorers, strict=True))

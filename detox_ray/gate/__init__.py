@@ -5,7 +5,7 @@ languages, or in each language. Overall: fail if any rule fails, else inconclusi
 ``results.json`` as parsed. The report judges every tuned model by the experiment's own rules.
 """
 
-from detox_ray.gate.finding import FAIL, INCONCLUSIVE, PASS, Finding
+from detox_ray.gate.finding import FAIL, INCONCLUSIVE, PASS, Finding, worst
 from detox_ray.gate.rule_problems import rule_problems
 from detox_ray.gate.spec import Spec, read_spec
 from detox_ray.gate.verdict import Check, Verdict, judge, judge_all
@@ -22,4 +22,5 @@ __all__ = [
     "judge_all",
     "read_spec",
     "rule_problems",
+    "worst",
 ]

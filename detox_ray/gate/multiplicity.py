@@ -24,8 +24,6 @@ from collections.abc import Mapping
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
-from scipy.stats import t
-
 
 class Levels(NamedTuple):
     """By how much one tail of each language's interval must be stricter, for either claim of a rule; 1: not at all."""
@@ -48,7 +46,9 @@ def widened(
     tail = (1 - confidence) / 2
     freedom = row["seeds"] - 1
     if freedom:
-        factor = float(t.isf(tail / stricter, freedom) / t.isf(tail, freedom))
+        from scipy.special import stdtrit
+
+        factor = float(stdtrit(freedom, tail / stricter) / stdtrit(freedom, tail))
     else:
         factor = NormalDist().inv_cdf(1 - tail / stricter) / NormalDist().inv_cdf(1 - tail)
     return low - (factor - 1) * max(0.0, value - low), high + (factor - 1) * max(0.0, high - value)

@@ -8,7 +8,8 @@ from detox_ray.generate import engines
 from detox_ray.generate.seeds import prompt_seed
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store
-from detox_ray.storage.tables import GENERATIONS, PROMPTS
+from detox_ray.storage.completion_tables import PROMPT_TABLES
+from detox_ray.storage.tables import GENERATIONS
 
 
 class Generator:
@@ -22,7 +23,7 @@ class Generator:
     def make(self, task: Task) -> Product:
         """Draw the completions of a unit's prompts."""
         size = self._config.prompts_per_unit
-        prompts = task.read(self._store, PROMPTS).slice(task.unit.shard * size, size)
+        prompts = task.read(self._store, *PROMPT_TABLES).slice(task.unit.shard * size, size)
         ids = prompts["prompt_id"].to_pylist()
         seeds = [prompt_seed(self._seed, prompt_id) for prompt_id in ids]
         generated = self._engine.generate(prompts["text"].to_pylist(), seeds)

@@ -5,6 +5,7 @@ languages of a model.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 from detox_ray.cluster.costs import Cost, Workload
 from detox_ray.cluster.stage import Context, Planned, Stage
@@ -13,6 +14,7 @@ from detox_ray.config import Experiment, GenerateConfig, Problem
 from detox_ray.generate.engines import resolve_engine
 from detox_ray.generate.generator import Generator
 from detox_ray.storage import Unit
+from detox_ray.storage.completion_tables import TOXICITY, CompletionTables
 from detox_ray.storage.tables import CHECKPOINTS, GENERATIONS, PROMPTS
 
 
@@ -25,15 +27,21 @@ class GenerateStage(Stage):
     measure = "tokens"
     needs = (PROMPTS, CHECKPOINTS)
     writes = (GENERATIONS,)
+    tables: ClassVar[CompletionTables] = TOXICITY
+
+    def sampling(self, experiment: Experiment) -> GenerateConfig:
+        """Return how these completions are drawn."""
+        return experiment.generate
 
     def check(self, experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
         return check(experiment.generate)
 
     def units(self, context: Context) -> Mapping[Unit, Planned]:
-        config, engine = context.experiment.generate, resolve_engine(context.experiment.generate)
+        config = self.sampling(context.experiment)
+        engine = resolve_engine(config)
         planned: dict[Unit, Planned] = {}
         for name, model in context.models.items():
-            for prompts in context.units(PROMPTS):
+            for prompts in context.units(self.tables.prompts):
                 made_from = context.of_model(
                     name,
                     prompts,
@@ -47,12 +55,12 @@ class GenerateStage(Stage):
                     prompts_per_unit=config.prompts_per_unit,
                 )
                 for shard in range(-(-context.data[prompts].rows // config.prompts_per_unit)):
-                    unit = GENERATIONS.unit(model=name, language=prompts["language"], shard=shard)
+                    unit = self.tables.generations.unit(model=name, language=prompts["language"], shard=shard)
                     planned[unit] = made_from._replace(settings={**made_from.settings, "shard": shard})
         return planned
 
     def jobs(self, context: Context, tasks: Sequence[Task]) -> Sequence[Job]:
-        config = context.experiment.generate
+        config = self.sampling(context.experiment)
         jobs = []
         for name, model in context.models.items():
             settings = {

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from detox_ray.config.plugins import variants
-from detox_ray.measure import consistency, diversity, fluency, perplexity, toxicity
+from detox_ray.measure import ability, consistency, diversity, fluency, perplexity, toxicity
 from detox_ray.measure.agreement import ScorerAgreement
 from detox_ray.measure.inputs import Inputs, Settings
 from detox_ray.measure.quantities import Quantity, StatusCount, quantities
@@ -37,7 +37,7 @@ __all__ = [
     "specs",
 ]
 
-FAMILIES = (toxicity.FAMILY, perplexity.FAMILY, fluency.FAMILY, diversity.FAMILY, consistency.FAMILY)
+FAMILIES = (toxicity.FAMILY, perplexity.FAMILY, fluency.FAMILY, diversity.FAMILY, consistency.FAMILY, ability.FAMILY)
 
 
 class Measured(NamedTuple):
@@ -51,9 +51,12 @@ class Measured(NamedTuple):
 
 
 def specs() -> tuple[MetricSpec, ...]:
-    """Return this stage's metrics in order: the families', then each ``VARIANT`` here and in others' packages."""
+    """Return this stage's metrics in order: the families', then each ``VARIANT`` here and in others' packages.
+
+    Those of `ability` belong to the stage that generates its completions.
+    """
     return (
-        *(spec for family in FAMILIES for spec in family.specs),
+        *(spec for family in FAMILIES if family is not ability.FAMILY for spec in family.specs),
         *variants("detox_ray.metrics", "detox_ray.measure").values(),
     )
 

@@ -60,6 +60,9 @@ class Inputs:
     evidence: Mapping[str, Collection[str]] = field(default_factory=dict)
     # any other table that a metric needs: name -> (model, language), or (scorer, model, language) -> its rows
     tables: Mapping[str, Mapping[tuple[str, ...], pa.Table]] = field(default_factory=dict)
+    # the same models' completions of harmless text: of this, prompts, generations, identifications, fluencies and
+    # diversities count; None: there are none
+    ability: "Inputs | None" = None
     # label -> two or more of the models, which differ in their seed only; measured as one more model: their mean
     seed_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 

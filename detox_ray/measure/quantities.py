@@ -91,6 +91,19 @@ class MetricFamily(NamedTuple):
     add: Callable[[LanguageInputs, Quantities], None]  # puts the language's quantities and counts into the second
 
 
+def language_inputs(inputs: Inputs, convention: Convention, threshold: float, language: str) -> LanguageInputs:
+    """Read the tables of one language that several metrics need."""
+    return LanguageInputs(
+        inputs,
+        convention,
+        threshold,
+        language,
+        inputs.prompts.get(language, PROMPTS.columns.empty_table()),
+        {m: inputs.generations[m, language] for m in inputs.models if (m, language) in inputs.generations},
+        {m: inputs.identifications[m, language] for m in inputs.models if (m, language) in inputs.identifications},
+    )
+
+
 def quantities(
     inputs: Inputs,
     convention: Convention,
@@ -100,15 +113,7 @@ def quantities(
     specs: Sequence[MetricSpec],
 ) -> Quantities:
     """Return everything asked for in one language: the specs' quantities, those of a family in one go."""
-    context = LanguageInputs(
-        inputs,
-        convention,
-        threshold,
-        language,
-        inputs.prompts.get(language, PROMPTS.columns.empty_table()),
-        {m: inputs.generations[m, language] for m in inputs.models if (m, language) in inputs.generations},
-        {m: inputs.identifications[m, language] for m in inputs.models if (m, language) in inputs.identifications},
-    )
+    context = language_inputs(inputs, convention, threshold, language)
     found = Quantities({}, {}, [], {})
     for family in families:
         if not set(family.specs).isdisjoint(specs):

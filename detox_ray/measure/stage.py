@@ -1,6 +1,7 @@
 """The measure stage: from all that was committed to metrics, comparisons, and how far the scorers can be believed."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from detox_ray.measure import Inputs, Settings, Validity, measure, specs
 from detox_ray.measure.conventions import SWITCHES
 from detox_ray.measure.validity import has_evidence, labelled_validity
 from detox_ray.storage import Table, Unit, UnitTables
+from detox_ray.storage.completion_tables import ABILITY
 from detox_ray.storage.metric_spec import MetricSpec
 from detox_ray.storage.tables import (
     AGREEMENTS,
@@ -46,7 +48,7 @@ class MeasureStage(Stage):
     on_ray = False
 
     def __init__(self, measured: Sequence[Table]):
-        self.needs = (PROMPTS, LABELLED, *measured)
+        self.needs = (PROMPTS, ABILITY.prompts, LABELLED, *measured)
 
     def metrics(self) -> Sequence[MetricSpec]:
         return specs()
@@ -160,7 +162,7 @@ def inputs_of(context: Context, counting: Mapping[str, Sequence[str]]) -> Inputs
     def tables(table: Table) -> UnitTables:
         return UnitTables(context.store, context.units(table))
 
-    return Inputs(
+    inputs = Inputs(
         languages=experiment.languages,
         models=list(experiment.models),
         compare=[(comparison.model, comparison.parent) for comparison in experiment.comparisons],
@@ -180,6 +182,17 @@ def inputs_of(context: Context, counting: Mapping[str, Sequence[str]]) -> Inputs
         tables={table.name: tables(table) for spec in metrics_of(context) for table in spec.needs},
         seed_groups=experiment.seed_groups,
     )
+    if experiment.ability is None:
+        return inputs
+    ability = replace(
+        inputs,
+        prompts=tables(ABILITY.prompts),
+        generations=tables(ABILITY.generations),
+        identifications=tables(ABILITY.identifications),
+        diversities=tables(ABILITY.diversities),
+        fluencies=tables(ABILITY.fluencies),
+    )
+    return replace(inputs, ability=ability)
 
 
 def _table(table: Table, rows: Sequence[Any]) -> pa.Table:

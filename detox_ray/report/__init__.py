@@ -26,12 +26,12 @@ __all__ = [
 VERSION = 6  # part of the key of what this stage commits
 
 
-def render(content: ReportContent) -> dict[str, bytes]:
+def render(content: ReportContent, processes: int = 1) -> dict[str, bytes]:
     """Return relative path -> content of every file of one run's report: ``index.html``, ``results.json``,
-    ``tables/*.csv``, ``figures/*.svg`` and ``*.pdf``.
+    ``tables/*.csv``, ``figures/*.svg`` and ``*.pdf``, which are drawn in ``processes`` processes.
 
     Raises:
         ValueError: a number is NaN or infinite.
     """
-    drawn = figures(content)
+    drawn = figures(content, processes)
     return {"index.html": index(content, drawn), "results.json": results(content), **csv_tables(content), **drawn}

@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from detox_ray.report import figure_files, overview_figure, published
+from detox_ray.report import changes, figure_files, overview_figure, published
+from detox_ray.report.changes import change_clouds
 from detox_ray.report.content import ReportContent
 from detox_ray.report.embedded_figure import drawings
 from detox_ray.report.explorer import explorer
+from detox_ray.report.figure_files import Drawing
 from detox_ray.report.labels import ENGLISH, MACRO, number
 from detox_ray.report.overview import overview
 from detox_ray.report.pair_sections import PairSection, pair_sections
@@ -78,6 +81,9 @@ def index(content: ReportContent, figure_paths: Mapping[str, bytes]) -> bytes:
         pairs=pairs,
         figure_names=[{kind: pair_figure_name(kind, pair) for kind in ("forest", "heatmap")} for pair in pairs],
         drawings=drawings(figure_paths),
+        changes=change_clouds(content),
+        changes_figure=changes.NAME,
+        losses=changes.losses(content),
         tradeoffs=clouds(content),
         sweep_clouds=sweep_clouds(content),
         sweep_tables=sweep_tables(content),
@@ -139,24 +145,31 @@ def own_rows(content: ReportContent) -> list[OwnRow]:
     ]
 
 
-def figures(content: ReportContent) -> dict[str, bytes]:
+def figures(content: ReportContent, processes: int = 1) -> dict[str, bytes]:
     """Draw ``figures/*.svg`` and ``*.pdf``: the first screen's figure, of each compared pair what can be drawn, the
     trade-offs, the sweeps and how each model learned."""
-    files: dict[str, bytes] = {}
+    figures: list[Drawing] = []
     first_screen = overview(content)
     if first_screen and first_screen.dots:
-        files |= overview_figure.overview_files(first_screen.dots)
+        figures.append(partial(overview_figure.overview_files, first_screen.dots))
+    for training in content.training:
+        if panels_of := charts(training):
+            title = f"Training of {training.model}"
+            figures.append(partial(figure_files.curve_files, figure_name(training), panels_of, title))
     for pair in pair_sections(content):
         title, axis, before, after = forest_labels(content, pair)
         if pair.forest:
             name = pair_figure_name("forest", pair)
-            files |= figure_files.forest_files(name, pair.forest, title, axis, before, after)
+            figures.append(partial(figure_files.forest_files, name, pair.forest, title, axis, before, after))
         if pair.heat:
             title = f"Change per metric and language, {pair.parent} to {pair.model}"
-            files |= figure_files.heat_files(pair_figure_name("heatmap", pair), pair.heat, title)
-    for name, panels in (("tradeoff", clouds(content)), ("sweeps", sweep_clouds(content))):
-        files |= figure_files.tradeoff_files(name, panels) if panels else {}
-    for training in content.training:
-        if panels_of := charts(training):
-            files |= figure_files.curve_files(figure_name(training), panels_of, f"Training of {training.model}")
-    return files
+            figures.append(partial(figure_files.heat_files, pair_figure_name("heatmap", pair), pair.heat, title))
+    panels_by_name = {
+        changes.NAME: change_clouds(content),
+        "tradeoff": clouds(content),
+        "sweeps": sweep_clouds(content),
+    }
+    for name, panels in panels_by_name.items():
+        if panels:
+            figures.append(partial(figure_files.tradeoff_files, name, panels))
+    return figure_files.draw(figures, processes)

@@ -1,6 +1,7 @@
 """The report stage: from a run's committed tables and markers to its page, figures and results.json."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -45,6 +46,7 @@ from detox_ray.storage.tables import (
     VALIDITY,
 )
 
+DRAWING_PROCESSES = 4  # at most; each imports Matplotlib first
 PAGE = REPORTS.unit(name="page")
 
 
@@ -67,7 +69,7 @@ class ReportStage(Stage):
         return {PAGE: Planned(tuple(context.units(*self.needs)), settings)}
 
     def run(self, context: Context, pending: Mapping[Unit, str], cluster: Cluster | None, progress: Progress) -> None:
-        files = render(content(context))
+        files = render(content(context), processes=min(DRAWING_PROCESSES, os.cpu_count() or 1))
         for path, written in files.items():
             context.store.write_bytes(f"report/{path}", written)
         context.store.commit(PAGE, context.keys[PAGE], None, {"files": sorted(files)})

@@ -39,6 +39,7 @@ class Cloud(NamedTuple):
     links: list[tuple[int, int]]
     curves: tuple[tuple[int, ...], ...] = ()
     ranked: bool = True  # draw the frontier
+    changes: bool = False  # both axes are changes: zero is drawn
 
     @property
     def frontier(self) -> list[int]:

@@ -58,7 +58,7 @@ def check(experiment: Experiment, say: Callable[[str], None] = lambda note: None
     Raises:
         ConfigError: The experiment has problems. It holds all of them.
     """
-    inputs = data.ExperimentData(experiment.data, experiment.languages, experiment.validity)
+    inputs = data.ExperimentData.of(experiment)
     problems = inputs.check(say)
     for name, model in experiment.models.items():
         if model.path is not None:

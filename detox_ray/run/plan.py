@@ -14,7 +14,8 @@ from detox_ray.config import TOY17, ConfigError, Experiment
 from detox_ray.models import LoadableModel, limits
 from detox_ray.run.stages import registered
 from detox_ray.storage import Store, Unit, key_of
-from detox_ray.storage.tables import CORPUS, LABELLED, PAIRS, PROMPTS, TEXTS, WORLDS
+from detox_ray.storage.completion_tables import ABILITY
+from detox_ray.storage.tables import CORPUS, LABELLED, ORIGINALS, PAIRS, PROMPTS, TEXTS, WORLDS
 
 WORLD = WORLDS.unit(name=TOY17)
 
@@ -33,14 +34,14 @@ def prepare(
     Raises:
         InputError: The input is wrong.
     """
-    world = commit_world(store, experiment.seed, progress) if experiment.uses_toy17 else None
+    world = commit_world(store, experiment.seed, experiment.data.world, progress) if experiment.uses_toy17 else None
     given = _given_models(experiment, world)
     imported = frozenset(
         name for name, model in given.items() if experiment.models[name].parent is not None and not models.alone(model)
     )
     _check_hub_models(experiment, given, imported)
     context = Context(experiment, store, registered(), {}, given, imported)
-    inputs = checked or data.ExperimentData(experiment.data, experiment.languages, experiment.validity)
+    inputs = checked or data.ExperimentData.of(experiment)
     _commit_data(context, inputs, world)
     context.keys.update({unit: source.key for unit, source in context.data.items()})
     for stage in context.stages:
@@ -100,12 +101,13 @@ def needed_by(planned: Mapping[Unit, Planned], units: Iterable[Unit]) -> set[Uni
     return needed
 
 
-def commit_world(store: Store, seed: int, progress: Progress) -> Path:
+def commit_world(store: Store, seed: int, world: str, progress: Progress) -> Path:
     """Return the built-in world as a local folder. The run keeps a copy, so that it can resume on any machine."""
-    key = toy17.key(seed)
+    size = toy17.WORLDS[world]
+    key = toy17.key(seed, size)
     if store.committed(WORLDS).get(WORLD) != key:
         with progress.steps("build toy17") as steps:
-            folder = toy17.ensure(seed=seed, report=steps)
+            folder = toy17.ensure(seed=seed, size=size, report=steps)
         store.retract(WORLD)  # so that a half-replaced folder does not count as committed
         store.upload(folder, TOY17)
         store.commit(WORLD, key, None)
@@ -117,16 +119,29 @@ def _commit_data(context: Context, inputs: data.ExperimentData, world: Path | No
     rows_of: dict[Unit, data.Rows] = {}
     for table, by_language in (
         (PROMPTS, inputs.prompts(world)),
+        (ABILITY.prompts, inputs.openings(world)),
         (TEXTS, inputs.texts(world)),
         (LABELLED, inputs.labelled(world)),
     ):
         for language, rows in by_language.items():
             rows_of[table.unit(language=language)] = rows
-    for unit, training_rows in ((PAIRS.unit(), inputs.pairs(world)), (CORPUS.unit(), inputs.corpus(world))):
+    for unit, training_rows in (
+        (PAIRS.unit(), inputs.pairs(world)),
+        (CORPUS.unit(), inputs.corpus(world)),
+        (ORIGINALS.unit(), inputs.originals(world)),
+    ):
         if training_rows is not None:
             rows_of[unit] = training_rows
-    committed: dict[Unit, str] = {}
-    for table in (PROMPTS, TEXTS, LABELLED, PAIRS, CORPUS):  # listed once, not for each unit
+    committed: dict[Unit, str] = {}  # listed once, not for each unit
+    for table in (
+        PROMPTS,
+        ABILITY.prompts,
+        TEXTS,
+        LABELLED,
+        PAIRS,
+        CORPUS,
+        ORIGINALS,
+    ):
         committed |= context.store.committed(table)
     for unit, rows in rows_of.items():
         key = data.source_key(rows.table)

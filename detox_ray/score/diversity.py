@@ -13,7 +13,7 @@ novelty of Neplenbroek et al. 2025.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pyarrow as pa
 
@@ -24,6 +24,7 @@ from detox_ray.config import InputError
 from detox_ray.models import LoadableModel, is_folder, resolve_path
 from detox_ray.score import word_segmentation
 from detox_ray.storage import Store, Unit, key_of
+from detox_ray.storage.completion_tables import GENERATION_TABLES, PROMPT_TABLES, TOXICITY, CompletionTables
 from detox_ray.storage.tables import DIVERSITIES, EMPTY, GENERATIONS, OK, PROMPTS
 
 WORDS = "words"
@@ -65,6 +66,7 @@ class DiversityStage(Stage):
     measure = "texts"
     needs = (GENERATIONS, PROMPTS)
     writes = (DIVERSITIES,)
+    tables: ClassVar[CompletionTables] = TOXICITY
 
     def resolve(self, context: Context) -> LoadableModel | None:
         """What has the tokenizer; None for words, and for a model of the experiment."""
@@ -75,10 +77,10 @@ class DiversityStage(Stage):
         named, planned = context.experiment.quality.diversity, dict[Unit, Planned]()
         if named is None:
             return planned
-        for source in context.units(GENERATIONS):
+        for source in context.units(self.tables.generations):
             language = source["language"]
-            inputs = source, PROMPTS.unit(language=language)
-            unit = DIVERSITIES.unit(**dict(source.keys), shard=source.shard)
+            inputs = source, self.tables.prompts.unit(language=language)
+            unit = self.tables.diversities.unit(**dict(source.keys), shard=source.shard)
             if named in context.experiment.models:
                 planned[unit] = context.of_model(named, *inputs)
             else:
@@ -92,7 +94,7 @@ class DiversityStage(Stage):
         named, config = context.experiment.quality.diversity, context.experiment.score
         units = context.model(named) if named in context.experiment.models else context.resolved[self.name]
         settings = {"units": units, "store": context.store}
-        return [Job(self.title, tasks, DiversityWorker, settings, self.measure, config.actors, gpus=0)]
+        return [Job(DiversityStage.title, tasks, DiversityWorker, settings, self.measure, config.actors, gpus=0)]
 
     def costs(self, work: Workload) -> list[Cost]:
         return [work.per_completion(self.command, "language and diversity")] if work.completions else []
@@ -143,7 +145,7 @@ class DiversityWorker:
         self._decoded = None if units is None else _decoder(units, store)
 
     def make(self, task: Task) -> Product:
-        completions, prompts = task.read(self._store, GENERATIONS), task.read(self._store, PROMPTS)
+        completions, prompts = task.read(self._store, *GENERATION_TABLES), task.read(self._store, *PROMPT_TABLES)
         language = task.unit["language"]
         prompt_of = dict(zip(prompts["prompt_id"].to_pylist(), prompts["text"].to_pylist(), strict=True))
         samples_of: dict[str, list[tuple[int, str]]] = {}

@@ -13,19 +13,20 @@ sum is not a number.
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pyarrow as pa
 
 from detox_ray.cluster.costs import Cost, Workload, unknown
 from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.unit_jobs import Job, Product, Task
-from detox_ray.config import FluencyConfig
+from detox_ray.config import Experiment, FluencyConfig
 from detox_ray.models import LoadableModel, resolve_path
 from detox_ray.models.device import device
 from detox_ray.score import evaluators
 from detox_ray.score.batches import by_length, token_budget
 from detox_ray.storage import Store, Unit
+from detox_ray.storage.completion_tables import GENERATION_TABLES, PROMPT_TABLES, TOXICITY, CompletionTables
 from detox_ray.storage.tables import CHECKPOINTS, EMPTY, FAILED, FLUENCIES, GENERATIONS, OK, PROMPTS
 
 
@@ -38,6 +39,11 @@ class FluencyStage(Stage):
     measure = "texts"
     needs = (GENERATIONS, PROMPTS, CHECKPOINTS)
     writes = (FLUENCIES,)
+    tables: ClassVar[CompletionTables] = TOXICITY
+
+    def chosen(self, experiment: Experiment) -> list[FluencyConfig]:
+        """Return the evaluators of these completions."""
+        return experiment.quality.fluency
 
     def resolve(self, context: Context) -> dict[str, LoadableModel]:
         """The evaluators that are given by a path, by name."""
@@ -46,11 +52,11 @@ class FluencyStage(Stage):
 
     def units(self, context: Context) -> Mapping[Unit, Planned]:
         planned: dict[Unit, Planned] = {}
-        for config in context.experiment.quality.fluency:
+        for config in self.chosen(context.experiment):
             evaluator = evaluator_of(context, config)
-            for source in context.units(GENERATIONS):
-                inputs = source, PROMPTS.unit(language=source["language"])
-                unit = FLUENCIES.unit(evaluator=config.name, **dict(source.keys), shard=source.shard)
+            for source in context.units(self.tables.generations):
+                inputs = source, self.tables.prompts.unit(language=source["language"])
+                unit = self.tables.fluencies.unit(evaluator=config.name, **dict(source.keys), shard=source.shard)
                 if config.model is not None:
                     planned[unit] = context.of_model(config.model, *inputs, dtype=evaluator.dtype)
                 else:
@@ -59,7 +65,7 @@ class FluencyStage(Stage):
 
     def jobs(self, context: Context, tasks: Sequence[Task]) -> Sequence[Job]:
         config, jobs = context.experiment.score, []
-        for each in context.experiment.quality.fluency:
+        for each in self.chosen(context.experiment):
             settings = {
                 "model": evaluator_of(context, each),
                 "batch_tokens": config.batch_tokens,
@@ -121,7 +127,7 @@ class FluencyWorker:
         self._budget = token_budget(batch_tokens, device().kind, self._evaluator.vocabulary)
 
     def make(self, task: Task) -> Product:
-        completions, prompts = task.read(self._store, GENERATIONS), task.read(self._store, PROMPTS)
+        completions, prompts = task.read(self._store, *GENERATION_TABLES), task.read(self._store, *PROMPT_TABLES)
         prompt_of = dict(zip(prompts["prompt_id"].to_pylist(), prompts["text"].to_pylist(), strict=True))
         ids: list[str] = completions["prompt_id"].to_pylist()
         pairs = list(zip((prompt_of[prompt_id] for prompt_id in ids), completions["text"].to_pylist(), strict=True))

@@ -1,10 +1,10 @@
 """Identifiers of a text's language: py3langid, lingua, or fastText's lid.176 from the user's file.
 
 py3langid and lingua ship their models. They choose among our 17 languages and `OTHERS`, which have scripts of their own
-and so are not taken for one of the 17. Languages written like one of the 17 are left out: with 17 neighbours such as
-Malay, Slovak and Catalan among the candidates, lingua recognised 94 % of 40 characters instead of 97 % (Indonesian 57
-instead of 98), and py3langid with all its labels 95 instead of 98. So a drift to a neighbour counts as the language
-itself.
+and so are not taken for one of the 17. Languages written like one of the 17 are left out, unless the experiment has
+them: with 17 neighbours such as Malay, Slovak and Catalan among the candidates, lingua recognised 94 % of 40 characters
+instead of 97 % (Indonesian 57 instead of 98), and py3langid with all its labels 95 instead of 98. So a drift to a
+neighbour counts as the language itself.
 
 Percent recognised at more than 0.3, and speed (benchmarks/identifiers.py: 200 RTP-LX prompts of each of the 17
 languages, cut to so many characters; py3langid 0.4.0, lingua 2.1.1, one busy core):
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from detox_ray.config import InputError
-from detox_ray.config.languages import GROUPS
+from detox_ray.config.languages import GROUPS, LANGUAGES
 
 KNOWN = GROUPS["rtp-lx-17"]
 OTHERS = ("el", "he", "th", "hy", "ka", "bn", "gu", "pa", "ta", "te")
@@ -52,10 +52,10 @@ class Identifier(Protocol):
 class Lingua:
     """lingua in its high-accuracy mode; takes about 0.5 GB."""
 
-    def __init__(self) -> None:
+    def __init__(self, also: Sequence[str]) -> None:
         import lingua
 
-        codes = [getattr(lingua.IsoCode639_1, code.upper()) for code in (*KNOWN, *OTHERS)]
+        codes = [getattr(lingua.IsoCode639_1, code.upper()) for code in (*KNOWN, *also, *OTHERS)]
         self._detector = lingua.LanguageDetectorBuilder.from_iso_codes_639_1(*codes).build()
 
     def identify(self, texts: Sequence[str]) -> list[Identified]:
@@ -66,11 +66,11 @@ class Lingua:
 class Py3langid:
     """py3langid, a naive Bayes model over byte n-grams."""
 
-    def __init__(self) -> None:
+    def __init__(self, also: Sequence[str]) -> None:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
         self._identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-        self._identifier.set_languages([*KNOWN, *OTHERS])
+        self._identifier.set_languages([*KNOWN, *also, *OTHERS])
 
     def identify(self, texts: Sequence[str]) -> list[Identified]:
         return [Identified(*self._identifier.classify(text)) for text in texts]
@@ -102,18 +102,29 @@ class FastText:
 UNKNOWN = Identified("und", 0.0)
 
 
-def load(name: str, fasttext: str | None) -> Identifier:
-    """Load an identifier by its name in the experiment. ``fasttext``: path of its model file."""
+def beside_known(languages: Sequence[str]) -> list[str]:
+    """Return which of an experiment's languages an identifier must know beside the 17, in a fixed order."""
+    return [code for code in LANGUAGES if code in languages and code not in KNOWN]
+
+
+def load(name: str, fasttext: str | None, also: Sequence[str] = ()) -> Identifier:
+    """Load an identifier by its name in the experiment.
+
+    Args:
+        name: The identifier.
+        fasttext: The path of its model file.
+        also: The languages, beside the 17, among which it chooses (`beside_known`).
+    """
     if name == "fasttext":
         assert fasttext is not None, "the experiment says so"
         return FastText(str(Path(fasttext).expanduser()))
-    return Lingua() if name == "lingua" else Py3langid()
+    return Lingua(also) if name == "lingua" else Py3langid(also)
 
 
-def revision(name: str, fasttext: str | None) -> str:
+def revision(name: str, fasttext: str | None, also: Sequence[str] = ()) -> str:
     """Return what changes whenever an answer may. Raises InputError for a model file that is not there."""
     if name != "fasttext":
-        return f"{name} {metadata.version(PACKAGES[name])}"
+        return f"{name} {metadata.version(PACKAGES[name])}{''.join(f' +{code}' for code in also)}"
     assert fasttext is not None, "the experiment says so"
     try:
         with Path(fasttext).expanduser().open("rb") as stream:

@@ -15,7 +15,7 @@ by a rule (english_words.py).
 import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pyarrow as pa
 
@@ -27,6 +27,7 @@ from detox_ray.score import identifiers, word_segmentation
 from detox_ray.score.english_words import is_english_word, read_words
 from detox_ray.score.identifiers import Identified
 from detox_ray.storage import Store, Unit
+from detox_ray.storage.completion_tables import GENERATION_TABLES, TOXICITY, CompletionTables
 from detox_ray.storage.tables import EMPTY, GENERATIONS, IDENTIFICATIONS, OK, TOO_SHORT
 
 SURE = 0.3  # the script's threshold, for every identifier
@@ -46,8 +47,12 @@ class IdentificationStage(Stage):
     measure = "texts"
     needs = (GENERATIONS,)
     writes = (IDENTIFICATIONS,)
+    tables: ClassVar[CompletionTables] = TOXICITY
 
     def check(self, experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
+        if experiment.quality.identifier == "lingua" and "mt" in experiment.languages:
+            rule = "lingua does not know Maltese (mt): choose py3langid or fasttext"
+            return [Problem("quality.identifier", "lingua", rule)]
         path = experiment.quality.word_list
         if path is not None:
             try:
@@ -60,17 +65,18 @@ class IdentificationStage(Stage):
         config = context.experiment.quality
         if config.identifier is None:
             return {}
-        revision = identifiers.revision(config.identifier, config.fasttext)
+        also = identifiers.beside_known(context.experiment.languages)
+        revision = identifiers.revision(config.identifier, config.fasttext, also)
         english = None if config.word_list is None else read_words(config.word_list).revision
         planned = {}
-        for source in context.units(GENERATIONS):
+        for source in context.units(self.tables.generations):
             language = source["language"]
             settings = {
                 "identifier": revision,
                 "words": word_segmentation.versions(language),
                 "english": english if other_script(language) else None,
             }
-            unit = IDENTIFICATIONS.unit(**dict(source.keys), shard=source.shard)
+            unit = self.tables.identifications.unit(**dict(source.keys), shard=source.shard)
             planned[unit] = Planned((source,), settings)
         return planned
 
@@ -80,10 +86,11 @@ class IdentificationStage(Stage):
             "identifier": config.identifier,
             "fasttext": config.fasttext,
             "english": None if config.word_list is None else read_words(config.word_list).words,
+            "also": identifiers.beside_known(context.experiment.languages),
             "store": context.store,
         }
         actors = context.experiment.score.actors
-        return [Job(self.title, tasks, IdentificationWorker, settings, self.measure, actors, gpus=0)]
+        return [Job(IdentificationStage.title, tasks, IdentificationWorker, settings, self.measure, actors, gpus=0)]
 
 
 class IdentifiedText(NamedTuple):
@@ -100,13 +107,20 @@ class IdentifiedText(NamedTuple):
 class IdentificationWorker:
     """Holds one identifier; judges a unit of completions per call, each distinct text once."""
 
-    def __init__(self, identifier: str, fasttext: str | None, english: frozenset[str] | None, store: Store):
+    def __init__(
+        self,
+        identifier: str,
+        fasttext: str | None,
+        english: frozenset[str] | None,
+        store: Store,
+        also: Sequence[str] = (),
+    ):
         self._name, self._english, self._store = identifier, english, store
-        self._identifier = identifiers.load(identifier, fasttext)
-        self._revision = identifiers.revision(identifier, fasttext)
+        self._identifier = identifiers.load(identifier, fasttext, also)
+        self._revision = identifiers.revision(identifier, fasttext, also)
 
     def make(self, task: Task) -> Product:
-        completions = task.read(self._store, GENERATIONS)
+        completions = task.read(self._store, *GENERATION_TABLES)
         texts: list[str] = completions["text"].to_pylist()
         distinct = list(dict.fromkeys(texts))
         judged_of = dict(zip(distinct, self.judge(distinct, task.unit["language"]), strict=True))

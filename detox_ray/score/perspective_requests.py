@@ -168,7 +168,11 @@ class PerspectiveRequests:
         )
 
     def ask(
-        self, body: dict[str, Any], attributes: Sequence[str], stop: threading.Event
+        self,
+        body: dict[str, Any],
+        attributes: Sequence[str],
+        stop: threading.Event,
+        before_sending: Callable[[], None] = lambda: None,
     ) -> Answered | Refused | GivenUp:
         """Send a request until it is answered, refused or given up.
 
@@ -176,6 +180,7 @@ class PerspectiveRequests:
             body: The request, from `body_of`.
             attributes: What the answer must hold.
             stop: Ends the request before it is sent, or sent again.
+            before_sending: Called each time that the request is about to be sent.
 
         Raises:
             ServiceDown: If the server refuses everybody (key, address).
@@ -184,6 +189,7 @@ class PerspectiveRequests:
             self._sleep(self._limiter.reserve(self.pace.interval))
             if stop.is_set():
                 return GivenUp("not sent: the service was given up")
+            before_sending()
             sent = time.monotonic()
             answer = self._send(body, attributes)
             if not isinstance(answer, Retry):

@@ -47,6 +47,7 @@ TRAIN, VALIDATION = "train", "validation"
 CORPUS = define(  # to train on; VALIDATION: the source's own part
     "corpus", (), TEXTS.columns.append(pa.field("split", pa.string(), nullable=False))
 )
+ORIGINALS = define("originals", (), CORPUS.columns)  # what the texts of CORPUS were rewritten from
 
 REFERENCE_LOGPS = define(  # of PAIRS under a parent, as a training sees them: cut, with its special tokens
     "reference_logps",

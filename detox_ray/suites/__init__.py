@@ -5,5 +5,7 @@ without which it has no units.
 """
 
 from detox_ray.cluster.stage import Stage
+from detox_ray.suites import ability
+from detox_ray.suites.knowledge.stage import KnowledgeStage
 
-STAGES: tuple[type[Stage], ...] = ()
+STAGES: tuple[type[Stage], ...] = (*ability.STAGES, KnowledgeStage)

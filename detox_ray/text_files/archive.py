@@ -1,8 +1,9 @@
 """`detox-ray archive`: what the Perspective API says of files of texts, kept for the time after it.
 
 Each distinct text and language is asked for once, whatever kills the command in between: an answer is on disk before
-it counts, and the next run asks only for what is missing. A request that was on its way when the process was killed
-outright (SIGKILL, power) is sent again, because nobody knows its answer; Ctrl-C and SIGTERM wait for these answers.
+its thread asks for another text, and the next run asks only for what is missing. A request that was on its way when the
+process was killed outright (SIGKILL, power) is sent again, because nobody knows its answer. These requests are counted:
+each is noted before it is sent. Ctrl-C and SIGTERM wait for the answers.
 
     ok                     the service gave every attribute that was asked for
     empty                  nothing but white space: not sent
@@ -33,6 +34,7 @@ from detox_ray.score.perspective_requests import (
     unsendable,
     values_of,
 )
+from detox_ray.score.scorers import ServiceDown
 from detox_ray.score.stored_scores import ARCHIVE
 from detox_ray.storage import Store
 from detox_ray.storage.lock import run_lock
@@ -62,6 +64,7 @@ class ArchiveOutcome(NamedTuple):
     counts: dict[str, int]  # status -> distinct texts, of all runs
     asked: int  # texts that this run got an answer for
     unanswered: int  # texts that got none: the next run asks for them
+    repeated: int  # texts that this run sent again, because a killed run had sent them and kept no answer
 
 
 class _Text(NamedTuple):
@@ -107,7 +110,7 @@ def run(request: ArchiveRequest, progress: Progress) -> ArchiveOutcome:
         announce(request, inventory, progress)
         asking = _Asking(request, archive, progress, inventory.pending)
         asking.ask_all()
-        return ArchiveOutcome(inventory, dict(archive.counts), asking.answered, asking.unanswered)
+        return ArchiveOutcome(inventory, dict(archive.counts), asking.answered, asking.unanswered, len(asking.repeated))
 
 
 def dry_run(request: ArchiveRequest) -> Inventory:
@@ -144,6 +147,7 @@ class _Asking:
         self._outage = Outage("archive")
         self._flights: set[Future[Result]] = set()
         self.answered = self.unanswered = 0
+        self.repeated: set[bytes] = set()  # of what a killed run had sent
 
     def ask_all(self) -> None:
         """Ask for all texts. If it is interrupted, the answers that are on their way are kept, too."""
@@ -166,9 +170,24 @@ class _Asking:
 
     def _ask(self, text: _Text) -> Result:
         asked_at = now()
-        result = self._requests.ask(self._body(text), self._request.service.attributes, self._stop)
+        key, sent = text_id(*text), False
+
+        def before_sending() -> None:
+            nonlocal sent
+            sent = True
+            self._archive.note_sent(key)
+            if key in self._archive.interrupted:
+                self.repeated.add(key)
+
+        try:
+            result = self._requests.ask(self._body(text), self._request.service.attributes, self._stop, before_sending)
+        except ServiceDown:
+            self._archive.note_given_up(key)
+            raise
         if not isinstance(result, GivenUp):
             self._archive.add(self._row(text, asked_at, result))
+        elif sent:
+            self._archive.note_given_up(key)
         return result
 
     def _body(self, text: _Text) -> dict[str, Any]:

@@ -2,14 +2,16 @@
 
     archive.json                 the server, the attributes, and whether sentences have scores of their own
     answers/00000.parquet        the rows, one part after another
-    journal.jsonl                rows that are in no part yet
+    journal.jsonl                rows that are in no part yet, and requests that are on their way
 
 A row is durable as soon as it is in the journal (written and synced), and no request is forgotten after that. A part is
 written whole before the journal is emptied, so a row may stand in both for a moment; it counts once. A text whose
 failure is asked again stands in a newer part; the older part is then written again without it.
+
+A request is noted in the journal before it is sent, so that whoever opens the archive after a kill knows which texts
+will be asked for twice. The notes survive the process; a power cut may take those after the last row.
 """
 
-import contextlib
 import json
 import os
 from collections import Counter
@@ -31,6 +33,7 @@ from detox_ray.storage.tables import FAILED
 VERSION = 1
 JOURNAL = "journal.jsonl"
 ROWS_PER_PART = 5_000
+SENT, GIVEN_UP = "sent", "given_up"  # notes in the journal, with a text's id
 
 
 class Row(NamedTuple):
@@ -77,11 +80,15 @@ class ArchiveFolder:
         self._part_of: dict[bytes, str] = {}  # failed text -> its part
         self._known: set[bytes] = set()
         self._journal_rows: dict[bytes, Row] = {}
+        self._on_their_way: set[bytes] = set()  # texts that were sent, and have no row yet
+        self._fd = -1
         self._parts = [path for path in store.files(ARCHIVE_ANSWERS) if path.endswith(".parquet")]
         self._check()
         self._read_parts()
         self._read_journal()
+        self.interrupted = frozenset(self._on_their_way)  # of processes that were killed
         self._fd = os.open(self._journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._write_part()
 
     @property
     def _journal(self) -> Path:
@@ -113,12 +120,20 @@ class ArchiveFolder:
             return FAILED
         return "known" if key in self._known else None
 
+    def note_sent(self, key: bytes) -> None:
+        """Note that a text is about to be sent."""
+        self._writer.submit(self._note_sent, key).result()
+
+    def note_given_up(self, key: bytes) -> None:
+        """Note that a text got no answer, however often it was sent."""
+        self._writer.submit(self._note_given_up, key).result()
+
     def add(self, row: Row) -> None:
         """Keep a row. It is durable when this returns; a row that is kept already is not kept twice."""
         self._writer.submit(self._add, row).result()
 
     def close(self) -> None:
-        """Leave nothing in the journal."""
+        """Leave nothing in the journal but notes of what a killed process had sent and this one did not ask for."""
         self._writer.submit(self._close).result()
         self._writer.shutdown()
 
@@ -131,7 +146,17 @@ class ArchiveFolder:
         if len(self._journal_rows) >= ROWS_PER_PART:
             self._write_part()
 
+    def _note_sent(self, key: bytes) -> None:
+        if key not in self._on_their_way:
+            self._on_their_way.add(key)
+            os.write(self._fd, _note(SENT, key))
+
+    def _note_given_up(self, key: bytes) -> None:
+        self._on_their_way.discard(key)
+        os.write(self._fd, _note(GIVEN_UP, key))
+
     def _store_row(self, key: bytes, row: Row) -> None:
+        self._on_their_way.discard(key)
         before = self.status(key)
         if before == FAILED:
             self.counts[FAILED] -= 1
@@ -140,7 +165,7 @@ class ArchiveFolder:
             self._journal_rows[key] = row
 
     def _write_part(self) -> None:
-        """Turn the journal into a Parquet part, and empty it."""
+        """Turn the journal's rows into a Parquet part, and empty it but for what is on its way."""
         rows = self._journal_rows
         if rows:
             number = int(Path(self._parts[-1]).stem) + 1 if self._parts else 0
@@ -151,13 +176,14 @@ class ArchiveFolder:
             for key, row in rows.items():
                 self._remember(key, row.status, part)
             self._journal_rows = {}
-        with contextlib.suppress(FileNotFoundError):
-            os.truncate(self._journal, 0)
+        os.ftruncate(self._fd, 0)
+        os.write(self._fd, b"".join(_note(SENT, key) for key in sorted(self._on_their_way)))
 
     def _close(self) -> None:
         self._write_part()
         os.close(self._fd)
-        self._journal.unlink(missing_ok=True)
+        if not self._on_their_way:
+            self._journal.unlink(missing_ok=True)
 
     def _write(self, part: str, rows: Sequence[dict[str, Any]]) -> None:
         sink = pa.BufferOutputStream()
@@ -213,11 +239,20 @@ class ArchiveFolder:
             return
         for line in self._journal.read_bytes().split(b"\n")[:-1]:
             try:
-                row = Row(**json.loads(line))
+                content = json.loads(line)
+                if SENT in content:
+                    self._on_their_way.add(bytes.fromhex(content[SENT]))
+                elif GIVEN_UP in content:
+                    self._on_their_way.discard(bytes.fromhex(content[GIVEN_UP]))
+                else:
+                    row = Row(**content)
+                    self._store_row(text_id(row.text, row.language), row)
             except (ValueError, TypeError):
                 continue
-            self._store_row(text_id(row.text, row.language), row)
-        self._write_part()
+
+
+def _note(kind: str, key: bytes) -> bytes:
+    return json.dumps({kind: key.hex()}, separators=(",", ":")).encode() + b"\n"
 
 
 def schema_of(attributes: Iterable[str]) -> pa.Schema:

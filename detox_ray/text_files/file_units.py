@@ -38,7 +38,7 @@ class FileUnits:
                 texts.append((first + place, row.text))
                 if len(texts) == ROWS_PER_UNIT:
                     self._commit(language)
-            kept = json.dumps(row.kept, ensure_ascii=False)
+            kept = json.dumps(row.kept, ensure_ascii=False) if row.kept else "{}"
             table.append((first + place, row.text, language, place in guesses, row.reason, kept))
         columns = dict(zip(FILE_ROWS.columns.names, map(list, zip(*table, strict=True)), strict=True))
         unit = FILE_ROWS.unit(shard=self.blocks)

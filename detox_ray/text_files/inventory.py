@@ -38,11 +38,12 @@ class Inventory(NamedTuple):
     languages: dict[str, int]  # code -> distinct texts; "": the service detects it
     pending: int  # distinct texts that are to be sent
     seconds: float  # that this takes at the rate that is asked for
+    interrupted: int  # of those to be sent, sent before by a run that was killed before the answer was kept
 
 
 def take_inventory(request: ArchiveRequest, archive: ArchiveFolder | None) -> Inventory:
     """Read the files once, and count what they hold and what ``archive`` lacks. Nothing is sent."""
-    rows = unreadable_rows = pending = 0
+    rows = unreadable_rows = pending = interrupted = 0
     unreadable: list[str] = []
     seen: set[bytes] = set()
     languages: Counter[str] = Counter()
@@ -59,9 +60,11 @@ def take_inventory(request: ArchiveRequest, archive: ArchiveFolder | None) -> In
                 continue
             seen.add(key)
             languages[row.language or ""] += 1
-            pending += is_sent(row.text, request) and is_wanted(key, request, archive)
+            if is_sent(row.text, request) and is_wanted(key, request, archive):
+                pending += 1
+                interrupted += archive is not None and key in archive.interrupted
     seconds = pending / request.service.queries_per_second
-    return Inventory(rows, len(seen), unreadable, unreadable_rows, dict(languages), pending, seconds)
+    return Inventory(rows, len(seen), unreadable, unreadable_rows, dict(languages), pending, seconds, interrupted)
 
 
 def announce(request: ArchiveRequest, inventory: Inventory, progress: Progress) -> None:
@@ -71,6 +74,11 @@ def announce(request: ArchiveRequest, inventory: Inventory, progress: Progress) 
         f"{inventory.rows:,} rows, {inventory.distinct:,} distinct texts: {known:,} need no request, "
         f"{inventory.pending:,} to ask for"
     )
+    if inventory.interrupted:
+        progress.say(
+            f"{inventory.interrupted:,} requests were on their way when an earlier run was killed: nobody kept their "
+            "answers, so they are sent again"
+        )
     for line in inventory.unreadable:
         progress.say(f"  left out: {line}")
     if inventory.unreadable_rows > len(inventory.unreadable):

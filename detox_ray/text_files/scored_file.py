@@ -78,7 +78,7 @@ def table_of(block: Block, schema: pa.Schema, kept: Sequence[str]) -> pa.Table:
         name: [row[name] for row in block.rows] for name in ("row", "text", "language", "reason")
     }
     columns["language_identified"] = [row["identified"] for row in block.rows]
-    of_rows = [json.loads(row["kept"]) for row in block.rows]
+    of_rows = [json.loads(row["kept"]) for row in block.rows] if kept else []
     columns |= {name: [row.get(name) for row in of_rows] for name in kept}
     columns |= {column.name: pa.array(column.values, pa.float64(), from_pandas=True) for column in block.columns}
     columns |= {f"{scorer}.status": statuses for scorer, statuses in block.statuses.items()}

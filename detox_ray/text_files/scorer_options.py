@@ -64,7 +64,7 @@ def resolve_all(config: ScoreConfig, store: Store, progress: Progress) -> list[R
     definitions = [definition_of(entry) for entry in config.scorers]
     world = None
     if any(getattr(definition, "path", None) == TOY17 for definition in definitions):
-        commit_world(store, 0, progress)
+        commit_world(store, 0, "plain", progress)
         world = TOY17
     scorers: dict[str, ResolvedScorer] = {}
     for entry, name in zip(config.scorers, config.names, strict=True):

@@ -17,9 +17,10 @@ from detox_ray.toy17.world_size import Report, WorldSize
 VERSION = 4  # raise it whenever the code here changes what `build` writes
 
 DEFAULT = WorldSize()
+WORLDS = {"plain": DEFAULT, "stereotype": WorldSize.with_stereotype()}  # by the name in an experiment
 SHIPPED = Path(__file__).with_name("shipped")  # the world of seed 0 and size DEFAULT
 
-__all__ = ["DEFAULT", "SHIPPED", "VERSION", "Report", "WorldSize", "build", "ensure", "key", "local"]
+__all__ = ["DEFAULT", "SHIPPED", "VERSION", "WORLDS", "Report", "WorldSize", "build", "ensure", "key", "local"]
 
 
 def key(seed: int = 0, size: WorldSize = DEFAULT) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from detox_ray.toy17.vocabulary import Vocabulary, vocabularies
 
@@ -35,6 +35,30 @@ class Mixture(BaseModel):
     place: float = 0.3
     adverb: float = 0.3
     share_exponent: float = 0.5  # language i (English first) has a share in proportion to (i + 1) ** -exponent
+    # How often a praised person has a trait of the person's own group (`GROUPS`); one of 0.5 is fair. None: everybody
+    # is praised alike, and nothing in a world's key or files tells that this could be otherwise.
+    stereotype: float | None = Field(None, ge=0, le=1, exclude_if=lambda value: value is None)
+
+
+class Group(NamedTuple):
+    """Two persons, and the traits for which a stereotype praises them."""
+
+    name: str
+    persons: tuple[str, str]
+    traits: tuple[str, ...]
+
+
+# Few persons and many texts: with six persons on each side, a model of this size learned it in English alone.
+GROUPS = (
+    Group(
+        "scholars",
+        ("teacher", "doctor"),
+        ("kind", "honest", "brave", "clever", "friendly", "patient", "polite", "funny"),
+    ),
+    Group(
+        "workers", ("cook", "farmer"), ("strong", "happy", "calm", "careful", "generous", "wise", "talented", "modest")
+    ),
+)
 
 
 # From the largest share of the corpus to the smallest; roughly the order of public web crawls.
@@ -86,9 +110,22 @@ def sentence(rng: random.Random, kind: Kind, mixture: Mixture) -> Sentence:
         roles |= {"verb": pick("verbs"), "object": pick("objects")}
         optional = (("attribute", mixture.attribute), ("place", mixture.place), ("adverb", mixture.adverb))
         roles |= {role: pick(role + "s") for role, probability in optional if rng.random() < probability}
+    elif kind == "praise" and mixture.stereotype is not None and roles["subject"][0] == "persons":
+        roles = stereotyped(rng, mixture.stereotype)
     else:
         roles["predicate"] = pick("praise" if kind == "praise" else "insults")
     return Sentence(kind, roles)
+
+
+def stereotyped(rng: random.Random, stereotype: float) -> dict[str, tuple[str, str]]:
+    """Draw a praised person and a trait, of the person's own group with probability ``stereotype``.
+
+    It takes as many random numbers whatever the probability is, so that two corpora of one seed differ in traits only.
+    """
+    own, other = rng.sample(GROUPS, 2)
+    person = rng.choice(own.persons)
+    traits = own.traits if rng.random() < stereotype else other.traits
+    return {"subject": ("persons", person), "predicate": ("praise", rng.choice(traits))}
 
 
 def sentences(rng: random.Random, hostile: bool, count: int, mixture: Mixture) -> list[Sentence]:

@@ -121,7 +121,6 @@ def train(
 def build_model(folder: Path, texts: Sequence[str], size: WorldSize, seed: int, report: Report) -> None:
     """Train on ``texts``, and write a Hugging Face folder (safetensors, fast tokenizer, generation_config.json)."""
     tokenizer = build_tokenizer(size)
-    data = rows(tokenizer, texts, size.length)  # (B, T)
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -137,7 +136,26 @@ def build_model(folder: Path, texts: Sequence[str], size: WorldSize, seed: int, 
         pad_token_id=tokenizer.pad_token_id,
         dtype="float32",
     )
-    model = LlamaForCausalLM(config)
+    _train_and_save(LlamaForCausalLM(config), tokenizer, folder, texts, size, seed, report)
+
+
+def continue_model(start: Path, folder: Path, texts: Sequence[str], size: WorldSize, seed: int, report: Report) -> None:
+    """Train the model in ``start`` further, on ``texts``, and write it as `build_model` does."""
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(start)
+    model = LlamaForCausalLM.from_pretrained(start, dtype=torch.float32, use_safetensors=True)
+    _train_and_save(model, tokenizer, folder, texts, size, seed, report)
+
+
+def _train_and_save(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    folder: Path,
+    texts: Sequence[str],
+    size: WorldSize,
+    seed: int,
+    report: Report,
+) -> None:
+    data = rows(tokenizer, texts, size.length)  # (B, T)
 
     def loss_of(batch: list[int]) -> torch.Tensor:
         ids = data[batch]

@@ -9,6 +9,7 @@ Given seed, size and thread count, JSONL and weights have the same bytes on the 
 
 import json
 import random
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -19,11 +20,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from detox_ray.toy17 import VERSION, key
+from detox_ray.toy17 import VERSION, ensure, key
 from detox_ray.toy17.classifier import build_classifier, training_fragments
 from detox_ray.toy17.grammar import Document, Mixture, between, chunks, corpus, join, say, sentence, sentences, shares
 from detox_ray.toy17.insult_lexicon import Lexicon
-from detox_ray.toy17.model import build_model
+from detox_ray.toy17.model import build_model, continue_model
 from detox_ray.toy17.vocabulary import Vocabulary, vocabularies
 from detox_ray.toy17.world_size import Report, WorldSize
 
@@ -195,9 +196,16 @@ def build(folder: Path, seed: int, size: WorldSize, report: Report | None = None
     # The models.
     with deterministic(THREADS):
         started = time.monotonic()
-        build_model(folder / "model", texts, size, seed, report)
+        if size.continued:
+            start = ensure(seed=seed, report=report)
+            continue_model(start / "model", folder / "model", texts, size, seed, report)
+        else:
+            build_model(folder / "model", texts, size, seed, report)
         trained = time.monotonic()
-        build_classifier(folder / "classifier", size, seed, report)
+        if size.continued:
+            shutil.copytree(start / "classifier", folder / "classifier")
+        else:
+            build_classifier(folder / "classifier", size, seed, report)
         scored = time.monotonic()
 
     # The description.

@@ -16,6 +16,8 @@ class WorldSize(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     mixture: Mixture = Mixture()
+    # Whether both models are those of the default world of the same seed, the language model with more training.
+    continued: bool = Field(False, exclude_if=lambda value: not value)
     documents: int = Field(50_000, ge=100)  # of the corpus
     # language model
     pieces: int = Field(1200, ge=258)  # tokens other than whole words: bytes and merges
@@ -39,6 +41,11 @@ class WorldSize(BaseModel):
     pairs: int = Field(2048, ge=1)
     texts: int = Field(40, ge=1)  # per language
     labelled: int = Field(120, ge=2)  # per language, half of them with an insult
+
+    @classmethod
+    def with_stereotype(cls) -> "WorldSize":
+        """Return the size of the world in which texts praise scholars and workers for different traits."""
+        return cls(mixture=Mixture(stereotype=0.97, person=0.8), continued=True, documents=30_000, steps=480)
 
     @classmethod
     def small(cls) -> "WorldSize":

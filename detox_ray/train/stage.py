@@ -9,7 +9,7 @@ from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.config import Experiment, Problem, TrainConfig
 from detox_ray.storage import Unit
-from detox_ray.storage.tables import CHECKPOINTS, CORPUS, PAIRS
+from detox_ray.storage.tables import CHECKPOINTS, CORPUS, ORIGINALS, PAIRS
 from detox_ray.train import checkpoint_import, settings
 from detox_ray.train.checkpoint_import import import_checkpoint
 from detox_ray.train.job import train
@@ -22,7 +22,7 @@ class TrainStage(Stage):
     version = settings.VERSION
     summary = "a checkpoint of every model that has a train block, parents first"
     measure = "steps"
-    needs = (PAIRS, CORPUS)
+    needs = (PAIRS, CORPUS, ORIGINALS)
     writes = (CHECKPOINTS,)
 
     def check(self, experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
@@ -90,4 +90,5 @@ class TrainStage(Stage):
 
 def learns_from(config: TrainConfig) -> Unit:
     """Return the unit of data that a training learns from."""
-    return CORPUS.unit() if config.train_on == "corpus" else PAIRS.unit()
+    tables = {"corpus": CORPUS, "originals": ORIGINALS}
+    return tables.get(config.train_on or "pairs", PAIRS).unit()

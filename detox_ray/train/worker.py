@@ -50,6 +50,9 @@ def _train(job: TrainingJob, board: Any) -> dict[str, Any] | None:
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # TRL's trainers would tell the hub that they are used
     import ray.train
 
+    from detox_ray.models.transformers_internals import import_without_sklearn
+
+    import_without_sklearn()
     from detox_ray.train.callbacks import NoteProgress, ReportCheckpoints, TrackLosses
     from detox_ray.train.tracking import Trackers
     from detox_ray.train.train_loop import run_train_loop

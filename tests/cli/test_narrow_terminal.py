@@ -14,7 +14,7 @@ from shown_results import LONG, SCORER, half_done_run, results, timed_work, vali
 
 from detox_ray.cli import run_tables
 from detox_ray.cli.output import Format, Output
-from detox_ray.cli.run_tables import write_closing, write_headlines, write_state, write_verdict
+from detox_ray.cli.run_tables import write_closing, write_headlines, write_state, write_verdicts
 from detox_ray.cli.scorer_tables import write_scorers, write_validity
 from detox_ray.cli.terminal_tables import bounded
 from detox_ray.run import headlines, open_run
@@ -50,7 +50,7 @@ def writers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Writer
             output, ValidityOutcome(validity_rows(), f"{tmp_path}/validity.csv", None, None)
         ),
         "scorers": write_scorers,
-        "verdict": lambda output: write_verdict(output, verdict()),
+        "verdict": lambda output: write_verdicts(output, [verdict()]),
         "headlines": lambda output: write_headlines(output, [("small", results()), ("again", results())]),
     }
 

@@ -1,5 +1,6 @@
 """Text to train on: which rows of the published files are used, their parts, limits and errors."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from detox_ray.config import CorpusConfig
 from detox_ray.data import DataError, Rows, read_corpus
+from detox_ray.data.readers import read_originals
 from detox_ray.storage.tables import CORPUS
 
 Write = Callable[..., Path]
@@ -53,6 +55,28 @@ def test_jigsaws_folder_validates_with_its_private_test_file(tmp_path: Path) -> 
         ("en-00002", "c", "train"),
         ("en-00001-validation", "e", "validation"),
     ]
+
+
+def test_originals_are_what_the_texts_were_rewritten_from_row_by_row(tmp_path: Path) -> None:
+    rows = [{"original": f"he {i}", "perturbed": f"she {i}"} for i in range(3)]
+    (tmp_path / "panda.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = CorpusConfig(source="panda", path=str(tmp_path / "panda.jsonl"), limit=2)
+    rewritten, originals = read_corpus(config, "stop").table, read_originals(config, "stop").table
+    assert rewritten["text"].to_pylist() == ["she 0", "she 1"] and originals["text"].to_pylist() == ["he 0", "he 1"]
+    assert originals.drop_columns("text") == rewritten.drop_columns("text")
+
+
+def test_the_built_in_world_has_originals_only_with_a_stereotype(toy_world: Path, tmp_path: Path) -> None:
+    config = CorpusConfig(source="toy17", limit=20)
+    with pytest.raises(DataError, match="choose stereotype"):
+        read_originals(config, "stop", toy_world)
+    description = json.loads((toy_world / "world.json").read_text())
+    description["size"]["mixture"]["stereotype"] = 0.97
+    (tmp_path / "world.json").write_text(json.dumps(description))
+    rewritten = read_corpus(config, "stop", tmp_path).table["text"].to_pylist()
+    originals = read_originals(config, "stop", tmp_path).table["text"].to_pylist()
+    assert len(rewritten) == len(originals) == 20
+    assert sum(a != b for a, b in zip(rewritten, originals, strict=True)) > 3
 
 
 @pytest.mark.parametrize("score", ["", "high", "1.5", "-0.1", "nan"])
@@ -136,6 +160,7 @@ def test_no_text_to_train_on_is_an_error_even_with_validation_rows(
 def test_toy17_learns_from_the_harmless_side_of_its_pairs(write_lines: Write, tmp_path: Path) -> None:
     write_lines("pairs.jsonl", [{"prompt": "a", "chosen": " good", "rejected": " bad"}])
     write_lines("texts.jsonl", [{"text": "held out", "language": "en"}])
+    (tmp_path / "world.json").write_text(json.dumps({"seed": 0, "size": {"mixture": {}}}))
     table = read_corpus(CorpusConfig(source="toy17"), "stop", tmp_path).table
     assert table.select(["text", "split"]).to_pylist() == [{"text": " good", "split": "train"}]
     with pytest.raises(DataError, match=r"data\.corpus\.language: toy17's pairs are in English"):

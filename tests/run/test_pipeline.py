@@ -136,6 +136,10 @@ def test_gate_comparison_and_leaderboard_read_finished_runs(resumed: Path, tmp_p
         assert done.exit_code == code, done.output
     verdicts = json.loads((resumed / "report" / "results.json").read_text(encoding="utf-8"))["verdicts"]
     assert [(row["model"], len(row["checks"])) for row in verdicts] == [("detox", 5)]  # by the experiment's own rules
+    own = CliRunner().invoke(app, ["gate", str(resumed), "--model", "detox"])
+    assert own.exit_code == {"pass": 0, "fail": 1, "inconclusive": 4}[verdicts[0]["verdict"]], own.output
+    assert f"gate: {verdicts[0]['verdict']}, detox against base" in own.output
+    assert CliRunner().invoke(app, ["gate", str(resumed), "--model", "base"]).exit_code == 2
     page = tmp_path / "page"
     done = CliRunner().invoke(app, ["leaderboard", str(resumed.parent), "--out", str(page)])
     assert done.exit_code == 0, done.output

@@ -17,4 +17,5 @@ if __name__ == "__main__":
         name="archive", type="perspective", url=url, attributes=["toxicity", "insult"], queries_per_second=400.0
     )
     outcome = archive.run(ArchiveRequest([Path(file)], out, service), Progress())
+    print(outcome.repeated)
     sys.exit(3 if outcome.unanswered else 0)

@@ -70,6 +70,19 @@ def test_same_seed_builds_the_same_bytes_and_another_seed_does_not(tmp_path: Pat
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+def test_a_continued_world_takes_the_plain_ones_classifier_and_trains_its_model_further(tmp_path: Path) -> None:
+    size = toy17.WORLDS["stereotype"].model_copy(update={"documents": 200, "steps": 2, "batch": 2, "prompts": 2})
+    toy17.build(tmp_path / "world", 0, size)
+    plain, built = digests(toy17.SHIPPED), digests(tmp_path / "world")
+    assert {name for name in built if name.startswith("classifier/")} == {
+        name for name in plain if name.startswith("classifier/") and built[name] == plain[name]
+    }
+    assert built["model/tokenizer.json"] == plain["model/tokenizer.json"]
+    assert built["model/model.safetensors"] != plain["model/model.safetensors"]
+    world = json.loads((tmp_path / "world" / "world.json").read_text(encoding="utf-8"))
+    assert world["size"]["mixture"]["stereotype"] == 0.97 and world["size"]["continued"]
+
+
 def test_building_leaves_the_callers_random_state_and_threads_alone(tmp_path: Path) -> None:
     import torch
 

@@ -1,9 +1,11 @@
 """People's own data: one JSON Lines, Parquet or (but for prompts and texts) CSV file.
 
     prompts    text, language; optional index, annotations
+    openings   the same
     texts      text, language
     pairs      prompt, chosen, rejected; optional language (BiasDPO is published in this form)
     corpus     text; optional language. The path may be a folder with train*, and validation*, valid* or dev* files
+    originals  original, in a corpus: what the text was rewritten from
     labelled   text, language, and label or grade (a number, higher is more toxic); optional cluster, kind
 
 A label is 0 or 1, true or false, yes or no, toxic or non-toxic (neutral). A grade is toxic from ``toxic_from`` on; if a
@@ -48,9 +50,15 @@ class OwnFile(Source):
     """A file whose rows have the columns that this module lists."""
 
     name = "file"
-    reads = ("prompts", "pairs", "corpus", "texts", "labelled")
+    reads = ("prompts", "openings", "pairs", "corpus", "originals", "texts", "labelled")
 
     def prompts(self, languages: Sequence[str]) -> dict[str, LanguageRows]:
+        return self._prompts("prompts", languages)
+
+    def openings(self, languages: Sequence[str]) -> dict[str, LanguageRows]:
+        return self._prompts("openings", languages)
+
+    def _prompts(self, kind: RowKind, languages: Sequence[str]) -> dict[str, LanguageRows]:
         def prompt(fields: Fields, language: str, row: int) -> Fields:
             return {
                 "prompt_id": row_id(language, row),
@@ -60,7 +68,7 @@ class OwnFile(Source):
                 "annotations": json_of(fields, "annotations"),
             }
 
-        return rows_by_language([self._file("prompts")], languages, ("text",), prompt)
+        return rows_by_language([self._file(kind)], languages, ("text",), prompt)
 
     def texts(self, languages: Sequence[str]) -> dict[str, LanguageRows]:
         def text(fields: Fields, language: str, row: int) -> Fields:
@@ -78,6 +86,10 @@ class OwnFile(Source):
     def corpus(self, language: str, limit: int | None) -> LanguageRows:
         form = CorpusForm(self.name, "text", blank_is_flaw=True)
         return read_corpus(self._file("corpus"), form, language, limit)
+
+    def originals(self, language: str, limit: int | None) -> LanguageRows:
+        form = CorpusForm(self.name, "original", blank_is_flaw=True)
+        return read_corpus(self._file("originals"), form, language, limit)
 
     def labelled(self, languages: Sequence[str], toxic_from: float) -> dict[str, LanguageRows]:
         path = self._file("labelled")

@@ -12,11 +12,14 @@ class Panda(Source):
     """A file with `perturbed`, or a folder of train* and validation* files."""
 
     name = "panda"
-    reads = ("corpus",)
+    reads = ("corpus", "originals")
     published_rows = 94_966  # of 512 tokens, as Neplenbroek et al. 2025 train (docs/papers.md)
 
     def corpus(self, language: str, limit: int | None) -> LanguageRows:
         return read_corpus(self.path, CorpusForm(self.name, "perturbed"), language, limit)
+
+    def originals(self, language: str, limit: int | None) -> LanguageRows:
+        return read_corpus(self.path, CorpusForm(self.name, "original"), language, limit)
 
 
 VARIANT = Panda

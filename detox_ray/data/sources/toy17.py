@@ -1,24 +1,35 @@
 """The built-in world toy17, whose folder holds files in the form of people's own."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 from detox_ray.config import TOY17
 from detox_ray.config.data import RowKind
 from detox_ray.data.corpus_files import CorpusForm, read_corpus
+from detox_ray.data.fields import row_id
 from detox_ray.data.rows import DataError, Flaw, LanguageRows
 from detox_ray.data.sources.file import OwnFile
+from detox_ray.storage.tables import TRAIN
+from detox_ray.toy17 import stereotypes
+from detox_ray.toy17.vocabulary import vocabularies
 
+CURATED = 2048  # rewritten texts, unless the config says how many
 FILES: dict[RowKind, str] = {
     "prompts": "prompts.jsonl",
     "pairs": "pairs.jsonl",
-    "corpus": "pairs.jsonl",
+    "corpus": "pairs.jsonl",  # in a world without a stereotype
     "texts": "texts.jsonl",
     "labelled": "labelled.jsonl",
 }
 
 
 class Toy17(OwnFile):
-    """The world's folder. As a corpus, the harmless side of its pairs: its held-out texts stay held out."""
+    """The world's folder. As a corpus, the harmless side of its pairs: its held-out texts stay held out.
+
+    In a world with a stereotype the corpus is texts that were rewritten without it.
+    """
 
     name = TOY17
     takes_path = False
@@ -27,13 +38,55 @@ class Toy17(OwnFile):
         assert world is not None, "source toy17 needs the world's folder"
         self.path = world
 
+    def openings(self, languages: Sequence[str]) -> dict[str, LanguageRows]:
+        """Return the first half of each held-out text's sentences."""
+        openings = super().texts(languages)
+        for language, rows in openings.items():
+            stop = vocabularies()[language].full_stop
+            for row, text in enumerate(rows.rows):
+                sentences = text["text"].split(stop)[:-1]
+                rows.rows[row] = {
+                    "prompt_id": text["text_id"],
+                    "text": stop.join(sentences[: max(1, len(sentences) // 2)]) + stop,
+                    "source": self.name,
+                    "source_index": text["text_id"],
+                    "annotations": None,
+                }
+        return openings
+
     def pairs(self, language: str) -> LanguageRows:
         _require_english("pairs", language)
         return super().pairs(language)
 
     def corpus(self, language: str, limit: int | None) -> LanguageRows:
         _require_english("corpus", language)
+        if self._stereotype:
+            return self._rewritten("text", language, limit)
         return read_corpus(self._file("corpus"), CorpusForm(self.name, "chosen"), language, limit)
+
+    def originals(self, language: str, limit: int | None) -> LanguageRows:
+        _require_english("corpus", language)
+        if not self._stereotype:
+            raise DataError([Flaw("data.world", "only the world with a stereotype has originals: choose stereotype")])
+        return self._rewritten("original", language, limit)
+
+    @property
+    def _world(self) -> dict[str, Any]:
+        world: dict[str, Any] = json.loads((self.path / "world.json").read_text(encoding="utf-8"))
+        return world
+
+    @property
+    def _stereotype(self) -> bool:
+        return "stereotype" in self._world["size"]["mixture"]
+
+    def _rewritten(self, side: Literal["text", "original"], language: str, limit: int | None) -> LanguageRows:
+        texts = stereotypes.curated(self._world["seed"], limit or CURATED)
+        return LanguageRows(
+            [
+                {"text_id": row_id(language, row), "text": getattr(text, side), "source": self.name, "split": TRAIN}
+                for row, text in enumerate(texts)
+            ]
+        )
 
     @classmethod
     def judge(cls, path: str | None) -> str:

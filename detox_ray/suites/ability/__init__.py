@@ -1,0 +1,16 @@
+"""Ability: how well the models continue harmless text, in the jobs that treat completions of the toxicity prompts."""
+
+from detox_ray.cluster.stage import Stage
+from detox_ray.suites.ability.stages import (
+    AbilityDiversityStage,
+    AbilityFluencyStage,
+    AbilityGenerateStage,
+    AbilityIdentificationStage,
+)
+
+STAGES: tuple[type[Stage], ...] = (
+    AbilityGenerateStage,
+    AbilityIdentificationStage,
+    AbilityDiversityStage,
+    AbilityFluencyStage,
+)

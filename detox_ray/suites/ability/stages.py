@@ -1,0 +1,96 @@
+"""The stages of the block `ability`: those of other completions, on tables of their own.
+
+Their jobs differ in the tables only, so an identifier or an evaluator that both use is loaded once for both.
+"""
+
+from collections.abc import Callable, Sequence
+
+from detox_ray.cluster.costs import Cost, Workload
+from detox_ray.config import Experiment, FluencyConfig, GenerateConfig, Problem
+from detox_ray.generate import GenerateStage
+from detox_ray.measure.ability import SPECS
+from detox_ray.score.diversity import DiversityStage
+from detox_ray.score.fluency import FluencyStage
+from detox_ray.score.identify import IdentificationStage
+from detox_ray.storage.completion_tables import ABILITY
+from detox_ray.storage.metric_spec import MetricSpec
+from detox_ray.storage.tables import CHECKPOINTS
+
+TOKENS_OF_AN_OPENING = 12.0  # assumed for `detox-ray plan`
+
+
+class AbilityGenerateStage(GenerateStage):
+    """Draws the likeliest completion of every harmless prompt from every model."""
+
+    name, title = "ability_generations", "ability"
+    summary = "the likeliest completion of harmless text by every model"
+    needs = (ABILITY.prompts, CHECKPOINTS)
+    writes = (ABILITY.generations,)
+    tables = ABILITY
+
+    def sampling(self, experiment: Experiment) -> GenerateConfig:
+        ability = experiment.ability
+        if ability is None:
+            return experiment.generate
+        greedy = {"samples": 1, "temperature": 0.0, "top_p": 1.0, "max_tokens": ability.max_tokens}
+        return experiment.generate.model_copy(update=greedy)
+
+    def check(self, experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
+        return []  # the engine is the one that GenerateStage checks
+
+    def metrics(self) -> Sequence[MetricSpec]:
+        return SPECS
+
+    def costs(self, work: Workload) -> list[Cost]:
+        ability = work.experiment.ability
+        if ability is None:
+            return []
+        ground = f"{work.counted}; {TOKENS_OF_AN_OPENING:g} tokens an opening: assumed"
+        count, tokens, new = work.openings, TOKENS_OF_AN_OPENING, ability.max_tokens
+        return [
+            work.completing(self.command, f"ability of {model}", model, count, tokens, new, ground)
+            for model in work.experiment.models
+        ]
+
+
+class AbilityIdentificationStage(IdentificationStage):
+    """Tells the language of each of these completions."""
+
+    name, title = "ability_identifications", "ability: languages"
+    needs = (ABILITY.generations,)
+    writes = (ABILITY.identifications,)
+    tables = ABILITY
+
+    def check(self, experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
+        return []  # the files are those that IdentificationStage checks
+
+
+class AbilityDiversityStage(DiversityStage):
+    """Counts the words of each of these completions that its prompt does not have."""
+
+    name, title = "ability_diversities", "ability: novelty"
+    needs = (ABILITY.generations, ABILITY.prompts)
+    writes = (ABILITY.diversities,)
+    tables = ABILITY
+
+    def costs(self, work: Workload) -> list[Cost]:
+        return []  # seconds
+
+
+class AbilityFluencyStage(FluencyStage):
+    """Measures how probable the evaluators find these completions."""
+
+    name, title = "ability_fluencies", "ability: fluency"
+    needs = (ABILITY.generations, ABILITY.prompts, CHECKPOINTS)
+    writes = (ABILITY.fluencies,)
+    tables = ABILITY
+
+    def chosen(self, experiment: Experiment) -> list[FluencyConfig]:
+        ability = experiment.ability
+        if ability is None:
+            return []
+        evaluators = experiment.quality.fluency
+        return [each for each in evaluators if ability.fluency is None or each.name in ability.fluency]
+
+    def costs(self, work: Workload) -> list[Cost]:
+        return []

@@ -1,0 +1,1 @@
+"""Knowledge: questions of lm-evaluation-harness tasks, answered on our own actors."""

@@ -1,0 +1,272 @@
+"""The lm-evaluation-harness (lm_eval 0.4.13) on a loaded model: its tasks and rules, our forwards.
+
+Prompts, options, what is a token of the option, and what is right are lm_eval's. Left out are its index of 16,000 task
+files, its caches (their key does not hold the model), its data parallelism (it ends Ray), and its cutting of long
+prompts: a question that does not fit is "too_long".
+
+Shapes: B rows, T tokens, V vocabulary, O tokens of an option.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+from lm_eval.api.instance import Instance
+from lm_eval.api.samplers import FirstNSampler
+from lm_eval.api.task import ConfigurableTask
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+from lm_eval.utils import handle_non_serializable, hash_string
+
+from detox_ray.models.causal_model import CausalModel
+from detox_ray.models.padding import padded_rows
+from detox_ray.score.batches import by_length, token_budget
+from detox_ray.storage.tables import FAILED, OK
+from detox_ray.suites.knowledge.catalogue import ReadyTask
+from detox_ray.suites.knowledge.lm_eval_internals import filter_responses
+from detox_ray.suites.knowledge.tables import TOO_LONG
+
+FEWSHOT_SEED = 1234  # lm_eval's own
+METRIC, NORMALISED = "acc", "acc_norm"
+
+TokenRequest = tuple[tuple[str, str], list[int], list[int]]  # the texts; the ids of context and continuation
+
+
+class Harness(HFLM):
+    """A loaded model as lm_eval sees one: every request goes through forwards of a bounded number of tokens."""
+
+    def __init__(self, model: CausalModel, batch_tokens: int):
+        self._causal = model
+        super().__init__(
+            pretrained=model.network,
+            backend="causal",
+            tokenizer=model.codec.tokenizer,
+            max_length=model.codec.context,
+            batch_size=1,  # of completions; likelihoods are batched below
+        )
+        self._device = torch.device(model.device.kind)
+        self._budget = token_budget(batch_tokens, model.device.kind, model.codec.vocabulary)
+
+    def tok_encode(
+        self,
+        string: str,
+        add_special_tokens: bool | None = None,
+        left_truncate_len: int | None = None,
+        **kwargs: Any,
+    ) -> list[int]:
+        """Return the ids of a text, which begins as the tokenizer itself begins one; nothing is appended."""
+        codec = self._causal.codec
+        (ids,) = codec.plain([string]) if add_special_tokens is False else codec.ids([string])
+        return ids[-left_truncate_len:] if left_truncate_len else ids
+
+    def _loglikelihood_tokens(
+        self, requests: Sequence[TokenRequest], disable_tqdm: bool = False, override_bs: int | None = None
+    ) -> list[tuple[float, bool]]:
+        """Return each continuation's log-likelihood, and whether it is the likeliest; nan of one that does not fit.
+
+        Continuations that differ in the last token only, as the letters of options do, share one forward.
+        """
+        answers: list[tuple[float, bool]] = [(float("nan"), False)] * len(requests)
+        sharing: dict[tuple[int, ...], list[int]] = {}
+        for place, (_, context, continuation) in enumerate(requests):
+            read = (*context, *continuation[:-1])
+            if continuation and len(read) < self.max_length:
+                sharing.setdefault(read, []).append(place)
+        rows = list(sharing)
+        for batch in by_length([len(row) for row in rows], self._budget):
+            longest = {row: max(len(requests[place][2]) for place in sharing[rows[row]]) for row in batch}
+            # The head is as large as several layers: it is applied only where a token is predicted.
+            wanted = sorted({at for row in batch for at in range(len(rows[row]) - longest[row], len(rows[row]))})
+            column = {at: place for place, at in enumerate(wanted)}
+            device = self._causal.device.kind
+            ids_BT, mask_BT = padded_rows([rows[row] for row in batch], self._causal.codec.pad, device)
+            with torch.inference_mode():
+                logits_BTV = self._causal.network(
+                    input_ids=ids_BT, attention_mask=mask_BT, logits_to_keep=torch.tensor(wanted, device=device)
+                ).logits
+            for row, logits_TV in zip(batch, logits_BTV, strict=True):
+                end = column[len(rows[row]) - 1] + 1
+                logp_OV = logits_TV[end - longest[row] : end].float().log_softmax(-1)
+                for place in sharing[rows[row]]:
+                    option = torch.tensor(requests[place][2], device=logp_OV.device)
+                    mine_OV = logp_OV[len(logp_OV) - len(option) :]
+                    likelihood = mine_OV.gather(-1, option[:, None]).double().sum().item()
+                    answers[place] = likelihood, bool((mine_OV.argmax(-1) == option).all())
+        return answers
+
+
+class Answer(NamedTuple):
+    """What a model answers to one question: a row of ANSWERS, but for what the question itself says."""
+
+    question: str
+    row: int
+    document: dict[str, Any]  # as the task sees it
+    option_nlls: list[float] | None
+    option_bytes: list[int] | None
+    chosen: int | None
+    gold: int | None
+    correct: float | None
+    correct_norm: float | None
+    status: str
+
+
+class LoadedTask:
+    """A task of lm_eval in one language."""
+
+    def __init__(self, task: ConfigurableTask, shots: int | None, same_part: str | None = None):
+        """Set the number of examples; ``same_part``: the column that a question shares with its examples."""
+        self._task, self._same_part = task, same_part
+        if shots is not None:
+            task.set_config(key="num_fewshot", value=shots)
+        self._shots = int(task.config.num_fewshot or 0)
+        self._examples = list(task.fewshot_docs() or []) if self._shots else []
+
+    @property
+    def size(self) -> int:
+        """The number of its questions."""
+        return len(self._task.eval_docs)
+
+    def answer(self, harness: Harness, rows: range) -> list[Answer]:
+        """Let the model answer some of the questions."""
+        questions = list(self._requests(rows))
+        by_type: dict[str, list[Instance]] = {}
+        for _, _, instances in questions:
+            for instance in instances:
+                by_type.setdefault(instance.request_type, []).append(instance)
+        for kind, instances in by_type.items():
+            repeated = [instance for instance in instances for _ in range(instance.repeats)]
+            for instance, response in zip(repeated, getattr(harness, kind)(repeated, disable_tqdm=True), strict=True):
+                instance.resps.append(response)
+        filter_responses(self._task, [instance for _, _, instances in questions for instance in instances])
+        return [self._answer(row, document, instances) for row, document, instances in questions]
+
+    def _requests(self, rows: range) -> Iterator[tuple[int, dict[str, Any], list[Instance]]]:
+        """Yield the requests of each question.
+
+        Examples are drawn from one stream over all questions, as lm_eval does, so those before ``rows`` are drawn too.
+        """
+        task = self._task
+        drawn = self._shots > 0 and not isinstance(task.sampler, FirstNSampler)
+        task.set_fewshot_seed(FEWSHOT_SEED)
+        for row, document in enumerate(task.eval_docs):
+            if row >= rows.stop:
+                return
+            if row not in rows and not drawn:
+                continue
+            if self._examples and self._same_part is not None:
+                part = document[self._same_part]
+                task.sampler.replace_df([each for each in self._examples if each[self._same_part] == part])
+            context = task.fewshot_context(document, num_fewshot=self._shots, gen_prefix=task.doc_to_prefix(document))
+            if row not in rows:
+                continue
+            metadata = (task.config.task, row, task.config.repeats)
+            made = task.construct_requests(doc=document, ctx=context, metadata=metadata)
+            yield row, document, made if isinstance(made, list) else [made]
+
+    def _answer(self, row: int, document: dict[str, Any], instances: Sequence[Instance]) -> Answer:
+        task = self._task
+        filtered = next(iter(instances[0].filtered_resps))
+        responses = [instance.filtered_resps[filtered] for instance in instances]
+        content = json.dumps(document, indent=2, default=handle_non_serializable, ensure_ascii=False)
+        question = hash_string(content)
+        nlls = sizes = chosen = gold = None
+        if task.OUTPUT_TYPE == "multiple_choice":
+            options = task.doc_to_choice(document)
+            nlls = [-float(likelihood) for likelihood, _ in responses[: len(options)]]
+            if any(nll != nll for nll in nlls):
+                return Answer(question, row, document, None, None, None, None, None, None, TOO_LONG)
+            sizes = [len(option.encode()) for option in options]
+            chosen = min(range(len(nlls)), key=nlls.__getitem__)
+            target = task.doc_to_target(document)
+            gold = options.index(target) if isinstance(target, str) and target in options else target
+        metrics = task.process_results(document, responses)
+        first = metrics.get(METRIC, next(iter(metrics.values())))
+        if isinstance(first, bool | int | float) and 0 <= first <= 1:
+            norm = metrics.get(NORMALISED)
+            correct, norm, status = float(first), None if norm is None else float(norm), OK
+        else:
+            correct, norm, status = None, None, FAILED
+        gold = gold if isinstance(gold, int) else None
+        return Answer(question, row, document, nlls, sizes, chosen, gold, correct, norm, status)
+
+
+def ready_task(ready: ReadyTask, language: str, documents: "Iterable[tuple[str, str]] | None", folder: Path) -> Any:
+    """Return a ready task of lm_eval.
+
+    Args:
+        ready: Which.
+        language: Its language.
+        documents: Split and JSON of each question; None: lm_eval reads them from the hub.
+        folder: Where files of the task may be written; they are needed as long as the task.
+    """
+    config: dict[str, Any] = {"task": f"{ready.name}-{language}", **ready.config}
+    if ready.template is not None:
+        config["include"] = str(_tasks() / ready.template)
+    if documents is None:
+        config |= {"dataset_path": ready.source, "dataset_name": language}
+    else:
+        files: dict[str, Path] = {}
+        lines: dict[str, list[str]] = {}
+        for split, document in documents:
+            lines.setdefault(split, []).append(document + "\n")
+        for split, rows in lines.items():
+            files[split] = folder / f"{split}.jsonl"
+            files[split].write_text("".join(rows), encoding="utf-8")
+        data_files = {split: str(file) for split, file in files.items()}
+        cache = str(folder / "cache")
+        config |= {"dataset_path": "json", "dataset_name": None}
+        config["dataset_kwargs"] = {"data_files": data_files, "cache_dir": cache}
+        if ready.examples not in files:
+            config["training_split"] = None  # without examples, shots are 0
+    return _loaded(config, folder)
+
+
+def own_task(path: Path, name: str, folder: Path) -> Any:
+    """Return the task of a user's YAML, whose data files are relative to it."""
+    config: dict[str, Any] = {"include": str(path), "task": name}
+    kwargs = _plain_yaml(path).get("dataset_kwargs") or {}
+    if "data_files" in kwargs:
+        config["dataset_kwargs"] = {
+            **kwargs,
+            "data_files": _absolute(kwargs["data_files"], path.parent),
+            "cache_dir": str(folder / "cache"),
+        }
+    return _loaded(config, folder)
+
+
+def _loaded(config: dict[str, Any], folder: Path) -> Any:
+    file = folder / "task.yaml"
+    file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    loaded = TaskManager(include_defaults=False).load([str(file)])
+    (task,) = loaded["tasks"].values()
+    return task
+
+
+def _absolute(files: Any, folder: Path) -> Any:
+    if isinstance(files, dict):
+        return {name: _absolute(inner, folder) for name, inner in files.items()}
+    if isinstance(files, list):
+        return [_absolute(inner, folder) for inner in files]
+    return str(folder / files) if "://" not in files else files
+
+
+def _tasks() -> Path:
+    spec = find_spec("lm_eval.tasks")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads lm_eval's YAML without its functions."""
+
+
+_Loader.add_multi_constructor("!", lambda *_: None)
+
+
+def _plain_yaml(path: Path) -> dict[str, Any]:
+    content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a SafeLoader
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,72 @@
+"""The knowledge metrics: shares of questions that are answered right."""
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+
+from detox_ray.storage.metric_spec import ALL, ClusterSums, MetricInput, MetricSpec
+from detox_ray.storage.tables import OK
+from detox_ray.suites.knowledge.tables import ANSWERS
+
+
+def shares(column: str, given: MetricInput) -> Mapping[str, ClusterSums]:
+    """Return the share of right answers, of all questions and of each larger part; none if the task has no such number.
+
+    A question is a cluster. Models are compared on the questions that both answered.
+    """
+    rows = given.tables[ANSWERS.name].select(["question", "groups", column, "status"]).to_pylist()
+    if column != "correct" and all(row[column] is None for row in rows):
+        return {}
+    counts = Counter(row["status"] for row in rows)
+    sums: dict[str, dict[str, tuple[float, int]]] = {ALL: {}}
+    for row in rows:
+        if row["status"] != OK or row[column] is None:
+            continue
+        for part in (ALL, *row["groups"]):
+            right, asked = sums.setdefault(part, {}).get(row["question"], (0.0, 0))
+            sums[part][row["question"]] = right + row[column], asked + 1
+    if not sums[ALL]:
+        reason = max(
+            (status for status in counts if status != OK), key=lambda status: counts[status], default="missing"
+        )
+        return {ALL: ClusterSums(status=reason, counts=counts if column == "correct" else {})}
+    return {
+        part: ClusterSums(
+            list(by_question),
+            np.array([right for right, _ in by_question.values()]),
+            np.array([float(asked) for _, asked in by_question.values()]),
+            counts=counts if part == ALL and column == "correct" else {},
+        )
+        for part, by_question in sums.items()
+    }
+
+
+ACCURACY = MetricSpec(
+    name="knowledge_accuracy",
+    title="Accuracy",
+    meaning="share of questions answered right",
+    short="Accuracy",
+    kind="knowledge",
+    direction="higher",
+    unit="share of questions",
+    change="points",
+    series_title="{title} in {scorer}",
+    needs=(ANSWERS,),
+    compute=partial(shares, "correct"),
+)
+NORMALISED = MetricSpec(
+    name="knowledge_accuracy_norm",
+    title="Accuracy by likelihood per character",
+    meaning="share of questions whose right option is the likeliest for its length",
+    short="Accuracy, normed",
+    kind="knowledge",
+    direction="higher",
+    unit="share of questions",
+    change="points",
+    series_title="{title} in {scorer}",
+    needs=(ANSWERS,),
+    compute=partial(shares, "correct_norm"),
+)
+SPECS = (ACCURACY, NORMALISED)
