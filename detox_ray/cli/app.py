@@ -5,7 +5,6 @@ each.
 """
 
 import os
-import signal
 from typing import Annotated
 
 import typer
@@ -99,8 +98,7 @@ def main() -> None:
     """Run the command line."""
     # Idle OpenMP threads sleep rather than spin: spinning made torch 8 times slower beside another busy process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    for number in (signal.SIGINT, signal.SIGTERM):  # clusters end a job with SIGTERM
-        signal.signal(number, interrupt.handler)
+    interrupt.listen()
     app()
 
 

@@ -127,10 +127,11 @@ class RayHead:
             InputError: Nobody answers there, or no Ray, or it wants another token.
         """
         head = cls(chosen_address(given))
-        head._probe()
+        head.probe()
         return head
 
-    def _probe(self) -> None:
+    def probe(self) -> None:
+        """Raise InputError if nobody answers at the address, or no Ray, or if it wants another token."""
         try:
             response = self._client.get("/api/version")
         except httpx.HTTPError as error:
