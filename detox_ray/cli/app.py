@@ -15,6 +15,7 @@ from detox_ray.cli.jobs import jobs_app, submit
 from detox_ray.cli.results import compare, gate, leaderboard, show
 from detox_ray.cli.scoring import scorers, validity
 from detox_ray.cli.serving import keys, serve
+from detox_ray.cli.suites import suites
 from detox_ray.cli.text_files import agreement, archive, score_file
 from detox_ray.cli.toy17 import toy17_app
 from detox_ray.cluster import interrupt
@@ -66,6 +67,7 @@ app.command()(show)
 app.command()(submit)
 app.command()(scorers)
 app.command()(validity)
+app.command()(suites)
 app.command()(gate)
 app.command()(compare)
 app.command()(leaderboard)
