@@ -1,9 +1,7 @@
-"""Runs as jobs of a real Ray head on loopback, with a token: follow, detach, cancel, resume, exit codes."""
+"""Runs as jobs of a real Ray head on loopback, with a token: follow, exit codes, the record in the run's folder."""
 
 import json
 import os
-import re
-import signal
 import socket
 import subprocess
 import sys
@@ -156,36 +154,3 @@ def test_wrong_input_ends_with_the_drivers_own_code(head: Head, tmp_path: Path) 
     assert code == 2 and "models.base.path" in output
     (attempt,) = read_attempts(Folder.at(str(tmp_path / "runs/job")))
     assert attempt.exit_code == 2 and "models.base.path" in attempt.reason
-
-
-def test_a_run_is_left_alone_cancelled_and_resumed(head: Head, tmp_path: Path) -> None:
-    data = {"prompts": {"source": "toy17", "per_language": 40}}
-    generate = {**EXPERIMENT["generate"], "samples": 20, "max_tokens": 40}
-    file = config(tmp_path, data=data, generate=generate)
-    folder = Folder.at(str(tmp_path / "runs/job"))
-    following = head.start("submit", file, "--follow")
-    wait_for(lambda: committed(folder), 200, lambda: f"{following.poll()} {folder.files('')}")
-    # Ctrl-C leaves the job alone.
-    following.send_signal(signal.SIGINT)
-    output, _ = following.communicate(timeout=60)
-    assert following.returncode == 3 and "the job goes on" in output
-    job_id = re.search(r"detox-job-\w+-\d+", output)[0]  # type: ignore[index]
-    assert head.call("jobs", "status", job_id)[0] == 3
-    code, again = head.call("submit", file)
-    assert code == 0 and f"{job_id} is already at work" in again
-    # The driver ends by itself, and what it committed stays.
-    code, cancelled = head.call("jobs", "cancel", job_id)
-    assert code == 0 and "STOPPED" in cancelled, cancelled
-    (attempt,) = read_attempts(folder)
-    assert attempt.exit_code == 3, attempt
-    before = committed(folder)
-    assert 0 < len(before) < 40
-    code, resumed = head.call("jobs", "resume", job_id, "--follow")
-    assert code == 0, resumed
-    assert before < committed(folder) and len(committed(folder)) == 40
-    assert [one.exit_code for one in read_attempts(folder)] == [3, 0]
-    assert [one.job_id[-2:] for one in read_attempts(folder)] == ["-1", "-2"]
-
-
-def committed(folder: Folder) -> set[str]:
-    return {file for file in folder.files("commits/generations") if file.endswith(".json")}
