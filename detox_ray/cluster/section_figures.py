@@ -57,7 +57,7 @@ def _ticks(low: float, high: float) -> list[float]:
     """Return four to ten round numbers between two bounds."""
     span = high - low
     power = 10.0 ** math.floor(math.log10(span))
-    step = next(power * factor for factor in (0.1, 0.2, 0.25, 0.5, 1.0) if span / (power * factor) <= 8)
+    step = next(power * factor for factor in (0.1, 0.2, 0.25, 0.5, 1.0, 2.0) if span / (power * factor) <= 8)
     first = math.ceil(low / step - 1e-9)
     return [round(number * step, 12) for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
