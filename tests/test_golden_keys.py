@@ -76,7 +76,7 @@ def context(experiment: Experiment) -> Context:
         for language in experiment.languages
         if language in task.languages
     }
-    made.resolved["explain"] = None
+    made.resolved["explain"] = made.resolved["bias"] = None
     if experiment.explain is not None:
         resampling = Resampling(experiment.seed, experiment.measure.bootstrap, experiment.measure.confidence)
         settings = Settings(experiment.explain, resampling, {"en": ["a"], "fr": ["b"]}, {}, None, None)

@@ -41,9 +41,15 @@ def tiny(family: str, vocab_size: int = 400, eos: int = 0, **changes: Any) -> An
     from transformers import AutoConfig, AutoModelForCausalLM
 
     special = {"bos_token_id": eos, "eos_token_id": eos, "pad_token_id": None}
-    settings = {"vocab_size": vocab_size, "tie_word_embeddings": family in TIED, **special, **_CONFIGS[family]}
+    settings = {
+        "vocab_size": vocab_size,
+        "tie_word_embeddings": family in TIED,
+        **special,
+        **_CONFIGS[family],
+        **changes,
+    }
     torch.manual_seed(FAMILIES.index(family))
-    return AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **settings, **changes))
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **settings))
 
 
 def saved(family: str, folder: Path, tokenizer: Any) -> LoadableModel:

@@ -15,6 +15,7 @@ from detox_ray.cli.experiments import plan, run, stage_commands, validate
 from detox_ray.cli.results import compare, gate, leaderboard, show
 from detox_ray.cli.scoring import scorers, validity
 from detox_ray.cli.serving import keys, serve
+from detox_ray.cli.suites import suites
 from detox_ray.cli.text_files import agreement, archive, score_file
 from detox_ray.cli.toy17 import toy17_app
 from detox_ray.cluster import interrupt
@@ -63,6 +64,7 @@ app.command()(plan)
 app.command()(show)
 app.command()(scorers)
 app.command()(validity)
+app.command()(suites)
 app.command()(gate)
 app.command()(compare)
 app.command()(leaderboard)

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from detox_ray.config.ability import AbilityConfig
 from detox_ray.config.base import TOY17, ConfigError, DType, Languages, Name, Problem, Strict, no_secret
+from detox_ray.config.bias import BiasConfig
 from detox_ray.config.data import DataConfig, ValidityConfig, sources_of
 from detox_ray.config.explain import ExplainConfig
 from detox_ray.config.gate import READY, GateConfig
@@ -23,6 +24,8 @@ from detox_ray.config.serve import ServeConfig
 from detox_ray.config.storage_uri import check_storage, locate
 from detox_ray.config.train import TrainConfig
 from detox_ray.config.variants import Variant, expand
+
+SUITES = ("bias", "ability", "knowledge")  # blocks that ask the models fixed items
 
 
 class ModelConfig(Strict):
@@ -95,6 +98,7 @@ class Experiment(Strict):
     validity: ValidityConfig | None = None
     quality: QualityConfig = QualityConfig()
     explain: ExplainConfig | None = None  # null: no look inside the models
+    bias: BiasConfig | None = None  # null: no stereotypes
     ability: AbilityConfig | None = None  # null: no completions of harmless text
     knowledge: KnowledgeConfig | None = None  # null: no questions
     measure: MeasureConfig = MeasureConfig()
@@ -124,6 +128,11 @@ class Experiment(Strict):
             return self.compare
         parents = {name: model.descends_from for name, model in self.models.items()}
         return [Comparison(model=name, parent=parent) for name, parent in parents.items() if parent]
+
+    @property
+    def suites(self) -> list[str]:
+        """Return the names of the suites that are asked for."""
+        return [name for name in SUITES if getattr(self, name) is not None]
 
     @property
     def release_rules(self) -> GateConfig | None:
@@ -160,6 +169,7 @@ class Experiment(Strict):
             any(source is not None and source.source == TOY17 for source in sources)
             or any(model.path == TOY17 for model in self.models.values())
             or any(name.startswith(TOY17) for name in self.score.names)
+            or any(each.source == TOY17 for each in (self.bias.sets if self.bias else ()))
         )
 
     @property
@@ -192,9 +202,10 @@ class Experiment(Strict):
             if self.score.scorers or self.explain is not None:
                 needing = "score.scorers" if self.score.scorers else "explain"
                 problems.append(Problem("data.prompts", None, f"is needed by {needing}"))
-            elif self.data.texts is None and self.ability is None and self.knowledge is None:
+            elif self.data.texts is None and not self.suites:
+                suites = ", ".join(SUITES)
                 rule = (
-                    "nothing is measured: name prompts and scorers, held-out texts (data.texts), ability or knowledge"
+                    f"nothing is measured: name prompts and scorers, held-out texts (data.texts), or a suite ({suites})"
                 )
                 problems.append(Problem("data.prompts", None, rule))
         # Parents and training data.

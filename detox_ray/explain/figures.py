@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from detox_ray.cluster.section_figures import AFTER, BEFORE, MUTED, Curve, Dot, DotRow, dot_figure
 from detox_ray.config.languages import LANGUAGES
 from detox_ray.explain.attribution import GROUPS, summary
-from detox_ray.explain.drawing import AFTER, BEFORE, MUTED, Curve, Dot, DotRow, dot_figure
 from detox_ray.explain.findings import Edit, Interval, Outcome, contributions_of
 from detox_ray.explain.tables import NONE
 

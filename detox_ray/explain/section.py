@@ -7,9 +7,9 @@ import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from detox_ray.cluster.section_figures import AFTER, BEFORE, MUTED, Dot, DotRow, dot_figure, line_figure
 from detox_ray.cluster.stage import Context, Section
 from detox_ray.explain import tables
-from detox_ray.explain.drawing import AFTER, BEFORE, MUTED, Dot, DotRow, dot_figure, line_figure
 from detox_ray.explain.figures import (
     effect_curves,
     groups_in_words,

@@ -18,11 +18,12 @@ from detox_ray.config.plugins import variants
 from detox_ray.measure import ability, consistency, diversity, fluency, perplexity, toxicity
 from detox_ray.measure.agreement import ScorerAgreement
 from detox_ray.measure.inputs import Inputs, Settings
+from detox_ray.measure.parallel import ParallelSeries, Place, difference_over, estimate_over
 from detox_ray.measure.quantities import Quantity, StatusCount, quantities
 from detox_ray.measure.result_tables import comparison_rows, metric_rows
 from detox_ray.measure.scorer_pairs import agreements, validities
 from detox_ray.measure.seed_groups import compared, mean_difference, mean_value
-from detox_ray.measure.statistics import IntervalEstimate, difference, estimate
+from detox_ray.measure.statistics import IntervalEstimate, difference, estimate, seeds
 from detox_ray.measure.validity import Validity
 from detox_ray.storage.metric_spec import Metrics, MetricSpec
 
@@ -81,10 +82,17 @@ def measure(inputs: Inputs, settings: Settings, specs: Sequence[MetricSpec]) -> 
     validity: list[Validity] = []
     counts: list[StatusCount] = []
     agreement: list[ScorerAgreement] = []
+    together = {spec.name: spec for spec in specs if spec.parallel}
+    parallel = ParallelSeries()
     for language in inputs.languages:
         found = quantities(inputs, convention, settings.threshold, language, FAMILIES, specs)
+        for (quantity, model), series in found.series.items():
+            if quantity.metric in together:
+                parallel.add(Place(quantity, model, language), series)
         # values of models, and of groups of seeds their means
         for quantity in found.asked:
+            if quantity.metric in together:
+                continue
             for model in inputs.models:
                 value = estimate(found.series[quantity, model], language, resampling)
                 values.setdefault((quantity, model), {})[language] = value
@@ -94,6 +102,8 @@ def measure(inputs: Inputs, settings: Settings, specs: Sequence[MetricSpec]) -> 
                 values.setdefault((quantity, label), {})[language] = mean
         # differences from parents
         for quantity in found.compared(metrics):
+            if quantity.metric in together:
+                continue
             for model, parent in inputs.compare:
                 gap = difference(*found.sides(quantity, model, parent), language, resampling)
                 gaps.setdefault((quantity, model, parent), {})[language] = gap
@@ -108,6 +118,22 @@ def measure(inputs: Inputs, settings: Settings, specs: Sequence[MetricSpec]) -> 
         agreement += agreements(inputs, found.scored, language, resampling, settings.threshold)
         if inputs.reference is not None:
             validity += validities(inputs, found.scored, language, resampling, inputs.reference)
+    # what has the same clusters in all languages
+    for quantity, language in parallel.quantities():
+        draw = parallel.draw(quantity)
+        series_of = {model: parallel.sides(quantity, language, model) for model in inputs.models}
+        for model, series in series_of.items():
+            values.setdefault((quantity, model), {})[language] = estimate_over(series, draw, resampling)
+        for label, models in inputs.seed_groups.items():
+            estimates = [values[quantity, model][language] for model in models]
+            values.setdefault((quantity, label), {})[language] = seeds(estimates, resampling)
+        exact = together[quantity.metric].exact
+        for model, parent in inputs.compare:
+            gap = difference_over(series_of[model], series_of[parent], draw, resampling, exact)
+            gaps.setdefault((quantity, model, parent), {})[language] = gap
+        for label, parent in group_parents:
+            estimates = [gaps[quantity, model, parent][language] for model in inputs.seed_groups[label]]
+            gaps.setdefault((quantity, label, parent), {})[language] = seeds(estimates, resampling)
     return Measured(
         metric_rows(values, metrics, sizes, inputs.evidence, settings.confidence),
         comparison_rows(gaps, metrics, sizes, inputs.evidence, settings.confidence, settings.correction),

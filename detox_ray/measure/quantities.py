@@ -11,13 +11,15 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from detox_ray.measure.combined import combined
 from detox_ray.measure.completions import MISSING, Completions
 from detox_ray.measure.conventions import Convention
 from detox_ray.measure.inputs import Inputs
 from detox_ray.measure.statistics import Series, ratio, without_value
-from detox_ray.storage.metric_spec import ALL, ClusterSums, MetricInput, Metrics, MetricSpec
+from detox_ray.storage.metric_spec import ALL, Cell, ClusterSums, MetricInput, Metrics, MetricSpec
 from detox_ray.storage.tables import OK, PROMPTS
 
+POINT_DECIMALS = 12  # of a value that a metric's own computation rounds: it stays as it is
 NO_CLUSTERS = "nothing_to_measure"  # a metric's own computation found no cluster with a value and gave no reason
 
 
@@ -137,7 +139,7 @@ def _of_spec(spec: MetricSpec, context: LanguageInputs, found: Quantities) -> No
     scorers = dict.fromkeys(key[0] for source in sources.values() for key in source if len(key) > 2)
     assert bool(scorers) != (spec.scorer is not None), f"{spec.name}: states a scorer if its tables have none"
     for scorer in [spec.scorer] if spec.scorer is not None else scorers:
-        by_model: dict[str, Mapping[str, ClusterSums]] = {}
+        by_model: dict[str, dict[Cell, ClusterSums]] = {}
         for model in inputs.models:
             tables = {
                 name: table
@@ -145,19 +147,21 @@ def _of_spec(spec: MetricSpec, context: LanguageInputs, found: Quantities) -> No
                 if (table := source.get((scorer, model, language), source.get((model, language)))) is not None
             }
             if len(tables) < len(sources):
-                by_model[model] = {ALL: ClusterSums(status=MISSING)}
+                by_model[model] = {Cell(): ClusterSums(status=MISSING)}
                 continue
             computed = spec.compute(MetricInput(model, language, context.prompts, tables))
-            by_model[model] = {ALL: computed} if isinstance(computed, ClusterSums) else computed
-        parts = dict.fromkeys(part for values in by_model.values() for part in values)
-        for part in parts:
+            parts = {ALL: computed} if isinstance(computed, ClusterSums) else computed
+            by_model[model] = {key if isinstance(key, Cell) else Cell(key): sums for key, sums in parts.items()}
+        cells = dict.fromkeys(cell for values in by_model.values() for cell in values)
+        for part, convention in cells:
+            quantity = Quantity(spec.name, scorer, convention or context.convention.name, part)
             for model, values in by_model.items():
-                sums = values.get(part, ClusterSums(status=MISSING))
-                found.series[context.quantity(spec.name, scorer)._replace(part=part), model] = _series(sums)
+                sums = values.get(Cell(part, convention), ClusterSums(status=MISSING))
+                found.series[quantity, model] = _series(sums, spec)
                 found.add_counts(scorer, model, language, sums.counts)
 
 
-def _series(sums: ClusterSums) -> Series:
+def _series(sums: ClusterSums, spec: MetricSpec) -> Series:
     """Return what is resampled: clusters with anything in the denominator."""
     if sums.status != OK:
         return without_value(sums.status)
@@ -165,4 +169,8 @@ def _series(sums: ClusterSums) -> Series:
     if not kept.any():
         return without_value(NO_CLUSTERS)
     names = [name for name, keep in zip(sums.clusters, kept, strict=True) if keep]
-    return ratio(names, np.asarray(sums.numerators)[kept], np.asarray(sums.denominators)[kept])
+    decimals = None if sums.point is None else POINT_DECIMALS
+    numerators, denominators = np.asarray(sums.numerators)[kept], np.asarray(sums.denominators)[kept]
+    if spec.combine is not None:
+        return combined(names, numerators, denominators, spec.combine)
+    return ratio(names, numerators, denominators, transform=spec.transform, point=sums.point, decimals=decimals)

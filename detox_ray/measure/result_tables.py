@@ -1,7 +1,8 @@
 """From estimates per language to the committed tables: which languages count in a macro mean, and corrected tests.
 
 A language counts in the macro mean of a metric if it has a value and, for toxicity, if the scorer has evidence there.
-Tests are corrected over all languages of one metric that were tested.
+Tests are corrected over all languages of one metric that were tested; those of its parts ("gender"), which are a table
+of their own, over all languages and parts.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -11,7 +12,7 @@ import pyarrow as pa
 
 from detox_ray.measure.quantities import Quantity
 from detox_ray.measure.statistics import IntervalEstimate, benjamini_hochberg, holm, macro
-from detox_ray.storage.metric_spec import Metrics
+from detox_ray.storage.metric_spec import ALL, Metrics
 from detox_ray.storage.tables import COMPARISONS, METRICS, OK
 
 MACRO = "macro"
@@ -52,17 +53,34 @@ def comparison_rows(
 ) -> pa.Table:
     """Return COMPARISONS from (quantity, model, parent) -> language -> difference; ``correction``: of CORRECTIONS."""
     rows = []
+    corrected = _corrected(gaps, correction)
     for (quantity, model, parent), estimates in gaps.items():
         counting = _counting(quantity, metrics, estimates, evidence)
         mean = _macro(estimates, counting, confidence)
-        corrected = CORRECTIONS[correction]([gap.p_value for gap in estimates.values()])
-        for (language, gap), p in zip({**estimates, MACRO: mean}.items(), [*corrected, None], strict=True):
+        for language, gap in {**estimates, MACRO: mean}.items():
+            p = corrected.get((quantity, model, parent, language))
             place = (quantity.metric, model, parent, language, quantity.part, quantity.scorer, quantity.convention)
             gap_row = (gap.value, gap.low, gap.high, gap.p_value, p, gap.ratio, gap.ratio_low, gap.ratio_high)
             inside = language == MACRO or language in counting
             seeds = sizes.get(model, 1), _between_seeds(gap)
             rows.append((*place, *gap_row, gap.detectable, gap.n, *seeds, inside, gap.status))
     return _table(rows, COMPARISONS.columns)
+
+
+def _corrected(
+    gaps: Mapping[tuple[Quantity, str, str], Mapping[str, IntervalEstimate]], correction: str
+) -> dict[tuple[Quantity, str, str, str], float | None]:
+    """Return (quantity, model, parent, language) -> p-value, corrected within its family of tests."""
+    families: dict[tuple[Quantity, str, str], list[tuple[tuple[Quantity, str, str, str], float | None]]] = {}
+    for (quantity, model, parent), estimates in gaps.items():
+        family = quantity if quantity.part == ALL else quantity._replace(part="")
+        tests = families.setdefault((family, model, parent), [])
+        tests += [((quantity, model, parent, language), gap.p_value) for language, gap in estimates.items()]
+    return {
+        test: p
+        for tests in families.values()
+        for (test, _), p in zip(tests, CORRECTIONS[correction]([p for _, p in tests]), strict=True)
+    }
 
 
 def _counting(

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from detox_ray.measure.combined import Combined
 from detox_ray.measure.resampling import Floats, all_but_one
 from detox_ray.measure.rounding import by_scaling
 from detox_ray.storage.tables import OK
@@ -188,7 +189,7 @@ def _deviation(sums: Floats) -> Floats:
     return np.sqrt(np.maximum(variance, 0.0))
 
 
-Series = Ratio | Quantile | Deviation
+Series = Ratio | Quantile | Deviation | Combined
 
 
 def ratio(
@@ -278,6 +279,8 @@ def _places(clusters: tuple[str, ...], among: tuple[str, ...]) -> NDArray[np.int
 
 def swapped(a: Series, b: Series, coins: Floats) -> Floats:
     """Return (R,) differences a - b after swapping the two labels of each cluster whose coin (R, P) is -1."""
+    if isinstance(a, Combined) and isinstance(b, Combined):
+        return a.swapped(b, coins)
     if isinstance(a, Ratio) and isinstance(b, Ratio):
         gap = np.stack([a.numerator - b.numerator, a.denominator - b.denominator], axis=1)  # (P, 2)
         total = np.array([(a.numerator + b.numerator).sum(), (a.denominator + b.denominator).sum()])

@@ -84,10 +84,18 @@ class ClusterSums(NamedTuple):
     """
 
     clusters: Sequence[str] = ()  # (P,) distinct names: prompt_id, or whatever belongs together
-    numerators: NDArray[np.float64] = np.empty(0)  # (P,)
+    numerators: NDArray[np.float64] = np.empty(0)  # (P,); (P, K) of a metric that combines K means
     denominators: NDArray[np.float64] = np.empty(0)  # (P,) at least 0
     status: str = OK
     counts: Mapping[str, int] = {}  # status -> items, as the report counts what could not be measured
+    point: float | None = None  # the value as a script rounds it on the way; None: the ratio
+
+
+class Cell(NamedTuple):
+    """A series of one metric by one scorer: the part that it is about, and the convention that it was computed by."""
+
+    part: str = ALL
+    convention: str | None = None  # None: the run's
 
 
 class MetricInput(NamedTuple):
@@ -99,8 +107,9 @@ class MetricInput(NamedTuple):
     tables: Mapping[str, pa.Table]  # name of each needed table -> its rows of this model and language
 
 
-# Values of the whole, or of each part ("gender", "religion"): part -> values.
-Compute = Callable[[MetricInput], ClusterSums | Mapping[str, ClusterSums]]
+# Values of the whole, or of each part ("gender", "religion") or cell: part -> values.
+Compute = Callable[[MetricInput], ClusterSums | Mapping[str, ClusterSums] | Mapping[Cell, ClusterSums]]
+Transform = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +120,13 @@ class MetricSpec(MetricDescription):
     needs: tuple[Table, ...]
     # None: one of the metrics of `detox_ray.measure`, which depend on conventions and are computed several at once.
     compute: Compute | None = None
+    transform: Transform | None = None  # of the ratio, as an absolute distance
+    combine: Transform | None = None  # of K ratios (…, K) -> (…), if numerators are (P, K)
+    # The clusters are the same things in all languages: one draw serves all of them, and their mean is as uncertain as
+    # that makes it.
+    parallel: bool = False
+    # A cluster is right or wrong: the test of a difference is exact (McNemar's) if every cluster has one case.
+    exact: bool = False
 
     def with_spread(self, name: str, spread: SpreadKind) -> "MetricSpec":
         """Return the spec of a number that says how this metric spreads."""

@@ -4,8 +4,27 @@ Each suite is a package of this room with a stage, which is listed here, and has
 without which it has no units.
 """
 
+from collections.abc import Sequence
+
 from detox_ray.cluster.stage import Stage
+from detox_ray.config import Experiment
 from detox_ray.suites import ability
+from detox_ray.suites.bias import catalogue as bias
+from detox_ray.suites.bias.stage import BiasStage
+from detox_ray.suites.catalogue import PresentItems, PublishedSet
 from detox_ray.suites.knowledge.stage import KnowledgeStage
 
-STAGES: tuple[type[Stage], ...] = (*ability.STAGES, KnowledgeStage)
+__all__ = ["STAGES", "PresentItems", "PublishedSet", "present_items", "published_sets"]
+
+STAGES: tuple[type[Stage], ...] = (BiasStage, *ability.STAGES, KnowledgeStage)
+CATALOGUES = (bias,)
+
+
+def published_sets() -> Sequence[PublishedSet]:
+    """Return the sets that others publish and that are read here."""
+    return [each for catalogue in CATALOGUES for each in catalogue.SETS]
+
+
+def present_items(experiment: Experiment) -> Sequence[PresentItems]:
+    """Return what an experiment has of its sets on this machine."""
+    return [items for catalogue in CATALOGUES for items in catalogue.present(experiment)]

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from detox_ray.explain.drawing import Curve, Dot, DotRow, _ticks, dot_figure, line_figure
+from detox_ray.cluster.section_figures import Curve, Dot, DotRow, _ticks, dot_figure, line_figure
 from detox_ray.explain.findings import Interval, insult_shares, mean_interval, outcomes, recovered
 from detox_ray.explain.tables import INTERVENTIONS, NEURONS
 from detox_ray.measure.resampling import Resampling

@@ -1,7 +1,7 @@
-"""Small figures as SVG for the report's page, in the page's own colours: dots with intervals, and lines.
+"""Small figures as SVG for the sections that stages contribute to the report: dots with intervals, lines, cells.
 
-The page's Content-Security-Policy forbids styles in attributes, so colours are plain attributes that name the page's
-variables. Every mark says its numbers in a title.
+They are in the page's own colours. Its Content-Security-Policy forbids styles in attributes, so colours are plain
+attributes that name the page's variables. Every mark says its numbers in a title.
 """
 
 import math
@@ -31,6 +31,16 @@ class DotRow(NamedTuple):
     name: str
     dots: list[Dot]
     note: str = ""  # beside the row, if there is no dot
+
+
+class HeatCell(NamedTuple):
+    """A cell of a heat figure: blue if the change is for the better, orange if it is for the worse."""
+
+    text: str  # in the cell
+    spoken: str  # all of it in words
+    strength: float  # from -1 (worst) to 1 (best)
+    hatched: bool = False  # too few cases to tell
+    strong: bool = False  # significant
 
 
 class Curve(NamedTuple):
@@ -71,7 +81,13 @@ def _svg(height: float, parts: Sequence[str], title: str) -> str:
     return f"{head}<title>{escape(title)}</title>{''.join(parts)}</svg>"
 
 
-def dot_figure(rows: Sequence[DotRow], axis: str, title: str, marks: Sequence[float] = ()) -> str:
+def dot_figure(
+    rows: Sequence[DotRow],
+    axis: str,
+    title: str,
+    marks: Sequence[float] = (),
+    band: tuple[float, float] | None = None,
+) -> str:
     """Return a figure with a row for each name.
 
     Args:
@@ -79,9 +95,11 @@ def dot_figure(rows: Sequence[DotRow], axis: str, title: str, marks: Sequence[fl
         axis: what the values are.
         title: for screen readers.
         marks: values at which a grey line stands.
+        band: values between which the ground is grey.
     """
     ends = [end for row in rows for dot in row.dots for end in (dot.value, dot.low, dot.high) if end is not None]
-    low, high = min([*ends, *marks], default=0.0), max([*ends, *marks], default=1.0)
+    ends += [*marks, *(band or ())]
+    low, high = min(ends, default=0.0), max(ends, default=1.0)
     high = high if high > low else low + 1
     scale = (WIDTH - LEFT - RIGHT) / (high - low)
     bottom = TOP + ROW * len(rows)
@@ -89,7 +107,11 @@ def dot_figure(rows: Sequence[DotRow], axis: str, title: str, marks: Sequence[fl
     def x(value: float) -> float:
         return LEFT + (value - low) * scale
 
-    parts = [_line(x(mark), TOP, x(mark), bottom, MUTED, 1, "3 3") for mark in marks]
+    parts = []
+    if band is not None:
+        ground = f'x="{x(band[0]):.1f}" y="{TOP}" width="{x(band[1]) - x(band[0]):.1f}" height="{bottom - TOP}"'
+        parts.append(f'<rect {ground} fill="{LINE}" fill-opacity="0.6"/>')
+    parts += [_line(x(mark), TOP, x(mark), bottom, MUTED, 1, "3 3") for mark in marks]
     for tick in _ticks(low, high):
         parts += [
             _line(x(tick), bottom, x(tick), bottom + 4, LINE),
@@ -111,6 +133,83 @@ def dot_figure(rows: Sequence[DotRow], axis: str, title: str, marks: Sequence[fl
             fill = "var(--ground)" if dot.hollow else dot.colour
             circle = f'<circle cx="{x(dot.value):.1f}" cy="{at:.1f}" r="2.6" fill="{fill}" stroke="{dot.colour}"/>'
             parts.append(f"<g><title>{escape(tooltip)}</title>{interval}{circle}</g>")
+    return _svg(bottom + BOTTOM, parts, title)
+
+
+def heat_figure(rows: Sequence[tuple[str, Sequence[HeatCell | None]]], columns: Sequence[str], title: str) -> str:
+    """Return a table of coloured cells; None: nothing was measured there.
+
+    Args:
+        rows: name and cells, one for each column.
+        columns: their names.
+        title: for screen readers, and distinct on the page.
+    """
+    width = min(72.0, (WIDTH - LEFT) / max(1, len(columns)))
+    hatch = "hatch-" + "".join(c if c.isalnum() else "-" for c in title)
+    lines = f'<path d="M0,6 L6,0" stroke="{MUTED}" stroke-width="1"/>'
+    parts = [f'<defs><pattern id="{hatch}" width="6" height="6" patternUnits="userSpaceOnUse">{lines}</pattern></defs>']
+    head = TOP + 14
+    parts += [_text(LEFT + width * (n + 0.5), head - 4, name, "middle") for n, name in enumerate(columns)]
+    for row, (name, cells) in enumerate(rows):
+        y = head + (ROW + 2) * row
+        parts.append(_text(LEFT - 8, y + 13, name, "end"))
+        for column, cell in enumerate(cells):
+            if cell is None:
+                continue
+            at = f'x="{LEFT + width * column:.1f}" y="{y:.1f}" width="{width - 2:.1f}" height="{ROW}"'
+            colour, opacity = (AFTER if cell.strength > 0 else BEFORE), 0.08 + 0.5 * min(1.0, abs(cell.strength))
+            shapes = f'<rect {at} fill="{colour}" fill-opacity="{opacity:.2f}"/>'
+            if cell.hatched:
+                shapes += f'<rect {at} fill="url(#{hatch})"/>'
+            text = _text(LEFT + width * (column + 0.5) - 1, y + 13, cell.text + ("*" if cell.strong else ""), "middle")
+            parts.append(f"<g><title>{escape(f'{name}, {columns[column]}: {cell.spoken}')}</title>{shapes}{text}</g>")
+    return _svg(head + (ROW + 2) * len(rows) + 6, parts, title)
+
+
+class SquarePoint(NamedTuple):
+    """A point of a square figure."""
+
+    name: str
+    x: float
+    y: float
+    colour: str = AFTER
+    hollow: bool = False
+
+
+def square_figure(
+    points: Sequence[SquarePoint], links: Sequence[tuple[int, int]], axes: tuple[str, str], title: str
+) -> str:
+    """Return points by share (x, 0 to 1) and score (y, -1 to 1).
+
+    Args:
+        points: The points.
+        links: Numbers of points that a line joins.
+        axes: Names of the axes.
+        title: for screen readers.
+    """
+    left, bottom = 56, TOP + PLOT
+    right = left + PLOT * 1.5
+
+    def x(value: float) -> float:
+        return left + value * (right - left)
+
+    def y(value: float) -> float:
+        return bottom - (value + 1) / 2 * PLOT
+
+    parts = [_line(left, y(0), right, y(0), MUTED, 1, "3 3"), _line(left, TOP, left, bottom, LINE)]
+    parts.append(_line(left, bottom, right, bottom, LINE))
+    parts += [_text(x(tick), bottom + 16, _number(tick), "middle") for tick in (0, 0.25, 0.5, 0.75, 1)]
+    parts += [_text(left - 6, y(tick) + 4, _number(tick), "end") for tick in (-1, -0.5, 0, 0.5, 1)]
+    parts += [
+        _text((left + right) / 2, bottom + 32, axes[0], "middle", MUTED),
+        _text(left + 6, TOP + 10, axes[1], colour=MUTED),
+    ]
+    parts += [_line(x(points[a].x), y(points[a].y), x(points[b].x), y(points[b].y), MUTED, 0.8) for a, b in links]
+    for point in points:
+        fill = "var(--ground)" if point.hollow else point.colour
+        circle = f'<circle cx="{x(point.x):.1f}" cy="{y(point.y):.1f}" r="3.2" fill="{fill}" stroke="{point.colour}"/>'
+        tooltip = escape(f"{point.name}: {axes[0]} {_number(point.x)}, {axes[1]} {_number(point.y)}")
+        parts.append(f"<g><title>{tooltip}</title>{circle}</g>")
     return _svg(bottom + BOTTOM, parts, title)
 
 

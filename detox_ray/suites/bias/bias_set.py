@@ -1,0 +1,69 @@
+"""What a source of bias items is."""
+
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from detox_ray.config.bias import BiasSetConfig
+from detox_ray.data import DataError, Flaw
+
+Form = Literal["pairs", "triples", "questions"]
+
+
+class BiasItems(NamedTuple):
+    """The items of a set."""
+
+    rows: dict[str, list[dict[str, Any]]]  # language -> rows of BIAS_ITEMS; a language without items is not there
+    notes: list[str]  # what a reader of the report should know of how the rows came to be
+
+
+class BiasSet(BiasSetConfig):
+    """A source of items: a subclass with ``source: Literal[name]``, its fields and `read`."""
+
+    form: ClassVar[Form] = "pairs"
+
+    @property
+    def folder(self) -> Path:
+        """Return the path, with the user's home."""
+        assert self.path is not None, "a built-in source has no path"
+        return Path(self.path).expanduser()
+
+    @property
+    def place(self) -> str:
+        """Return what messages call the source's place."""
+        return self.path or self.name
+
+    @abstractmethod
+    def items(self, languages: Sequence[str], world: Path | None) -> BiasItems:
+        """Return the items of these languages. Raises DataError with everything that is wrong with the files."""
+
+    def read(self, languages: Sequence[str], world: Path | None = None) -> BiasItems:
+        """Return the items of these languages, with a note on those that the set lacks.
+
+        Args:
+            languages: The experiment's languages.
+            world: The folder of toy17, if the experiment uses it.
+
+        Raises:
+            DataError: The path does not exist, a file or row cannot be used, ids repeat, or no language is there.
+        """
+        if self.takes_path and not self.folder.exists():
+            raise DataError([Flaw(self.place, "does not exist")])
+        found = self.items(languages, world)
+        rows = {
+            language: found.rows[language][: self.per_language] for language in languages if found.rows.get(language)
+        }
+        if not rows:
+            raise DataError([Flaw(self.place, f"holds no item in {', '.join(languages)}")])
+        flaws = []
+        for language, items in rows.items():
+            ids = [item["item_id"] for item in items]
+            repeated = [item_id for item_id, count in Counter(ids).items() if count > 1]
+            flaws += [Flaw(self.place, f"the id {item_id} occurs more than once in {language}") for item_id in repeated]
+        if flaws:
+            raise DataError(flaws)
+        absent = [language for language in languages if language not in rows]
+        notes = [f"{self.name}: no items in {', '.join(absent)}"] if absent else []
+        return BiasItems(rows, [*found.notes, *notes])

@@ -1,0 +1,53 @@
+"""Frames of pandas that others published as pickles, read by an unpickler that knows ten names and no others.
+
+A pickle is a program: it may name any function and call it. This one may name what a frame of texts and numbers is
+made of (pandas 3.1); anything else is refused before it is called.
+"""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+from detox_ray.data import DataError, Flaw
+
+ALLOWED = frozenset(
+    (
+        ("builtins", "slice"),
+        ("numpy", "dtype"),
+        ("numpy", "ndarray"),
+        ("numpy.core.multiarray", "_reconstruct"),
+        ("pandas._libs.internals", "_unpickle_block"),
+        ("pandas.core.frame", "DataFrame"),
+        ("pandas.core.indexes.base", "Index"),
+        ("pandas.core.indexes.base", "_new_Index"),
+        ("pandas.core.indexes.range", "RangeIndex"),
+        ("pandas.core.internals.managers", "BlockManager"),
+    )
+)
+# Names under which newer versions of NumPy and pandas write the same things.
+_ALIASES = {
+    ("numpy._core.multiarray", "_reconstruct"): ("numpy.core.multiarray", "_reconstruct"),
+    ("pandas", "DataFrame"): ("pandas.core.frame", "DataFrame"),
+    ("pandas", "Index"): ("pandas.core.indexes.base", "Index"),
+    ("pandas", "RangeIndex"): ("pandas.core.indexes.range", "RangeIndex"),
+}
+
+
+class _FrameUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if _ALIASES.get((module, name), (module, name)) not in ALLOWED:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which no frame of texts needs")
+        if name == "_reconstruct":
+            module = "numpy._core.multiarray"
+        return super().find_class(module, name)
+
+
+def frame_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a pickled frame. Raises DataError if it is none, or names anything else."""
+    try:
+        frame = _FrameUnpickler(io.BytesIO(path.read_bytes())).load()
+        rows: list[dict[str, Any]] = frame.to_dict("records")
+        return rows
+    except Exception as error:  # whatever a damaged pickle raises
+        raise DataError([Flaw(str(path), f"is no frame that is read here: {type(error).__name__}: {error}")]) from None

@@ -1,0 +1,235 @@
+"""The report's section "Bias": distances from what a fair model has, beside what could explain them otherwise."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from detox_ray.cluster.section_figures import (
+    AFTER,
+    BEFORE,
+    Dot,
+    DotRow,
+    HeatCell,
+    SquarePoint,
+    dot_figure,
+    heat_figure,
+    square_figure,
+)
+from detox_ray.cluster.stage import Context, Section
+from detox_ray.config.languages import LANGUAGES
+from detox_ray.storage.metric_spec import ALL, Ideal, MetricSpec
+from detox_ray.storage.tables import COMPARISONS, METRICS, OK
+from detox_ray.suites.bias.metrics import SPECS
+from detox_ray.suites.bias.plan import Asked
+from detox_ray.suites.bias.preference import DISTANCE, PREFERENCE
+from detox_ray.suites.bias.questions import AMBIGUOUS_BIAS, DISAMBIGUATED_BIAS
+from detox_ray.suites.bias.readings import readings
+
+MACRO = "macro"
+LEADING = {"pairs": PREFERENCE, "triples": "stereoset_ss", "questions": AMBIGUOUS_BIAS}
+UNDERPOWERED = 0.1  # a cell that could miss a change of ten points is hatched
+NOISE = 0.4  # a fair model's distance is on average so much over the root of n
+FULL_COLOUR = 0.2  # change of a distance at which a cell has its full colour
+
+Row = Mapping[str, Any]
+
+
+class Place(NamedTuple):
+    """What a row of METRICS is about."""
+
+    metric: str
+    model: str
+    language: str
+    part: str
+    scorer: str
+    convention: str
+
+
+def section(context: Context, asked: Asked) -> Section:
+    """Return the section."""
+    page = _Page(context, asked)
+    environment = Environment(
+        loader=PackageLoader("detox_ray", "suites/bias"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    html = environment.get_template("section.html").render(
+        sets=[page.set(name) for name in asked.forms],
+        models=page.models,
+        readings=readings(page.comparisons, page.metrics, asked),
+        convention=asked.convention.name,
+        confidence=f"{100 * context.experiment.measure.confidence:g} %",
+    )
+    return Section("bias", "Bias", html)
+
+
+class _Page:
+    def __init__(self, context: Context, asked: Asked):
+        self._asked, self._convention = asked, asked.convention.name
+        names = {spec.name for spec in SPECS}
+        tables = [context.store.read(table.unit(), context.keys[table.unit()]) for table in (METRICS, COMPARISONS)]
+        self.metrics, self.comparisons = (
+            [row for row in table.to_pylist() if row["metric"] in names and row["scorer"] in asked.forms]
+            for table in tables
+        )
+        self._values = {Place(*(row[name] for name in Place._fields)): row for row in self.metrics}
+        self._pairs = [(each.model, each.parent) for each in context.experiment.comparisons]
+        self.models = list(context.experiment.models)
+        self._languages = context.experiment.languages
+
+    def _value(self, metric: str, model: str, language: str, name: str) -> Row | None:
+        row = self._values.get(Place(metric, model, language, ALL, name, self._convention))
+        return row if row is not None and row["status"] == OK else None
+
+    def set(self, name: str) -> dict[str, Any]:
+        """Return what the template says of a set."""
+        form = self._asked.forms[name]
+        return {
+            "name": name,
+            "heats": [] if form != "pairs" else list(self._heats(name)),
+            "squares": [] if form != "questions" else list(self._squares(name)),
+            "controls": list(self._controls(name)),
+            **self._forest(name, LEADING[form]),
+        }
+
+    def _forest(self, name: str, metric: str) -> dict[str, Any]:
+        spec = _spec(metric)
+        assert isinstance(spec.direction, Ideal)
+        ideal, parents = spec.direction.value, {parent for _, parent in self._pairs}
+        rows, sizes = [], []
+        for language in (*self._languages, MACRO):
+            dots = []
+            for model in self.models:
+                if (row := self._value(metric, model, language, name)) is not None:
+                    hollow = model in parents or not self._pairs
+                    colour = BEFORE if hollow else AFTER
+                    dots.append(Dot(row["value"], row["ci_low"], row["ci_high"], colour, hollow))
+                    if language != MACRO:
+                        sizes.append(row["n"])
+            if dots:
+                rows.append(DotRow(language_name(language), dots))
+        if not rows:
+            return {"forest": "", "forest_caption": ""}
+        title = f"{spec.title} by {name}"
+        noise = NOISE / min(sizes) ** 0.5 if metric == PREFERENCE else None
+        band = None if noise is None else (ideal - noise, ideal + noise)
+        caption = (
+            f"{spec.meaning.capitalize()}, per language. Orange and hollow: before tuning; blue: after, in the order "
+            f"{', '.join(model for model in self.models if model not in parents) or 'of the models'}."
+        )
+        if noise is not None:
+            caption += (
+                f" Grey: what a fair model's distance from {ideal:g} is by chance with {min(sizes):,} items "
+                f"(± {100 * noise:.1f} points)."
+            )
+        return {"forest": Markup(dot_figure(rows, spec.title, title, [ideal], band)), "forest_caption": caption}
+
+    def _heats(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yield a heat map of each comparison: types across languages, the change of the distance from fair."""
+        for model, parent in self._pairs:
+            cells = {
+                (row["part"], row["language"]): row
+                for row in self.comparisons
+                if (row["metric"], row["scorer"], row["model"], row["parent"]) == (DISTANCE, name, model, parent)
+                and row["status"] == OK
+                and row["language"] != MACRO
+                and row["convention"] == self._convention
+            }
+            parts = sorted({part for part, _ in cells if part != ALL})
+            languages = [code for code in self._languages if (ALL, code) in cells]
+            if not parts:
+                continue
+            rows = [(part, [_cell(cells.get((part, code))) for code in languages]) for part in [*parts, ALL]]
+            hatched = sum(cell is not None and cell.hatched for _, row in rows for cell in row)
+            figure = heat_figure(rows, languages, f"Change of the distance from fair by {name}, {parent} to {model}")
+            caption = (
+                f"{parent} → {model}: change of the distance from fair, in points, by type and language. Blue: nearer "
+                f"to fair; *: significant after correction over all types and languages. Hatched ({hatched} of "
+                f"{sum(cell is not None for _, row in rows for cell in row)}): too few pairs, so that a change of "
+                f"{100 * UNDERPOWERED:.0f} points could go unseen; no star there means nothing."
+            )
+            yield {"figure": Markup(figure), "caption": caption}
+
+    def _squares(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yield bias against accuracy, for both kinds of questions: a point for each model and language."""
+        parents = {parent for _, parent in self._pairs}
+        for metric, accuracy in (
+            (AMBIGUOUS_BIAS, "bbq_accuracy_ambiguous"),
+            (DISAMBIGUATED_BIAS, "bbq_accuracy_disambiguated"),
+        ):
+            points: list[SquarePoint] = []
+            places: dict[tuple[str, str], int] = {}
+            for model in self.models:
+                for language in self._languages:
+                    y, x = (self._value(each, model, language, name) for each in (metric, accuracy))
+                    if x is not None and y is not None:
+                        places[model, language] = len(points)
+                        hollow = model in parents or not self._pairs
+                        label = f"{model}, {language_name(language)}"
+                        points.append(SquarePoint(label, x["value"], y["value"], BEFORE if hollow else AFTER, hollow))
+            if not points:
+                continue
+            links = [
+                (places[parent, code], places[model, code])
+                for model, parent in self._pairs
+                for code in self._languages
+                if (parent, code) in places and (model, code) in places
+            ]
+            spec = _spec(metric)
+            axes = (_spec(accuracy).title.lower(), "bias")
+            figure = square_figure(points, links, axes, f"{spec.title} against accuracy by {name}")
+            caption = (
+                f"{spec.title} (up: {spec.meaning}) against accuracy. Orange and hollow: before tuning; blue: after. "
+                "A model at a third of right answers guesses, and its bias says little."
+            )
+            yield {"figure": Markup(figure), "caption": caption}
+
+    def _controls(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yield a line for each number of a set: its mean over languages in every model."""
+        seen = dict.fromkeys(
+            (row["metric"], row["convention"])
+            for spec in SPECS
+            for row in self.metrics
+            if row["metric"] == spec.name and row["scorer"] == name and row["part"] == ALL
+        )
+        for metric, convention in seen:
+            spec = _spec(metric)
+            rows = [self._values.get(Place(metric, model, MACRO, ALL, name, convention)) for model in self.models]
+            best = spec.direction_text.removesuffix(" is better")
+            beside = convention if convention != self._convention else ""
+            yield {"title": spec.title, "convention": beside, "cells": list(map(_shown, rows)), "best": best}
+
+
+def _spec(metric: str) -> MetricSpec:
+    return next(spec for spec in SPECS if spec.name == metric)
+
+
+def _cell(row: Row | None) -> HeatCell | None:
+    if row is None:
+        return None
+    points = 100 * row["difference"]
+    detectable = row["detectable"]
+    could = "no spread" if detectable is None else f"could miss less than {100 * detectable:.1f} points"
+    return HeatCell(
+        f"{points:+.0f}".replace("-", "\N{MINUS SIGN}"),
+        f"{points:+.1f} points, {row['n']} pairs, {could}",
+        -row["difference"] / FULL_COLOUR,
+        detectable is None or detectable > UNDERPOWERED,
+        row["p_corrected"] is not None and row["p_corrected"] <= 0.05,
+    )
+
+
+def _shown(row: Row | None) -> str:
+    """Return a value with its interval, as text."""
+    if row is None or row["value"] is None:
+        return "–" if row is None else row["status"].replace("_", " ")
+    numbers = (row["value"], row["ci_low"], row["ci_high"])
+    shown = ["" if number is None else f"{number:.3f}".replace("-", "\N{MINUS SIGN}") for number in numbers]
+    return shown[0] if row["ci_low"] is None else f"{shown[0]} [{shown[1]}, {shown[2]}]"
+
+
+def language_name(language: str) -> str:
+    """Return a language's name; that of a mean over languages is "Mean"."""
+    if language == MACRO:
+        return "Mean"
+    return LANGUAGES[language].name if language in LANGUAGES else language

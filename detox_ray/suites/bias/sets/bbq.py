@@ -1,0 +1,172 @@
+"""BBQ (Parrish et al. 2022) and its relatives: questions about two groups, with and without the context that decides.
+
+They differ in files, columns and in how they say which answer stereotypes: a dialect each. In all of them the answer
+that a stereotype gives depends on the question: to "who was …" it is the stereotyped group (the target), to "who was
+not …" the other one.
+"""
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from detox_ray.data import DataError, Flaw
+from detox_ray.suites.bias.bias_set import BiasItems, BiasSet, Form
+from detox_ray.suites.bias.files import Record, csv_records, json_lines
+from detox_ray.suites.bias.tables import AMBIGUOUS, DISAMBIGUATED, NEGATIVE, NONNEGATIVE, OTHER, TARGET, UNKNOWN
+
+Dialect = Literal["mbbq", "bbq", "kobbq", "esbbq", "cabbq"]
+ONE_LANGUAGE = {"bbq": "en", "kobbq": "ko", "esbbq": "es", "cabbq": "ca"}
+CONDITIONS = {"ambig": AMBIGUOUS, "disambig": DISAMBIGUATED, "amb": AMBIGUOUS, "dis": DISAMBIGUATED}
+# EsBBQ and CaBBQ write "unknown" for the answer that a user of theirs fills in.
+UNKNOWN_TEXTS = {"es": "No se sabe", "ca": "No se sap"}
+# What answer_info calls a group whose stereotype the metadata names by another word (MBBQ and BBQ).
+GROUP_WORDS: Mapping[str, frozenset[str]] = {
+    "F": frozenset(("F", "girl", "woman", "vrouw", "meisje", "kız", "kadın", "chica", "mujer", "maestra")),
+    "M": frozenset(("M", "boy", "man", "jongen", "erkek çocuk", "adam", "chico", "hombre", "maestro")),
+    "low SES": frozenset(("low SES", "lowSES")),
+}
+
+
+class Bbq(BiasSet):
+    """A folder of a dialect's files as they are published: MBBQ's (or its checkout), BBQ's, EsBBQ's, KoBBQ's TSV."""
+
+    form: ClassVar[Form] = "questions"
+
+    source: Literal["bbq"]
+    dialect: Dialect
+    control: bool = True  # MBBQ: whether to ask its questions about names too, which say what a model understands
+
+    def items(self, languages: Sequence[str], world: Path | None) -> BiasItems:
+        rows: dict[str, list[dict[str, Any]]] = {}
+        flaws: list[Flaw] = []
+        notes: list[str] = []
+        for language, paths in self._files(languages).items():
+            unclear: Counter[str] = Counter()
+            for path in paths:
+                try:
+                    for record in self._records(path):
+                        item = self._item(record, path, language)
+                        rows.setdefault(language, []).append(item)
+                        if TARGET not in item["roles"]:
+                            unclear[item["part"]] += 1
+                except DataError as error:
+                    flaws += error.flaws
+            if unclear:
+                what = ", ".join(f"{part} ({count})" for part, count in sorted(unclear.items()))
+                notes.append(f"{self.name}, {language}: questions about two stereotyped groups, or none: {what}")
+        if flaws:
+            raise DataError(flaws)
+        return BiasItems(rows, notes)
+
+    def _files(self, languages: Sequence[str]) -> dict[str, list[Path]]:
+        folder = self.folder
+        if self.dialect != "mbbq":
+            language = ONE_LANGUAGE[self.dialect]
+            if language not in languages:
+                return {}
+            pattern = {"kobbq": "*.tsv", "bbq": "*.jsonl", "esbbq": "*.es.jsonl", "cabbq": "*.ca.jsonl"}[self.dialect]
+            return {language: [folder] if folder.is_file() else sorted(folder.glob(pattern))}
+        if (folder / "data").is_dir():
+            folder = folder / "data"  # a checkout of MBBQ
+        files = {}
+        for language in languages:
+            paths = sorted(folder.glob(f"*_{language}.jsonl"))
+            kept = [path for path in paths if self.control or "_control_" not in path.name]
+            if kept:
+                files[language] = kept
+        return files
+
+    def _records(self, path: Path) -> Sequence[Record]:
+        if self.dialect == "kobbq":
+            return csv_records(
+                path, ("sample_id", "context", "question", "choices", "biased_answer", "answer"), delimiter="\t"
+            )
+        return list(json_lines(path))
+
+    def _item(self, record: Record, path: Path, language: str) -> dict[str, Any]:
+        try:
+            if self.dialect == "kobbq":
+                return _of_kobbq(record.fields)
+            return _of_bbq(record.fields, "_control_" in path.name, path.stem, language)
+        except (KeyError, ValueError, SyntaxError, IndexError) as error:
+            problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise DataError([Flaw(record.where, problem)]) from None
+
+
+def _of_bbq(fields: Mapping[str, Any], control: bool, stem: str, language: str) -> dict[str, Any]:
+    """Return the row of a question of BBQ, MBBQ, EsBBQ or CaBBQ."""
+    answers = [fields[f"ans{place}"] for place in range(3)]
+    groups = [fields["answer_info"][f"ans{place}"][-1] for place in range(3)]
+    metadata = fields.get("additional_metadata", fields)
+    stereotyped: set[str] = set()
+    for group in metadata["stereotyped_groups"]:
+        stereotyped |= GROUP_WORDS.get(group, {group})
+    if groups.count("unknown") != 1:
+        raise ValueError(f"needs one answer that is unknown, and has {groups.count('unknown')}")
+    targets = [place for place, group in enumerate(groups) if group in stereotyped]
+    unknown = groups.index("unknown")
+    answers = [
+        UNKNOWN_TEXTS.get(language, text) if place == unknown and text == "unknown" else text
+        for place, text in enumerate(answers)
+    ]
+    template = str(fields.get("question_index", fields.get("template_id")))
+    row = str(fields.get("example_id", fields.get("instance_id")))
+    part = str(fields["category"])
+    return _question(
+        item_id=f"{stem}-{row}",
+        cluster=f"{part}-{template}",
+        part=part,
+        condition=CONDITIONS[fields["context_condition"]],
+        polarity=fields["question_polarity"],
+        control=control,
+        question=f"{fields['context'].strip()} {fields['question'].strip()}",
+        options=answers,
+        roles=_roles(unknown, targets),
+        label=int(fields["label"]),
+        source_index=row,
+    )
+
+
+def _of_kobbq(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of a question of KoBBQ, which says the stereotyping answer to each question itself."""
+    sample = fields["sample_id"]
+    named = re.fullmatch(r"(.+-\d+)[a-z]*-\d+-(amb|dis)-(bsd|cnt)", sample)
+    if named is None:
+        raise ValueError("sample_id must be like age-001a-002-amb-bsd")
+    template, condition, kind = named.groups()
+    options = [str(option) for option in ast.literal_eval(fields["choices"])]
+    biased, answer = options.index(fields["biased_answer"]), options.index(fields["answer"])
+    unknown = 2  # the last choice in the published samples
+    if biased == unknown or (condition == "amb") != (answer == unknown):
+        raise ValueError("the third choice must be the unknown one, and the answer to ambiguous questions alone")
+    target = biased if kind == "bsd" else 1 - biased
+    return _question(
+        item_id=sample,
+        cluster=template,
+        part=str(fields.get("bbq_category") or template.rsplit("-", 1)[0]),
+        condition=CONDITIONS[condition],
+        polarity=NEGATIVE if kind == "bsd" else NONNEGATIVE,
+        control=False,
+        question=f"{fields['context'].strip()} {fields['question'].strip()}",
+        options=options,
+        roles=_roles(unknown, [target]),
+        label=answer,
+        source_index=sample,
+    )
+
+
+def _roles(unknown: int, targets: Sequence[int]) -> list[str]:
+    """Return the roles of three answers; none is the target unless exactly one group is stereotyped."""
+    return [UNKNOWN if place == unknown else TARGET if list(targets) == [place] else OTHER for place in range(3)]
+
+
+def _question(**fields: Any) -> dict[str, Any]:
+    if fields["polarity"] not in (NEGATIVE, NONNEGATIVE):
+        raise ValueError(f"question_polarity must be {NEGATIVE} or {NONNEGATIVE}")
+    return {"direction": "", **fields}
+
+
+VARIANT = Bbq

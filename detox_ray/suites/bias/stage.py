@@ -1,0 +1,90 @@
+"""The bias stage: which stereotypes the models share. Without a ``bias`` block it has no units."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pyarrow as pa
+
+from detox_ray import data
+from detox_ray.cluster.costs import Cost, Workload
+from detox_ray.cluster.stage import Context, Input, Planned, Section, Stage
+from detox_ray.cluster.unit_jobs import Job, Task
+from detox_ray.config import TOY17, Experiment, Problem
+from detox_ray.storage import Unit
+from detox_ray.storage.metric_spec import MetricSpec
+from detox_ray.storage.tables import CHECKPOINTS
+from detox_ray.suites.bias import costs
+from detox_ray.suites.bias.checks import check, forms_of, sets_of
+from detox_ray.suites.bias.conventions import chosen
+from detox_ray.suites.bias.metrics import SPECS
+from detox_ray.suites.bias.plan import Asked, units
+from detox_ray.suites.bias.section import section
+from detox_ray.suites.bias.tables import BIAS_ITEMS, BIAS_OUTCOMES, OPTION_LIKELIHOODS
+
+
+class BiasStage(Stage):
+    """Asks every model the items of every set."""
+
+    name = command = title = "bias"
+    version = 1  # raise it, too, when models/codec.py changes what a unit holds
+    summary = "which stereotypes the models share: likelihoods of options, and what a convention makes of them"
+    measure = "options"
+    needs = (CHECKPOINTS,)
+    writes = (OPTION_LIKELIHOODS, BIAS_OUTCOMES)
+
+    def check(self, experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
+        return [] if experiment.bias is None else check(experiment, say)
+
+    def resolve(self, context: Context) -> Asked | None:
+        """Commit the items, as a run commits its data, and return what is asked.
+
+        Raises:
+            DataError: A set cannot be read.
+        """
+        experiment, config = context.experiment, context.experiment.bias
+        if config is None:
+            return None
+        world = context.store.localize(TOY17) if experiment.uses_toy17 else None
+        committed = context.store.committed(BIAS_ITEMS)
+        sizes: dict[tuple[str, str], int] = {}
+        for each in sets_of(config):
+            items = each.read(experiment.languages, world)
+            context.notes.extend(items.notes)
+            for language, rows in items.rows.items():
+                table = pa.Table.from_pylist(rows, schema=BIAS_ITEMS.columns)
+                unit, key = BIAS_ITEMS.unit(set=each.name, language=language), data.source_key(table)
+                if committed.get(unit) != key:
+                    context.store.commit(unit, key, table)
+                context.data[unit] = Input(key, table.num_rows)
+                context.keys[unit] = key
+                sizes[each.name, language] = table.num_rows
+        return Asked(chosen(config, experiment.measure.convention), forms_of(config), sizes)
+
+    def units(self, context: Context) -> Mapping[Unit, Planned]:
+        asked: Asked | None = context.resolved[self.name]
+        return {} if asked is None else units(context, asked)
+
+    def jobs(self, context: Context, tasks: Sequence[Task]) -> Sequence[Job]:
+        from detox_ray.suites.bias.model_worker import BiasModelWorker  # imports torch
+        from detox_ray.suites.bias.outcome_worker import OutcomeWorker
+
+        config, asked = context.experiment.bias, context.resolved[self.name]
+        assert config is not None
+        jobs = []
+        for name, model in context.models.items():
+            settings = {"model": model, "batch_tokens": config.batch_tokens, "store": context.store}
+            mine = [task for task in tasks if task.unit.table == OPTION_LIKELIHOODS.name and task.unit["model"] == name]
+            jobs.append(Job(f"bias of {name}", mine, BiasModelWorker, settings, self.measure, config.actors))
+        counting = {"convention": asked.convention, "forms": asked.forms, "store": context.store}
+        outcomes = [task for task in tasks if task.unit.table == BIAS_OUTCOMES.name]
+        jobs.append(Job("bias outcomes", outcomes, OutcomeWorker, counting, "rows", config.actors, gpus=0))
+        return jobs
+
+    def metrics(self) -> Sequence[MetricSpec]:
+        return SPECS
+
+    def costs(self, work: Workload) -> list[Cost]:
+        return [] if work.experiment.bias is None else costs.costs(work, self.command)
+
+    def section(self, context: Context) -> Section | None:
+        asked: Asked | None = context.resolved[self.name]
+        return None if asked is None else section(context, asked)

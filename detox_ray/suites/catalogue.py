@@ -1,0 +1,24 @@
+"""Published sets of items that the suites read: what they hold, under which licence, and where they come from."""
+
+from typing import NamedTuple
+
+
+class PublishedSet(NamedTuple):
+    """A set that others publish."""
+
+    name: str
+    suite: str  # the block of the experiment that asks it
+    source: str  # as the block names it
+    languages: tuple[str, ...]  # of those that are known here
+    size: str  # per language
+    licence: str  # as its publisher states it
+    origin: str
+
+
+class PresentItems(NamedTuple):
+    """The items of one of an experiment's sets in one language."""
+
+    suite: str
+    set: str
+    language: str
+    items: int
