@@ -43,6 +43,7 @@ ELSEWHERE = {
         "words.yaml",
         "world.json",
     ),
+    *("alive.json", "log-00000.txt", "outcome.json"),
     *("archive.json", "calibrated.yaml", "candidate.yaml", "texts.json"),
     *("config.json", "generation_config.json", "peft_helper.py"),  # of Hugging Face's folders, of vLLM
     *("compute_metrics.py", "dpo.py", "qlora.py", "toxicity_eval.py"),  # the papers' scripts

@@ -248,6 +248,28 @@ def test_a_common_part_is_no_experiment_by_itself() -> None:
             load(part)
 
 
+def test_the_large_models_share_everything_but_model_and_placement() -> None:
+    names = ["llama3.1-70b", "llama3.1-70b-qlora", "aya-expanse-32b", "aya-expanse-32b-qlora"]
+    assert {shipped(name).generate.tensor_parallel for name in names} == {8}
+    for name in names:
+        config = train(shipped(name), "detox")
+        assert config.workers * config.batch_size * config.gradient_accumulation == 32, "pairs of a step"
+        assert (config.tuning, config.deepspeed) == (("qlora", "zero0") if "qlora" in name else ("full", "zero3"))
+    own = {
+        "tuning",
+        "lora",
+        "merge_into",
+        "deepspeed",
+        "workers",
+        "placement",
+        "gradient_accumulation",
+        "learning_rate",
+    }
+    first = train(shipped(names[0]), "detox")
+    for name in names[1:]:
+        assert set(differing(train(shipped(name), "detox"), first.model_dump())) <= own
+
+
 @pytest.mark.parametrize("name", ["mgpt-seeds", "mgpt-learning-rates"])
 def test_what_extends_mgpt_varies_only_what_it_says(name: str) -> None:
     whole, mgpt = shipped(name), shipped("mgpt")

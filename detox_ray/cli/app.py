@@ -5,13 +5,13 @@ each.
 """
 
 import os
-import signal
 from typing import Annotated
 
 import typer
 
 from detox_ray import __version__
 from detox_ray.cli.experiments import plan, run, stage_commands, validate
+from detox_ray.cli.jobs import jobs_app, submit
 from detox_ray.cli.results import compare, gate, leaderboard, show
 from detox_ray.cli.scoring import scorers, validity
 from detox_ray.cli.serving import keys, serve
@@ -38,6 +38,8 @@ model is, what that cost and how sure we are.
 
   detox-ray show runs/toy17                    what is done, what is left
 
+  detox-ray submit my.yaml --address URL       the same on a Ray cluster, as a job
+
   detox-ray serve runs/toy17                   talk to its models side by side, in the browser or over HTTP
 
   detox-ray validity my.yaml                   in which languages the scorers can be believed
@@ -62,6 +64,7 @@ for _stage_command_name, _stage_command in stage_commands():
 app.command()(validate)
 app.command()(plan)
 app.command()(show)
+app.command()(submit)
 app.command()(scorers)
 app.command()(validity)
 app.command()(suites)
@@ -74,6 +77,7 @@ app.command()(archive)
 app.command("score-file")(score_file)
 app.command()(agreement)
 
+app.add_typer(jobs_app, name="jobs")
 app.add_typer(toy17_app, name="toy17")
 
 
@@ -96,8 +100,7 @@ def main() -> None:
     """Run the command line."""
     # Idle OpenMP threads sleep rather than spin: spinning made torch 8 times slower beside another busy process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    for number in (signal.SIGINT, signal.SIGTERM):  # clusters end a job with SIGTERM
-        signal.signal(number, interrupt.handler)
+    interrupt.listen()
     app()
 
 

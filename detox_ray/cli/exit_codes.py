@@ -16,6 +16,17 @@ RESUMABLE = f"{COMMITTED}; give the same command again to go on from there"
 AGAIN = "give the same command again to start over"
 
 
+def exit_code_of(error: BaseException) -> int:
+    """Return the exit code of a command that raises ``error``."""
+    if isinstance(error, typer.Exit):
+        return error.exit_code
+    if isinstance(error, ConfigError | InputError | Locked):
+        return WRONG_INPUT
+    if isinstance(error, LockLost | KeyboardInterrupt):
+        return STOPPED
+    return FAILED
+
+
 @contextmanager
 def exit_codes(verbose: bool = False, commits: bool = False, interrupted: str | None = None) -> Iterator[None]:
     """Turn what the block raises into a message and an exit code.
@@ -35,22 +46,22 @@ def exit_codes(verbose: bool = False, commits: bool = False, interrupted: str | 
         say(f"[bold red]{count} problem{'s' if count > 1 else ''}; {end}[/]")
         for problem in error.problems:
             say(f"  {escape(str(problem))}")
-        raise typer.Exit(WRONG_INPUT) from None
+        raise typer.Exit(exit_code_of(error)) from None
     except (InputError, Locked) as error:
         late = isinstance(error, InputError) and error.found_late
         say(f"[bold red]{'stopped' if late else 'nothing was started'}:[/] {escape(str(error))}")
         if late:
             say(COMMITTED)
-        raise typer.Exit(WRONG_INPUT) from None
+        raise typer.Exit(exit_code_of(error)) from None
     except LockLost as error:
         say(f"[bold yellow]stopped[/]: {escape(str(error))}")
-        raise typer.Exit(STOPPED) from None
-    except KeyboardInterrupt:
+        raise typer.Exit(exit_code_of(error)) from None
+    except KeyboardInterrupt as error:
         say(f"[bold yellow]stopped[/]: {interrupted or (RESUMABLE if commits else AGAIN)}")
-        raise typer.Exit(STOPPED) from None
+        raise typer.Exit(exit_code_of(error)) from None
     except Exception as error:
         if verbose:
             raise
         say(f"[bold red]failed:[/] {escape(str(error) or type(error).__name__)}")
         say(f"{f'{COMMITTED}; ' if commits else ''}--verbose shows the traceback and the workers' logs")
-        raise typer.Exit(FAILED) from None
+        raise typer.Exit(exit_code_of(error)) from None

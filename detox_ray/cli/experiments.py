@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from detox_ray.cli.arguments import Config, Overrides, Verbose
-from detox_ray.cli.exit_codes import WRONG_INPUT, exit_codes
+from detox_ray.cli.exit_codes import WRONG_INPUT, exit_code_of, exit_codes
 from detox_ray.cli.output import Format, FormatOption, JsonOption, Output
 from detox_ray.config.loading import opened
+from detox_ray.jobs.attempts import recorded
 from detox_ray.run.stages import commands, registered
 
 RetryFailed = Annotated[
@@ -20,7 +21,11 @@ RetryFailed = Annotated[
 def _carry_out(
     config: Config, overrides: list[str] | None, only: str | None, verbose: bool, retry_failed: bool, output: Output
 ) -> None:
-    with exit_codes(verbose, commits=True), opened(config, overrides or ()) as experiment:
+    with (
+        exit_codes(verbose, commits=True),
+        opened(config, overrides or ()) as experiment,
+        recorded(experiment.folder, exit_code_of),
+    ):
         from detox_ray.cli.run_tables import write_closing
         from detox_ray.cluster.progress import Progress
         from detox_ray.run import pipeline

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from detox_ray.cluster import interrupt
 from detox_ray.cluster.ray_internals import bind_replicas_to, keep_node_address
 
 LOOPBACK = "127.0.0.1"
@@ -54,6 +55,7 @@ def connect(num_cpus: int | None = None, verbose: bool = False) -> Iterator[Clus
                     ray.shutdown()
                     if attempt == STARTS or SLOW_START not in str(error):
                         raise
+        interrupt.listen_again()
     try:
         total = ray.cluster_resources()
         nodes = sum(node["Alive"] for node in ray.nodes())

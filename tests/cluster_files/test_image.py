@@ -47,7 +47,7 @@ def server(status: int) -> Iterator[int]:
             pass
 
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=running.serve_forever, daemon=True).start()
+    threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
     yield running.server_address[1]
     running.shutdown()
     running.server_close()

@@ -202,6 +202,23 @@ def test_dimensions_of_every_shipped_experiment_are_known_offline(file: Path) ->
             assert model_config(name, model.path, model.revision, None).config["model_type"]
 
 
+@pytest.mark.parametrize(
+    ("name", "gpus", "less"),
+    [
+        ("llama3.1-70b", 32, ["models.detox.train.deepspeed=zero2"]),
+        ("llama3.1-70b-qlora", 8, ["generate.tensor_parallel=1"]),
+        ("aya-expanse-32b", 16, ["models.detox.train.workers=4"]),
+        ("aya-expanse-32b-qlora", 8, ["--gpu-memory", "24"]),
+    ],
+)
+def test_large_models_fit_as_shipped_and_not_on_less(name: str, gpus: int, less: list[str]) -> None:
+    """ZeRO-3 over nodes of eight, QLoRA on one node, generation by tensor parallelism of eight; GPUs of 80 GB."""
+    document = json.loads(plan(CONFIGS / f"{name}.yaml", "--device", "h100", "--json").stdout)
+    (training,) = document["trainings"]
+    assert document["fits"] and training["workers"] == gpus
+    assert plan(CONFIGS / f"{name}.yaml", "--device", "h100", *less).exit_code == 2
+
+
 def test_seeds_are_estimated_once_and_share_the_reference(config: Path) -> None:
     raw = yaml.safe_load(config.read_text())
     raw["models"]["tuned"]["train"] |= {"seeds": [0, 1, 2], "recipe": "fast"}

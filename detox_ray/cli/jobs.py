@@ -1,0 +1,286 @@
+"""The commands `submit` and `jobs`: runs on a Ray cluster, through its head."""
+
+import sys
+import time
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from detox_ray.cli.arguments import Config, Overrides, Verbose
+from detox_ray.cli.exit_codes import DONE, FAILED, STOPPED, exit_codes
+from detox_ray.cli.output import Format, FormatOption, JsonOption, Listing, Output
+from detox_ray.cli.terminal_tables import Column, TerminalTable
+from detox_ray.config import InputError
+from detox_ray.config.loading import opened
+
+if TYPE_CHECKING:
+    from detox_ray.jobs.attempts import Attempt
+    from detox_ray.jobs.ray_head import Job, RayHead
+    from detox_ray.jobs.submission import Submission
+
+jobs_app = typer.Typer(help="List, follow, cancel and resume runs on a Ray cluster.", no_args_is_help=True)
+
+Address = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="The dashboard of the Ray head; by default $DETOX_RAY_ADDRESS."),
+]
+JobArgument = Annotated[str, typer.Argument(metavar="ID", help="A job's id, as `jobs list` shows it.")]
+JobOrRun = Annotated[
+    str, typer.Argument(metavar="ID|RUN", help="A job's id, or a run's folder or URI, which needs no cluster.")
+]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Print the driver's lines until it ends.")]
+CANCEL_WAIT_S = 90  # Ray reports a job as stopped up to 30 s after its driver has ended
+
+
+class JobState(StrEnum):
+    """The states of Ray's jobs."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    STOPPED = "STOPPED"
+
+
+def submit(
+    config: Config,
+    overrides: Overrides = None,
+    address: Address = None,
+    follow: Follow = False,
+    here: Annotated[
+        bool, typer.Option("--here", help="Run the code of the current folder, a clone, instead of the image's.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be submitted, and submit nothing.")
+    ] = False,
+    verbose: Verbose = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Carry out an experiment on a Ray cluster: submit it to the head as a job.
+
+    While a job is at work on the same experiment, a second call finds it and submits nothing. After it has ended, the
+    next call goes on from what is committed. With --follow, the exit code is that of the run.
+    """
+    output = Output(Format.TABLE, as_json)
+    with exit_codes(verbose, interrupted=_detached("ID")), opened(config, overrides or ()) as experiment:
+        from detox_ray.jobs.ray_head import RayHead
+        from detox_ray.jobs.submission import check_storage, next_job, of_clone, of_experiment
+        from detox_ray.jobs.submission import submit as submit_to
+
+        planned = of_clone(experiment, config, overrides or (), Path.cwd()) if here else of_experiment(experiment)
+        head = RayHead.at(address)
+        check_storage(experiment, head)
+        submitted = next_job(planned, head) if dry_run else submit_to(planned, head)
+        _write_submitted(output, planned, submitted.job_id, head, submitted.is_new, dry_run)
+    if follow and not dry_run:
+        _follow(head, submitted.job_id, verbose)
+
+
+@jobs_app.command("list")
+def list_jobs(
+    state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
+    address: Address = None,
+    verbose: Verbose = False,
+    form: FormatOption = Format.TABLE,
+    as_json: JsonOption = False,
+) -> None:
+    """List the jobs that `detox-ray submit` gave to a head, the newest first. A restarted head has forgotten them."""
+    with exit_codes(verbose):
+        from detox_ray.jobs.ray_head import RayHead
+
+        jobs = [job for job in RayHead.at(address).jobs() if state in (None, job.state)]
+        columns = (Column("id", "key"), Column("state"), Column("started"), Column("run"))
+        cells = [(job.id, job.state, _time(job.started), job.metadata.get("folder", "")) for job in jobs]
+        table: TerminalTable | str = TerminalTable("", columns, cells) if jobs else "no jobs"
+        Output(form, as_json).write(Listing(JOB_FIELDS, [_job_row(job) for job in jobs], [table]))
+
+
+@jobs_app.command("status")
+def status(
+    job_or_run: JobOrRun, address: Address = None, verbose: Verbose = False, as_json: JsonOption = False
+) -> None:
+    """Show the state of a job, or of the newest attempt at a run. Exit code 0: finished, 3: not yet, 1: failed."""
+    with exit_codes(verbose):
+        output = Output(Format.TABLE, as_json)
+        if _is_run(job_or_run):
+            attempts = _attempts(job_or_run)
+            now = time.time()
+            rows = [{**attempt._asdict(), "state": attempt.state(now)} for attempt in attempts]
+            columns = (Column("attempt", "key"), Column("job"), Column("state"), Column("host"), Column("started"))
+            cells = [
+                (str(row["number"]), row["job_id"], row["state"], row["host"], _time(row["started"])) for row in rows
+            ]
+            reason = attempts[-1].reason
+            output.write(
+                Listing(ATTEMPT_FIELDS, rows, [TerminalTable("", columns, cells), *([reason] if reason else [])])
+            )
+            state = rows[-1]["state"]
+            code = {"finished": DONE, "running": STOPPED, "stopped": STOPPED, "lost": STOPPED}.get(state, FAILED)
+        else:
+            job = _job(_head(address), job_or_run)
+            text = f"{job.id} {job.state}{f': {job.message}' if job.message else ''}\nrun {job.metadata.get('folder')}"
+            output.write(Listing(JOB_FIELDS, [_job_row(job)], [text], document=_job_row(job)))
+            code = STOPPED if job.exit_code in (None, STOPPED) else min(job.exit_code or 0, FAILED)
+    raise typer.Exit(code)
+
+
+@jobs_app.command("logs")
+def logs(
+    job_or_run: JobOrRun,
+    follow: Follow = False,
+    attempt: Annotated[int | None, typer.Option(metavar="N", help="Of a run: which attempt; else the newest.")] = None,
+    address: Address = None,
+    verbose: Verbose = False,
+) -> None:
+    """Print what the driver of a job printed, or that of an attempt at a run, from the run's own folder."""
+    with exit_codes(verbose, interrupted=_detached(job_or_run)):
+        if _is_run(job_or_run):
+            from detox_ray.jobs.attempts import read_log
+            from detox_ray.storage.folder import Folder
+
+            attempts = _attempts(job_or_run)
+            chosen = [one for one in attempts if one.number == attempt] if attempt is not None else attempts[-1:]
+            if not chosen:
+                numbers = ", ".join(str(one.number) for one in attempts)
+                raise InputError(f"--attempt {attempt}: {job_or_run} has the attempts {numbers}")
+            _print(read_log(Folder.at(job_or_run), chosen[0]))
+            return
+        head = _head(address)
+        _job(head, job_or_run)
+        if not follow:
+            _print(head.log(job_or_run))
+            return
+    _follow(head, job_or_run, verbose)
+
+
+@jobs_app.command("cancel")
+def cancel(job_id: JobArgument, address: Address = None, verbose: Verbose = False) -> None:
+    """Stop a job. What is committed stays, and `jobs resume` goes on from there."""
+    with exit_codes(verbose, interrupted="the job is being stopped all the same"):
+        head = _head(address)
+        job = _job(head, job_id)
+        if job.has_ended:
+            print(f"{job_id} has ended: {job.state}")
+            return
+        head.stop(job_id)
+        print(f"{job_id} is asked to stop", flush=True)
+        deadline = time.monotonic() + CANCEL_WAIT_S
+        while not (job := _job(head, job_id)).has_ended and time.monotonic() < deadline:
+            time.sleep(1)
+        print(f"{job_id} {job.state}; detox-ray jobs resume {job_id} goes on from what is committed")
+
+
+@jobs_app.command("resume")
+def resume(
+    job_id: JobArgument,
+    follow: Follow = False,
+    address: Address = None,
+    verbose: Verbose = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Submit the experiment of an ended job again: it goes on from what is committed."""
+    output = Output(Format.TABLE, as_json)
+    with exit_codes(verbose, interrupted=_detached(job_id)):
+        from detox_ray.jobs.submission import of_job
+        from detox_ray.jobs.submission import submit as submit_to
+
+        head = _head(address)
+        planned = of_job(_job(head, job_id))
+        submitted = submit_to(planned, head)
+        _write_submitted(output, planned, submitted.job_id, head, submitted.is_new, dry_run=False)
+    if follow:
+        _follow(head, submitted.job_id, verbose)
+
+
+# --- what the commands share ----------------------------------------------------------------------------------------
+
+JOB_FIELDS = ("id", "state", "exit_code", "message", "started", "ended", "name", "folder", "user")
+ATTEMPT_FIELDS = ("number", "job_id", "state", "host", "started", "beat", "exit_code", "reason", "ended")
+
+
+def _job_row(job: "Job") -> dict[str, Any]:
+    described = {name: job.metadata.get(name) for name in ("name", "folder", "user")}
+    own = {name: getattr(job, name) for name in ("id", "state", "exit_code", "message", "started", "ended")}
+    return {**own, **described}
+
+
+def _time(seconds: float | None) -> str:
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S") if seconds else ""
+
+
+def _detached(job_id: str) -> str:
+    """Return the message for a user who stops following a job."""
+    shown, ended = f"detox-ray jobs logs {job_id} --follow", f"detox-ray jobs cancel {job_id}"
+    return f"the job goes on; `{shown}` shows it, `{ended}` ends it"
+
+
+def _is_run(text: str) -> bool:
+    """Return whether an argument is a run's folder or URI rather than a job's id, which has no slash."""
+    return "/" in text or Path(text).is_dir()
+
+
+def _head(address: str | None) -> "RayHead":
+    from detox_ray.jobs.ray_head import RayHead
+
+    return RayHead.at(address)
+
+
+def _job(head: "RayHead", job_id: str) -> "Job":
+    job = head.job(job_id)
+    if job is None:
+        raise InputError(
+            f"{head.address} does not know the job {job_id}: detox-ray jobs list shows those it knows. "
+            "A head that was restarted forgets its jobs; give the run's folder instead"
+        )
+    return job
+
+
+def _attempts(run: str) -> "list[Attempt]":
+    from detox_ray.jobs.attempts import read_attempts
+    from detox_ray.storage.folder import Folder
+
+    attempts = read_attempts(Folder.at(run))
+    if not attempts:
+        raise InputError(f"{run} records no attempt of a job: it was not carried out by `detox-ray submit`")
+    return attempts
+
+
+def _write_submitted(
+    output: Output, planned: "Submission", job_id: str, head: "RayHead", is_new: bool, dry_run: bool
+) -> None:
+    row = {
+        "id": job_id,
+        "address": head.address,
+        "folder": planned.folder,
+        "entrypoint": planned.entrypoint,
+        "submitted": is_new and not dry_run,
+        "at_work": not is_new,
+    }
+    if not is_new:
+        line = f"{job_id} is already at work on {planned.folder}"
+    elif dry_run:
+        line = f"{job_id} would carry out {planned.folder} at {head.address}: {planned.entrypoint}"
+    else:
+        line = f"{job_id} carries out {planned.folder} at {head.address}"
+    hint = f"detox-ray jobs logs {job_id} --follow --address {head.address}"
+    output.write(Listing(tuple(row), [row], [line if dry_run else f"{line}\n{hint}"], document=row))
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _follow(head: "RayHead", job_id: str, verbose: bool) -> None:
+    """Print a job's log until it ends, and end with the exit code of its run. Ctrl-C leaves the job alone."""
+    with exit_codes(verbose, interrupted=_detached(job_id)):
+        from detox_ray.jobs.following import follow
+
+        output = Output(Format.TABLE)
+        job = follow(head, job_id, _print, lambda message: print(message, file=sys.stderr, flush=True))
+        output.say(f"{job_id} {job.state}{f': {job.message}' if job.state != 'SUCCEEDED' else ''}")
+        code = job.exit_code or 0
+    raise typer.Exit(code)

@@ -1,0 +1,70 @@
+"""Follow a job: print what its driver prints, over lost connections, until it ends."""
+
+import time
+from collections.abc import Callable
+
+from detox_ray.jobs.ray_head import Job, NoAnswer, RayHead
+
+INTERVAL_S = 2.0
+BYTES_PER_S = 200_000  # of a log that is fetched again and again: a long one is fetched less often
+PATIENCE_S = 600  # for a head that does not answer
+
+
+class Lost(RuntimeError):
+    """The head does not know the job any more, or has not answered for long. The run's folder tells its state."""
+
+
+def follow(
+    head: RayHead,
+    job_id: str,
+    write: Callable[[str], None],
+    say: Callable[[str], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> Job:
+    """Print the log of a job as it grows, and return the job as it ended.
+
+    Args:
+        head: Where the job runs.
+        job_id: The submission id.
+        write: Takes each new part of the log.
+        say: Takes a message if the connection is lost, and when it is back.
+        sleep: Waits for so many seconds.
+
+    Raises:
+        Lost: The head forgot the job, as after a restart, or did not answer for ``PATIENCE_S``.
+    """
+    printed = 0
+    silent_since: float | None = None
+    while True:
+        log = ""
+        try:
+            job = head.job(job_id)
+            if job is None:
+                raise Lost(f"{head.address} does not know {job_id}: its head was restarted, or the id is wrong")
+            log = _log(head, job)
+            if silent_since is not None:
+                say(f"{head.address} answers again")
+            silent_since = None
+        except NoAnswer as error:
+            if silent_since is None:
+                silent_since = time.monotonic()
+                say(f"{error}; waiting for it")
+            if time.monotonic() - silent_since > PATIENCE_S:
+                raise Lost(f"{error}, for {PATIENCE_S // 60} minutes") from None
+            sleep(INTERVAL_S)
+            continue
+        write(log[printed:])
+        printed = max(printed, len(log))
+        if job.has_ended:
+            return job
+        sleep(max(INTERVAL_S, len(log) / BYTES_PER_S))
+
+
+def _log(head: RayHead, job: Job) -> str:
+    """Return the job's log; an empty one if its job has ended and its node took the log with it."""
+    try:
+        return head.log(job.id)
+    except NoAnswer:
+        if job.has_ended:
+            return ""
+        raise

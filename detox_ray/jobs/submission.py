@@ -1,0 +1,123 @@
+"""What `detox-ray submit` sends to a Ray head, and which attempt at a run it is."""
+
+import getpass
+import hashlib
+import re
+import shlex
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from detox_ray.config import ConfigError, Experiment, InputError, Problem
+from detox_ray.config.storage_uri import locate
+from detox_ray.jobs.attempts import JOB_VARIABLE
+from detox_ray.jobs.ray_head import DRIVER, Job, RayHead
+
+STOP_WAIT_S = 30  # between SIGTERM and SIGKILL; Ray's own 3 s are too short for a driver to end by itself
+EXPERIMENT = "experiment.yaml"
+HERE = "here"  # in the metadata: the job runs the submitter's own clone
+
+
+class Submission(NamedTuple):
+    """A run as a job, apart from the attempt's number."""
+
+    run: str  # the experiment's name
+    experiment: str  # the whole experiment as YAML
+    folder: str  # of the run
+    entrypoint: str
+    here: Path | None  # the clone that is shipped; None: the code of the cluster's image
+
+    @property
+    def prefix(self) -> str:
+        """Return the part that the ids of all attempts at this run share."""
+        name = re.sub(r"[^A-Za-z0-9_-]", "-", self.run)
+        return f"detox-{name}-{hashlib.sha256(self.experiment.encode()).hexdigest()[:8]}-"
+
+    def id(self, attempt: int) -> str:
+        return f"{self.prefix}{attempt}"
+
+    def attempt(self, job: Job) -> int:
+        """Return the number of a job's attempt; 0 if the job is of another run."""
+        number = job.id.removeprefix(self.prefix)
+        return int(number) if job.id.startswith(self.prefix) and number.isdecimal() else 0
+
+
+class Submitted(NamedTuple):
+    """The job that carries out a run."""
+
+    job_id: str
+    is_new: bool  # whether this call submitted it, rather than finding it at work
+
+
+def of_experiment(experiment: Experiment) -> Submission:
+    """Return the submission of an experiment that runs with the code of the cluster's image."""
+    return Submission(experiment.name, experiment.to_yaml(), experiment.folder, f"detox-ray run {EXPERIMENT}", None)
+
+
+def of_clone(experiment: Experiment, config: Path, overrides: Sequence[str], clone: Path) -> Submission:
+    """Return the submission of an experiment that runs with the code of a clone, which is shipped.
+
+    Raises ConfigError if ``clone`` is no clone of this repository, or does not hold the config.
+    """
+    if not (clone / "jobs" / "run.py").is_file():
+        rule = "ships the current folder, which must be a clone of this repository: it has no jobs/run.py"
+        raise ConfigError([Problem("--here", str(clone), rule)])
+    inside = config.resolve()
+    if not inside.is_relative_to(clone.resolve()):
+        rule = f"must be in the folder that --here ships, {clone}"
+        raise ConfigError([Problem("CONFIG", str(config), rule)])
+    words = ["python", "jobs/run.py", str(inside.relative_to(clone.resolve())), *overrides]
+    return Submission(experiment.name, experiment.to_yaml(), experiment.folder, shlex.join(words), clone)
+
+
+def of_job(job: Job) -> Submission:
+    """Return the submission that a job came from. Raises InputError if this client cannot submit it again."""
+    if job.metadata.get(HERE):
+        raise InputError(f"{job.id} ran the code of a clone: give its `detox-ray submit --here` again, in that clone")
+    if EXPERIMENT not in job.metadata:
+        raise InputError(f"{job.id} was not submitted by `detox-ray submit`")
+    name, folder = job.metadata["name"], job.metadata["folder"]
+    return Submission(name, job.metadata[EXPERIMENT], folder, f"detox-ray run {EXPERIMENT}", None)
+
+
+def check_storage(experiment: Experiment, head: RayHead) -> None:
+    """Raise ConfigError if the storage is a folder of this machine, and the cluster is not this machine alone."""
+    if locate(experiment.storage).scheme:
+        return
+    nodes = head.nodes()
+    if not nodes.are_this_machine:
+        names = ", ".join(nodes.host_names[:5]) or "none yet"
+        rule = f"must be a bucket (s3://…, gs://…): a folder of this machine is not on the cluster's nodes ({names})"
+        raise ConfigError([Problem("storage", experiment.storage, rule)])
+
+
+def next_job(submission: Submission, head: RayHead) -> Submitted:
+    """Return the job at work on this run, or the id that the next attempt gets."""
+    attempts = [(submission.attempt(job), job) for job in head.jobs() if submission.attempt(job)]
+    at_work = [job.id for _, job in attempts if not job.has_ended]
+    if at_work:
+        return Submitted(at_work[0], is_new=False)
+    return Submitted(submission.id(max((number for number, _ in attempts), default=0) + 1), is_new=True)
+
+
+def submit(submission: Submission, head: RayHead) -> Submitted:
+    """Submit the next attempt at a run, unless a job is at work on it."""
+    chosen = next_job(submission, head)
+    if not chosen.is_new:
+        return chosen
+    resources = {DRIVER: 1.0} if head.nodes().head_resources.get(DRIVER, 0) >= 1 else {}
+    metadata = {
+        "detox_ray": "run",
+        "name": submission.run,
+        "folder": submission.folder,
+        "user": getpass.getuser(),
+        EXPERIMENT: submission.experiment,
+        **({HERE: "true"} if submission.here else {}),
+    }
+    env_vars = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S), JOB_VARIABLE: chosen.job_id}
+    with tempfile.TemporaryDirectory() as temporary:
+        (Path(temporary) / EXPERIMENT).write_text(submission.experiment, encoding="utf-8")
+        working_folder = submission.here or Path(temporary)
+        is_new = head.submit(chosen.job_id, submission.entrypoint, working_folder, env_vars, metadata, resources)
+    return chosen._replace(is_new=is_new)

@@ -1,0 +1,136 @@
+"""A job's driver records its attempt in the run's folder: life, log and outcome, readable without the cluster."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from detox_ray.cli import app
+from detox_ray.cli.exit_codes import exit_code_of
+from detox_ray.config import InputError
+from detox_ray.jobs import attempts
+from detox_ray.jobs.attempts import Recorder, read_attempts, read_log, recorded
+from detox_ray.storage.folder import Folder
+from detox_ray.storage.lock import Locked
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Make this process the driver of a job, and return the run's folder."""
+    monkeypatch.setenv(attempts.JOB_VARIABLE, "detox-toy17-0a1b2c3d-1")
+    return tmp_path / "run"
+
+
+def test_only_a_driver_of_a_job_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(attempts.JOB_VARIABLE, raising=False)
+    with recorded(str(tmp_path / "run"), exit_code_of):
+        pass
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "state"),
+    [
+        (None, 0, "finished"),
+        (ValueError("no memory"), 1, "failed"),
+        (InputError("no such file"), 2, "wrong input"),
+        (Locked("held"), 2, "wrong input"),
+        (KeyboardInterrupt(), 3, "stopped"),
+    ],
+)
+def test_the_outcome_is_the_exit_code_and_the_reason(
+    driver: Path, error: BaseException | None, code: int, state: str
+) -> None:
+    def carry_out() -> None:
+        with recorded(str(driver), exit_code_of):
+            (running,) = read_attempts(Folder.at(str(driver)))
+            assert running.state(time.time()) == "running" and running.exit_code is None
+            if error is not None:
+                raise error
+
+    if error is None:
+        carry_out()
+    else:
+        with pytest.raises(type(error)):
+            carry_out()
+    (attempt,) = read_attempts(Folder.at(str(driver)))
+    assert (attempt.number, attempt.job_id) == (1, "detox-toy17-0a1b2c3d-1")
+    assert (attempt.exit_code, attempt.state(time.time())) == (code, state)
+    assert attempt.reason == ("" if error is None else str(error) or "KeyboardInterrupt")
+
+
+def test_a_killed_driver_is_lost_after_a_while(driver: Path) -> None:
+    store = Folder.at(str(driver))
+    recorder = Recorder(store, "detox-x-1", None)
+    recorder.start()
+    (attempt,) = read_attempts(store)
+    assert attempt.state(attempt.beat + 100) == "running"
+    assert attempt.state(attempt.beat + 121) == "lost"
+    recorder.end(0, "")
+
+
+def test_attempts_are_numbered_in_the_folder_whatever_ray_calls_them(driver: Path) -> None:
+    for _ in range(2):  # a restarted head gives the same id again
+        with recorded(str(driver), exit_code_of):
+            pass
+    assert [(one.number, one.job_id) for one in read_attempts(Folder.at(str(driver)))] == [
+        (1, "detox-toy17-0a1b2c3d-1"),
+        (2, "detox-toy17-0a1b2c3d-1"),
+    ]
+
+
+def test_the_log_arrives_whole_in_pieces_while_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "LOG_S", 0.01)
+    monkeypatch.setattr(attempts, "PIECE_BYTES", 1000)
+    printed = tmp_path / "job-driver.log"
+    printed.write_bytes(b"")
+    store = Folder.at(str(tmp_path / "run"))
+    recorder = Recorder(store, "detox-x-1", printed)
+    recorder.start()
+    lines = [f"línea {number}\n" for number in range(500)]
+    with printed.open("a", encoding="utf-8") as file:
+        for line in lines:
+            file.write(line)
+            file.flush()
+            if line.endswith("0\n"):
+                time.sleep(0.002)
+        deadline = time.monotonic() + 20
+        while not (log := read_log(store, read_attempts(store)[-1])).startswith("línea 0\n"):
+            assert time.monotonic() < deadline
+        assert "".join(lines).startswith(log.rstrip("�"))
+    recorder.end(0, "")
+    (attempt,) = read_attempts(store)
+    assert read_log(store, attempt) == "".join(lines)
+    sizes = [len(store.read_bytes(file)) for file in store.files(attempt.folder) if "/log-" in file]
+    assert len(sizes) > 5 and set(sizes[:-1]) == {1000}
+
+
+def test_a_storage_that_cannot_be_written_does_not_end_the_run(
+    driver: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    driver.parent.joinpath("run").write_text("a file")
+    with recorded(str(driver), exit_code_of):
+        done = True
+    assert done and "not recorded" in capsys.readouterr().err
+
+
+def test_status_and_logs_of_a_run_need_no_cluster(driver: Path, tmp_path: Path) -> None:
+    missing = CliRunner().invoke(app, ["jobs", "status", str(tmp_path)])
+    assert missing.exit_code == 2 and "records no attempt" in " ".join(missing.output.split())
+    printed = tmp_path / "log"
+    printed.write_text("first\n")
+    store = Folder.at(str(driver))
+    for number, code in enumerate((3, 0), 1):
+        recorder = Recorder(store, f"detox-x-{number}", printed)
+        recorder.start()
+        recorder.end(code, "interrupted" if code else "")
+        printed.write_text("second\n")
+        shown = CliRunner().invoke(app, ["jobs", "status", str(driver), "--json"])
+        assert shown.exit_code == code
+        assert [row["state"] for row in json.loads(shown.stdout)] == ["stopped", "finished"][:number]
+    assert CliRunner().invoke(app, ["jobs", "logs", str(driver)]).stdout == "second\n"
+    assert CliRunner().invoke(app, ["jobs", "logs", str(driver), "--attempt", "1"]).stdout == "first\n"
+    wrong = CliRunner().invoke(app, ["jobs", "logs", str(driver), "--attempt", "7"])
+    assert wrong.exit_code == 2 and "attempts 1, 2" in " ".join(wrong.output.split())
