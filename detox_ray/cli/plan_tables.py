@@ -25,7 +25,10 @@ def write_plan(output: Output, estimate: ExperimentEstimate) -> None:
     tables: list[TerminalTable | str] = [_models(estimate)]
     for training in estimate.trainings:
         tables += [_memory(training), _rows(training)]
-    tables += [_engines(estimate), _time(estimate), _disk(estimate), _assumptions(estimate)]
+    tables.append(_engines(estimate))
+    if estimate.memory:
+        tables.append(_stage_memory(estimate))
+    tables += [_time(estimate), _disk(estimate), _assumptions(estimate)]
     output.write(Listing(FIELDS, list(_numbers(estimate)), tables, document_of(estimate)))
 
 
@@ -94,6 +97,15 @@ def _engines(estimate: ExperimentEstimate) -> TerminalTable:
         for engine in estimate.engines
     ]
     return TerminalTable("Memory of generation, of each device", columns, rows)
+
+
+def _stage_memory(estimate: ExperimentEstimate) -> TerminalTable:
+    columns = (Column("stage", "key"), Column("what", "key"), Column("size", "number"), Column("verdict", "word"))
+    rows: list[tuple[Cell, ...]] = [
+        (held.stage, held.what, _size(held.bytes), "fits" if held.fits else Text("does not fit", "bold red"))
+        for held in estimate.memory
+    ]
+    return TerminalTable("Memory of other stages, of each device", columns, rows)
 
 
 def _time(estimate: ExperimentEstimate) -> TerminalTable:
@@ -169,6 +181,8 @@ def _numbers(estimate: ExperimentEstimate) -> Iterator[dict[str, Any]]:
         yield number("generation", engine.model, "keys and values", engine.room, "bytes", engine.assumption)
         yield number("generation", engine.model, "a token", engine.per_token, "bytes", engine.assumption)
         yield number("generation", engine.model, "sequences at once", engine.sequences, "", engine.assumption)
+    for held in estimate.memory:
+        yield number("memory", held.stage, held.what, held.bytes, "bytes", held.assumption)
     for cost in estimate.stages:
         known = cost not in estimate.not_estimated
         yield number("time", cost.stage, cost.what, cost.hours if known else None, "hours", cost.assumption)

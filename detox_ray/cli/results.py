@@ -53,7 +53,10 @@ def gate(
 
         folder = open_run(run)
         if spec is None:
-            verdicts = judge_all(folder.results(), folder.experiment().gate)
+            rules = folder.experiment().release_rules
+            if rules is None:
+                raise InputError(f"{run}: its experiment has no prompts and no block `gate`: give the rules by --spec")
+            verdicts = judge_all(folder.results(), rules)
         else:
             verdicts = [judge(folder.results(), read_spec(spec))]
         if not verdicts:

@@ -18,6 +18,21 @@ class Cost(NamedTuple):
     assumption: str  # on what ground
 
 
+class DeviceMemory(NamedTuple):
+    """What one device must hold at the same time for a stage's work."""
+
+    stage: str  # the command that runs it
+    what: str
+    bytes: int
+    limit: int  # bytes that the device has for it
+    assumption: str  # what the bytes are
+    advice: str  # what to change if it does not fit
+
+    @property
+    def fits(self) -> bool:
+        return self.bytes <= self.limit
+
+
 class Workload(Protocol):
     """The work that an experiment asks of its stages, and how fast devices are assumed to be (`detox_ray.estimate`)."""
 
@@ -62,6 +77,19 @@ class Workload(Protocol):
 
     def forward(self, model: str, length: float) -> float:
         """Operations per token of a model of the experiment over sequences of ``length`` tokens."""
+
+    def weights(self, model: str) -> int:
+        """Bytes of a model of the experiment as it is loaded to generate."""
+
+    def cache(self, model: str, tokens: int) -> int:
+        """Bytes of the keys and values of so many tokens."""
+
+    def mlp_width(self, model: str) -> int:
+        """Neurons of a layer of a model of the experiment."""
+
+    @property
+    def device_bytes(self) -> int:
+        """Bytes that one device may hold."""
 
     def parameters(self, path: str) -> int | None:
         """Parameters of a published model that is no model of the experiment; None if they are not known here."""

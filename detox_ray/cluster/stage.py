@@ -9,10 +9,13 @@ has options, a line in `Experiment`.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
+import pyarrow as pa
+
 from detox_ray.cluster.connection import Cluster
-from detox_ray.cluster.costs import Cost, Workload
+from detox_ray.cluster.costs import Cost, DeviceMemory, Workload
 from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.unit_jobs import Job, Task
 from detox_ray.config import Experiment, Problem
@@ -106,6 +109,7 @@ class Section(NamedTuple):
     id: str  # of its HTML element
     title: str
     html: str  # escaped by the stage
+    tables: Mapping[str, pa.Table] = MappingProxyType({})  # name -> rows, which the report writes as CSV files
 
 
 class Stage(ABC):
@@ -167,6 +171,10 @@ class Stage(ABC):
 
     def costs(self, work: Workload) -> list[Cost]:
         """Return what the stage will take, for `detox-ray plan`."""
+        return []
+
+    def memory(self, work: Workload) -> list[DeviceMemory]:
+        """Return what devices must hold for it, for `detox-ray plan`; training and generation have their own tables."""
         return []
 
     def metrics(self) -> Sequence[MetricSpec]:

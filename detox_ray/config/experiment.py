@@ -150,7 +150,6 @@ class Experiment(Strict):
             any(source is not None and source.source == TOY17 for source in sources)
             or any(model.path == TOY17 for model in self.models.values())
             or any(name.startswith(TOY17) for name in self.score.names)
-            or any(each.source == TOY17 for each in (self.bias.sets if self.bias else ()))
         )
 
     @property

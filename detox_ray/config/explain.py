@@ -84,7 +84,9 @@ class ExplainConfig(Strict):
     edited_samples: int = Field(1, ge=1)  # 1: greedy; more: sampled as the generate block says
     scorer: str | None = None  # of edited models' completions and of the transfer's target; null: score.primary
     parallel: ParallelConfig | None = None  # null: no predictors of transfer
-    shares: str | None = None  # CSV of language,share of the pretraining data; toy17 has its own
+    # of the pretraining data: a CSV of language,share, or a published table, aya-collection or common-crawl-2024-30;
+    # toy17 has its own
+    shares: str | None = None
     batch_tokens: int = Field(8192, ge=1)  # padded tokens of a batch
     actors: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     gpus_per_model: int = Field(1, ge=1)  # above 1 the layers are spread over them

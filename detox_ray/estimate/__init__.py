@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from detox_ray import data, toy17
-from detox_ray.cluster.costs import NOT_ESTIMATED, Cost
+from detox_ray.cluster.costs import NOT_ESTIMATED, Cost, DeviceMemory
 from detox_ray.cluster.stage import Stage
-from detox_ray.config import Experiment, ModelConfig, Problem, TrainConfig
+from detox_ray.config import Experiment, Problem, TrainConfig
 from detox_ray.estimate import disk, engine_memory
 from detox_ray.estimate.advice import Advice, advise
 from detox_ray.estimate.architecture import Architecture, Tuning, architecture
@@ -32,7 +32,7 @@ from detox_ray.estimate.rows import (
     training_rows,
 )
 from detox_ray.estimate.training_memory import Memory, worker_memory
-from detox_ray.estimate.workload import ExperimentWork, device_of
+from detox_ray.estimate.workload import ExperimentWork, device_of, loaded_dtype
 from detox_ray.models import limits
 from detox_ray.train import deepspeed_config, settings
 
@@ -61,6 +61,7 @@ class ExperimentEstimate(NamedTuple):
     models: dict[str, tuple[int, str]]  # name -> (parameters, source of its dimensions)
     trainings: list[Training]
     engines: list[EngineMemory]
+    memory: list[DeviceMemory]  # of other stages
     prompts: PromptRows
     stages: list[Cost]
     disk: list[Space]
@@ -113,7 +114,7 @@ def estimate(experiment: Experiment, assumed: Assumptions, stages: Sequence[Stag
     sequence = prompts.tokens + experiment.generate.max_tokens
     engines = [
         engine_memory.engine_memory(
-            name, architectures[name], _dtype(experiment, name), experiment.generate, sequence, assumed
+            name, architectures[name], loaded_dtype(experiment.models[name]), experiment.generate, sequence, assumed
         )
         for name in experiment.models
         if prompts.rows
@@ -124,6 +125,8 @@ def estimate(experiment: Experiment, assumed: Assumptions, stages: Sequence[Stag
     texts, labelled, openings, how = text_count(inputs)
     gpus = _gpus(trainings, assumed)
     work = ExperimentWork(experiment, architectures, trainings, prompts, texts, labelled, openings, how, gpus, assumed)
+    memory = [held for stage in stages for held in stage.memory(work)]
+    problems += [_memory_problem(held) for held in memory if not held.fits]
     space = [
         Space(f"weights of {name}, loaded once", _saved_bytes(architectures[name]), "as they are saved")
         for name in configs
@@ -140,6 +143,7 @@ def estimate(experiment: Experiment, assumed: Assumptions, stages: Sequence[Stag
         {name: (architectures[name].parameters, configs[root].source) for name, root in roots.items()},
         trainings,
         engines,
+        memory,
         prompts,
         [cost for stage in stages for cost in stage.costs(work)],
         space,
@@ -241,18 +245,17 @@ def _engine_problem(engine: EngineMemory) -> Problem:
     return Problem(f"models.{engine.model}", f"{need / GIB:.1f} GiB to generate, estimated", rule)
 
 
+def _memory_problem(held: DeviceMemory) -> Problem:
+    rule = f"a device must hold it in {held.limit / GIB:.1f} GiB: {held.advice}"
+    return Problem(f"{held.stage}: {held.what}", f"{held.bytes / GIB:.1f} GiB, estimated", rule)
+
+
 def _gpus(trainings: list[Training], assumed: Assumptions) -> int:
     return assumed.gpus or max((training.workers for training in trainings), default=1)
 
 
 def _saved_bytes(model: Architecture) -> float:
     return model.parameters * engine_memory.BYTES.get(model.saved_dtype, 4)
-
-
-def _dtype(experiment: Experiment, name: str) -> str:
-    """Return the dtype of the weights that generation loads. A trained model is saved in its training dtype."""
-    model: ModelConfig = experiment.models[name]
-    return model.train.dtype if model.train is not None and model.dtype == "auto" else model.dtype
 
 
 def _world(experiment: Experiment) -> Path | None:

@@ -66,6 +66,12 @@ class Architecture:
         self._kept: dict[tuple[int, int], KeptActivations] = {}
 
     @property
+    def mlp_width(self) -> int:
+        """Return the neurons of a layer."""
+        names = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
+        return next((int(size) for name in names if (size := getattr(self.config, name, None))), 4 * self.width)
+
+    @property
     def layers(self) -> int:
         return int(self.config.num_hidden_layers)
 

@@ -18,6 +18,7 @@ def document_of(estimate: ExperimentEstimate) -> dict[str, Any]:
         "models": models,
         "trainings": [_training(training) for training in estimate.trainings],
         "engines": [{**_engine(engine), "fits": engine.fits} for engine in estimate.engines],
+        "memory": [{**held._asdict(), "fits": held.fits} for held in estimate.memory],
         "prompts": estimate.prompts._asdict(),
         "stages": [stage._asdict() for stage in estimate.stages],
         "hours": estimate.hours,

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from detox_ray.cluster.costs import Cost, unknown
-from detox_ray.config import Experiment, TrainConfig
+from detox_ray.config import Experiment, ModelConfig, TrainConfig
 from detox_ray.estimate.architecture import Architecture
 from detox_ray.estimate.assumptions import Assumptions, cores
 from detox_ray.estimate.computation import Computation, forward, generation_work
 from detox_ray.estimate.dimensions import scorer_parameters
+from detox_ray.estimate.engine_memory import BYTES
 from detox_ray.estimate.rows import PromptRows
 from detox_ray.score import ScorerVariant, definition_of
 
@@ -71,6 +72,24 @@ class ExperimentWork:
     def forward(self, model: str, length: float) -> float:
         return forward(self.built[model], length)
 
+    def weights(self, model: str) -> int:
+        built = self.built[model]
+        return built.parameters * self._width(model)
+
+    def cache(self, model: str, tokens: int) -> int:
+        return tokens * self.built[model].kv_elements_per_token * self._width(model)
+
+    def mlp_width(self, model: str) -> int:
+        return self.built[model].mlp_width
+
+    @property
+    def device_bytes(self) -> int:
+        return int(self.assumed.memory(1))
+
+    def _width(self, model: str) -> int:
+        dtype = loaded_dtype(self.experiment.models[model])
+        return BYTES.get(self.built[model].saved_dtype if dtype == "auto" else dtype, 4)
+
     def parameters(self, path: str) -> int | None:
         parameters = scorer_parameters(path)
         return None if parameters is None else parameters[0]
@@ -88,6 +107,11 @@ class ExperimentWork:
         speed = self.devices * self.assumed.peak(16 if self.assumed.gpu else 32) * share
         hours = (operations / speed + self.assumed.start_seconds) / 3600
         return Cost(stage, what, tokens, hours, hours * self.devices, how)
+
+
+def loaded_dtype(model: ModelConfig) -> str:
+    """Return the dtype of the weights that generation loads. A trained model is saved in its training dtype."""
+    return model.train.dtype if model.train is not None and model.dtype == "auto" else model.dtype
 
 
 def device_of(config: TrainConfig, assumed: Assumptions) -> Assumptions:

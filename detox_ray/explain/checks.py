@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from detox_ray.config import Experiment, GenerateConfig, InputError, Problem
-from detox_ray.explain.given_files import read_lexicon, read_neurons, read_probe, read_shares
+from detox_ray.explain.given_files import published_shares, read_lexicon, read_neurons, read_probe, read_shares
 from detox_ray.explain.parallel import parallel_sentences
 from detox_ray.explain.plan import ENGLISH, parents_of, scorer_of
 from detox_ray.models import limits
@@ -70,7 +70,8 @@ def _files(experiment: Experiment) -> Iterator[Problem]:
     assert config is not None
     yield from _read("explain.sources", config.sources, read_neurons)
     yield from _read("explain.lexicon", config.lexicon, read_lexicon)
-    yield from _read("explain.shares", config.shares, read_shares)
+    if config.shares not in published_shares():
+        yield from _read("explain.shares", config.shares, read_shares)
     parallel = config.parallel
     if parallel is not None and ENGLISH in experiment.languages:
 

@@ -1,9 +1,10 @@
-"""Costs of the stage, for `detox-ray plan`."""
+"""Costs and memory of the stage, for `detox-ray plan`."""
 
-from detox_ray.cluster.costs import Cost, Workload
+from detox_ray.cluster.costs import Cost, DeviceMemory, Workload
 from detox_ray.config.explain import ExplainConfig
 from detox_ray.explain.plan import parents_of
 
+NEURON_BYTES = 4 + 4 + 4 + 1  # of a neuron at a position: as it comes, in float32, its square, and whether it is > 0
 TOKENS_OF_A_TEXT = 64.0  # assumed, as for held-out text
 
 
@@ -39,6 +40,29 @@ def costs(work: Workload, command: str) -> list[Cost]:
         how = f"{texts:,} texts of {TOKENS_OF_A_TEXT:g} tokens at most"
         lines.append(work.computed(command, f"{parent}: probe and parallel sentences", tokens, operations, how))
     return lines
+
+
+def memory(work: Workload, command: str) -> list[DeviceMemory]:
+    """Return what a device holds for each model: its weights, keys and values of a batch, and what is read of a layer.
+
+    Neurons are summed one layer at a time, in float32 beside the model's own numbers: their values, the squares and
+    the signs. Transplants hold the parent, too. The scorer of edited models' completions is not counted.
+    """
+    experiment, config = work.experiment, work.experiment.explain
+    assert config is not None
+    parents = parents_of(experiment)
+    spread = f"{config.gpus_per_model} devices" if config.gpus_per_model > 1 else "one device"
+    held = []
+    for model in dict.fromkeys([*parents.values(), *parents]):
+        read = config.batch_tokens * work.mlp_width(model) * NEURON_BYTES
+        both = model in parents and config.transplants is not None
+        weights = work.weights(model) + (work.weights(parents[model]) if both else 0)
+        size = (weights + work.cache(model, config.batch_tokens)) // config.gpus_per_model + read
+        kept = "weights of model and parent (transplants)" if both else "weights"
+        how = f"{kept} and keys and values of {config.batch_tokens:,} tokens, over {spread}; neurons of one layer"
+        advice = "a larger one, a higher explain.gpus_per_model" + (", or explain.transplants: null" if both else "")
+        held.append(DeviceMemory(command, model, size, work.device_bytes, how, advice))
+    return held
 
 
 def _edits(config: ExplainConfig, tuned: bool) -> int:

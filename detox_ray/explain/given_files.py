@@ -7,9 +7,12 @@ member ``data/0`` holds the first tensor's raw numbers; only that member is read
 import csv
 import json
 import zipfile
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from detox_ray.config import InputError
@@ -66,6 +69,25 @@ def read_lexicon(path: Path) -> dict[str, tuple[str, ...]]:
         return {str(code): tuple(map(str, forms)) for code, forms in content.items()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise InputError(f"explain.lexicon: {path} is no JSON object of lists of words ({error})") from None
+
+
+def shares_of(given: str) -> Mapping[str, float]:
+    """Return {language: share} of the pretraining data: of a published table by its name, else of a CSV file.
+
+    Raises:
+        InputError: The file lacks the columns language and share, or a share is no number.
+    """
+    return published_shares()[given] if given in published_shares() else read_shares(Path(given).expanduser())
+
+
+@lru_cache(maxsize=1)
+def published_shares() -> dict[str, dict[str, float]]:
+    """Return {name: {language: share}} of the tables in pretraining_shares.yaml, which names their sources."""
+    content = yaml.safe_load(Path(__file__).with_name("pretraining_shares.yaml").read_text(encoding="utf-8"))
+    return {
+        name: {language: amount / table["of"] for language, amount in table["languages"].items()}
+        for name, table in content.items()
+    }
 
 
 def read_shares(path: Path) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """The report's section "Why": figures from the stage's tables, each with what it does not show."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,19 @@ from detox_ray.explain.findings import (
 )
 from detox_ray.explain.plan import Explained
 from detox_ray.explain.tables import NONE, OFFSET
-from detox_ray.storage import Table, UnitTables
+from detox_ray.storage import Table, Unit, UnitTables
 from detox_ray.storage.tables import OK
 
+EXPORTED = (
+    tables.PROBES,
+    tables.NEURONS,
+    tables.SOURCES,
+    tables.SOURCE_ACTIVATIONS,
+    tables.INTERVENTIONS,
+    tables.PREDICTORS,
+    tables.CORRELATIONS,
+)
+NOT_EXPORTED = ("weights", "bias")  # of a probe: a number for each dimension
 SHOWN_TOKENS = 12
 TARGET = "log-ratio"  # of the figure; all targets are in the table
 LEVEL = 0.05
@@ -50,7 +61,30 @@ def section(context: Context, explained: Explained) -> Section:
         convention=explained.settings.convention.name,
         confidence=f"{100 * explained.settings.resampling.confidence:g} %",
     )
-    return Section("why", "Why", html)
+    return Section("why", "Why", html, exported(context))
+
+
+def exported(context: Context) -> dict[str, pa.Table]:
+    """Return the tables that are one number or word a cell, with the keys of their units. Lists are JSON."""
+    rows_by_name: dict[str, pa.Table] = {}
+    for table in EXPORTED:
+        parts = [_with_keys(context.store.read(unit, key), unit) for unit, key in context.units(table).items()]
+        if parts:
+            rows_by_name[table.name] = pa.concat_tables(parts)
+    return rows_by_name
+
+
+def _with_keys(rows: pa.Table, unit: Unit) -> pa.Table:
+    columns = {name: pa.array([value] * rows.num_rows, pa.string()) for name, value in unit.keys}
+    for field in rows.schema:
+        if field.name in NOT_EXPORTED:
+            continue
+        column = rows[field.name]
+        if pa.types.is_list(field.type):
+            cells = [None if row is None else json.dumps(row, ensure_ascii=False) for row in column.to_pylist()]
+            column = pa.array(cells, pa.string())
+        columns[field.name] = column
+    return pa.table(columns)
 
 
 class _Section:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from detox_ray.cluster.costs import Cost, Workload
+from detox_ray.cluster.costs import Cost, DeviceMemory, Workload
 from detox_ray.cluster.stage import Context, Planned, Section, Stage
 from detox_ray.cluster.unit_jobs import Job, Task
 from detox_ray.config import TOY17, Experiment, Problem
 from detox_ray.explain import checks, costs, tables
-from detox_ray.explain.given_files import read_lexicon, read_neurons, read_probe, read_shares
+from detox_ray.explain.given_files import read_lexicon, read_neurons, read_probe, shares_of
 from detox_ray.explain.metrics import SPECS
 from detox_ray.explain.parallel import parallel_sentences
 from detox_ray.explain.plan import Explained, parents_of, scorer_of, units
@@ -65,7 +65,7 @@ class ExplainStage(Stage):
         if config.lexicon is not None:
             lexicon = read_lexicon(Path(config.lexicon).expanduser())
         if config.shares is not None:
-            shares = read_shares(Path(config.shares).expanduser())
+            shares = shares_of(config.shares)
         given = None if config.sources is None else tuple(read_neurons(Path(config.sources).expanduser()))
         stored = None
         if config.probe.path is not None:
@@ -132,6 +132,9 @@ class ExplainStage(Stage):
 
     def costs(self, work: Workload) -> list[Cost]:
         return [] if work.experiment.explain is None else costs.costs(work, self.command)
+
+    def memory(self, work: Workload) -> list[DeviceMemory]:
+        return [] if work.experiment.explain is None else costs.memory(work, self.command)
 
     def section(self, context: Context) -> Section | None:
         explained: Explained | None = context.resolved[self.name]

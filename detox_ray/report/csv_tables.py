@@ -27,6 +27,11 @@ def csv_tables(content: ReportContent) -> dict[str, bytes]:
         "tables/counts.csv": _of(CountRow, content.counts),
         "tables/published.csv": published_csv(),
         **({"tables/sweeps.csv": csv_file(list(lines[0]), lines)} if (lines := sweep_lines(content)) else {}),
+        **{
+            f"tables/{section.id}-{name.replace('_', '-')}.csv": csv_file(rows.column_names, rows.to_pylist())
+            for section in content.sections
+            for name, rows in section.tables.items()
+        },
         **({"tables/training.csv": csv_file(list(rows[0]), rows)} if (rows := curve_lines(content)) else {}),
     }
 

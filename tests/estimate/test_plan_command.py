@@ -77,7 +77,13 @@ def test_counts_rows_and_tokens_of_the_data_that_is_there(config: Path) -> None:
 
 def test_every_number_shown_stands_beside_its_assumption(config: Path) -> None:
     document = json.loads(plan(config, "--json").stdout)
-    shown = [*document["stages"], *document["disk"], *document["engines"], *document["models"].values()]
+    shown = [
+        *document["stages"],
+        *document["disk"],
+        *document["engines"],
+        *document["memory"],
+        *document["models"].values(),
+    ]
     shown += [part for training in document["trainings"] for part in training["memory"]["parts"]]
     shown += [training["rows"] for training in document["trainings"]] + [document["prompts"]]
     assert all(each["assumption"] for each in shown)
@@ -230,3 +236,29 @@ def test_seeds_are_estimated_once_and_share_the_reference(config: Path) -> None:
     whats = [stage.what for stage in estimated.stages if stage.stage == "train"]
     assert sum("reference" in what for what in whats) == 1
     assert sum("training" in what for what in whats) == 3
+
+
+@pytest.mark.parametrize(("size", "weights"), [("8B", 16.1), ("70B", 141.1)])
+def test_explain_holds_a_model_per_device_or_spreads_it(config: Path, size: str, weights: float) -> None:
+    """By arithmetic, in bfloat16: 8B on one GPU, with its parent for transplants; 70B on several."""
+    wide = {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64}
+    small = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32}
+    shape = {**(wide if size == "70B" else small), "num_key_value_heads": 8, "vocab_size": 128256}
+    (config.parent / "config.json").write_text(json.dumps({**DIMENSIONS, **shape, "dtype": "bfloat16"}))
+    raw = yaml.safe_load(config.read_text())
+    raw["models"] = {"base": raw["models"]["base"], "tuned": {**raw["models"]["base"], "parent": "base"}}
+    raw["explain"] = {"batch_tokens": 4096}
+    raw["generate"] = {"tensor_parallel": 4}
+    config.write_text(yaml.safe_dump(raw))
+    on = ("--device", "h100", "--gpus", "8")
+    document = json.loads(plan(config, "--json", *on).stdout)
+    base, tuned = document["memory"]
+    assert (base["what"], tuned["what"]) == ("base", "tuned")
+    assert 1 < base["bytes"] / (weights * 1e9) < 1.15, "at most 15 % beside the weights"
+    assert 2 < tuned["bytes"] / (weights * 1e9) < 2.15, "a transplant holds the parent, too"
+    assert (base["fits"], tuned["fits"]) == ((True, True) if size == "8B" else (False, False))
+    if size == "70B":
+        assert any("explain.gpus_per_model" in problem["rule"] for problem in document["problems"])
+        spread = json.loads(plan(config, "explain.gpus_per_model=6", "--json", *on).stdout)
+        assert all(held["fits"] for held in spread["memory"]) and spread["fits"]
+    assert "Memory of other stages" in plan(config, *on).output

@@ -1,5 +1,7 @@
 """From a config to tables, without Ray: in a world with one planted neuron, the stage finds it and what it does."""
 
+import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from detox_ray.config import ConfigError
 from detox_ray.config.loading import validate
 from detox_ray.explain.tables import ALL, SOURCE_ACTIVATIONS
 from detox_ray.report import template
+from detox_ray.report.csv_tables import csv_file
 from detox_ray.run.pipeline import check
 from detox_ray.storage import UnitTables
 from detox_ray.storage.metric_spec import ClusterSums, MetricInput
@@ -118,6 +121,19 @@ def test_the_section_says_what_each_figure_does_not_show(done: Context) -> None:
     assert section.html.count("What it does not show") == section.html.count("<figcaption>") >= 4
     assert "layer 1, 7" in section.html and "<script" not in section.html and "style=" not in section.html
     assert template.environment()  # the page that holds it
+
+
+def test_tables_are_csv_files_of_the_report(done: Context) -> None:
+    (stage,) = stages(done, "explain")
+    section = stage.section(done)
+    assert section is not None and {"probes", "neurons", "interventions", "correlations"} <= section.tables.keys()
+    for name, table in section.tables.items():
+        read = list(csv.DictReader(csv_file(table.column_names, table.to_pylist()).decode().splitlines()))
+        expected = rows(done, name)
+        assert len(read) == len(expected), name
+        assert {row["model"] for row in read} == {row["model"] for row in expected}, name
+    (first,) = [row for row in section.tables["neurons"].to_pylist() if (row["rank"], row["draw"]) == (0, 0)]
+    assert json.loads(first["tokens"])[0] == INSULT
 
 
 def test_a_second_run_has_nothing_to_do_and_a_lost_unit_is_made_again_equal(done: Context) -> None:

@@ -12,8 +12,9 @@ from safetensors.numpy import save_file
 
 from detox_ray.config import InputError
 from detox_ray.config.explain import ExplainConfig, ParallelConfig
+from detox_ray.config.languages import LANGUAGES
 from detox_ray.explain.conventions import chosen
-from detox_ray.explain.given_files import read_lexicon, read_neurons, read_probe, read_shares
+from detox_ray.explain.given_files import read_lexicon, read_neurons, read_probe, read_shares, shares_of
 from detox_ray.explain.parallel import parallel_sentences
 
 
@@ -64,6 +65,17 @@ def test_tables_of_the_user_are_read(tmp_path: Path) -> None:
     assert read_neurons(tmp_path / "neurons.json") == [(1, 2), (3, 4)]
     assert read_lexicon(tmp_path / "lexicon.json") == {"en": ("fool",)}
     assert read_shares(tmp_path / "shares.csv") == {"en": 0.5, "fr": 0.25}
+
+
+def test_published_shares_have_names(tmp_path: Path) -> None:
+    aya = shares_of("aya-collection")
+    assert aya["en"] == pytest.approx(17838105 / 513758189) and aya["sv"] == 0
+    crawl = shares_of("common-crawl-2024-30")
+    assert set(LANGUAGES) <= set(crawl) and set(LANGUAGES) <= set(aya)
+    assert crawl["en"] == pytest.approx(0.437909) and 0.9 < sum(crawl.values()) < 1
+    assert max(aya, key=aya.__getitem__) == max(crawl, key=crawl.__getitem__) == "en"
+    (tmp_path / "shares.csv").write_text("language,share\nen,0.5\n")
+    assert shares_of(str(tmp_path / "shares.csv")) == {"en": 0.5}
 
 
 def test_parallel_sentences_are_read_from_a_table_or_a_folder(tmp_path: Path) -> None:

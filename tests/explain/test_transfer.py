@@ -9,7 +9,6 @@ from scipy import stats
 from detox_ray.explain.alignment import alignment, subword_overlap
 from detox_ray.explain.correlation import CONSTANT, SATURATED, TOO_FEW, correlate, detectable, fisher_interval
 from detox_ray.explain.transfer import falls
-from detox_ray.measure.corrections import holm
 from detox_ray.measure.resampling import Resampling
 
 RNG = np.random.default_rng(0)
@@ -125,10 +124,6 @@ def test_published_correlations_get_their_intervals() -> None:
     expected = {0.73: (0.37, 0.90), 0.59: (0.13, 0.84), 0.66: (0.24, 0.87), 0.78: (0.46, 0.92)}
     for r, interval in expected.items():
         assert fisher_interval(r, 16) == pytest.approx(interval, abs=0.006)
-    # BLOOM-1.7B's p-value: Student's t of r = .59 with 14 degrees of freedom
-    t = 0.59 * np.sqrt(14 / (1 - 0.59**2))
-    assert 2 * stats.t.sf(t, 14) == pytest.approx(0.016, abs=0.001)
-    assert holm([0.016, 0.001, 0.005, 0.0004])[0] == pytest.approx(0.016)
 
 
 def test_noise_of_the_target_shows_in_its_reliability() -> None:

@@ -82,7 +82,7 @@ def present(experiment: Experiment) -> list[PresentItems]:
     found: list[PresentItems] = []
     for each in sets_of(experiment.bias) if experiment.bias else ():
         try:
-            rows = each.read(experiment.languages).rows if each.takes_path else {}
+            rows = each.read(experiment.languages).rows
         except DataError:
             rows = {}
         found += [

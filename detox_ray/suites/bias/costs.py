@@ -1,7 +1,6 @@
 """Costs of the stage, for `detox-ray plan`."""
 
 from detox_ray.cluster.costs import Cost, Workload
-from detox_ray.config import TOY17
 from detox_ray.data import DataError
 from detox_ray.suites.bias.checks import sets_of
 
@@ -14,8 +13,6 @@ def costs(work: Workload, command: str) -> list[Cost]:
     assert experiment.bias is not None
     lines = []
     for each in sets_of(experiment.bias):
-        if each.source == TOY17:
-            continue  # seconds, as all of that world
         try:
             items = [item for rows in each.read(experiment.languages).rows.values() for item in rows]
         except DataError:
