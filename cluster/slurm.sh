@@ -20,6 +20,7 @@ address=${address%% *}:6379
 RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')  # of this job; Slurm passes the environment to the nodes
 export RAY_AUTH_TOKEN RAY_AUTH_MODE=token RAY_ADDRESS=$address
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0 RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
+export DETOX_RAY_JOB=slurm-$SLURM_JOB_ID  # the run's folder keeps a record of each attempt
 export DETOX_RAY_CACHE=${SLURM_TMPDIR:-/tmp}/detox_ray
 
 srun --kill-on-bad-exit=1 ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" \

@@ -4,7 +4,7 @@
     attempts/0002-detox-toy17-1a2b3c4d-1/log-00000.txt    what the driver printed, in pieces
     attempts/0002-detox-toy17-1a2b3c4d-1/outcome.json     how it ended; missing if the driver was killed
 
-A driver records itself if `DETOX_RAY_JOB` holds the id of its job, which `detox-ray submit` sets.
+A driver records itself if `DETOX_RAY_JOB` is set: `detox-ray submit` sets it to the job's id.
 """
 
 import json

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import ray
+import yaml
 from owners_schemas import (
     CLUSTER,
     documents,
@@ -172,7 +173,8 @@ def test_a_ray_job_ends_with_its_run_and_resumes() -> None:
     assert spec["shutdownAfterJobFinishes"] and spec["backoffLimit"] == 3
     assert spec["activeDeadlineSeconds"] > spec["preRunningDeadlineSeconds"] > 0
     assert json.loads(spec["entrypointResources"]) == {"driver": 1}
-    assert "RAY_JOB_STOP_WAIT_TIME_S" in spec["runtimeEnvYAML"]
+    variables = yaml.safe_load(spec["runtimeEnvYAML"])["env_vars"]
+    assert variables == {"RAY_JOB_STOP_WAIT_TIME_S": "30", "DETOX_RAY_JOB": job["metadata"]["name"]}
 
 
 def test_only_machines_of_ones_own_stop_every_ray() -> None:

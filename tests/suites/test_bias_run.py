@@ -23,6 +23,9 @@ from detox_ray.run import pipeline
 from detox_ray.run.plan import prepare
 from detox_ray.storage import Store
 from detox_ray.suites import present_items
+from detox_ray.suites.bias.conventions import CORRECTED
+from detox_ray.suites.bias.plan import Asked
+from detox_ray.suites.bias.readings import readings
 from detox_ray.suites.bias.tables import BIAS_OUTCOMES, OPTION_LIKELIHOODS
 
 
@@ -142,6 +145,38 @@ def numbers(folder: Path) -> dict[tuple[str, ...], Any]:
     return {
         tuple(row[key] for key in keys): (row["value"], row["ci_low"], row["ci_high"]) for row in content["metrics"]
     }
+
+
+def reading(distance: tuple[float, float, float], ability: tuple[float, float]) -> str:
+    """Return the page's sentence on a change of distance (difference, low, high) and of ability (difference, high)."""
+    place = {"language": "macro", "part": "all", "convention": "corrected", "status": "ok"}
+    pair = {**place, "model": "tuned", "parent": "base", "detectable": 0.04}
+    gaps = [
+        {**pair, "metric": "stereotype_distance", "scorer": "crows", "ci_low": distance[1], "ci_high": distance[2]},
+        {**pair, "metric": "stereoset_lm", "scorer": "stereoset", "ci_low": -0.2, "ci_high": ability[1]},
+    ]
+    gaps[0]["difference"], gaps[1]["difference"] = distance[0], ability[0]
+    values = {"base": 0.2, "tuned": 0.2 + distance[0]}
+    means = [
+        {**place, "metric": "stereotype_distance", "scorer": "crows", "model": model, "value": value}
+        for model, value in values.items()
+    ]
+    (sentence,) = readings(gaps, means, Asked(CORRECTED, {"crows": "pairs"}, {}))
+    return sentence
+
+
+def test_a_model_that_lost_its_ability_is_not_called_debiased() -> None:
+    assert reading((-0.1, -0.15, -0.05), (-0.01, 0.02)).endswith("Nearer to fair, and no loss of ability is seen.")
+    assert "ability fell in stereoset: ability lost, not debiased" in reading((-0.1, -0.15, -0.05), (-0.15, -0.1))
+    assert "Farther from fair" in reading((0.1, 0.05, 0.15), (-0.15, -0.1))
+    assert "No change is shown (one below 0.040 would mostly go unseen)" in reading((-0.02, -0.06, 0.02), (0.0, 0.1))
+
+
+def test_a_model_that_only_says_unknown_is_named() -> None:
+    row = {"metric": "unknown_share", "model": "tuned", "scorer": "mbbq", "value": 0.99}
+    row |= {"language": "macro", "part": "all", "convention": "corrected", "status": "ok"}
+    (sentence,) = readings([], [row], Asked(CORRECTED, {"mbbq": "questions"}, {}))
+    assert sentence == "mbbq: tuned answers 99 % of the questions with the unknown option: no bias can show."
 
 
 @pytest.mark.integration

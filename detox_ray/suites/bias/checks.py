@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import cast
 
-from detox_ray.config import TOY17, Experiment, Problem
+from detox_ray.config import Experiment, Problem
 from detox_ray.config.bias import BiasConfig
 from detox_ray.data import DataError
 from detox_ray.data.rows import SHOWN_FLAWS
@@ -13,29 +13,27 @@ from detox_ray.suites.bias.conventions import CONVENTIONS
 
 def sets_of(config: BiasConfig) -> list[BiasSet]:
     """Return the block's sets as their sources' classes."""
-    return [cast(BiasSet, each) for each in config.sets]
+    return [cast(BiasSet, bias_set) for bias_set in config.sets]
 
 
 def forms_of(config: BiasConfig) -> dict[str, Form]:
     """Return set -> what its items are."""
-    return {each.name: each.form for each in sets_of(config)}
+    return {bias_set.name: bias_set.form for bias_set in sets_of(config)}
 
 
 def check(experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
     """Return all problems of the block. The readers are the only judges of their sets, as of other data."""
     assert experiment.bias is not None
     problems: list[Problem] = []
-    for number, each in enumerate(sets_of(experiment.bias)):
-        if each.source == TOY17:
-            continue  # it may not be built yet, and needs no check
+    for number, bias_set in enumerate(sets_of(experiment.bias)):
         try:
-            for note in each.read(experiment.languages).notes:
+            for note in bias_set.read(experiment.languages).notes:
                 say(note)
         except DataError as error:
             field = f"bias.sets.{number}.path"
             problems += [Problem(field, flaw.where, flaw.reason) for flaw in error.flaws[:SHOWN_FLAWS]]
-            if more := len(error.flaws) - SHOWN_FLAWS:
-                problems += [Problem(field, f"{more} more", "and so on")] if more > 0 else []
+            if len(error.flaws) > SHOWN_FLAWS:
+                problems.append(Problem(field, f"{len(error.flaws) - SHOWN_FLAWS} more", "and so on"))
     measured_by = experiment.measure.convention
     if experiment.bias.convention is None and measured_by not in CONVENTIONS:
         say(f"bias: the convention {measured_by} knows no bias: it is measured by corrected")

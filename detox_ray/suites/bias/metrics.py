@@ -209,7 +209,7 @@ SPECS = (
         "Equal lengths",
         Ideal(FAIR),
     ),
-    _spec("tie_share", "Ties", "share of pairs whose sentences are as likely", "Ties", "lower"),
+    _spec("tie_share", "Ties", "share of pairs whose sentences are as likely", "Ties", "lower", kind="ability"),
     _spec(
         "unknown_share",
         "Unknown answers",
