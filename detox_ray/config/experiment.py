@@ -24,7 +24,7 @@ from detox_ray.config.measures import MeasureConfig, QualityConfig, ReportConfig
 from detox_ray.config.scorers import ScoreConfig
 from detox_ray.config.serve import ServeConfig
 from detox_ray.config.storage_uri import check_storage, locate
-from detox_ray.config.train import TrainConfig
+from detox_ray.config.train import TEXTS, TrainConfig
 from detox_ray.config.variants import Variant, expand
 
 SUITES = ("bias", "ability", "knowledge")  # blocks that ask the models fixed items
@@ -195,7 +195,7 @@ class Experiment(Strict):
                 field = "train.parent" if model.train else "parent"
                 problems.append(Problem(f"models.{name}.{field}", parent, known))
             if model.train is not None:
-                needed = "corpus" if model.train.on_texts else "pairs"
+                needed = "corpus" if model.train.train_on in TEXTS else "pairs"
                 if getattr(self.data, needed) is None:
                     problems.append(Problem(f"data.{needed}", None, f"models.{name}.train needs it"))
         if self.trains_on_originals and self.data.corpus and self.data.corpus.source not in sources_of("originals"):
