@@ -209,6 +209,9 @@ def test_validity_needs_labelled_text_and_known_scorers(call: Call, tmp_path: Pa
     assert not (tmp_path / "toy17").exists()
 
 
+DATA_PATHS = r"(data\.\w+|validity|bias\.sets\.\d+|ability\.prompts|knowledge)\.path"
+
+
 def test_shipped_configs_lack_only_data_and_gpus(call: Call, tmp_path: Path) -> None:
     folder = Path(__file__).parents[1] / "configs"
     assert read_spec(folder / "gate.yaml").toxicity is not None  # what a run must show, not an experiment
@@ -217,7 +220,7 @@ def test_shipped_configs_lack_only_data_and_gpus(call: Call, tmp_path: Path) -> 
             continue
         result = call("validate", path, f"storage={tmp_path}")
         fields = set(re.findall(r"^\s*([a-z][\w.-]+): ", result.output, re.MULTILINE))
-        missing = {field for field in fields if re.fullmatch(r"(data\.\w+|validity)\.path", field)}
+        missing = {field for field in fields if re.fullmatch(DATA_PATHS, field)}
         missing |= {field for field in fields if re.fullmatch(r"models\..+\.train\.(autocast|dtype|tuning)", field)}
         assert fields == missing and result.exit_code == (2 if missing else 0), result.output
 

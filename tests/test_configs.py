@@ -254,6 +254,7 @@ def test_the_large_models_share_everything_but_model_and_placement() -> None:
     for name in names:
         config = train(shipped(name), "detox")
         assert config.workers * config.batch_size * config.gradient_accumulation == 32, "pairs of a step"
+        assert (shipped(name).cluster.gpus, shipped(name).cluster.gpus_per_node) == (config.workers, 8)
         assert (config.tuning, config.deepspeed) == (("qlora", "zero0") if "qlora" in name else ("full", "zero3"))
     own = {
         "tuning",

@@ -75,7 +75,7 @@ def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "absent", tmp_path / "file"):
         (problem,) = check(FIELD, str(path))
-        assert problem.rule == "must be a hub id (org/name), toy17, or an existing folder"
+        assert problem.rule == "must be a hub id (org/name), toy17, s3://… or gs://…, or an existing folder"
 
 
 @pytest.mark.parametrize("path", [TOY17, "ai-forever/mGPT", "gpt2"])

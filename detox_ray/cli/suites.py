@@ -33,18 +33,18 @@ def suites(
 def _write_published(output: Output) -> None:
     sets = published_sets()
     paragraphs = [
-        f"{each.name} ({each.suite}: {each.source})\n"
-        f"  {' '.join(each.languages)}; {each.size} a language\n"
-        f"  licence: {each.licence}; from {each.origin}"
-        for each in sets
+        f"{entry.name} ({entry.suite}: {entry.source})\n"
+        f"  {' '.join(entry.languages)}; {entry.size} a language\n"
+        f"  licence: {entry.licence}; from {entry.origin}"
+        for entry in sets
     ]
-    rows = [{**each._asdict(), "languages": list(each.languages)} for each in sets]
+    rows = [{**entry._asdict(), "languages": list(entry.languages)} for entry in sets]
     output.write(Listing(PublishedSet._fields, rows, paragraphs))
     output.say("What is here of an experiment's sets: detox-ray suites CONFIG.")
 
 
 def _write_present(output: Output, items: Sequence[PresentItems]) -> None:
     columns = (Column("set", "key"), Column("language", "key"), Column("items", "number"))
-    cells = [(f"{each.suite}: {each.set}", each.language, f"{each.items:,}") for each in items]
+    cells = [(f"{entry.suite}: {entry.set}", entry.language, f"{entry.items:,}") for entry in items]
     table = TerminalTable("Items on this machine", columns, cells)
-    output.write(Listing(PresentItems._fields, [each._asdict() for each in items], [table]))
+    output.write(Listing(PresentItems._fields, [entry._asdict() for entry in items], [table]))

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 from detox_ray.cluster import interrupt
 from detox_ray.cluster.ray_internals import bind_replicas_to, keep_node_address
+from detox_ray.config import ClusterConfig, InputError
 
 LOOPBACK = "127.0.0.1"
 STARTS = 3  # of a local Ray, each of which Ray gives 30 s: too little on a busy laptop
+NOTHING_ASKED = ClusterConfig()
 SLOW_START = "timed out during startup"
 
 
@@ -19,15 +21,27 @@ class Cluster(NamedTuple):
     address: str  # "local" or the address joined
     nodes: int
     cpus: float
-    gpus: float
+    gpus: float  # that the run uses: those it asks for, though they may join later; else those that are there
+    asked: bool = False  # whether the experiment says how many GPUs it uses
+    wait_s: float = NOTHING_ASKED.wait_s  # seconds to wait for machines while nothing can run
 
 
 @contextmanager
-def connect(num_cpus: int | None = None, verbose: bool = False) -> Iterator[Cluster]:
+def connect(
+    num_cpus: int | None = None, verbose: bool = False, asks: ClusterConfig = NOTHING_ASKED
+) -> Iterator[Cluster]:
     """Connect to Ray for the duration of the block.
 
     A Ray that is already initialised in this process is used and left running; one at RAY_ADDRESS is joined and left; a
     local one is started on 127.0.0.1 only and shut down.
+
+    Args:
+        num_cpus: CPUs of a Ray that is started here; None: those of the machine.
+        verbose: Whether Ray's log is shown.
+        asks: The machines that the work asks for. On a cluster that is joined they may come later.
+
+    Raises:
+        InputError: A Ray that is started here has fewer GPUs than ``asks``.
     """
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # keeps bytecode dumps out of the logs
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -59,7 +73,17 @@ def connect(num_cpus: int | None = None, verbose: bool = False) -> Iterator[Clus
     try:
         total = ray.cluster_resources()
         nodes = sum(node["Alive"] for node in ray.nodes())
-        yield Cluster(address or "local", nodes, total.get("CPU", 0.0), total.get("GPU", 0.0))
+        present = total.get("GPU", 0.0)
+        if not address and (asks.gpus or 0) > present:
+            raise InputError(f"cluster.gpus: asks for {asks.gpus} GPUs, and this machine's Ray has {present:g}")
+        yield Cluster(
+            address or "local",
+            nodes,
+            total.get("CPU", 0.0),
+            present if asks.gpus is None else float(asks.gpus),
+            asks.gpus is not None,
+            asks.wait_s,
+        )
     finally:
         if started:
             ray.shutdown()

@@ -45,3 +45,21 @@ def bind_replicas_to(address: str) -> None:
 
     bind = replica.add_port_to_grpc_server
     replica.add_port_to_grpc_server = lambda server, _: bind(server, f"{address}:0")
+
+
+NODE_DIED = "node has died"  # in the error of an actor whose node is lost
+EXIT_DETAIL = "Worker exit detail: "  # in the error of an actor whose process ended
+CAUSES = ". Some common causes"  # begins what Ray adds to the detail
+
+
+def node_is_lost(error: BaseException) -> bool:
+    """Return whether an actor's error says that its node is lost, as opposed to its process alone."""
+    return NODE_DIED in str(error)
+
+
+def exit_detail(error: BaseException) -> str:
+    """Return what an actor's error says of how its process ended, in one line."""
+    text = str(error)
+    if EXIT_DETAIL in text:
+        text = text.partition(EXIT_DETAIL)[2].partition(CAUSES)[0]
+    return " ".join(text.split())[:500]

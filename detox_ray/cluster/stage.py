@@ -55,6 +55,7 @@ class Context:
     resolved: dict[str, Any] = field(default_factory=dict)  # stage's name -> what its `resolve` returned
     planned: dict[Unit, Planned] = field(default_factory=dict)
     keys: dict[Unit, str] = field(default_factory=dict)  # of the data and of all planned units
+    committed: dict[str, dict[Unit, str]] = field(default_factory=dict)  # by table, as `pending` saw it last
 
     def units(self, *tables: Table) -> dict[Unit, str]:
         """Return the units of some tables, with their keys."""
@@ -68,18 +69,18 @@ class Context:
     def pending(self, stages: "Iterable[Stage]") -> dict[Unit, str]:
         """Return the units that some stages make and that are not committed under their key."""
         stages = list(stages)
-        committed: dict[Unit, str] = {}
         for stage in stages:
             for table in stage.writes:
-                committed |= self.store.committed(table)
-        return {unit: key for unit, key in self.units_of(stages).items() if committed.get(unit) != key}
+                self.committed[table.name] = self.store.committed(table)
+        return {unit: key for unit, key in self.units_of(stages).items() if self.committed[unit.table].get(unit) != key}
 
     def tasks(self, pending: Mapping[Unit, str]) -> list[Task]:
         """Return tasks that make these units, with the keys of their inputs."""
-        return [
-            Task(unit, key, tuple((each, self.keys[each]) for each in self.planned[unit].inputs))
-            for unit, key in pending.items()
-        ]
+        tasks = []
+        for unit, key in pending.items():
+            inputs = tuple((each, self.keys[each]) for each in self.planned[unit].inputs)
+            tasks.append(Task(unit, key, inputs, replaces=unit in self.committed.get(unit.table, {unit: ""})))
+        return tasks
 
     @property
     def models(self) -> dict[str, LoadableModel]:

@@ -1,11 +1,9 @@
 """What committed units say of the work that made them, from their markers: by stage, and by model or other keys."""
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from detox_ray.cluster.stage import Context, Stage
-from detox_ray.storage import Store, Superseded, Unit
+from detox_ray.storage import marker_summary
 
 Markers = list[dict[str, Any]]
 
@@ -50,29 +48,20 @@ def timed_groups(context: Context) -> list[tuple[UnitGroup, Timing]]:
     return rows
 
 
-def markers_by_work(context: Context) -> dict[UnitGroup, Markers]:
-    """Return the markers of the committed units of the stages on Ray."""
+def markers_by_work(context: Context, keep: bool = False) -> dict[UnitGroup, Markers]:
+    """Return the markers of the committed units of the stages on Ray.
+
+    Args:
+        context: The planned run.
+        keep: Whether to add them to the summaries, which only who holds the folder may do.
+    """
     stage_of = {table.name: stage for stage in context.stages if stage.on_ray for table in stage.writes}
     units = {unit: key for unit, key in context.keys.items() if unit.table in stage_of and unit in context.planned}
+    pending = context.pending([stage for stage in context.stages if stage.on_ray])
+    there = {unit: key for unit, key in units.items() if unit not in pending}
     grouped: dict[UnitGroup, Markers] = {}
-    for unit, marker in _markers(context.store, context, units).items():
+    for unit, marker in marker_summary.read(context.store, there, keep).items():
         keys = tuple(value for name, value in unit.keys if name not in ("model", "language"))
         model = unit.get("model", unit.table.replace("_", " "))
         grouped.setdefault(UnitGroup(stage_of[unit.table], keys, model), []).append(marker)
     return grouped
-
-
-def _markers(store: Store, context: Context, units: Mapping[Unit, str]) -> dict[Unit, dict[str, Any]]:
-    """Return the markers of those units that are committed; another run may be replacing some."""
-    pending = context.pending([stage for stage in context.stages if stage.on_ray])
-    there = [(unit, key) for unit, key in units.items() if unit not in pending]
-
-    def marker(unit: Unit, key: str) -> dict[str, Any] | None:
-        try:
-            return store.info(unit, key)
-        except Superseded:
-            return None
-
-    with ThreadPoolExecutor(16) as pool:  # object stores answer slowly, and many at once
-        read = pool.map(lambda pair: marker(*pair), there)
-        return {unit: content for (unit, _), content in zip(there, read, strict=True) if content is not None}

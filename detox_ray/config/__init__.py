@@ -6,6 +6,7 @@ Every default of a user's option lives in this package, except those of scorers,
 
 from detox_ray.config.ability import AbilityConfig, OpeningsConfig
 from detox_ray.config.base import TOY17, TOY17_CONTEXT, ConfigError, InputError, Problem, Strict
+from detox_ray.config.cluster import ClusterConfig
 from detox_ray.config.data import (
     CorpusConfig,
     DataConfig,
@@ -14,8 +15,9 @@ from detox_ray.config.data import (
     TextsConfig,
     ValidityConfig,
 )
-from detox_ray.config.experiment import Comparison, Experiment, GenerateConfig, ModelConfig
+from detox_ray.config.experiment import Comparison, Experiment, ModelConfig
 from detox_ray.config.gate import GateConfig
+from detox_ray.config.generate import GenerateConfig
 from detox_ray.config.knowledge import KnowledgeConfig, KnowledgeTask
 from detox_ray.config.measures import FluencyConfig, MeasureConfig, QualityConfig, ReportConfig
 from detox_ray.config.scorers import ScoreConfig, ScorerConfig
@@ -27,6 +29,7 @@ __all__ = [
     "TOY17",
     "TOY17_CONTEXT",
     "AbilityConfig",
+    "ClusterConfig",
     "Comparison",
     "ConfigError",
     "CorpusConfig",

@@ -5,7 +5,7 @@ outside the text, at files, storage and model folders, live in the rooms that ow
 `Problem`.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, Field, JsonValue, model_validator
@@ -13,16 +13,18 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 from detox_ray.config.ability import AbilityConfig
 from detox_ray.config.base import TOY17, ConfigError, DType, Languages, Name, Problem, Strict, no_secret
 from detox_ray.config.bias import BiasConfig
+from detox_ray.config.cluster import ClusterConfig
 from detox_ray.config.data import DataConfig, ValidityConfig, sources_of
 from detox_ray.config.explain import ExplainConfig
 from detox_ray.config.gate import READY, GateConfig
+from detox_ray.config.generate import GenerateConfig
 from detox_ray.config.knowledge import KnowledgeConfig
 from detox_ray.config.languages import GROUPS
 from detox_ray.config.measures import MeasureConfig, QualityConfig, ReportConfig
 from detox_ray.config.scorers import ScoreConfig
 from detox_ray.config.serve import ServeConfig
 from detox_ray.config.storage_uri import check_storage, locate
-from detox_ray.config.train import TrainConfig
+from detox_ray.config.train import TEXTS, TrainConfig
 from detox_ray.config.variants import Variant, expand
 
 SUITES = ("bias", "ability", "knowledge")  # blocks that ask the models fixed items
@@ -31,7 +33,7 @@ SUITES = ("bias", "ability", "knowledge")  # blocks that ask the models fixed it
 class ModelConfig(Strict):
     """A model: either a path, or a train block that names its parent."""
 
-    path: str | None = None  # hub id, folder, or toy17
+    path: str | None = None  # hub id, folder, s3://… or gs://…, or toy17
     parent: Name | None = None  # of a path: the model that it was tuned from, and is compared with
     revision: str | None = None  # of a hub id: branch, tag or commit
     dtype: DType = "auto"  # for generation and perplexity; auto: as the weights are saved
@@ -51,28 +53,6 @@ class ModelConfig(Strict):
             raise ValueError("revision needs a path that is a hub id")
         if self.parent is not None and self.path is None:
             raise ConfigError([Problem("parent", self.parent, "needs a path; a train block names its parent itself")])
-        return self
-
-
-class GenerateConfig(Strict):
-    """Sampling, by default as in both papers: 25 samples, temperature 0.9, top-p 0.8, 20 tokens."""
-
-    engine: Literal["auto", "vllm", "transformers"] = "auto"  # auto: vllm if it is installed
-    samples: int = Field(25, ge=1)  # completions per prompt
-    temperature: float = Field(0.9, ge=0)  # 0: greedy, then samples must be 1
-    top_p: float = Field(0.8, gt=0, le=1)
-    max_tokens: int = Field(20, ge=1)
-    actors: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"  # auto: one per GPU group, or one per 4 CPUs
-    prompts_per_unit: int = Field(256, ge=1)  # committed at once
-    tensor_parallel: int = Field(1, ge=1)  # GPUs per engine
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
-    cpu_kv_cache_gb: int = Field(1, ge=1)  # vLLM on CPU only
-
-    @model_validator(mode="after")
-    def _greedy_is_single(self) -> "GenerateConfig":
-        if self.temperature == 0 and self.samples > 1:
-            rule = "temperature 0 is greedy: every sample would be the same, so samples must be 1"
-            raise ConfigError([Problem("samples", self.samples, rule)])
         return self
 
 
@@ -105,6 +85,7 @@ class Experiment(Strict):
     gate: GateConfig = READY  # what the report asks of each tuned model
     report: ReportConfig = ReportConfig()
     serve: ServeConfig = ServeConfig()
+    cluster: ClusterConfig = ClusterConfig()  # the machines to ask for; without influence on the result
 
     @model_validator(mode="before")
     @classmethod
@@ -214,7 +195,7 @@ class Experiment(Strict):
                 field = "train.parent" if model.train else "parent"
                 problems.append(Problem(f"models.{name}.{field}", parent, known))
             if model.train is not None:
-                needed = "corpus" if model.train.on_texts else "pairs"
+                needed = "corpus" if model.train.train_on in TEXTS else "pairs"
                 if getattr(self.data, needed) is None:
                     problems.append(Problem(f"data.{needed}", None, f"models.{name}.train needs it"))
         if self.trains_on_originals and self.data.corpus and self.data.corpus.source not in sources_of("originals"):
@@ -259,6 +240,7 @@ class Experiment(Strict):
             for field, value in comparison:
                 if value not in self.models:
                     problems.append(Problem(f"compare.{number}.{field}", value, known))
+        problems += self._beyond_the_cluster()
         try:
             self.descent_order()
         except ValueError as error:
@@ -266,6 +248,28 @@ class Experiment(Strict):
         if problems:
             raise ConfigError(problems)
         return self
+
+    def _beyond_the_cluster(self) -> list[Problem]:
+        """Return what asks for more GPUs than the cluster block does: it would wait endlessly."""
+        problems, asked = [], self.cluster
+        if asked.gpus_per_node is not None and self.generate.tensor_parallel > asked.gpus_per_node:
+            rule = (
+                f"must not exceed cluster.gpus_per_node ({asked.gpus_per_node}): GPUs that share a layer are in one "
+                "node; generate.pipeline_parallel spreads the layers over nodes"
+            )
+            problems.append(Problem("generate.tensor_parallel", self.generate.tensor_parallel, rule))
+        if asked.gpus and self.generate.gpus_per_engine > asked.gpus:
+            rule = f"times generate.pipeline_parallel must not exceed cluster.gpus ({asked.gpus})"
+            problems.append(Problem("generate.tensor_parallel", self.generate.tensor_parallel, rule))
+        for name, model in self.models.items():
+            if model.train is None or asked.gpus is None:
+                continue
+            each = (model.train.resources_per_worker or {"GPU": 1 if asked.gpus else 0}).get("GPU", 0)
+            workers = model.train.min_workers or model.train.workers
+            if workers * each > asked.gpus:
+                rule = f"workers need {workers * each:g} GPUs, more than cluster.gpus ({asked.gpus})"
+                problems.append(Problem(f"models.{name}.train.workers", workers, rule))
+        return problems
 
     def to_yaml(self) -> str:
         """Return the experiment as YAML, with every default written out."""

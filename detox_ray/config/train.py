@@ -1,8 +1,7 @@
 """The train block: how a model is trained from its parent.
 
 A recipe is a set of choices (``RECIPES``), like a convention in measure: ``paper`` follows the two papers' scripts, and
-``fast`` reaches the same objective sooner. Each choice can also be set by itself. An option that would have no
-effect is refused.
+``fast`` reaches the same objective sooner. Each choice can also be set by itself. An option without effect is refused.
 """
 
 import re
@@ -16,6 +15,7 @@ Method = Literal["dpo", "sft", "kto", "orpo", "cpo"]
 Recipe = Literal["paper", "fast"]
 Tracker = Literal["tensorboard", "wandb", "mlflow"]
 METHODS: tuple[str, ...] = get_args(Method)
+TEXTS = ("corpus", "originals")  # of `train_on`
 
 # Losses by method, TRL's names; the first is the default.
 LOSSES: dict[str, tuple[str, ...]] = {
@@ -97,8 +97,7 @@ class TrainConfig(Strict):
     trainable: list[str] | None = None  # full tuning: regular expressions; only parameters that one matches are trained
 
     # Data
-    # sft only: pairs' chosen completions; data.corpus; or originals, what the texts of data.corpus were rewritten from,
-    # which shows what the same training does without the rewriting. null: pairs
+    # sft only: pairs' chosen completions, data.corpus, or the originals that its texts were made from; null: pairs
     train_on: Literal["pairs", "corpus", "originals"] | None = None
     data_fraction: float = Field(1.0, gt=0, le=1)  # share of the rows, from the first on; Li et al.'s train_perc
     # between prompt and completion; a space for sft in docs/papers.md, "Training by Neplenbroek et al."
@@ -229,11 +228,6 @@ class TrainConfig(Strict):
             filled.setdefault("early_stopping", None)
             filled.setdefault("keep", "last")
         return filled
-
-    @property
-    def on_texts(self) -> bool:
-        """Whether it learns from texts, not from pairs."""
-        return self.train_on in ("corpus", "originals")
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainConfig":

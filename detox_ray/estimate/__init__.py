@@ -240,7 +240,7 @@ def _engine_problem(engine: EngineMemory) -> Problem:
     need = engine.weights + engine.context * engine.per_token + engine_memory.WORKSPACE
     rule = (
         f"an engine must hold weights and the cache of {engine.context} tokens in {engine.limit / GIB:.1f} GiB: "
-        "a larger GPU, dtype: bfloat16, or generate.tensor_parallel over several"
+        "a larger GPU, dtype: bfloat16, generate.quantization, or generate.tensor_parallel over several"
     )
     return Problem(f"models.{engine.model}", f"{need / GIB:.1f} GiB to generate, estimated", rule)
 

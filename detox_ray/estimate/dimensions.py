@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from detox_ray.config import TOY17, InputError
-from detox_ray.models import is_folder
+from detox_ray.models import is_folder, local_folder
 from detox_ray.toy17 import SHIPPED
 
 TABLE = Path(__file__).with_name("dimensions.yaml")
@@ -50,6 +50,7 @@ def model_config(name: str, path: str, revision: str | None, world: Path | None)
     if file.is_file():
         return FoundConfig(_read(file, field), str(file), None)
     if is_folder(path):
+        file = local_folder(path)
         if not (file / "config.json").is_file():
             raise InputError(f"{field}: must be a hub id, a folder with a config.json, or such a file (got {path!r})")
         return FoundConfig(_read(file / "config.json", field), str(file / "config.json"), str(file))
@@ -84,7 +85,7 @@ def scorer_parameters(path: str) -> tuple[int, str] | None:
     for entry in table()["models"]:
         if path in entry["ids"]:
             return int(entry["parameters"]), "published"
-    weights = list(Path(path).expanduser().glob("*.safetensors")) if is_folder(path) else []
+    weights = list(local_folder(path).glob("*.safetensors")) if is_folder(path) else []
     if weights:
         return sum(file.stat().st_size for file in weights) // 4, "its files, at 4 bytes a parameter"
     return None

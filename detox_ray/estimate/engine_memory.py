@@ -1,5 +1,6 @@
 """Memory of a generation engine: the weights, and the room for keys and values."""
 
+import sys
 from typing import NamedTuple
 
 from detox_ray.config import GenerateConfig
@@ -9,6 +10,7 @@ from detox_ray.models.codec import context_of
 
 WORKSPACE = 2 * GIB  # activations and logits of vLLM's largest batch, as it measures them itself when it starts
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+QUANTIZED = {"fp8": 1.0, "bitsandbytes": 0.5, "awq": 0.5, "gptq": 0.5}  # bytes of a weight; others: as they are saved
 
 
 class EngineMemory(NamedTuple):
@@ -43,10 +45,11 @@ def engine_memory(
         assumed: The assumptions about the device.
     """
     saved = built.saved_dtype if dtype == "auto" else dtype
-    width, gpus = BYTES.get(saved, 4), config.tensor_parallel
-    weights = built.parameters * width // gpus
-    context = context_of(built.config, None)
-    per_token = built.kv_elements_per_token * width // gpus
+    width, gpus = BYTES.get(saved, 4), config.gpus_per_engine
+    weights = int(built.parameters * QUANTIZED.get(config.quantization or "", width)) // gpus
+    context = min(context_of(built.config, None), config.max_model_len or sys.maxsize)
+    kept = 1 if (config.kv_cache_dtype or "").startswith("fp8") else width
+    per_token = built.kv_elements_per_token * kept // gpus
     if assumed.gpu:
         limit = int((assumed.memory(1) + assumed.reserve * GIB) * config.gpu_memory_utilization)
         room = limit - weights - WORKSPACE
@@ -55,7 +58,8 @@ def engine_memory(
         limit = int(assumed.memory(1))
         room = min(config.cpu_kv_cache_gb * GIB, limit - weights)
         how = f"generate.cpu_kv_cache_gb: {config.cpu_kv_cache_gb}"
-    sequences = int(max(0, room) / (per_token * tokens))
+    sequences = min(int(max(0, room) / (per_token * tokens)), config.max_num_seqs or sys.maxsize)
     shared = f", over {gpus} GPUs" if gpus > 1 else ""
-    assumption = f"weights in {saved}{shared}; keys and values: {how}"
+    form = f"{saved}, {config.quantization}" if config.quantization else saved
+    assumption = f"weights in {form}{shared}; keys and values: {how}"
     return EngineMemory(name, weights, room, per_token, context, sequences, limit, assumption)

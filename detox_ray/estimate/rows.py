@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from detox_ray import data
 from detox_ray.config import TOY17, CorpusConfig, Experiment, InputError, PairsConfig, TrainConfig
 from detox_ray.config.data import SourceConfig
+from detox_ray.config.train import TEXTS
 from detox_ray.estimate.assumptions import Assumptions
 from detox_ray.models.codec import Encoder
 from detox_ray.toy17 import DEFAULT
@@ -107,7 +108,7 @@ def training_rows(
     Raises:
         InputError: The data is on this machine, but cannot be trained on.
     """
-    corpus = config.on_texts
+    corpus = config.train_on in TEXTS
     sequences = 2 if config.method in ("dpo", "orpo", "cpo") else 1
     source = inputs.experiment.data.corpus if corpus else inputs.experiment.data.pairs
     assert source is not None  # the experiment requires it

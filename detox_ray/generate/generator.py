@@ -23,7 +23,7 @@ class Generator:
     def make(self, task: Task) -> Product:
         """Draw the completions of a unit's prompts."""
         size = self._config.prompts_per_unit
-        prompts = task.read(self._store, *PROMPT_TABLES).slice(task.unit.shard * size, size)
+        prompts = task.read_rows(self._store, task.unit.shard * size, size, *PROMPT_TABLES)
         ids = prompts["prompt_id"].to_pylist()
         seeds = [prompt_seed(self._seed, prompt_id) for prompt_id in ids]
         generated = self._engine.generate(prompts["text"].to_pylist(), seeds)

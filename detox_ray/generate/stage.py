@@ -13,6 +13,7 @@ from detox_ray.cluster.unit_jobs import Job, Task
 from detox_ray.config import Experiment, GenerateConfig, Problem
 from detox_ray.generate.engines import resolve_engine
 from detox_ray.generate.generator import Generator
+from detox_ray.models import vllm_options
 from detox_ray.storage import Unit
 from detox_ray.storage.completion_tables import TOXICITY, CompletionTables
 from detox_ray.storage.tables import CHECKPOINTS, GENERATIONS, PROMPTS
@@ -39,6 +40,7 @@ class GenerateStage(Stage):
     def units(self, context: Context) -> Mapping[Unit, Planned]:
         config = self.sampling(context.experiment)
         engine = resolve_engine(config)
+        options = {"engine_options": config.engine_options} if config.engine_options else {}
         planned: dict[Unit, Planned] = {}
         for name, model in context.models.items():
             for prompts in context.units(self.tables.prompts):
@@ -53,6 +55,7 @@ class GenerateStage(Stage):
                     max_tokens=config.max_tokens,
                     seed=context.experiment.seed,
                     prompts_per_unit=config.prompts_per_unit,
+                    **options,
                 )
                 for shard in range(-(-context.data[prompts].rows // config.prompts_per_unit)):
                     unit = self.tables.generations.unit(model=name, language=prompts["language"], shard=shard)
@@ -71,7 +74,15 @@ class GenerateStage(Stage):
             }
             of_model = [task for task in tasks if task.unit["model"] == name]
             job = Job(
-                name, of_model, Generator, settings, self.measure, config.actors, config.tensor_parallel, alone=True
+                name,
+                of_model,
+                Generator,
+                settings,
+                self.measure,
+                config.actors,
+                gpus=config.tensor_parallel,
+                alone=True,
+                stages=config.pipeline_parallel,
             )
             jobs.append(job)
         return jobs
@@ -86,7 +97,14 @@ def check(config: GenerateConfig) -> list[Problem]:
         engine = resolve_engine(config)
     except ValueError as error:
         return [Problem("generate.engine", config.engine, str(error))]
-    if engine.name == "transformers" and config.tensor_parallel > 1:
-        rule = "only the vllm engine can use several GPUs"
-        return [Problem("generate.tensor_parallel", config.tensor_parallel, rule)]
-    return []
+    problems = []
+    if engine.name == "transformers":
+        for name in ("tensor_parallel", "pipeline_parallel"):
+            if getattr(config, name) > 1:
+                problems.append(Problem(f"generate.{name}", getattr(config, name), "only vllm can use several GPUs"))
+        for name, value in config.engine_options.items():
+            field = f"generate.engine_args.{name}" if name in config.engine_args else f"generate.{name}"
+            problems.append(Problem(field, value, "is an option of the vllm engine, and transformers is used"))
+    else:
+        problems += vllm_options.check("generate.engine_args", config.engine_args)
+    return problems

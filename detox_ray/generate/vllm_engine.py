@@ -20,15 +20,18 @@ class VLLMEngine:
         self.version = vllm_options.version() or "unknown"
         self.device = device().name
         self._config = config
-        self._limit = prompt_limit(self._codec.context, len(self._codec.prefix), config.max_tokens)
+        context = min(config.max_model_len or self._codec.context, self._codec.context)
+        self._limit = prompt_limit(context, len(self._codec.prefix), config.max_tokens)
         self._llm = vllm_options.start(
             path,
             loading,
             self._codec.saved_dtype if dtype == "auto" else dtype,
-            self._codec.context,
+            context,
             tensor_parallel=config.tensor_parallel,
+            pipeline_parallel=config.pipeline_parallel,
             gpu_memory_utilization=config.gpu_memory_utilization,
             cpu_kv_cache_gb=config.cpu_kv_cache_gb,
+            options={name: value for name, value in config.engine_options.items() if name != "max_model_len"},
         )
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> Generated:

@@ -52,6 +52,7 @@ class Submitted(NamedTuple):
 
 def of_experiment(experiment: Experiment) -> Submission:
     """Return the submission of an experiment that runs with the code of the cluster's image."""
+    experiment = _with_whole_storage(experiment)
     return Submission(experiment.name, experiment.to_yaml(), experiment.folder, f"detox-ray run {EXPERIMENT}", None)
 
 
@@ -68,7 +69,15 @@ def of_clone(experiment: Experiment, config: Path, overrides: Sequence[str], clo
         rule = f"must be in the folder that --here ships, {clone}"
         raise ConfigError([Problem("CONFIG", str(config), rule)])
     words = ["python", "jobs/run.py", str(inside.relative_to(clone.resolve())), *overrides]
+    if not locate(experiment.storage).scheme:
+        experiment = _with_whole_storage(experiment)
+        words.append(f"storage={experiment.storage}")
     return Submission(experiment.name, experiment.to_yaml(), experiment.folder, shlex.join(words), clone)
+
+
+def _with_whole_storage(experiment: Experiment) -> Experiment:
+    """Return the experiment with its storage as an absolute path or URI: a job has another working folder."""
+    return experiment.model_copy(update={"storage": locate(experiment.storage).uri})
 
 
 def of_job(job: Job) -> Submission:

@@ -1,5 +1,6 @@
 """Models: from an entry of the experiment to weights that can be loaded, and from texts to token ids and back."""
 
+from detox_ray.models.remote_models import local_folder
 from detox_ray.models.resolve import (
     ADAPTER,
     TOKENIZER,
@@ -25,5 +26,6 @@ __all__ = [
     "folder_key",
     "is_folder",
     "local_config",
+    "local_folder",
     "resolve_path",
 ]

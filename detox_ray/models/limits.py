@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from detox_ray.config import TOY17, TOY17_CONTEXT, Experiment, Problem
 from detox_ray.models.codec import CONTEXT, context_of, prefix_of
 from detox_ray.models.families import stated_positions
+from detox_ray.models.remote_models import local_folder
 from detox_ray.models.resolve import ADAPTER, is_folder
 
 LONGEST_PREFIX = 8  # tokens; only if less is left, a tokenizer is loaded to see how many it puts before a text
@@ -110,7 +111,7 @@ def _is_adapter(path: str, revision: str | None) -> bool:
 def file_of(path: str, revision: str | None, name: str) -> Path | None:
     """Return a file of a model's folder, or of its hub id in the cache; None if it is in neither."""
     if is_folder(path):
-        file = Path(path).expanduser() / name
+        file = local_folder(path) / name
         return file if file.is_file() else None
     from huggingface_hub import try_to_load_from_cache
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from detox_ray.config import TOY17, InputError, Problem
+from detox_ray.models.remote_models import content_key, is_uri, local_copy, local_folder
 from detox_ray.storage import Store, key_of
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
@@ -20,19 +21,22 @@ class LoadableModel(NamedTuple):
     """All that an engine or a trainer needs to load a model on any node."""
 
     name: str  # in the experiment
-    location: str  # hub id, absolute folder, or a folder inside the run (in_store)
+    location: str  # hub id, absolute folder, URI of a folder in a bucket, or a folder inside the run (in_store)
     in_store: bool
     revision: str | None  # of a hub id: the commit
     dtype: str  # "auto", "float32", …
     key: str  # changes whenever the weights or the tokenizer may
+    mirror: str | None = None  # URI of the copy of a hub's model in the runs' storage
 
     def local_path(self, store: Store) -> str:
         """Return the path that from_pretrained and vLLM take on this node."""
+        if self.mirror is not None or is_uri(self.location):
+            return str(local_copy(self.mirror or self.location))
         return str(store.localize(self.location)) if self.in_store else self.location
 
     def loading(self) -> dict[str, Any]:
         """Return keyword arguments for every from_pretrained call."""
-        return {"revision": self.revision, "trust_remote_code": False}
+        return {"revision": None if self.mirror else self.revision, "trust_remote_code": False}
 
 
 def is_folder(path: str) -> bool:
@@ -71,9 +75,12 @@ def check(field: str, path: str, parent: str | None = None) -> list[Problem]:
     """
     if path == TOY17 or not is_folder(path):
         return []
-    folder = Path(path).expanduser()
+    try:
+        folder = local_folder(path)
+    except InputError as error:
+        return [Problem(field, path.partition("?")[0], str(error))]
     if not folder.is_dir():
-        return [Problem(field, path, "must be a hub id (org/name), toy17, or an existing folder")]
+        return [Problem(field, path, "must be a hub id (org/name), toy17, s3://… or gs://…, or an existing folder")]
     adapter = (folder / ADAPTER).is_file() and not (folder / "config.json").is_file()
     if adapter and parent is None:
         return [Problem(field, path, "is an adapter: name the model that it was trained on, as parent beside path")]
@@ -116,7 +123,7 @@ def local_config(path: str, revision: str | None) -> dict[str, Any] | None:
     """Return a model's config.json if it is on this machine: in the folder, or in the hub's cache."""
     file: Any
     if is_folder(path):
-        file = Path(path).expanduser() / "config.json"
+        file = local_folder(path) / "config.json"
     else:
         from huggingface_hub import try_to_load_from_cache
 
@@ -157,7 +164,12 @@ def folder_key(folder: Path) -> str:
 
 
 def resolve_path(name: str, path: str, revision: str | None, dtype: str) -> LoadableModel:
-    """Resolve a hub id or a folder. Raises InputError if the hub does not answer and the model is not cached."""
+    """Resolve a hub id, a folder or a URI.
+
+    Raises InputError if the hub does not answer and the model is not cached, or if the object store does not.
+    """
+    if is_uri(path):
+        return LoadableModel(name, path, False, None, dtype, content_key(path))
     if is_folder(path):
         folder = Path(path).expanduser().resolve()
         return LoadableModel(name, str(folder), False, None, dtype, folder_key(folder))
@@ -168,7 +180,7 @@ def resolve_path(name: str, path: str, revision: str | None, dtype: str) -> Load
 def alone(model: LoadableModel) -> bool:
     """Return whether a model given by a path is a model by itself (`stands_alone`)."""
     if model.revision is None:
-        return stands_alone({file.name for file in Path(model.location).iterdir()})
+        return stands_alone({file.name for file in local_folder(model.location).iterdir()})
     return stands_alone(_hub_files(model.location, model.revision))
 
 

@@ -1,10 +1,13 @@
 """What is used of vLLM beyond its public interface, as read in vLLM 0.32.0. Importing this does not import vLLM."""
 
+import ast
+import importlib.util
 import multiprocessing
 import os
 import threading
 from collections.abc import Mapping
 from multiprocessing import forkserver
+from pathlib import Path
 from typing import Any, NamedTuple
 
 
@@ -123,3 +126,15 @@ def described(error: Exception) -> Any:
     from vllm.entrypoints.serve import create_error_response
 
     return create_error_response(error).error
+
+
+def engine_argument_names() -> frozenset[str]:
+    """Return the names of the arguments that an engine takes, without importing vLLM, which takes seconds."""
+    found = importlib.util.find_spec("vllm")
+    assert found is not None and found.origin is not None, "vLLM is not installed"
+    source = Path(found.origin).with_name("engine") / "arg_utils.py"
+    for node in ast.parse(source.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and node.name == "EngineArgs":
+            fields = (item.target for item in node.body if isinstance(item, ast.AnnAssign))
+            return frozenset(target.id for target in fields if isinstance(target, ast.Name))
+    raise AssertionError(f"{source} has no class EngineArgs")

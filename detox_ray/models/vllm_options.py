@@ -1,12 +1,50 @@
 """Arguments of every vLLM engine, whether it continues prompts or judges texts. Importing this does not import vLLM."""
 
+import difflib
 import os
+from collections.abc import Mapping
 from importlib import metadata
+from types import MappingProxyType
 from typing import Any
 
+from detox_ray.config import Problem
 from detox_ray.models.device import device
 from detox_ray.models.transformers_internals import import_without_sklearn
-from detox_ray.models.vllm_internals import end_engine, fork_engines
+from detox_ray.models.vllm_internals import end_engine, engine_argument_names, fork_engines
+
+# Arguments that others would take the meaning of a run from, or that run code from outside.
+_OURS = frozenset(
+    {
+        "model",
+        "tokenizer",
+        "revision",
+        "tokenizer_revision",
+        "code_revision",
+        "hf_config_path",
+        "hf_overrides",
+        "trust_remote_code",
+        "load_format",
+        "seed",
+        "dtype",
+        "max_model_len",
+        "quantization",
+        "kv_cache_dtype",
+        "max_num_seqs",
+        "enforce_eager",
+        "gpu_memory_utilization",
+        "tensor_parallel_size",
+        "pipeline_parallel_size",
+        "distributed_executor_backend",
+        "worker_cls",
+        "worker_extension_cls",
+        "logits_processors",
+        "skip_tokenizer_init",
+        "download_dir",
+        "served_model_name",
+        "runner",
+        "convert",
+    }
+)
 
 
 def version() -> str | None:
@@ -19,6 +57,21 @@ def version() -> str | None:
     return None
 
 
+def check(field: str, given: Mapping[str, Any]) -> list[Problem]:
+    """Return the problems of further arguments of an engine: unknown to the installed vLLM, or not the user's."""
+    problems = []
+    known = engine_argument_names() if given else frozenset()
+    for name, value in given.items():
+        if name in _OURS:
+            problems.append(Problem(f"{field}.{name}", value, "is set by detox_ray, or by a field of its own"))
+        elif name not in known:
+            rule = f"is no argument of vLLM {version()} (vllm.EngineArgs)"
+            if close := difflib.get_close_matches(name, known, 1):
+                rule += f"; the nearest is {close[0]}"
+            problems.append(Problem(f"{field}.{name}", value, rule))
+    return problems
+
+
 def arguments(
     path: str,
     loading: dict[str, Any],
@@ -28,6 +81,8 @@ def arguments(
     tensor_parallel: int,
     gpu_memory_utilization: float,
     cpu_kv_cache_gb: int,
+    pipeline_parallel: int = 1,
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return the arguments of an engine, offline or serving. Call this before vLLM is imported.
 
@@ -39,6 +94,9 @@ def arguments(
         tensor_parallel: number of GPUs; on a CPU it has no effect.
         gpu_memory_utilization: share of a GPU's memory for weights and cache; on a CPU it has no effect.
         cpu_kv_cache_gb: size of the KV cache on a CPU, in GiB.
+        pipeline_parallel: number of such groups of GPUs; with several, this process must be in a placement group with a
+            bundle for each GPU.
+        options: further arguments, by vLLM's names.
     """
     import_without_sklearn()
     if device().kind == "cuda":
@@ -46,6 +104,8 @@ def arguments(
             "tensor_parallel_size": tensor_parallel,
             "gpu_memory_utilization": gpu_memory_utilization,
         }
+        if pipeline_parallel > 1:
+            resources |= {"pipeline_parallel_size": pipeline_parallel, "distributed_executor_backend": "ray"}
     else:
         resources = _prepare_cpu(cpu_kv_cache_gb)
     return {
@@ -58,6 +118,7 @@ def arguments(
         "seed": 0,
         "dtype": dtype,
         **resources,
+        **options,
     }
 
 

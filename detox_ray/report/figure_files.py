@@ -208,11 +208,9 @@ def _cloud(axes: "Axes", cloud: Cloud) -> None:
     for point in cloud.points:
         _point(axes, point)
     axes.margins(0.08)
-    if cloud.changes:
-        axes.axhline(0, color=LINE, linewidth=1, zorder=0)
-        axes.axvline(0, color=LINE, linewidth=1, zorder=0)
-    else:
-        axes.set_ylim(bottom=0)
+    for zero in (axes.axhline, axes.axvline) if cloud.changes else ():
+        zero(0, color=LINE, zorder=0)
+    axes.set_ylim(bottom=None if cloud.changes else 0)
     axes.locator_params(nbins=5)
     named = [point for point in cloud.points if not point.published]
     for point, height in zip(named, label_heights(named, axes.get_xlim(), axes.get_ylim()), strict=True):

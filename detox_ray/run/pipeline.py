@@ -11,12 +11,13 @@ from typing import NamedTuple
 
 from detox_ray import data, models
 from detox_ray.cluster import Cluster, connect
+from detox_ray.cluster.connection import NOTHING_ASKED
 from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.stage import Context, Stage
 from detox_ray.cluster.unit_jobs import Job, UnitActors, run_jobs
-from detox_ray.config import ConfigError, Experiment, InputError, Problem
+from detox_ray.config import ClusterConfig, ConfigError, Experiment, InputError, Problem
 from detox_ray.gate import rule_problems
-from detox_ray.models import limits
+from detox_ray.models import hub_mirror, limits
 from detox_ray.run import manifest, record
 from detox_ray.run.plan import made_of, needed_by, prepare
 from detox_ray.run.stages import commands, registered
@@ -115,7 +116,8 @@ def run(
         store.write_bytes("experiment.yaml", experiment.to_yaml().encode())
         record.write_plan(context)
         on_ray = [stage for stages in chosen.values() for stage in stages if stage.on_ray]
-        with ray_if(bool(context.pending(on_ray)), verbose) as cluster, UnitActors() as actors:
+        with ray_if(bool(context.pending(on_ray)), verbose, experiment.cluster) as cluster, UnitActors() as actors:
+            _prepare_cluster(context, cluster, progress)
             for command, stages in chosen.items():
                 begun = time.monotonic()
                 pending = context.pending(stages)
@@ -201,10 +203,24 @@ def _forget_failures(context: Context, stages: Sequence[Stage], progress: Progre
     progress.say(f"{len(failed)} units with failed scores are made again")
 
 
+def _prepare_cluster(context: Context, cluster: Cluster | None, progress: Progress) -> None:
+    """Copy models of the hub to where a cluster that was joined fetches them from, and say if it has no GPU."""
+    if cluster is None or cluster.address == "local":
+        return
+    if not context.store.is_local:
+        for name, model in context.given.items():
+            context.given[name] = hub_mirror.mirrored(model, context.store.beside, progress.say)
+    if not cluster.gpus and not cluster.asked:  # which may not be meant: GPUs may be about to join
+        progress.say(
+            f"the Ray cluster at {cluster.address} has no GPU: everything runs on CPUs; if GPUs are to join, set "
+            "cluster.gpus to their number, and if CPUs are meant, to 0"
+        )
+
+
 @contextmanager
-def ray_if(needed: bool, verbose: bool) -> Iterator[Cluster | None]:
+def ray_if(needed: bool, verbose: bool, asks: ClusterConfig = NOTHING_ASKED) -> Iterator[Cluster | None]:
     """Connect to the cluster if it is needed. An InputError that the block raises is marked as found late."""
-    with connect(verbose=verbose) if needed else nullcontext() as cluster:
+    with connect(verbose=verbose, asks=asks) if needed else nullcontext() as cluster:
         try:
             yield cluster
         except InputError as error:

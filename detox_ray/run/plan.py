@@ -14,7 +14,7 @@ from detox_ray.config import TOY17, ConfigError, Experiment
 from detox_ray.models import LoadableModel, limits
 from detox_ray.run.stages import registered
 from detox_ray.storage import Store, Unit, key_of
-from detox_ray.storage.completion_tables import ABILITY
+from detox_ray.storage.completion_tables import ABILITY, PROMPT_TABLES
 from detox_ray.storage.tables import CORPUS, LABELLED, ORIGINALS, PAIRS, PROMPTS, TEXTS, WORLDS
 
 WORLD = WORLDS.unit(name=TOY17)
@@ -146,7 +146,9 @@ def _commit_data(context: Context, inputs: data.ExperimentData, world: Path | No
     for unit, rows in rows_of.items():
         key = data.source_key(rows.table)
         if committed.get(unit) != key:
-            context.store.commit(unit, key, rows.table, {"skipped": len(rows.skipped)})
+            of_prompts = unit.table in {table.name for table in PROMPT_TABLES}
+            group = context.experiment.generate.prompts_per_unit if of_prompts else None
+            context.store.commit(unit, key, rows.table, {"skipped": len(rows.skipped)}, group=group)
         context.data[unit] = Input(key, rows.table.num_rows)
         if rows.skipped:
             context.skipped[unit.folder] = rows.skipped

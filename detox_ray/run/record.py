@@ -66,7 +66,7 @@ def _models(context: Context) -> dict[str, Any]:
 def _work(context: Context) -> dict[str, Any]:
     """Return title of a stage -> other keys, such as a scorer's name -> model -> summary of its committed units."""
     records: dict[str, Any] = {}
-    for work, markers in markers_by_work(context).items():
+    for work, markers in markers_by_work(context, keep=True).items():
         place = records.setdefault(work.stage.title, {})
         for key in work.keys:
             place = place.setdefault(key, {})

@@ -55,7 +55,7 @@ def run(
         context = prepare(experiment, store, progress, checked)
         stages = [stage for stage in context.stages if LABELLED_SCORES in stage.writes]
         pending = context.pending(stages)
-        with pipeline.ray_if(bool(pending), verbose) as cluster, UnitActors() as actors:
+        with pipeline.ray_if(bool(pending), verbose, experiment.cluster) as cluster, UnitActors() as actors:
             pipeline.make(context, "score", stages, pending, cluster, progress, actors)
         rows = validities(context)
         store.write_bytes(FILE, _csv(rows).encode())

@@ -23,8 +23,9 @@ from detox_ray.cluster.unit_jobs import Job, Product, Task
 from detox_ray.config import InputError
 from detox_ray.models import LoadableModel, is_folder, resolve_path
 from detox_ray.score import word_segmentation
+from detox_ray.score.prompt_texts import PromptTexts
 from detox_ray.storage import Store, Unit, key_of
-from detox_ray.storage.completion_tables import GENERATION_TABLES, PROMPT_TABLES, TOXICITY, CompletionTables
+from detox_ray.storage.completion_tables import GENERATION_TABLES, TOXICITY, CompletionTables
 from detox_ray.storage.tables import DIVERSITIES, EMPTY, GENERATIONS, OK, PROMPTS
 
 WORDS = "words"
@@ -141,13 +142,13 @@ class DiversityWorker:
     """Holds a tokenizer, or none for words; counts a unit of completions per call."""
 
     def __init__(self, units: LoadableModel | None, store: Store):
-        self._name, self._store = units.name if units else WORDS, store
+        self._name, self._store, self._prompts = units.name if units else WORDS, store, PromptTexts(store)
         self._decoded = None if units is None else _decoder(units, store)
 
     def make(self, task: Task) -> Product:
-        completions, prompts = task.read(self._store, *GENERATION_TABLES), task.read(self._store, *PROMPT_TABLES)
+        completions = task.read(self._store, *GENERATION_TABLES)
         language = task.unit["language"]
-        prompt_of = dict(zip(prompts["prompt_id"].to_pylist(), prompts["text"].to_pylist(), strict=True))
+        prompt_of = self._prompts.of(task)
         samples_of: dict[str, list[tuple[int, str]]] = {}
         for row in completions.select(["prompt_id", "sample", "text"]).to_pylist():
             samples_of.setdefault(row["prompt_id"], []).append((row["sample"], row["text"]))

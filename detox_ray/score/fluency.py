@@ -25,8 +25,9 @@ from detox_ray.models import LoadableModel, resolve_path
 from detox_ray.models.device import device
 from detox_ray.score import evaluators
 from detox_ray.score.batches import by_length, token_budget
+from detox_ray.score.prompt_texts import PromptTexts
 from detox_ray.storage import Store, Unit
-from detox_ray.storage.completion_tables import GENERATION_TABLES, PROMPT_TABLES, TOXICITY, CompletionTables
+from detox_ray.storage.completion_tables import GENERATION_TABLES, TOXICITY, CompletionTables
 from detox_ray.storage.tables import CHECKPOINTS, EMPTY, FAILED, FLUENCIES, GENERATIONS, OK, PROMPTS
 
 
@@ -122,13 +123,13 @@ class FluencyWorker:
     """Holds one evaluator; evaluates a unit of completions per call."""
 
     def __init__(self, model: LoadableModel, batch_tokens: int, store: Store):
-        self._name, self._store = model.name, store
+        self._name, self._store, self._prompts = model.name, store, PromptTexts(store)
         self._evaluator = evaluators.load(model, store)
         self._budget = token_budget(batch_tokens, device().kind, self._evaluator.vocabulary)
 
     def make(self, task: Task) -> Product:
-        completions, prompts = task.read(self._store, *GENERATION_TABLES), task.read(self._store, *PROMPT_TABLES)
-        prompt_of = dict(zip(prompts["prompt_id"].to_pylist(), prompts["text"].to_pylist(), strict=True))
+        completions = task.read(self._store, *GENERATION_TABLES)
+        prompt_of = self._prompts.of(task)
         ids: list[str] = completions["prompt_id"].to_pylist()
         pairs = list(zip((prompt_of[prompt_id] for prompt_id in ids), completions["text"].to_pylist(), strict=True))
         evaluated = self.evaluate(pairs)

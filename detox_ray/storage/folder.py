@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,9 @@ import pyarrow.fs as pafs
 
 from detox_ray.config import InputError, storage_uri
 from detox_ray.storage import writable
+from detox_ray.storage.node_cache import cache_folder, fetched
+
+__all__ = ["KEY_LENGTH", "Fence", "Folder", "StoreError", "cache_folder", "key_of"]
 
 KEY_LENGTH = 16
 
@@ -25,11 +27,6 @@ def key_of(**fields: Any) -> str:
     """Return the hash of the fields' canonical JSON, which every key is."""
     text = json.dumps(fields, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
-
-
-def cache_folder() -> Path:
-    """Return the folder of what this machine can make again: $DETOX_RAY_CACHE, else ~/.cache/detox_ray."""
-    return Path(os.environ.get("DETOX_RAY_CACHE") or Path.home() / ".cache" / "detox_ray")
 
 
 class Fence(Protocol):
@@ -159,29 +156,20 @@ class Folder:
     def localize(self, relative: str) -> Path:
         """Return a local folder with the files of ``relative``.
 
-        It is the folder itself if the store is local, else a copy in this machine's cache, named by the files' paths,
-        sizes and times, so that a changed folder is fetched again.
+        It is the folder itself if the store is local, else a copy in this machine's cache (node_cache.py), named by the
+        files' paths, sizes and times, so that a changed folder is fetched again.
         """
         if self.is_local:
             return Path(self.path(relative))
         root = self.path(relative)
         infos = self.fs.get_file_info(pafs.FileSelector(root, recursive=True))
         files = sorted((i.path, i.size, i.mtime_ns) for i in infos if i.type == pafs.FileType.File)
-        target = cache_folder() / "fetched" / key_of(uri=self.uri, files=files)
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".fetching-"))
-            for path, _, _ in files:
-                local = temporary / path[len(root) + 1 :]
-                local.parent.mkdir(parents=True, exist_ok=True)
-                pafs.copy_files(
-                    path, str(local), source_filesystem=self.fs, destination_filesystem=pafs.LocalFileSystem()
-                )
-            try:
-                temporary.rename(target)
-            except OSError:  # another process was first, with the same content
-                shutil.rmtree(temporary)
-        return target
+
+        def fetch(folder: Path) -> None:
+            local = pafs.LocalFileSystem()
+            pafs.copy_files(root, str(folder), source_filesystem=self.fs, destination_filesystem=local)
+
+        return fetched(key_of(uri=self.uri, files=files), sum(size for _, size, _ in files), fetch)
 
 
 def _beside(target: str) -> tuple[int, str]:

@@ -13,8 +13,10 @@ themselves may find a unit's old and new rows. After a crash between the two the
 and `tidy` or the next commit of the unit removes the other.
 """
 
+import bisect
+import itertools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,8 +36,30 @@ class Superseded(StoreError):
     """A reader came too late: the unit is committed under another key by now."""
 
 
+class _OpenPart(NamedTuple):
+    """A part that is read in pieces."""
+
+    path: str
+    file: pq.ParquetFile
+    starts: list[int]  # the first row of each of its groups, and its number of rows
+
+    @classmethod
+    def at(cls, path: str, opened: Any) -> Self:
+        file = pq.ParquetFile(opened)
+        sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+        return cls(path, file, list(itertools.accumulate(sizes, initial=0)))
+
+    def rows(self, start: int, count: int) -> pa.Table:
+        """Return ``count`` rows from ``start`` on, fewer at the end."""
+        first = max(bisect.bisect_right(self.starts, start) - 1, 0)
+        groups = range(first, min(bisect.bisect_left(self.starts, start + count), self.file.num_row_groups))
+        return self.file.read_row_groups(list(groups)).slice(start - self.starts[first], count)
+
+
 class Store(Folder):
     """A run's folder, as units."""
+
+    _open: "_OpenPart | None" = None  # what `read_rows` read last
 
     def committed(self, table: Table) -> dict[Unit, str]:
         """Return unit -> key of all that is committed of ``table``: marked, and its part, if it has rows, is there.
@@ -69,6 +93,15 @@ class Store(Folder):
                 return None
             before = orders
 
+    def _order(self, unit: Unit, key: str) -> dict[str, int]:
+        """Return {key: order} of the marker of that key alone; empty if there is none; -1 if it is damaged."""
+        try:
+            return {key: self.read_json(f"commits/{unit.stem(key)}.json").get("order", 0)}
+        except FileNotFoundError:
+            return {}
+        except (StoreError, AttributeError):
+            return {key: -1}
+
     def _orders(self, unit: Unit) -> dict[str, int]:
         """Return key -> order of a unit's markers: several during a change, or after a crash in it; -1 if damaged."""
         orders: dict[str, int] = {}
@@ -76,21 +109,33 @@ class Store(Folder):
         for file in self.files(f"commits/{unit.folder}"):
             if file.startswith(start):
                 key = file.removeprefix(start).removesuffix(".json")
-                try:
-                    orders[key] = self.read_json(file).get("order", 0)
-                except FileNotFoundError:  # removed after the look
-                    continue
-                except (StoreError, AttributeError):
-                    orders[key] = -1
+                orders |= self._order(unit, key)  # nothing if it was removed after the look
         return orders
 
-    def commit(self, unit: Unit, key: str, rows: pa.Table | None, info: Mapping[str, Any] | None = None) -> None:
+    def commit(
+        self,
+        unit: Unit,
+        key: str,
+        rows: pa.Table | None,
+        info: Mapping[str, Any] | None = None,
+        *,
+        replaces: bool = True,
+        group: int | None = None,
+    ) -> None:
         """Write the part whole, then its marker; then what the unit held under another key goes.
 
-        Does nothing if the unit is committed under ``key``. ``rows`` is None for units whose product is not a table (a
-        checkpoint folder, the report). Raises what the fence raises, before the marker, if the run lost its folder.
+        Does nothing if the unit is committed under ``key``. Raises what the fence raises, before the marker, if the run
+        lost its folder.
+
+        Args:
+            unit: The unit.
+            key: The key that it is committed under.
+            rows: Its rows; None for units whose product is not a table (a checkpoint folder, the report).
+            info: What its marker says.
+            replaces: Whether the unit may be committed under another key, which takes a listing of its folder to see.
+            group: Rows that ``read_rows`` reads at once; None: Parquet's own choice.
         """
-        orders = self._orders(unit)
+        orders = self._orders(unit) if replaces else self._order(unit, key)
         part = f"{unit.stem(key)}.parquet"
         if orders.keys() == {key} and orders[key] >= 0 and (not _has_rows(unit) or self.exists(part)):
             return
@@ -98,14 +143,15 @@ class Store(Folder):
         if rows is not None:
             schema = TABLES[unit.table].columns
             sink = pa.BufferOutputStream()
-            pq.write_table(rows.select(schema.names).cast(schema), sink, compression="zstd")
+            table = rows.select(schema.names).cast(schema)
+            pq.write_table(table, sink, compression="zstd", row_group_size=group)
             self.write_bytes(part, sink.getvalue().to_pybytes())
             count = rows.num_rows
         order = {"order": 1 + max(orders.values())} if orders else {}
         self.write_json(f"commits/{unit.stem(key)}.json", {"rows": count, **(info or {}), **order})
         for other in orders.keys() - {key}:
             self.delete(f"commits/{unit.stem(other)}.json")
-        if rows is not None:
+        if rows is not None and replaces:
             self._remove_parts(unit, but=key)
 
     def retract(self, unit: Unit) -> None:
@@ -159,6 +205,20 @@ class Store(Folder):
         missing, damaged or of another schema.
         """
         return self._look(unit, key, f"{unit.stem(key)}.parquet", lambda path: self._rows(path, unit.table))
+
+    def read_rows(self, unit: Unit, key: str, start: int, count: int) -> pa.Table:
+        """Return ``count`` rows of a unit from ``start`` on, and read little more of its file. Raises what `read` does.
+
+        The file stays open until another is read in this way, so that what describes it is read once.
+        """
+
+        def read(path: str) -> pa.Table:
+            if self._open is None or self._open.path != path:
+                self._open = None
+                self._open = _OpenPart.at(path, self.fs.open_input_file(self.path(path)))
+            return self._open.rows(start, count).cast(TABLES[unit.table].columns)
+
+        return self._look(unit, key, f"{unit.stem(key)}.parquet", read)
 
     def _rows(self, path: str, table: str) -> pa.Table:
         with self.fs.open_input_file(self.path(path)) as file:

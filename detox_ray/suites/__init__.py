@@ -12,12 +12,13 @@ from detox_ray.suites import ability
 from detox_ray.suites.bias import catalogue as bias
 from detox_ray.suites.bias.stage import BiasStage
 from detox_ray.suites.catalogue import PresentItems, PublishedSet
+from detox_ray.suites.knowledge import listing as knowledge
 from detox_ray.suites.knowledge.stage import KnowledgeStage
 
 __all__ = ["STAGES", "PresentItems", "PublishedSet", "present_items", "published_sets"]
 
 STAGES: tuple[type[Stage], ...] = (BiasStage, *ability.STAGES, KnowledgeStage)
-CATALOGUES = (bias,)
+CATALOGUES = (bias, knowledge)
 
 
 def published_sets() -> Sequence[PublishedSet]:

@@ -15,6 +15,8 @@ from detox_ray.cluster.progress import Progress
 from detox_ray.config import InputError
 from detox_ray.models import VOCABULARY, LoadableModel
 from detox_ray.models.codec import PROBES
+from detox_ray.models.hub_mirror import PATTERNS
+from detox_ray.models.remote_models import is_uri, local_copy
 from detox_ray.storage import Store, key_of
 from detox_ray.storage.tables import CHECKPOINTS
 
@@ -141,9 +143,10 @@ def _own_tokenizer(files: Path, theirs: Any, config: Any, parent: str) -> Any:
 
 
 def _files(source: LoadableModel) -> Path:
+    if source.mirror is not None or is_uri(source.location):
+        return local_copy(source.mirror or source.location)
     if source.revision is None:
         return Path(source.location)
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
-    return Path(snapshot_download(source.location, revision=source.revision, allow_patterns=patterns))
+    return Path(snapshot_download(source.location, revision=source.revision, allow_patterns=list(PATTERNS)))

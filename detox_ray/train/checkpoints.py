@@ -8,6 +8,7 @@ disk, a killed upload, a bad block). Ray Train itself returns the newest checkpo
 import json
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from detox_ray.cluster.ray_internals import CHECKPOINT_LIST, CHECKPOINT_PREFIX, 
 from detox_ray.storage import Store
 
 _BLOCK = 1 << 22  # bytes read at once
+_THREADS = 8  # that sum files up: the arithmetic and the reading leave Python's lock
 
 
 class _Seal(NamedTuple):
@@ -39,10 +41,13 @@ class WholeCheckpoint(NamedTuple):
 def seal(folder: Path, step: int, rank: int, ranks: int, world: int) -> None:
     """Write down what ``folder`` holds. ``ranks`` of all ``world`` workers wrote into it; ``rank`` is one of them."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    sums = {}
-    for path in files:
+
+    def sum_of(path: Path) -> tuple[int, int]:
         with path.open("rb") as stream:
-            sums[path.relative_to(folder).as_posix()] = _sum(stream.read)
+            return _sum(stream.read)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        sums = dict(zip((path.relative_to(folder).as_posix() for path in files), pool.map(sum_of, files), strict=True))
     content = json.dumps(_Seal(step, ranks, world, sums)._asdict())
     (folder / f"sealed-by-{rank}.json").write_text(content, encoding="utf-8")
 
@@ -118,7 +123,9 @@ def _seals(store: Store, files: list[str]) -> list[_Seal]:
 
 def _first_difference(store: Store, checkpoint: str, seals: list[_Seal]) -> str | None:
     """Return which file is not as it was sealed, and how it differs: of the first such file, or None."""
-    for file, sealed in ((file, tuple(sums)) for each in seals for file, sums in each.files.items()):
+
+    def difference(sealed_file: tuple[str, tuple[int, int]]) -> str | None:
+        file, (size, checksum) = sealed_file
         try:
             with store.fs.open_input_stream(store.path(f"{checkpoint}/{file}")) as stream:
                 actual = _sum(stream.read)
@@ -126,9 +133,10 @@ def _first_difference(store: Store, checkpoint: str, seals: list[_Seal]) -> str 
             return f"{file} is missing"
         except (OSError, pa.ArrowException) as error:
             return f"{file} cannot be read ({error})"
-        if actual != sealed:
-            return f"{file} is not as it was written ({actual[0]} bytes of {sealed[0]})"
-    return None
+        return None if actual == (size, checksum) else f"{file} is not as it was written ({actual[0]} bytes of {size})"
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return next(filter(None, pool.map(difference, [item for each in seals for item in each.files.items()])), None)
 
 
 def _sum(read: Callable[[int], bytes]) -> tuple[int, int]:

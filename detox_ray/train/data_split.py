@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from detox_ray.config import InputError, TrainConfig
+from detox_ray.config.train import TEXTS
 from detox_ray.storage.tables import PAIRS
 from detox_ray.train import tokenization
 from detox_ray.train.tokenization import Row
@@ -42,7 +43,7 @@ def split(table: pa.Table, tokenizer: Any, config: TrainConfig, workers: int, fi
         InputError: the table does not fit the method, no row is left to train on, or too few are left to evaluate.
     """
     rows = _rows(table, config, field)
-    tokenise = tokenization.text_rows if config.on_texts else tokenization.pair_rows
+    tokenise = tokenization.text_rows if config.train_on in TEXTS else tokenization.pair_rows
     kept = [
         (row, tokenised) for row, tokenised in zip(rows, tokenise(rows, tokenizer, config), strict=True) if tokenised
     ]
@@ -71,10 +72,10 @@ def split(table: pa.Table, tokenizer: Any, config: TrainConfig, workers: int, fi
 
 def _rows(table: pa.Table, config: TrainConfig, field: str) -> list[dict[str, Any]]:
     """Check the table and return its first ``data_fraction`` (Li et al.'s train_perc: before any filter)."""
-    needed = ["text_id", "text"] if config.on_texts else ["pair_id", "prompt", "chosen", "rejected"]
+    needed = ["text_id", "text"] if config.train_on in TEXTS else ["pair_id", "prompt", "chosen", "rejected"]
     missing = [name for name in needed if name not in table.column_names]
     if missing:
-        what = "the corpus" if config.on_texts else f"method {config.method} learns from pairs, which"
+        what = "the corpus" if config.train_on in TEXTS else f"method {config.method} learns from pairs, which"
         raise InputError(f"{field}: {what} must have {', '.join(needed)}; {', '.join(missing)} missing "
                          f"(there are {', '.join(table.column_names)})")  # fmt: skip
     table = table.select([*needed, *(["split"] if "split" in table.column_names else [])])

@@ -3,10 +3,11 @@
 import os
 import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from detox_ray.cluster import Cluster
 from detox_ray.cluster.progress import Progress
+from detox_ray.cluster.waiting import Waiting, lacks
 from detox_ray.config import ConfigError, InputError, Problem, TrainConfig
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store, Unit
@@ -69,7 +70,9 @@ def train(
     if problem := checkpoints.remove_unusable_list(store, job.folder):
         progress.say(f"train {name}: {problem}")
     clock, board = _Clock(store, job.folder), progress_board.start()
-    info, warnings = _follow(_TrainingThread(job, board, cluster.address == "local"), board, clock, field, progress)
+    room = _Room(Waiting(f"train {name}", progress, cluster.wait_s), *_needs(config, gpu))
+    thread = _TrainingThread(job, board, cluster.address == "local")
+    info, warnings = _follow(thread, board, clock, room, field, progress)
     store.commit(CHECKPOINTS.unit(model=name), key, None, {**info, "warnings": warnings, "seconds": clock.spent()})
     store.fs.delete_dir(store.path(job.folder))
 
@@ -102,8 +105,7 @@ def _check_room(field: str, config: TrainConfig, cluster: Cluster, gpu: bool) ->
     """Raise if our own Ray is too small: Ray Train would wait endlessly. A cluster that was joined may grow."""
     if cluster.address != "local":
         return
-    per_worker = config.resources_per_worker or ({"GPU": 1} if gpu else {"CPU": 1})
-    workers = config.min_workers or config.workers
+    workers, per_worker = _needs(config, gpu)
     for resource, available in (("CPU", cluster.cpus), ("GPU", cluster.gpus)):
         needed = workers * per_worker.get(resource, 0)
         if needed > available:
@@ -112,6 +114,27 @@ def _check_room(field: str, config: TrainConfig, cluster: Cluster, gpu: bool) ->
     if config.placement == "STRICT_SPREAD" and workers > cluster.nodes:
         rule = f"puts every worker on a node of its own: {workers} workers, but this Ray has {cluster.nodes}"
         raise ConfigError([Problem(f"{field}.placement", config.placement, rule)])
+
+
+def _needs(config: TrainConfig, gpu: bool) -> tuple[int, dict[str, float]]:
+    """Return how many workers a training needs to begin, and the resources of each."""
+    return config.min_workers or config.workers, config.resources_per_worker or ({"GPU": 1} if gpu else {"CPU": 1})
+
+
+class _Room(NamedTuple):
+    """The room that a training needs on the cluster. Ray Train waits for it without a word, and without an end."""
+
+    waiting: Waiting
+    workers: int
+    each: dict[str, float]
+
+    def look(self) -> None:
+        """Say if the cluster lacks it. Raises WaitedTooLong."""
+        if lacks(self.workers, self.each):
+            wanted = " and ".join(f"{self.workers * amount:g} {name}s" for name, amount in self.each.items() if amount)
+            self.waiting.go_on(f"{wanted} for {self.workers} workers")
+        else:
+            self.waiting.end()
 
 
 class _TrainingThread(threading.Thread):
@@ -166,7 +189,7 @@ def _workers(config: TrainConfig) -> Any:
 
 
 def _follow(
-    training: _TrainingThread, board: Any, clock: _Clock, field: str, progress: Progress
+    training: _TrainingThread, board: Any, clock: _Clock, room: _Room, field: str, progress: Progress
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Show the board's state until the training ends. Return rank 0's result, and the warnings."""
     training.start()
@@ -174,6 +197,7 @@ def _follow(
     state = progress_board.BoardState()
     while training.is_alive() and not state.total and not state.reference[1]:
         training.join(POLL_SECONDS)
+        room.look()
         state = _read_board(board, state, label, clock, progress)
     if state.reference[1]:
         with progress.task(f"{label}: reference", total=state.reference[1], unit="groups") as task:
@@ -194,6 +218,7 @@ def _follow(
                 if not alive:
                     break
                 training.join(POLL_SECONDS)
+                room.look()
     clock.save(at_once=True)
     if state.error is not None:
         users_mistake, message = state.error

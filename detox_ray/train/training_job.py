@@ -1,6 +1,7 @@
 """One training as every worker gets it, and a worker's rank among the others."""
 
 import getpass
+import os
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -32,9 +33,12 @@ class TrainingJob(NamedTuple):
 
     @property
     def scratch(self) -> Path:
-        """This node's local folder for files on their way to the store. A later call finds it again and clears it."""
+        """This node's local folder for files on their way to the store. A later call finds it again and clears it.
+
+        It is in $DETOX_RAY_SCRATCH of the node's environment, else in the system's temporary folder.
+        """
         identity = key_of(store=self.store.uri, name=self.name, key=self.key, node=self.node, user=getpass.getuser())
-        return Path(tempfile.gettempdir()) / f"detox-ray-training-{identity}"
+        return Path(os.environ.get("DETOX_RAY_SCRATCH") or tempfile.gettempdir()) / f"detox-ray-training-{identity}"
 
 
 class TrainWorker(NamedTuple):

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from detox_ray.config import CorpusConfig
+from detox_ray.config import ConfigError, CorpusConfig
+from detox_ray.config.loading import validate
 from detox_ray.data import DataError, Rows, read_corpus
 from detox_ray.data.readers import read_originals
 from detox_ray.storage.tables import CORPUS
@@ -165,3 +166,20 @@ def test_toy17_learns_from_the_harmless_side_of_its_pairs(write_lines: Write, tm
     assert table.select(["text", "split"]).to_pylist() == [{"text": " good", "split": "train"}]
     with pytest.raises(DataError, match=r"data\.corpus\.language: toy17's pairs are in English"):
         read_corpus(CorpusConfig(source="toy17", language="fr"), "stop", tmp_path)
+
+
+def test_an_experiment_says_what_originals_and_the_world_with_a_stereotype_need(tmp_path: Path) -> None:
+    raw = {
+        "name": "mine",
+        "data": {"texts": {"source": "file", "path": "texts.jsonl"}, "world": "stereotype"},
+        "models": {
+            "base": {"path": "gpt2"},
+            "twin": {"train": {"parent": "base", "method": "sft", "train_on": "originals"}},
+        },
+    }
+    with pytest.raises(ConfigError) as error:
+        validate(raw)
+    assert {problem.field for problem in error.value.problems} == {"data.corpus", "data.world"}
+    raw["data"] = {**raw["data"], "world": "plain", "corpus": {"source": "jigsaw-unintended-bias", "path": "x"}}  # type: ignore[dict-item]
+    with pytest.raises(ConfigError, match=r"data\.corpus\.source: train_on: originals needs one of file, panda, toy17"):
+        validate(raw)

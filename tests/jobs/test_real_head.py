@@ -1,7 +1,9 @@
-"""Runs as jobs of a real Ray head on loopback, with a token: follow, exit codes, the record in the run's folder."""
+"""Runs as jobs of a real Ray head on loopback, with a token: follow, detach, cancel, resume, exit codes."""
 
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +19,7 @@ import yaml
 from detox_ray.jobs.attempts import read_attempts, read_log
 from detox_ray.storage.folder import Folder
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]  # test_submission.py has the client alone
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -126,6 +128,39 @@ def config(folder: Path, **changes: Any) -> str:
     file = folder / "experiment.yaml"
     file.write_text(yaml.safe_dump({**EXPERIMENT, "storage": str(folder / "runs"), **changes}))
     return str(file)
+
+
+def committed(folder: Folder) -> set[str]:
+    return {file for file in folder.files("commits/generations") if file.endswith(".json")}
+
+
+def test_a_run_is_left_alone_cancelled_and_resumed(head: Head, tmp_path: Path) -> None:
+    data = {"prompts": {"source": "toy17", "per_language": 40}}
+    generate = {**EXPERIMENT["generate"], "samples": 40, "max_tokens": 40}
+    file = config(tmp_path, data=data, generate=generate)
+    folder = Folder.at(str(tmp_path / "runs/job"))
+    following = head.start("submit", file, "--follow")
+    wait_for(lambda: committed(folder), 200, lambda: f"{following.poll()} {folder.files('')}")
+    # Ctrl-C leaves the job alone.
+    following.send_signal(signal.SIGINT)
+    output, _ = following.communicate(timeout=60)
+    assert following.returncode == 3 and "the job goes on" in output
+    job_id = re.search(r"detox-job-\w+-\d+", output)[0]  # type: ignore[index]
+    assert head.call("jobs", "status", job_id)[0] == 3
+    code, again = head.call("submit", file)
+    assert code == 0 and f"{job_id} is already at work" in again
+    # The driver ends by itself, and what it committed stays.
+    code, cancelled = head.call("jobs", "cancel", job_id)
+    assert code == 0 and "STOPPED" in cancelled, cancelled
+    (attempt,) = read_attempts(folder)
+    assert attempt.exit_code == 3, attempt
+    before = committed(folder)
+    assert 0 < len(before) < 40
+    code, resumed = head.call("jobs", "resume", job_id, "--follow")
+    assert code == 0, resumed
+    assert before < committed(folder) and len(committed(folder)) == 40
+    assert [one.exit_code for one in read_attempts(folder)] == [3, 0]
+    assert [one.job_id[-2:] for one in read_attempts(folder)] == ["-1", "-2"]
 
 
 def test_a_run_is_followed_to_its_end_and_recorded_in_its_folder(head: Head, tmp_path: Path) -> None:

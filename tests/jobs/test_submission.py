@@ -120,8 +120,12 @@ def test_here_ships_the_clone(head: FakeHead, monkeypatch: pytest.MonkeyPatch, t
 
 @pytest.mark.parametrize("storage", ["runs", "file:///runs", "/shared/runs"])
 def test_a_folder_as_storage_needs_a_cluster_of_this_machine(head: FakeHead, storage: str) -> None:
-    result = call("submit", str(CONFIG), f"storage={storage}")
+    result = call("submit", str(CONFIG), f"storage={storage}", "--json")
     assert result.exit_code == 0, result.output
+    (job,) = head.jobs.values()
+    whole = yaml.safe_load(job["metadata"]["experiment.yaml"])["storage"]
+    assert Path(whole).is_absolute(), "a job has another working folder"
+    assert json.loads(result.stdout)["folder"] == f"{whole}/toy17"
     head.jobs.clear()
     for names in (["elsewhere"], [*head.host_names, "elsewhere"], []):
         head.host_names = names

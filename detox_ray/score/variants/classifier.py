@@ -116,7 +116,7 @@ class ClassifierConfig(ScorerVariant):
         if model.revision is not None:  # of the hub
             return self.resolved(model.revision)._replace(model=model)
         files: dict[str, Path | bytes] = {
-            file.name: file for file in Path(model.location).iterdir() if file.suffix in MODEL_FILES
+            file.name: file for file in Path(model.local_path(store)).iterdir() if file.suffix in MODEL_FILES
         }
         scorer = self.copied(store, files)
         assert scorer.folder is not None

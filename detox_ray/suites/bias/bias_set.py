@@ -51,9 +51,11 @@ class BiasSet(BiasSetConfig):
         """
         if self.takes_path and not self.folder.exists():
             raise DataError([Flaw(self.place, "does not exist")])
-        found = self.items(languages, world)
+        published = self.items(languages, world)
         rows = {
-            language: found.rows[language][: self.per_language] for language in languages if found.rows.get(language)
+            language: published.rows[language][: self.per_language]
+            for language in languages
+            if published.rows.get(language)
         }
         if not rows:
             raise DataError([Flaw(self.place, f"holds no item in {', '.join(languages)}")])
@@ -66,4 +68,4 @@ class BiasSet(BiasSetConfig):
             raise DataError(flaws)
         absent = [language for language in languages if language not in rows]
         notes = [f"{self.name}: no items in {', '.join(absent)}"] if absent else []
-        return BiasItems(rows, [*found.notes, *notes])
+        return BiasItems(rows, [*published.notes, *notes])

@@ -79,13 +79,14 @@ SETS = (
 
 def present(experiment: Experiment) -> list[PresentItems]:
     """Return how many items the block's sets have in each of the experiment's languages; 0 if they cannot be read."""
-    found: list[PresentItems] = []
-    for each in sets_of(experiment.bias) if experiment.bias else ():
+    items: list[PresentItems] = []
+    for bias_set in sets_of(experiment.bias) if experiment.bias else ():
         try:
-            rows = each.read(experiment.languages).rows
+            rows = bias_set.read(experiment.languages).rows
         except DataError:
             rows = {}
-        found += [
-            PresentItems(SUITE, each.name, language, len(rows.get(language, ()))) for language in experiment.languages
+        items += [
+            PresentItems(SUITE, bias_set.name, language, len(rows.get(language, ())))
+            for language in experiment.languages
         ]
-    return found
+    return items

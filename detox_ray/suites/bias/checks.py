@@ -13,21 +13,21 @@ from detox_ray.suites.bias.conventions import CONVENTIONS
 
 def sets_of(config: BiasConfig) -> list[BiasSet]:
     """Return the block's sets as their sources' classes."""
-    return [cast(BiasSet, each) for each in config.sets]
+    return [cast(BiasSet, bias_set) for bias_set in config.sets]
 
 
 def forms_of(config: BiasConfig) -> dict[str, Form]:
     """Return set -> what its items are."""
-    return {each.name: each.form for each in sets_of(config)}
+    return {bias_set.name: bias_set.form for bias_set in sets_of(config)}
 
 
 def check(experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
     """Return all problems of the block. The readers are the only judges of their sets, as of other data."""
     assert experiment.bias is not None
     problems: list[Problem] = []
-    for number, each in enumerate(sets_of(experiment.bias)):
+    for number, bias_set in enumerate(sets_of(experiment.bias)):
         try:
-            for note in each.read(experiment.languages).notes:
+            for note in bias_set.read(experiment.languages).notes:
                 say(note)
         except DataError as error:
             field = f"bias.sets.{number}.path"

@@ -12,9 +12,9 @@ def costs(work: Workload, command: str) -> list[Cost]:
     experiment = work.experiment
     assert experiment.bias is not None
     lines = []
-    for each in sets_of(experiment.bias):
+    for bias_set in sets_of(experiment.bias):
         try:
-            items = [item for rows in each.read(experiment.languages).rows.values() for item in rows]
+            items = [item for rows in bias_set.read(experiment.languages).rows.values() for item in rows]
         except DataError:
             continue  # `validate` says what is wrong
         texts = 0
@@ -29,5 +29,5 @@ def costs(work: Workload, command: str) -> list[Cost]:
         how = f"{len(items):,} items, {texts:,} texts at {BYTES_PER_TOKEN:g} bytes a token"
         for model in experiment.models:
             operations = tokens * work.forward(model, tokens / max(1, texts))
-            lines.append(work.computed(command, f"{model}: {each.name}", tokens, operations, how))
+            lines.append(work.computed(command, f"{model}: {bias_set.name}", tokens, operations, how))
     return lines

@@ -92,15 +92,15 @@ class OptionScorer:
             if row[-1] not in ends:
                 ends.append(row[-1])
         inputs = list(last_tokens)
-        found: dict[tuple[int, ...], list[float]] = {}
+        nll_by_row: dict[tuple[int, ...], list[float]] = {}
         for places in by_length([len(each) for each in inputs], self._budget):
             batch = [inputs[place] for place in places]
             for read, (inner, final) in zip(
                 batch, self._batch(batch, [last_tokens[read] for read in batch]), strict=True
             ):
                 for token, nll in zip(last_tokens[read], final, strict=True):
-                    found[*read, token] = [*inner, nll]
-        return found
+                    nll_by_row[*read, token] = [*inner, nll]
+        return nll_by_row
 
     def _batch(
         self, batch: Sequence[tuple[int, ...]], ends: Sequence[list[int]]

@@ -52,8 +52,8 @@ class OutcomeWorker:
         answers, statuses = answers_of(items[language], likelihoods[model, language])
         templates: set[str] | None = None
         if convention.templates != "all":
-            for each in {of for of, _ in likelihoods}:
-                by_language = {code: answers_of(items[code], likelihoods[each, code])[0] for code in items}
+            for other in {name for name, _ in likelihoods}:
+                by_language = {code: answers_of(items[code], likelihoods[other, code])[0] for code in items}
                 passed = understood(by_language)
                 if passed is not None:
                     templates = passed if templates is None else templates & passed

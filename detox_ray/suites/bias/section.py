@@ -73,7 +73,7 @@ class _Page:
             for table in tables
         )
         self._values = {Place(*(row[name] for name in Place._fields)): row for row in self.metrics}
-        self._pairs = [(each.model, each.parent) for each in context.experiment.comparisons]
+        self._pairs = [(pair.model, pair.parent) for pair in context.experiment.comparisons]
         self.models = list(context.experiment.models)
         self._languages = context.experiment.languages
 
@@ -161,7 +161,7 @@ class _Page:
             places: dict[tuple[str, str], int] = {}
             for model in self.models:
                 for language in self._languages:
-                    y, x = (self._value(each, model, language, name) for each in (metric, accuracy))
+                    y, x = (self._value(axis, model, language, name) for axis in (metric, accuracy))
                     if x is not None and y is not None:
                         places[model, language] = len(points)
                         hollow = model in parents or not self._pairs

@@ -46,17 +46,17 @@ class BiasStage(Stage):
         world = context.store.localize(TOY17) if experiment.uses_toy17 else None
         committed = context.store.committed(BIAS_ITEMS)
         sizes: dict[tuple[str, str], int] = {}
-        for each in sets_of(config):
-            items = each.read(experiment.languages, world)
+        for bias_set in sets_of(config):
+            items = bias_set.read(experiment.languages, world)
             context.notes.extend(items.notes)
             for language, rows in items.rows.items():
                 table = pa.Table.from_pylist(rows, schema=BIAS_ITEMS.columns)
-                unit, key = BIAS_ITEMS.unit(set=each.name, language=language), data.source_key(table)
+                unit, key = BIAS_ITEMS.unit(set=bias_set.name, language=language), data.source_key(table)
                 if committed.get(unit) != key:
                     context.store.commit(unit, key, table)
                 context.data[unit] = Input(key, table.num_rows)
                 context.keys[unit] = key
-                sizes[each.name, language] = table.num_rows
+                sizes[bias_set.name, language] = table.num_rows
         return Asked(chosen(config, experiment.measure.convention), forms_of(config), sizes)
 
     def units(self, context: Context) -> Mapping[Unit, Planned]:

@@ -55,6 +55,8 @@ ACCURACY = MetricSpec(
     series_title="{title} in {scorer}",
     needs=(ANSWERS,),
     compute=partial(shares, "correct"),
+    parallel=True,
+    exact=True,
 )
 NORMALISED = MetricSpec(
     name="knowledge_accuracy_norm",
@@ -68,5 +70,7 @@ NORMALISED = MetricSpec(
     series_title="{title} in {scorer}",
     needs=(ANSWERS,),
     compute=partial(shares, "correct_norm"),
+    parallel=True,
+    exact=True,
 )
 SPECS = (ACCURACY, NORMALISED)

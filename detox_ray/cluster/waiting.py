@@ -1,0 +1,60 @@
+"""Waiting for machines that are not there yet: a line says for what, and the wait has an end."""
+
+import time
+from collections.abc import Mapping
+
+from detox_ray.cluster.progress import Progress
+
+FIRST_LINE_S, NEXT_LINE_S = 10.0, 60.0  # between the lines that say what is waited for
+
+
+class WaitedTooLong(RuntimeError):
+    """The machines that the work needs did not come."""
+
+
+class Waiting:
+    """How long nothing could run, in one job or training."""
+
+    def __init__(self, label: str, progress: Progress, limit_s: float):
+        self._label, self._progress, self._limit_s = label, progress, limit_s
+        self.end()
+
+    def end(self) -> None:
+        """Note that something runs."""
+        self._since = time.monotonic()
+        self._next_line = self._since + FIRST_LINE_S
+
+    def go_on(self, wanted: str) -> None:
+        """Note that nothing runs until ``wanted`` is there. Raises WaitedTooLong."""
+        now = time.monotonic()
+        if now < self._next_line:
+            return
+        self._next_line, waited = now + NEXT_LINE_S, now - self._since
+        missing = f"{wanted}; the cluster has {_resources()}"
+        if waited > self._limit_s:
+            rule = "add nodes, ask for less (cluster.gpus), or wait longer (cluster.wait_s), and give the command again"
+            raise WaitedTooLong(f"{self._label}: waited {waited:.0f} s for {missing}: {rule}")
+        self._progress.say(f"{self._label}: waits for {missing} ({waited:.0f} of at most {self._limit_s:.0f} s)")
+        self._next_line = min(self._next_line, self._since + max(self._limit_s, waited) + 0.1)
+
+
+def lacks(bundles: int, needs: Mapping[str, float]) -> bool:
+    """Return whether the cluster's nodes, free or not, have no room for so many bundles of resources."""
+    import ray
+
+    room = 0
+    for node in ray.nodes():
+        if node["Alive"]:
+            has = node["Resources"]
+            room += min((int(has.get(name, 0) // amount) for name, amount in needs.items() if amount), default=bundles)
+    return room < bundles
+
+
+def _resources() -> str:
+    """Return what the cluster has, and what of it is free."""
+    import ray
+
+    total, free = ray.cluster_resources(), ray.available_resources()
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    parts = [f"{total.get(name, 0):g} {name}s ({free.get(name, 0):g} free)" for name in ("GPU", "CPU")]
+    return f"{nodes} node{'s' if nodes != 1 else ''}, {' and '.join(parts)}"

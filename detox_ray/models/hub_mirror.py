@@ -1,0 +1,46 @@
+"""Models of the hub, copied once into the storage of the runs: many nodes that ask the hub at once are turned away.
+
+STORAGE/.models/ORGANISATION/MODEL/COMMIT/…     its files; `copied` is written last
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow.fs as pafs
+
+from detox_ray.models.resolve import LoadableModel
+from detox_ray.storage.folder import Folder
+
+FOLDER = ".models"  # no run can have this name
+COMPLETE = "copied"
+PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+THREADS = 8
+
+
+def mirrored(model: LoadableModel, storage: Folder, say: Callable[[str], None]) -> LoadableModel:
+    """Return the model with its copy in the storage, which is made if it is not there.
+
+    Args:
+        model: A model; one that is not of the hub is returned as it is.
+        storage: The storage of the runs, in a bucket.
+        say: Called with what is copied.
+    """
+    if model.revision is None:
+        return model
+    copy = Folder(storage.location.child(f"{FOLDER}/{model.location}/{model.revision}").uri)
+    if not copy.exists(COMPLETE):
+        from huggingface_hub import snapshot_download
+
+        say(f"copying {model.location} from the hub to {storage.location.child(FOLDER).uri.partition('?')[0]}")
+        source = Path(snapshot_download(model.location, revision=model.revision, allow_patterns=list(PATTERNS)))
+        with ThreadPoolExecutor(THREADS) as pool:
+            files = [file for file in source.rglob("*") if file.is_file()]
+            list(pool.map(lambda file: _copy(file, copy, file.relative_to(source).as_posix()), files))
+        copy.write_bytes(COMPLETE, b"")
+    return model._replace(mirror=copy.uri)
+
+
+def _copy(file: Path, folder: Folder, name: str) -> None:
+    local = pafs.LocalFileSystem()
+    pafs.copy_files(str(file), folder.path(name), source_filesystem=local, destination_filesystem=folder.fs)

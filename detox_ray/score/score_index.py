@@ -1,0 +1,52 @@
+"""Scores by the hash of their text, in sorted arrays: a look-up takes about as long however many scores are held.
+
+Arrays of like size are merged, so that there are few, and adding a score costs a logarithm of how many there are.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+HASH_BYTES = 16
+
+
+class ScoreIndex:
+    """The known scores of one language."""
+
+    def __init__(self, attributes: Sequence[str]):
+        self._attributes = list(attributes)
+        # Each with the hashes' first halves, ascending; their second halves; and the values (hashes, attributes).
+        self._arrays: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self.bytes = 0
+
+    def add(self, tables: Sequence[pa.Table]) -> None:
+        """Add tables of a column ``text``, the hash, and one column per attribute."""
+        hashes = [np.frombuffer(b"".join(table["text"].to_pylist()), ">u8").reshape(-1, 2) for table in tables]
+        values = [np.stack([table[name].to_numpy() for name in self._attributes], 1) for table in tables if len(table)]
+        if not values:
+            return
+        halves = np.concatenate(hashes).astype(np.uint64)
+        self._arrays.append(_sorted(halves[:, 0], halves[:, 1], np.concatenate(values)))
+        while len(self._arrays) > 1 and 2 * len(self._arrays[-1][0]) > len(self._arrays[-2][0]):
+            last, before = self._arrays.pop(), self._arrays.pop()
+            self._arrays.append(_sorted(*(np.concatenate(pair) for pair in zip(before, last, strict=True))))
+        self.bytes = sum(array.nbytes for arrays in self._arrays for array in arrays)
+
+    def find(self, hashes: Sequence[bytes]) -> dict[int, list[float]]:
+        """Return place in ``hashes`` -> the values, by attribute, of those that are known.
+
+        Of different hashes with the same first half, which are rare, only the first is found.
+        """
+        asked = np.frombuffer(b"".join(hashes), ">u8").reshape(-1, 2).astype(np.uint64)
+        found: dict[int, list[float]] = {}
+        for firsts, seconds, values in self._arrays:
+            places = np.minimum(np.searchsorted(firsts, asked[:, 0]), len(firsts) - 1)
+            hits = np.flatnonzero((firsts[places] == asked[:, 0]) & (seconds[places] == asked[:, 1]))
+            found.update(zip(hits.tolist(), values[places[hits]].tolist(), strict=True))
+        return found
+
+
+def _sorted(firsts: np.ndarray, seconds: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    order = np.argsort(firsts, kind="stable")
+    return firsts[order], seconds[order], values[order]

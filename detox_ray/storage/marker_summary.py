@@ -1,0 +1,78 @@
+"""The markers of many units in one file, so that a finished run is read with a few requests instead of one per unit.
+
+A marker is written by whoever commits its unit and stays the truth: the summary is what the run's driver has read of
+them, and names each by unit and key, so that an outdated summary lacks markers but never has a wrong one.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from detox_ray.storage.store import Store, Superseded
+from detox_ray.storage.units import Unit
+
+SCHEMA = pa.schema([("marker", pa.string()), ("content", pa.string())])
+THREADS = 16  # object stores answer slowly, and many at once
+
+Markers = dict[Unit, dict[str, Any]]
+
+
+def read(store: Store, units: Mapping[Unit, str], keep: bool) -> Markers:
+    """Return the markers of committed units. Units that another run has replaced meanwhile are left out.
+
+    Args:
+        store: The run's folder.
+        units: Committed units, with their keys.
+        keep: Whether to add what the summaries lack, which only who holds the folder may do.
+    """
+    by_table: dict[str, dict[Unit, str]] = {}
+    for unit, key in units.items():
+        by_table.setdefault(unit.table, {})[unit] = key
+    markers: Markers = {}
+    for table, keys in by_table.items():
+        markers |= _read(store, table, keys, keep)
+    return markers
+
+
+def _read(store: Store, table: str, units: Mapping[Unit, str], keep: bool) -> Markers:
+    """Return the markers of units of one table."""
+    path = f"commits/{table}.parquet"
+    known = _summary(store, path)
+    missing = [(unit, key) for unit, key in units.items() if unit.stem(key) not in known]
+
+    def marker(unit: Unit, key: str) -> dict[str, Any] | None:
+        try:
+            return store.info(unit, key)
+        except Superseded:
+            return None
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        contents = list(pool.map(lambda pair: marker(*pair), missing))
+    found = {unit: content for (unit, _), content in zip(missing, contents, strict=True) if content is not None}
+    if keep and found:
+        written = {unit.stem(units[unit]): json.dumps(content) for unit, content in found.items()}
+        current = {unit.stem(key): known[unit.stem(key)] for unit, key in units.items() if unit.stem(key) in known}
+        store.write_bytes(path, _file((current | written).items()))
+    kept = {unit: json.loads(known[unit.stem(key)]) for unit, key in units.items() if unit.stem(key) in known}
+    return {unit: (kept.get(unit) or found[unit]) for unit in units if unit in kept or unit in found}
+
+
+def _summary(store: Store, path: str) -> dict[str, str]:
+    """Return the stem of a unit's part -> its marker; empty if there is no summary that can be read."""
+    try:
+        table = pq.read_table(pa.BufferReader(store.read_bytes(path)), schema=SCHEMA)
+    except (OSError, ValueError, pa.ArrowException):
+        return {}
+    return dict(zip(table["marker"].to_pylist(), table["content"].to_pylist(), strict=True))
+
+
+def _file(rows: Iterable[tuple[str, str]]) -> bytes:
+    names, contents = zip(*rows, strict=True)
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table([names, contents], schema=SCHEMA), sink, compression="zstd")
+    content: bytes = sink.getvalue().to_pybytes()
+    return content

@@ -1,0 +1,36 @@
+"""Triples of the built-in world: a person with a trait of the own group, with one of the other, and with an object."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from detox_ray.suites.bias.bias_set import BiasItems, BiasSet, Form
+from detox_ray.suites.bias.sentences import sentences
+from detox_ray.suites.bias.tables import ANTI, STEREOTYPE, UNRELATED
+from detox_ray.toy17 import stereotypes
+from detox_ray.toy17.vocabulary import vocabularies
+
+
+class Toy17Triples(BiasSet):
+    """32 triples in each of the 17 languages, translations of each other; those about one person belong together."""
+
+    form: ClassVar[Form] = "triples"
+    source: Literal["toy17-triples"]
+    takes_path: ClassVar[bool] = False
+
+    def items(self, languages: Sequence[str], world: Path | None) -> BiasItems:
+        words, roles = vocabularies(), (STEREOTYPE, ANTI, UNRELATED)
+        return BiasItems(
+            {
+                code: [
+                    sentences(f"{item.person}-{number % 8}", item.person, item.group, item[:3], roles)
+                    for number, item in enumerate(stereotypes.triples(words[code]))
+                ]
+                for code in languages
+                if code in words
+            },
+            [],
+        )
+
+
+VARIANT = Toy17Triples

@@ -1,0 +1,55 @@
+"""Units that take their time, made on the cluster at RAY_ADDRESS: a script for a host, which lost nodes disturb.
+
+slow_units.py FOLDER UNITS SECONDS [{"asked": …} as JSON: fields of the cluster that is joined]
+"""
+
+import json
+import sys
+import time
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+
+from detox_ray.cluster import connect
+from detox_ray.cluster.progress import Progress
+from detox_ray.cluster.unit_jobs import Job, Product, Task, run_jobs
+from detox_ray.storage import Store
+from detox_ray.storage.tables import TEXTS
+
+KEY = "k" * 16
+
+
+def tasks(count: int) -> list[Task]:
+    return [Task(TEXTS.unit(language="en", shard=number), KEY, ()) for number in range(count)]
+
+
+class SlowWriter:
+    """Makes a row that depends on the unit alone."""
+
+    def __init__(self, seconds: float):
+        self._seconds = seconds
+
+    def make(self, task: Task) -> Product:
+        import socket
+
+        time.sleep(self._seconds)
+        rows = [{"text_id": f"t{task.unit.shard}", "text": f"text {task.unit.shard}", "source": "test"}]
+        return Product(pa.Table.from_pylist(rows, schema=TEXTS.columns), {"host": socket.gethostname()}, 1)
+
+
+def main(folder: str, units: str, seconds: str, fields: str = "{}") -> None:
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
+    progress = Progress(Console(file=sys.stdout, soft_wrap=True))
+    settings: dict[str, Any] = {"seconds": float(seconds)}
+    jobs = [Job("writing", tasks(int(units)), SlowWriter, settings, "rows", actors=2)]
+    with connect() as cluster:
+        run_jobs(
+            "write", jobs, store=Store.at(folder), cluster=cluster._replace(**json.loads(fields)), progress=progress
+        )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

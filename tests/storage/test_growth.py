@@ -1,0 +1,66 @@
+"""What a unit costs does not grow with the units that are there: no listing for a commit, no whole file for a shard."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from detox_ray.storage import Store, Unit, marker_summary
+from detox_ray.storage.tables import TEXTS
+
+KEY, OTHER = "k" * 16, "l" * 16
+
+
+def unit(number: int) -> Unit:
+    return TEXTS.unit(language="en", shard=number)
+
+
+def rows(count: int = 1) -> pa.Table:
+    rows = [{"text_id": f"t{number}", "text": f"text {number}", "source": "test"} for number in range(count)]
+    return pa.Table.from_pylist(rows, schema=TEXTS.columns)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "run"))
+
+
+def forbidden(*_: Any) -> Any:
+    raise AssertionError("this was not to be asked")
+
+
+def test_a_unit_that_replaces_none_is_committed_without_a_listing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Store, "files", forbidden)
+    store.commit(unit(0), KEY, rows(), {"made": "first"}, replaces=False)
+    store.commit(unit(0), KEY, rows(), {"made": "second"}, replaces=False)
+    assert store.info(unit(0), KEY) == {"rows": 1, "made": "first"}
+    monkeypatch.undo()
+    assert store.committed(TEXTS) == {unit(0): KEY}
+
+
+@pytest.mark.parametrize(("start", "count"), [(0, 4), (3, 4), (8, 4), (9, 1), (10, 4)])
+def test_rows_of_a_shard_are_those_of_the_whole(store: Store, start: int, count: int) -> None:
+    store.commit(unit(0), KEY, rows(10), group=4)
+    assert store.read_rows(unit(0), KEY, start, count).equals(rows(10).slice(start, count).combine_chunks())
+
+
+def test_markers_of_a_finished_run_are_read_from_one_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        store.commit(unit(number), KEY, rows(), {"amount": number})
+    keys = store.committed(TEXTS)
+    markers = marker_summary.read(store, keys, keep=True)
+    assert {one.shard: marker["amount"] for one, marker in markers.items()} == {0: 0, 1: 1, 2: 2}
+    assert store.committed(TEXTS) == keys  # the summary is no unit
+    monkeypatch.setattr(Store, "info", forbidden)
+    assert marker_summary.read(store, keys, keep=False) == markers
+
+
+def test_a_unit_that_was_made_again_is_not_told_by_its_old_marker(store: Store) -> None:
+    store.commit(unit(0), KEY, rows(), {"amount": 1})
+    marker_summary.read(store, store.committed(TEXTS), keep=True)
+    store.commit(unit(0), OTHER, rows(), {"amount": 2})
+    ((_, marker),) = marker_summary.read(store, store.committed(TEXTS), keep=True).items()
+    assert marker["amount"] == 2

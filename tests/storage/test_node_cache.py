@@ -1,0 +1,83 @@
+"""This machine's copies of folders: fetched once, whole or not at all, and bounded."""
+
+import multiprocessing
+import os
+import signal
+import time
+from multiprocessing.pool import Pool
+from pathlib import Path
+
+import pytest
+
+from detox_ray.storage import node_cache
+
+MIB = b"x" * (1 << 20)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DETOX_RAY_CACHE", str(tmp_path))
+    monkeypatch.setattr(node_cache, "_used", {})
+    return tmp_path / "fetched"
+
+
+def fetch(folder: Path) -> None:
+    """Write two files, and note that it was done."""
+    with (node_cache.cache_folder() / "fetches").open("a") as log:
+        log.write("fetch\n")
+    (folder / "part").mkdir()
+    for name in ("config.json", "part/weights"):
+        time.sleep(0.1)
+        (folder / name).write_bytes(MIB)
+
+
+def process(_: int) -> bytes:
+    return (node_cache.fetched("model", 2 << 20, fetch) / "part" / "weights").read_bytes()
+
+
+def fetch_and_die(folder: Path) -> None:
+    (folder / "config.json").write_bytes(MIB)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_eight_processes_fetch_a_folder_once(tmp_path: Path) -> None:
+    with multiprocessing.get_context("fork").Pool(8) as pool:
+        assert set(pool.map(process, range(8), chunksize=1)) == {MIB}
+    assert (tmp_path / "fetches").read_text() == "fetch\n"
+
+
+def test_a_killed_fetch_leaves_nothing_that_counts(cache: Path) -> None:
+    killed = multiprocessing.get_context("fork").Process(target=node_cache.fetched, args=("model", 1, fetch_and_die))
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
+    assert [path.name for path in cache.iterdir() if path.is_dir()] == [".fetching-model"]
+    node_cache.fetched("other", 1, fetch)
+    assert sorted(path.name for path in cache.iterdir() if path.is_dir()) == ["other"]
+    assert process(0) == MIB
+
+
+def test_the_longest_unused_copies_go_when_room_is_needed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DETOX_RAY_CACHE_GB", str(5 * len(MIB) / 1e9))
+    with multiprocessing.get_context("fork").Pool(1) as pool:  # their user ends
+        _fetch_in(pool, "old", "older")
+    os.utime(cache / "older", (1, 1))
+    os.utime(cache / "old", (2, 2))
+    node_cache.fetched("new", 2 << 20, fetch)
+    assert sorted(path.name for path in cache.iterdir() if path.is_dir()) == ["new", "old"]
+
+
+def test_a_copy_in_use_stays_though_it_is_too_large(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DETOX_RAY_CACHE_GB", "0.001")
+    node_cache.fetched("mine", 2 << 20, fetch)
+    node_cache.fetched("next", 2 << 20, fetch)
+    assert {"mine", "next"} <= {path.name for path in cache.iterdir()}
+
+
+def _fetch_in(pool: Pool, *keys: str) -> None:
+    for key in keys:
+        pool.apply(_fetched, (key,))
+
+
+def _fetched(key: str) -> None:
+    node_cache.fetched(key, 2 << 20, fetch)
