@@ -57,7 +57,7 @@ def _ticks(low: float, high: float) -> list[float]:
     """Return four to ten round numbers between two bounds."""
     span = high - low
     power = 10.0 ** math.floor(math.log10(span))
-    step = next(power * factor for factor in (0.1, 0.2, 0.25, 0.5, 1.0) if span / (power * factor) <= 8)
+    step = next(power * factor for factor in (0.1, 0.2, 0.25, 0.5, 1.0, 2.0) if span / (power * factor) <= 8)
     first = math.ceil(low / step - 1e-9)
     return [round(number * step, 12) for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
@@ -222,6 +222,7 @@ def line_figure(curves: Sequence[Curve], x_axis: str, y_axis: str, title: str) -
     x_low, x_high = min(x for x, _ in points), max(x for x, _ in points)
     y_low, y_high = min(0.0, *(y for _, y in points)), max(y for _, y in points)
     x_high, y_high = (x_high if x_high > x_low else x_low + 1), (y_high if y_high > y_low else y_low + 1)
+    y_high += 0.1 * (y_high - y_low)  # room for the axis' name above the curves
     left, bottom = 56, TOP + PLOT
 
     def x(value: float) -> float:
