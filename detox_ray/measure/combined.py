@@ -22,13 +22,14 @@ class Combined(NamedTuple):
     decimals: None = None
     status: str = OK
 
-    def _points(self, numerators: Floats, denominators: Floats) -> Floats:
+    def points(self, numerators: Floats, denominators: Floats) -> Floats:
+        """Return the number for each of the sums of the numerators (…, K) and of the denominators (…)."""
         with np.errstate(invalid="ignore", divide="ignore"):  # a resample may hold nothing of a series made by over()
             return self.combine(numerators / np.asarray(denominators)[..., None])
 
     def exact(self) -> float:
         """Return the point value."""
-        return float(self._points(self.numerators.sum(axis=0), self.denominator.sum()))
+        return float(self.points(self.numerators.sum(axis=0), self.denominator.sum()))
 
     def value(self) -> float:
         """Return the point value as reported."""
@@ -36,11 +37,11 @@ class Combined(NamedTuple):
 
     def under(self, weights: Floats) -> Floats:
         """Return (R,) values with each cluster counted as often as its weight (R, P) says."""
-        return self._points(weights @ self.numerators, weights @ self.denominator)
+        return self.points(weights @ self.numerators, weights @ self.denominator)
 
     def left_out(self) -> Floats:
         """Return (P,) values without each of the clusters in turn; P >= 2."""
-        return self._points(self.numerators.sum(axis=0) - self.numerators, self.denominator.sum() - self.denominator)
+        return self.points(self.numerators.sum(axis=0) - self.numerators, self.denominator.sum() - self.denominator)
 
     def swapped(self, other: "Combined", coins: Floats) -> Floats:
         """Return (R,) differences after swapping the two labels of each cluster whose coin (R, P) is -1."""
@@ -49,7 +50,7 @@ class Combined(NamedTuple):
             total, signed = (own + others).sum(axis=0), coins @ (own - others)
             sums.append(((total + signed) / 2, (total - signed) / 2))
         (first, second), (first_size, second_size) = sums
-        return self._points(first, first_size) - other._points(second, second_size)
+        return self.points(first, first_size) - other.points(second, second_size)
 
     def pick(self, places: Sequence[int]) -> "Combined":
         """Return the clusters at these places."""
