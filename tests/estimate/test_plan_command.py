@@ -211,7 +211,7 @@ def test_dimensions_of_every_shipped_experiment_are_known_offline(file: Path) ->
 @pytest.mark.parametrize(
     ("name", "gpus", "less"),
     [
-        ("llama3.1-70b", 32, ["models.detox.train.deepspeed=zero2"]),
+        pytest.param("llama3.1-70b", 32, ["models.detox.train.deepspeed=zero2"], marks=pytest.mark.slow),
         ("llama3.1-70b-qlora", 8, ["generate.tensor_parallel=1"]),
         ("aya-expanse-32b", 16, ["models.detox.train.workers=4"]),
         ("aya-expanse-32b-qlora", 8, ["--gpu-memory", "24"]),

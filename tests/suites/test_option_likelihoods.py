@@ -52,12 +52,11 @@ def pairs() -> list[list[str]]:
     return [row["options"] for row in rows]
 
 
-def naive(model: CausalModel, sentence: str, prefix: int) -> Naive:
-    """The reference's loop: a forward pass for the start token and one for the sentence."""
+def naive(model: CausalModel, start: torch.Tensor, sentence: str, prefix: int) -> Naive:
+    """The reference's loop: a forward pass for the sentence, after one for the start token."""
     ids = model.codec.tokenizer.encode(sentence)
     with torch.no_grad():
-        start = torch.tensor([model.codec.tokenizer.encode(START)[:1]])
-        first = model.network(start).logits[0, 0].softmax(-1)[ids[0]].item()
+        first = start[ids[0]].item()
         probabilities = model.network(torch.tensor([ids])).logits[0].softmax(-1)
     each = [first, *(probabilities[place - 1, ids[place]].item() for place in range(1, len(ids)))]
     return Naive(2 ** (sum(map(math.log2, each)) / len(each)), sum(map(math.log, each[max(1, prefix) :])))
@@ -90,7 +89,10 @@ def loop(model: CausalModel, pairs: list[list[str]]) -> Callable[[], list[list[N
     def run() -> list[list[Naive]]:
         if not results:
             prefix = len(model.codec.prefix)
-            results.extend([naive(model, sentence, prefix) for sentence in options] for options in pairs)
+            with torch.no_grad():
+                token = torch.tensor([model.codec.tokenizer.encode(START)[:1]])
+                start = model.network(token).logits[0, 0].softmax(-1)
+            results.extend([naive(model, start, sentence, prefix) for sentence in options] for options in pairs)
         return results
 
     return run

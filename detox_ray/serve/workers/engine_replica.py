@@ -1,5 +1,6 @@
 """The engine deployment: a replica holds one engine, or several that share a process and its imports."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -31,13 +32,13 @@ class EngineReplica:
         if not gpu:
             vllm_options.fork_engine_processes(specs[0].config.cpu_kv_cache_gb)
         self._batches = StreamBatches()
-        self._engines: list[Engine] = []
-        self._by_model: dict[str, Engine] = {}
-        for spec in specs:
-            engine = Engine(spec, store, limits)
+        # An engine is mostly a wait for its process, so several start beside each other.
+        self._engines = await asyncio.gather(*(asyncio.to_thread(Engine, spec, store, limits) for spec in specs))
+        for engine in self._engines:
             await engine.open()
-            self._engines.append(engine)
-            self._by_model |= dict.fromkeys(spec.names, engine)
+        self._by_model = {
+            name: engine for spec, engine in zip(specs, self._engines, strict=True) for name in spec.names
+        }
 
     async def cards(self) -> list[ModelCard]:
         """Return a card for each model that this replica serves."""
