@@ -1,9 +1,8 @@
 """Units that take their time, made on the cluster at RAY_ADDRESS: a script for a host, which lost nodes disturb.
 
-slow_units.py FOLDER UNITS SECONDS [{"asked": …} as JSON: fields of the cluster that is joined]
+slow_units.py FOLDER UNITS SECONDS [number of actors, or auto]
 """
 
-import json
 import sys
 import time
 from typing import Any
@@ -38,17 +37,17 @@ class SlowWriter:
         return Product(pa.Table.from_pylist(rows, schema=TEXTS.columns), {"host": socket.gethostname()}, 1)
 
 
-def main(folder: str, units: str, seconds: str, fields: str = "{}") -> None:
+def main(folder: str, units: str, seconds: str, actors: str = "2") -> None:
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
     progress = Progress(Console(file=sys.stdout, soft_wrap=True))
     settings: dict[str, Any] = {"seconds": float(seconds)}
-    jobs = [Job("writing", tasks(int(units)), SlowWriter, settings, "rows", actors=2)]
+    jobs = [
+        Job("writing", tasks(int(units)), SlowWriter, settings, "rows", "auto" if actors == "auto" else int(actors))
+    ]
     with connect() as cluster:
-        run_jobs(
-            "write", jobs, store=Store.at(folder), cluster=cluster._replace(**json.loads(fields)), progress=progress
-        )
+        run_jobs("write", jobs, store=Store.at(folder), cluster=cluster, progress=progress)
 
 
 if __name__ == "__main__":

@@ -63,11 +63,11 @@ def test_units_of_a_lost_node_are_made_on_the_others(hosts: SimulatedHosts, tmp_
 
 
 def test_a_node_that_joins_is_used_at_once(hosts: SimulatedHosts, tmp_path: Path) -> None:
-    hosts.cluster({"w1": 1})
-    run = started(hosts, tmp_path, 4 * UNITS)  # which one node alone takes a minute for
+    hosts.cluster({"w1": 4})  # an actor for 4 CPUs
+    run = started(hosts, tmp_path, 4 * UNITS, "auto")  # which one node alone takes a minute for
     wait_for(lambda: made(tmp_path) >= 3, "some units")
     assert set(makers(tmp_path)) == {"w1"}
-    hosts["w2"].join()
+    hosts["w2"].join(cpus=4)
     ended(run)
     assert makers(tmp_path)["w2"] >= UNITS // 4
 
