@@ -4,18 +4,17 @@ Neplenbroek et al. 2025 find that methods differ in which of the two they lower.
 to the parent, with their intervals: left of zero a model is nearer to fair, below zero less toxic.
 """
 
+from detox_ray.measure.losses import losses as measured_losses
 from detox_ray.report.content import ReportContent
 from detox_ray.report.interval_value import IntervalValue
 from detox_ray.report.labels import MACRO
 from detox_ray.report.result_rows import Row, SeriesKey, series_of
 from detox_ray.report.shown_models import shown_pairs
 from detox_ray.report.tradeoff import Cloud, Point
-from detox_ray.storage.metric_spec import ALL, Ideal
+from detox_ray.storage.metric_spec import ALL
 from detox_ray.storage.tables import OK
 
 NAME = "bias-toxicity"
-LOST_POINTS = 0.05  # of a share
-LOST_RATIO = 1.25  # of any other metric, as the ready gate asks of perplexity
 
 
 def change_clouds(content: ReportContent) -> list[Cloud]:
@@ -69,27 +68,6 @@ def _inside(title: str) -> str:
 
 
 def losses(content: ReportContent) -> dict[str, list[str]]:
-    """Return tuned model -> the abilities and knowledge that it surely lost, each with by how much.
-
-    A loss is sure if the whole interval of the mean over languages lies beyond `LOST_POINTS` or, for a metric that is
-    no share, `LOST_RATIO`. A model that lost ability may look debiased because it no longer tells sentences apart.
-    """
-    lost: dict[str, list[str]] = {}
-    pairs = set(shown_pairs(content))
-    for row in content.comparisons.to_pylist():
-        metric = content.described.of(row["metric"], row["scorer"])
-        place = row["language"], row["status"], row["part"], row["convention"]
-        if place != (MACRO, OK, ALL, content.convention) or metric.kind not in ("ability", "knowledge"):
-            continue
-        if (row["model"], row["parent"]) not in pairs or isinstance(metric.direction, Ideal):
-            continue
-        title = content.described.title(row["metric"], row["scorer"])
-        if metric.change == "points":
-            low, high = row["ci_low"], row["ci_high"]
-            if low is not None and min(metric.loss(0, low), metric.loss(0, high)) > LOST_POINTS:
-                lost.setdefault(row["model"], []).append(f"{title} {100 * row['difference']:+.1f} points")
-        elif row["ratio_low"] is not None:
-            worse = row["ratio_low"] if metric.direction == "lower" else 1 / row["ratio_high"]
-            if worse > LOST_RATIO:
-                lost.setdefault(row["model"], []).append(f"{title} times {row['ratio']:.2f}")
-    return lost
+    """Return tuned model -> the abilities and knowledge that it surely lost against its parent."""
+    found = measured_losses(content.comparisons.to_pylist(), content.described, content.convention)
+    return {model: lost for model, parent in shown_pairs(content) if (lost := found.get((model, parent)))}

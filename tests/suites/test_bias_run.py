@@ -147,8 +147,9 @@ def numbers(folder: Path) -> dict[tuple[str, ...], Any]:
     }
 
 
-def reading(distance: tuple[float, float, float], ability: tuple[float, float]) -> str:
-    """Return the page's sentence on a change of distance (difference, low, high) and of ability (difference, high)."""
+def reading(distance: tuple[float, float, float], ability: tuple[float, float], *losses: str) -> str:
+    """Return the page's sentence on a change of distance (difference, low, high), of ability (difference, high), and on
+    what else was lost."""
     place = {"language": "macro", "part": "all", "convention": "corrected", "status": "ok"}
     pair = {**place, "model": "tuned", "parent": "base", "detectable": 0.04}
     gaps = [
@@ -161,13 +162,15 @@ def reading(distance: tuple[float, float, float], ability: tuple[float, float]) 
         {**place, "metric": "stereotype_distance", "scorer": "crows", "model": model, "value": value}
         for model, value in values.items()
     ]
-    (sentence,) = readings(gaps, means, Asked(CORRECTED, {"crows": "pairs"}, {}))
+    (sentence,) = readings(gaps, means, Asked(CORRECTED, {"crows": "pairs"}, {}), {("tuned", "base"): losses})
     return sentence
 
 
 def test_a_model_that_lost_its_ability_is_not_called_debiased() -> None:
     assert reading((-0.1, -0.15, -0.05), (-0.01, 0.02)).endswith("Nearer to fair, and no loss of ability is seen.")
-    assert "ability fell in stereoset: ability lost, not debiased" in reading((-0.1, -0.15, -0.05), (-0.15, -0.1))
+    assert "ability fell (stereoset): ability lost, not debiased" in reading((-0.1, -0.15, -0.05), (-0.15, -0.1))
+    elsewhere = reading((-0.1, -0.15, -0.05), (-0.01, 0.02), "Language consistency −42.0 points")
+    assert "ability fell (Language consistency −42.0 points): ability lost, not debiased" in elsewhere
     assert "Farther from fair" in reading((0.1, 0.05, 0.15), (-0.15, -0.1))
     assert "No change is shown (one below 0.040 would mostly go unseen)" in reading((-0.02, -0.06, 0.02), (0.0, 0.1))
 

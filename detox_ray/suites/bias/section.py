@@ -19,7 +19,9 @@ from detox_ray.cluster.section_figures import (
 )
 from detox_ray.cluster.stage import Context, Section
 from detox_ray.config.languages import LANGUAGES
-from detox_ray.storage.metric_spec import ALL, Ideal, MetricSpec
+from detox_ray.measure.losses import losses
+from detox_ray.measure.stage import metrics_of, settings_of
+from detox_ray.storage.metric_spec import ALL, Ideal, Metrics, MetricSpec
 from detox_ray.storage.tables import COMPARISONS, METRICS, OK
 from detox_ray.suites.bias.metrics import SPECS
 from detox_ray.suites.bias.plan import Asked
@@ -56,7 +58,7 @@ def section(context: Context, asked: Asked) -> Section:
     html = environment.get_template("section.html").render(
         sets=[page.set(name) for name in asked.forms],
         models=page.models,
-        readings=readings(page.comparisons, page.metrics, asked),
+        readings=readings(page.comparisons, page.metrics, asked, page.losses),
         convention=asked.convention.name,
         confidence=f"{100 * context.experiment.measure.confidence:g} %",
     )
@@ -68,10 +70,14 @@ class _Page:
         self._asked, self._convention = asked, asked.convention.name
         names = {spec.name for spec in SPECS}
         tables = [context.store.read(table.unit(), context.keys[table.unit()]) for table in (METRICS, COMPARISONS)]
+        rows = [table.to_pylist() for table in tables]
         self.metrics, self.comparisons = (
-            [row for row in table.to_pylist() if row["metric"] in names and row["scorer"] in asked.forms]
-            for table in tables
+            [row for row in of_table if row["metric"] in names and row["scorer"] in asked.forms] for of_table in rows
         )
+        # Ability and knowledge beside the sets; what the sets themselves show is in `comparisons`.
+        others = [row for row in rows[1] if row["metric"] not in names]
+        described = Metrics(metrics_of(context))
+        self.losses = losses(others, described, settings_of(context.experiment).choose().name)
         self._values = {Place(*(row[name] for name in Place._fields)): row for row in self.metrics}
         self._pairs = [(pair.model, pair.parent) for pair in context.experiment.comparisons]
         self.models = list(context.experiment.models)
