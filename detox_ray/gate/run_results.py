@@ -118,6 +118,22 @@ def _comparison(results: Mapping[str, Any], spec: Spec) -> tuple[str, str]:
 
 
 def _of_convention(rows: Sequence[Row], label: str) -> list[Row]:
-    """Return the rows with this label or, if there is none, with the label and the switches that were changed."""
-    exact = [row for row in rows if row["convention"] == label]
-    return exact or [row for row in rows if row["convention"].startswith(f"{label}+")]
+    """Return each series' rows with this label or, if it has none, with the label and the switches that were changed.
+
+    Blocks have switches of their own, so one metric may have "corrected" and another only "corrected+ties=against".
+    """
+    labels: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        labels.setdefault((row["metric"], row["scorer"]), set()).add(row["convention"])
+    chosen = {series: _label(label, names) for series, names in labels.items()}
+    return [row for row in rows if row["convention"] == chosen[row["metric"], row["scorer"]]]
+
+
+def _label(label: str, names: set[str]) -> str | None:
+    """Return the label among ``names`` that is this one, or this one with the fewest changed switches.
+
+    Bias in questions also has rows without polarity, "corrected+diff_scale=rows+polarity=ignored", by which a model
+    that follows every stereotype scores 0. They must not be judged in place of the run's own.
+    """
+    changed = [name for name in names if name == label or name.startswith(f"{label}+")]
+    return min(changed, key=lambda name: (name.count("+"), name), default=None)
