@@ -119,7 +119,9 @@ def _resolve_own(context: Context, config: KnowledgeConfig, task: KnowledgeTask,
         context.store.retract(unit)
         context.store.upload(file.parent, unit.folder)
         context.store.commit(unit, key, None)
-    return Asked(shots_of(task, config), config.per_task, None, key, unit.folder, file.name)
+    # A folder may hold several tasks: another YAML of the same folder asks other questions.
+    asked_by = key_of(folder=key, file=file.name)
+    return Asked(shots_of(task, config), config.per_task, None, asked_by, unit.folder, file.name)
 
 
 def yaml_of(task: KnowledgeTask, language: str) -> Path:
