@@ -8,6 +8,7 @@ Shapes: B rows, T tokens, V vocabulary, O tokens of an option.
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -88,6 +89,8 @@ class Harness(HFLM):
                 logits_BTV = self._causal.network(
                     input_ids=ids_BT, attention_mask=mask_BT, logits_to_keep=torch.tensor(wanted, device=device)
                 ).logits
+            if logits_BTV.shape[1] != len(wanted):  # a model that ignores logits_to_keep gives all positions
+                logits_BTV = logits_BTV[:, wanted]
             for row, logits_TV in zip(batch, logits_BTV, strict=True):
                 end = column[len(rows[row]) - 1] + 1
                 logp_OV = logits_TV[end - longest[row] : end].float().log_softmax(-1)
@@ -173,12 +176,13 @@ class LoadedTask:
         responses = [instance.filtered_resps[filtered] for instance in instances]
         content = json.dumps(document, indent=2, default=handle_non_serializable, ensure_ascii=False)
         question = hash_string(content)
+        # Without this, lm_eval would count such a question of a task of type "loglikelihood" as answered wrong.
+        if any(isinstance(response, tuple) and math.isnan(response[0]) for response in responses):
+            return Answer(question, row, document, None, None, None, None, None, None, TOO_LONG)
         nlls = sizes = chosen = gold = None
         if task.OUTPUT_TYPE == "multiple_choice":
             options = task.doc_to_choice(document)
             nlls = [-float(likelihood) for likelihood, _ in responses[: len(options)]]
-            if any(nll != nll for nll in nlls):
-                return Answer(question, row, document, None, None, None, None, None, None, TOO_LONG)
             sizes = [len(option.encode()) for option in options]
             chosen = min(range(len(nlls)), key=nlls.__getitem__)
             target = task.doc_to_target(document)
