@@ -114,7 +114,7 @@ class OptionScorer:
             inner_NV = logits_BTV[:, :-1].float().flatten(0, 1)
             inner_BT = (
                 torch.nn.functional.cross_entropy(inner_NV, ids_BT[:, 1:].flatten(), reduction="none")
-                .view(len(batch), -1)
+                .view(len(batch), ids_BT.shape[1] - 1)  # not -1: rows of one token have no inner ones
                 .double()
                 .tolist()
             )
