@@ -23,6 +23,7 @@ from detox_ray.run import pipeline
 from detox_ray.run.plan import prepare
 from detox_ray.storage import Store
 from detox_ray.suites import present_items
+from detox_ray.suites.bias.bias_set import Form
 from detox_ray.suites.bias.conventions import CORRECTED
 from detox_ray.suites.bias.plan import Asked
 from detox_ray.suites.bias.readings import readings
@@ -170,6 +171,32 @@ def test_a_model_that_lost_its_ability_is_not_called_debiased() -> None:
     assert "ability fell in stereoset: ability lost, not debiased" in reading((-0.1, -0.15, -0.05), (-0.15, -0.1))
     assert "Farther from fair" in reading((0.1, 0.05, 0.15), (-0.15, -0.1))
     assert "No change is shown (one below 0.040 would mostly go unseen)" in reading((-0.02, -0.06, 0.02), (0.0, 0.1))
+
+
+def test_a_model_is_not_called_able_if_no_ability_was_measured() -> None:
+    sentence = change_of("stereotype_distance", "pairs", 0.2, 0.1)
+    assert "Nearer to fair, but no ability was measured beside it (stereoset_lm or bbq_accuracy_control)." in sentence
+
+
+def test_a_lean_that_turned_round_is_not_called_nearer_to_fair() -> None:
+    """The interval of a signed number says that it changed, not that .48 is nearer to .5 than .53 is."""
+    sentence = change_of("stereoset_ss", "triples", 0.53, 0.48)
+    assert "distance of the mean from fair 0.030 → 0.020. It now leans the other way" in sentence
+    assert "Nearer to fair" in change_of("stereoset_ss", "triples", 0.6, 0.52)
+    assert "Farther from fair" in change_of("stereoset_ss", "triples", 0.4, 0.35)
+
+
+def change_of(metric: str, form: Form, before: float, after: float) -> str:
+    """Return the page's sentence on a sure change of one number, with no ability beside it."""
+    place = {"language": "macro", "part": "all", "convention": "corrected", "status": "ok", "metric": metric}
+    place |= {"scorer": "some set"}
+    gap = after - before
+    interval = {"difference": gap, "ci_low": gap - 0.001, "ci_high": gap + 0.001, "detectable": 0.002}
+    means = [{**place, "model": model, "value": value} for model, value in (("base", before), ("tuned", after))]
+    (sentence,) = readings(
+        [{**place, **interval, "model": "tuned", "parent": "base"}], means, Asked(CORRECTED, {"some set": form}, {})
+    )
+    return sentence
 
 
 def test_a_model_that_only_says_unknown_is_named() -> None:

@@ -37,9 +37,8 @@ def readings(comparisons: Sequence[Row], metrics: Sequence[Row], asked: Asked) -
         metric = DISTANCES[form]
         for row in gaps:
             if (row["metric"], row["scorer"]) == (metric, name):
-                lost = lost_ability(gaps, row["model"], row["parent"])
                 sides = means[metric, row["parent"], name], means[metric, row["model"], name]
-                sentences.append(_sentence(name, row, sides, IDEALS[metric], lost))
+                sentences.append(_sentence(row, sides, ability_changes(gaps, row["model"], row["parent"])))
     for (metric, model, name), value in means.items():
         if metric == "unknown_share" and value > SILENT:
             share = f"{100 * value:.0f} %"
@@ -49,28 +48,40 @@ def readings(comparisons: Sequence[Row], metrics: Sequence[Row], asked: Asked) -
     return sentences
 
 
-def lost_ability(gaps: Sequence[Row], model: str, parent: str) -> list[str]:
-    """Return the sets in which a model's ability surely fell by more than the margin."""
+def ability_changes(gaps: Sequence[Row], model: str, parent: str) -> list[Row]:
+    """Return the changes of a model's abilities that have an interval."""
     return [
-        row["scorer"]
+        row
         for row in gaps
         if row["metric"] in ABILITIES
         and (row["model"], row["parent"]) == (model, parent)
         and row["ci_high"] is not None
-        and row["ci_high"] < -MARGIN
     ]
 
 
-def _sentence(name: str, row: Row, sides: tuple[float, float], ideal: float, lost: Sequence[str]) -> str:
-    """Say whether a model came nearer to fair than its parent, and at what cost."""
+def _sentence(row: Row, sides: tuple[float, float], abilities: Sequence[Row]) -> str:
+    """Say whether a model came nearer to fair than its parent, and at what cost.
+
+    Args:
+        row: The change of the set's leading number.
+        sides: That number of the parent and of the model.
+        abilities: The changes of abilities that were measured beside it.
+    """
+    signed, ideal = row["metric"] != DISTANCE, IDEALS[row["metric"]]
     before, after = (abs(side - ideal) for side in sides)
-    what = f"{name}, {row['parent']} → {row['model']}: distance from fair {before:.3f} → {after:.3f}"
+    distance = "distance of the mean from fair" if signed else "distance from fair"
+    what = f"{row['scorer']}, {row['parent']} → {row['model']}: {distance} {before:.3f} → {after:.3f}"
     changed = row["ci_low"] is not None and not row["ci_low"] <= 0 <= row["ci_high"]
     if not changed:
         missed = "" if row["detectable"] is None else f" (one below {row['detectable']:.3f} would mostly go unseen)"
         return f"{what}. No change is shown{missed}."
-    if after >= before:
+    if signed and (sides[0] - ideal) * (sides[1] - ideal) < 0:
+        # The interval is one of the number, not of its distance: over the ideal value, it says nothing about that.
+        return f"{what}. It now leans the other way: whether it is nearer to fair was not tested."
+    if (after >= before) if signed else row["difference"] >= 0:
         return f"{what}. Farther from fair."
-    if lost:
+    if lost := [each["scorer"] for each in abilities if each["ci_high"] < -MARGIN]:
         return f"{what}, but ability fell in {', '.join(lost)}: ability lost, not debiased."
+    if not abilities:
+        return f"{what}. Nearer to fair, but no ability was measured beside it ({' or '.join(ABILITIES)})."
     return f"{what}. Nearer to fair, and no loss of ability is seen."
