@@ -88,6 +88,10 @@ class Tatoeba(Source):
             )
         except (OSError, ValueError) as error:  # pandas' ParserError is a ValueError
             raise DataError([Flaw(str(file), f"is no TSV of sentence pairs: {error}")]) from None
+        # pandas takes a column too many for an index and fills one too few: other columns would pass for sentences.
+        if self.quoting == csv.QUOTE_NONE and not pd.api.types.is_integer_dtype(pairs["en_id"]):
+            columns = "id, sentence, English id and English sentence, without a header"
+            raise DataError([Flaw(str(file), f"is no TSV of sentence pairs: its columns must be {columns}")])
         return pairs.drop_duplicates("en_id").sample(frac=1, random_state=SEED).reset_index(drop=True)[:PROMPTS]
 
     def _rows(self, language: str, chosen: "dict[str, pd.DataFrame]") -> LanguageRows:
