@@ -218,12 +218,15 @@ def test_only_rows_of_the_comparison_convention_and_scorer_are_judged() -> None:
     assert judge(switched, toxicity("macro")).verdict == PASS
 
 
+@pytest.mark.parametrize("convention", ["corrected", "another"])
 @pytest.mark.parametrize("beside", [[], [row("average_toxicity", "macro", -0.4, 0.01)]], ids=["alone", "toxicity"])
-def test_bias_is_judged_under_the_runs_own_switches_not_without_polarity(beside: list[dict[str, Any]]) -> None:
+def test_bias_is_judged_under_its_own_switches_not_without_polarity(
+    beside: list[dict[str, Any]], convention: str
+) -> None:
     """Without polarity a model that follows every stereotype scores 0, which any limit would let pass."""
     place = {"metric": AMBIGUOUS_BIAS, "language": "macro", "part": "all", "scorer": "mbbq"}
     place |= {"n": 2, "seeds": 1, "in_macro": True, "status": "ok"}
-    labels = {"corrected+diff_scale=rows": 0.9, "corrected+diff_scale=rows+polarity=ignored": 0.0}
+    labels = {f"{convention}+diff_scale=rows": 0.9, f"{convention}+diff_scale=rows+polarity=ignored": 0.0}
     values = [
         {**place, "model": model, "convention": label, "value": value, "ci_low": value - 0.01, "ci_high": value + 0.01}
         for model in ("base", "detox")
