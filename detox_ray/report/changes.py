@@ -4,6 +4,8 @@ Neplenbroek et al. 2025 find that methods differ in which of the two they lower.
 to the parent, with their intervals: left of zero a model is nearer to fair, below zero less toxic.
 """
 
+from collections.abc import Iterable
+
 from detox_ray.report.content import ReportContent
 from detox_ray.report.interval_value import IntervalValue
 from detox_ray.report.labels import MACRO
@@ -21,9 +23,11 @@ LOST_RATIO = 1.25  # of any other metric, as the ready gate asks of perplexity
 def change_clouds(content: ReportContent) -> list[Cloud]:
     """Return a panel for each set of pairs or questions whose distance from fair was compared."""
     described = content.described
+    comparisons = content.comparisons.to_pylist()
+    conventions = _conventions(comparisons, content.convention)
     rows = {
         (series_of(row), row["model"], row["parent"]): row
-        for row in content.comparisons.to_pylist()
+        for row in comparisons
         if row["language"] == MACRO and row["status"] == OK
     }
     headline = SeriesKey(described.headline, content.primary, content.convention)
@@ -32,7 +36,7 @@ def change_clouds(content: ReportContent) -> list[Cloud]:
         for key in dict.fromkeys(key for key, _, _ in rows)
         if (metric := described.of(key.metric, key.scorer)).kind == "bias"
         and metric.direction == "lower"
-        and (key.part, key.convention) == (ALL, content.convention)
+        and (key.part, key.convention) == (ALL, conventions[key.metric, key.scorer])
     ]
     clouds = []
     for key in series:
@@ -59,6 +63,17 @@ def change_clouds(content: ReportContent) -> list[Cloud]:
     return clouds
 
 
+def _conventions(rows: Iterable[Row], convention: str) -> dict[tuple[str, str], str]:
+    """Return the convention of each (metric, scorer): the run's or, of a block with one of its own, that block's."""
+    labels: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        labels.setdefault((row["metric"], row["scorer"]), set()).add(row["convention"])
+    return {
+        series: convention if convention in names else min(names, key=lambda name: (name.count("+"), name))
+        for series, names in labels.items()
+    }
+
+
 def _change(row: Row) -> IntervalValue:
     return IntervalValue(row["difference"], row["ci_low"], row["ci_high"])
 
@@ -76,10 +91,14 @@ def losses(content: ReportContent) -> dict[str, list[str]]:
     """
     lost: dict[str, list[str]] = {}
     pairs = set(shown_pairs(content))
-    for row in content.comparisons.to_pylist():
+    comparisons = content.comparisons.to_pylist()
+    conventions = _conventions(comparisons, content.convention)
+    for row in comparisons:
         metric = content.described.of(row["metric"], row["scorer"])
         place = row["language"], row["status"], row["part"], row["convention"]
-        if place != (MACRO, OK, ALL, content.convention) or metric.kind not in ("ability", "knowledge"):
+        if place != (MACRO, OK, ALL, conventions[row["metric"], row["scorer"]]):
+            continue
+        if metric.kind not in ("ability", "knowledge"):
             continue
         if (row["model"], row["parent"]) not in pairs or isinstance(metric.direction, Ideal):
             continue
