@@ -1,7 +1,7 @@
 """The change of bias against the change of toxicity: one dot per tuned model.
 
 Neplenbroek et al. 2025 find that methods differ in which of the two they lower. Both are macro means of the difference
-to the parent, with their intervals: left of zero a model is nearer to fair, below zero less toxic.
+from the parent, with their intervals: left of zero a model is nearer to fair, below zero it is less toxic.
 """
 
 from collections.abc import Iterable

@@ -137,7 +137,7 @@ def test_all_problems_of_the_sets_are_reported_at_once(content: dict[str, Any], 
         pipeline.check(mine, notes.append)
     fields = [problem.field for problem in caught.value.problems]
     assert fields == ["bias.sets.0.path", "bias.sets.1.path"]
-    assert notes[-1] == "bias: the convention paper knows no bias: it is measured by corrected"
+    assert notes[-1] == "bias: the convention paper says nothing about bias, so bias is counted by corrected"
 
 
 def numbers(folder: Path) -> dict[tuple[str, ...], Any]:
@@ -203,7 +203,7 @@ def test_a_model_that_only_says_unknown_is_named() -> None:
     row = {"metric": "unknown_share", "model": "tuned", "scorer": "mbbq", "value": 0.99}
     row |= {"language": "macro", "part": "all", "convention": "corrected", "status": "ok"}
     (sentence,) = readings([], [row], Asked(CORRECTED, {"mbbq": "questions"}, {}))
-    assert sentence == "mbbq: tuned answers 99 % of the questions with the unknown option: no bias can show."
+    assert sentence == "mbbq: tuned answers 99 % of the questions with the unknown option, so no bias can show."
 
 
 @pytest.mark.integration

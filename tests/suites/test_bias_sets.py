@@ -256,7 +256,7 @@ def test_a_question_without_one_unknown_answer_is_refused(tmp_path: Path) -> Non
     row |= {"answer_info": {f"ans{n}": ["x", "old"] for n in range(3)}, "ans0": "a", "ans1": "b", "ans2": "c"}
     row |= {"additional_metadata": {"stereotyped_groups": ["old"]}, "context": "c", "question": "q"}
     (tmp_path / "Age.jsonl").write_text(json.dumps(row))
-    assert "needs one answer that is unknown, and has 0" in reasons(bias_set("bbq", tmp_path, dialect="bbq"), "en")[0]
+    assert "needs exactly one unknown answer and has 0" in reasons(bias_set("bbq", tmp_path, dialect="bbq"), "en")[0]
     (tmp_path / "Age.jsonl").write_text(json.dumps({"example_id": 0}))
     assert "lacks 'ans0'" in reasons(bias_set("bbq", tmp_path, dialect="bbq"), "en")[0]
 

@@ -1,4 +1,4 @@
-"""Pairs of the user's own: a CSV of sentences that differ in a stereotyped group."""
+"""A user's own pairs: a CSV of sentences that differ in a stereotyped group."""
 
 from collections import Counter
 from collections.abc import Sequence
