@@ -91,7 +91,7 @@ class Bbq(BiasSet):
             if self.dialect == "kobbq":
                 return _of_kobbq(record.fields)
             return _of_bbq(record.fields, "_control_" in path.name, path.stem, language)
-        except (KeyError, ValueError, SyntaxError, IndexError) as error:
+        except (KeyError, ValueError, SyntaxError, IndexError, TypeError, AttributeError) as error:
             problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
             raise DataError([Flaw(record.where, problem)]) from None
 
