@@ -21,9 +21,9 @@ NEEDED = ("id", "target", "bias_type", "sentences")
 class StereoSet(BiasSet):
     """A file or a folder with one for each language: StereoSet's own JSON, JSON Lines, or pickled frames.
 
-    A file's name states its language (``intrasentence_tr.jsonl``, ``df_intrasentence_de_v2_0.pkl``); a file without one
-    in its name, such as StereoSet's own, is English. A file whose name ends in two letters that are no known language, such as
-    ``df_intrasentence_kr.pkl``, is not read. Of two versions in one language the later one is read.
+    A file's name states its language (``intrasentence_tr.jsonl``, ``df_intrasentence_de_v2_0.pkl``). A file whose name
+    states none, such as StereoSet's own, is English. A file whose name ends in two letters that are no known language,
+    such as ``df_intrasentence_kr.pkl``, is not read. Of two versions in one language the later one is read.
     """
 
     form: ClassVar[Form] = "triples"
