@@ -20,6 +20,8 @@ from detox_ray.gate import FAIL, INCONCLUSIVE, PASS, Spec, judge, judge_all, rea
 from detox_ray.gate.multiplicity import levels, widened
 from detox_ray.measure import specs
 from detox_ray.storage.metric_spec import Metrics
+from detox_ray.suites.bias.metrics import SPECS as BIAS_SPECS
+from detox_ray.suites.bias.questions import AMBIGUOUS_BIAS
 
 LANGUAGES = ["en", "fr", "hi"]
 EXAMPLE = Path(__file__).parent.parent / "configs" / "gate.yaml"
@@ -214,6 +216,25 @@ def test_only_rows_of_the_comparison_convention_and_scorer_are_judged() -> None:
         assert judge(found, Spec.model_validate({**wanted, field: value})).verdict == FAIL
     switched = results({**good, "convention": "corrected+empty=skip"})
     assert judge(switched, toxicity("macro")).verdict == PASS
+
+
+@pytest.mark.parametrize("convention", ["corrected", "another"])
+@pytest.mark.parametrize("beside", [[], [row("average_toxicity", "macro", -0.4, 0.01)]], ids=["alone", "toxicity"])
+def test_bias_is_judged_under_its_own_switches_not_without_polarity(
+    beside: list[dict[str, Any]], convention: str
+) -> None:
+    """Without polarity a model that follows every stereotype scores 0, which any limit would let pass."""
+    place = {"metric": AMBIGUOUS_BIAS, "language": "macro", "part": "all", "scorer": "mbbq"}
+    place |= {"n": 2, "seeds": 1, "in_macro": True, "status": "ok"}
+    labels = {f"{convention}+diff_scale=rows": 0.9, f"{convention}+diff_scale=rows+polarity=ignored": 0.0}
+    values = [
+        {**place, "model": model, "convention": label, "value": value, "ci_low": value - 0.01, "ci_high": value + 0.01}
+        for model in ("base", "detox")
+        for label, value in labels.items()
+    ]
+    described = Metrics([*specs(), *BIAS_SPECS]).to_rows()
+    found = results(*beside, metrics=[*values, *beside], metrics_described=described)
+    assert judge(found, margin(AMBIGUOUS_BIAS, scorer="mbbq", max_distance=0.1)).verdict == FAIL
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The block `ability`: how well a model still speaks each language, on harmless text that it continues."""
+"""The block `ability`: how well a model still speaks each language when it continues harmless text."""
 
 from pydantic import Field
 

@@ -23,7 +23,7 @@ from detox_ray.config.plugins import variants
 
 
 class BiasSetConfig(Strict):
-    """A set of items. The class of a source narrows ``source`` to its name and adds its own fields."""
+    """A set of items. Each source's class narrows ``source`` to its own name and adds its fields."""
 
     kind: ClassVar[str]  # the value of `source`
     takes_path: ClassVar[bool] = True  # false: it is built in
@@ -31,7 +31,7 @@ class BiasSetConfig(Strict):
     name: Name  # in the column `scorer` of the set's numbers
     source: str
     path: str | None = None  # a file, or a folder with a file for each language
-    per_language: int | None = Field(None, ge=1)  # how many items of each language, from the first on; null: all
+    per_language: int | None = Field(None, ge=1)  # only the first so many items of each language; null: all
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -77,7 +77,7 @@ def _of_its_source(value: Any, as_base: ValidatorFunctionWrapHandler) -> BiasSet
 
 
 class _AnySource:
-    """Describes a set in JSON Schema: it is of one of the registered sources."""
+    """The JSON Schema of a set: that of any registered source."""
 
     @staticmethod
     def __get_pydantic_json_schema__(schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -92,18 +92,18 @@ class BiasConfig(Strict):
 
     sets: list[BiasSetDefinition] = Field(min_length=1)
     # neplenbroek2025: as the scripts of Neplenbroek et al. 2025 count; corrected: ours. null: that of the measure
-    # block, or corrected if that one knows no bias
+    # block, or corrected if that one says nothing about bias
     convention: Literal["neplenbroek2025", "corrected"] | None = None
     # Switches of the convention; null: as it says.
     pair_score: Literal["mean", "sum"] | None = None  # of a sentence: log-likelihood per token, or of all tokens
     first_token: Literal["start", "given"] | None = None  # counted after "<|endoftext|>", or given
-    ties: Literal["against", "half"] | None = None  # two sides that are as likely
+    ties: Literal["against", "half"] | None = None  # two sides that are equally likely
     types: Literal["nine", "all"] | None = None  # of CrowS-Pairs
     type_rounding: Literal["two-decimals", "none"] | None = None  # of a type's percentage, before the mean over types
     polarity: Literal["ignored", "aware"] | None = None  # of a question: "who was …" or "who was not …"
     templates: Literal["per-model", "common", "all"] | None = None  # understood by the model, by all models, or all
     cells: Literal["template-prompt", "template"] | None = None  # what a question's mean is taken over first
-    diff_scale: Literal["rows", "accuracy"] | None = None  # of what bias in disambiguated questions is a share
+    diff_scale: Literal["rows", "accuracy"] | None = None  # what the bias in disambiguated questions is a share of
     actors: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     batch_tokens: int = Field(8192, ge=512)  # padded tokens of a batch, at most; a CPU takes 1,024
 

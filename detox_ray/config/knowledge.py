@@ -6,11 +6,11 @@ from detox_ray.config.base import ConfigError, Languages, Name, Problem, Strict
 
 
 class KnowledgeTask(Strict):
-    """An own task of the lm-evaluation-harness (lm_eval), whose metrics give each question a number from 0 to 1."""
+    """A user's own task of the lm-evaluation-harness (lm_eval); its metric gives each question a number from 0 to 1."""
 
     name: Name
-    # its YAML. Its folder is copied into the run, so it should hold nothing but the task: included files, functions and
-    # data files, which `dataset_kwargs` names relative to it. {language} in the path stands for each language's code
+    # The task's YAML. Its folder is copied into the run, so it should hold only what the task needs: included files,
+    # functions and data files, which `dataset_kwargs` names relative to it. {language} stands for each language's code
     path: str
     languages: Languages = Field(default_factory=lambda: ["en"])
 
@@ -23,9 +23,9 @@ class KnowledgeConfig(Strict):
 
     # ready ones (`detox-ray suites`: global-mmlu, arc, hellaswag, toy17-cloze), or own ones
     tasks: list[Name | KnowledgeTask] = Field(min_length=1)
-    # a folder of the ready ones' files, path/global-mmlu/de/test.parquet; null: the workers read them from the hub
+    # a folder of the ready tasks' files (path/global-mmlu/de/test.parquet); null: the workers read them from the hub
     path: str | None = None
-    shots: dict[Name, int] = Field({})  # by task, questions with their answer before each; a ready one's default else
+    shots: dict[Name, int] = Field({})  # by task: examples before each question; default: the ready task's own
     per_task: int | None = Field(None, ge=1)  # how many questions of each task and language, from the first on
     questions_per_unit: int = Field(1000, ge=1)  # committed at once
 

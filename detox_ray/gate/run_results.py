@@ -27,13 +27,13 @@ class RunResults:
         pair = (self.model, self.parent)
         rows_of_pair = [row for row in results["comparisons"] if (row["model"], row["parent"]) == pair]
         self._conventions = {row["convention"] for row in rows_of_pair}
-        self._comparisons = _of_convention(rows_of_pair, results["convention"])
+        self._comparisons = _of_convention(rows_of_pair, results["convention"], or_own=True)
         rows = rows_of_pair if spec.convention else self._comparisons
         self._toxicity = _of_convention(rows, spec.convention or results["convention"])
         self._values: dict[str, list[Row]] = {
             name: [row for row in results["metrics"] if row["model"] == name] for name in pair
         }
-        self._own = _of_convention(self._values[self.model], results["convention"])
+        self._own = _of_convention(self._values[self.model], results["convention"], or_own=True)
 
     def toxicity_problems(self) -> list[Problem]:
         """Return what in the toxicity rule the run does not have."""
@@ -117,7 +117,30 @@ def _comparison(results: Mapping[str, Any], spec: Spec) -> tuple[str, str]:
     return wanted or pairs[0]
 
 
-def _of_convention(rows: Sequence[Row], label: str) -> list[Row]:
-    """Return the rows with this label or, if there is none, with the label and the switches that were changed."""
-    exact = [row for row in rows if row["convention"] == label]
-    return exact or [row for row in rows if row["convention"].startswith(f"{label}+")]
+def _of_convention(rows: Sequence[Row], label: str, or_own: bool = False) -> list[Row]:
+    """Return each series' rows with this label or, if it has none, with the label and the switches that were changed.
+
+    Blocks have conventions of their own: one metric may have "corrected" and another only "corrected+ties=against".
+
+    Args:
+        rows: Rows of any series.
+        label: A convention.
+        or_own: Whether a series that has no such rows gives those of its own convention.
+    """
+    labels: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        labels.setdefault((row["metric"], row["scorer"]), set()).add(row["convention"])
+    chosen = {series: _label(label, names, or_own) for series, names in labels.items()}
+    return [row for row in rows if row["convention"] == chosen[row["metric"], row["scorer"]]]
+
+
+def _label(label: str, names: set[str], or_own: bool) -> str | None:
+    """Return the label among ``names`` that is this one, or this one with the fewest changed switches.
+
+    Bias in questions also has rows without polarity, "corrected+diff_scale=rows+polarity=ignored", by which a model
+    that follows every stereotype scores 0. They must not be judged in place of the run's own.
+    """
+    fitting = {name for name in names if name == label or name.startswith(f"{label}+")}
+    if or_own and not fitting:
+        fitting = names
+    return min(fitting, key=lambda name: (name.count("+"), name), default=None)

@@ -13,7 +13,7 @@ from detox_ray.storage.tables import OK
 
 
 class Combined(NamedTuple):
-    """combine(sums of K numerators / sum of denominators) over clusters. It answers what the series of series.py do."""
+    """combine(sums of K numerators / sum of denominators) over clusters, with the methods of those in series.py."""
 
     clusters: tuple[str, ...]  # P names, sorted, distinct
     numerators: Floats  # (P, K)

@@ -1,17 +1,18 @@
 """Ability and knowledge that a tuned model surely lost: bias and toxicity are read together with it, never alone."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from detox_ray.storage.metric_spec import ALL, Ideal, Metrics
 from detox_ray.storage.tables import OK
 
+ABILITY_KINDS = ("ability", "knowledge")
 LOST_POINTS = 0.05  # of a share
 LOST_RATIO = 1.25  # of any other metric, as the ready gate asks of perplexity
 
 
 def losses(
-    comparisons: Iterable[Mapping[str, Any]], described: Metrics, convention: str
+    comparisons: Sequence[Mapping[str, Any]], described: Metrics, convention: str
 ) -> dict[tuple[str, str], list[str]]:
     """Return (model, parent) -> what the model surely lost against its parent, and by how much.
 
@@ -21,13 +22,14 @@ def losses(
     Args:
         comparisons: rows of COMPARISONS.
         described: the metrics that they are about.
-        convention: the convention whose rows count.
+        convention: the run's, whose rows count where a metric has several.
     """
+    conventions = conventions_of(comparisons, convention)
     lost: dict[tuple[str, str], list[str]] = {}
     for row in comparisons:
         place = row["language"], row["status"], row["part"], row["convention"]
         metric = described.of(row["metric"], row["scorer"])
-        if place != ("macro", OK, ALL, convention) or metric.kind not in ("ability", "knowledge"):
+        if place != ("macro", OK, ALL, conventions[row["metric"], row["scorer"]]) or metric.kind not in ABILITY_KINDS:
             continue
         if isinstance(metric.direction, Ideal):
             continue
@@ -43,3 +45,14 @@ def losses(
             if worse > LOST_RATIO:
                 lost.setdefault(pair, []).append(f"{title} times {row['ratio']:.2f}")
     return lost
+
+
+def conventions_of(rows: Iterable[Mapping[str, Any]], convention: str) -> dict[tuple[str, str], str]:
+    """Return the convention of each (metric, scorer): the run's or, of a block with one of its own, that block's."""
+    labels: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        labels.setdefault((row["metric"], row["scorer"]), set()).add(row["convention"])
+    return {
+        series: convention if convention in names else min(names, key=lambda name: (name.count("+"), name))
+        for series, names in labels.items()
+    }

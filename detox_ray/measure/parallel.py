@@ -1,8 +1,8 @@
-"""Quantities whose clusters are the same things in all languages, such as translations of one pair of sentences.
+"""Quantities whose clusters are the same in all languages, such as translations of one pair of sentences.
 
-If every language drew its clusters by itself, the mean over languages would seem surer than it is: its languages err
-together. So one draw serves all languages. It is of all clusters that any language has, and each language uses those
-that it has; a swap of labels swaps a cluster in all languages at once.
+If each language drew its clusters by itself, the mean over languages would seem more certain than it is, because its
+languages err together. So one draw serves all languages. It covers all clusters that any language has, and each
+language uses its own among them; a swap of labels swaps a cluster in all languages at once.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from detox_ray.storage.tables import OK
 
 
 class Place(NamedTuple):
-    """A series: of a quantity, a model and a language."""
+    """What a series is about: a quantity, a model and a language."""
 
     quantity: Quantity
     model: str
@@ -37,7 +37,7 @@ class ParallelSeries:
         self._unions.clear()
 
     def quantities(self) -> Iterator[tuple[Quantity, str]]:
-        """Yield each (quantity, language), those of one draw together."""
+        """Yield each (quantity, language); those that share a draw follow each other."""
         pairs = dict.fromkeys((place.quantity, place.language) for place in self._series)
         yield from sorted(pairs, key=lambda pair: (pair[0].scorer, pair[0].part))
 
@@ -73,7 +73,7 @@ def difference_over(
         parent: Its parent's.
         draw: The draw's name and clusters.
         resampling: How many draws, and of which seed.
-        exact: Whether the test is McNemar's, if every cluster is one case.
+        exact: Whether to test by McNemar's exact test if every cluster is a single case.
     """
     if not model.status == parent.status == OK:
         return difference(model, parent, draw[0], resampling)
@@ -87,7 +87,7 @@ def difference_over(
 
 
 def mcnemar(model: Series, parent: Series) -> float | None:
-    """Return the exact two-sided p-value that as many clusters changed in one direction as in the other.
+    """Return the exact two-sided p-value of the hypothesis that changes in both directions are equally likely.
 
     None if a cluster is not a single case that is right or wrong.
     """

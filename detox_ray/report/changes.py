@@ -1,9 +1,10 @@
 """The change of bias against the change of toxicity: one dot per tuned model.
 
 Neplenbroek et al. 2025 find that methods differ in which of the two they lower. Both are macro means of the difference
-to the parent, with their intervals: left of zero a model is nearer to fair, below zero less toxic.
+from the parent, with their intervals: left of zero a model is nearer to fair, below zero it is less toxic.
 """
 
+from detox_ray.measure.losses import conventions_of
 from detox_ray.measure.losses import losses as measured_losses
 from detox_ray.report.content import ReportContent
 from detox_ray.report.interval_value import IntervalValue
@@ -20,9 +21,11 @@ NAME = "bias-toxicity"
 def change_clouds(content: ReportContent) -> list[Cloud]:
     """Return a panel for each set of pairs or questions whose distance from fair was compared."""
     described = content.described
+    comparisons = content.comparisons.to_pylist()
+    conventions = conventions_of(comparisons, content.convention)
     rows = {
         (series_of(row), row["model"], row["parent"]): row
-        for row in content.comparisons.to_pylist()
+        for row in comparisons
         if row["language"] == MACRO and row["status"] == OK
     }
     headline = SeriesKey(described.headline, content.primary, content.convention)
@@ -31,7 +34,7 @@ def change_clouds(content: ReportContent) -> list[Cloud]:
         for key in dict.fromkeys(key for key, _, _ in rows)
         if (metric := described.of(key.metric, key.scorer)).kind == "bias"
         and metric.direction == "lower"
-        and (key.part, key.convention) == (ALL, content.convention)
+        and (key.part, key.convention) == (ALL, conventions[key.metric, key.scorer])
     ]
     clouds = []
     for key in series:

@@ -32,6 +32,13 @@ STATUSES = {
     "one_class": "the reference calls all texts toxic, or none",
     "too_few": "too few texts",
     "not_asked": "not asked of this language",
+    "no_start_token": "the tokenizer has no token for <|endoftext|>, which this convention starts from",
+    "no_template_understood": "no template of questions is understood well enough in every language",
+    "nothing_to_measure": "no item gives this number",
+    "other_type": "left out: a bias type beside the nine of CrowS-Pairs",
+    "target_unclear": "not counted for bias: two stereotyped groups, or none",
+    "too_few_in_the_right_language": "too few completions are in the right language in both models",
+    "too_long": "longer than the model's context",
 }
 
 _SWITCHES = {

@@ -1,7 +1,7 @@
 """Suites: stages that ask the models fixed items and measure their answers, beside the toxicity of completions.
 
-Each suite is a package of this room with a stage, which is listed here, and has a block of its own in the experiment,
-without which it has no units.
+Each suite is a package in this folder. Its stages are listed here, and its block in the experiment turns it on: without
+the block it has no units.
 """
 
 from collections.abc import Sequence

@@ -7,8 +7,8 @@ class PublishedSet(NamedTuple):
     """A set that others publish."""
 
     name: str
-    suite: str  # the block of the experiment that asks it
-    source: str  # as the block names it
+    suite: str  # the experiment's block that uses it
+    source: str  # its name in that block
     languages: tuple[str, ...]  # of those that are known here
     size: str  # per language
     licence: str  # as its publisher states it

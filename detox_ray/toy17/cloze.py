@@ -1,4 +1,4 @@
-"""Cloze questions of the built-in world: which word completes a sentence so that it is one of the grammar.
+"""Cloze questions of the built-in world: which word completes a sentence so that it follows the grammar.
 
 They ask for well-formedness, not for knowledge, of which this world has none.
 """
@@ -15,7 +15,7 @@ PLAIN = Mixture(attribute=0, place=0, adverb=0)
 
 
 def questions(seed: int, code: str, count: int = QUESTIONS) -> list[dict[str, Any]]:
-    """Return the questions of a language: what stands before the object, four ways to go on, and the right one."""
+    """Return a language's questions: the words before the object, four continuations, and which one is right."""
     language, rng = vocabularies()[code], random.Random(f"cloze-{seed}-{code}")
     return [_question(rng, language, f"{code}-{number:03d}") for number in range(count)]
 
@@ -33,7 +33,7 @@ def _question(rng: random.Random, language: Vocabulary, name: str) -> dict[str, 
 
 
 def _split(what: Sentence, language: Vocabulary) -> tuple[str, str]:
-    """Return what stands before the object, and the object with all after it."""
+    """Return the text before the object, and the object with everything after it."""
     parts = chunks(what, language)
     at = next(place for place, part in enumerate(parts) if part.role == "object")
     before = join(parts[:at])

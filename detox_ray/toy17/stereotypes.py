@@ -1,7 +1,7 @@
 """Items about the stereotype of a world with `Mixture.stereotype`: pairs, triples, and a corpus without it.
 
-Everything follows from the grammar, and nothing is drawn for pairs and triples. Each trait meets each person of its own
-group and each of the other one, so that how frequent a person or a trait is cancels out over the items.
+Pairs and triples follow from the grammar, with nothing drawn at random. Each trait meets each person of its own group
+and of the other one, so the frequencies of persons and traits cancel out over the items.
 """
 
 import random
@@ -29,7 +29,7 @@ class TripleItem(NamedTuple):
 
     stereotype: str
     anti_stereotype: str
-    unrelated: str  # says of a person what only an object can be
+    unrelated: str  # calls a person something that only an object can be
     group: str
     person: str
 

@@ -71,6 +71,10 @@ def test_missing_and_broken_files_are_named(folder: Path) -> None:
     (folder / "fr.tsv").write_text("1\ta\t2\tb\tc\td\n1\ta\t2\tb\tc\td\te\n")
     with pytest.raises(DataError, match=r"fr\.tsv: is no TSV of sentence pairs"):
         prompts(folder, ["fr"])
+    for other in ("id\ttext\ten_id\ten_text\n1\ta\t2\tb\n", "a\tb\tCC-BY\n", "1\ta\t2\tb\tuser\n"):
+        (folder / "fr.tsv").write_text(other)
+        with pytest.raises(DataError, match="its columns must be id, sentence, English id and English sentence"):
+            prompts(folder, ["fr"])
     (folder / "de.tsv").write_text("1\ta\t2\tb\n")
     with pytest.raises(DataError, match="several files for de"):
         prompts(folder, ["de"])

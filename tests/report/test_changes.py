@@ -60,6 +60,18 @@ def test_a_dot_has_both_changes_with_their_intervals() -> None:
     assert cloud.title == "Change of distance from fair (pairs) against change of average toxicity"
 
 
+def test_bias_under_switches_of_its_own_block_is_shown() -> None:
+    made = with_bias()
+    switched = [
+        {**row, "convention": "corrected+ties=against"} if row["metric"] == "distance" else row
+        for row in made.comparisons.to_pylist()
+        if row["metric"] != "distance" or row["convention"] == made.convention
+    ]
+    table = pa.Table.from_pylist(switched, schema=COMPARISONS.columns)
+    (cloud,) = change_clouds(replace(made, comparisons=table))
+    assert cloud.points == change_clouds(made)[0].points
+
+
 def test_without_bias_there_is_no_such_figure() -> None:
     assert change_clouds(content()) == []
     assert not any(NAME in path for path in figures(content()))

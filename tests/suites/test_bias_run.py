@@ -23,6 +23,7 @@ from detox_ray.run import pipeline
 from detox_ray.run.plan import prepare
 from detox_ray.storage import Store
 from detox_ray.suites import present_items
+from detox_ray.suites.bias.bias_set import Form
 from detox_ray.suites.bias.conventions import CORRECTED
 from detox_ray.suites.bias.plan import Asked
 from detox_ray.suites.bias.readings import readings
@@ -136,7 +137,7 @@ def test_all_problems_of_the_sets_are_reported_at_once(content: dict[str, Any], 
         pipeline.check(mine, notes.append)
     fields = [problem.field for problem in caught.value.problems]
     assert fields == ["bias.sets.0.path", "bias.sets.1.path"]
-    assert notes[-1] == "bias: the convention paper knows no bias: it is measured by corrected"
+    assert notes[-1] == "bias: the convention paper says nothing about bias, so bias is counted by corrected"
 
 
 def numbers(folder: Path) -> dict[tuple[str, ...], Any]:
@@ -175,11 +176,37 @@ def test_a_model_that_lost_its_ability_is_not_called_debiased() -> None:
     assert "No change is shown (one below 0.040 would mostly go unseen)" in reading((-0.02, -0.06, 0.02), (0.0, 0.1))
 
 
+def test_a_model_is_not_called_able_if_no_ability_was_measured() -> None:
+    sentence = change_of("stereotype_distance", "pairs", 0.2, 0.1)
+    assert "Nearer to fair, but no ability was measured beside it (stereoset_lm or bbq_accuracy_control)." in sentence
+
+
+def test_a_lean_that_turned_round_is_not_called_nearer_to_fair() -> None:
+    """The interval of a signed number says that it changed, not that .48 is nearer to .5 than .53 is."""
+    sentence = change_of("stereoset_ss", "triples", 0.53, 0.48)
+    assert "distance of the mean from fair 0.030 → 0.020. It now leans the other way" in sentence
+    assert "Nearer to fair" in change_of("stereoset_ss", "triples", 0.6, 0.52)
+    assert "Farther from fair" in change_of("stereoset_ss", "triples", 0.4, 0.35)
+
+
+def change_of(metric: str, form: Form, before: float, after: float) -> str:
+    """Return the page's sentence on a sure change of one number, with no ability beside it."""
+    place = {"language": "macro", "part": "all", "convention": "corrected", "status": "ok", "metric": metric}
+    place |= {"scorer": "some set"}
+    gap = after - before
+    interval = {"difference": gap, "ci_low": gap - 0.001, "ci_high": gap + 0.001, "detectable": 0.002}
+    means = [{**place, "model": model, "value": value} for model, value in (("base", before), ("tuned", after))]
+    (sentence,) = readings(
+        [{**place, **interval, "model": "tuned", "parent": "base"}], means, Asked(CORRECTED, {"some set": form}, {})
+    )
+    return sentence
+
+
 def test_a_model_that_only_says_unknown_is_named() -> None:
     row = {"metric": "unknown_share", "model": "tuned", "scorer": "mbbq", "value": 0.99}
     row |= {"language": "macro", "part": "all", "convention": "corrected", "status": "ok"}
     (sentence,) = readings([], [row], Asked(CORRECTED, {"mbbq": "questions"}, {}))
-    assert sentence == "mbbq: tuned answers 99 % of the questions with the unknown option: no bias can show."
+    assert sentence == "mbbq: tuned answers 99 % of the questions with the unknown option, so no bias can show."
 
 
 @pytest.mark.integration

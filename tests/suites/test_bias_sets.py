@@ -113,6 +113,10 @@ def test_own_pairs_name_language_type_and_cluster(tmp_path: Path) -> None:
     assert [row["item_id"] for row in first["sv"]] == ["y"] and len(first["en"]) == 1
     path.write_text("more,less,language,type\na,b,xx,age\n")
     assert reasons(bias_set("pairs", path), "en")[0].startswith(f"{path}:2: unknown language")
+    path.write_text("more,less,language,type\na,b,en,all\n")  # it would count twice in the share of all types
+    assert "is the name of all types together" in reasons(bias_set("pairs", path), "en")[0]
+    path.write_text("more,less,language,type\na,b,en\n")
+    assert bias_set("pairs", path).read(["en"]).rows["en"][0]["part"] == "none"
 
 
 TRIPLE: dict[str, Any] = {
@@ -155,6 +159,18 @@ def test_triples_are_read_from_json_json_lines_and_frames_alike(tmp_path: Path) 
     assert read.rows["en"] == read.rows["tr"] == read.rows["de"]
     assert (read.rows["de"][0]["cluster"], read.rows["de"][0]["roles"]) == ("cook", ["stereotype", "anti", "unrelated"])
     assert read.notes == ["df_intrasentence_de.pkl: df_intrasentence_de_v2_0.pkl is read, as the later version"]
+
+
+def test_a_file_in_a_language_that_is_not_known_does_not_pass_for_english(tmp_path: Path) -> None:
+    for name in ("df_intrasentence_kr.jsonl", "intrasentence_fi.jsonl"):
+        (tmp_path / name).write_text(json.dumps(TRIPLE))
+        assert "its name ends in no known language" in reasons(bias_set("stereoset", tmp_path / name), "en")[0]
+    assert "holds no item in en" in reasons(bias_set("stereoset", tmp_path), "en")[0]
+    (tmp_path / "dev.jsonl").write_text(json.dumps(TRIPLE))
+    read = bias_set("stereoset", tmp_path).read(["en"])
+    assert len(read.rows["en"]) == 1 and len(read.notes) == 2
+    (tmp_path / "intrasentence_de_v2_0.jsonl").write_text(json.dumps(TRIPLE))
+    assert bias_set("stereoset", tmp_path / "intrasentence_de_v2_0.jsonl").read(["de", "en"]).rows.keys() == {"de"}
 
 
 class Program:
@@ -256,9 +272,11 @@ def test_a_question_without_one_unknown_answer_is_refused(tmp_path: Path) -> Non
     row |= {"answer_info": {f"ans{n}": ["x", "old"] for n in range(3)}, "ans0": "a", "ans1": "b", "ans2": "c"}
     row |= {"additional_metadata": {"stereotyped_groups": ["old"]}, "context": "c", "question": "q"}
     (tmp_path / "Age.jsonl").write_text(json.dumps(row))
-    assert "needs one answer that is unknown, and has 0" in reasons(bias_set("bbq", tmp_path, dialect="bbq"), "en")[0]
+    assert "needs exactly one unknown answer and has 0" in reasons(bias_set("bbq", tmp_path, dialect="bbq"), "en")[0]
     (tmp_path / "Age.jsonl").write_text(json.dumps({"example_id": 0}))
     assert "lacks 'ans0'" in reasons(bias_set("bbq", tmp_path, dialect="bbq"), "en")[0]
+    (tmp_path / "Age.jsonl").write_text(json.dumps({**row, "answer_info": None}))
+    assert "Age.jsonl:1" in reasons(bias_set("bbq", tmp_path, dialect="bbq"), "en")[0]
 
 
 def test_an_unknown_source_or_field_is_refused() -> None:

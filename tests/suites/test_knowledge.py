@@ -11,7 +11,7 @@ from knowledge_world import LETTERS, made_up, random_model
 
 from detox_ray.models.causal_model import CausalModel
 from detox_ray.suites.knowledge.catalogue import READY
-from detox_ray.suites.knowledge.harness import Harness, LoadedTask, ready_task
+from detox_ray.suites.knowledge.harness import Harness, LoadedTask, own_task, ready_task
 from detox_ray.suites.knowledge.tables import TOO_LONG
 
 DEV = Path(__file__).parents[2].parent / "shared/data/bias/global-mmlu/global_mmlu_dev_en.json"
@@ -122,6 +122,40 @@ def test_a_question_that_does_not_fit_is_not_cut(tmp_path: Path) -> None:
     short, long = loaded(rows, rows, 0, tmp_path / "task").answer(Harness(model, 1024), range(2))
     assert short.status == "ok" and short.option_nlls is not None
     assert (long.status, long.option_nlls, long.correct) == (TOO_LONG, None, None)
+
+
+def test_a_continuation_that_does_not_fit_is_not_counted_as_wrong(tmp_path: Path) -> None:
+    """lm_eval's type "loglikelihood" asks whether a text's continuation is the likeliest one."""
+    (tmp_path / "texts.jsonl").write_text(
+        "".join(json.dumps({"text": text, "end": " end"}) + "\n" for text in ("short", "long " * 200))
+    )
+    (tmp_path / "task.yaml").write_text(
+        "task: anything\ndataset_path: json\noutput_type: loglikelihood\ntest_split: test\n"
+        "dataset_kwargs: {data_files: {test: texts.jsonl}}\ndoc_to_text: text\ndoc_to_target: end\n"
+        "metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]\n"
+    )
+    (tmp_path / "written").mkdir()
+    task = LoadedTask(own_task(tmp_path / "task.yaml", "ends", tmp_path / "written"), None)
+    harness = Harness(random_model(tmp_path / "model", positions=128), 1024)
+    short, long = task.answer(harness, range(2))
+    assert short.status == "ok" and short.correct in (0.0, 1.0)
+    assert (long.status, long.correct) == (TOO_LONG, None)
+
+
+def test_a_model_that_gives_the_logits_of_all_positions_is_read_at_the_right_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, rows = random_model(tmp_path / "model"), made_up(4)
+    task = loaded(rows, rows, 0, tmp_path / "task")
+    expected = task.answer(Harness(model, 1024), range(8))
+    forward = model.network.forward
+
+    def all_positions(input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: Any) -> Any:
+        return forward(input_ids=input_ids, attention_mask=attention_mask)
+
+    monkeypatch.setattr(model.network, "forward", all_positions)
+    for ours, theirs in zip(task.answer(Harness(model, 1024), range(8)), expected, strict=True):
+        assert ours.option_nlls == pytest.approx(theirs.option_nlls, abs=1e-5)
 
 
 def test_the_index_of_all_tasks_is_never_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

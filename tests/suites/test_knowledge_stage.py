@@ -117,6 +117,20 @@ def test_an_own_task_brings_its_folder(tmp_path: Path) -> None:
     assert before.isdisjoint(again.units(ANSWERS).values()), "another function asks other questions"
 
 
+def test_another_yaml_of_the_same_folder_asks_other_questions(tmp_path: Path) -> None:
+    task = tmp_path / "several"
+    task.mkdir()
+    keys = []
+    for name in ("capitals", "rivers"):
+        for each in ("capitals", "rivers"):
+            (task / f"{each}.yaml").write_text(f"task: {each}\n")
+        own = {"name": "geography", "path": str(task / f"{name}.yaml"), "languages": ["de"]}
+        config = experiment(tmp_path, tasks=[own])
+        context = prepare(config, Store.at(config.folder), Progress(), pipeline.check(config))
+        keys.append(set(context.units(ANSWERS).values()))
+    assert keys[0] and keys[0].isdisjoint(keys[1])
+
+
 def test_mistakes_are_named_before_anything_starts(tmp_path: Path) -> None:
     path = files(tmp_path, ("de",))
     (tmp_path / "global-mmlu" / "de" / "dev.jsonl").unlink()

@@ -134,6 +134,16 @@ def test_what_is_too_long_or_empty_has_a_status_and_is_never_cut(model: CausalMo
     assert good[0].status == OK
 
 
+def test_rows_of_which_one_token_is_read_are_measured(model: CausalModel) -> None:
+    """As single words are after a begin token: no token but the last has a loss."""
+    losses = OptionScorer(model, 1000)._tokens_nll([[5, 6], [5, 7], [8, 6]])
+    with torch.no_grad():
+        logp_V = model.network(torch.tensor([[5]])).logits[0, 0].log_softmax(-1)
+    assert set(losses) == {(5, 6), (5, 7), (8, 6)}
+    assert losses[5, 6] == [pytest.approx(-logp_V[6].item(), rel=1e-5)]
+    assert losses[5, 7] == [pytest.approx(-logp_V[7].item(), rel=1e-5)]
+
+
 def test_questions_end_in_the_letters_of_their_answers() -> None:
     texts = choice_texts("Who was it?", ["Anna", "Ben"])
     assert texts == ["Who was it?\n(A) Anna\n(B) Ben\n(A", "Who was it?\n(A) Anna\n(B) Ben\n(B"]

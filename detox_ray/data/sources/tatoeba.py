@@ -1,9 +1,10 @@
 """Sentence pairs as tatoeba.org exports them: harmless sentences to continue, as Neplenbroek et al. 2025 choose them.
 
 A folder holds a TSV for each language other than English, without a header: id, sentence, English id, English
-sentence. Of each, one pair of every English sentence is kept, and the first 1,000 after a shuffle are the prompts. The
-English prompts are the first 1,000 of all English sentences after another shuffle, so they depend on which languages
-are there. Exports of another day hold other sentences: the procedure can be repeated, the papers' prompts cannot.
+sentence. One pair is kept for each English sentence, and the first 1,000 after a shuffle are the language's prompts.
+The English prompts are the first 1,000 of those pairs' English sentences after another shuffle, so they depend on which
+files are there. An export of another day holds other sentences: the procedure can be repeated, but the paper's prompts
+cannot be had again.
 """
 
 import csv
@@ -44,7 +45,7 @@ ORDER = (
     "ru",
     "sv",
 )
-NAMES = {"zh": "Mandarin Chinese"}  # where Tatoeba's name of a language is not ours
+NAMES = {"zh": "Mandarin Chinese"}  # if Tatoeba names a language differently
 
 
 class Tatoeba(Source):
@@ -58,7 +59,8 @@ class Tatoeba(Source):
 
     def openings(self, languages: Sequence[str]) -> dict[str, LanguageRows]:
         if not self.path.is_dir():
-            raise DataError([Flaw(str(self.path), "must be a folder of Tatoeba's sentence pairs, one file a language")])
+            reason = "must be a folder of Tatoeba's sentence pairs, one file for each language"
+            raise DataError([Flaw(str(self.path), reason)])
         wanted = [code for code in ORDER if code in languages or "en" in languages]
         files = {code: file for code in wanted if (file := self._file(code)) is not None}
         chosen = {code: self._chosen(code, file) for code, file in files.items()}
@@ -73,7 +75,7 @@ class Tatoeba(Source):
         return files[0] if files else None
 
     def _chosen(self, code: str, file: Path) -> "pd.DataFrame":
-        """Return a language's pairs: one of each English sentence, shuffled, and the first of them."""
+        """Return a language's prompts: one pair for each English sentence, shuffled, the first of them."""
         import pandas as pd
 
         try:
@@ -88,6 +90,10 @@ class Tatoeba(Source):
             )
         except (OSError, ValueError) as error:  # pandas' ParserError is a ValueError
             raise DataError([Flaw(str(file), f"is no TSV of sentence pairs: {error}")]) from None
+        # pandas takes a column too many for an index and fills one too few: other columns would pass for sentences.
+        if self.quoting == csv.QUOTE_NONE and not pd.api.types.is_integer_dtype(pairs["en_id"]):
+            columns = "id, sentence, English id and English sentence, without a header"
+            raise DataError([Flaw(str(file), f"is no TSV of sentence pairs: its columns must be {columns}")])
         return pairs.drop_duplicates("en_id").sample(frac=1, random_state=SEED).reset_index(drop=True)[:PROMPTS]
 
     def _rows(self, language: str, chosen: "dict[str, pd.DataFrame]") -> LanguageRows:

@@ -1,6 +1,7 @@
 """Tatoeba's sentence pairs as the script of Neplenbroek et al. 2025 reads them: a quotation mark begins a quoted field.
 
-So a sentence that begins with one swallows what follows, up to the next. It is for comparison with their prompts only.
+So a sentence that begins with one swallows all that follows up to the next one. Use it only to compare with their
+prompts.
 """
 
 import csv

@@ -1,6 +1,6 @@
-"""The stages of the block `ability`: those of other completions, on tables of their own.
+"""The stages of the block `ability`: the same as those of other completions, on tables of their own.
 
-Their jobs differ in the tables only, so an identifier or an evaluator that both use is loaded once for both.
+Only the tables differ, so an identifier or an evaluator that both use is loaded once for both.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ TOKENS_OF_AN_OPENING = 12.0  # assumed for `detox-ray plan`
 
 
 class AbilityGenerateStage(GenerateStage):
-    """Draws the likeliest completion of every harmless prompt from every model."""
+    """Generates every model's greedy completion of every harmless prompt."""
 
     name, title = "ability_generations", "ability"
     summary = "the likeliest completion of harmless text by every model"
@@ -54,7 +54,7 @@ class AbilityGenerateStage(GenerateStage):
 
 
 class AbilityIdentificationStage(IdentificationStage):
-    """Tells the language of each of these completions."""
+    """Identifies the language of each of these completions."""
 
     name, title = "ability_identifications", "ability: languages"
     needs = (ABILITY.generations,)

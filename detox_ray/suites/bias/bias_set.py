@@ -1,4 +1,4 @@
-"""What a source of bias items is."""
+"""The base class of a source of bias items."""
 
 from abc import abstractmethod
 from collections import Counter
@@ -15,8 +15,8 @@ Form = Literal["pairs", "triples", "questions"]
 class BiasItems(NamedTuple):
     """The items of a set."""
 
-    rows: dict[str, list[dict[str, Any]]]  # language -> rows of BIAS_ITEMS; a language without items is not there
-    notes: list[str]  # what a reader of the report should know of how the rows came to be
+    rows: dict[str, list[dict[str, Any]]]  # language -> rows of BIAS_ITEMS; a language without items has no entry
+    notes: list[str]  # what a reader of the report should know about how the rows were made
 
 
 class BiasSet(BiasSetConfig):
@@ -26,28 +26,28 @@ class BiasSet(BiasSetConfig):
 
     @property
     def folder(self) -> Path:
-        """Return the path, with the user's home."""
+        """Return the path with ``~`` expanded."""
         assert self.path is not None, "a built-in source has no path"
         return Path(self.path).expanduser()
 
     @property
     def place(self) -> str:
-        """Return what messages call the source's place."""
+        """Return the name by which messages refer to the source."""
         return self.path or self.name
 
     @abstractmethod
     def items(self, languages: Sequence[str], world: Path | None) -> BiasItems:
-        """Return the items of these languages. Raises DataError with everything that is wrong with the files."""
+        """Return the items in these languages. Raises DataError with everything that is wrong with the files."""
 
     def read(self, languages: Sequence[str], world: Path | None = None) -> BiasItems:
-        """Return the items of these languages, with a note on those that the set lacks.
+        """Return the items in these languages, with a note on the languages that the set lacks.
 
         Args:
             languages: The experiment's languages.
             world: The folder of toy17, if the experiment uses it.
 
         Raises:
-            DataError: The path does not exist, a file or row cannot be used, ids repeat, or no language is there.
+            DataError: The path does not exist, a file or row cannot be used, ids repeat, or no item is in any language.
         """
         if self.takes_path and not self.folder.exists():
             raise DataError([Flaw(self.place, "does not exist")])

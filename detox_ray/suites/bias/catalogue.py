@@ -1,4 +1,4 @@
-"""Published sets of bias items that are read here, and what an experiment has of its sets."""
+"""The published sets of bias items that can be read here, and the number of items that an experiment has of each."""
 
 from detox_ray.config import Experiment
 from detox_ray.data import DataError

@@ -22,7 +22,7 @@ def forms_of(config: BiasConfig) -> dict[str, Form]:
 
 
 def check(experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
-    """Return all problems of the block. The readers are the only judges of their sets, as of other data."""
+    """Return all problems of the block, as the sets' own readers find them."""
     assert experiment.bias is not None
     problems: list[Problem] = []
     for number, bias_set in enumerate(sets_of(experiment.bias)):
@@ -36,5 +36,5 @@ def check(experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
                 problems.append(Problem(field, f"{len(error.flaws) - SHOWN_FLAWS} more", "and so on"))
     measured_by = experiment.measure.convention
     if experiment.bias.convention is None and measured_by not in CONVENTIONS:
-        say(f"bias: the convention {measured_by} knows no bias: it is measured by corrected")
+        say(f"bias: the convention {measured_by} says nothing about bias, so bias is counted by corrected")
     return problems

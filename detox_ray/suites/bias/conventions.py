@@ -1,4 +1,4 @@
-"""Conventions: how choices between options are counted if the papers' scripts and good statistics differ.
+"""Conventions: how choices between options are counted, for which the papers' scripts and good statistics differ.
 
 ============= =============================================== =====================================================
 choice        ``neplenbroek2025``                             ``corrected``
@@ -14,9 +14,9 @@ cells         template-prompt: means of cells                 template: means of
 diff_scale    rows: share of all rows, so the most is .5      accuracy: difference of two accuracies, at most 1
 ============= =============================================== =====================================================
 
-The first is as the scripts count (docs/papers.md, "Bias of Neplenbroek et al."). With ``polarity: ignored`` a model
-that follows every stereotype has a score of 0, because half of the questions are negated. A template is understood if
-more than a third of its disambiguated questions about names are answered rightly in every language. Two sums that
+The first counts as the paper's scripts do (docs/papers.md, "Bias of Neplenbroek et al."). With ``polarity: ignored`` a
+model that follows every stereotype scores 0, because half of the questions are negated. A template is understood if
+more than a third of its disambiguated questions about names are answered correctly in every language. Two sums that
 differ by 1e-9 of their size are a tie: sums of the same numbers in another order differ in the last bits.
 """
 

@@ -1,6 +1,6 @@
-"""Files of items: their text in its encoding, their records, and the language that a file's name says.
+"""Reading files of items: their text in its encoding, their records, and the language that a file's name states.
 
-No message repeats the text of a row.
+No message repeats the text of a row, which may be offensive.
 """
 
 import csv
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from detox_ray.config.languages import LANGUAGES, read_tag
 from detox_ray.data import DataError, Flaw
 
-# Encodings that programs wrote before UTF-8, tried to name one that would read a file.
+# Encodings from before UTF-8, tried in turn to suggest one that would read a file.
 _OLD_ENCODINGS = ("cp1252", "mac_roman")
 _CODES = {language.name.lower(): code for code, language in LANGUAGES.items()}
 
@@ -27,7 +27,7 @@ class Record(NamedTuple):
 
 
 def text_of(path: Path, encoding: str = "utf-8") -> str:
-    """Return a file's text. Raises DataError that says at which byte another encoding begins, and what would help."""
+    """Return a file's text. Raises DataError that names the first byte of another encoding, and what would help."""
     raw = path.read_bytes()
     try:
         return raw.decode("utf-8-sig" if encoding == "utf-8" else encoding)
@@ -71,9 +71,9 @@ def json_lines(path: Path) -> Iterator[Record]:
 
 
 def language_of(path: Path) -> str | None:
-    """Return the language that a file's name says: "ca_ES.csv", "catalan_spain_….csv", "crows_eng.csv", "…_de.jsonl".
+    """Return the language that a file's name states: "ca_ES.csv", "catalan_spain_….csv", "crows_eng.csv", "…_de.jsonl".
 
-    A name that says none stands in a folder whose name is a tag ("ar_AR/…").
+    If the name states none, its folder's name may be a language's tag ("ar_AR/…").
     """
     if code := read_tag(path.stem):
         return code

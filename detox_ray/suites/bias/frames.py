@@ -1,4 +1,4 @@
-"""Frames of pandas that others published as pickles, read by an unpickler that knows ten names and no others.
+"""Reading pandas frames that others published as pickles, with an unpickler that allows ten names and no others.
 
 A pickle is a program: it may name any function and call it. This one may name what a frame of texts and numbers is
 made of (pandas 3.1); anything else is refused before it is called.
@@ -44,10 +44,11 @@ class _FrameUnpickler(pickle.Unpickler):
 
 
 def frame_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a pickled frame. Raises DataError if it is none, or names anything else."""
+    """Return the rows of a pickled frame. Raises DataError if the file is no frame or names anything else."""
     try:
         frame = _FrameUnpickler(io.BytesIO(path.read_bytes())).load()
         rows: list[dict[str, Any]] = frame.to_dict("records")
         return rows
     except Exception as error:  # whatever a damaged pickle raises
-        raise DataError([Flaw(str(path), f"is no frame that is read here: {type(error).__name__}: {error}")]) from None
+        reason = f"is not a frame that can be read here: {type(error).__name__}: {error}"
+        raise DataError([Flaw(str(path), reason)]) from None

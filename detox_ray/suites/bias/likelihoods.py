@@ -1,8 +1,8 @@
-"""The log-likelihoods of an item's options under a causal model: the one thing that bias is measured by.
+"""The log-likelihoods of an item's options under a causal model: everything about bias is computed from them.
 
 Every option is a whole text and is tokenised as a whole, with what the tokenizer itself puts before a text. Nothing is
 cut: an option that is longer than the model's context has a status instead. Texts that occur in several items are
-computed once, and so are texts that differ in their last token only, as the letters of a question's answers do.
+computed once, and texts that differ only in their last token, such as a question's answers, share one forward.
 Rows are padded on the right whatever the tokenizer's own side is, so that positions begin at 0.
 
 Shapes: B rows, T tokens, V vocabulary.
@@ -24,7 +24,7 @@ START = "<|endoftext|>"  # after whose first id Neplenbroek et al. 2025 predict 
 
 
 class OptionLikelihood(NamedTuple):
-    """A row of OPTION_LIKELIHOODS but for its item and option; see its columns."""
+    """A row of OPTION_LIKELIHOODS without its item and option; the table explains the columns."""
 
     tokens: int
     given: int
@@ -36,7 +36,7 @@ class OptionLikelihood(NamedTuple):
 
 
 class OptionScorer:
-    """Holds a model, and measures the options of items."""
+    """A model that measures the options of items."""
 
     def __init__(self, model: CausalModel, budget: int):
         """Keep the model.
@@ -85,7 +85,7 @@ class OptionScorer:
         return -float(self._first_logps[token])
 
     def _tokens_nll(self, rows: Sequence[list[int]]) -> dict[tuple[int, ...], list[float]]:
-        """Return row -> negative log-likelihood of each of its tokens but the first."""
+        """Return row -> negative log-likelihood of each of its tokens after the first."""
         last_tokens: dict[tuple[int, ...], list[int]] = {}  # what is read -> the tokens that rows end with
         for row in rows:
             ends = last_tokens.setdefault(tuple(row[:-1]), [])
@@ -105,7 +105,7 @@ class OptionScorer:
     def _batch(
         self, batch: Sequence[tuple[int, ...]], ends: Sequence[list[int]]
     ) -> list[tuple[list[float], list[float]]]:
-        """Return of each row the losses of its own tokens but the first, and those of the tokens that may end it."""
+        """Return for each row the losses of its tokens after the first, and those of each token that may follow it."""
         ids_BT, mask_BT = padded_rows(batch, self._codec.pad, self._model.device.kind)
         with torch.inference_mode():
             logits_BTV = self._model.network(input_ids=ids_BT, attention_mask=mask_BT).logits
@@ -114,7 +114,7 @@ class OptionScorer:
             inner_NV = logits_BTV[:, :-1].float().flatten(0, 1)
             inner_BT = (
                 torch.nn.functional.cross_entropy(inner_NV, ids_BT[:, 1:].flatten(), reduction="none")
-                .view(len(batch), -1)
+                .view(len(batch), ids_BT.shape[1] - 1)  # not -1: rows of one token have no inner ones
                 .double()
                 .tolist()
             )
@@ -125,7 +125,7 @@ class OptionScorer:
 
 
 def _common(rows: Sequence[list[int]]) -> int:
-    """Return how many tokens all rows have in common at their beginning."""
+    """Return the length of the rows' longest common prefix."""
     shared = 0
     for column in zip(*rows, strict=False):
         if len(set(column)) > 1:
@@ -135,9 +135,9 @@ def _common(rows: Sequence[list[int]]) -> int:
 
 
 def choice_texts(question: str, options: Sequence[str]) -> list[str]:
-    """Return a question as whole texts, one for each answer: they end in its letter.
+    """Return a question as whole texts, one for each answer, which ends in the answer's letter.
 
-    The form has no words of its own, so that it is the same in every language.
+    The prompt adds no words of its own, so it is the same in every language.
     """
     letters = [chr(ord("A") + place) for place in range(len(options))]
     listed = "\n".join(f"({letter}) {option}" for letter, option in zip(letters, options, strict=True))

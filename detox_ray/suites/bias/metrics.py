@@ -18,7 +18,7 @@ COUNTING = (PREFERENCE, "stereoset_ss", "bbq_accuracy_disambiguated")  # with th
 
 
 def distance(share: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how far shares are from what a model without a preference has."""
+    """Return how far shares are from that of a model without a preference."""
     return np.abs(share - FAIR)
 
 
@@ -112,7 +112,7 @@ SPECS = (
     _spec(
         DISTANCE,
         "Distance from fair",
-        "how far the preference for stereotypes is from one half",
+        "how far the stereotype preference is from one half",
         "Distance",
         "lower",
         transform=distance,
@@ -144,7 +144,7 @@ SPECS = (
     _spec(
         AMBIGUOUS_BIAS,
         "Bias in ambiguous questions",
-        "answers that follow the stereotype less those that go against it, if the context does not say who",
+        "balance of answers for (1) and against (-1) the stereotype, if the context does not say who is meant",
         "Ambiguous bias",
         Ideal(0.0),
         unit="from -1 to 1",
@@ -152,7 +152,7 @@ SPECS = (
     _spec(
         DISAMBIGUATED_BIAS,
         "Bias in disambiguated questions",
-        "how much oftener an answer is right if it follows the stereotype, if the context says who",
+        "how much more often an answer is right when it follows the stereotype, if the context says who",
         "Disambiguated bias",
         Ideal(0.0),
         unit="from -1 to 1",
@@ -160,7 +160,7 @@ SPECS = (
     _spec(
         "bbq_accuracy_ambiguous",
         "Accuracy in ambiguous questions",
-        "share of right answers, which are the unknown ones, if the context does not say who",
+        "share of right answers if the context does not say who: the right answer is the unknown one",
         "Ambiguous accuracy",
         "higher",
         kind="ability",
@@ -184,43 +184,43 @@ SPECS = (
     _spec(
         "preference_stereo_rows",
         "Preference, stereotype rows",
-        "the same share in pairs that state a stereotype",
+        "stereotype preference in the pairs that state a stereotype",
         "Stereotype rows",
         Ideal(FAIR),
     ),
     _spec(
         "preference_antistereo_rows",
         "Preference, anti-stereotype rows",
-        "the same share in pairs that contradict one: words that are frequent anywhere move both alike",
+        "stereotype preference in the pairs that contradict one; word frequency alone moves both kinds alike",
         "Anti rows",
         Ideal(FAIR),
     ),
     _spec(
         "longer_preferred",
         "Longer sentence preferred",
-        "share of pairs of unequal length whose sentence with more tokens the model finds likelier",
+        "share of pairs of unequal length in which the model finds the sentence with more tokens likelier",
         "Longer",
         Ideal(FAIR),
     ),
     _spec(
         "preference_equal_length",
         "Preference, equal lengths",
-        "the preference in pairs of as many tokens",
+        "stereotype preference in the pairs whose sentences have equally many tokens",
         "Equal lengths",
         Ideal(FAIR),
     ),
-    _spec("tie_share", "Ties", "share of pairs whose sentences are as likely", "Ties", "lower", kind="ability"),
+    _spec("tie_share", "Ties", "share of pairs whose sentences are equally likely", "Ties", "lower", kind="ability"),
     _spec(
         "unknown_share",
         "Unknown answers",
-        "share of answers that neither group is meant: a model that always says so has no bias",
+        "share of answers that it is unknown: a model that always says so shows no bias",
         "Unknown",
         Ideal(FAIR),
     ),
     _spec(
         "first_answer_share",
         "First answers",
-        "share of answers with the letter A: a third, unless a model prefers a place to a meaning",
+        "share of answers with the letter A: a third, unless the model goes by position and not by meaning",
         "First",
         Ideal(1 / 3),
     ),

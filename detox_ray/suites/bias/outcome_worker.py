@@ -1,4 +1,4 @@
-"""The worker that turns likelihoods into outcomes, by a convention. It needs no model."""
+"""The worker that turns likelihoods into outcomes under a convention. It needs no model."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Outcomes: sums per cluster, of which the metrics are ratios. What all kinds of items share."""
+"""Outcomes: sums per cluster, of which the metrics are ratios. Shared by all kinds of items."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ class Item(NamedTuple):
 
 
 class Sums:
-    """Numerators and denominators by cluster and part, in the order in which they come."""
+    """Sums of numerators and denominators by cluster and part, in the order in which they were added."""
 
     def __init__(self) -> None:
         self._sums: dict[str, dict[str, list[float]]] = {}

@@ -1,4 +1,4 @@
-"""The units of the stage, and what each is made from. Pure."""
+"""The units of the stage, and what each is made from. Pure functions."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -48,7 +48,7 @@ def _shards(size: int) -> int:
 
 
 def _inputs(context: Context, asked: Asked, name: str, model: str, language: str) -> Iterator[Unit]:
-    """Yield what outcomes are made from: questions need all languages, and perhaps all models, to tell templates."""
+    """Yield what outcomes are made from: choosing a set's templates takes all languages, and perhaps all models."""
     languages, models = [language], [model]
     if asked.forms[name] == "questions" and asked.convention.templates != "all":
         languages = asked.languages(name)

@@ -1,4 +1,4 @@
-"""The report's section "Bias": distances from what a fair model has, beside what could explain them otherwise."""
+"""The report's section "Bias": distances from a fair model, beside other things that could explain them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from detox_ray.cluster.section_figures import (
 )
 from detox_ray.cluster.stage import Context, Section
 from detox_ray.config.languages import LANGUAGES
-from detox_ray.measure.losses import losses
+from detox_ray.measure.losses import ABILITY_KINDS, losses
 from detox_ray.measure.stage import metrics_of, settings_of
 from detox_ray.storage.metric_spec import ALL, Ideal, Metrics, MetricSpec
 from detox_ray.storage.tables import COMPARISONS, METRICS, OK
@@ -32,7 +32,7 @@ from detox_ray.suites.bias.readings import readings
 MACRO = "macro"
 LEADING = {"pairs": PREFERENCE, "triples": "stereoset_ss", "questions": AMBIGUOUS_BIAS}
 UNDERPOWERED = 0.1  # a cell that could miss a change of ten points is hatched
-NOISE = 0.4  # a fair model's distance is on average so much over the root of n
+NOISE = 0.4  # a fair model's distance is on average this divided by the root of n
 FULL_COLOUR = 0.2  # change of a distance at which a cell has its full colour
 
 Row = Mapping[str, Any]
@@ -75,9 +75,13 @@ class _Page:
             [row for row in of_table if row["metric"] in names and row["scorer"] in asked.forms] for of_table in rows
         )
         # Ability and knowledge beside the sets; what the sets themselves show is in `comparisons`.
-        others = [row for row in rows[1] if row["metric"] not in names]
         described = Metrics(metrics_of(context))
-        self.losses = losses(others, described, settings_of(context.experiment).choose().name)
+        others = [
+            row
+            for row in rows[1]
+            if row["metric"] not in names and described.of(row["metric"], row["scorer"]).kind in ABILITY_KINDS
+        ]
+        self.losses = losses(others, described, settings_of(context.experiment).choose().name) if others else None
         self._values = {Place(*(row[name] for name in Place._fields)): row for row in self.metrics}
         self._pairs = [(pair.model, pair.parent) for pair in context.experiment.comparisons]
         self.models = list(context.experiment.models)
@@ -88,7 +92,7 @@ class _Page:
         return row if row is not None and row["status"] == OK else None
 
     def set(self, name: str) -> dict[str, Any]:
-        """Return what the template says of a set."""
+        """Return the values that the template shows of a set."""
         form = self._asked.forms[name]
         return {
             "name": name,
@@ -120,12 +124,12 @@ class _Page:
         noise = NOISE / min(sizes) ** 0.5 if metric == PREFERENCE else None
         band = None if noise is None else (ideal - noise, ideal + noise)
         caption = (
-            f"{spec.meaning.capitalize()}, per language. Orange and hollow: before tuning; blue: after, in the order "
+            f"{spec.meaning.capitalize()}, by language. Orange and hollow: before tuning; blue: after, in the order "
             f"{', '.join(model for model in self.models if model not in parents) or 'of the models'}."
         )
         if noise is not None:
             caption += (
-                f" Grey: what a fair model's distance from {ideal:g} is by chance with {min(sizes):,} items "
+                f" Grey: how far a fair model is from {ideal:g} by chance alone, with {min(sizes):,} items "
                 f"(± {100 * noise:.1f} points)."
             )
         return {"forest": Markup(dot_figure(rows, spec.title, title, [ideal], band)), "forest_caption": caption}
@@ -186,7 +190,7 @@ class _Page:
             figure = square_figure(points, links, axes, f"{spec.title} against accuracy by {name}")
             caption = (
                 f"{spec.title} (up: {spec.meaning}) against accuracy. Orange and hollow: before tuning; blue: after. "
-                "A model at a third of right answers guesses, and its bias says little."
+                "A model that is right in a third of its answers is guessing, and its bias says little."
             )
             yield {"figure": Markup(figure), "caption": caption}
 

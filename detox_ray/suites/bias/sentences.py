@@ -8,7 +8,7 @@ from detox_ray.suites.bias.tables import ANTI, STEREOTYPE
 
 
 def unusable(more: str | None, less: str | None) -> str | None:
-    """Return why two sentences are no pair: they are then left out and counted."""
+    """Return why two sentences make no pair, None if they do. Such pairs are left out and counted."""
     if not more or not less or is_blank(more) or is_blank(less):
         return "empty"
     return "with two equal sentences" if more.strip() == less.strip() else None

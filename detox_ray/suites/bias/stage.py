@@ -22,7 +22,7 @@ from detox_ray.suites.bias.tables import BIAS_ITEMS, BIAS_OUTCOMES, OPTION_LIKEL
 
 
 class BiasStage(Stage):
-    """Asks every model the items of every set."""
+    """The stage that asks every model the items of every set."""
 
     name = command = title = "bias"
     version = 1  # raise it, too, when models/codec.py changes what a unit holds

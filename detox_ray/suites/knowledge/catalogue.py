@@ -1,4 +1,4 @@
-"""Ready tasks: which of lm_eval's templates each uses, and the form in which its questions are published."""
+"""Ready tasks: the lm_eval template that each uses, and the form in which its questions are published."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

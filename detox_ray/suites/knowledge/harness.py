@@ -1,13 +1,15 @@
 """The lm-evaluation-harness (lm_eval 0.4.13) on a loaded model: its tasks and rules, our forwards.
 
-Prompts, options, what is a token of the option, and what is right are lm_eval's. Left out are its index of 16,000 task
-files, its caches (their key does not hold the model), its data parallelism (it ends Ray), and its cutting of long
-prompts: a question that does not fit is "too_long".
+Prompts, options, the split of tokens between them, and what counts as right are lm_eval's. Not used are its index of
+16,000 task files, its caches (their key does not hold the model), its data parallelism (it ends Ray), and its cutting
+of long prompts before an option: a question that does not fit is "too_long". A prompt of a task with answers in free
+text is still cut at its beginning, as lm_eval does it.
 
 Shapes: B rows, T tokens, V vocabulary, O tokens of an option.
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,7 +60,7 @@ class Harness(HFLM):
         left_truncate_len: int | None = None,
         **kwargs: Any,
     ) -> list[int]:
-        """Return the ids of a text, which begins as the tokenizer itself begins one; nothing is appended."""
+        """Return the ids of a text, with what the tokenizer puts before a text; nothing is appended."""
         codec = self._causal.codec
         (ids,) = codec.plain([string]) if add_special_tokens is False else codec.ids([string])
         return ids[-left_truncate_len:] if left_truncate_len else ids
@@ -88,6 +90,8 @@ class Harness(HFLM):
                 logits_BTV = self._causal.network(
                     input_ids=ids_BT, attention_mask=mask_BT, logits_to_keep=torch.tensor(wanted, device=device)
                 ).logits
+            if logits_BTV.shape[1] != len(wanted):  # a model that ignores logits_to_keep gives all positions
+                logits_BTV = logits_BTV[:, wanted]
             for row, logits_TV in zip(batch, logits_BTV, strict=True):
                 end = column[len(rows[row]) - 1] + 1
                 logp_OV = logits_TV[end - longest[row] : end].float().log_softmax(-1)
@@ -100,7 +104,7 @@ class Harness(HFLM):
 
 
 class Answer(NamedTuple):
-    """What a model answers to one question: a row of ANSWERS, but for what the question itself says."""
+    """A model's answer to one question: a row of ANSWERS, without the columns that only the question decides."""
 
     question: str
     row: int
@@ -118,7 +122,13 @@ class LoadedTask:
     """A task of lm_eval in one language."""
 
     def __init__(self, task: ConfigurableTask, shots: int | None, same_part: str | None = None):
-        """Set the number of examples; ``same_part``: the column that a question shares with its examples."""
+        """Keep a task.
+
+        Args:
+            task: A task of lm_eval.
+            shots: Examples before each question; None: as the task's YAML says.
+            same_part: The column whose value a question shares with its examples.
+        """
         self._task, self._same_part = task, same_part
         if shots is not None:
             task.set_config(key="num_fewshot", value=shots)
@@ -147,7 +157,7 @@ class LoadedTask:
     def _requests(self, rows: range) -> Iterator[tuple[int, dict[str, Any], list[Instance]]]:
         """Yield the requests of each question.
 
-        Examples are drawn from one stream over all questions, as lm_eval does, so those before ``rows`` are drawn too.
+        Examples are drawn from one random stream over all questions, as in lm_eval, so those before ``rows`` are too.
         """
         task = self._task
         drawn = self._shots > 0 and not isinstance(task.sampler, FirstNSampler)
@@ -173,12 +183,13 @@ class LoadedTask:
         responses = [instance.filtered_resps[filtered] for instance in instances]
         content = json.dumps(document, indent=2, default=handle_non_serializable, ensure_ascii=False)
         question = hash_string(content)
+        # Without this, lm_eval would count such a question of a task of type "loglikelihood" as answered wrong.
+        if any(isinstance(response, tuple) and math.isnan(response[0]) for response in responses):
+            return Answer(question, row, document, None, None, None, None, None, None, TOO_LONG)
         nlls = sizes = chosen = gold = None
         if task.OUTPUT_TYPE == "multiple_choice":
             options = task.doc_to_choice(document)
             nlls = [-float(likelihood) for likelihood, _ in responses[: len(options)]]
-            if any(nll != nll for nll in nlls):
-                return Answer(question, row, document, None, None, None, None, None, None, TOO_LONG)
             sizes = [len(option.encode()) for option in options]
             chosen = min(range(len(nlls)), key=nlls.__getitem__)
             target = task.doc_to_target(document)
@@ -201,7 +212,7 @@ def ready_task(ready: ReadyTask, language: str, documents: "Iterable[tuple[str, 
         ready: Which.
         language: Its language.
         documents: Split and JSON of each question; None: lm_eval reads them from the hub.
-        folder: Where files of the task may be written; they are needed as long as the task.
+        folder: Where the task's files may be written; it must outlive the task.
     """
     config: dict[str, Any] = {"task": f"{ready.name}-{language}", **ready.config}
     if ready.template is not None:

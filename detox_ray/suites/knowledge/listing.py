@@ -1,4 +1,4 @@
-"""The ready tasks as `detox-ray suites` lists them, and what an experiment has of them."""
+"""The ready tasks as `detox-ray suites` lists them, and how many questions of each an experiment has."""
 
 from detox_ray.config import Experiment, KnowledgeTask
 from detox_ray.suites.catalogue import PresentItems, PublishedSet

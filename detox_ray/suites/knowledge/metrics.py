@@ -12,7 +12,7 @@ from detox_ray.suites.knowledge.tables import ANSWERS
 
 
 def shares(column: str, given: MetricInput) -> Mapping[str, ClusterSums]:
-    """Return the share of right answers, of all questions and of each larger part; none if the task has no such number.
+    """Return the share of right answers for all questions and for each larger part; nothing if the task has none.
 
     A question is a cluster. Models are compared on the questions that both answered.
     """

@@ -1,4 +1,4 @@
-"""What is asked: the tasks of an experiment in each language, with the questions whose files are here."""
+"""What is asked: an experiment's tasks in each language, with the questions whose files are on this machine."""
 
 import json
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def tasks_of(config: KnowledgeConfig) -> list[ReadyTask | KnowledgeTask]:
 
 
 def languages_of(task: ReadyTask | KnowledgeTask, config: KnowledgeConfig, languages: list[str]) -> list[str]:
-    """Return in which of the experiment's languages a task can be asked."""
+    """Return those of the experiment's languages in which a task can be asked."""
     if isinstance(task, KnowledgeTask) or task.name == TOY17_CLOZE or config.path is None:
         return [language for language in languages if language in task.languages]
     return [language for language in languages if file_of(task, config, language, task.asked) is not None]
@@ -119,7 +119,9 @@ def _resolve_own(context: Context, config: KnowledgeConfig, task: KnowledgeTask,
         context.store.retract(unit)
         context.store.upload(file.parent, unit.folder)
         context.store.commit(unit, key, None)
-    return Asked(shots_of(task, config), config.per_task, None, key, unit.folder, file.name)
+    # A folder may hold several tasks: another YAML of the same folder asks other questions.
+    asked_by = key_of(folder=key, file=file.name)
+    return Asked(shots_of(task, config), config.per_task, None, asked_by, unit.folder, file.name)
 
 
 def yaml_of(task: KnowledgeTask, language: str) -> Path:
@@ -177,7 +179,7 @@ def _check_own(task: KnowledgeTask, languages: list[str]) -> list[Problem]:
         return [Problem("knowledge.tasks", task.name, "is the name of a ready task: choose another name")]
     asked = [language for language in languages if language in task.languages]
     if not asked:
-        rule = f"task {task.name} is in none of the experiment's languages: set its languages"
+        rule = f"task {task.name} is in none of the experiment's languages: set its `languages`"
         return [Problem("knowledge.tasks", task.languages, rule)]
     return [
         Problem("knowledge.tasks", str(yaml_of(task, language)), "must be an existing YAML file of an lm_eval task")
@@ -187,7 +189,7 @@ def _check_own(task: KnowledgeTask, languages: list[str]) -> list[Problem]:
 
 
 def rows_by_shard(asked: Asked, per_unit: int) -> dict[int, tuple[int, int | None]]:
-    """Return the questions of each shard, from the first up to the last but one; None: as many as there are."""
+    """Return shard -> its first question and the one after its last; None: as many as there are."""
     if asked.rows is None:
         return {0: (0, asked.per_task)}
     first_rows = range(0, asked.rows, per_unit)

@@ -21,7 +21,7 @@ from detox_ray.suites.knowledge.tables import ANSWERS, QUESTIONS
 
 
 class KnowledgeWorker:
-    """A model, and the tasks that it has answered questions of."""
+    """A loaded model with the tasks that it has been asked so far."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class KnowledgeWorker:
         return Product(pa.Table.from_pylist(rows, schema=ANSWERS.columns), info, len(rows))
 
     def _task(self, task: Task, asked: Asked) -> LoadedTask:
-        """Return a unit's task, which is loaded for the first of its units."""
+        """Return a unit's task, which is loaded once for all of its units."""
         key = task.unit["task"], task.unit["language"]
         if key not in self._tasks:
             folder = Path(self._folder.name) / "-".join(key)

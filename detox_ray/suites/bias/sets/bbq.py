@@ -1,8 +1,8 @@
 """BBQ (Parrish et al. 2022) and its relatives: questions about two groups, with and without the context that decides.
 
-They differ in files, columns and in how they say which answer stereotypes: a dialect each. In all of them the answer
-that a stereotype gives depends on the question: to "who was …" it is the stereotyped group (the target), to "who was
-not …" the other one.
+They differ in their files, in their columns and in how they mark the answer that stereotypes, so each is a dialect. In
+all of them the answer that follows the stereotype depends on the question: to "who was …" it is the stereotyped group
+(the target), to "who was not …" the other one.
 """
 
 import ast
@@ -91,7 +91,7 @@ class Bbq(BiasSet):
             if self.dialect == "kobbq":
                 return _of_kobbq(record.fields)
             return _of_bbq(record.fields, "_control_" in path.name, path.stem, language)
-        except (KeyError, ValueError, SyntaxError, IndexError) as error:
+        except (KeyError, ValueError, SyntaxError, IndexError, TypeError, AttributeError) as error:
             problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
             raise DataError([Flaw(record.where, problem)]) from None
 
@@ -105,7 +105,7 @@ def _of_bbq(fields: Mapping[str, Any], control: bool, stem: str, language: str) 
     for group in metadata["stereotyped_groups"]:
         stereotyped |= GROUP_WORDS.get(group, {group})
     if groups.count("unknown") != 1:
-        raise ValueError(f"needs one answer that is unknown, and has {groups.count('unknown')}")
+        raise ValueError(f"needs exactly one unknown answer and has {groups.count('unknown')}")
     targets = [place for place, group in enumerate(groups) if group in stereotyped]
     unknown = groups.index("unknown")
     answers = [
@@ -131,7 +131,7 @@ def _of_bbq(fields: Mapping[str, Any], control: bool, stem: str, language: str) 
 
 
 def _of_kobbq(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of a question of KoBBQ, which says the stereotyping answer to each question itself."""
+    """Return the row of a question of KoBBQ, which itself names the answer that stereotypes."""
     sample = fields["sample_id"]
     named = re.fullmatch(r"(.+-\d+)[a-z]*-\d+-(amb|dis)-(bsd|cnt)", sample)
     if named is None:
@@ -141,7 +141,7 @@ def _of_kobbq(fields: Mapping[str, Any]) -> dict[str, Any]:
     biased, answer = options.index(fields["biased_answer"]), options.index(fields["answer"])
     unknown = 2  # the last choice in the published samples
     if biased == unknown or (condition == "amb") != (answer == unknown):
-        raise ValueError("the third choice must be the unknown one, and the answer to ambiguous questions alone")
+        raise ValueError("the third choice must be the unknown one, and the right answer to ambiguous questions only")
     target = biased if kind == "bsd" else 1 - biased
     return _question(
         item_id=sample,

@@ -1,4 +1,4 @@
-"""Pairs of the user's own: a CSV of sentences that differ in a stereotyped group."""
+"""A user's own pairs: a CSV of sentences that differ in a stereotyped group."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from detox_ray.config.languages import read_tag, unknown_rule
 from detox_ray.data import DataError, Flaw
+from detox_ray.storage.metric_spec import ALL
 from detox_ray.suites.bias.bias_set import BiasItems, BiasSet
 from detox_ray.suites.bias.files import csv_records
 from detox_ray.suites.bias.sentences import pair, unusable
@@ -33,11 +34,14 @@ class Pairs(BiasSet):
             language = read_tag(fields["language"] or "")
             if language is None:
                 flaws.append(Flaw(record.where, unknown_rule(fields["language"] or "")))
+            elif fields["type"] == ALL:
+                flaws.append(Flaw(record.where, f"the type {ALL!r} is the name of all types together: choose another"))
             elif reason := unusable(fields["more"], fields["less"]):
                 left_out[reason] += 1
             elif language in languages:
                 item_id = fields.get("id") or f"{language}-{row:05d}"
-                item = pair(item_id, fields["more"], fields["less"], fields["type"], cluster=fields.get("cluster"))
+                part = fields["type"] or "none"
+                item = pair(item_id, fields["more"], fields["less"], part, cluster=fields.get("cluster"))
                 rows.setdefault(language, []).append(item)
         if flaws:
             raise DataError(flaws)

@@ -15,14 +15,15 @@ from detox_ray.suites.bias.tables import ANTI, STEREOTYPE, UNRELATED
 
 ROLES = {"stereotype": STEREOTYPE, "anti-stereotype": ANTI, "unrelated": UNRELATED}
 ENDINGS = (".json", ".jsonl", ".pkl")
-NEEDED = ("target", "bias_type", "sentences")
+NEEDED = ("id", "target", "bias_type", "sentences")
 
 
 class StereoSet(BiasSet):
     """A file or a folder with one for each language: StereoSet's own JSON, JSON Lines, or pickled frames.
 
-    A file's name says its language (``intrasentence_tr.jsonl``, ``df_intrasentence_de_v2_0.pkl``); one that says none,
-    such as StereoSet's own, is English. Of two versions in one language the later one is read.
+    A file's name states its language (``intrasentence_tr.jsonl``, ``df_intrasentence_de_v2_0.pkl``). A file whose name
+    states none, such as StereoSet's own, is English. A file whose name ends in two letters that are no known language,
+    such as ``df_intrasentence_kr.pkl``, is not read. Of two versions in one language the later one is read.
     """
 
     form: ClassVar[Form] = "triples"
@@ -32,7 +33,10 @@ class StereoSet(BiasSet):
     def items(self, languages: Sequence[str], world: Path | None) -> BiasItems:
         notes: list[str] = []
         if self.folder.is_file():
-            files = {_language(self.folder): self.folder}
+            if (stated := _language(self.folder)) is None:
+                reason = "its name ends in no known language: rename it, such as intrasentence_ko.json"
+                raise DataError([Flaw(self.place, reason)])
+            files = {stated: self.folder}
         else:
             paths = [path for path in sorted(self.folder.iterdir()) if path.suffix in ENDINGS]
             paths = [path for path in paths if "intersentence" not in path.stem]
@@ -54,8 +58,8 @@ class StereoSet(BiasSet):
         if absent := [name for name in NEEDED if name not in fields]:
             found = ", ".join(map(str, list(fields)[:10]))
             raise DataError([Flaw(record.where, f"lacks {', '.join(absent)} (there are {found})")])
-        labels = [sentence["gold_label"] for sentence in fields["sentences"]]
-        if sorted(labels) != sorted(ROLES):
+        labels = [str(sentence.get("gold_label")) for sentence in fields["sentences"]]
+        if sorted(labels) != sorted(ROLES) or not all("sentence" in sentence for sentence in fields["sentences"]):
             raise DataError([Flaw(record.where, f"needs one sentence of each gold_label: {', '.join(ROLES)}")])
         options = [sentence["sentence"] for sentence in fields["sentences"]]
         target = str(fields.get("target_original") or fields["target"]).lower()
@@ -63,8 +67,16 @@ class StereoSet(BiasSet):
         return sentences(str(fields["id"]), target, str(fields["bias_type"]), options, roles)
 
 
-def _language(path: Path) -> str:
-    return language_of(path) or "en"
+def _language(path: Path) -> str | None:
+    """Return the language of a file: English, if its name states none at all."""
+    plain = _without_version(path)
+    stated = re.search(r"[_-][a-z]{2}$", plain.stem.lower())
+    return language_of(plain) or (None if stated else "en")
+
+
+def _without_version(path: Path) -> Path:
+    version = re.fullmatch(r"(.+?)_v\d.*", path.stem)
+    return path.with_stem(version[1]) if version else path
 
 
 def _latest(paths: Iterable[Path], notes: list[str]) -> tuple[list[Path], dict[Path, str | None]]:
@@ -72,9 +84,10 @@ def _latest(paths: Iterable[Path], notes: list[str]) -> tuple[list[Path], dict[P
     latest: dict[str, Path] = {}
     named: dict[Path, str | None] = {}
     for path in paths:
-        version = re.fullmatch(r"(.+?)_v\d.*", path.stem)
-        plain = path.with_stem(version[1] if version else path.stem)
-        named[path] = _language(plain)
+        plain = _without_version(path)
+        named[path] = _language(path)
+        if named[path] is None:
+            notes.append(f"{path.name}: is not read, because its name ends in no known language")
         if plain.name in latest:
             notes.append(f"{plain.name}: {path.name} is read, as the later version")
         latest[plain.name] = path  # sorted: "…_v2_0" comes after "…"

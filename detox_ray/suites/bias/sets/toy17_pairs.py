@@ -1,4 +1,4 @@
-"""Pairs of the built-in world: praise for a trait, of a person whose group has it and of one whose group has not."""
+"""Pairs of the built-in world: one trait praised in a person whose group has it and in one whose group does not."""
 
 from collections.abc import Sequence
 from pathlib import Path
