@@ -170,7 +170,8 @@ class UnitRound:
     def _up(self, actor: PoolActor, answer: tuple[str, str]) -> None:
         """Note that an actor's process is up; give it again what it was given before it could not be reached."""
         actor.place, actor.answer = Place(*answer), None
-        actor.nodes = actor.nodes or _living_nodes()
+        # Its processes are on its own node, or, if it has a placement group, on nodes that it does not name.
+        actor.nodes = actor.nodes or (_living_nodes() if actor.group is not None else frozenset({actor.place.node_id}))
         hand = self._hands[actor]
         hand.units = deque(self._give(actor, number, task) for _, number, task in hand.units)
         hand.idle_since = time.monotonic()
@@ -213,8 +214,13 @@ class UnitRound:
     def _say_lost(self, actor: PoolActor, units: int) -> None:
         if actor.place is not None and actor.place.node_id not in self._lost_nodes:
             self._lost_nodes.add(actor.place.node_id)
-            what = "no unit was in work there" if not units else f"its {units} units in work are made again"
-            self._progress.say(f"{self._label}: the node {actor.place.name} is lost; {what}")
+            what = "no unit was in work there"
+            if units:
+                what = "its unit in work is made again" if units == 1 else f"its {units} units in work are made again"
+            where = f"the node {actor.place.name}"
+            if actor.group is not None:
+                where = f"a node of the engine that began on {actor.place.name}"
+            self._progress.say(f"{self._label}: {where} is lost; {what}")
 
     def _look_around(self) -> None:
         """Ask unreachable actors again, follow the cluster's size, end idle actors, and say what is waited for."""
