@@ -138,7 +138,7 @@ def logs(
     verbose: Verbose = False,
 ) -> None:
     """Print what the driver of a job printed; of a run, what the driver of an attempt left in the run's folder."""
-    with exit_codes(verbose, interrupted=_detached(job_or_run)):
+    with exit_codes(verbose):
         if _is_run(job_or_run):
             from detox_ray.jobs.attempts import read_log
             from detox_ray.storage.folder import Folder
@@ -228,10 +228,10 @@ def _time(seconds: float | None) -> str:
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S") if seconds else ""
 
 
-def _detached(job_id: str) -> str:
+def _detached(head: "RayHead", job_id: str) -> str:
     """Return the message for a user who stops following a job."""
-    shown, ended = f"detox-ray jobs logs {job_id} --follow", f"detox-ray jobs cancel {job_id}"
-    return f"the job goes on; `{shown}` shows it, `{ended}` ends it"
+    words = f"{job_id} --address {head.address}"
+    return f"the job goes on; `detox-ray jobs logs {words} --follow` shows it, `detox-ray jobs cancel {words}` ends it"
 
 
 def _is_run(text: str) -> bool:
@@ -294,7 +294,7 @@ def _print(text: str) -> None:
 
 def _follow(head: "RayHead", job_id: str, verbose: bool) -> None:
     """Print a job's log until it ends, and end with the exit code of its run. Ctrl-C leaves the job alone."""
-    with exit_codes(verbose, interrupted=_detached(job_id)):
+    with exit_codes(verbose, interrupted=_detached(head, job_id)):
         from detox_ray.jobs.following import follow
 
         output = Output(Format.TABLE)
