@@ -97,7 +97,10 @@ def check_storage(experiment: Experiment, head: RayHead) -> None:
     nodes = head.nodes()
     if not nodes.are_this_machine:
         names = ", ".join(nodes.host_names[:5]) or "none yet"
-        rule = f"must be a bucket (s3://…, gs://…): a folder of this machine is not on the cluster's nodes ({names})"
+        rule = (
+            f"must be a bucket (s3://…, gs://…): a folder of this machine is not on the cluster's nodes ({names}); "
+            "for a folder that all nodes share, give `detox-ray run` on the head, with RAY_ADDRESS set"
+        )
         raise ConfigError([Problem("storage", experiment.storage, rule)])
 
 
