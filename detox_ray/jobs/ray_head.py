@@ -88,6 +88,9 @@ def _as_url(written: str) -> str:
     if url.scheme not in ("http", "https") or not url.hostname:
         rule = "must be the address of the head's dashboard, such as http://127.0.0.1:8265"
         raise ConfigError([Problem("--address", written, rule)])
+    if "@" in url.netloc:  # messages show the address
+        rule = "must hold no user and no password: the token comes from RAY_AUTH_TOKEN or ~/.ray/auth_token"
+        raise ConfigError([Problem("--address", f"…@{url.netloc.rpartition('@')[2]}", rule)])
     return f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}"
 
 
