@@ -15,6 +15,7 @@ shapes, not on weights), and a part that fails or takes too long leaves the othe
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,14 +36,23 @@ def run_part(part: str, options: argparse.Namespace, seconds: float) -> dict[str
         command = [sys.executable, "-W", "ignore", __file__, "--part", part, "--device", options.device]
         command += ["--answer", str(answer), *(["--quick"] if options.quick else [])]
         offline = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-        try:
-            done = subprocess.run(
-                command, env={**os.environ, **offline}, capture_output=True, text=True, timeout=seconds, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return {"failed": f"took longer than {seconds:.0f} s"}
-        if done.returncode or not answer.exists():
-            return {"failed": done.stderr.strip()[-1500:] or f"exit code {done.returncode}"}
+        with subprocess.Popen(
+            command,
+            env={**os.environ, **offline},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                _, errors = process.communicate(timeout=seconds)
+            except BaseException as error:
+                os.killpg(process.pid, signal.SIGKILL)  # an engine's own processes, too: they would hold the GPU
+                if isinstance(error, subprocess.TimeoutExpired):
+                    return {"failed": f"took longer than {seconds:.0f} s"}
+                raise
+        if process.returncode or not answer.exists():
+            return {"failed": errors.strip()[-1500:] or f"exit code {process.returncode}"}
         result: dict[str, Any] = json.loads(answer.read_text())
         return result
 

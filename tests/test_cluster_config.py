@@ -47,6 +47,7 @@ def test_work_that_needs_more_gpus_than_are_asked_for_is_refused() -> None:
     [
         ("max_num_batched_token", "the nearest is max_num_batched_tokens"),
         ("trust_remote_code", "is set by detox_ray"),
+        ("hf_token", "is set by detox_ray"),
         ("tensor_parallel_size", "or by a field of its own"),
     ],
 )

@@ -175,8 +175,9 @@ def test_parents_are_trained_first() -> None:
     assert [(c.model, c.parent) for c in mine.comparisons] == [("last", "middle"), ("middle", "base")]
 
 
+@pytest.mark.parametrize("field", ["storage", "models.base.path"])
 @pytest.mark.parametrize(
-    "storage",
+    "uri",
     [
         "s3://AKIA:SECRET@bucket/runs",
         "S3://AKIA:SEC/RET@bucket/runs",
@@ -184,11 +185,11 @@ def test_parents_are_trained_first() -> None:
         "s3://bucket/runs?region=x&secret_key=SECRET&access_key=AKIA",
     ],
 )
-def test_credentials_in_a_uri_are_refused_and_not_repeated(storage: str) -> None:
+def test_credentials_in_a_uri_are_refused_and_not_repeated(field: str, uri: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        validate(change(experiment(), "storage", storage))
+        validate(change(experiment(), field, uri))
     message = str(caught.value)
-    assert message.startswith("storage: credentials do not belong in a URI")
+    assert message.startswith(f"{field}: credentials do not belong in a URI")
     assert not any(secret in message for secret in ("SECRET", "SEC/RET", "AKIA"))
 
 

@@ -85,6 +85,12 @@ def test_a_run_in_another_process_is_refused(store: Store) -> None:
     assert after.stdout == "held\n"
 
 
+def test_who_is_refused_learns_when_a_run_killed_elsewhere_frees_the_folder(store: Store) -> None:
+    held_by(store, host="elsewhere")
+    with pytest.raises(Locked, match="if it was killed, the folder is free 120 s after"), run_lock(store):
+        pass
+
+
 def test_the_lock_is_gone_after_the_run_even_if_it_failed(store: Store) -> None:
     with pytest.raises(RuntimeError, match="failed"), run_lock(store):
         raise RuntimeError("failed")

@@ -11,7 +11,7 @@ from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.waiting import WaitedTooLong, Waiting
 
 
-def test_a_wait_is_told_now_and_then_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wait_is_reported_now_and_then_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     now, out = [0.0], io.StringIO()
     monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(waiting, "_resources", lambda: "1 node, 0 GPUs (0 free) and 0 CPUs (0 free)")

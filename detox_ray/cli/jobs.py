@@ -33,6 +33,7 @@ JobOrRun = Annotated[
 ]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Print the driver's lines until it ends.")]
 CANCEL_WAIT_S = 90  # Ray reports a job as stopped up to 30 s after its driver has ended
+SUBMITTING = "if the job was submitted, it goes on: `detox-ray jobs list` shows it"
 
 
 class JobState(StrEnum):
@@ -51,7 +52,7 @@ def submit(
     address: Address = None,
     follow: Follow = False,
     here: Annotated[
-        bool, typer.Option("--here", help="Run the code of the current folder, a clone, instead of the image's.")
+        bool, typer.Option("--here", help="Run the code of the clone in the current folder instead of the image's.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be submitted, and submit nothing.")
@@ -61,11 +62,11 @@ def submit(
 ) -> None:
     """Carry out an experiment on a Ray cluster: submit it to the head as a job.
 
-    While a job is at work on the same experiment, a second call finds it and submits nothing. After it has ended, the
+    While a job is at work on the same experiment, another call finds it and submits nothing. Once it has ended, the
     next call goes on from what is committed. With --follow, the exit code is that of the run.
     """
     output = Output(Format.TABLE, as_json)
-    with exit_codes(verbose, interrupted=_detached("ID")), opened(config, overrides or ()) as experiment:
+    with exit_codes(verbose, interrupted=SUBMITTING), opened(config, overrides or ()) as experiment:
         from detox_ray.jobs.ray_head import RayHead
         from detox_ray.jobs.submission import check_storage, next_job, of_clone, of_experiment
         from detox_ray.jobs.submission import submit as submit_to
@@ -106,6 +107,8 @@ def status(
     with exit_codes(verbose):
         output = Output(Format.TABLE, as_json)
         if _is_run(job_or_run):
+            from detox_ray.jobs.attempts import deciding_attempt
+
             attempts = _attempts(job_or_run)
             now = time.time()
             rows = [{**attempt._asdict(), "state": attempt.state(now)} for attempt in attempts]
@@ -113,11 +116,10 @@ def status(
             cells = [
                 (str(row["number"]), row["job_id"], row["state"], row["host"], _time(row["started"])) for row in rows
             ]
-            reason = attempts[-1].reason
-            output.write(
-                Listing(ATTEMPT_FIELDS, rows, [TerminalTable("", columns, cells), *([reason] if reason else [])])
-            )
-            state = rows[-1]["state"]
+            deciding = deciding_attempt(attempts, now)
+            reason = [f"attempt {deciding.number}: {deciding.reason}"] if deciding.reason else []
+            output.write(Listing(ATTEMPT_FIELDS, rows, [TerminalTable("", columns, cells), *reason]))
+            state = deciding.state(now)
             code = {"finished": DONE, "running": STOPPED, "stopped": STOPPED, "lost": STOPPED}.get(state, FAILED)
         else:
             job = _job(_head(address), job_or_run)
@@ -135,19 +137,29 @@ def logs(
     address: Address = None,
     verbose: Verbose = False,
 ) -> None:
-    """Print what the driver of a job printed, or that of an attempt at a run, from the run's own folder."""
-    with exit_codes(verbose, interrupted=_detached(job_or_run)):
+    """Print what the driver of a job printed; of a run, what the driver of an attempt left in the run's folder."""
+    with exit_codes(verbose):
         if _is_run(job_or_run):
             from detox_ray.jobs.attempts import read_log
             from detox_ray.storage.folder import Folder
 
+            if follow:
+                raise InputError(
+                    "--follow: needs a job's id; a run's folder has the log as far as it has been uploaded"
+                )
             attempts = _attempts(job_or_run)
             chosen = [one for one in attempts if one.number == attempt] if attempt is not None else attempts[-1:]
             if not chosen:
                 numbers = ", ".join(str(one.number) for one in attempts)
                 raise InputError(f"--attempt {attempt}: {job_or_run} has the attempts {numbers}")
-            _print(read_log(Folder.at(job_or_run), chosen[0]))
+            log = read_log(Folder.at(job_or_run), chosen[0])
+            if not log:
+                why = "its driver has printed nothing so far, or printed to no file"
+                print(f"attempt {chosen[0].number} has no log: {why}", file=sys.stderr)
+            _print(log)
             return
+        if attempt is not None:
+            raise InputError(f"--attempt {attempt}: needs a run's folder; {job_or_run} is one attempt")
         head = _head(address)
         _job(head, job_or_run)
         if not follow:
@@ -159,18 +171,23 @@ def logs(
 @jobs_app.command("cancel")
 def cancel(job_id: JobArgument, address: Address = None, verbose: Verbose = False) -> None:
     """Stop a job. What is committed stays, and `jobs resume` goes on from there."""
-    with exit_codes(verbose, interrupted="the job is being stopped all the same"):
+    with exit_codes(verbose, interrupted="a job that was asked to stop ends all the same"):
         head = _head(address)
-        job = _job(head, job_id)
+        job = _job(head, job_id, "they ended with it")
         if job.has_ended:
             print(f"{job_id} has ended: {job.state}")
             return
         head.stop(job_id)
         print(f"{job_id} is asked to stop", flush=True)
         deadline = time.monotonic() + CANCEL_WAIT_S
-        while not (job := _job(head, job_id)).has_ended and time.monotonic() < deadline:
+        while not (job := _job(head, job_id, "they ended with it")).has_ended and time.monotonic() < deadline:
             time.sleep(1)
-        print(f"{job_id} {job.state}; detox-ray jobs resume {job_id} goes on from what is committed")
+        if not job.has_ended:
+            print(f"{job_id} is {job.state} after {CANCEL_WAIT_S} s; detox-ray jobs status {job_id} shows when it ends")
+        elif job.state == JobState.SUCCEEDED:
+            print(f"{job_id} {job.state}: it finished before it was stopped")
+        else:
+            print(f"{job_id} {job.state}; detox-ray jobs resume {job_id} goes on from what is committed")
 
 
 @jobs_app.command("resume")
@@ -183,12 +200,12 @@ def resume(
 ) -> None:
     """Submit the experiment of an ended job again: it goes on from what is committed."""
     output = Output(Format.TABLE, as_json)
-    with exit_codes(verbose, interrupted=_detached(job_id)):
+    with exit_codes(verbose, interrupted=SUBMITTING):
         from detox_ray.jobs.submission import of_job
         from detox_ray.jobs.submission import submit as submit_to
 
         head = _head(address)
-        planned = of_job(_job(head, job_id))
+        planned = of_job(_job(head, job_id, "`detox-ray submit CONFIG` goes on from what is committed"))
         submitted = submit_to(planned, head)
         _write_submitted(output, planned, submitted.job_id, head, submitted.is_new, dry_run=False)
     if follow:
@@ -211,10 +228,10 @@ def _time(seconds: float | None) -> str:
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S") if seconds else ""
 
 
-def _detached(job_id: str) -> str:
+def _detached(head: "RayHead", job_id: str) -> str:
     """Return the message for a user who stops following a job."""
-    shown, ended = f"detox-ray jobs logs {job_id} --follow", f"detox-ray jobs cancel {job_id}"
-    return f"the job goes on; `{shown}` shows it, `{ended}` ends it"
+    words = f"{job_id} --address {head.address}"
+    return f"the job goes on; `detox-ray jobs logs {words} --follow` shows it, `detox-ray jobs cancel {words}` ends it"
 
 
 def _is_run(text: str) -> bool:
@@ -228,12 +245,13 @@ def _head(address: str | None) -> "RayHead":
     return RayHead.at(address)
 
 
-def _job(head: "RayHead", job_id: str) -> "Job":
-    job = head.job(job_id)
+def _job(head: "RayHead", job_id: str, otherwise: str = "give the run's folder instead") -> "Job":
+    """Return a job. Raises InputError with what is left to do if the head does not know it."""
+    job = None if "/" in job_id else head.job(job_id)
     if job is None:
         raise InputError(
             f"{head.address} does not know the job {job_id}: detox-ray jobs list shows those it knows. "
-            "A head that was restarted forgets its jobs; give the run's folder instead"
+            f"A head that was restarted forgets its jobs; {otherwise}"
         )
     return job
 
@@ -244,7 +262,7 @@ def _attempts(run: str) -> "list[Attempt]":
 
     attempts = read_attempts(Folder.at(run))
     if not attempts:
-        raise InputError(f"{run} records no attempt of a job: it was not carried out by `detox-ray submit`")
+        raise InputError(f"{run} records no attempt of a job: `detox-ray submit` has not carried it out")
     return attempts
 
 
@@ -276,7 +294,7 @@ def _print(text: str) -> None:
 
 def _follow(head: "RayHead", job_id: str, verbose: bool) -> None:
     """Print a job's log until it ends, and end with the exit code of its run. Ctrl-C leaves the job alone."""
-    with exit_codes(verbose, interrupted=_detached(job_id)):
+    with exit_codes(verbose, interrupted=_detached(head, job_id)):
         from detox_ray.jobs.following import follow
 
         output = Output(Format.TABLE)

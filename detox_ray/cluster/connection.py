@@ -75,7 +75,8 @@ def connect(
         nodes = sum(node["Alive"] for node in ray.nodes())
         present = total.get("GPU", 0.0)
         if not address and (asks.gpus or 0) > present:
-            raise InputError(f"cluster.gpus: asks for {asks.gpus} GPUs, and this machine's Ray has {present:g}")
+            rule = "set RAY_ADDRESS to join a cluster that has them, or ask for fewer"
+            raise InputError(f"cluster.gpus: asks for {asks.gpus} GPUs, and this machine's Ray has {present:g}; {rule}")
         yield Cluster(
             address or "local",
             nodes,

@@ -172,7 +172,7 @@ class PoolActor:
         self.handle = handle
         self.group = group  # the placement group that its engine spans; None if it stays on one node
         self.place: Place | None = None  # None until the process is up
-        self.nodes: frozenset[str] = frozenset()  # ids of the nodes that lived when it came up
+        self.nodes: frozenset[str] = frozenset()  # ids of those that its processes may be on; empty until it is up
         self.answer: Any = handle.where.remote()  # the pending answer to "where are you?"; None if it is known
 
     def ask(self) -> None:

@@ -112,7 +112,8 @@ class UnitRound:
         self._hands: dict[PoolActor, _Hand] = {}
         self._deaths: dict[Unit, list[str]] = {}  # unit -> where and how each process died that made it
         self._lost_nodes: set[str] = set()
-        self._given_up = 0  # units, or starts of a process, in a row; nothing was made between them
+        self._given_up = 0  # units in a row; nothing was made between them
+        self._failed_starts = 0  # of processes, in a row
         self._failed: list[Failed] = []
         self._amounts, self._begun, self._now = [0] * len(jobs), [0.0] * len(jobs), time.monotonic()
         self._begun[0] = self._resized = self._now
@@ -169,8 +170,9 @@ class UnitRound:
 
     def _up(self, actor: PoolActor, answer: tuple[str, str]) -> None:
         """Note that an actor's process is up; give it again what it was given before it could not be reached."""
-        actor.place, actor.answer = Place(*answer), None
-        actor.nodes = actor.nodes or _living_nodes()
+        actor.place, actor.answer, self._failed_starts = Place(*answer), None, 0
+        # Its processes are on its own node, or, if it has a placement group, on nodes that it does not name.
+        actor.nodes = actor.nodes or (_living_nodes() if actor.group is not None else frozenset({actor.place.node_id}))
         hand = self._hands[actor]
         hand.units = deque(self._give(actor, number, task) for _, number, task in hand.units)
         hand.idle_since = time.monotonic()
@@ -194,9 +196,11 @@ class UnitRound:
         where = f" on node {actor.place.name}" if actor.place else ""
         cause = f"{where}: {exit_detail(error)}"
         if not units:  # it died while it started, or idle
-            self._given_up += actor.place is None
-            if self._given_up >= DEATHS:
+            self._failed_starts += actor.place is None
+            if self._failed_starts >= DEATHS and all(other.place is None for other in self._hands):
                 raise JobError(f"{self._label}: no worker process starts; the last one died{cause}")
+            if self._failed_starts == DEATHS:  # a node that joined may be at fault
+                self._progress.say(f"{self._label}: {DEATHS} worker processes did not start; the last one died{cause}")
             return
         number, task = self._waiting[0]
         deaths = self._deaths.setdefault(task.unit, [])
@@ -213,8 +217,13 @@ class UnitRound:
     def _say_lost(self, actor: PoolActor, units: int) -> None:
         if actor.place is not None and actor.place.node_id not in self._lost_nodes:
             self._lost_nodes.add(actor.place.node_id)
-            what = "no unit was in work there" if not units else f"its {units} units in work are made again"
-            self._progress.say(f"{self._label}: the node {actor.place.name} is lost; {what}")
+            what = "no unit was in work there"
+            if units:
+                what = "its unit in work is made again" if units == 1 else f"its {units} units in work are made again"
+            where = f"the node {actor.place.name}"
+            if actor.group is not None:
+                where = f"a node of the engine that began on {actor.place.name}"
+            self._progress.say(f"{self._label}: {where} is lost; {what}")
 
     def _look_around(self) -> None:
         """Ask unreachable actors again, follow the cluster's size, end idle actors, and say what is waited for."""

@@ -1,4 +1,4 @@
-"""Waiting for machines that are not there yet: a line says for what, and the wait has an end."""
+"""Waiting for machines that are not there yet: a line says what is missing, and the wait has a limit."""
 
 import time
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ class WaitedTooLong(RuntimeError):
 
 
 class Waiting:
-    """How long nothing could run, in one job or training."""
+    """The time in which nothing could run, in one job or training."""
 
     def __init__(self, label: str, progress: Progress, limit_s: float):
         self._label, self._progress, self._limit_s = label, progress, limit_s

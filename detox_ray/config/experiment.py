@@ -33,7 +33,7 @@ SUITES = ("bias", "ability", "knowledge")  # blocks that ask the models fixed it
 class ModelConfig(Strict):
     """A model: either a path, or a train block that names its parent."""
 
-    path: str | None = None  # hub id, folder, s3://… or gs://…, or toy17
+    path: Annotated[str, AfterValidator(no_secret)] | None = None  # hub id, folder, s3://… or gs://…, or toy17
     parent: Name | None = None  # of a path: the model that it was tuned from, and is compared with
     revision: str | None = None  # of a hub id: branch, tag or commit
     dtype: DType = "auto"  # for generation and perplexity; auto: as the weights are saved

@@ -1,10 +1,11 @@
-"""The attempts at a run, as the drivers of jobs record them in its folder, and as anybody with access to it reads them.
+"""The attempts at a run: the drivers of jobs record them in its folder, for anybody with access to it to read.
 
     attempts/0002-detox-toy17-1a2b3c4d-1/alive.json       who carries out the run, and when they last showed life
     attempts/0002-detox-toy17-1a2b3c4d-1/log-00000.txt    what the driver printed, in pieces
     attempts/0002-detox-toy17-1a2b3c4d-1/outcome.json     how it ended; missing if the driver was killed
 
-A driver records itself if `DETOX_RAY_JOB` is set: `detox-ray submit` sets it to the job's id.
+A driver records itself if `DETOX_RAY_JOB` is set: `detox-ray submit` sets it to the job's id. It keeps a log if its
+output goes to a file, as that of a Ray job does.
 """
 
 import json
@@ -24,7 +25,7 @@ from detox_ray.storage.folder import Folder
 JOB_VARIABLE = "DETOX_RAY_JOB"
 FOLDER = "attempts"
 BEAT_S = 15
-STALE_S = 120  # without a beat for so long, a driver is taken for lost
+STALE_S = 120  # a driver without a beat for so long counts as lost
 LOG_S = 5  # between uploads of new lines
 PIECE_BYTES = 65_536
 STATES = {0: "finished", 1: "failed", 2: "wrong input", 3: "stopped"}  # by exit code
@@ -43,7 +44,7 @@ class Attempt(NamedTuple):
     ended: float | None
 
     def state(self, now: float) -> str:
-        """Return running, finished, failed, wrong input, stopped, or lost: without an outcome, and without life."""
+        """Return running, finished, failed, wrong input, stopped, or lost: no outcome, and no sign of life."""
         if self.exit_code is not None:
             return STATES.get(self.exit_code, "failed")
         return "running" if now - self.beat < STALE_S else "lost"
@@ -79,8 +80,18 @@ def read_attempts(store: Folder) -> list[Attempt]:
     return sorted(attempts)
 
 
+def deciding_attempt(attempts: list[Attempt], now: float) -> Attempt:
+    """Return the attempt whose state is that of the run: the last to show life or to end.
+
+    An attempt that was refused, as when the run was in use, does not count while another is at work.
+    """
+    at_work = [attempt for attempt in attempts if attempt.state(now) == "running"]
+    last = max(attempts, key=lambda attempt: attempt.ended or attempt.beat)
+    return at_work[-1] if at_work and last.state(now) == STATES[2] else last
+
+
 def read_log(store: Folder, attempt: Attempt) -> str:
-    """Return what the driver of an attempt printed, as far as it is uploaded."""
+    """Return what the driver of an attempt printed, as far as it has been uploaded."""
     pieces = [file for file in store.files(attempt.folder) if "/log-" in file]
     return b"".join(store.read_bytes(piece) for piece in pieces).decode("utf-8", errors="replace")
 
@@ -89,7 +100,7 @@ def read_log(store: Folder, attempt: Attempt) -> str:
 def recorded(uri: str, exit_code_of: Callable[[BaseException], int]) -> Iterator[None]:
     """Record the block as an attempt at the run in a folder, if this process is the driver of a submitted job.
 
-    A storage that cannot be written does not end the block: the run itself says so.
+    A storage that cannot be written does not end the block: the run itself reports it.
 
     Args:
         uri: The run's folder.
@@ -104,13 +115,14 @@ def recorded(uri: str, exit_code_of: Callable[[BaseException], int]) -> Iterator
     try:
         yield
     except BaseException as error:
-        recorder.end(exit_code_of(error), str(error) or type(error).__name__)
+        reason = "asked to stop" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
+        recorder.end(exit_code_of(error), reason)
         raise
     recorder.end(0, "")
 
 
 def printed_file() -> Path | None:
-    """Return the file that standard output goes to, as that of a job's driver does; None if it goes elsewhere."""
+    """Return the file that standard output goes to, as it does in a job's driver; None if it goes elsewhere."""
     try:
         path = Path(os.readlink("/proc/self/fd/1"))
     except OSError:

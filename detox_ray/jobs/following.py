@@ -11,7 +11,7 @@ PATIENCE_S = 600  # for a head that does not answer
 
 
 class Lost(RuntimeError):
-    """The head does not know the job any more, or has not answered for long. The run's folder tells its state."""
+    """The head no longer knows the job, or has not answered for a long time. The run's folder still has its state."""
 
 
 def follow(
@@ -40,7 +40,9 @@ def follow(
         try:
             job = head.job(job_id)
             if job is None:
-                raise Lost(f"{head.address} does not know {job_id}: its head was restarted, or the id is wrong")
+                cause = "the head was restarted, or the id is wrong"
+                rule = "`detox-ray jobs status FOLDER` shows what the run's folder says of it"
+                raise Lost(f"{head.address} does not know {job_id}: {cause}; {rule}")
             log = _log(head, job)
             if silent_since is not None:
                 say(f"{head.address} answers again")
@@ -50,7 +52,8 @@ def follow(
                 silent_since = time.monotonic()
                 say(f"{error}; waiting for it")
             if time.monotonic() - silent_since > PATIENCE_S:
-                raise Lost(f"{error}, for {PATIENCE_S // 60} minutes") from None
+                rule = "`detox-ray jobs status FOLDER` shows what the run's folder says of the job"
+                raise Lost(f"{error}, for {PATIENCE_S // 60} minutes; {rule}") from None
             sleep(INTERVAL_S)
             continue
         write(log[printed:])
@@ -61,7 +64,7 @@ def follow(
 
 
 def _log(head: RayHead, job: Job) -> str:
-    """Return the job's log; an empty one if its job has ended and its node took the log with it."""
+    """Return the job's log; an empty one if the job has ended and its node took the log with it."""
     try:
         return head.log(job.id)
     except NoAnswer:

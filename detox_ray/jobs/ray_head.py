@@ -65,10 +65,10 @@ class Nodes(NamedTuple):
 
 
 def chosen_address(given: str | None) -> str:
-    """Return the address to use, as a URL: the one given, or $DETOX_RAY_ADDRESS, or that of Ray's own variables.
+    """Return the address to use, as a URL: the one given, else $DETOX_RAY_ADDRESS, else $RAY_API_SERVER_ADDRESS.
 
     Raises:
-        ConfigError: None is set, it is no address of a dashboard, or Ray's own variables name another one.
+        ConfigError: None is set, it cannot be a dashboard's address, or Ray's own variables name another one.
     """
     environment = {name: value for name in OVERRIDING if (value := os.environ.get(name))}
     written = given or os.environ.get(ADDRESS) or environment.get(OVERRIDING[0])
@@ -88,6 +88,9 @@ def _as_url(written: str) -> str:
     if url.scheme not in ("http", "https") or not url.hostname:
         rule = "must be the address of the head's dashboard, such as http://127.0.0.1:8265"
         raise ConfigError([Problem("--address", written, rule)])
+    if "@" in url.netloc:  # messages show the address
+        rule = "must hold no user and no password: the token comes from RAY_AUTH_TOKEN or ~/.ray/auth_token"
+        raise ConfigError([Problem("--address", f"…@{url.netloc.rpartition('@')[2]}", rule)])
     return f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}"
 
 
@@ -124,14 +127,14 @@ class RayHead:
 
         Raises:
             ConfigError: The address is wrong or missing.
-            InputError: Nobody answers there, or no Ray, or it wants another token.
+            InputError: Nothing answers there, or what answers is not Ray or wants another token.
         """
         head = cls(chosen_address(given))
         head.probe()
         return head
 
     def probe(self) -> None:
-        """Raise InputError if nobody answers at the address, or no Ray, or if it wants another token."""
+        """Raise InputError if nothing answers at the address, or if what answers is not Ray or wants another token."""
         try:
             response = self._client.get("/api/version")
         except httpx.HTTPError as error:
@@ -154,7 +157,9 @@ class RayHead:
             ) from None
 
     def _get(self, path: str, **parameters: str) -> Any:
-        response = self._request("GET", path, params=parameters)
+        return self._content(path, self._request("GET", path, params=parameters))
+
+    def _content(self, path: str, response: httpx.Response) -> Any:
         if response.status_code != 200:
             raise RuntimeError(f"{self.address}{path} answered {response.status_code}: {response.text.strip()[:500]}")
         return response.json()
@@ -176,10 +181,11 @@ class RayHead:
     def job(self, job_id: str) -> Job | None:
         """Return a job; None if the head does not know it."""
         path = f"/api/jobs/{job_id}"
-        return None if self._request("GET", path).status_code == 404 else _job(self._get(path))
+        response = self._request("GET", path)
+        return None if response.status_code == 404 else _job(self._content(path, response))
 
     def log(self, job_id: str) -> str:
-        """Return the whole log of a job's driver. Raises NoAnswer if it cannot be had, as when its node is gone."""
+        """Return the whole log of a job's driver. Raises NoAnswer if it cannot be read, as when its node is gone."""
         return str(self._get(f"/api/jobs/{job_id}/logs")["logs"] or "")
 
     def stop(self, job_id: str) -> None:
@@ -204,7 +210,7 @@ class RayHead:
         metadata: Mapping[str, str],
         resources: Mapping[str, float],
     ) -> bool:
-        """Submit a job whose working folder is a copy of ``folder``. Returns False if a job of this id is there."""
+        """Submit a job whose working folder is a copy of ``folder``. Return False if there is a job of this id."""
         import logging
 
         from ray.job_submission import JobSubmissionClient
@@ -227,7 +233,7 @@ class RayHead:
         return True
 
 
-# What no job needs of a clone, beyond what .gitignore names.
+# What no job needs of a clone, besides what .gitignore names.
 EXCLUDED = ["/.git/", "/.venv/", "/runs/", "/site/"]
 
 

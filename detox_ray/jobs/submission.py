@@ -47,7 +47,7 @@ class Submitted(NamedTuple):
     """The job that carries out a run."""
 
     job_id: str
-    is_new: bool  # whether this call submitted it, rather than finding it at work
+    is_new: bool  # whether this call submitted it; otherwise it was already at work
 
 
 def of_experiment(experiment: Experiment) -> Submission:
@@ -59,7 +59,7 @@ def of_experiment(experiment: Experiment) -> Submission:
 def of_clone(experiment: Experiment, config: Path, overrides: Sequence[str], clone: Path) -> Submission:
     """Return the submission of an experiment that runs with the code of a clone, which is shipped.
 
-    Raises ConfigError if ``clone`` is no clone of this repository, or does not hold the config.
+    Raises ConfigError if ``clone`` is not a clone of this repository, or does not contain the config.
     """
     if not (clone / "jobs" / "run.py").is_file():
         rule = "ships the current folder, which must be a clone of this repository: it has no jobs/run.py"
@@ -97,12 +97,23 @@ def check_storage(experiment: Experiment, head: RayHead) -> None:
     nodes = head.nodes()
     if not nodes.are_this_machine:
         names = ", ".join(nodes.host_names[:5]) or "none yet"
-        rule = f"must be a bucket (s3://…, gs://…): a folder of this machine is not on the cluster's nodes ({names})"
+        rule = (
+            f"must be a bucket (s3://…, gs://…): a folder of this machine is not on the cluster's nodes ({names}); "
+            "for a folder that all nodes share, give `detox-ray run` on the head, with RAY_ADDRESS set"
+        )
         raise ConfigError([Problem("storage", experiment.storage, rule)])
 
 
+def _user() -> str:
+    """Return the user's name; "" if this machine has none for the user's number, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+
+
 def next_job(submission: Submission, head: RayHead) -> Submitted:
-    """Return the job at work on this run, or the id that the next attempt gets."""
+    """Return the job that is at work on this run, or the id of the next attempt."""
     attempts = [(submission.attempt(job), job) for job in head.jobs() if submission.attempt(job)]
     at_work = [job.id for _, job in attempts if not job.has_ended]
     if at_work:
@@ -120,7 +131,7 @@ def submit(submission: Submission, head: RayHead) -> Submitted:
         "detox_ray": "run",
         "name": submission.run,
         "folder": submission.folder,
-        "user": getpass.getuser(),
+        "user": _user(),
         EXPERIMENT: submission.experiment,
         **({HERE: "true"} if submission.here else {}),
     }

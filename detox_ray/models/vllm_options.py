@@ -12,16 +12,20 @@ from detox_ray.models.device import device
 from detox_ray.models.transformers_internals import import_without_sklearn
 from detox_ray.models.vllm_internals import end_engine, engine_argument_names, fork_engines
 
-# Arguments that others would take the meaning of a run from, or that run code from outside.
+# Arguments that would change what a run means or how many GPUs it takes, that run code from outside, or that hold a
+# secret, which would then stand in the run's folder.
 _OURS = frozenset(
     {
         "model",
+        "model_weights",
         "tokenizer",
         "revision",
         "tokenizer_revision",
         "code_revision",
         "hf_config_path",
         "hf_overrides",
+        "hf_token",
+        "model_class_overrides",
         "trust_remote_code",
         "load_format",
         "seed",
@@ -34,10 +38,19 @@ _OURS = frozenset(
         "gpu_memory_utilization",
         "tensor_parallel_size",
         "pipeline_parallel_size",
+        "data_parallel_size",
+        "prefill_context_parallel_size",
+        "nnodes",
+        "device_ids",
         "distributed_executor_backend",
         "worker_cls",
         "worker_extension_cls",
         "logits_processors",
+        "scheduler_cls",
+        "io_processor_plugin",
+        "reasoning_parser_plugin",
+        "kv_transfer_config",
+        "ec_transfer_config",
         "skip_tokenizer_init",
         "download_dir",
         "served_model_name",

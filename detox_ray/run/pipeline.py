@@ -21,7 +21,7 @@ from detox_ray.models import hub_mirror, limits
 from detox_ray.run import manifest, record
 from detox_ray.run.plan import made_of, needed_by, prepare
 from detox_ray.run.stages import commands, registered
-from detox_ray.storage import TABLES, Store, Unit
+from detox_ray.storage import TABLES, Store, Unit, marker_summary
 from detox_ray.storage.lock import run_lock
 from detox_ray.storage.markers import Marker
 from detox_ray.storage.metric_spec import Metrics
@@ -139,6 +139,7 @@ def make(
     actors: UnitActors,
 ) -> None:
     """Make and commit the ``pending`` units of the stages of one command. Unit jobs use, and leave, ``actors``."""
+    marker_summary.forget(context.store, pending)
     jobs: list[Job] = []
     for stage in stages:
         names = {table.name for table in stage.writes}

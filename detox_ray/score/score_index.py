@@ -1,6 +1,6 @@
-"""Scores by the hash of their text, in sorted arrays: a look-up takes about as long however many scores are held.
+"""Scores by the hash of their text, in sorted arrays: the time of a look-up hardly grows with the number of scores.
 
-Arrays of like size are merged, so that there are few, and adding a score costs a logarithm of how many there are.
+Arrays of similar size are merged, so that there are few; adding a score costs about the logarithm of their number.
 """
 
 from collections.abc import Sequence

@@ -108,6 +108,8 @@ class Lease:
                 holder = _holder(content.data)
                 if holder and _alive(holder):
                     rule = "wait for it, stop it, or give this run another name"
+                    if holder["host"] != socket.gethostname():
+                        rule += f"; if it was killed, the folder is free {STALE_S} s after its last sign of life"
                     raise Locked(f"{self._uri} is in use by {_described(holder)}; {rule}")
                 self._version = self._file.replace(self._content(), content.version)
             if self._version is not None:

@@ -1,7 +1,8 @@
 """The markers of many units in one file, so that a finished run is read with a few requests instead of one per unit.
 
 A marker is written by whoever commits its unit and stays the truth: the summary is what the run's driver has read of
-them, and names each by unit and key, so that an outdated summary lacks markers but never has a wrong one.
+them, and names each by unit and key. A unit that is made again under its key (`--retry-failed`) leaves the summary
+first. So an outdated summary lacks markers, but never has a wrong one.
 """
 
 import json
@@ -36,6 +37,24 @@ def read(store: Store, units: Mapping[Unit, str], keep: bool) -> Markers:
     for table, keys in by_table.items():
         markers |= _read(store, table, keys, keep)
     return markers
+
+
+def forget(store: Store, units: Mapping[Unit, str]) -> None:
+    """Remove units that are about to be made from the summaries. Only for who holds the folder.
+
+    Args:
+        store: The run's folder.
+        units: The units, with the keys that they will be committed under.
+    """
+    for table in sorted({unit.table for unit in units}):
+        path = f"commits/{table}.parquet"
+        known = _summary(store, path)
+        stems = {unit.stem(key) for unit, key in units.items() if unit.table == table}
+        kept = {stem: content for stem, content in known.items() if stem not in stems}
+        if kept and len(kept) < len(known):
+            store.write_bytes(path, _file(kept.items()))
+        elif known and not kept:
+            store.delete(path)
 
 
 def _read(store: Store, table: str, units: Mapping[Unit, str], keep: bool) -> Markers:

@@ -15,6 +15,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from detox_ray.config import InputError
+
 LIMIT_GB = "DETOX_RAY_CACHE_GB"
 LOCK, FETCHING = ".lock", ".fetching-"
 
@@ -63,27 +65,69 @@ def _make_room(folder: Path, size: int) -> None:
     """Remove what killed fetches left, and unused copies until ``size`` more bytes are within the limit."""
     for rest in folder.glob(f"{FETCHING}*"):
         _remove_unused(folder, rest.name.removeprefix(FETCHING), rest)
-    stated = os.environ.get(LIMIT_GB)
-    limit = float(stated) * 1e9 if stated else shutil.disk_usage(folder).total / 2
-    copies = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
-    sizes = {copy: sum(file.stat().st_size for file in copy.rglob("*") if file.is_file()) for copy in copies}
+    limit = _limit(folder)
+    # What is still named as unfinished now is being fetched by another process.
+    copies = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(FETCHING)]
+    sizes = {copy: _bytes_of(copy) for copy in sorted(copies, key=_last_used)}
     total = sum(sizes.values())
-    for copy in copies:
+    for copy in sizes:
         if total + size <= limit:
             return
         if _remove_unused(folder, copy.name, copy):
             total -= sizes[copy]
 
 
+def _limit(folder: Path) -> float:
+    """Return how many bytes all copies may take. Raises InputError if the variable that says it holds no number."""
+    stated = os.environ.get(LIMIT_GB)
+    if not stated:
+        return shutil.disk_usage(folder).total / 2
+    try:
+        return float(stated) * 1e9
+    except ValueError:
+        raise InputError(f"{LIMIT_GB}={stated!r}: must be a number of gigabytes, such as 500") from None
+
+
+def _last_used(copy: Path) -> float:
+    """Return when a copy was last asked for; 0 if another process has removed it."""
+    try:
+        return copy.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _bytes_of(copy: Path) -> int:
+    """Return what a copy takes on the disk: files with holes take less than their size.
+
+    Another process may be removing it.
+    """
+    total = 0
+    for root, _, names in os.walk(copy):
+        for name in names:
+            try:
+                status = os.stat(os.path.join(root, name))
+            except FileNotFoundError:
+                continue
+            total += min(status.st_size, status.st_blocks * 512)
+    return total
+
+
 def _remove_unused(folder: Path, key: str, path: Path) -> bool:
     """Remove a folder if no process fetches or uses it. Return whether it was removed."""
     lock = os.open(folder / f"{key}{LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    unfinished = folder / f"{FETCHING}{key}"
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path != unfinished:
+            # If this process is killed now, what is left of the copy must not count as whole.
+            shutil.rmtree(unfinished, ignore_errors=True)
+            path.rename(unfinished)
+    except FileNotFoundError:  # another process has removed it
+        return True
     except OSError:
         return False
     else:
-        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         return True
     finally:
         os.close(lock)

@@ -186,9 +186,9 @@ class Store(Folder):
         Raises Superseded if the unit was committed under another key since; StoreError naming the marker if that is
         missing or damaged.
         """
-        said = self._look(unit, key, f"commits/{unit.stem(key)}.json", self.read_json)
-        said.pop("order", None)
-        return said
+        content = self._look(unit, key, f"commits/{unit.stem(key)}.json", self.read_json)
+        content.pop("order", None)
+        return content
 
     def marker(self, unit: Unit, key: str, kind: type[M]) -> M:
         """Return the marker as ``kind`` states it. Raises what `info` does; StoreError if it says something else."""

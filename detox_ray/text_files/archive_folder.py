@@ -140,7 +140,7 @@ class ArchiveFolder:
     def _add(self, row: Row) -> None:
         key = text_id(row.text, row.language)
         line = json.dumps(row._asdict(), ensure_ascii=True, separators=(",", ":")) + "\n"
-        os.write(self._fd, line.encode())
+        self._append(line.encode())
         os.fsync(self._fd)
         self._store_row(key, row)
         if len(self._journal_rows) >= ROWS_PER_PART:
@@ -149,11 +149,21 @@ class ArchiveFolder:
     def _note_sent(self, key: bytes) -> None:
         if key not in self._on_their_way:
             self._on_their_way.add(key)
-            os.write(self._fd, _note(SENT, key))
+            self._append(_note(SENT, key))
 
     def _note_given_up(self, key: bytes) -> None:
         self._on_their_way.discard(key)
-        os.write(self._fd, _note(GIVEN_UP, key))
+        self._append(_note(GIVEN_UP, key))
+
+    def _append(self, lines: bytes) -> None:
+        """Write whole lines to the journal, or none: a full disk takes a part of one, which would spoil the next."""
+        end = os.fstat(self._fd).st_size
+        try:
+            while lines:
+                lines = lines[os.write(self._fd, lines) :]
+        except OSError:
+            os.ftruncate(self._fd, end)
+            raise
 
     def _store_row(self, key: bytes, row: Row) -> None:
         self._on_their_way.discard(key)
@@ -177,7 +187,7 @@ class ArchiveFolder:
                 self._remember(key, row.status, part)
             self._journal_rows = {}
         os.ftruncate(self._fd, 0)
-        os.write(self._fd, b"".join(_note(SENT, key) for key in sorted(self._on_their_way)))
+        self._append(b"".join(_note(SENT, key) for key in sorted(self._on_their_way)))
 
     def _close(self) -> None:
         self._write_part()

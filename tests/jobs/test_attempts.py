@@ -11,7 +11,7 @@ from detox_ray.cli import app
 from detox_ray.cli.exit_codes import exit_code_of
 from detox_ray.config import InputError
 from detox_ray.jobs import attempts
-from detox_ray.jobs.attempts import Recorder, read_attempts, read_log, recorded
+from detox_ray.jobs.attempts import Recorder, deciding_attempt, read_attempts, read_log, recorded
 from detox_ray.storage.folder import Folder
 from detox_ray.storage.lock import Locked
 
@@ -58,7 +58,7 @@ def test_the_outcome_is_the_exit_code_and_the_reason(
     (attempt,) = read_attempts(Folder.at(str(driver)))
     assert (attempt.number, attempt.job_id) == (1, "detox-toy17-0a1b2c3d-1")
     assert (attempt.exit_code, attempt.state(time.time())) == (code, state)
-    assert attempt.reason == ("" if error is None else str(error) or "KeyboardInterrupt")
+    assert attempt.reason == ("" if error is None else str(error) or "asked to stop")
 
 
 def test_a_killed_driver_is_lost_after_a_while(driver: Path) -> None:
@@ -69,6 +69,20 @@ def test_a_killed_driver_is_lost_after_a_while(driver: Path) -> None:
     assert attempt.state(attempt.beat + 100) == "running"
     assert attempt.state(attempt.beat + 121) == "lost"
     recorder.end(0, "")
+
+
+def test_an_attempt_that_was_refused_hides_no_other_at_work(driver: Path) -> None:
+    store = Folder.at(str(driver))
+    at_work, refused = Recorder(store, "detox-x-1", None), Recorder(store, "detox-y-1", None)
+    at_work.start()
+    refused.start()
+    refused.end(2, "in use")
+    attempts, now = read_attempts(store), time.time()
+    assert [attempt.state(now) for attempt in attempts] == ["running", "wrong input"]
+    assert deciding_attempt(attempts, now).number == 1
+    assert CliRunner().invoke(app, ["jobs", "status", str(driver)]).exit_code == 3
+    at_work.end(0, "")
+    assert CliRunner().invoke(app, ["jobs", "status", str(driver)]).exit_code == 0
 
 
 def test_attempts_are_numbered_in_the_folder_whatever_ray_calls_them(driver: Path) -> None:
@@ -134,3 +148,13 @@ def test_status_and_logs_of_a_run_need_no_cluster(driver: Path, tmp_path: Path) 
     assert CliRunner().invoke(app, ["jobs", "logs", str(driver), "--attempt", "1"]).stdout == "first\n"
     wrong = CliRunner().invoke(app, ["jobs", "logs", str(driver), "--attempt", "7"])
     assert wrong.exit_code == 2 and "attempts 1, 2" in " ".join(wrong.output.split())
+    followed = CliRunner().invoke(app, ["jobs", "logs", str(driver), "--follow"])
+    assert followed.exit_code == 2 and "--follow: needs a job's id" in " ".join(followed.output.split())
+
+
+def test_a_driver_that_prints_to_no_file_keeps_no_log_which_is_said(driver: Path) -> None:
+    recorder = Recorder(Folder.at(str(driver)), "slurm-1", None)
+    recorder.start()
+    recorder.end(0, "")
+    shown = CliRunner().invoke(app, ["jobs", "logs", str(driver)])
+    assert shown.exit_code == 0 and "attempt 1 has no log" in " ".join(shown.output.split())

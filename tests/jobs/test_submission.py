@@ -182,6 +182,12 @@ def test_what_is_no_address_of_a_dashboard_is_refused(monkeypatch: pytest.Monkey
         chosen_address(address)
 
 
+def test_an_address_with_a_password_is_refused_without_showing_it() -> None:
+    with pytest.raises(ConfigError, match="must hold no user and no password") as caught:
+        chosen_address("http://me:secret@10.0.0.1:8265")
+    assert "secret" not in str(caught.value) and "10.0.0.1:8265" in str(caught.value)
+
+
 # --- jobs -----------------------------------------------------------------------------------------------------------
 
 

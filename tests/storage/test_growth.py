@@ -58,9 +58,21 @@ def test_markers_of_a_finished_run_are_read_from_one_file(store: Store, monkeypa
     assert marker_summary.read(store, keys, keep=False) == markers
 
 
-def test_a_unit_that_was_made_again_is_not_told_by_its_old_marker(store: Store) -> None:
+def test_a_unit_that_was_made_again_is_not_described_by_its_old_marker(store: Store) -> None:
     store.commit(unit(0), KEY, rows(), {"amount": 1})
     marker_summary.read(store, store.committed(TEXTS), keep=True)
     store.commit(unit(0), OTHER, rows(), {"amount": 2})
     ((_, marker),) = marker_summary.read(store, store.committed(TEXTS), keep=True).items()
     assert marker["amount"] == 2
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_a_unit_that_is_made_again_under_its_key_is_described_by_its_new_marker(store: Store, units: int) -> None:
+    for number in range(units):
+        store.commit(unit(number), KEY, rows(), {"amount": 1})
+    marker_summary.read(store, store.committed(TEXTS), keep=True)
+    store.retract(unit(0))
+    marker_summary.forget(store, {unit(0): KEY})
+    store.commit(unit(0), KEY, rows(), {"amount": 2})
+    markers = marker_summary.read(store, store.committed(TEXTS), keep=True)
+    assert [marker["amount"] for _, marker in sorted(markers.items())] == [2, 1][:units]

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from multiprocessing.pool import Pool
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from detox_ray.config import InputError
 from detox_ray.storage import node_cache
 
 MIB = b"x" * (1 << 20)
@@ -72,6 +74,54 @@ def test_a_copy_in_use_stays_though_it_is_too_large(cache: Path, monkeypatch: py
     node_cache.fetched("mine", 2 << 20, fetch)
     node_cache.fetched("next", 2 << 20, fetch)
     assert {"mine", "next"} <= {path.name for path in cache.iterdir()}
+
+
+def test_a_fetch_under_way_is_not_taken_for_an_unused_copy(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DETOX_RAY_CACHE_GB", "0.001")
+
+    def fetch_beside_another(folder: Path) -> None:
+        fetch(folder)
+        node_cache.fetched("other", 2 << 20, fetch)  # needs room, and finds this unfinished folder
+
+    copy = node_cache.fetched("mine", 2 << 20, fetch_beside_another)
+    assert (copy / "part" / "weights").read_bytes() == MIB
+
+
+def test_a_removal_that_is_killed_leaves_no_part_of_a_copy(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DETOX_RAY_CACHE_GB", "0.001")
+    with multiprocessing.get_context("fork").Pool(1) as pool:  # its user ends
+        _fetch_in(pool, "old")
+
+    def killed(path: Path, ignore_errors: bool = False) -> None:
+        (path / "config.json").unlink(missing_ok=True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", killed)
+        node_cache.fetched("new", 2 << 20, fetch)
+    assert sorted(path.name for path in cache.iterdir() if path.is_dir()) == [".fetching-old", "new"]
+    assert (node_cache.fetched("old", 2 << 20, fetch) / "config.json").read_bytes() == MIB
+
+
+def test_the_outline_of_a_model_takes_no_room(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DETOX_RAY_CACHE_GB", str(5 * len(MIB) / 1e9))
+
+    def outline(folder: Path) -> None:
+        with (folder / "model.safetensors").open("wb") as stream:
+            stream.truncate(1 << 30)
+
+    with multiprocessing.get_context("fork").Pool(1) as pool:  # its user ends
+        _fetch_in(pool, "old")
+    file = node_cache.fetched("outline", 0, outline) / "model.safetensors"
+    if file.stat().st_blocks:
+        pytest.skip("this file system has no files with holes")
+    node_cache.fetched("new", 2 << 20, fetch)
+    assert (cache / "old").is_dir()
+
+
+def test_a_limit_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DETOX_RAY_CACHE_GB", "50GB")
+    with pytest.raises(InputError, match="DETOX_RAY_CACHE_GB='50GB': must be a number of gigabytes"):
+        node_cache.fetched("model", 1, fetch)
 
 
 def _fetch_in(pool: Pool, *keys: str) -> None:

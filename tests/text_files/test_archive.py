@@ -177,6 +177,33 @@ def test_rows_in_the_journal_of_a_killed_process_count_once(tmp_path: Path) -> N
     assert [row["text"] for row in rows_of(tmp_path / "out")] == ["a"]
 
 
+def test_a_disk_that_takes_a_part_of_a_line_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"url": "http://x", "attributes": ["toxicity"], "span_annotations": False}
+    archive = ArchiveFolder(Store.at(str(tmp_path / "out")), settings)
+    write_all = os.write
+    full = False
+
+    def write_some(descriptor: int, data: bytes) -> int:
+        if full and len(data) < 100:
+            raise OSError(28, "No space left on device")
+        return write_all(descriptor, data[:100])
+
+    def add(text: str) -> None:
+        archive.add(Row(text, None, "ok", None, {"toxicity": 0.5}, ["en"], "2026-11-30T10:00:00.000+00:00", {}, None))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", write_some)
+        add("a")
+        full = True
+        with pytest.raises(OSError, match="No space left"):
+            add("b")
+        full = False
+        add("c")
+    lines = (tmp_path / "out" / "journal.jsonl").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == ["a", "c"]
+    archive.close()
+
+
 def test_wrong_options_are_said_before_anything_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PERSPECTIVE_API_KEY", raising=False)
     missing = run(tmp_path / "none.jsonl", "--out", "s3://bucket/x", "--attribute", "insult")
