@@ -138,7 +138,7 @@ def test_script_in_prompts_and_completions_is_text(page: Page) -> None:
 
 
 def test_example_is_chosen_in_its_language_and_direction(page: Page, backend: Backend) -> None:
-    assert page.locator(".chip").count() == 17
+    assert page.locator(".chip").count() == 20
     chip = page.get_by_role("button", name="Example in Arabic")
     assert chip.locator("bdi").evaluate("e => getComputedStyle(e).direction") == "rtl"
     assert "blur" in chip.locator("bdi").evaluate("e => getComputedStyle(e).filter")  # a prompt of the run
