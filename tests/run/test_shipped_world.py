@@ -12,7 +12,7 @@ import yaml
 from detox_ray import toy17
 from detox_ray.run.run_folder import open_run
 
-pytestmark = [pytest.mark.slow, pytest.mark.integration]
+pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(2400)]
 
 DEMO = Path(__file__).parents[2] / "configs/toy17.yaml"
 # How far the two worlds may be apart.
