@@ -1,4 +1,4 @@
-"""What a unit costs in a large run, against a run a hundredth of its size: no model, only what grows around it.
+"""Compare what a unit costs in a large run with a run a hundredth of its size: no model, only what grows around it.
 
     python benchmarks/growth.py [--scale 1] [--ray]
 

@@ -36,7 +36,7 @@ Text = tuple[str, str]  # language, text
 
 
 class Seconds(NamedTuple):
-    """What something took."""
+    """The time and memory that something took."""
 
     cpu: float
     wall: float

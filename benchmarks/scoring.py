@@ -99,7 +99,7 @@ def predict(model: Any, slice_size: int, texts: Sequence[str]) -> list[dict[str,
 
 
 class Seconds(NamedTuple):
-    """What something took. On a machine that others use, the process's CPU seconds say more."""
+    """The time that something took. On a machine that others use, the process's CPU seconds say more."""
 
     wall: float
     cpu: float

@@ -19,7 +19,7 @@ class Cost(NamedTuple):
 
 
 class DeviceMemory(NamedTuple):
-    """What one device must hold at the same time for a stage's work."""
+    """The memory that one device must have at the same time for a stage's work."""
 
     stage: str  # the command that runs it
     what: str

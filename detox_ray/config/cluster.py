@@ -6,7 +6,7 @@ from detox_ray.config.base import ConfigError, Problem, Strict
 
 
 class ClusterConfig(Strict):
-    """What a run asks of the Ray cluster that it joins. None of it changes a result."""
+    """The block ``cluster``: machines that a run asks of the Ray cluster it joins. None of it changes a result."""
 
     gpus: int | None = Field(None, ge=0)  # that it uses, and waits for; 0: none; null: those that are there
     gpus_per_node: int | None = Field(None, ge=1)  # no engine's tensor_parallel may exceed it; null: not checked

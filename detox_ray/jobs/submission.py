@@ -1,4 +1,4 @@
-"""What `detox-ray submit` sends to a Ray head, and which attempt at a run it is."""
+"""Submissions: the job that `detox-ray submit` sends to a Ray head, and which attempt at a run it is."""
 
 import getpass
 import hashlib

@@ -17,7 +17,7 @@ from detox_ray.storage.tables import OK
 
 
 class Place(NamedTuple):
-    """What a series is about: a quantity, a model and a language."""
+    """The subject of a series: a quantity, a model and a language."""
 
     quantity: Quantity
     model: str

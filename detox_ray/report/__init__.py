@@ -23,7 +23,7 @@ __all__ = [
     "render_several",
 ]
 
-VERSION = 6  # part of the key of what this stage commits
+VERSION = 7  # part of the key of what this stage commits
 
 
 def render(content: ReportContent, processes: int = 1) -> dict[str, bytes]:

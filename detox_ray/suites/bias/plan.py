@@ -13,7 +13,7 @@ ITEMS_PER_UNIT = 2000
 
 
 class Asked(NamedTuple):
-    """What is asked of the models."""
+    """The questions that are put to the models."""
 
     convention: BiasConvention
     forms: dict[str, Form]  # set -> what its items are

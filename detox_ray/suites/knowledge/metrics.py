@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -58,19 +59,12 @@ ACCURACY = MetricSpec(
     parallel=True,
     exact=True,
 )
-NORMALISED = MetricSpec(
+NORMALISED = replace(
+    ACCURACY,
     name="knowledge_accuracy_norm",
     title="Accuracy by likelihood per character",
     meaning="share of questions whose right option is the likeliest for its length",
     short="Accuracy, normed",
-    kind="knowledge",
-    direction="higher",
-    unit="share of questions",
-    change="points",
-    series_title="{title} in {scorer}",
-    needs=(ANSWERS,),
     compute=partial(shares, "correct_norm"),
-    parallel=True,
-    exact=True,
 )
 SPECS = (ACCURACY, NORMALISED)
