@@ -157,7 +157,7 @@ def _in_every_language(
 
 
 def _missing_languages(by_language: Mapping[str, LanguageRows], kind: RowKind, source: Source) -> list[Flaw]:
-    """Return a flaw that names the languages without a usable row. Those with unusable rows have a flaw of their own."""
+    """Return a flaw that names the languages without a usable row. Those with bad rows have a flaw of their own."""
     by_reason: dict[str, list[str]] = {}
     for language, part in by_language.items():
         if not part.rows:
