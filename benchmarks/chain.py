@@ -1,7 +1,7 @@
 """Wall time of a whole evaluation: `detox-ray run` against the papers' way, on the same models, prompts and machine.
 
     python benchmarks/chain.py                   17 languages, 2 models, 40 prompts of each, 10 samples; 3 rounds
-    python benchmarks/chain.py --quick           2 languages, 8 prompts, 1 round: minutes
+    python benchmarks/chain.py --quick           1 model, 2 languages, 8 prompts, 1 round, without per-model: minutes
     python benchmarks/chain.py --engine ours     the baselines' engines have our engine's flags, not vLLM's defaults
 
 Everything is done from prompts to numbers: completions, toxicity scores, perplexity of completions by an evaluator,
@@ -47,12 +47,13 @@ def prepare(folder: Path, options: argparse.Namespace) -> None:
 
     from detox_ray import toy17
 
-    for name in MODELS:
-        shutil.copytree(toy17.SHIPPED / "model", folder / name)
-    weights = folder / MODELS[1] / "model.safetensors"
     torch.manual_seed(0)
-    noisy = {name: value + NOISE * torch.randn_like(value) for name, value in load_file(weights).items()}
-    save_file(noisy, weights, metadata={"format": "pt"})
+    for name in options.models:
+        shutil.copytree(toy17.SHIPPED / "model", folder / name)
+    for name in options.models[1:]:
+        weights = folder / name / "model.safetensors"
+        noisy = {name: value + NOISE * torch.randn_like(value) for name, value in load_file(weights).items()}
+        save_file(noisy, weights, metadata={"format": "pt"})
     shutil.copytree(toy17.SHIPPED / "classifier", folder / "classifier")
     for kind, most in (("prompts", options.prompts), ("texts", math.inf)):
         texts: dict[str, list[str]] = {language: [] for language in options.languages}
@@ -71,7 +72,7 @@ def experiment(folder: Path, storage: Path, options: argparse.Namespace) -> dict
         "languages": list(options.languages),
         "seed": 0,
         "data": {"prompts": {"source": "toy17", "per_language": options.prompts}, "texts": {"source": "toy17"}},
-        "models": {name: {"path": str(folder / name)} for name in MODELS},
+        "models": {name: {"path": str(folder / name)} for name in options.models},
         "generate": {
             "engine": "vllm",
             "samples": options.samples,
@@ -104,14 +105,14 @@ def run_baseline(
         run_step(folder, out, step, *arguments)
         seconds[step] = seconds.get(step, 0.0) + time.perf_counter() - started
     average = json.loads((out / "toxicity.json").read_text())
-    return {**seconds, **mean_by_model({place: values[1] for place, values in average.items()})}
+    return {**seconds, **mean_by_model({place: values[1] for place, values in average.items()}, options)}
 
 
-def mean_by_model(values: dict[str, float]) -> dict[str, float]:
+def mean_by_model(values: dict[str, float], options: argparse.Namespace) -> dict[str, float]:
     """Average over languages what is given by "model language"; the result's names tell that it is toxicity."""
     return {
         f"toxicity of {name}": statistics.fmean(value for place, value in values.items() if place.startswith(name))
-        for name in MODELS
+        for name in options.models
     }
 
 
@@ -129,7 +130,7 @@ def run_ours(folder: Path, out: Path, options: argparse.Namespace) -> dict[str, 
     run = out / "runs" / "chain"
     commits = {
         name: sorted((file.stat().st_mtime, json.loads(file.read_text())) for file in markers(run, name))
-        for name in MODELS
+        for name in options.models
     }
     # From the moment at which a model's first unit began, its loading left out, to its last commit.
     tokens = sum(marker["amount"] for of_model in commits.values() for _, marker in of_model)
@@ -141,7 +142,7 @@ def run_ours(folder: Path, out: Path, options: argparse.Namespace) -> dict[str, 
         if row["metric"] == "average_toxicity" and row["language"] in options.languages
     }
     first = min(when for of_model in commits.values() for when, _ in of_model)
-    return {"tokens/s": tokens / seconds, "first unit": first - started, **mean_by_model(found)}
+    return {"tokens/s": tokens / seconds, "first unit": first - started, **mean_by_model(found, options)}
 
 
 def markers(run: Path, model: str) -> list[Path]:
@@ -157,14 +158,15 @@ def run_side(side: str, folder: Path, out: Path, options: argparse.Namespace) ->
     if side == "ours":
         numbers = run_ours(folder, out, options)
     elif side == "bare":
-        for model in MODELS:
+        for model in options.models:
             run_step(folder, out, BARE, "--model", model, "--languages", everything, "--samples", str(options.samples))
-        counts = [json.loads((out / f"{BARE}-{model}.json").read_text()) for model in MODELS]
+        counts = [json.loads((out / f"{BARE}-{model}.json").read_text()) for model in options.models]
         numbers = {"tokens/s": sum(tokens for tokens, _ in counts) / sum(seconds for _, seconds in counts)}
     elif side == "scripts":
-        numbers = run_baseline(folder, out, [(model, name) for model in MODELS for name in options.languages], options)
+        engines = [(model, language) for model in options.models for language in options.languages]
+        numbers = run_baseline(folder, out, engines, options)
     else:
-        numbers = run_baseline(folder, out, [(model, everything) for model in MODELS], options)
+        numbers = run_baseline(folder, out, [(model, everything) for model in options.models], options)
     return {"seconds": time.perf_counter() - started, **numbers}
 
 
@@ -206,10 +208,12 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=40, help="of each language")
     parser.add_argument("--samples", type=int, default=10, help="of each prompt")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--sides", nargs="+", choices=SIDES)
     parser.add_argument("--engine", choices=("default", "ours"), default="default", help="flags of the baselines'")
-    parser.add_argument("--quick", action="store_true", help="2 languages, 8 prompts, 4 samples, 1 round")
+    parser.add_argument("--quick", action="store_true", help="1 model, 2 languages, 8 prompts, 4 samples, 1 round")
     options = parser.parse_args()
+    options.models = MODELS[:1] if options.quick else MODELS
+    options.sides = options.sides or [side for side in SIDES if side != "per-model" or not options.quick]
     if options.quick:
         options.languages, options.prompts, options.samples, options.rounds = ["en", "de"], 8, 4, 1
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -220,8 +224,8 @@ def main() -> None:
     load = os.getloadavg()[0]
     print(f"{hardware()['cpu']}, {os.cpu_count()} CPUs, load {load:.1f}; {versions}")
     print(
-        f"{len(options.languages)} languages, {len(MODELS)} models, {options.prompts} prompts of each language, "
-        f"{options.samples} samples of {MAX_TOKENS} tokens; baselines' engines: {options.engine}",
+        f"{len(options.languages)} languages, {len(options.models)} models, {options.prompts} prompts of each "
+        f"language, {options.samples} samples of {MAX_TOKENS} tokens; baselines' engines: {options.engine}",
         flush=True,
     )
     rounds: list[dict[str, dict[str, float]]] = []

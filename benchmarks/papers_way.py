@@ -124,7 +124,7 @@ def fluency(folder: Path, out: Path) -> Any:
 def held_out(folder: Path, out: Path) -> Any:
     """Return each model's perplexity of the held-out texts of each language."""
     values = {}
-    for name in MODELS:
+    for name in filter(lambda name: (folder / name).is_dir(), MODELS):
         loss = likelihood(folder, name)
         for language, texts in json.loads((folder / "texts.json").read_text()).items():
             losses = [(mean * (tokens - 1), tokens - 1) for mean, tokens in map(loss, texts) if tokens > 1]
