@@ -47,6 +47,7 @@ def bind_replicas_to(address: str) -> None:
     replica.add_port_to_grpc_server = lambda server, _: bind(server, f"{address}:0")
 
 
+NODE_LABEL = "ray.io/node-id"  # a label that Ray gives each node: its id
 NODE_DIED = "node has died"  # in the error of an actor whose node is lost
 EXIT_DETAIL = "Worker exit detail: "  # in the error of an actor whose process ended
 CAUSES = ". Some common causes"  # begins what Ray adds to the detail

@@ -24,6 +24,11 @@ class Waiting:
         self._since = time.monotonic()
         self._next_line = self._since + FIRST_LINE_S
 
+    @property
+    def seconds(self) -> float:
+        """Return for how long nothing has run."""
+        return time.monotonic() - self._since
+
     def go_on(self, wanted: str) -> None:
         """Note that nothing runs until ``wanted`` is there. Raises WaitedTooLong."""
         now = time.monotonic()
