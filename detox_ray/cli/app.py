@@ -51,8 +51,8 @@ Tables fit the terminal; with --format json (or --json) or --format csv, program
 A run that was stopped, killed or failed resumes: give the same command again. If RAY_ADDRESS is set, the work runs on
 that cluster; else on a Ray that is started here and stopped at the end.
 
-[bold]Exit codes[/bold]: 0 done, 1 failed, 2 the input is wrong, 3 stopped and resumable; of gate also
-4, inconclusive.""",
+[bold]Exit codes[/bold]: 0 done, 1 failed, 2 the input is wrong, 3 stopped and resumable, 5 the run is in use
+by another process; of gate also 4, inconclusive.""",
     rich_markup_mode="rich",
     no_args_is_help=True,
     add_completion=False,

@@ -121,14 +121,18 @@ class Folder:
 
         Hidden files are left out: a killed writer may leave a temporary one.
         """
+        return sorted(self.files_info(relative))
+
+    def files_info(self, relative: str) -> dict[str, pafs.FileInfo]:
+        """Return the files that `files` lists, with their sizes and times of change, by the storage's clock."""
         selector = pafs.FileSelector(self.path(relative), recursive=True, allow_not_found=True)
         skip = len(self.path()) + 1
         try:
             infos = self.fs.get_file_info(selector)
         except FileNotFoundError:  # another process made or deleted a folder while this one looked
-            return self.files(relative)
+            return self.files_info(relative)
         files = (info for info in infos if info.type == pafs.FileType.File and not info.base_name.startswith("."))
-        return sorted(info.path[skip:] for info in files)
+        return {info.path[skip:]: info for info in files}
 
     def delete(self, relative: str) -> None:
         """Delete a file; a missing one is no error."""
