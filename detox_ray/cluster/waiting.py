@@ -55,6 +55,15 @@ def lacks(bundles: int, needs: Mapping[str, float]) -> bool:
     return room < bundles
 
 
+def is_pending(bundles: int, needs: Mapping[str, float]) -> bool:
+    """Return whether a placement group of so many bundles of these resources waits: others may hold what it needs."""
+    import ray
+
+    wanted = [{name: float(amount) for name, amount in needs.items() if amount}] * bundles
+    groups = ray.util.placement_group_table().values()
+    return any(group["state"] == "PENDING" and list(group["bundles"].values()) == wanted for group in groups)
+
+
 def _resources() -> str:
     """Return what the cluster has, and what of it is free."""
     import ray
