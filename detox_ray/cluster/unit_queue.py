@@ -19,9 +19,13 @@ class Call(NamedTuple):
 
 @dataclass
 class Hand:
-    """The calls that an actor was given, in the order in which it carries them out."""
+    """The calls that an actor was given, in the order in which it carries them out.
+
+    Units whose worker is not loaded yet are promised to the actor, and no call: if it dies, it is known of what.
+    """
 
     calls: deque[Call] = field(default_factory=deque)
+    promised: deque[Task] = field(default_factory=deque)  # of the job `job`
     job: int | None = None  # whose worker the actor will hold after these calls
     loaded: int | None = None  # whose worker it is known to hold
     unable: set[int] = field(default_factory=set)  # jobs whose worker it could not load
@@ -31,15 +35,17 @@ class Hand:
 
     @property
     def units(self) -> list[tuple[int, Task]]:
-        """Return the units of these calls, each with its job."""
-        return [(call.job, call.task) for call in self.calls if call.task is not None]
+        """Return the units of these calls and those that are promised, each with its job."""
+        called = [(call.job, call.task) for call in self.calls if call.task is not None]
+        return called + [(self.job, task) for task in self.promised if self.job is not None]
 
-    def forget(self, job: int) -> list[Task]:
-        """Remove a job's calls, and return their units."""
-        tasks = [task for number, task in self.units if number == job]
-        self.calls = deque(call for call in self.calls if call.job != job)
-        self.job = self.calls[-1].job if self.calls else None
-        return tasks
+    def take_back(self) -> list[tuple[int, Task]]:
+        """Forget all calls, what is promised and what is loaded. Return the units."""
+        units = self.units
+        self.calls.clear()
+        self.promised.clear()
+        self.job = self.loaded = None
+        return units
 
 
 class UnitQueue:

@@ -114,19 +114,23 @@ class UnitRound:
             for actor, hand in ready:
                 if len(self._queue) > (starting if size > 1 else 0) and len(hand.units) < size:
                     unit = self._queue.take(hand)
-                    if unit is not None:
+                    if unit is not None and hand.promised and unit[0] != hand.job:
+                        self._queue.put_back([unit])  # until the worker is loaded that the actor loads now
+                    elif unit is not None:
                         self._give(actor, hand, *unit)
 
     def _give(self, actor: PoolActor, hand: Hand, number: int, task: Task) -> None:
         """Let an actor make a unit; it loads the job's worker first if it holds another one."""
-        spec = self._specs[number]
         if hand.job != number:
-            hand.calls.append(Call(actor.handle.load.remote(spec), number, None))
+            hand.calls.append(Call(actor.handle.load.remote(self._specs[number]), number, None))
             hand.job = number
-        hand.calls.append(Call(actor.handle.make.remote(spec, task), number, task))
+        if hand.loaded == number:
+            hand.calls.append(Call(actor.handle.make.remote(self._specs[number], task), number, task))
+        else:
+            hand.promised.append(task)
 
     def _up(self, actor: PoolActor, answer: Any) -> None:
-        """Note that an actor's process is up; give it again what it was given before it could not be reached."""
+        """Note that an actor's process is up. What it was given before it could not be reached waits again."""
         if not actor.has_started:
             self._pool.place(actor)
             return
@@ -134,9 +138,8 @@ class UnitRound:
         self._blame.started()
         actor.nodes = actor.nodes or frozenset({actor.place.node_id})
         hand = self._hands[actor]
-        units, hand.calls, hand.job, hand.unreachable_since = hand.units, deque(), None, None
-        for number, task in units:
-            self._give(actor, hand, number, task)
+        hand.unreachable_since = None
+        self._queue.put_back(hand.take_back())
         hand.idle_since = time.monotonic()
 
     def _answered(self, actor: PoolActor, answer: Any) -> None:
@@ -149,10 +152,12 @@ class UnitRound:
         elif answer is None:
             hand.loaded = number
             self._blame.loaded(number)
+            promised, hand.promised = hand.promised, deque()
+            for unit in promised:
+                self._give(actor, hand, number, unit)
         else:
-            hand.loaded = None
             hand.unable.add(number)
-            self._queue.put_back([(number, task) for task in hand.forget(number)])
+            self._queue.put_back(hand.take_back())
             others = any(number not in other.unable for other in self._hands.values())
             self._blame.cannot_load(actor, number, answer, others)
 

@@ -163,7 +163,7 @@ def _show_progress(progress: Progress, names: Mapping[str, str], wait_s: float) 
                     waiting.go_on(f"room for {', '.join(unplaced)}")
                 except WaitedTooLong as error:
                     too_long.append(error)
-                    signal.raise_signal(signal.SIGINT)
+                    os.kill(os.getpid(), signal.SIGINT)  # which interrupts the main thread, if it sleeps, too
                     return
 
     thread = threading.Thread(target=poll, name="start-up", daemon=True)
