@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -17,6 +18,7 @@ from detox_ray.storage.node_cache import cache_folder, fetched
 __all__ = ["KEY_LENGTH", "Fence", "Folder", "StoreError", "cache_folder", "key_of"]
 
 KEY_LENGTH = 16
+TRANSFERS = 8  # files that are read or written at the same time
 
 
 class StoreError(RuntimeError):
@@ -152,10 +154,14 @@ class Folder:
         self._check_fence()
         if self.exists(relative):
             self.fs.delete_dir(self.path(relative))
-        for file in sorted(path for path in source.rglob("*") if path.is_file()):
+
+        def copy(file: Path) -> None:
             target = self.path(f"{relative}/{file.relative_to(source).as_posix()}")
             self.fs.create_dir(os.path.dirname(target), recursive=True)
             pafs.copy_files(str(file), target, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=self.fs)
+
+        with ThreadPoolExecutor(TRANSFERS) as pool:
+            list(pool.map(copy, sorted(path for path in source.rglob("*") if path.is_file())))
 
     def localize(self, relative: str) -> Path:
         """Return a local folder with the files of ``relative``.
