@@ -82,6 +82,8 @@ class Host:
         """End everything on the host at once."""
         os.kill(int(self._first), signal.SIGKILL)
         self._process.wait()
+        # The kernel removes the interface a while later; a host that is started again needs its name now.
+        subprocess.run(self._hosts.entering_switch("ip", "link", "del", self._port), check=False, capture_output=True)
 
     def pull_cable(self) -> None:
         """Take the host off the network; its processes live on."""
@@ -103,6 +105,8 @@ class SimulatedHosts:
             "RAY_USAGE_STATS_ENABLED": "0",
             "OMP_NUM_THREADS": "1",
             "HOME": str(self.folder),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "GLOO_SOCKET_IFNAME": "eth0",  # there are no names of hosts to resolve
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_EC2_METADATA_DISABLED": "true",
@@ -140,7 +144,10 @@ class SimulatedHosts:
         return self._hosts[name]
 
     def on_switch(self, *command: str) -> None:
-        _run("nsenter", f"--net=/proc/{self.switch}/ns/net", *command)
+        _run(*self.entering_switch(*command))
+
+    def entering_switch(self, *command: str) -> tuple[str, ...]:
+        return ("nsenter", f"--net=/proc/{self.switch}/ns/net", *command)
 
     def cluster(self, workers: Mapping[str, int], *options: str, dashboard: bool = False) -> None:
         """Start Ray: the head without CPUs, and workers (name -> CPUs) with ``options``; wait until all have joined."""

@@ -8,11 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from detox_ray.storage import TABLES, Store
+from detox_ray.storage import TABLES, Store, cache_folder
 from detox_ray.storage.units import Table
 
 ROOT = Path(__file__).parents[2]
-PATH = f"{Path(__file__).parent}:{ROOT}"
+ENVIRONMENT = {
+    "PYTHONPATH": f"{Path(__file__).parent}:{ROOT}",
+    "DETOX_RAY_CACHE": str(cache_folder()),  # so that the built-in world is built once
+    "OMP_NUM_THREADS": "1",
+}
 TRAINED: dict[str, Any] = {
     "parent": "base",
     "method": "dpo",
@@ -22,8 +26,8 @@ TRAINED: dict[str, Any] = {
     "placement": "SPREAD",
     "learning_rate": 2e-4,
     "warmup_steps": 0,
-    "max_steps": 40,
-    "checkpoint_every": 5,
+    "max_steps": 100,
+    "checkpoint_every": 10,
     "batch_size": 8,
     "max_length": 64,
     "max_failures": 0,  # what a lost node costs does not count
@@ -63,7 +67,7 @@ def command(name: str, *words: str | Path) -> tuple[str | Path, ...]:
 def undisturbed(folder: Path, *names: str, trained: bool = False) -> Path:
     """Carry out commands on a Ray of this machine, and return the run's folder."""
     file = written(folder, trained=trained)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **ENVIRONMENT}
     environment.pop("RAY_ADDRESS", None)
     for name in names:
         subprocess.run(command(name, file), check=True, env=environment, cwd=ROOT)

@@ -8,15 +8,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from simulated_hosts import SimulatedHosts, needs_hosts, wait_for
-from small_experiment import PATH, ROOT, command, commits, rows, undisturbed, without, written
+from small_experiment import ENVIRONMENT, ROOT, command, commits, rows, undisturbed, without, written
 
 from detox_ray.storage import Store
 from detox_ray.storage.tables import CHECKPOINTS, GENERATIONS, SCORES
 
-pytestmark = [pytest.mark.slow, pytest.mark.integration, needs_hosts]
+pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(600), needs_hosts]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def simulated(*names: str) -> SimulatedHosts:
-    return SimulatedHosts(*names, environment={"PYTHONPATH": PATH})
+    return SimulatedHosts(*names, environment=ENVIRONMENT)
 
 
 def started(hosts: SimulatedHosts, host: str, *words: str | Path, **environment: str) -> "subprocess.Popen[str]":
@@ -34,7 +35,7 @@ def started(hosts: SimulatedHosts, host: str, *words: str | Path, **environment:
     return hosts[host].start(*words, cwd=ROOT, env=environment, **pipes)
 
 
-def ended(run: "subprocess.Popen[str]", seconds: float = 200) -> str:
+def ended(run: "subprocess.Popen[str]", seconds: float = 280) -> str:
     printed, _ = run.communicate(timeout=seconds)
     assert run.returncode == 0, printed
     return printed
@@ -147,20 +148,20 @@ def test_a_submitted_job_with_an_s3_server_survives_a_power_cut(quiet: Path, tmp
         begun = time.monotonic()
         submitted = ended(started(hosts, "w2", *command("submit", config, "--json"), **address))
         print(f"submitted after {time.monotonic() - begun:.1f} s")
-        job = json.loads(submitted)["id"]
+        job = json.loads(submitted[submitted.index("{") :])["id"]
         follows = started(hosts, "w2", *command("jobs", "logs", job, "--follow"), **address)
         here = f"s3://bucket/runs/small?endpoint_override={endpoint}&scheme=http&region=us-east-1"
-        table = (sys.executable, ROOT / "tests" / "cluster" / "small_experiment.py", here)
 
-        def generated() -> int:
-            return len(json.loads(ended(started(hosts, "head", *table, "generations"))))
+        def table_of(name: str) -> Any:
+            script = ROOT / "tests" / "cluster" / "small_experiment.py"
+            return json.loads(ended(started(hosts, "head", sys.executable, script, here, name)))
 
-        wait_for(lambda: generated() >= 4 or follows.poll() is not None, "some units", seconds=150)
+        wait_for(lambda: len(table_of("generations")) >= 4 or follows.poll() is not None, "some units", seconds=150)
         hosts["w1"].cut_power()
         printed = ended(follows, 250)
         assert "the node w1 (10.87.0.2) is lost" in printed and "SUCCEEDED" in printed
         status = started(hosts, "w2", *command("jobs", "status", here), **address)
         assert "finished" in ended(status)
-        assert json.loads(ended(started(hosts, "head", *table, "generations"))) == rows(quiet, GENERATIONS)
-        assert json.loads(ended(started(hosts, "head", *table, "scores"))) == rows(quiet, SCORES)
+        assert table_of("generations") == rows(quiet, GENERATIONS)
+        assert table_of("scores") == rows(quiet, SCORES)
         server.kill()
