@@ -136,7 +136,7 @@ def test_a_driver_waits_until_the_lock_of_a_killed_one_is_stale(
     assert attempts.lock_wait_s() == 0
     store = Store.at(str(driver))
     monkeypatch.setattr(lock, "LOOK_S", 0.05)
-    monkeypatch.setattr(lock, "STALE_S", 1)
+    monkeypatch.setattr(lock, "STALE_S", 3)
     holder = {"token": "x", "host": "elsewhere", "pid": 1, "process_started": 0.0, "since": 0.0, "beat": time.time()}
     conditional_file(store.location.child(lock.PATH)).create(json.dumps(holder).encode())
     with pytest.raises(Locked), lock.run_lock(store, 0.1):
