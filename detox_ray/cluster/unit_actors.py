@@ -11,7 +11,7 @@ import pyarrow as pa
 from detox_ray.config import InputError
 from detox_ray.storage import Store, Table, Unit
 
-COMMIT_PATIENCE_S = 60  # given to a storage that fails; after LIMIT_S of lock.py, the run has lost its folder anyway
+COMMIT_PATIENCE_S = 60  # given to a storage that fails; soon after, the run loses its folder (storage/lock.py)
 
 
 class Task(NamedTuple):
