@@ -30,6 +30,7 @@ TRAINED: dict[str, Any] = {
     "max_steps": 100,
     "checkpoint_every": 10,
     "batch_size": 8,
+    "keep": "last",
     "max_length": 64,
     "max_failures": 0,  # what a lost node costs does not count
 }
