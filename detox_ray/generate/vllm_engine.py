@@ -34,10 +34,10 @@ class VLLMEngine:
             options={name: value for name, value in config.engine_options.items() if name != "max_model_len"},
         )
 
-    def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> Generated:
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int], chat: bool = False) -> Generated:
         from vllm import SamplingParams, TokensPrompt
 
-        config, encoded = self._config, self._codec.encode(prompts, self._limit)
+        config, encoded = self._config, self._codec.encode(prompts, self._limit, chat)
         outputs = self._llm.generate(
             [TokensPrompt(prompt_token_ids=ids) for ids in encoded.ids],
             [

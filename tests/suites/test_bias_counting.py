@@ -14,10 +14,10 @@ from detox_ray.storage.metric_spec import ALL, Cell, MetricInput
 from detox_ray.storage.tables import PROMPTS as PROMPTS_TABLE
 from detox_ray.suites.bias import BiasSet
 from detox_ray.suites.bias.conventions import CONVENTIONS, CORRECTED, NEPLENBROEK, SWITCHES, BiasConvention, chosen
-from detox_ray.suites.bias.metrics import icat, of_triples
+from detox_ray.suites.bias.metrics import icat, of_outcomes, of_triples
 from detox_ray.suites.bias.outcomes import Outcome
 from detox_ray.suites.bias.preference import pair_outcomes, triple_outcomes
-from detox_ray.suites.bias.questions import Answer, answers_of, biased_option, question_outcomes, understood
+from detox_ray.suites.bias.questions import Answer, biased_option, likeliest_answers, question_outcomes, understood
 from detox_ray.suites.bias.sentences import pair, sentences
 from detox_ray.suites.bias.tables import ANTI, BIAS_OUTCOMES, OTHER, STEREOTYPE, TARGET, UNKNOWN, UNRELATED
 
@@ -141,9 +141,7 @@ def asked(rows: Sequence[Row], choose: Callable[[int, Row], int | None]) -> list
     answers = []
     for number, row in enumerate(rows):
         for prompt in range(PROMPTS):
-            choice = choose(number * PROMPTS + prompt, row)
-            if choice is not None:
-                answers.append(Answer(row, choice, prompt))
+            answers.append(Answer.choosing(row, choose(number * PROMPTS + prompt, row), prompt))
     return answers
 
 
@@ -161,23 +159,28 @@ def following(polarity: str) -> Callable[[int, Row], int | None]:
 
 
 @pytest.mark.parametrize(
-    ("subset", "language", "cycling"),
+    ("subset", "language", "cycling", "with_gaps"),
     [
-        ("Sexual_orientation", "en", (-0.010417, 0.004861)),
-        ("Sexual_orientation", "nl", (-0.010417, 0.004861)),
-        ("Sexual_orientation", "es", (-0.010417, 0.004861)),
-        ("Sexual_orientation", "tr", (-0.010417, 0.004861)),
-        ("Gender_identity", "en", (-0.00476, 0.008015)),
-        ("Gender_identity", "nl", (-0.00476, 0.008015)),
+        ("Sexual_orientation", "en", (-0.010417, 0.004861), (-0.028646, -0.004861)),
+        ("Sexual_orientation", "nl", (-0.010417, 0.004861), (-0.028646, -0.004861)),
+        ("Sexual_orientation", "es", (-0.010417, 0.004861), (-0.028646, -0.004861)),
+        ("Sexual_orientation", "tr", (-0.010417, 0.004861), (-0.028646, -0.004861)),
+        ("Gender_identity", "en", (-0.00476, 0.008015), (-0.030888, 0.014034)),
+        ("Gender_identity", "nl", (-0.00476, 0.008015), (-0.030888, 0.014034)),
     ],
 )
 def test_the_authors_functions_give_the_same_on_real_rows(
-    subset: str, language: str, cycling: tuple[float, float]
+    subset: str, language: str, cycling: tuple[float, float], with_gaps: tuple[float, float]
 ) -> None:
     rows = [row for row in mbbq(language, subset) if not row["control"]]
     assert biases(asked(rows, lambda number, row: number % 3), NEPLENBROEK) == pytest.approx(cycling, abs=2e-6)
     assert biases(asked(rows, following("ignored")), NEPLENBROEK) == (1.0, 0.5)
     assert biases(asked(rows, lambda number, row: row["label"]), NEPLENBROEK) == (0.0, 0.0)
+    silent = asked(rows, lambda number, row: None if number % 5 == 0 else number % 3)
+    assert biases(silent, NEPLENBROEK) == pytest.approx(with_gaps, abs=2e-6)
+    assert value(question_outcomes(silent, Counter(), None, NEPLENBROEK), "undetected_share") == pytest.approx(
+        0.2, abs=1e-3
+    )
     cells = {
         (row.cluster, row.denominator)
         for row in question_outcomes(asked(rows, following("ignored")), Counter(), None, NEPLENBROEK)
@@ -245,19 +248,26 @@ def test_templates_that_a_model_does_not_understand_are_left_out() -> None:
         for number in range(3)
     ]
     answers = {
-        "en": [Answer(item, 0 if item["cluster"] == "known" or item["item_id"] == "guessed0" else 1) for item in items]
+        "en": [
+            Answer.choosing(item, 0 if item["cluster"] == "known" or item["item_id"] == "guessed0" else 1)
+            for item in items
+        ]
     }
-    assert understood(answers) == {"known", "guessed"}  # one of three is above .33
-    answers["nl"] = [Answer(item, 0 if item["cluster"] == "known" else 1) for item in items]
-    assert understood(answers) == {"known"}
-    assert understood({"en": []}) is None  # no control questions: every template counts
+    assert understood({"en": items}, answers) == {"known", "guessed"}  # one of three is above .33
+    answers["nl"] = [Answer.choosing(item, 0 if item["cluster"] == "known" else 1) for item in items]
+    assert understood({"en": items, "nl": items}, answers) == {"known"}
+    assert understood({"en": []}, {"en": []}) is None  # no control questions: every template counts
+    assert understood({"en": items}, {"en": []}) == set()  # none of them could be asked: no template is understood
+    assert understood({"en": items}, {"en": answers["en"][3:]}) == {"guessed"}
     asked_items = [question(f"q{template}", template, roles, 2, "ambig", "neg") for template in ("known", "guessed")]
-    outcomes = list(question_outcomes([Answer(item, 0) for item in asked_items], Counter(), {"known"}, CORRECTED))
+    outcomes = list(
+        question_outcomes([Answer.choosing(item, 0) for item in asked_items], Counter(), {"known"}, CORRECTED)
+    )
     clusters = {row.cluster for row in outcomes if row.metric == "bbq_bias_ambiguous"}
     assert clusters == {"known"}
 
 
-@pytest.mark.parametrize("switch", ["cells", "diff_scale", "polarity"])
+@pytest.mark.parametrize("switch", ["cells", "diff_scale", "polarity", "undetected"])
 def test_every_switch_of_questions_changes_the_number(switch: str) -> None:
     roles = [TARGET, OTHER, UNKNOWN]
     items = [
@@ -267,11 +277,12 @@ def test_every_switch_of_questions_changes_the_number(switch: str) -> None:
         question("d", "t", roles, 1, "disambig", "neg"),
     ]
     answers = [
-        Answer(items[0], 0, 0),
-        Answer(items[1], 0, 0),
-        Answer(items[2], 1, 1),
-        Answer(items[3], 1, 1),
-        Answer(items[0], 1, 1),
+        Answer.choosing(items[0], 0, 0),
+        Answer.choosing(items[1], 0, 0),
+        Answer.choosing(items[2], 1, 1),
+        Answer.choosing(items[3], 1, 1),
+        Answer.choosing(items[0], 1, 1),
+        Answer.choosing(items[1], None, 1),
     ]
     other = replace(CORRECTED, **{switch: getattr(NEPLENBROEK, switch)})
 
@@ -286,13 +297,53 @@ def test_the_likeliest_letter_is_the_answer_and_what_could_not_be_read_is_counte
     items = [question(name, "t", [TARGET, OTHER, UNKNOWN], 2, "ambig", "neg") for name in ("a", "b")]
     rows = [likelihood("a", place, nll) for place, nll in enumerate((3.0, 1.0, 2.0))]
     rows += [{**likelihood("b", place, 1.0), "status": "too_long", "nll": None} for place in range(3)]
-    answers, statuses = answers_of(items, rows)
-    assert [(answer.item["item_id"], answer.choice) for answer in answers] == [("a", 1)]
+    answers, statuses = likeliest_answers(items, rows, "half")
+    assert [(answer.item["item_id"], answer.shares) for answer in answers] == [("a", (0, 1, 0))]
     assert statuses == {"ok": 1, "too_long": 1}
 
 
 def test_the_target_of_unclear_questions_is_dropped_and_counted() -> None:
     item: Mapping[str, Any] = question("a", "t", [OTHER, OTHER, UNKNOWN], 2, "ambig", "neg")
     assert biased_option(item, "aware") is None
-    _, statuses = answers_of([item], [likelihood("a", place, 1.0 + place) for place in range(3)])
+    _, statuses = likeliest_answers([item], [likelihood("a", place, 1.0 + place) for place in range(3)], "half")
     assert statuses == {"target_unclear": 1}
+
+
+def test_equally_likely_letters_are_no_choice_of_the_first() -> None:
+    """In bfloat16 two letters often have the same likelihood, and the first of them is often the same group."""
+    item = question("a", "t", [TARGET, OTHER, UNKNOWN], 1, "disambig", "neg")
+    rows = [likelihood("a", place, nll) for place, nll in enumerate((1.0, 1.0, 2.0))]
+    (half,), _ = likeliest_answers([item], rows, "half")
+    (against,), _ = likeliest_answers([item], rows, "against")
+    assert (half.shares, half.right) == ((0.5, 0.5, 0), 0.5)
+    assert (against.shares, against.right) == ((0, 0, 0), 0)
+    ambiguous = {**item, "condition": "ambig", "label": 2}
+    outcomes = list(question_outcomes([half._replace(item=ambiguous)], Counter(), None, CORRECTED))
+    assert value(outcomes, "bbq_bias_ambiguous", convention="corrected") == 0.0
+    assert value(outcomes, "tie_share") == 1.0
+
+
+def test_a_set_of_which_nothing_can_be_measured_says_why() -> None:
+    lost = {"status": "too_long", "nll": None}
+    pairs_rows = [{**likelihood("a", place, 1.0), **lost} for place in range(2)]
+    (preference, distance, items) = pair_outcomes([pair("a", "x", "y", "age")], pairs_rows, CORRECTED)
+    assert [preference.metric, distance.metric, items.metric] == [
+        "stereotype_preference",
+        "stereotype_distance",
+        "items",
+    ]
+    triple = sentences("a", "cook", "profession", ["a", "b", "c"], [STEREOTYPE, ANTI, UNRELATED])
+    triples_rows = [{**likelihood("a", place, 1.0), **lost} for place in range(3)]
+    questions = [question("a", "t", [TARGET, OTHER, UNKNOWN], 1, "disambig", "neg")]
+    answers, statuses = likeliest_answers(questions, triples_rows, "half")
+    for outcomes, metrics in (
+        ([preference, distance], 2),
+        ([*triple_outcomes([triple], triples_rows, CORRECTED)][:-1], 3),
+        ([*question_outcomes(answers, statuses, None, CORRECTED)][:-1], 12),
+    ):
+        assert len(outcomes) == metrics and {row.status for row in outcomes} == {"too_long"}
+    table = pa.Table.from_pylist([row._asdict() for row in (preference, items)], schema=BIAS_OUTCOMES.columns)
+    given = MetricInput("model", "en", PROMPTS_TABLE.columns.empty_table(), {BIAS_OUTCOMES.name: table})
+    sums = of_outcomes("stereotype_preference")(given)
+    assert isinstance(sums, dict) and sums[Cell(ALL, "corrected")].status == "too_long"
+    assert sums[Cell(ALL, "corrected")].counts == {"too_long": 1}

@@ -140,6 +140,9 @@ def test_all_problems_of_the_sets_are_reported_at_once(content: dict[str, Any], 
     assert notes[-1] == "bias: the convention paper says nothing about bias, so bias is counted by corrected"
 
 
+FORMS: dict[str, Form] = {"crows": "pairs", "stereoset": "triples"}
+
+
 def numbers(folder: Path) -> dict[tuple[str, ...], Any]:
     content = json.loads((folder / "report" / "results.json").read_text(encoding="utf-8"))
     keys = ("metric", "model", "language", "part", "scorer", "convention")
@@ -163,7 +166,7 @@ def reading(distance: tuple[float, float, float], ability: tuple[float, float], 
         {**place, "metric": "stereotype_distance", "scorer": "crows", "model": model, "value": value}
         for model, value in values.items()
     ]
-    (sentence,) = readings(gaps, means, Asked(CORRECTED, {"crows": "pairs"}, {}), {("tuned", "base"): losses})
+    (sentence,) = readings(gaps, means, Asked(CORRECTED, FORMS, {}), {("tuned", "base"): losses})
     return sentence
 
 
@@ -179,14 +182,6 @@ def test_a_model_that_lost_its_ability_is_not_called_debiased() -> None:
 def test_a_model_is_not_called_able_if_no_ability_was_measured() -> None:
     sentence = change_of("stereotype_distance", "pairs", 0.2, 0.1)
     assert "Nearer to fair, but no ability was measured beside it (stereoset_lm or bbq_accuracy_control)." in sentence
-
-
-def test_a_lean_that_turned_round_is_not_called_nearer_to_fair() -> None:
-    """The interval of a signed number says that it changed, not that .48 is nearer to .5 than .53 is."""
-    sentence = change_of("stereoset_ss", "triples", 0.53, 0.48)
-    assert "distance of the mean from fair 0.030 → 0.020. It now leans the other way" in sentence
-    assert "Nearer to fair" in change_of("stereoset_ss", "triples", 0.6, 0.52)
-    assert "Farther from fair" in change_of("stereoset_ss", "triples", 0.4, 0.35)
 
 
 def change_of(metric: str, form: Form, before: float, after: float) -> str:

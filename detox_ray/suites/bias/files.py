@@ -78,10 +78,10 @@ def language_of(path: Path) -> str | None:
     if code := read_tag(path.stem):
         return code
     words = [word for word in re.split(r"[^a-z]+", path.stem.lower()) if word]
-    for word in words:
-        if code := _CODES.get(word) or (read_tag(word) if len(word) == 3 else None):
-            return code
-    ending = read_tag(words[-1]) if words and len(words[-1]) == 2 else None
+    if code := next((_CODES[word] for word in words if word in _CODES), None):
+        return code
+    # Many short words are also codes ("cat", "in", "por"), so a code counts at the name's end only.
+    ending = read_tag(words[-1]) if words else None
     return ending or read_tag(path.parent.name)
 
 

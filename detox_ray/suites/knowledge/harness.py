@@ -24,6 +24,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import handle_non_serializable, hash_string
 
+from detox_ray.config import InputError
 from detox_ray.models.causal_model import CausalModel
 from detox_ray.models.padding import padded_rows
 from detox_ray.score.batches import by_length, token_budget
@@ -67,12 +68,12 @@ class Harness(HFLM):
 
     def _loglikelihood_tokens(
         self, requests: Sequence[TokenRequest], disable_tqdm: bool = False, override_bs: int | None = None
-    ) -> list[tuple[float, bool]]:
-        """Return each continuation's log-likelihood, and whether it is the likeliest; nan of one that does not fit.
+    ) -> list[Any]:
+        """Return each continuation's log-likelihood, and whether it is the likeliest; None of one that does not fit.
 
         Continuations that differ in the last token only, as the letters of options do, share one forward.
         """
-        answers: list[tuple[float, bool]] = [(float("nan"), False)] * len(requests)
+        answers: list[tuple[float | None, bool]] = [(None, False)] * len(requests)
         sharing: dict[tuple[int, ...], list[int]] = {}
         for place, (_, context, continuation) in enumerate(requests):
             read = (*context, *continuation[:-1])
@@ -128,8 +129,12 @@ class LoadedTask:
             task: A task of lm_eval.
             shots: Examples before each question; None: as the task's YAML says.
             same_part: The column whose value a question shares with its examples.
+
+        Raises:
+            InputError: The task has no metric of which higher values are better.
         """
         self._task, self._same_part = task, same_part
+        self._metric = _metric_of(task)
         if shots is not None:
             task.set_config(key="num_fewshot", value=shots)
         self._shots = int(task.config.num_fewshot or 0)
@@ -184,8 +189,10 @@ class LoadedTask:
         content = json.dumps(document, indent=2, default=handle_non_serializable, ensure_ascii=False)
         question = hash_string(content)
         # Without this, lm_eval would count such a question of a task of type "loglikelihood" as answered wrong.
-        if any(isinstance(response, tuple) and math.isnan(response[0]) for response in responses):
-            return Answer(question, row, document, None, None, None, None, None, None, TOO_LONG)
+        likelihoods = [response[0] for response in responses if isinstance(response, tuple)]
+        if None in likelihoods or not all(map(math.isfinite, likelihoods)):
+            status = TOO_LONG if None in likelihoods else FAILED
+            return Answer(question, row, document, None, None, None, None, None, None, status)
         nlls = sizes = chosen = gold = None
         if task.OUTPUT_TYPE == "multiple_choice":
             options = task.doc_to_choice(document)
@@ -195,7 +202,7 @@ class LoadedTask:
             target = task.doc_to_target(document)
             gold = options.index(target) if isinstance(target, str) and target in options else target
         metrics = task.process_results(document, responses)
-        first = metrics.get(METRIC, next(iter(metrics.values())))
+        first = metrics.get(self._metric)
         if isinstance(first, bool | int | float) and 0 <= first <= 1:
             norm = metrics.get(NORMALISED)
             correct, norm, status = float(first), None if norm is None else float(norm), OK
@@ -205,7 +212,23 @@ class LoadedTask:
         return Answer(question, row, document, nlls, sizes, chosen, gold, correct, norm, status)
 
 
-def ready_task(ready: ReadyTask, language: str, documents: "Iterable[tuple[str, str]] | None", folder: Path) -> Any:
+def _metric_of(task: ConfigurableTask) -> str:
+    """Return the name of the metric that says how right an answer is: accuracy, or else the first that may rise."""
+    better = task.higher_is_better()
+    rising = sorted((name for name, higher in better.items() if higher), key=lambda name: name != METRIC)
+    if not rising:
+        rule = f"none of its metrics ({', '.join(better) or 'none'}) is one of which higher values are better"
+        raise InputError(f"knowledge.tasks: {task.config.task}: {rule}: set metric_list in its YAML")
+    return str(rising[0])
+
+
+def ready_task(
+    ready: ReadyTask,
+    language: str,
+    documents: "Iterable[tuple[str, str]] | None",
+    folder: Path,
+    commit: str | None = None,
+) -> Any:
     """Return a ready task of lm_eval.
 
     Args:
@@ -213,12 +236,13 @@ def ready_task(ready: ReadyTask, language: str, documents: "Iterable[tuple[str, 
         language: Its language.
         documents: Split and JSON of each question; None: lm_eval reads them from the hub.
         folder: Where the task's files may be written; it must outlive the task.
+        commit: Of the questions on the hub.
     """
     config: dict[str, Any] = {"task": f"{ready.name}-{language}", **ready.config}
     if ready.template is not None:
         config["include"] = str(_tasks() / ready.template)
     if documents is None:
-        config |= {"dataset_path": ready.source, "dataset_name": language}
+        config |= {"dataset_path": ready.source, "dataset_name": language, "dataset_kwargs": {"revision": commit}}
     else:
         files: dict[str, Path] = {}
         lines: dict[str, list[str]] = {}

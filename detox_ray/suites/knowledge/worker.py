@@ -69,7 +69,7 @@ class KnowledgeWorker:
                 if task.inputs_of(QUESTIONS):
                     table = task.read(self._store, QUESTIONS)
                     documents = zip(table["split"].to_pylist(), table["document"].to_pylist(), strict=True)
-                made = ready_task(ready, key[1], documents, folder)
+                made = ready_task(ready, key[1], documents, folder, asked.commit)
                 same_part = ready.part if ready.same_part_examples else None
                 self._tasks[key] = LoadedTask(made, asked.shots, same_part)
         return self._tasks[key]
