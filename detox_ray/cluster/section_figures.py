@@ -5,7 +5,8 @@ attributes that name the page's variables. Every mark says its numbers in a titl
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 from typing import NamedTuple
 
@@ -81,6 +82,22 @@ def _svg(height: float, parts: Sequence[str], title: str) -> str:
     return f"{head}<title>{escape(title)}</title>{''.join(parts)}</svg>"
 
 
+def _placed(low: float, left: float, scale: float, value: float) -> float:
+    """Return where a value stands on an axis that begins at ``left`` with the value ``low``."""
+    return left + (value - low) * scale
+
+
+def _mark(name: str, dot: Dot, x: Callable[[float], float], y: float) -> str:
+    """Return a dot with its interval, and its numbers as a title."""
+    tooltip, interval = f"{name}: {_number(dot.value)}", ""
+    if dot.low is not None and dot.high is not None:
+        interval = _line(x(dot.low), y, x(dot.high), y, dot.colour, 1.4)
+        tooltip += f" [{_number(dot.low)}, {_number(dot.high)}]"
+    fill = "var(--ground)" if dot.hollow else dot.colour
+    circle = f'<circle cx="{x(dot.value):.1f}" cy="{y:.1f}" r="2.6" fill="{fill}" stroke="{dot.colour}"/>'
+    return f"<g><title>{escape(tooltip)}</title>{interval}{circle}</g>"
+
+
 def dot_figure(
     rows: Sequence[DotRow],
     axis: str,
@@ -101,12 +118,8 @@ def dot_figure(
     ends += [*marks, *(band or ())]
     low, high = min(ends, default=0.0), max(ends, default=1.0)
     high = high if high > low else low + 1
-    scale = (WIDTH - LEFT - RIGHT) / (high - low)
+    x = partial(_placed, low, LEFT, (WIDTH - LEFT - RIGHT) / (high - low))
     bottom = TOP + ROW * len(rows)
-
-    def x(value: float) -> float:
-        return LEFT + (value - low) * scale
-
     parts = []
     if band is not None:
         ground = f'x="{x(band[0]):.1f}" y="{TOP}" width="{x(band[1]) - x(band[0]):.1f}" height="{bottom - TOP}"'
@@ -125,15 +138,47 @@ def dot_figure(
             parts.append(_text(LEFT + 4, y + 4, row.note, colour=MUTED))
         for number, dot in enumerate(row.dots):
             at = y + (number - (len(row.dots) - 1) / 2) * 5
-            tooltip = f"{row.name}: {_number(dot.value)}"
-            interval = ""
-            if dot.low is not None and dot.high is not None:
-                interval = _line(x(dot.low), at, x(dot.high), at, dot.colour, 1.4)
-                tooltip += f" [{_number(dot.low)}, {_number(dot.high)}]"
-            fill = "var(--ground)" if dot.hollow else dot.colour
-            circle = f'<circle cx="{x(dot.value):.1f}" cy="{at:.1f}" r="2.6" fill="{fill}" stroke="{dot.colour}"/>'
-            parts.append(f"<g><title>{escape(tooltip)}</title>{interval}{circle}</g>")
+            parts.append(_mark(row.name, dot, x, at))
     return _svg(bottom + BOTTOM, parts, title)
+
+
+class Panel(NamedTuple):
+    """One of several small figures side by side."""
+
+    title: str
+    dots: Sequence[Dot | None]  # one for each row; None: no value
+    mark: float = 0.0  # value at which a grey line stands
+
+
+def multiples_figure(names: Sequence[str], panels: Sequence[Panel], title: str) -> str:
+    """Return panels side by side over the same rows, each with its own scale.
+
+    Args:
+        names: of the rows, from top to bottom.
+        panels: from left to right.
+        title: for screen readers.
+    """
+    names_width, gap = 96, 16
+    width = (WIDTH - names_width) / max(1, len(panels)) - gap
+    top = TOP + 16
+    bottom = top + ROW * len(names)
+    parts = [_text(names_width - 8, top + ROW * (row + 0.5) + 4, name, "end") for row, name in enumerate(names)]
+    for number, panel in enumerate(panels):
+        left = names_width + number * (width + gap)
+        ends = [end for dot in panel.dots if dot for end in (dot.value, dot.low, dot.high) if end is not None]
+        low, high = min([*ends, panel.mark]), max([*ends, panel.mark])
+        high = high if high > low else low + 1
+        x = partial(_placed, low, left, width / (high - low))
+        parts.append(_text(left + width / 2, top - 6, panel.title, "middle"))
+        parts.append(_line(x(panel.mark), top, x(panel.mark), bottom, MUTED, 1, "3 3"))
+        for end, anchor in ((low, "start"), (high, "end")):
+            parts.append(_text(x(end), bottom + 14, _number(end), anchor, MUTED))
+        parts += [
+            _mark(f"{names[row]}, {panel.title}", dot, x, top + ROW * (row + 0.5))
+            for row, dot in enumerate(panel.dots)
+            if dot is not None
+        ]
+    return _svg(bottom + 20, parts, title)
 
 
 def heat_figure(rows: Sequence[tuple[str, Sequence[HeatCell | None]]], columns: Sequence[str], title: str) -> str:

@@ -17,6 +17,8 @@ from detox_ray.run import pipeline
 from detox_ray.run.plan import prepare
 from detox_ray.storage import Store, UnitTables
 from detox_ray.storage.completion_tables import ABILITY, TOXICITY
+from detox_ray.storage.tables import COMPARISONS
+from detox_ray.suites.ability.section import section
 
 
 def experiment(toy_world: Path, storage: Path, **fields: Any) -> Experiment:
@@ -107,3 +109,13 @@ def test_an_experiment_without_the_block_has_no_such_units(toy_world: Path, tmp_
     context = prepared(experiment(toy_world, tmp_path, **fields))
     assert not context.units(*ABILITY)
     assert not any(spec.name.startswith("ability_") for spec in metrics_of(context))
+
+
+def test_the_report_shows_the_change_in_each_language(made: Context) -> None:
+    measured = measure(inputs_of(made, {}), settings_of(made.experiment), metrics_of(made))
+    unit = COMPARISONS.unit()
+    made.store.commit(unit, made.keys[unit], measured.comparisons)
+    shown = section(made)
+    assert shown is not None and shown.title == "Language ability"
+    for text in ("base → other: in its language", "English, perplexity, ratio: 1 [1, 1]", "Mean, novelty, ratio: 1"):
+        assert text in shown.html

@@ -17,9 +17,11 @@ from detox_ray.cluster.progress import Progress
 from detox_ray.config import ConfigError
 from detox_ray.config.loading import validate
 from detox_ray.data import DataError
+from detox_ray.estimate import assumptions_for, estimate
 from detox_ray.models.codec import Codec
 from detox_ray.run import pipeline
 from detox_ray.run.plan import prepare
+from detox_ray.run.stages import registered
 from detox_ray.storage import Store
 from detox_ray.storage.completion_tables import BIAS_QUESTIONS
 from detox_ray.suites.bias.answer_detection import named_option
@@ -158,6 +160,19 @@ def test_questions_are_answered_in_words_with_the_chat_template(folder: Path, co
     assert rows["bbq_accuracy_control", "neplenbroek2025"]["n"] == 4
     page = store.read_bytes("report/index.html").decode()
     assert "Answered in words, by the models&#39; chat template, to each of 5 prompts." in page
+
+
+def test_the_plan_says_how_many_answers_there_are(content: dict[str, Any]) -> None:
+    mine = validate(content)
+    costs = estimate(mine, assumptions_for(mine), registered()).stages
+    assert [cost.what for cost in costs if cost.stage == "generate"] == [
+        f"{model}: questions, 160 answers in words" for model in ("base", "tuned")
+    ]
+    assert not [cost for cost in costs if cost.stage == "bias"]
+    by_letter = {**content["bias"]["sets"][0], "answer": "likelihood"}
+    mine = validate({**content, "bias": {**content["bias"], "sets": [by_letter]}})
+    costs = estimate(mine, assumptions_for(mine), registered()).stages
+    assert {cost.stage for cost in costs if "questions" in cost.what} == {"bias"}
 
 
 def test_the_rules_cost_no_generation_and_a_prompt_does(folder: Path, content: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from detox_ray.data import DataError, Flaw
 
 # Encodings from before UTF-8, tried in turn to suggest one that would read a file.
 _OLD_ENCODINGS = ("cp1252", "mac_roman")
+_TAG = re.compile(r"[a-z]{2,3}([-_]([a-z]{2}|[a-z]{4}|\d{3}))*")  # a code, a script and a region
 _CODES = {language.name.lower(): code for code, language in LANGUAGES.items()}
 
 
@@ -75,7 +76,7 @@ def language_of(path: Path) -> str | None:
 
     If the name states none, its folder's name may be a language's tag ("ar_AR/…").
     """
-    if code := read_tag(path.stem):
+    if _TAG.fullmatch(path.stem.lower()) and (code := read_tag(path.stem)):
         return code
     words = [word for word in re.split(r"[^a-z]+", path.stem.lower()) if word]
     if code := next((_CODES[word] for word in words if word in _CODES), None):

@@ -1,7 +1,6 @@
 """The units of the stage, and what each is made from. Pure functions."""
 
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from detox_ray.cluster.stage import Context, Planned
@@ -22,7 +21,7 @@ class Asked(NamedTuple):
     forms: dict[str, Form]  # set -> what its items are
     sizes: dict[tuple[str, str], int]  # (set, language) -> items
     # set -> language -> prompts and rules; only of the sets that are answered in words
-    rules: Mapping[str, Mapping[str, AnswerRules]] = MappingProxyType({})
+    rules: Mapping[str, Mapping[str, AnswerRules]] = {}
     chat: bool = False  # whether these are put as a user's message, by the models' chat template
 
     def languages(self, name: str) -> list[str]:

@@ -23,6 +23,7 @@ from detox_ray.measure.losses import ABILITY_KINDS, losses
 from detox_ray.measure.stage import metrics_of, settings_of
 from detox_ray.storage.metric_spec import ALL, Ideal, Metrics, MetricSpec
 from detox_ray.storage.tables import COMPARISONS, METRICS, OK
+from detox_ray.suites.bias.flips import flips
 from detox_ray.suites.bias.metrics import SPECS
 from detox_ray.suites.bias.plan import Asked
 from detox_ray.suites.bias.preference import PREFERENCE
@@ -62,7 +63,7 @@ def section(context: Context, asked: Asked) -> Section:
         convention=asked.convention.name,
         confidence=f"{100 * context.experiment.measure.confidence:g} %",
     )
-    return Section("bias", "Bias", html)
+    return Section("bias", "Bias", html, explored=flips(context, asked))
 
 
 class _Page:
