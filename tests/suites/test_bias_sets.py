@@ -13,7 +13,6 @@ from bias_data import OLD_ENCODING, real
 from detox_ray.config.bias import BiasConfig, BiasSetConfig, bias_sources
 from detox_ray.data import DataError
 from detox_ray.suites.bias import BiasItems, BiasSet
-from detox_ray.suites.bias.files import language_of
 from detox_ray.suites.bias.questions import biased_option
 from detox_ray.suites.bias.tables import ANTI, OTHER, STEREOTYPE, TARGET, UNKNOWN
 
@@ -58,19 +57,6 @@ def test_every_way_of_naming_a_language_in_a_file_is_understood(name: str, tmp_p
         "source_index": "1",
     }
     assert read.notes == ["mine: no items in mt"]
-
-
-@pytest.mark.parametrize(
-    ("name", "language"),
-    [
-        ("cat_pairs.csv", None),
-        ("the_cat_and_the_dog.csv", None),
-        ("pairs_por_uso_fr.csv", "fr"),
-        ("crows_eng.csv", "en"),
-    ],
-)
-def test_a_short_word_in_a_files_name_is_no_language(name: str, language: str | None) -> None:
-    assert language_of(Path("data") / name) == language
 
 
 def test_pairs_that_say_nothing_are_counted_and_other_types_are_kept(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from knowledge_world import LETTERS, made_up, random_model
 from detox_ray.config import InputError
 from detox_ray.models.causal_model import CausalModel
 from detox_ray.suites.knowledge.catalogue import READY
-from detox_ray.suites.knowledge.harness import Harness, LoadedTask, own_task, ready_task
+from detox_ray.suites.knowledge.harness import Harness, LoadedTask
 from detox_ray.suites.knowledge.tables import TOO_LONG
+from detox_ray.suites.knowledge.task_loading import own_task, ready_task
 
 DEV = Path(__file__).parents[2].parent / "shared/data/bias/global-mmlu/global_mmlu_dev_en.json"
 

@@ -10,18 +10,14 @@ Shapes: B rows, T tokens, V vocabulary, O tokens of an option.
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from importlib.util import find_spec
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-import yaml
 from lm_eval.api.instance import Instance
 from lm_eval.api.samplers import FirstNSampler
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
-from lm_eval.tasks import TaskManager
 from lm_eval.utils import handle_non_serializable, hash_string
 
 from detox_ray.config import InputError
@@ -29,7 +25,6 @@ from detox_ray.models.causal_model import CausalModel
 from detox_ray.models.padding import padded_rows
 from detox_ray.score.batches import by_length, token_budget
 from detox_ray.storage.tables import FAILED, OK
-from detox_ray.suites.knowledge.catalogue import ReadyTask
 from detox_ray.suites.knowledge.lm_eval_internals import filter_responses
 from detox_ray.suites.knowledge.tables import TOO_LONG
 
@@ -220,88 +215,3 @@ def _metric_of(task: ConfigurableTask) -> str:
         rule = f"none of its metrics ({', '.join(better) or 'none'}) is one of which higher values are better"
         raise InputError(f"knowledge.tasks: {task.config.task}: {rule}: set metric_list in its YAML")
     return str(rising[0])
-
-
-def ready_task(
-    ready: ReadyTask,
-    language: str,
-    documents: "Iterable[tuple[str, str]] | None",
-    folder: Path,
-    commit: str | None = None,
-) -> Any:
-    """Return a ready task of lm_eval.
-
-    Args:
-        ready: Which.
-        language: Its language.
-        documents: Split and JSON of each question; None: lm_eval reads them from the hub.
-        folder: Where the task's files may be written; it must outlive the task.
-        commit: Of the questions on the hub.
-    """
-    config: dict[str, Any] = {"task": f"{ready.name}-{language}", **ready.config}
-    if ready.template is not None:
-        config["include"] = str(_tasks() / ready.template)
-    if documents is None:
-        config |= {"dataset_path": ready.source, "dataset_name": language, "dataset_kwargs": {"revision": commit}}
-    else:
-        files: dict[str, Path] = {}
-        lines: dict[str, list[str]] = {}
-        for split, document in documents:
-            lines.setdefault(split, []).append(document + "\n")
-        for split, rows in lines.items():
-            files[split] = folder / f"{split}.jsonl"
-            files[split].write_text("".join(rows), encoding="utf-8")
-        data_files = {split: str(file) for split, file in files.items()}
-        cache = str(folder / "cache")
-        config |= {"dataset_path": "json", "dataset_name": None}
-        config["dataset_kwargs"] = {"data_files": data_files, "cache_dir": cache}
-        if ready.examples not in files:
-            config["training_split"] = None  # without examples, shots are 0
-    return _loaded(config, folder)
-
-
-def own_task(path: Path, name: str, folder: Path) -> Any:
-    """Return the task of a user's YAML, whose data files are relative to it."""
-    config: dict[str, Any] = {"include": str(path), "task": name}
-    kwargs = _plain_yaml(path).get("dataset_kwargs") or {}
-    if "data_files" in kwargs:
-        config["dataset_kwargs"] = {
-            **kwargs,
-            "data_files": _absolute(kwargs["data_files"], path.parent),
-            "cache_dir": str(folder / "cache"),
-        }
-    return _loaded(config, folder)
-
-
-def _loaded(config: dict[str, Any], folder: Path) -> Any:
-    file = folder / "task.yaml"
-    file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    loaded = TaskManager(include_defaults=False).load([str(file)])
-    (task,) = loaded["tasks"].values()
-    return task
-
-
-def _absolute(files: Any, folder: Path) -> Any:
-    if isinstance(files, dict):
-        return {name: _absolute(inner, folder) for name, inner in files.items()}
-    if isinstance(files, list):
-        return [_absolute(inner, folder) for inner in files]
-    return str(folder / files) if "://" not in files else files
-
-
-def _tasks() -> Path:
-    spec = find_spec("lm_eval.tasks")
-    assert spec is not None and spec.origin is not None
-    return Path(spec.origin).parent
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads lm_eval's YAML without its functions."""
-
-
-_Loader.add_multi_constructor("!", lambda *_: None)
-
-
-def _plain_yaml(path: Path) -> dict[str, Any]:
-    content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a SafeLoader
-    return content if isinstance(content, dict) else {}

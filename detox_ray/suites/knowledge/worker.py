@@ -15,9 +15,10 @@ from detox_ray.models.causal_model import CausalModel
 from detox_ray.storage import Store
 from detox_ray.storage.metric_spec import ALL
 from detox_ray.suites.knowledge.catalogue import READY, ReadyTask
-from detox_ray.suites.knowledge.harness import Answer, Harness, LoadedTask, own_task, ready_task
+from detox_ray.suites.knowledge.harness import Answer, Harness, LoadedTask
 from detox_ray.suites.knowledge.plan import Asked, rows_by_shard
 from detox_ray.suites.knowledge.tables import ANSWERS, QUESTIONS
+from detox_ray.suites.knowledge.task_loading import own_task, ready_task
 
 
 class KnowledgeWorker:
