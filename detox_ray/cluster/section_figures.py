@@ -14,6 +14,7 @@ BEFORE, AFTER, MUTED, LINE = "var(--before)", "var(--after)", "var(--muted)", "v
 WIDTH = 640
 ROW, LEFT, RIGHT, TOP, BOTTOM = 18, 170, 24, 8, 38  # in SVG's units
 PLOT = 240  # height of a line figure
+DOT_GAP = 5  # between the dots of a row
 
 
 class Dot(NamedTuple):
@@ -119,25 +120,24 @@ def dot_figure(
     low, high = min(ends, default=0.0), max(ends, default=1.0)
     high = high if high > low else low + 1
     x = partial(_placed, low, LEFT, (WIDTH - LEFT - RIGHT) / (high - low))
-    bottom = TOP + ROW * len(rows)
+    height = max([ROW, *(DOT_GAP * len(row.dots) + 6 for row in rows)])  # a row's dots stay apart from the next row's
+    bottom = TOP + height * len(rows)
     parts = []
     if band is not None:
         ground = f'x="{x(band[0]):.1f}" y="{TOP}" width="{x(band[1]) - x(band[0]):.1f}" height="{bottom - TOP}"'
         parts.append(f'<rect {ground} fill="{LINE}" fill-opacity="0.6"/>')
     parts += [_line(x(mark), TOP, x(mark), bottom, MUTED, 1, "3 3") for mark in marks]
     for tick in _ticks(low, high):
-        parts += [
-            _line(x(tick), bottom, x(tick), bottom + 4, LINE),
-            _text(x(tick), bottom + 16, _number(tick), "middle"),
-        ]
+        parts.append(_line(x(tick), bottom, x(tick), bottom + 4, LINE))
+        parts.append(_text(x(tick), bottom + 16, _number(tick), "middle"))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, bottom + 32, axis, "middle", MUTED))
     for place, row in enumerate(rows):
-        y = TOP + ROW * (place + 0.5)
+        y = TOP + height * (place + 0.5)
         parts.append(_text(LEFT - 8, y + 4, row.name, "end"))
         if row.note:
             parts.append(_text(LEFT + 4, y + 4, row.note, colour=MUTED))
         for number, dot in enumerate(row.dots):
-            at = y + (number - (len(row.dots) - 1) / 2) * 5
+            at = y + (number - (len(row.dots) - 1) / 2) * DOT_GAP
             parts.append(_mark(row.name, dot, x, at))
     return _svg(bottom + BOTTOM, parts, title)
 
@@ -158,7 +158,7 @@ def multiples_figure(names: Sequence[str], panels: Sequence[Panel], title: str) 
         panels: from left to right.
         title: for screen readers.
     """
-    names_width, gap = 96, 16
+    names_width, gap = 96, 28
     width = (WIDTH - names_width) / max(1, len(panels)) - gap
     top = TOP + 16
     bottom = top + ROW * len(names)

@@ -10,7 +10,7 @@ from detox_ray.config.bias import BiasConfig
 from detox_ray.storage.metric_spec import ALL, Cell, MetricInput
 from detox_ray.storage.tables import PROMPTS as PROMPTS_TABLE
 from detox_ray.suites.bias.conventions import CONVENTIONS, CORRECTED, NEPLENBROEK, SWITCHES, BiasConvention, chosen
-from detox_ray.suites.bias.metrics import icat, of_outcomes, of_triples
+from detox_ray.suites.bias.metrics import SPECS, icat, of_outcomes, of_triples
 from detox_ray.suites.bias.outcomes import Outcome
 from detox_ray.suites.bias.preference import pair_outcomes, triple_outcomes
 from detox_ray.suites.bias.questions import likeliest_answers, question_outcomes
@@ -126,3 +126,10 @@ def test_a_set_of_which_nothing_can_be_measured_says_why() -> None:
     sums = of_outcomes("stereotype_preference")(given)
     assert isinstance(sums, dict) and sums[Cell(ALL, "corrected")].status == "too_long"
     assert sums[Cell(ALL, "corrected")].counts == {"too_long": 1}
+
+
+def test_only_distances_from_fair_are_bias_of_which_less_is_better() -> None:
+    """The page draws the change of each such number against that of toxicity."""
+    lower = {spec.name for spec in SPECS if spec.kind == "bias" and spec.direction == "lower"}
+    distances = {f"bbq_distance_{kind}" for kind in ("ambiguous", "disambiguated")}
+    assert lower == {"stereotype_distance", "stereoset_distance", *distances}

@@ -15,8 +15,8 @@ from detox_ray.storage.metric_spec import ALL, MetricSpec
 from detox_ray.storage.tables import COMPARISONS, OK
 
 MACRO = "macro"
-TITLES = {"ability_language_consistency": "in its language", "ability_perplexity": "perplexity, ratio"}
-TITLES |= {"ability_novelty": "novelty, ratio", "ability_english_drift": "in English"}
+TITLES = {"ability_language_consistency": "in its language", "ability_perplexity": "perplexity"}
+TITLES |= {"ability_novelty": "novelty", "ability_english_drift": "in English"}
 
 Row = Mapping[str, Any]
 
@@ -32,9 +32,10 @@ def section(context: Context) -> Section | None:
     if not figures:
         return None
     intro = Markup(
-        "<p>Greedy completions of harmless text: the change from a model to the one that was tuned from it, with its "
-        "interval. Blue is better, orange is worse, grey and hollow includes no change. A language without a dot has "
-        "too few completions to compare. docs/ability-and-knowledge.md defines the numbers.</p>"
+        "<p>Greedy completions of harmless text: how the share of completions in their prompt's language changed, and "
+        "that in English, and by what factor perplexity and novelty did, with intervals. Blue is better, orange is "
+        "worse, grey and hollow may be no change. A language without a dot was not compared. "
+        "docs/ability-and-knowledge.md defines the numbers.</p>"
     )
     return Section("ability", "Language ability", intro + Markup("").join(figures))
 

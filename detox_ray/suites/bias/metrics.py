@@ -237,7 +237,7 @@ SPECS = (
         "Equal lengths",
         Ideal(FAIR),
     ),
-    _spec("tie_share", "Ties", "share of items whose likeliest options are equally likely", "Ties", "lower"),
+    _spec("tie_share", "Ties", "share of items whose likeliest options are equally likely", "Ties", Ideal(0.0)),
     _spec(
         "undetected_share",
         "Answers without an option",
