@@ -3,17 +3,28 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bias_data import real
 from bias_outcomes import Row, likelihood, question, value
+from mbbq_rules import write_rules
 
 from detox_ray.config.bias import BiasConfig
 from detox_ray.storage.metric_spec import ALL
 from detox_ray.suites.bias import BiasSet
+from detox_ray.suites.bias.answer_rules import read_rules
 from detox_ray.suites.bias.conventions import CORRECTED, NEPLENBROEK, BiasConvention
-from detox_ray.suites.bias.questions import Answer, biased_option, likeliest_answers, question_outcomes, understood
+from detox_ray.suites.bias.questions import (
+    Answer,
+    biased_option,
+    likeliest_answers,
+    named_answers,
+    prompt_id,
+    question_outcomes,
+    understood,
+)
 from detox_ray.suites.bias.tables import OTHER, TARGET, UNKNOWN
 
 # Questions: a stub of five prompts around the kept rows of MBBQ.
@@ -80,6 +91,21 @@ def test_the_authors_functions_give_the_same_on_real_rows(
         if row.metric == "bbq_bias_ambiguous" and row.part == ALL and row.convention == NEPLENBROEK.name
     }
     assert sum(prompts for _, prompts in cells) == {"Sexual_orientation": 30, "Gender_identity": 120}[subset]
+
+
+@pytest.mark.parametrize("by", ["letter", "text"])
+def test_answers_in_words_give_the_same_as_their_choices(by: str, tmp_path: Path) -> None:
+    """Every fifth answer is empty, the others are a letter or an option's text."""
+    rows = [row for row in mbbq("en", "Sexual_orientation") if not row["control"]]
+    rules = read_rules(write_rules(tmp_path), ["en"])["en"]
+    texts = []
+    for number, (row, prompt) in enumerate((row, prompt) for row in rows for prompt in range(PROMPTS)):
+        said = f"({'ABC'[number % 3]})" if by == "letter" else row["options"][number % 3]
+        text = said if number % 5 else ""
+        texts.append({"prompt_id": prompt_id(row["item_id"], prompt), "text": text, "finish_reason": "stop"})
+    answers, statuses = named_answers(rows, texts, rules)
+    assert biases(answers, NEPLENBROEK) == pytest.approx((-0.028646, -0.004861), abs=2e-6)
+    assert statuses["undetected"] == len(texts) // 5
 
 
 def test_a_model_that_follows_every_stereotype_is_found_only_if_polarity_counts() -> None:

@@ -37,8 +37,7 @@ def flips(context: Context, asked: Asked) -> list[ExplorerPrompt]:
         }
         for pair in context.experiment.comparisons:
             sides = {model: choices[model] for model in (pair.parent, pair.model)}
-            found = flipped(items, sides, name, language)
-            shown += islice(found, context.experiment.report.prompts)
+            shown += islice(flipped(items, sides, name, language), context.experiment.report.prompts)
     return shown
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from detox_ray.cluster.stage import Context, Planned
-from detox_ray.storage import Unit
+from detox_ray.storage import Unit, key_of
 from detox_ray.storage.completion_tables import BIAS_QUESTIONS
 from detox_ray.suites.bias.answer_rules import AnswerRules
 from detox_ray.suites.bias.bias_set import Form
@@ -52,7 +52,8 @@ def units(context: Context, asked: Asked) -> dict[Unit, Planned]:
                 inputs = tuple(dict.fromkeys(_inputs(context, asked, name, model, language)))
                 settings: dict[str, Any] = {"convention": asked.convention_of(name).to_json(), "form": form}
                 if name in asked.rules:
-                    settings["rules"] = {code: list(rules) for code, rules in asked.rules[name].items()}
+                    # Their hash: what is not ours stays out of the run's folder.
+                    settings["rules"] = key_of(**{code: list(rules) for code, rules in asked.rules[name].items()})
                 planned[unit] = Planned(inputs, settings)
     return planned
 

@@ -54,7 +54,8 @@ class Answer(NamedTuple):
 
     def share_of(self, role: str) -> float:
         """Return how far the answer is an option with this role."""
-        return sum(share for share, own in zip(self.shares, self.item["roles"], strict=True) if own == role)
+        places = (place for place, role_there in enumerate(self.item["roles"]) if role_there == role)
+        return sum(self.shares[place] for place in places)
 
 
 def likeliest_answers(

@@ -108,7 +108,7 @@ class Bbq(BiasSet):
         if absent := [language for language in languages if language not in rules]:
             reason = f"has no prompts and rules for {', '.join(absent)}: set answer: likelihood"
             raise DataError([Flaw(str(file), reason)])
-        return {language: each._replace(prompts=each.prompts[: self.prompts]) for language, each in rules.items()}
+        return {code: of_code._replace(prompts=of_code.prompts[: self.prompts]) for code, of_code in rules.items()}
 
     def _rules_file(self) -> Path | None:
         """Return the file of a checkout that holds its prompts and rules, if the path is a checkout or its data."""
