@@ -17,7 +17,7 @@ def write_rules(folder: Path) -> Path:
         },
         "extra_ans_detect": {code: {kind: [] for kind in PHRASES} for code in ("en", "nl")},
         **PHRASES,
-        "prompt_sets": {1: PROMPTS},
+        "prompts": PROMPTS,
         **{f"trans_{kind}_dict": {"nl": {PHRASES[kind][0]: words}} for kind, words in TRANSLATIONS.items()},
         "trans_prompt_dict": {"nl": {prompt: prompt.replace("Answer", "Antwoord") for prompt in PROMPTS}},
     }

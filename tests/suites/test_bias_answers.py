@@ -77,6 +77,13 @@ def test_english_phrases_count_in_every_language_beside_their_translations(rules
     )
 
 
+def test_both_published_forms_of_the_prompts_are_read(rules: dict[str, AnswerRules], tmp_path: Path) -> None:
+    file = write_rules(tmp_path)
+    text = file.read_text(encoding="utf-8").replace(f"prompts = {PROMPTS!r}", f"prompt_sets = {{1: {PROMPTS!r}}}")
+    file.write_text(text, encoding="utf-8")
+    assert "prompt_sets" in text and read_rules(file, ["en", "nl"]) == rules
+
+
 def test_the_rules_are_read_and_never_executed(tmp_path: Path) -> None:
     file = write_rules(tmp_path)
     text = file.read_text(encoding="utf-8")

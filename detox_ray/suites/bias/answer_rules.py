@@ -19,8 +19,10 @@ ENGLISH = "en"
 LETTERS = ("a_list", "b_list", "c_list")  # spellings of the three letters, the same at the same place
 PHRASES = ("before_ans", "after_ans", "unknown_ans")
 EXTRA = "extra_ans_detect"  # language -> more of each kind of phrases
-PROMPT_SETS, PROMPT_TRANSLATIONS = "prompt_sets", "trans_prompt_dict"
-NAMES = (*LETTERS, *PHRASES, EXTRA, *(f"trans_{name}_dict" for name in PHRASES), PROMPT_SETS, PROMPT_TRANSLATIONS)
+PROMPT_LIST, PROMPT_SETS = "prompts", "prompt_sets"  # the published file has had the one and the other
+PROMPT_TRANSLATIONS = "trans_prompt_dict"
+NEEDED = (*LETTERS, *PHRASES, EXTRA, *(f"trans_{name}_dict" for name in PHRASES), PROMPT_TRANSLATIONS)
+NAMES = (*NEEDED, PROMPT_LIST, PROMPT_SETS)
 
 
 class AnswerRules(NamedTuple):
@@ -76,14 +78,18 @@ def _literals(file: Path) -> dict[str, Any]:
             except (ValueError, TypeError, SyntaxError, RecursionError):
                 where = f"{file}:{statement.lineno}"
                 raise DataError([Flaw(where, f"{name} must be a literal: nothing of this file is executed")]) from None
-    if absent := [name for name in NAMES if name not in literals]:
+    absent = [name for name in NEEDED if name not in literals]
+    if PROMPT_LIST not in literals and PROMPT_SETS not in literals:
+        absent.append(PROMPT_LIST)
+    if absent:
         raise DataError([Flaw(str(file), f"is not MBBQ's {FILE}: it lacks {', '.join(absent)}")])
     return literals
 
 
 def _rules(literals: dict[str, Any], language: str) -> AnswerRules:
     """Return a language's rules: English phrases count in every language, beside their translations."""
-    english = [str(prompt) for prompt in next(iter(literals[PROMPT_SETS].values()))]
+    published = literals[PROMPT_LIST] if PROMPT_LIST in literals else next(iter(literals[PROMPT_SETS].values()))
+    english = [str(prompt) for prompt in published]
     prompts, phrases = english, []
     if language != ENGLISH:
         prompts = [str(literals[PROMPT_TRANSLATIONS][language][prompt]) for prompt in english]
