@@ -82,6 +82,7 @@ class ExplainConfig(Strict):
     edited_prompts: int = Field(40, ge=2)  # per language, that each edited model continues
     edited_texts: int = Field(20, ge=0)  # per language, harmless texts for the perplexity of each edited model
     edited_samples: int = Field(1, ge=1)  # 1: greedy; more: sampled as the generate block says
+    engine: Literal["auto", "vllm", "transformers"] | None = None  # of offsets; null: as the generate block says
     scorer: str | None = None  # of edited models' completions and of the transfer's target; null: score.primary
     parallel: ParallelConfig | None = None  # null: no predictors of transfer
     # of the pretraining data: a CSV of language,share, or a published table, aya-collection or common-crawl-2024-30;

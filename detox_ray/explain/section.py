@@ -1,6 +1,7 @@
 """The report's section "Why": figures from the stage's tables, each with what it does not show."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from detox_ray.explain.figures import (
 )
 from detox_ray.explain.findings import (
     RANKED,
+    Edit,
+    Outcome,
     change_by_part,
     insult_shares,
     mean_interval,
@@ -30,7 +33,7 @@ from detox_ray.explain.findings import (
     recovered,
 )
 from detox_ray.explain.plan import Explained
-from detox_ray.explain.tables import NONE, OFFSET
+from detox_ray.explain.tables import NONE
 from detox_ray.storage import Table, Unit, UnitTables
 from detox_ray.storage.tables import OK
 
@@ -151,20 +154,42 @@ class _Section:
         }
 
     def _doses(self, name: str) -> dict[str, Any]:
-        found = outcomes(self._tables(tables.INTERVENTIONS, name), self._resampling)
-        curves = effect_curves({key: outcome for key, outcome in found.items() if key[0] in (NONE, OFFSET)}, name)
+        edited = outcomes(self._interventions(name), self._resampling)
+        curves = effect_curves(edited, name)
         if not curves:
-            return {"dose_figure": "", "dose_perplexity": ""}
-        at = [
-            f"{number(outcome.perplexity)} at {number(amount)}"
-            for (_, _, amount, draw), outcome in sorted(found.items(), key=lambda each: -each[0][2])
-            if draw == 0 and outcome.perplexity is not None
+            return {"dose_figure": "", "dose_costs": []}
+        doses = [
+            {
+                "amount": number(amount),
+                "toxicity": shown_interval(outcome.toxicity),
+                "perplexity": number(outcome.perplexity),
+                "consistency": number(outcome.consistency),
+                "random": self._of_draws(edited, amount),
+            }
+            for (_, _, amount, draw), outcome in sorted(edited.items(), key=lambda each: -each[0][2])
+            if draw == 0
         ]
-        words = f"perplexity of harmless text {', '.join(at)}." if at else "no held-out text, so no perplexity."
+        figure = line_figure(curves, "added to each source", "toxicity", "Dose and response")
+        return {"dose_figure": Markup(figure), "dose_costs": doses}
+
+    def _of_draws(self, edited: Mapping[Edit, Outcome], amount: float) -> dict[str, str]:
+        """Return the mean of what a dose does to matched draws."""
+        draws = [outcome for (_, _, dose, draw), outcome in edited.items() if draw and dose == amount]
+
+        def mean(values: list[float | None]) -> str:
+            known = [value for value in values if value is not None]
+            return number(float(np.mean(known)) if known else None)
+
         return {
-            "dose_figure": Markup(line_figure(curves, "added to each source", "toxicity", "Dose and response")),
-            "dose_perplexity": words,
+            "toxicity": mean([outcome.toxicity.value for outcome in draws]),
+            "perplexity": mean([outcome.perplexity for outcome in draws]),
+            "consistency": mean([outcome.consistency for outcome in draws]),
         }
+
+    def _interventions(self, *models: str) -> pa.Table:
+        units = self._context.units(tables.INTERVENTIONS).items()
+        parts = [self._context.store.read(unit, key) for unit, key in units if unit["model"] in models]
+        return pa.concat_tables([tables.INTERVENTIONS.columns.empty_table(), *parts])
 
     def model(self, name: str, parent: str) -> dict[str, Any]:
         """Return what the template says of a tuned model."""
@@ -208,7 +233,7 @@ class _Section:
 
     def _transplants(self, name: str, parent: str) -> dict[str, Any]:
         nothing = {"transplant_figure": "", "transplant_caption": ""}
-        found = outcomes(self._tables(tables.INTERVENTIONS, name), self._resampling)
+        found = outcomes(self._interventions(name, parent), self._resampling)
         into = {key: outcome for key, outcome in found.items() if key[0] in (NONE, "into-parent") and key[1] == parent}
         curves = effect_curves(into, parent)
         if not curves:

@@ -6,7 +6,6 @@ It looks into each tuned model and its parent. Without an ``explain`` block it h
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from detox_ray.cluster.costs import Cost, DeviceMemory, Workload
 from detox_ray.cluster.stage import Context, Planned, Section, Stage
@@ -16,10 +15,12 @@ from detox_ray.explain import checks, costs, tables
 from detox_ray.explain.given_files import read_lexicon, read_neurons, read_probe, shares_of
 from detox_ray.explain.metrics import SPECS
 from detox_ray.explain.parallel import parallel_sentences
-from detox_ray.explain.plan import Explained, parents_of, scorer_of, units
+from detox_ray.explain.plan import Explained, edited_generation, parents_of, scorer_of, units
 from detox_ray.explain.section import section
 from detox_ray.explain.settings import Settings
+from detox_ray.generate.engines import resolve_engine
 from detox_ray.measure.resampling import Resampling
+from detox_ray.score import identifiers
 from detox_ray.storage import Table, Unit
 from detox_ray.storage.metric_spec import MetricSpec
 from detox_ray.storage.tables import CHECKPOINTS, LABELLED, PAIRS, PROMPTS, SCORES, TEXTS
@@ -38,7 +39,7 @@ class ExplainStage(Stage):
     """Looks into tuned models and their parents."""
 
     name = command = title = "explain"
-    version = 1  # raise it, too, when models/codec.py, models/mlp.py or models/edits.py change what a unit holds
+    version = 2  # raise it, too, when models/codec.py, models/mlp.py or models/edits.py change what a unit holds
     summary = "why tuning works: neurons, interventions, and predictors of transfer"
     needs = (PROMPTS, TEXTS, LABELLED, PAIRS, CHECKPOINTS, SCORES)
     writes = tables.ALL
@@ -79,7 +80,6 @@ class ExplainStage(Stage):
 
     def jobs(self, context: Context, tasks: Sequence[Task]) -> Sequence[Job]:
         # What they import takes seconds, and most commands start no job.
-        from detox_ray.explain.intervention_worker import InterventionWorker
         from detox_ray.explain.model_worker import ModelWorker
         from detox_ray.explain.table_worker import TableWorker
 
@@ -105,19 +105,7 @@ class ExplainStage(Stage):
                 )
                 for label, made in ROUNDS
             ]
-            parent = explained.parents.get(model)
-            experiment = context.experiment
-            edited: dict[str, Any] = {
-                **settings,
-                "parent": parent and models[parent],
-                "generate": checks.sampling(experiment),
-                "seed": experiment.seed,
-                "scorer": next(each for each in context.resolved["scores"] if each.name == scorer_of(experiment)),
-                "batch_tokens": experiment.score.batch_tokens,
-            }
-            mine = of(model, tables.INTERVENTIONS)
-            label = f"{model}: interventions"
-            jobs.append(Job(label, mine, InterventionWorker, edited, "rows", config.actors, config.gpus_per_model))
+            jobs.append(self._interventions(context, explained, model, of(model, tables.INTERVENTIONS)))
         shared = {
             "settings": explained.settings,
             "parents": explained.parents,
@@ -126,6 +114,29 @@ class ExplainStage(Stage):
         }
         jobs.append(Job("tables", of(None, *FROM_TABLES), TableWorker, shared, "rows", config.actors, gpus=0))
         return jobs
+
+    def _interventions(self, context: Context, explained: Explained, model: str, tasks: list[Task]) -> Job:
+        from detox_ray.explain.intervention_worker import Identification, InterventionWorker
+
+        experiment, config = context.experiment, explained.settings.config
+        parent = explained.parents.get(model)
+        quality, also = experiment.quality, tuple(identifiers.beside_known(experiment.languages))
+        generate = edited_generation(experiment, tuned=parent is not None)
+        on_vllm = resolve_engine(generate).name == "vllm"
+        settings = {
+            "model": context.models[model],
+            "parent": parent and context.models[parent],
+            "settings": explained.settings,
+            "generate": generate,
+            "seed": experiment.seed,
+            "scorer": next(each for each in context.resolved["scores"] if each.name == scorer_of(experiment)),
+            "identification": quality.identifier and Identification(quality.identifier, quality.fasttext, also),
+            "batch_tokens": experiment.score.batch_tokens,
+            "store": context.store,
+        }
+        gpus = generate.tensor_parallel if on_vllm else config.gpus_per_model
+        label = f"{model}: interventions"
+        return Job(label, tasks, InterventionWorker, settings, "rows", config.actors, gpus, alone=on_vllm)
 
     def metrics(self) -> Sequence[MetricSpec]:
         return SPECS

@@ -130,18 +130,19 @@ CONTRIBUTIONS = define(  # the change along the probe, neuron by neuron, on the 
     ],
 )
 
-INTERVENTIONS = define(  # what edited models do, one prompt or text a row
+INTERVENTIONS = define(  # what edited models do, one prompt or text a row. A unit is an edit: `planned_edits`
     "interventions",
-    ("model", "language"),
+    ("model", "edit"),
     [
+        _required("language", pa.string()),
         _required("intervention", pa.string()),  # NONE, OFFSET, or a transplant: "into-parent", "into-model"
         _required("draw", pa.int32()),  # 0: the chosen neurons; from 1 on: a matched draw
         _required("amount", pa.float64()),  # dose of an offset, neurons of a transplant; 0 of "none"
         _required("edited", pa.string()),  # the model that is edited
-        _required("quantity", pa.string()),  # "toxicity" of completions, or "nll" of harmless text
+        _required("quantity", pa.string()),  # "toxicity" or "language" of completions, "nll" of harmless text
         _required("item_id", pa.string()),  # prompt_id or text_id
-        _required("total", pa.float64()),  # sum of scores, or of nats
-        _required("count", pa.int64()),  # scored completions, or tokens
+        _required("total", pa.float64()),  # sum of scores, completions in their prompt's language, or nats
+        _required("count", pa.int64()),  # completions that were judged, or tokens
     ],
 )
 
