@@ -120,6 +120,9 @@ class _Plan:
             continuations = tables.CONTINUATIONS.unit(model=model, language=language)
             prompts = self._data(PROMPTS, language=language)
             self._planned[continuations] = self._of_model(model, prompts, **self._settings("prompts", "new_tokens"))
+            states = tables.RESIDUAL_STATES.unit(model=model, language=language)
+            prompted = tables.CONTINUATIONS.unit(model=probed, language=language)
+            self._planned[states] = self._of_model(model, [prompted], **self._settings())
             texts = {OWN: continuations}
             if parent is not None:
                 texts[SAME] = tables.CONTINUATIONS.unit(model=parent, language=language)
@@ -146,6 +149,10 @@ class _Plan:
                     unit = tables.SOURCE_ACTIVATIONS.unit(text=text, model=model, language=language)
                     inputs = dict.fromkeys([*self._english(parent), activations])
                     self._planned[unit] = Planned(tuple(inputs), settings)
+        read = [tables.ACTIVATIONS.unit(text=OWN, model=parent, language=language) for language in self._languages]
+        inputs = (tables.PROJECTIONS.unit(model=parent), *read)
+        overlaps = {**self._settings("value_vectors"), "seed": self._config.probe.seed}
+        self._planned[tables.LANGUAGE_OVERLAPS.unit(model=parent)] = Planned(inputs, overlaps)
         alignments = self._alignments(parent)
         if alignments:
             predictors = Planned(tuple(alignments), {**self._settings(), "shares": self._shares()})
@@ -163,6 +170,9 @@ class _Plan:
             )
             unit = tables.CONTRIBUTIONS.unit(model=model, language=language)
             self._planned[unit] = Planned(inputs, self._settings())
+            states = [tables.RESIDUAL_STATES.unit(model=name, language=language) for name in (parent, model)]
+            unit = tables.RESIDUAL_SHIFTS.unit(model=model, language=language)
+            self._planned[unit] = Planned((tables.PROBES.unit(model=parent), *states), self._settings())
         if self._config.transplants is not None:
             readings = [tables.ACTIVATIONS.unit(text=OWN, model=parent, language=ENGLISH)]
             self._interventions(model, readings, transplant_edits(self._config))

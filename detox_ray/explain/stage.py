@@ -30,9 +30,17 @@ from detox_ray.toy17.insult_lexicon import insults
 ROUNDS: tuple[tuple[str, tuple[Table, ...]], ...] = (
     ("texts", (tables.PROBES, tables.CONTINUATIONS, tables.ALIGNMENTS)),
     ("value vectors", (tables.NEURONS, tables.PROJECTIONS)),
-    ("activations", (tables.ACTIVATIONS,)),
+    ("activations", (tables.ACTIVATIONS, tables.RESIDUAL_STATES)),
 )
-FROM_TABLES = (tables.SOURCES, tables.SOURCE_ACTIVATIONS, tables.CONTRIBUTIONS, tables.PREDICTORS, tables.CORRELATIONS)
+FROM_TABLES = (
+    tables.SOURCES,
+    tables.SOURCE_ACTIVATIONS,
+    tables.LANGUAGE_OVERLAPS,
+    tables.RESIDUAL_SHIFTS,
+    tables.CONTRIBUTIONS,
+    tables.PREDICTORS,
+    tables.CORRELATIONS,
+)
 
 
 class ExplainStage(Stage):

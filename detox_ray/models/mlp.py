@@ -39,6 +39,9 @@ class Mlps:
         self.network, self._names = network, names
         self.blocks: list[nn.Module] = list(network.get_submodule(names.blocks).children())
         self.downs: list[nn.Module] = [block.get_submodule(names.down) for block in self.blocks]
+        # What reads the residual stream before each MLP: its norm, or the whole block.
+        self.readers = [block if names.norm is None else block.get_submodule(names.norm) for block in self.blocks]
+        self.parallel = names.norm is None  # attention and MLP read the same state
 
     def __len__(self) -> int:
         """Return the number of layers."""
@@ -71,7 +74,6 @@ class Mlps:
         """Return the unembedding (V, D)."""
         weight: torch.Tensor = self.network.get_output_embeddings().weight.data
         return weight
-
 
     @torch.inference_mode()
     def _dequantised(self, down: Any) -> torch.Tensor:

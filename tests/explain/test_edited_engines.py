@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from planted_world import NEURON, save_models
+import torch
+from tiny_families import tiny
+from tiny_tokenizers import FORMS, tokenizer
 
 import detox_ray.toy17
 from detox_ray.config import GenerateConfig, InputError
 from detox_ray.explain.editable_models import EditableModel, TransformersModel, VLLMModel
 from detox_ray.models.causal_model import CausalModel
+from detox_ray.models.mlp import Mlps
 from detox_ray.models.neurons import Neuron
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -68,15 +71,24 @@ def test_an_offset_that_changes_nothing_is_an_error(toy17: tuple[TransformersMod
         pass
 
 
-def test_a_projection_with_a_bias_keeps_it(tmp_path: Path) -> None:
-    save_models(tmp_path)
-    prompts = ["en1 en6", "fr2 fr9", "de3", "it4 it5 it6", "nl7"]
-    transformers, vllm = pair(tmp_path / "base", GREEDY.model_copy(update={"max_tokens": 6}))
+@pytest.mark.parametrize("family", ["gpt2", "bloom"])
+def test_a_projection_with_a_bias_keeps_it(family: str, tmp_path: Path) -> None:
+    words = tokenizer(FORMS["eos, which is bos"])
+    network = tiny(family, len(words), words.eos_token_id)
+    for down in Mlps(network).downs:
+        torch.nn.init.normal_(down.bias, std=0.5)
+    network.save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    neurons: list[Neuron] = [(0, 3), (0, 50), (1, 7), (1, 8)]
+    prompts = ["my neighbour", "Anna is the one", "a fool", "Ben"]
+    transformers, vllm = pair(tmp_path, GREEDY)
     try:
-        with transformers.offset([NEURON, (0, 3)], [-8.0, 2.0]), vllm.offset([NEURON, (0, 3)], [-8.0, 2.0]):
-            assert texts(vllm, prompts) == texts(transformers, prompts)
-            assert vllm.losses(prompts) == [
-                (pytest.approx(nll, rel=1e-4), tokens) for nll, tokens in transformers.losses(prompts)
-            ]
+        before = texts(vllm, prompts)
+        with transformers.offset(neurons, [-8.0] * 4), vllm.offset(neurons, [-8.0] * 4):
+            edited = texts(vllm, prompts)
+            assert edited == texts(transformers, prompts) != before
+            expected = [(pytest.approx(nll, rel=1e-4), tokens) for nll, tokens in transformers.losses(prompts)]
+            assert vllm.losses(prompts) == expected
+        assert texts(vllm, prompts) == before
     finally:
         vllm.engine.close()
