@@ -53,7 +53,10 @@ class SourceConfig(Strict):
 
 
 class PromptsConfig(SourceConfig):
-    """Prompts that the models continue. Path: folder of RTP_LX_*.json, or a JSONL/Parquet file with text, language."""
+    """Prompts that the models continue.
+
+    Path: folder of RTP_LX_*.json, or a JSONL, Parquet or CSV file with text and language.
+    """
 
     kind = "prompts"
 

@@ -110,7 +110,7 @@ class ResolvedScorer(NamedTuple):
     @property
     def cached(self) -> bool:
         """Whether asking it costs more than looking up its earlier score."""
-        return self.model_based or self.service
+        return self.model_based or self.service or self.config.on_cpu
 
 
 class ScorerVariant(ScorerConfig):
@@ -122,6 +122,7 @@ class ScorerVariant(ScorerConfig):
 
     version: ClassVar[int] = 1  # raise it whenever the same text may get another value: older units are made again
     model_based: ClassVar[bool] = False
+    on_cpu: ClassVar[bool] = False  # a network that no GPU makes faster
     service: ClassVar[bool] = False
     by_language: ClassVar[bool] = False
     alone: ClassVar[bool] = False

@@ -55,7 +55,7 @@ class ScoreStage(_Scoring):
     """Scores every completion by every scorer."""
 
     name = "scores"
-    summary = "every scorer's view of every completion"
+    summary = "the scores of every completion by every scorer"
     needs = (GENERATIONS,)
     writes = (SCORES,)
 
@@ -83,7 +83,7 @@ class LabelledScoreStage(_Scoring):
     """Scores human-labelled text, for the scorers' validity."""
 
     name = "labelled_scores"
-    summary = "every scorer's view of human-labelled text"
+    summary = "the scores of human-labelled text"
     needs = (LABELLED,)
     writes = (LABELLED_SCORES,)
 
