@@ -92,6 +92,8 @@ class ExplainConfig(Strict):
     # of the pretraining data: a CSV of language,share, or a published table, aya-collection or common-crawl-2024-30;
     # toy17 has its own
     shares: str | None = None
+    # how far each language is from English: lang2vec (the package, an extra), or a CSV of language and such columns
+    distances: str | None = None
     batch_tokens: int = Field(8192, ge=1)  # padded tokens of a batch
     actors: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     gpus_per_model: int = Field(1, ge=1)  # above 1 the layers are spread over them

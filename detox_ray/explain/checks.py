@@ -5,6 +5,7 @@ from pathlib import Path
 
 from detox_ray.config import Experiment, InputError, Problem
 from detox_ray.explain.given_files import published_shares, read_lexicon, read_neurons, read_probe, read_shares
+from detox_ray.explain.language_distances import distances_of
 from detox_ray.explain.parallel import parallel_sentences
 from detox_ray.explain.plan import ENGLISH, edited_generation, parents_of, scorer_of
 from detox_ray.generate.engines import resolve_engine
@@ -82,6 +83,14 @@ def _files(experiment: Experiment) -> Iterator[Problem]:
     yield from _read("explain.lexicon", config.lexicon, read_lexicon)
     if config.shares not in published_shares():
         yield from _read("explain.shares", config.shares, read_shares)
+    if config.distances is not None:
+        try:
+            distances_of(config.distances, experiment.languages)
+        except InputError as error:
+            yield Problem("explain.distances", config.distances, str(error).removeprefix("explain.distances: "))
+    if (config.distances or config.shares) and config.parallel is None:
+        field = "distances" if config.distances else "shares"
+        yield Problem(f"explain.{field}", config.distances or config.shares, "needs explain.parallel")
     parallel = config.parallel
     if parallel is not None and ENGLISH in experiment.languages:
 

@@ -18,8 +18,8 @@ def costs(work: Workload, command: str) -> list[Cost]:
     length = work.sequence - experiment.generate.max_tokens + config.new_tokens  # of a prompt with its continuation
     lines = []
     for model in dict.fromkeys([*parents.values(), *parents]):
-        # Continuations with a cache, then one pass for each text that is read.
-        passes = 2 if model not in parents else 3
+        # Continuations with a cache, one pass for each text that is read, and one for the residual stream.
+        passes = 3 if model not in parents else 4
         tokens = passes * languages * config.prompts * length
         how = f"{languages} languages of {config.prompts} prompts, {passes} passes ({work.counted})"
         operations = tokens * work.forward(model, length)

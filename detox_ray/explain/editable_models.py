@@ -124,7 +124,8 @@ class VLLMModel:
         """Return what the model expects after the probe prompt, read without any cache."""
         from vllm import SamplingParams, TokensPrompt
 
-        assert self._vllm.llm.reset_prefix_cache(), "no request is running"
+        emptied = self._vllm.llm.reset_prefix_cache()
+        assert emptied, "no request is running"
         parameters = SamplingParams(max_tokens=1, temperature=0, logprobs=5, detokenize=False)
         (output,) = self._vllm.llm.generate(TokensPrompt(prompt_token_ids=self._probe), parameters, use_tqdm=False)
         logprobs: Mapping[int, Any] = output.outputs[0].logprobs[0]

@@ -26,7 +26,7 @@ class Explained(NamedTuple):
 
     parents: dict[str, str]  # tuned model -> its parent
     settings: Settings
-    shares: Mapping[str, float] | None  # of the pretraining data, by language; None: not known
+    properties: Mapping[str, Mapping[str, float]]  # predictor -> language -> value, for which no model is needed
 
     @property
     def sources_of(self) -> list[str]:
@@ -149,13 +149,13 @@ class _Plan:
                     unit = tables.SOURCE_ACTIVATIONS.unit(text=text, model=model, language=language)
                     inputs = dict.fromkeys([*self._english(parent), activations])
                     self._planned[unit] = Planned(tuple(inputs), settings)
-        read = [tables.ACTIVATIONS.unit(text=OWN, model=parent, language=language) for language in self._languages]
-        inputs = (tables.PROJECTIONS.unit(model=parent), *read)
+        readings = [tables.ACTIVATIONS.unit(text=OWN, model=parent, language=code) for code in self._languages]
+        to_overlap = (tables.PROJECTIONS.unit(model=parent), *readings)
         overlaps = {**self._settings("value_vectors"), "seed": self._config.probe.seed}
-        self._planned[tables.LANGUAGE_OVERLAPS.unit(model=parent)] = Planned(inputs, overlaps)
+        self._planned[tables.LANGUAGE_OVERLAPS.unit(model=parent)] = Planned(to_overlap, overlaps)
         alignments = self._alignments(parent)
         if alignments:
-            predictors = Planned(tuple(alignments), {**self._settings(), "shares": self._shares()})
+            predictors = Planned(tuple(alignments), {**self._settings(), **self._properties()})
             self._planned[tables.PREDICTORS.unit(model=parent)] = predictors
         if self._config.offsets is not None or self._config.transplants is not None:
             self._interventions(parent, self._english(parent), offset_edits(self._config))
@@ -180,7 +180,7 @@ class _Plan:
         scorer = scorer_of(self._context.experiment)
         scores = [unit for unit in self._data(SCORES) if unit["scorer"] == scorer and unit["model"] in (model, parent)]
         if alignments and scores:
-            settings = {**self._settings(), **self._resampling(), "shares": self._shares(), "scorer": scorer}
+            settings = {**self._settings(), **self._resampling(), **self._properties(), "scorer": scorer}
             self._planned[tables.CORRELATIONS.unit(model=model)] = Planned((*alignments, *scores), settings)
 
     def _interventions(self, model: str, read: list[Unit], edits: Sequence[PlannedEdit]) -> None:
@@ -221,8 +221,8 @@ class _Plan:
             tables.ALIGNMENTS.unit(model=parent, language=language) for language in self._explained.settings.sentences
         ]
 
-    def _shares(self) -> dict[str, float] | None:
-        return None if self._explained.shares is None else dict(self._explained.shares)
+    def _properties(self) -> dict[str, Any]:
+        return {"properties": {name: dict(values) for name, values in self._explained.properties.items()}}
 
 
 def scorer_of(experiment: Experiment) -> str:

@@ -4,6 +4,7 @@ It looks into each tuned model and its parent. Without an ``explain`` block it h
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from detox_ray.cluster.unit_jobs import Job, Task
 from detox_ray.config import TOY17, Experiment, Problem
 from detox_ray.explain import checks, costs, tables
 from detox_ray.explain.given_files import read_lexicon, read_neurons, read_probe, shares_of
+from detox_ray.explain.language_distances import distances_of
 from detox_ray.explain.metrics import SPECS
 from detox_ray.explain.parallel import parallel_sentences
 from detox_ray.explain.plan import Explained, edited_generation, parents_of, scorer_of, units
 from detox_ray.explain.section import section
 from detox_ray.explain.settings import Settings
+from detox_ray.explain.transfer_tables import SHARE
 from detox_ray.generate.engines import resolve_engine
 from detox_ray.measure.resampling import Resampling
 from detox_ray.score import identifiers
@@ -75,12 +78,17 @@ class ExplainStage(Stage):
             lexicon = read_lexicon(Path(config.lexicon).expanduser())
         if config.shares is not None:
             shares = shares_of(config.shares)
+        properties: dict[str, Mapping[str, float]] = {}
+        if shares is not None:
+            properties[SHARE] = {language: math.log(share) for language, share in shares.items() if share}
+        if config.distances is not None:
+            properties |= distances_of(config.distances, experiment.languages)
         given = None if config.sources is None else tuple(read_neurons(Path(config.sources).expanduser()))
         stored = None
         if config.probe.path is not None:
             stored = tuple(read_probe(Path(config.probe.path).expanduser()).tolist())
         settings = Settings(config, resampling, sentences, lexicon, given, stored)
-        return Explained(parents_of(experiment), settings, shares)
+        return Explained(parents_of(experiment), settings, properties)
 
     def units(self, context: Context) -> Mapping[Unit, Planned]:
         explained: Explained | None = context.resolved[self.name]
@@ -117,7 +125,7 @@ class ExplainStage(Stage):
         shared = {
             "settings": explained.settings,
             "parents": explained.parents,
-            "shares": explained.shares,
+            "properties": explained.properties,
             "store": store,
         }
         jobs.append(Job("tables", of(None, *FROM_TABLES), TableWorker, shared, "rows", config.actors, gpus=0))

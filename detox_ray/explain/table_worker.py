@@ -40,14 +40,18 @@ class TableWorker:
     Args:
         settings: of the stage.
         parents: tuned model -> its parent.
-        shares: language -> share of the pretraining data; None if it is not known.
+        properties: predictor -> language -> value, of those for which no model is needed.
         store: the run's.
     """
 
     def __init__(
-        self, settings: Settings, parents: Mapping[str, str], shares: Mapping[str, float] | None, store: Store
+        self,
+        settings: Settings,
+        parents: Mapping[str, str],
+        properties: Mapping[str, Mapping[str, float]],
+        store: Store,
     ):
-        self._settings, self._parents, self._shares, self._store = settings, parents, shares, store
+        self._settings, self._parents, self._properties, self._store = settings, parents, properties, store
         self._chosen_by_key: dict[tuple[str, ...], Chosen] = {}
         self._makers: dict[str, Callable[[Task], pa.Table]] = {
             tables.SOURCES.name: self._sources,
@@ -116,7 +120,7 @@ class TableWorker:
     def _predictors(self, task: Task) -> pa.Table:
         """Return PREDICTORS of the task's parent."""
         alignments = {unit["language"]: self._store.read(unit, key) for unit, key in task.inputs_of(tables.ALIGNMENTS)}
-        return predictor_rows(alignments, self._shares, self._settings.convention.overlap)
+        return predictor_rows(alignments, self._properties, self._settings.convention.overlap)
 
     def _correlations(self, task: Task) -> pa.Table:
         model = task.unit["model"]
