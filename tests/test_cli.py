@@ -159,7 +159,7 @@ def test_unreadable_config_is_named(call: Call, tmp_path: Path) -> None:
 def test_folder_in_use_is_refused(call: Call, config: Path, tmp_path: Path) -> None:
     with run_lock(Store.at(str(tmp_path / "runs" / "mine"))):
         result = call("run", config)
-    assert result.exit_code == 2 and "is in use by process" in flat(result)
+    assert result.exit_code == 5 and "is in use by process" in flat(result)
 
 
 def test_stage_alone_says_which_stage_it_needs(call: Call, config: Path) -> None:

@@ -46,8 +46,8 @@ Tables fit the terminal; with --format json (or --json) or --format csv, program
 A run that was stopped, killed or failed resumes: give the same command again. If RAY_ADDRESS is set, the work runs on
 that cluster, otherwise on a Ray that is started here and stopped at the end.
 
-[bold]Exit codes[/bold]: 0 done, 1 failed, 2 the input is wrong, 3 stopped and resumable; for gate also
-4, inconclusive."""
+[bold]Exit codes[/bold]: 0 done, 1 failed, 2 the input is wrong, 3 stopped and resumable, 5 the run is in
+use by another process; for gate also 4, inconclusive."""
 
 app = typer.Typer(
     name="detox-ray",

@@ -11,7 +11,7 @@ from rich.markup import escape
 from detox_ray.config import ConfigError, InputError
 from detox_ray.storage.lock import Locked, LockLost
 
-DONE, FAILED, WRONG_INPUT, STOPPED, INCONCLUSIVE = 0, 1, 2, 3, 4
+DONE, FAILED, WRONG_INPUT, STOPPED, INCONCLUSIVE, IN_USE = 0, 1, 2, 3, 4, 5
 COMMITTED = "what was committed stays"
 RESUMABLE = f"{COMMITTED}; give the same command again to go on from there"
 AGAIN = "give the same command again to start over"
@@ -21,8 +21,10 @@ def exit_code_of(error: BaseException) -> int:
     """Return the exit code of a command that raises ``error``."""
     if isinstance(error, typer.Exit):
         return error.exit_code
-    if isinstance(error, ConfigError | InputError | Locked):
+    if isinstance(error, ConfigError | InputError):
         return WRONG_INPUT
+    if isinstance(error, Locked):
+        return IN_USE
     if isinstance(error, LockLost | KeyboardInterrupt):
         return STOPPED
     return FAILED
