@@ -229,7 +229,9 @@ def test_a_hub_that_cannot_be_reached_is_the_users_to_know(tmp_path: Path, monke
         raise OSError("no route")
 
     monkeypatch.setattr(HfApi, "dataset_info", refused)
-    with pytest.raises(InputError, match=r"knowledge\.path: the hub cannot be reached \(no route\)"):
+    with pytest.raises(
+        InputError, match=r"nobody/nothing is not in the local cache, and the hub cannot be reached \(no route\)"
+    ):
         plan.hub_commit("nobody/nothing")
 
 

@@ -11,6 +11,7 @@ from detox_ray import data
 from detox_ray.cluster.stage import Context, Input
 from detox_ray.config import Experiment, InputError, KnowledgeConfig, KnowledgeTask, Problem
 from detox_ray.data.record_files import records
+from detox_ray.models.hub_errors import why_not_on_hub
 from detox_ray.score.scorer_variant import digest
 from detox_ray.storage import Unit, key_of
 from detox_ray.suites.knowledge.catalogue import READY, TOY17_CLOZE, ReadyTask
@@ -99,8 +100,7 @@ def hub_commit(source: str) -> str:
         cached = try_to_load_from_cache(source, "README.md", repo_type="dataset")
         if isinstance(cached, str):
             return Path(cached).parent.name
-        reason = f"the hub cannot be reached ({error}), and {source} is not in the local cache"
-        raise InputError(f"knowledge.path: {reason}: give a folder with the tasks' files") from None
+        raise InputError(f"knowledge.path: {source} {why_not_on_hub(error)}") from None
 
 
 def read_questions(task: ReadyTask, config: KnowledgeConfig, language: str, seed: int) -> list[dict[str, Any]]:
