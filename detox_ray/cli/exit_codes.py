@@ -1,5 +1,6 @@
 """Turn what a command raises into a message and an exit code."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,6 +28,13 @@ def exit_code_of(error: BaseException) -> int:
     if isinstance(error, LockLost | KeyboardInterrupt):
         return STOPPED
     return FAILED
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        place = error.filename or "the disk of the storage, of the cache or of temporary files"
+        return f"no space is left on {place}: free some, and give the same command again"
+    return str(error) or type(error).__name__
 
 
 @contextmanager
@@ -64,6 +72,6 @@ def exit_codes(verbose: bool = False, commits: bool = False, interrupted: str | 
     except Exception as error:
         if verbose:
             raise
-        say(f"[bold red]failed:[/] {escape(str(error) or type(error).__name__)}")
+        say(f"[bold red]failed:[/] {escape(_message(error))}")
         say(f"{f'{COMMITTED}; ' if commits else ''}--verbose shows the traceback and the workers' logs")
         raise typer.Exit(exit_code_of(error)) from None
