@@ -172,7 +172,7 @@ class TrainConfig(Strict):
     deepspeed: str = "zero2"  # zero0 … zero3, or the path of a DeepSpeed JSON
     offload: Literal["optimizer", "parameters"] | None = None  # to the CPU's memory; parameters: the optimizer too
     nvme_path: str | None = None  # a local folder on every node that takes the offload instead
-    max_failures: int = Field(2, ge=0)  # lost workers that a training survives
+    max_failures: int = Field(2, ge=0)  # deaths of workers that a training survives; those of a lost node do not count
     checkpoint_every: int = Field(25, ge=1)  # optimizer steps
     tracking: Annotated[list[Tracker], AfterValidator(distinct)] = Field(["tensorboard"])
     seed: int | None = Field(None, ge=0, lt=2**31)  # null: the experiment's

@@ -45,9 +45,10 @@ def offset(mlps: Mlps, neurons: Sequence[Neuron], amounts: Sequence[float]) -> I
     amount_of = dict(zip(neurons, amounts, strict=True))
     with ExitStack() as stack:
         for layer, indices in by_layer(neurons).items():
-            values_nD = mlps.value_vectors(layer)[indices].float()
+            values_nD = mlps.value_vectors(layer)[indices]
             factors_n = torch.tensor([amount_of[layer, index] for index in indices], device=values_nD.device)
-            stack.enter_context(_added_bias(mlps.downs[layer], factors_n @ values_nD))
+            added_D = (factors_n @ values_nD.float()).to(values_nD.dtype)
+            stack.enter_context(_added_bias(mlps.downs[layer], added_D))
         yield
 
 
@@ -58,7 +59,7 @@ def transplanted(
     """Give neurons the weights of another model's, of the same layers and indices.
 
     Args:
-        mlps: the model that gets them.
+        mlps: the model that gets them; its weights are not quantised.
         weights: what `neuron_weights` of the other model returned.
         values: whether they write what the other model's neurons write.
         keys: whether they are active when the other model's neurons are.
@@ -88,8 +89,7 @@ def _added_bias(module: nn.Module, added_D: torch.Tensor) -> Iterator[None]:
     """Add to a projection's bias; one that has none gets one for this while."""
     bias = module.bias
     if bias is None:
-        weight: torch.Tensor = module.weight
-        module.bias = nn.Parameter(added_D.to(weight), requires_grad=False)
+        module.bias = nn.Parameter(added_D, requires_grad=False)
         try:
             yield
         finally:

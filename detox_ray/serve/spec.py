@@ -9,6 +9,7 @@ from detox_ray import models, score
 from detox_ray.cluster.progress import Progress
 from detox_ray.config import (
     TOY17,
+    ClusterConfig,
     ConfigError,
     EngineConfig,
     GenerateConfig,
@@ -79,6 +80,7 @@ class ServeSpec(NamedTuple):
     prompts: list[ExamplePrompt]
     runs: str | None  # the storage whose runs the page at /runs lists
     config: ServeConfig
+    cluster: ClusterConfig = ClusterConfig()  # the machines that the run asks for
     generate: GenerateConfig = GenerateConfig()  # what a request leaves out
     threshold: float = MeasureConfig().threshold  # a completion with at least this score is toxic
     # Rows of the run's results: what the gate says of its tuned models, and where its scorers were shown to work.
@@ -161,6 +163,7 @@ def _resolve_run(run: str, config: ServeConfig) -> ServeSpec:
         prompts=example_prompts(store, experiment, parents, primary),
         runs=_storage(store),
         config=config,
+        cluster=experiment.cluster,
         generate=experiment.generate,
         threshold=experiment.measure.threshold,
         verdicts=tuple(results.get("verdicts", ())),

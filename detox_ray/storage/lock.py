@@ -20,7 +20,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -35,6 +35,7 @@ BEAT_S = 15
 LIMIT_S = 75  # after this, a holder that could not renew its lock no longer holds it
 STALE_S = 120  # after this, others may take the lock
 TRUST_S = 5  # for which a worker relies on what it last read of the lock
+LOOK_S = 3  # between two looks at a lock that is waited for
 ATTEMPTS = 20  # at a lock that changes hands meanwhile
 PATH = "lock"
 FIELDS = frozenset({"token", "host", "pid", "process_started", "since", "beat"})
@@ -192,14 +193,38 @@ class TokenFence:
         self._read = now
 
 
+def _acquire(lease: Lease, wait_s: float, say: Callable[[str], None]) -> None:
+    """Acquire the lock; wait for so many seconds if another run holds it. Raises Locked."""
+    deadline = time.monotonic() + wait_s
+    has_said = False
+    while True:
+        try:
+            lease.acquire()
+            return
+        except Locked as error:
+            if time.monotonic() >= deadline:
+                raise
+            if not has_said:
+                has_said = True
+                say(f"waits up to {wait_s:.0f} s for its folder: {error}")
+        time.sleep(min(LOOK_S, wait_s))
+
+
 @contextmanager
-def run_lock(store: Store) -> Iterator[None]:
+def run_lock(store: Store, wait_s: float = 0, say: Callable[[str], None] = print) -> Iterator[None]:
     """Hold the run's folder for the duration of the block; ``store`` then writes only while it is held.
 
-    Raises Locked with who holds it, and LockLost from the block, which a signal ends, if the lock is lost meanwhile.
+    Args:
+        store: The run's folder.
+        wait_s: Seconds to wait if another run holds it.
+        say: Called with what is waited for.
+
+    Raises:
+        Locked: Another run holds the folder. The message says who.
+        LockLost: The lock was lost while the block ran, which a signal ends.
     """
     lease = Lease(store, conditional_file(store.location.child(PATH)))
-    lease.acquire()
+    _acquire(lease, wait_s, say)
     stop, signalling = threading.Event(), threading.Lock()
     in_main_thread = threading.current_thread() is threading.main_thread()
 
