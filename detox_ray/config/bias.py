@@ -1,4 +1,4 @@
-"""The bias block: sets of items with a stereotyped side, and how the models' choices among them are counted.
+"""The ``bias`` block: sets of items with a stereotyped side, and how the models' choices among them are counted.
 
 What a set may hold depends on its ``source``. The class of each source stands with its reader, in a module of
 `detox_ray.suites.bias.sets` or in another package (entry points of `detox_ray.suites`), and is looked up when a set is
@@ -26,12 +26,12 @@ class BiasSetConfig(Strict):
     """A set of items. Each source's class narrows ``source`` to its own name and adds its fields."""
 
     kind: ClassVar[str]  # the value of `source`
-    takes_path: ClassVar[bool] = True  # false: it is built in
+    takes_path: ClassVar[bool] = True  # False if the source is built in
 
-    name: Name  # in the column `scorer` of the set's numbers
+    name: Name  # identifies the set in the column `scorer` of its metrics
     source: str
     path: str | None = None  # a file, or a folder with a file for each language
-    per_language: int | None = Field(None, ge=1)  # only the first so many items of each language; null: all
+    per_language: int | None = Field(None, ge=1)  # use only the first N items of each language; null: all
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -50,9 +50,9 @@ class BiasSetConfig(Strict):
 def bias_sources() -> Mapping[str, type[BiasSetConfig]]:
     """Return the class of every source of items, by its name: subclasses of `detox_ray.suites.bias.BiasSet`.
 
-    Raises InputError if another package adds something that is no such class.
+    Raises InputError if another package adds anything else.
     """
-    # This room imports no other: it knows the package of the sources by name only.
+    # config imports no other room, so it knows the package of the sources only by name.
     sources = variants("detox_ray.suites", "detox_ray.suites.bias.sets", named_by="kind")
     for name, source in sources.items():
         if not hasattr(source, "read"):
@@ -61,9 +61,9 @@ def bias_sources() -> Mapping[str, type[BiasSetConfig]]:
 
 
 def _of_its_source(value: Any, as_base: ValidatorFunctionWrapHandler) -> BiasSetConfig:
-    """Validate a mapping by the class that its ``source`` names."""
+    """Validate a mapping as an instance of the class that its ``source`` names."""
     if not isinstance(value, Mapping):
-        given: BiasSetConfig = as_base(value)  # a set already, or an error that says what it should be
+        given: BiasSetConfig = as_base(value)  # already a set; anything else raises pydantic's error
         return given
     source = value.get("source")
     try:
@@ -71,7 +71,7 @@ def _of_its_source(value: Any, as_base: ValidatorFunctionWrapHandler) -> BiasSet
     except InputError as error:
         raise ConfigError([Problem("source", source, str(error))]) from None
     if source not in list(sources):
-        hint = "a source that another package adds needs that package installed here"
+        hint = "to use a source from another package, install that package here"
         raise ConfigError([Problem("source", source, f"must be one of {', '.join(sources)}; {hint}")])
     return sources[source].model_validate(value)
 
@@ -111,5 +111,5 @@ class BiasConfig(Strict):
     def _distinct_names(self) -> "BiasConfig":
         names = [each.name for each in self.sets]
         if len(set(names)) < len(names):
-            raise ConfigError([Problem("sets", names, "each name may occur once")])
+            raise ConfigError([Problem("sets", names, "each name may occur only once")])
         return self

@@ -21,8 +21,13 @@ from detox_ray.config.base import InputError
 def variants(group: str, package: str, named_by: str = "name") -> Mapping[str, Any]:
     """Return all variants by name: the attribute ``VARIANT`` of each module of ``package``, then the entry points.
 
-    A variant's name is its attribute ``named_by``. Raises InputError if an entry point cannot be loaded, has no such
-    attribute, or has the name of another variant.
+    Args:
+        group: Group of entry points by which other packages add variants.
+        package: Package of ours with one variant per module.
+        named_by: Attribute of a variant that holds its name.
+
+    Raises:
+        InputError: An entry point cannot be loaded, is not named as its variant, or has the name of another variant.
     """
     by_name: dict[str, Any] = {}
     for module in pkgutil.iter_modules(import_module(package).__path__):
@@ -40,6 +45,6 @@ def variants(group: str, package: str, named_by: str = "name") -> Mapping[str, A
         if getattr(variant, named_by, None) != point.name:
             raise InputError(f"{origin} must have the attribute {named_by} = {point.name!r}")
         if point.name in by_name:
-            raise InputError(f"{origin} has the name of another one: choose another name")
+            raise InputError(f"{origin} has a name that is taken: choose another name")
         by_name[point.name] = variant
     return by_name

@@ -1,8 +1,8 @@
-"""The MLPs of a loaded decoder, family by family: their neurons' value vectors, keys and down projections.
+"""The MLPs of a loaded decoder: their neurons' value vectors and keys, and their down projections.
 
-A neuron is (layer, index). Its activation m is what the down projection takes, and its value vector v is what that
-projection adds to the residual stream for each unit of m: the MLP's output is the sum of m·v over its neurons, plus a
-bias. Its key decides when it is active: a row of the gate of a gated MLP, else a row of the first projection.
+A neuron is (layer, index). Its activation m is an input of the down projection, and its value vector v is what that
+projection adds to the residual stream per unit of m. The MLP's output is the sum of m·v over its neurons, plus a bias.
+A neuron's key decides when it is active: a row of the gate in a gated MLP, otherwise a row of the first projection.
 
 Shapes: N neurons of a layer, D width, V vocabulary.
 """
@@ -22,10 +22,10 @@ class Mlps:
     """The MLPs of a causal language model of transformers.
 
     Args:
-        network: the model.
+        network: The model.
 
     Raises:
-        InputError: The family's layout is not known, or its down projections are never called.
+        InputError: The family's layout is unknown, or the model never calls its down projections.
     """
 
     def __init__(self, network: Any):
@@ -47,11 +47,11 @@ class Mlps:
         return [self.value_vectors(layer).shape[0] for layer in range(len(self))]
 
     def value_vectors(self, layer: int) -> torch.Tensor:
-        """Return a view (N, D) of the weights: row i is neuron i's value vector, and writing to it edits the model."""
+        """Return a view (N, D) of the weights. Row i is the value vector of neuron i; writing to it edits the model."""
         return _by_input(self.downs[layer])
 
     def incoming(self, layer: int) -> list[torch.Tensor]:
-        """Return views whose row i is all that decides neuron i's activation: keys, a gate's other factor, biases."""
+        """Return views of the weights that decide activations, row i for neuron i: keys, up projections, biases."""
         modules: list[Any] = [
             self.blocks[layer].get_submodule(name) for name in (self._names.key, self._names.up) if name
         ]

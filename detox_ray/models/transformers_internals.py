@@ -1,14 +1,13 @@
-"""What is used of transformers beyond its public interface, as read in transformers 5.19.0."""
+"""The parts of transformers that are used beyond its public interface, as read in transformers 5.19.0."""
 
 from typing import Any
 
 
 def import_without_sklearn() -> None:
-    """Import parts of transformers without scikit-learn and SciPy. Call it before a model class or vLLM is imported.
+    """Import parts of transformers without scikit-learn and SciPy. Call this before importing a model class or vLLM.
 
-    The two packages are a tenth of the time of importing vLLM (12 % by `python -X importtime`).
-    transformers needs them to adapt the threshold of assisted generation, which it then leaves as it is, and for the
-    losses of object detection.
+    The two packages take 12 % of the time of importing vLLM (`python -X importtime`). transformers needs them only to
+    adapt the threshold of assisted generation, which then stays fixed, and for the losses of object detection.
     """
     from transformers import utils
 
@@ -22,10 +21,10 @@ def import_without_sklearn() -> None:
 
 
 def attention_in_use(model: Any) -> str:
-    """Return the name of the attention that a model computes with: "eager", "sdpa", …"""
+    """Return the name of the attention implementation that a model uses: "eager", "sdpa", …"""
     return str(model.config._attn_implementation)
 
 
 def use_attention(model: Any, name: str) -> None:
-    """Let a model compute with the attention of this name, unchecked: `set_attn_implementation` refuses some."""
+    """Set a model's attention implementation without a check, because `set_attn_implementation` rejects some."""
     model.config._attn_implementation = name

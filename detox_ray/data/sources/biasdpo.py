@@ -1,8 +1,8 @@
 """BiasDPO (Allam 2024, ahmedallam/BiasDPO): dataset.jsonl, or the Parquet files that the hub makes of it.
 
-English pairs with prompt, chosen and rejected; Neplenbroek et al. 2025 train on all of them (docs/papers.md,
-"Training by Neplenbroek et al."). A pair whose two completions are the same prefers nothing: it is left out and a note
-counts it, because published data cannot be mended.
+English pairs with prompt, chosen and rejected. Neplenbroek et al. 2025 train on all of them (docs/papers.md,
+"Training by Neplenbroek et al."). Pairs in which both completions are the same express no preference. They are left out
+and counted in a note, rather than reported as errors, because nobody can fix published data.
 """
 
 from typing import Any
@@ -38,10 +38,10 @@ class BiasDpo(Source):
         if self.path.is_dir():
             files = sorted(file for file in self.path.iterdir() if file.suffix in FORMATS)
         if not files:
-            raise DataError([Flaw(str(self.path), f"holds no file that ends in {' '.join(FORMATS)}")])
+            raise DataError([Flaw(str(self.path), f"has no file with one of the endings {' '.join(FORMATS)}")])
         result = rows_by_language(files, [language], COLUMNS, pair, FORMATS)[language]
         if identical:
-            result.notes.append(f"{self.path}: {identical} pairs whose two completions are the same left out")
+            result.notes.append(f"{self.path}: left out {identical} pairs in which both completions are the same")
         return result
 
 
