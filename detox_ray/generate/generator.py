@@ -1,4 +1,4 @@
-"""The worker that generates completions, with an engine on one of Ray's actors."""
+"""The worker that generates completions, with an engine in a Ray actor."""
 
 import pyarrow as pa
 
@@ -45,6 +45,6 @@ class Generator:
         return Product(pa.Table.from_pylist(rows, schema=GENERATIONS.columns), info, tokens)
 
     def __del__(self) -> None:
-        """Close the engine when the actor gives the worker up."""
+        """Close the engine when the actor discards the worker."""
         if hasattr(self, "_engine"):
             self._engine.close()

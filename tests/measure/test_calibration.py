@@ -199,7 +199,6 @@ def test_samples_join_labels_or_a_reference_scorer_and_leave_out_texts_without_a
     made = labels_sample(labelled, own)
     assert (made.values.tolist(), made.targets.tolist()) == ([0.1, 0.3, 0.4, 0.5], [0, 1, 1, 1])
     assert made.clusters.tolist() == ["c0", "c2", "c3", "c4"]
-    assert labels_sample(labelled, own, grades=(1, 5)).targets.tolist() == [0, 0.5, 0.75, 1]
     made = scores_sample(labelled, own, other)
     assert (made.values.tolist(), made.targets.tolist()) == ([0.1, 0.4, 0.5], [0.9, 0.6, 0.5])
     assert len(labels_sample(labelled, None).values) == 0

@@ -191,7 +191,7 @@ def test_a_bad_row_of_a_table_is_named_with_its_rule(row: Any, rule: str, tmp_pa
     [
         (line(3, None), "query must be text"),
         (line("a", 3), "response must be the API's answer or null"),
-        (line("a", {"languages": ["en"]}), "response has no attributeScores"),
+        (line("a", {"languages": ["en"]}), "response must have attributeScores"),
         (line("a", answer(INSULT=0.5)), "response has no score for TOXICITY"),
         (line("a", answer(TOXICITY=2)), "toxicity must be in [0, 1], not 2"),
     ],
@@ -279,7 +279,7 @@ def test_the_papers_files_name_their_language_by_any_tag(stem: str, language: st
 def test_a_papers_file_whose_name_ends_in_no_language_is_said_once(tmp_path: Path) -> None:
     path = lines(tmp_path / "perspective_api_eval-my_samples.json", [line("a", answer(TOXICITY=0.5))] * 3)
     (problem,) = flaws(path, "perspective")
-    assert 'its name must end in "_" and its language' in problem
+    assert 'must have a name that ends in "_" and its language' in problem
 
 
 def test_columns_that_are_there_instead_are_named_once(tmp_path: Path) -> None:
