@@ -4,6 +4,7 @@ A command parses its options, calls a room, and prints the result. The modules o
 each.
 """
 
+import inspect
 import os
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 
 from detox_ray import __version__
 from detox_ray.cli.experiments import plan, run, stage_commands, validate
+from detox_ray.cli.help_text import reflowed
 from detox_ray.cli.jobs import jobs_app, submit
 from detox_ray.cli.results import compare, gate, leaderboard, show
 from detox_ray.cli.scoring import scorers, validity
@@ -20,39 +22,33 @@ from detox_ray.cli.text_files import agreement, archive, score_file
 from detox_ray.cli.toy17 import toy17_app
 from detox_ray.cluster import interrupt
 
-app = typer.Typer(
-    name="detox-ray",
-    help="""Benchmark cross-lingual detoxification: one YAML file describes an experiment, [bold]detox-ray run[/bold]
+HELP = """Benchmark cross-lingual detoxification: one YAML file describes an experiment, [bold]detox-ray run[/bold]
 carries it from English preference pairs to a report that says, for each of 17 languages, how much less toxic the tuned
 model is, what that cost and how sure we are.
 
 [bold]Begin here[/bold]
 
-  detox-ray run configs/toy17.yaml             the built-in world, on this machine
-
-  detox-ray validate my.yaml                   everything wrong with a config, at once
-
-  detox-ray plan my.yaml                       memory, time and disk that it takes, before it starts
-
-  detox-ray run my.yaml generate.samples=10    any field can be set on the command line, dotted
-
-  detox-ray show runs/toy17                    what is done, what is left
-
-  detox-ray submit my.yaml --address URL       the same on a Ray cluster, as a job
-
-  detox-ray serve runs/toy17                   talk to its models side by side, in the browser or over HTTP
-
-  detox-ray validity my.yaml                   in which languages the scorers can be believed
-
-  detox-ray compare runs/a runs/b              one page over several runs
+  detox-ray run configs/toy17.yaml           the demo, in the built-in world
+  detox-ray validate my.yaml                 everything wrong with a config
+  detox-ray plan my.yaml                     its memory, time and disk
+  detox-ray run my.yaml generate.samples=10  any field can be set like this
+  detox-ray show runs/toy17                  what is done, what is left
+  detox-ray submit my.yaml --address URL     the same on a Ray cluster
+  detox-ray serve runs/toy17                 talk to its models side by side
+  detox-ray validity my.yaml                 where its scorers can be believed
+  detox-ray compare runs/a runs/b            one page over several runs
 
 Tables fit the terminal; with --format json (or --json) or --format csv, programs get exact numbers.
 
 A run that was stopped, killed or failed resumes: give the same command again. If RAY_ADDRESS is set, the work runs on
-that cluster; else on a Ray that is started here and stopped at the end.
+that cluster, otherwise on a Ray that is started here and stopped at the end.
 
-[bold]Exit codes[/bold]: 0 done, 1 failed, 2 the input is wrong, 3 stopped and resumable; of gate also
-4, inconclusive.""",
+[bold]Exit codes[/bold]: 0 done, 1 failed, 2 the input is wrong, 3 stopped and resumable; for gate also
+4, inconclusive."""
+
+app = typer.Typer(
+    name="detox-ray",
+    help=reflowed(HELP),
     rich_markup_mode="rich",
     no_args_is_help=True,
     add_completion=False,
@@ -79,6 +75,9 @@ app.command()(agreement)
 
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(toy17_app, name="toy17")
+for _group in (app, jobs_app, toy17_app):
+    for _command in _group.registered_commands:
+        _command.help = reflowed(inspect.getdoc(_command.callback) or "")
 
 
 def _print_version(wanted: bool) -> None:

@@ -8,7 +8,7 @@ import typer
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The experiment's YAML file.", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Dotted overrides, such as models.detox.train.beta=0.2."),
+    typer.Argument(metavar="KEY=VALUE", help="Dotted overrides, such as models.detox.train.beta=0.2."),
 ]
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's folder or URI, such as runs/toy17.", show_default=False)

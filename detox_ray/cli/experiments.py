@@ -54,10 +54,14 @@ def run(
 def stage_commands() -> Iterator[tuple[str, Callable[..., None]]]:
     """Yield name and function of the command of each registered stage."""
     for name, stages in commands(registered()).items():
-        yield name, _stage_command(name, "; ".join(stage.summary for stage in stages))
+        first, *others = dict.fromkeys(stage.summary for stage in stages)
+        yield (
+            name,
+            _stage_command(name, f"Only {name}: {first}." + (f"\n\nAlso {'; '.join(others)}." if others else "")),
+        )
 
 
-def _stage_command(name: str, summary: str) -> Callable[..., None]:
+def _stage_command(name: str, doc: str) -> Callable[..., None]:
     def command(
         config: Config,
         overrides: Overrides = None,
@@ -68,7 +72,7 @@ def _stage_command(name: str, summary: str) -> Callable[..., None]:
     ) -> None:
         _carry_out(config, overrides, name, verbose, retry_failed, Output(form, as_json))
 
-    command.__doc__ = f"Only {name}: {summary}."
+    command.__doc__ = doc
     return command
 
 
@@ -92,11 +96,16 @@ def validate(
             print(experiment.to_yaml(), end="", flush=True)
         notes: list[str] = []
         pipeline.check(experiment, notes.append)
-        models, languages = len(experiment.models), len(experiment.languages)
+        models = _counted(len(experiment.models), "model")
+        languages = _counted(len(experiment.languages), "language")
         out = sys.stderr if resolved else sys.stdout
-        print(f"{config} is valid: {models} models, {languages} languages; run folder {experiment.folder}", file=out)
+        print(f"{config} is valid: {models}, {languages}; run folder {experiment.folder}", file=out)
         for note in dict.fromkeys(notes):
             print(f"  note: {note}", file=out)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def plan(

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, NamedTuple
+from typing import IO, Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -44,6 +44,13 @@ class Listing(NamedTuple):
     document: Any = None  # printed as JSON instead of the rows, if the result is more than one list
 
 
+class _PipedConsole(Console):
+    """A console that leaves a closed pipe to `Output`. Rich ends the process, with exit code 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 class Output:
     """The destination of a result and of messages. Made before the work begins, it keeps standard output for rows."""
 
@@ -51,7 +58,7 @@ class Output:
         self._format = Format.JSON if as_json else form
         self._stdout = sys.stdout
         people = sys.stdout if self._format == Format.TABLE else sys.stderr
-        self._console = Console(file=people, width=UNLIMITED, highlight=False, markup=False, emoji=False)
+        self._console = _PipedConsole(file=people, width=UNLIMITED, highlight=False, markup=False, emoji=False)
         limited = people.isatty() or "COLUMNS" in os.environ
         self.width = Console(file=people).width if limited else UNLIMITED
 
@@ -63,10 +70,15 @@ class Output:
             style: Rich's style for all of it.
             indent: The indentation of further lines.
         """
-        self._console.print(Text(wrapped(text, self.width, indent), style=style))
+        with _until_closed(self._console.file):
+            self._console.print(Text(wrapped(text, self.width, indent), style=style))
 
     def write(self, listing: Listing) -> None:
         """Write the result."""
+        with _until_closed(self._stdout):
+            self._write(listing)
+
+    def _write(self, listing: Listing) -> None:
         if self._format == Format.TABLE:
             for number, table in enumerate(listing.tables):
                 if number:
@@ -91,6 +103,18 @@ class Output:
         else:
             with contextlib.redirect_stdout(sys.stderr):
                 yield
+
+
+@contextlib.contextmanager
+def _until_closed(stream: IO[str]) -> Iterator[None]:
+    """Let the block write as much as is read: `| head` closes a pipe when it has enough, which is no failure."""
+    try:
+        yield
+        stream.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())  # for whatever else is written, and for what Python flushes at its end
+        os.close(nowhere)
 
 
 def _csv_cell(value: Any) -> Any:

@@ -72,7 +72,7 @@ def gate(
 
 
 def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Runs' folders or URIs.", show_default=False)],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Runs' folders or URIs.", show_default=False)],
     out: Out = Path("comparison"),
     verbose: Verbose = False,
     form: FormatOption = Format.TABLE,

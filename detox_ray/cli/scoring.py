@@ -13,7 +13,7 @@ from detox_ray.config.loading import opened
 
 def scorers(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A ready scorer, for its card.", show_default=False)
+        str | None, typer.Argument(metavar="NAME", help="A ready scorer, for its card.", show_default=False)
     ] = None,
     validity: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A validity.csv of detox-ray validity, to show on the card.")

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 def serve(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help="A run's folder or URI, such as runs/toy17.", show_default=False),
+        typer.Argument(metavar="RUN", help="A run's folder or URI, such as runs/toy17.", show_default=False),
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Fields of the serve block, such as limits.n=8."),
+        typer.Argument(metavar="KEY=VALUE", help="Fields of the serve block, such as limits.n=8."),
     ] = None,
     model: Annotated[
         list[str] | None,
@@ -45,10 +45,11 @@ def serve(
 ) -> None:
     """Talk to the models of a run side by side: OpenAI-compatible API, comparison, scoring, a web page.
 
-    With --scorer alone it answers comments:analyze, the Perspective API, and starts no engine: detox-ray serve --scorer
-    calibrated.yaml.
+    With --scorer alone, it answers the Perspective API's comments:analyze and starts no engine:
 
-    Ctrl-C or SIGTERM ends it, once the requests in flight are answered.
+      detox-ray serve --scorer calibrated.yaml
+
+    Ctrl-C or SIGTERM stops it, after the requests in flight are answered.
     """
     with exit_codes(verbose, interrupted="the service is not running; the same command starts it"):
         from detox_ray.cluster.progress import Progress
@@ -93,7 +94,10 @@ def keys(
 ) -> None:
     """Make an API key for serve: the key, shown only once, on standard error, and the line to keep on standard output.
 
-    detox-ray keys alice >> keys.txt; detox-ray serve runs/toy17 api_keys=keys.txt
+    Keep the lines in a file that serve reads:
+
+      detox-ray keys alice >> keys.txt
+      detox-ray serve runs/toy17 api_keys=keys.txt
     """
     with exit_codes(verbose):
         from detox_ray.serve.http.keys import new_key

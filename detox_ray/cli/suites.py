@@ -15,7 +15,9 @@ from detox_ray.suites import PresentItems, PublishedSet, present_items, publishe
 
 
 def suites(
-    config: Annotated[Path | None, typer.Argument(help="An experiment: list what is here of its sets.")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG", help="An experiment: list its sets on this machine.")
+    ] = None,
     overrides: Overrides = None,
     form: FormatOption = Format.TABLE,
     as_json: JsonOption = False,

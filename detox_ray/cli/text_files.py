@@ -24,7 +24,7 @@ LanguageColumn = Annotated[
 def archive(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="JSON Lines, CSV or Parquet files of texts.", show_default=False),
+        typer.Argument(metavar="FILE", help="JSON Lines, CSV or Parquet files of texts.", show_default=False),
     ],
     out: Annotated[str, typer.Option(metavar="FOLDER", help="The archive's folder, on this machine.")],
     attribute: Annotated[
@@ -48,15 +48,17 @@ def archive(
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again for texts that failed.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only count the texts, and say how long they take and until when.")
+        bool, typer.Option("--dry-run", help="Only count the texts, and estimate how long they take.")
     ] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Keep what the Perspective API says of your texts, for the time after 31 December 2026.
+    """Keep the Perspective API's answers for your texts, before it shuts down on 31 December 2026.
 
     Each distinct text is asked for once, with all attributes; the whole answer is kept, with its date and request. The
-    command can be stopped or killed at any time: given again, it goes on. The folder is Parquet, and a scorer of type
-    stored: {name: perspective-2026, type: stored, format: archive, path: FOLDER}. Exit code 3 if texts got no answer.
+    command can be stopped or killed at any time: the same command goes on from there. Exit code 3: some texts got no
+    answer. The folder holds Parquet, and can be used as a scorer:
+
+      {name: perspective-2026, type: stored, format: archive, path: FOLDER}
     """
     with exit_codes(verbose, commits=True):
         from detox_ray.cluster.progress import Progress
@@ -115,27 +117,34 @@ def score_file(
     language: Annotated[
         str | None, typer.Option(metavar="CODE", help="Language of rows that name none; else it is identified.")
     ] = None,
-    identifier: Annotated[str, typer.Option(metavar="py3langid|lingua", help="What identifies languages.")] = (
-        "py3langid"
-    ),
+    identifier: Annotated[
+        str, typer.Option(metavar="py3langid|lingua", help="The library that identifies languages.")
+    ] = ("py3langid"),
     keep: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="A column that the output keeps; may be repeated.")
     ] = None,
-    input_format: Annotated[str, typer.Option(metavar="jsonl|csv|parquet", help="Of standard input.")] = "jsonl",
-    output_format: Annotated[str, typer.Option(metavar="jsonl|csv", help="Of standard output.")] = "jsonl",
+    input_format: Annotated[str, typer.Option(metavar="jsonl|csv|parquet", help="Format of standard input.")] = "jsonl",
+    output_format: Annotated[str, typer.Option(metavar="jsonl|csv", help="Format of standard output.")] = "jsonl",
     storage: Annotated[
         str | None,
-        typer.Option(metavar="FOLDER", help="Folder or URI of unfinished work and of the score cache, for a cluster."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder or URI for unfinished work and cached scores, which a whole cluster can reach.",
+        ),
     ] = None,
     actors: Annotated[
-        int | None, typer.Option(min=1, help="Processes on Ray. Without it this one, or RAY_ADDRESS's cluster.")
+        int | None,
+        typer.Option(
+            min=1, help="Work in this many processes on Ray. By default in this process, or on RAY_ADDRESS's cluster."
+        ),
     ] = None,
     verbose: Verbose = False,
 ) -> None:
     """Score any file of texts by any scorers: a status and values for each row, in the file's order.
 
-    detox-ray score-file comments.csv --scorer textdetox-xlmr --out scores.parquet. The command can be stopped or killed
-    at any time: given again, it goes on.
+      detox-ray score-file comments.csv --scorer textdetox-xlmr --out scores.csv
+
+    The command can be stopped or killed at any time: the same command goes on from there.
     """
     with exit_codes(verbose, commits=True), _input_file(file, input_format) as path:
         from detox_ray.cluster.progress import Progress
@@ -178,10 +187,12 @@ def agreement(
     first: Annotated[
         str,
         typer.Argument(
-            metavar="A", help="The scorer that goes: an archive, FILE[:SCORER] or RUN[:SCORER].", show_default=False
+            metavar="A", help="The scores to replace: an archive, FILE[:SCORER] or RUN[:SCORER].", show_default=False
         ),
     ],
-    second: Annotated[str, typer.Argument(metavar="B", help="The scorer that comes, likewise.", show_default=False)],
+    second: Annotated[
+        str, typer.Argument(metavar="B", help="The scores to replace them with, likewise.", show_default=False)
+    ],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder of the page and the table.")] = Path(
         "agreement"
     ),
@@ -197,14 +208,16 @@ def agreement(
     ] = None,
     method: Annotated[str, typer.Option(metavar="isotonic|platt", help="Platt if there are few texts.")] = "isotonic",
     minimum: Annotated[
-        int, typer.Option(min=1, help="Toxic, and harmless, texts that a language needs for a map.")
+        int, typer.Option(min=1, help="Fewest toxic and fewest harmless texts for a language's map.")
     ] = 50,
-    most: Annotated[int, typer.Option(min=2, help="Texts of a language; of more, a sample.")] = 20_000,
+    most: Annotated[int, typer.Option(min=2, help="Most texts per language; if there are more, a sample.")] = 20_000,
     verbose: Verbose = False,
 ) -> None:
     """Show what changes when scorer B takes the place of scorer A, per language, on texts that both scored.
 
-    detox-ray agreement perspective-archive scores.parquet:textdetox-xlmr --calibrate calibration.json
+    For example:
+
+      detox-ray agreement perspective-2026 scores.csv --calibrate map.json
     """
     with exit_codes(verbose):
         from detox_ray.text_files import agreement as work

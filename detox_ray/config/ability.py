@@ -10,7 +10,7 @@ class OpeningsConfig(SourceConfig):
     """Harmless text that the models continue.
 
     Path: a folder of Tatoeba's sentence pairs (docs/papers.md, "Language consistency of Neplenbroek et al."), or a
-    JSONL or Parquet file with text and language.
+    JSONL, Parquet or CSV file with text and language.
     """
 
     kind = "openings"

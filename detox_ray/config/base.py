@@ -1,7 +1,8 @@
 """Shared parts of the configuration: problems, the errors that carry them, strict models, names and languages."""
 
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -38,6 +39,12 @@ class Problem(NamedTuple):
         shown = repr(_without_secrets(self.field, self.value))
         shown = shown if len(shown) <= 120 else shown[:117] + "..."
         return f"{self.field}: {self.rule} (got {shown}{f'; in {self.source}' if self.source else ''})"
+
+
+def closest(name: Any, known: Iterable[str]) -> str:
+    """Return the end of a rule that suggests the known name most like a misspelt one; nothing if none is like it."""
+    matches = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 class InputError(ValueError):

@@ -55,7 +55,7 @@ class SourceConfig(Strict):
 class PromptsConfig(SourceConfig):
     """Prompts that the models continue.
 
-    Path: a folder of RTP_LX_*.json, or a JSONL or Parquet file with text and language.
+    Path: a folder of RTP_LX_*.json, or a JSONL, Parquet or CSV file with text and language.
     """
 
     kind = "prompts"

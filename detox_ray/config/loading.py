@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from omegaconf import OmegaConf
 from pydantic import BaseModel, ValidationError
 
 from detox_ray.config import ConfigError, Experiment, Problem
+from detox_ray.config.base import closest
 from detox_ray.config.extends import UNREADABLE, Layer, merge, read_layers, sources
 from detox_ray.config.variants import as_written
 
@@ -173,7 +174,7 @@ def validated(model: type[Model], raw: Any, name: str) -> Model:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError([p if p.field else p._replace(field=name) for p in _problems(error)]) from None
+        raise ConfigError([p if p.field else p._replace(field=name) for p in _problems(model, error)]) from None
 
 
 # Parts of a location by which pydantic names a branch of a union that it tried, or the key of a mapping.
@@ -182,7 +183,7 @@ _BRANCH = re.compile(r"(literal|list|function-\w+)\[.*\]|constrained-\w+|\[key\]
 _MISFIT = re.compile(r"literal_error|\w+_type|\w+_parsing")
 
 
-def _problems(error: ValidationError) -> list[Problem]:
+def _problems(model: type[BaseModel], error: ValidationError) -> list[Problem]:
     """Turn pydantic's errors into one problem per field. Branches of a union that the value cannot mean are dropped."""
     # Collect (is a misfit, problem) by the path of the union or field.
     fields: dict[str, list[tuple[bool, Problem]]] = {}
@@ -192,7 +193,7 @@ def _problems(error: ValidationError) -> list[Problem]:
         where = ".".join(loc[: branches[0]] if branches else loc)
         misfit = bool(branches) and branches[0] == len(loc) - 1 and bool(_MISFIT.fullmatch(item["type"]))
         path = ".".join(part for i, part in enumerate(loc) if i not in branches)
-        fields.setdefault(where, []).extend((misfit, problem) for problem in _of_item(item, path))
+        fields.setdefault(where, []).extend((misfit, problem) for problem in _of_item(model, item, path))
     # Keep the problems of branches that fit. If no branch fits, join the rules of all.
     problems: list[Problem] = []
     for where, tried in fields.items():
@@ -204,15 +205,35 @@ def _problems(error: ValidationError) -> list[Problem]:
     return problems
 
 
-def _of_item(item: Any, path: str) -> list[Problem]:
+def _keys_at(model: type[BaseModel], place: Sequence[Any]) -> set[str]:
+    """Return the keys that a block of the model takes. ``place`` may hold names of mappings' keys and of branches."""
+    models = {model}
+    for part in place:
+        fields = [inner.model_fields[part] for inner in models if part in inner.model_fields]
+        if fields:
+            models = {inner for field in fields for inner in _models_in(field.annotation)}
+    return {name for inner in models for name in inner.model_fields}
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
+
+
+def _of_item(model: type[BaseModel], item: Any, path: str) -> list[Problem]:
     raised = item.get("ctx", {}).get("error")
     if isinstance(raised, ConfigError):  # one of our validators, whose fields are relative to its own
         return [p._replace(field=".".join(filter(None, (path, p.field)))) for p in raised.problems]
     rule = re.sub(r"^(Value error|Assertion failed), ", "", item["msg"])
     rule = re.sub(r"^Input should be ", "must be ", rule)
+    rule = re.sub(r"a valid (integer|number|string)(, unable to parse .*)?$", r"a \1", rule).replace(
+        "a integer", "an integer"
+    )
     rule = re.sub(r"a valid dictionary or (instance of \w+|object to extract fields from)", "a mapping", rule)
     if item["type"] == "extra_forbidden":
-        rule = "unknown key"
+        rule = f"unknown key{closest(item['loc'][-1], _keys_at(model, item['loc'][:-1]))}"
     if item["type"] == "missing":  # pydantic gives the whole surrounding mapping as its value
         return [Problem(path, None, "is required")]
     return [Problem(path, item["input"], rule)]

@@ -12,12 +12,10 @@ from typing import Any, NamedTuple
 
 from detox_ray.data.fields import is_blank, row_id, text_of
 from detox_ray.data.multilingual_files import rows_by_language
-from detox_ray.data.rows import CSV, JSON_LINES, PARQUET, DataError, Flaw, LanguageRows
+from detox_ray.data.rows import FILE_ENDINGS, DataError, Flaw, LanguageRows
 from detox_ray.storage.tables import TRAIN, VALIDATION
 
 Fields = dict[str, Any]
-
-FORMATS = CSV + JSON_LINES + PARQUET
 
 
 class CorpusForm(NamedTuple):
@@ -51,11 +49,11 @@ def _files(path: Path, form: CorpusForm) -> tuple[list[Path], list[Path]]:
         raise DataError([Flaw(str(path), "cannot be read: no such file or folder")])
     if not path.is_dir():
         return [path], []
-    files = sorted(file for file in path.iterdir() if file.suffix in FORMATS)
+    files = sorted(file for file in path.iterdir() if file.suffix in FILE_ENDINGS)
     train = [file for file in files if re.fullmatch(r"train([-_.].*)?", file.stem)]
     validation = [file for file in files if re.fullmatch(form.validation, file.stem)]
     if not train:
-        reason = f"has no train* file ({' '.join(FORMATS)}); if the file has another name, give its own path"
+        reason = f"holds no train* file ({' '.join(FILE_ENDINGS)}); if the file has another name, give its path"
         raise DataError([Flaw(str(path), reason)])
     for part in (train, validation):
         if len({file.suffix for file in part}) > 1:
@@ -84,7 +82,7 @@ def _part(files: list[Path], form: CorpusForm, language: str, split: str, limit:
             "split": split,
         }
 
-    result = rows_by_language(files, [language], (form.column,), text, FORMATS, limit)[language]
+    result = rows_by_language(files, [language], (form.column,), text, limit)[language]
     names = ", ".join(file.name for file in files)
     result.notes.extend(f"{names}: {count} rows with {reason} left out" for reason, count in left_out.items())
     return result

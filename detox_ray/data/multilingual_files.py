@@ -13,7 +13,7 @@ from typing import Any
 from detox_ray.config.languages import read_tag, tags_note
 from detox_ray.data.fields import RowError, json_type, value_of
 from detox_ray.data.record_files import format_note, records
-from detox_ray.data.rows import JSON_LINES, PARQUET, Columns, DataError, Flaw, LanguageRows, Record
+from detox_ray.data.rows import FILE_ENDINGS, Columns, DataError, Flaw, LanguageRows, Record
 
 Fields = dict[str, Any]
 
@@ -23,7 +23,6 @@ def rows_by_language(
     languages: Sequence[str],
     needed: Sequence[str],
     build: Callable[[Fields, str, int], Fields | None],
-    formats: Sequence[str] = JSON_LINES + PARQUET,
     enough: int | None = None,
 ) -> dict[str, LanguageRows]:
     """Return the rows of each language. A bad row of unknown language counts as one of the first language.
@@ -34,16 +33,17 @@ def rows_by_language(
         needed: Columns that every row must have.
         build: Makes a row of the table from a record's fields, its language and its ordinal over all files. Returns
             None to leave a record out; raises RowError for a bad one.
-        formats: Endings of the files that can be read.
         enough: Stop reading when each language has this many rows; None: read everything.
 
     Raises:
         DataError: A file cannot be read, or no row has a needed column.
     """
     for path in files:
-        if path.exists() and path.suffix not in formats:
-            known = "JSON Lines, Parquet or CSV" if ".csv" in formats else "JSON Lines or Parquet"
-            raise DataError([Flaw(str(path), f"must be {known}, with one of the endings {' '.join(formats)}")])
+        if path.is_dir():
+            raise DataError([Flaw(str(path), "is a folder: give the path of one file in it")])
+        if path.exists() and path.suffix not in FILE_ENDINGS:
+            reason = f"must be JSON Lines, Parquet or CSV, so end in {' '.join(FILE_ENDINGS)}"
+            raise DataError([Flaw(str(path), reason)])
     source = files[0] if len(files) == 1 else files[0].parent
     tags: Counter[str] = Counter()
     by_language = {language: LanguageRows(tags=tags) for language in languages}

@@ -148,16 +148,26 @@ def _in_every_language(
     source: Source,
     on_error: OnError,
 ) -> dict[str, Rows]:
-    missing = []
-    for language, part in by_language.items():
-        if not part.rows:
-            reason = f"has no usable {config.kind} in language {language}{part.other_languages([language])}"
-            missing.append(Flaw(str(source.path), reason))
+    missing = _missing_languages(by_language, config.kind, source)
     if missing or (on_error == "stop" and any(part.flaws for part in by_language.values())):
         # With "skip", list bad rows only of languages that have no good row: they explain why.
         reasons = [flaw for part in by_language.values() if on_error == "stop" or not part.rows for flaw in part.flaws]
         raise DataError(missing + reasons)
     return {language: _good_rows(part, config, config.per_language) for language, part in by_language.items()}
+
+
+def _missing_languages(by_language: Mapping[str, LanguageRows], kind: RowKind, source: Source) -> list[Flaw]:
+    """Return a flaw that names the languages without a usable row. Those with bad rows have a flaw of their own."""
+    by_reason: dict[str, list[str]] = {}
+    for language, part in by_language.items():
+        if not part.rows:
+            by_reason.setdefault(part.other_languages([language]), []).append(language)
+    flaws = []
+    for others, languages in by_reason.items():
+        noun = "language" if len(languages) == 1 else "languages"
+        reason = f"holds no usable {kind} in {noun} {', '.join(languages)}{others}"
+        flaws.append(Flaw(str(source.path), f"{reason}: add some, or ask for other `languages`"))
+    return flaws
 
 
 def _good_rows(part: LanguageRows, config: SourceConfig, limit: int | None = None) -> Rows:

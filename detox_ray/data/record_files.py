@@ -80,6 +80,9 @@ def _json_records(path: Path, first_row: int) -> Iterator[Record]:
     for number, line in enumerate(_json_lines(path), 1):
         content = line.strip()
         if content:
+            if row == first_row and content.startswith(b"["):
+                reason = f"is one JSON array: write one object per line, as `jq -c '.[]' {path.name}` does"
+                raise DataError([Flaw(str(path), reason)])
             yield Record(number, row, content)
             row += 1
 

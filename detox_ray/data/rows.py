@@ -25,6 +25,7 @@ _DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 PARQUET = (".parquet",)
 CSV = (".csv",)  # with a header; fields are text
+FILE_ENDINGS = JSON_LINES + PARQUET + CSV
 
 
 class Flaw(NamedTuple):

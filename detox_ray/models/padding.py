@@ -30,19 +30,32 @@ def padding_of(model: Any) -> Padding:
     """Return the padding of a transformers model. A model without a padding token gets one, in place."""
     config, text = model.config, model.config.get_text_config()
     vocabulary = getattr(text, "vocab_size", None)
-    if vocabulary is None or not family_of(config.model_type).padded:
-        return Padding(None, vocabulary)
-    pad = text.pad_token_id
-    if not isinstance(pad, int) or not 0 <= pad < vocabulary:
-        pad = vocabulary
+    if (
+        vocabulary is not None
+        and family_of(config.model_type).padded
+        and not _has_vector(text.pad_token_id, vocabulary)
+    ):
         try:
-            model.resize_token_embeddings(pad + 1, mean_resizing=False)
+            model.resize_token_embeddings(vocabulary + 1, mean_resizing=False)
         except (NotImplementedError, TypeError):  # I-BERT cannot resize its quantised vectors
             return Padding(None, vocabulary)
-        config.pad_token_id = text.pad_token_id = pad
+        config.pad_token_id = text.pad_token_id = vocabulary
+    return fixed_padding(config)._replace(vocabulary=vocabulary)
+
+
+def fixed_padding(config: Any) -> Padding:
+    """Return the padding of a model that has this transformers config and whose vocabulary cannot grow."""
+    text = config.get_text_config()
+    vocabulary, pad = getattr(text, "vocab_size", None), text.pad_token_id
+    if vocabulary is None or not family_of(config.model_type).padded or not _has_vector(pad, vocabulary):
+        return Padding(None, vocabulary)
     end = getattr(text, "eos_token_id", None)
     ends = end if isinstance(end, list) else [end]
     return Padding(None if config.is_encoder_decoder and pad in ends else pad, vocabulary)
+
+
+def _has_vector(token: Any, vocabulary: int) -> bool:
+    return isinstance(token, int) and 0 <= token < vocabulary
 
 
 def check_text_alone(model_type: str) -> None:

@@ -177,6 +177,24 @@ def resolve_path(name: str, path: str, revision: str | None, dtype: str) -> Load
     return LoadableModel(name, path, False, commit, dtype, key_of(hub=path, commit=commit))
 
 
+def hub_files(repository: str, revision: str | None, patterns: Collection[str]) -> Path:
+    """Return the folder in the hub's cache that holds a repository's files of some patterns; absent ones are fetched.
+
+    Raises:
+        InputError: If the hub cannot be reached and the files are not cached.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
+    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise InputError(
+            f"{repository}: the hub cannot be reached ({error}) and the files are not in the local cache: download "
+            "them while there is a network, or give a folder as path"
+        ) from None
+
+
 def alone(model: LoadableModel) -> bool:
     """Return whether a model given by a path is a complete model (`stands_alone`)."""
     if model.revision is None:

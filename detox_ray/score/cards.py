@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from detox_ray.config import InputError
+from detox_ray.config.base import closest
 from detox_ray.score.registry import ready_scorers
 from detox_ray.score.scorer_variant import ReadyScorer, ResolvedScorer
 
@@ -47,7 +48,7 @@ def ready_card(name: str, validity: Sequence[LanguageValidity] = ()) -> Card:
     """Return the card of a ready scorer, without loading it. Raises InputError for an unknown name."""
     ready = ready_scorers()
     if name not in ready:
-        raise InputError(f"unknown scorer {name!r}; known: {', '.join(ready)}")
+        raise InputError(f"unknown scorer {name!r}{closest(name, ready)}; known: {', '.join(ready)}")
     scorer = ready[name]
     revision = str(getattr(scorer.config, "revision", None) or "the newest, which is pinned when it is used")
     languages = None if scorer.languages is None else list(scorer.languages)

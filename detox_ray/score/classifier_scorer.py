@@ -10,10 +10,10 @@ from typing import Any
 
 from detox_ray.config import InputError
 from detox_ray.models.device import device
-from detox_ray.models.padding import check_text_alone, padding_of
+from detox_ray.models.padding import padding_of
 from detox_ray.models.transformers_internals import import_without_sklearn
 from detox_ray.score.batches import BatchedClassifier, Forward, Inputs, token_budget
-from detox_ray.score.label_mapping import OutputConfig, is_multi_label, outputs_of
+from detox_ray.score.label_mapping import ClassifierOutputs, OutputConfig
 from detox_ray.score.scorers import Failure, Scores
 from detox_ray.score.token_limit import max_tokens
 
@@ -60,11 +60,8 @@ class ClassifierScorer:
             settings = AutoConfig.from_pretrained(path, **loading)
         except ValueError as error:
             raise InputError(f"scorer {self.name}: transformers cannot read the config of {path}: {error}") from None
-        labels = [str(settings.id2label[column]) for column in range(settings.num_labels)]
         try:
-            check_text_alone(settings.model_type)
-            self._multi = is_multi_label(settings.problem_type, labels)
-            outputs = outputs_of(labels, self._multi, attributes)
+            outputs = ClassifierOutputs.of(settings, attributes)
         except InputError as error:
             raise InputError(f"scorer {self.name}: {error}") from None
         model, report = AutoModelForSequenceClassification.from_pretrained(
@@ -77,21 +74,21 @@ class ClassifierScorer:
             )
         tokenizer = AutoTokenizer.from_pretrained(path, **loading)
         tokenizer.truncation_side = "right"
-        self.attributes = tuple(outputs)
+        self.attributes = tuple(outputs.attributes)
         padding = padding_of(model)
         model.eval().to(on)
-        forward = forward_of(model, self._activation)
+        forward = forward_of(model, outputs.probabilities)
         most = max_tokens(model.config, tokenizer)
         self.notes: dict[str, Any] = {"dtype": dtype}
         if int8_key is not None:
             from detox_ray.score.onnx_int8 import quantize
 
-            int8 = quantize(model, tokenizer, most, padding, int8_key, self._activation)
+            int8 = quantize(model, tokenizer, most, padding, int8_key, outputs.probabilities)
             forward, self.notes = int8.forward, {"dtype": "int8", "agreement": int8.agreement._asdict()}
             del model
-        self.notes["outputs"] = {name: output.spelled(labels) for name, output in outputs.items()}
+        self.notes["outputs"] = outputs.spelled()
         budget = token_budget(batch_tokens, on)
-        self._batches = BatchedClassifier(tokenizer, most, forward, outputs, padding, budget)
+        self._batches = BatchedClassifier(tokenizer, most, forward, outputs.attributes, padding, budget)
         (result,) = self._batches.score(["A text."])
         if isinstance(result, Failure):
             reason = result.reason.splitlines()[0]
@@ -101,9 +98,6 @@ class ClassifierScorer:
         results = self._batches.score(texts)
         self.notes["truncated_texts"] = self._batches.truncated
         return results
-
-    def _activation(self, logits_BC: Any) -> Any:
-        return logits_BC.float().sigmoid() if self._multi else logits_BC.float().softmax(-1)
 
 
 def forward_of(model: Any, activation: Callable[[Any], Any]) -> Forward:

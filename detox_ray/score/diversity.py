@@ -66,7 +66,7 @@ class DiversityStage(Stage):
 
     name, command, title = "diversities", "score", "diversity"
     version = 2  # raise it, too, when word_segmentation.py changes what a unit holds
-    summary = "their distinct n-grams"
+    summary = "the distinct n-grams of each prompt's completions"
     measure = "texts"
     needs = (GENERATIONS, PROMPTS)
     writes = (DIVERSITIES,)

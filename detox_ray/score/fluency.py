@@ -36,7 +36,7 @@ class FluencyStage(Stage):
 
     name, command, title = "fluencies", "score", "fluency"
     version = 4  # raise it, too, when evaluators.py or models/codec.py changes what a unit holds
-    summary = "every evaluator's perplexity of every completion"
+    summary = "the perplexity of every completion under every evaluator"
     measure = "texts"
     needs = (GENERATIONS, PROMPTS, CHECKPOINTS)
     writes = (FLUENCIES,)

@@ -43,7 +43,7 @@ class IdentificationStage(Stage):
 
     name, command, title = "identifications", "score", "languages"
     version = 2  # raise it, too, when words, English words or identifiers change what a unit holds
-    summary = "their languages"
+    summary = "the language of every completion"
     measure = "texts"
     needs = (GENERATIONS,)
     writes = (IDENTIFICATIONS,)

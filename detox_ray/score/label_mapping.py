@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from pydantic import Field, model_validator
 
-from detox_ray.config import InputError, Strict
+from detox_ray.config import InputError, Problem, Strict
 from detox_ray.config.base import distinct
+from detox_ray.models.padding import check_text_alone
 
 # The names of Detoxify's classes, and their older names (Jigsaw's).
 ATTRIBUTES = {
@@ -115,6 +116,70 @@ def outputs_of(labels: Sequence[str], multi: bool, wanted: Mapping[str, OutputCo
     if wanted is not None:
         return {attribute: _mapped(attribute, output, labels, multi) for attribute, output in wanted.items()}
     return _named_apart(labels) if multi else _exclusive(labels)
+
+
+def config_problems(config: Mapping[str, Any], path: str, wanted: Mapping[str, OutputConfig] | None) -> list[Problem]:
+    """Check what a classifier's config.json shows: does the model read texts, and which outputs are toxicity?
+
+    Args:
+        config: The content of the file.
+        path: The user's name for the model.
+        wanted: The user's map of its labels; None: go by the labels' names.
+    """
+    labels = labels_of(config)
+    try:
+        check_text_alone(str(config.get("model_type")))
+        multi = is_multi_label(config.get("problem_type"), labels)
+    except InputError as error:
+        return [Problem("path", path, str(error))]
+    if not names_toxicity(wanted):
+        return []  # attribute_problems reports it
+    try:
+        outputs_of(labels, multi, wanted)
+    except InputError as error:
+        given = {name: output.model_dump() for name, output in (wanted or {}).items()}
+        return [Problem("attributes", given or None, str(error))]
+    return []
+
+
+def attribute_problems(wanted: Mapping[str, OutputConfig] | None) -> list[Problem]:
+    """Check that the user's map of a model's labels, if there is one, names toxicity."""
+    if names_toxicity(wanted):
+        return []
+    return [Problem("attributes", sorted(wanted or ()), "must say which label is toxicity: {toxicity: LABEL}")]
+
+
+def names_toxicity(wanted: Mapping[str, OutputConfig] | None) -> bool:
+    """Return whether a map names toxicity, or there is none and the labels' names decide."""
+    return wanted is None or "toxicity" in wanted
+
+
+class ClassifierOutputs(NamedTuple):
+    """The outputs of a classification model, as its config describes them."""
+
+    labels: list[str]
+    multi: bool  # whether each is a sigmoid of its own; else all are one softmax
+    attributes: dict[str, Output]
+
+    @classmethod
+    def of(cls, config: Any, wanted: Mapping[str, OutputConfig] | None) -> "ClassifierOutputs":
+        """Read a transformers config.
+
+        Raises:
+            InputError: If the model takes more than text, is a regression, or leaves a doubt what is toxicity.
+        """
+        labels = [str(config.id2label[column]) for column in range(config.num_labels)]
+        check_text_alone(config.model_type)
+        multi = is_multi_label(config.problem_type, labels)
+        return cls(labels, multi, outputs_of(labels, multi, wanted))
+
+    def probabilities(self, logits_BC: Any) -> Any:
+        """Return the probabilities (B, C) of a tensor of logits (B, C)."""
+        return logits_BC.float().sigmoid() if self.multi else logits_BC.float().softmax(-1)
+
+    def spelled(self) -> dict[str, str]:
+        """Write each attribute's outputs as a sum of labels, for the unit's marker."""
+        return {name: output.spelled(self.labels) for name, output in self.attributes.items()}
 
 
 def is_multi_label(problem_type: str | None, labels: Sequence[str]) -> bool:

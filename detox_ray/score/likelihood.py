@@ -29,7 +29,7 @@ class LikelihoodStage(Stage):
 
     name, command, title = "likelihoods", "score", "perplexity"
     version = 3  # raise it, too, when models/codec.py changes what a unit holds
-    summary = "each model's perplexity of held-out text"
+    summary = "the perplexity of held-out text under every model"
     measure = "tokens"
     needs = (TEXTS, CHECKPOINTS)
     writes = (LIKELIHOODS,)

@@ -6,8 +6,6 @@ if a score differs by more than `MOST_AT_ONE`, or if they differ by more than `M
 """
 
 import inspect
-import os
-import random
 import shutil
 import tempfile
 import warnings
@@ -22,11 +20,11 @@ from detox_ray.config import InputError
 from detox_ray.models.padding import Padding
 from detox_ray.models.transformers_internals import attention_in_use
 from detox_ray.score.batches import Forward, Inputs, batch_of, by_length, tokenize
+from detox_ray.score.onnx_session import open_session, sample_texts
 from detox_ray.score.scorers import Failure
 from detox_ray.storage import cache_folder, key_of
 
 MOST_AT_ONE, MOST_ON_AVERAGE = 0.10, 0.02  # absolute difference of a probability
-DOCUMENTS = 8  # documents of each built-in language in the sample
 SAMPLE_TOKENS = 2048  # padded tokens of a batch of the sample
 FILE = "int8.onnx"
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -174,20 +172,9 @@ class _Logits(torch.nn.Module):
         return logits
 
 
-def open_session(path: Path) -> Any:
-    """Open a session with as many threads as torch uses. Ray sets OMP_NUM_THREADS to an actor's share of the CPUs."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or torch.get_num_threads())
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other processes use the same CPUs
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
 def compare(one: Forward, other: Forward, tokenizer: Any, most: int, padding: Padding) -> Int8Agreement:
     """Compare two networks on sentences of all built-in languages."""
-    rows = [row for row in tokenize(tokenizer, sample(), most).rows if not isinstance(row, Failure)]
+    rows = [row for row in tokenize(tokenizer, sample_texts(), most).rows if not isinstance(row, Failure)]
     differences: list[torch.Tensor] = []
     for batch in by_length([len(row.ids) for row in rows], SAMPLE_TOKENS, padded=padding.token is not None):
         inputs = batch_of([rows[place] for place in batch], padding.token)
@@ -195,18 +182,3 @@ def compare(one: Forward, other: Forward, tokenizer: Any, most: int, padding: Pa
             differences.append((one(inputs).float() - other(inputs).float()).abs().flatten())
     flat = torch.cat(differences)
     return Int8Agreement(len(rows), round(float(flat.max()), 6), round(float(flat.mean()), 6))
-
-
-def sample() -> list[str]:
-    """Return harmless and hostile sentences in each built-in language, with real words, and always the same ones."""
-    from detox_ray.toy17.grammar import document
-    from detox_ray.toy17.vocabulary import vocabularies
-    from detox_ray.toy17.world_size import WorldSize
-
-    rng = random.Random("onnx")
-    mixture = WorldSize().mixture
-    return [
-        document(rng, mixture, language, language, number % 2 == 0).text
-        for language in vocabularies()
-        for number in range(DOCUMENTS)
-    ]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from detox_ray.config import InputError, Problem, ScoreConfig, ScorerConfig
+from detox_ray.config.base import closest
 from detox_ray.config.scorers import scorer_types
 from detox_ray.score.scorer_variant import ReadyScorer, ResolvedScorer, ScorerVariant
 from detox_ray.score.scorers import Scorer
@@ -39,7 +40,7 @@ def check(config: ScoreConfig, say: Callable[[str], None] = lambda note: None) -
     for index, entry in enumerate(config.scorers):
         field = f"score.scorers.{index}"
         if isinstance(entry, str) and entry not in ready:
-            rule = f"unknown scorer; known: {', '.join(ready)} (or define one: name, type, …)"
+            rule = f"unknown scorer{closest(entry, ready)}; known: {', '.join(ready)} (or define one: name, type, …)"
             problems.append(Problem(field, entry, rule))
             continue
         definition = definition_of(entry)

@@ -110,7 +110,7 @@ class ResolvedScorer(NamedTuple):
     @property
     def cached(self) -> bool:
         """Return whether scoring a text costs more than looking its score up in the cache."""
-        return self.model_based or self.service
+        return self.model_based or self.service or self.config.on_cpu
 
 
 class ScorerVariant(ScorerConfig):
@@ -123,6 +123,7 @@ class ScorerVariant(ScorerConfig):
 
     version: ClassVar[int] = 1  # raise it whenever a text may get another value, so that older units are made again
     model_based: ClassVar[bool] = False
+    on_cpu: ClassVar[bool] = False  # a network that no GPU makes faster
     service: ClassVar[bool] = False
     by_language: ClassVar[bool] = False
     alone: ClassVar[bool] = False

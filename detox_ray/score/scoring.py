@@ -55,7 +55,7 @@ class ScoreStage(_Scoring):
     """The stage that scores every completion with every scorer."""
 
     name = "scores"
-    summary = "scores of every completion by every scorer"
+    summary = "the scores of every completion by every scorer"
     needs = (GENERATIONS,)
     writes = (SCORES,)
 
@@ -83,7 +83,7 @@ class LabelledScoreStage(_Scoring):
     """The stage that scores human-labelled text, to measure the scorers' validity."""
 
     name = "labelled_scores"
-    summary = "scores of human-labelled text by every scorer"
+    summary = "the scores of human-labelled text"
     needs = (LABELLED,)
     writes = (LABELLED_SCORES,)
 

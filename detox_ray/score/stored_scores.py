@@ -31,7 +31,7 @@ from detox_ray.config import Problem
 from detox_ray.config.languages import LANGUAGES, is_tag, read_tag, tags_note, unknown_rule
 from detox_ray.data.fields import MISSING, RowError, displayed, json_type, value_of
 from detox_ray.data.record_files import format_note, records
-from detox_ray.data.rows import CSV, JSON_LINES, PARQUET, SHOWN_FLAWS, Columns, DataError, Flaw, Record
+from detox_ray.data.rows import FILE_ENDINGS, SHOWN_FLAWS, Columns, DataError, Flaw, Record
 from detox_ray.score.scorers import Failure, Scores
 from detox_ray.storage.tables import OK
 
@@ -98,8 +98,8 @@ def files(path: Path, format: Format) -> list[Path]:
         if not found:
             raise DataError([Flaw(str(path), "must be a folder with answers that `detox-ray archive` wrote")])
         return found
-    if path.suffix not in CSV + JSON_LINES + PARQUET:
-        rule = f"must be CSV, JSON Lines or Parquet, so end in {' '.join(CSV + JSON_LINES + PARQUET)}"
+    if path.suffix not in FILE_ENDINGS:
+        rule = f"must be CSV, JSON Lines or Parquet, so end in {' '.join(FILE_ENDINGS)}"
         raise DataError([Flaw(str(path), rule)])
     if not path.is_file():
         raise DataError([Flaw(str(path), "must be an existing file")])

@@ -44,8 +44,8 @@ def scorer_config(given: Sequence[str]) -> ScoreConfig:
 def definition_at(path: str) -> dict[str, Any]:
     """Return the definition of the scorer that stands at a path.
 
-    An archive's folder and files of scores are stored scores, a YAML file is a lexicon, a checkpoint is Detoxify's, and
-    any other folder or hub id is a classifier.
+    An archive's folder and files of scores are stored scores, a YAML file is a lexicon, a checkpoint is Detoxify's, a
+    folder that holds a classifier in ONNX only is that, and any other folder or hub id is a classifier in torch.
     """
     local = Path(path).expanduser()
     if (local / ARCHIVE).is_file():
@@ -56,6 +56,8 @@ def definition_at(path: str) -> dict[str, Any]:
         return {"type": "lexicon", "path": path}
     if local.suffix in CHECKPOINTS:
         return {"type": "detoxify", "path": path}
+    if not any(local.glob("*.safetensors")) and any(local.rglob("*.onnx")):
+        return {"type": "onnx", "path": path}
     return {"type": "classifier", "path": path}
 
 

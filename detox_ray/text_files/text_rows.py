@@ -14,9 +14,7 @@ from detox_ray.config import Problem
 from detox_ray.config.languages import is_tag, read_tag
 from detox_ray.data.fields import RowError, json_type, value_of
 from detox_ray.data.record_files import records
-from detox_ray.data.rows import CSV, JSON_LINES, PARQUET, Columns
-
-ENDINGS = JSON_LINES + CSV + PARQUET
+from detox_ray.data.rows import FILE_ENDINGS, Columns
 
 
 class TextColumns(NamedTuple):
@@ -44,8 +42,8 @@ def check_files(paths: Sequence[Path]) -> list[Problem]:
     for path in paths:
         if not path.is_file():
             problems.append(Problem("FILE", str(path), "must be an existing file"))
-        elif path.suffix not in ENDINGS:
-            problems.append(Problem("FILE", str(path), f"must end in one of {' '.join(ENDINGS)}"))
+        elif path.suffix not in FILE_ENDINGS:
+            problems.append(Problem("FILE", str(path), f"must end in one of {' '.join(FILE_ENDINGS)}"))
     return problems
 
 

@@ -26,7 +26,11 @@ def test_all_sources_are_checked_at_once(write_lines: Callable[..., Path], tmp_p
             "no row has a 'chosen'; every row needs prompt, chosen, rejected (columns: prompt, rejected)",
         ),
         ("data.corpus.path", "nowhere.jsonl", "cannot be read: no such file or folder"),
-        ("data.texts.path", "texts.jsonl", "has no usable texts in language hi (its rows are in 'en': 1)"),
+        (
+            "data.texts.path",
+            "texts.jsonl",
+            "holds no usable texts in language hi (its rows are in 'en': 1): add some, or ask for other `languages`",
+        ),
         (
             "data.texts.path",
             "texts.jsonl:2",

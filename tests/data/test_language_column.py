@@ -52,7 +52,8 @@ def test_the_languages_of_a_file_are_named_if_the_requested_one_is_missing(write
     with pytest.raises(DataError) as caught:
         prompts(path, ["en"])
     assert str(caught.value) == (
-        f"{path}: has no usable prompts in language en (its rows are in 'English': 1, 'tr': 1)"
+        f"{path}: holds no usable prompts in language en (its rows are in 'English': 1, 'tr': 1): "
+        "add some, or ask for other `languages`"
     )
 
 

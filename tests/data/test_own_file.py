@@ -159,11 +159,42 @@ def test_a_language_without_a_prompt_is_an_error_even_when_skipping(write_lines:
     path = write_lines("mine.jsonl", [*GOOD, {"language": "sv", "text": ""}])
     with pytest.raises(DataError) as caught:
         prompts(path, ["en", "sv", "hi"], "skip")
+    advice = "add some, or ask for other `languages`"
     assert str(caught.value).splitlines() == [
-        f"{path}: has no usable prompts in language sv",
-        f"{path}: has no usable prompts in language hi (its rows are in 'en': 1, 'fr': 1, 'sv': 1)",
+        f"{path}: holds no usable prompts in language sv: {advice}",
+        f"{path}: holds no usable prompts in language hi (its rows are in 'en': 1, 'fr': 1, 'sv': 1): {advice}",
         f"{path}:3: text is empty",
     ]
+
+
+def test_languages_without_a_row_are_one_problem(write_lines: Callable[..., Path]) -> None:
+    with pytest.raises(DataError) as caught:
+        prompts(write_lines("mine.jsonl", GOOD), ["en", "sv", "hi"])
+    assert str(caught.value).count("holds no usable prompts") == 1
+    assert "in languages sv, hi (its rows are in 'en': 1, 'fr': 1)" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "delimiter"), [("utf-8", ","), ("utf-8-sig", ";"), ("utf-16", "\t")], ids=["plain", "Excel", "Unicode"]
+)
+def test_prompts_and_texts_may_be_csv(tmp_path: Path, encoding: str, delimiter: str) -> None:
+    path = tmp_path / "mine.csv"
+    lines = [("text", "language", "index"), ("Größe ", "de", "7"), ('"say ""no"", or\r\nyes"', "en", "")]
+    path.write_text("\r\n".join(delimiter.join(line) for line in lines) + "\r\n", encoding, newline="")
+    read = prompts(path, ["de", "en"])
+    assert read["de"].table.select(["text", "source_index"]).to_pylist() == [{"text": "Größe ", "source_index": "7"}]
+    assert read["en"].table["text"].to_pylist() == ['say "no", or\r\nyes']
+    texts = read_texts(TextsConfig(source="file", path=str(path)), ["de"], "stop")
+    assert texts["de"].table["text"].to_pylist() == ["Größe "]
+
+
+@pytest.mark.parametrize("content", ['[{"text": "a"}]', '[\n  {\n    "text": "a"\n  }\n]\n'])
+def test_a_json_array_is_one_problem_that_says_what_to_write(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(content)
+    with pytest.raises(DataError) as caught:
+        prompts(path, ["en"])
+    assert str(caught.value) == f"{path}: is one JSON array: write one object per line, as `jq -c '.[]' mine.json` does"
 
 
 def test_an_empty_file_is_an_error(write_lines: Callable[..., Path]) -> None:
@@ -202,14 +233,14 @@ def test_a_parquet_column_of_another_type_is_a_bad_row(tmp_path: Path) -> None:
 
 
 def test_unreadable_files_are_reported(tmp_path: Path) -> None:
-    (tmp_path / "prompts.csv").write_text("text,language\na,en\n")
+    (tmp_path / "prompts.xlsx").write_bytes(b"PK")
     (tmp_path / "folder.jsonl").mkdir()
     for name, reason in (
-        ("prompts.csv", r"must be JSON Lines or Parquet, with one of the endings \.jsonl"),
+        ("prompts.xlsx", r"must be JSON Lines, Parquet or CSV, so end in \.jsonl"),
         ("absent.csv", "no such file"),
         ("absent.jsonl", "no such file"),
         ("absent.parquet", "no such file"),
-        ("folder.jsonl", "cannot be read: Is a directory"),
+        ("folder.jsonl", "is a folder: give the path of one file in it"),
     ):
         with pytest.raises(DataError, match=f"{name}: .*{reason}"):
             prompts(tmp_path / name, ["en"])

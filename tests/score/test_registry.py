@@ -208,6 +208,7 @@ OTHERS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
         {"path": "org/model"},
         {"attributes": {"toxicity": "a"}, "runtime": "onnx-int8", "dtype": "bfloat16"},
     ),
+    "onnx": ({"path": "org/model"}, {"attributes": {"toxicity": "a"}, "output": "probabilities"}),
     "guard": ({"path": "org/model", "format": "polyguard"}, {"format": "qwen3guard", "dtype": "bfloat16"}),
     "perspective": ({}, {"attributes": ["toxicity", "insult"], "max_bytes": 10}),
     "stored": ({"path": "scores.csv"}, {"format": "perspective"}),

@@ -9,11 +9,10 @@ from typing import Any
 
 from detox_ray.data.fields import pair_of, row_id, texts_of
 from detox_ray.data.multilingual_files import rows_by_language
-from detox_ray.data.rows import CSV, JSON_LINES, PARQUET, DataError, Flaw, LanguageRows
+from detox_ray.data.rows import FILE_ENDINGS, DataError, Flaw, LanguageRows
 from detox_ray.data.source import Source
 
 COLUMNS = ("prompt", "chosen", "rejected")
-FORMATS = JSON_LINES + PARQUET + CSV
 
 
 class BiasDpo(Source):
@@ -36,10 +35,10 @@ class BiasDpo(Source):
 
         files = [self.path]
         if self.path.is_dir():
-            files = sorted(file for file in self.path.iterdir() if file.suffix in FORMATS)
+            files = sorted(file for file in self.path.iterdir() if file.suffix in FILE_ENDINGS)
         if not files:
-            raise DataError([Flaw(str(self.path), f"has no file with one of the endings {' '.join(FORMATS)}")])
-        result = rows_by_language(files, [language], COLUMNS, pair, FORMATS)[language]
+            raise DataError([Flaw(str(self.path), f"holds no file that ends in {' '.join(FILE_ENDINGS)}")])
+        result = rows_by_language(files, [language], COLUMNS, pair)[language]
         if identical:
             result.notes.append(f"{self.path}: left out {identical} pairs in which both completions are the same")
         return result

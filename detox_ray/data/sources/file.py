@@ -1,4 +1,4 @@
-"""The user's own data: one JSON Lines or Parquet file, or a CSV file except for prompts and texts.
+"""The user's own data: one JSON Lines, Parquet or CSV file.
 
     prompts    text, language; optional: index, annotations
     openings   as prompts
@@ -34,13 +34,12 @@ from detox_ray.data.fields import (
     value_of,
 )
 from detox_ray.data.multilingual_files import rows_by_language
-from detox_ray.data.rows import CSV, JSON_LINES, PARQUET, Columns, DataError, Flaw, LanguageRows
+from detox_ray.data.rows import Columns, DataError, Flaw, LanguageRows
 from detox_ray.data.source import Source
 
 Fields = dict[str, Any]
 
 PAIR_COLUMNS = ("prompt", "chosen", "rejected")
-FORMATS = JSON_LINES + PARQUET + CSV
 LABEL_RULE = "must be 0 or 1 (or true/false, yes/no, toxic/non-toxic)"
 _TOXIC = ("true", "t", "yes", "y", "toxic")
 _HARMLESS = ("false", "f", "no", "n", "nontoxic", "not toxic", "non toxic", "neutral")
@@ -81,7 +80,7 @@ class OwnFile(Source):
             prompt, chosen, rejected = texts_of(fields, PAIR_COLUMNS)
             return pair_of(row_id(language, row), prompt, chosen, rejected, language)
 
-        return rows_by_language([self._file("pairs")], [language], PAIR_COLUMNS, pair, FORMATS)[language]
+        return rows_by_language([self._file("pairs")], [language], PAIR_COLUMNS, pair)[language]
 
     def corpus(self, language: str, limit: int | None) -> LanguageRows:
         form = CorpusForm(self.name, "text", blank_is_flaw=True)
@@ -116,7 +115,7 @@ class OwnFile(Source):
                 "source": self.name,
             }
 
-        by_language = rows_by_language([path], languages, ("text",), text, FORMATS)
+        by_language = rows_by_language([path], languages, ("text",), text)
         if rows and not judged_rows:
             reason = "no row has a 'label' (0 or 1) or a 'grade' (a number)"
             rule = f"every row needs text, language, and a label or a grade{columns.listed()}"

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 from detox_ray import models
-from detox_ray.config import InputError, Problem
+from detox_ray.config import Problem
 from detox_ray.config.base import DType
-from detox_ray.models.padding import check_text_alone
-from detox_ray.score.label_mapping import OutputConfig, is_multi_label, labels_of, outputs_of
+from detox_ray.score.label_mapping import OutputConfig, attribute_problems, config_problems
 from detox_ray.score.scorer_variant import ReadyScorer, ResolvedScorer, ScorerVariant, ScoringWork
 from detox_ray.score.scorers import Scorer
 from detox_ray.storage import Store
@@ -76,36 +75,13 @@ class ClassifierConfig(ScorerVariant):
         return f"the probability of the label {attribute}, as the model's maker defines it"
 
     def check_files(self, say: Callable[[str], None]) -> list[Problem]:
-        return models.check("path", self.path) or self._check_outputs()
-
-    def _check_outputs(self) -> list[Problem]:
-        """Return the problems that the model's config shows, if it is on this machine.
-
-        The model must read nothing but text, and it must be clear which outputs are toxicity.
-        """
-        config = models.local_config(self.path, self.revision)
-        if config is None:
-            return []
-        labels = labels_of(config)
-        try:
-            check_text_alone(str(config.get("model_type")))
-            multi = is_multi_label(config.get("problem_type"), labels)
-        except InputError as error:
-            return [Problem("path", self.path, str(error))]
-        if self.attributes is not None and "toxicity" not in self.attributes:
-            return []  # check_settings reports it
-        try:
-            outputs_of(labels, multi, self.attributes)
-        except InputError as error:
-            given = {name: output.model_dump() for name, output in (self.attributes or {}).items()}
-            return [Problem("attributes", given or None, str(error))]
-        return []
+        if problems := models.check("path", self.path):
+            return problems
+        config = models.local_config(self.path, self.revision)  # None: not on this machine yet
+        return [] if config is None else config_problems(config, self.path, self.attributes)
 
     def check_settings(self) -> list[Problem]:
-        problems = []
-        if self.attributes is not None and "toxicity" not in self.attributes:
-            rule = "must say which label is toxicity: {toxicity: LABEL}"
-            problems.append(Problem("attributes", sorted(self.attributes), rule))
+        problems = attribute_problems(self.attributes)
         if self.runtime == "onnx-int8":
             if self.dtype not in ("auto", "float32"):
                 problems.append(Problem("dtype", self.dtype, "must be auto: runtime onnx-int8 has its own dtype"))
