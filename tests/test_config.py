@@ -107,7 +107,7 @@ WRONG: list[tuple[str, Any, str, Any, str]] = [
     ("models.detox.train.trainable", ["("], "models.detox.train.trainable", "(", "not a regular expression"),
     ("models.detox.train.method", {"dpo": 1}, "models.detox.train.method", {"dpo": 1}, "'dpo', 'sft'"),
     ("models.detox.train.recipe", {"paper": 1}, "models.detox.train.recipe", {"paper": 1}, "'paper' or 'fast'"),
-    ("models.detox.train.loss", {"ipo": 1}, "models.detox.train.loss", {"ipo": 1}, "a valid string"),
+    ("models.detox.train.loss", {"ipo": 1}, "models.detox.train.loss", {"ipo": 1}, "must be a string"),
     ("models.detox.train.lora", {}, "models.detox.train.lora", LoraConfig(), "needs tuning: lora"),
     ("data.prompts.path", "x", "data.prompts.path", "x", "takes no path"),
     ("data.prompts.source", "file", "data.prompts.path", None, "source file needs a path"),

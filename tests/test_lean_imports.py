@@ -6,10 +6,10 @@ import sys
 CHECK = """
 import sys
 from detox_ray.models.transformers_internals import import_without_sklearn
-import_without_sklearn()
-from transformers import LlamaForCausalLM, XLMRobertaForSequenceClassification
+import_without_sklearn(trainer=True)
+from transformers import LlamaForCausalLM, Trainer, XLMRobertaForSequenceClassification
 from transformers.utils import is_sklearn_available
-LlamaForCausalLM, XLMRobertaForSequenceClassification
+LlamaForCausalLM, Trainer, XLMRobertaForSequenceClassification
 print(sorted({"sklearn", "scipy"} & sys.modules.keys()), is_sklearn_available())
 """
 DRIVER = """
@@ -25,7 +25,7 @@ def printed(program: str) -> str:
     return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_model_classes_come_without_sklearn_and_scipy() -> None:
+def test_model_classes_and_the_trainer_come_without_sklearn_and_scipy() -> None:
     assert printed(CHECK) == "[] True"
 
 

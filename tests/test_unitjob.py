@@ -4,6 +4,7 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -50,23 +51,29 @@ class Writer:
         return Product(pa.Table.from_pylist(rows, schema=TEXTS.columns), {"by": "writer"}, 1)
 
 
+@pytest.fixture(scope="module")
+def kept(ray_cluster: Cluster) -> Iterator[UnitActors]:
+    """One pool for all tests: a process that starts takes longer than a job."""
+    with UnitActors() as actors:
+        yield actors
+
+
 def run(
     store: Store,
     cluster: Cluster,
+    kept: UnitActors,
     count: int,
-    actors: int = 1,
     out: io.StringIO | None = None,
-    kept: UnitActors | None = None,
     **settings: object,
 ) -> str:
-    """The job over ``count`` units; what its progress printed, into ``out``."""
+    """The job over ``count`` units by one actor; what its progress printed, into ``out``."""
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's workers cannot import this file
     log, out = store.path("log"), out or io.StringIO()
     os.makedirs(store.path(), exist_ok=True)
     progress = Progress(Console(file=out, soft_wrap=True))
-    jobs = [Job("writing", tasks(count), Writer, {"log": log, **settings}, "rows", actors)]
+    jobs = [Job("writing", tasks(count), Writer, {"log": log, **settings}, "rows", 1)]
     run_jobs("write", jobs, store=store, cluster=cluster, progress=progress, actors=kept)
     return out.getvalue()
 
@@ -98,9 +105,9 @@ def test_actors_are_one_per_group_of_gpus() -> None:
 
 
 @pytest.mark.integration
-def test_killed_actor_loses_and_doubles_no_unit(tmp_path: Path, ray_cluster: Cluster) -> None:
+def test_killed_actor_loses_and_doubles_no_unit(tmp_path: Path, ray_cluster: Cluster, kept: UnitActors) -> None:
     store = Store.at(str(tmp_path / "run"))
-    printed = run(store, ray_cluster, 6, dies_at="l2", dies=1)
+    printed = run(store, ray_cluster, kept, 6, dies_at="l2", dies=1)
     assert store.committed(TEXTS) == {task.unit: KEY for task in tasks(6)}
     assert len([name for name in store.files("texts") if name.endswith(".parquet")]) == 6
     lines = log_of(store)
@@ -110,70 +117,67 @@ def test_killed_actor_loses_and_doubles_no_unit(tmp_path: Path, ray_cluster: Clu
 
 
 @pytest.mark.integration
-def test_failing_unit_is_one_error_and_the_others_are_committed(tmp_path: Path, ray_cluster: Cluster) -> None:
+def test_failing_unit_is_one_error_and_the_others_are_committed(
+    tmp_path: Path, ray_cluster: Cluster, kept: UnitActors
+) -> None:
     store = Store.at(str(tmp_path / "run"))
     with pytest.raises(
         JobError, match=r"1 of 4 units failed; texts/language=l1/00000: ValueError: this text is cursed"
     ):
-        run(store, ray_cluster, 4, actors=2, raises_at="l1")
+        run(store, ray_cluster, kept, 4, raises_at="l1")
     assert {unit["language"] for unit in store.committed(TEXTS)} == {"l0", "l2", "l3"}
     assert log_of(store).count("make l1") == 1  # an exception is not tried again
 
 
 @pytest.mark.integration
-def test_units_that_fail_are_not_counted_as_done(tmp_path: Path, ray_cluster: Cluster) -> None:
+def test_units_that_fail_are_not_counted_as_done(tmp_path: Path, ray_cluster: Cluster, kept: UnitActors) -> None:
     progress = io.StringIO()
     with pytest.raises(JobError):
-        run(Store.at(str(tmp_path / "run")), ray_cluster, 3, out=progress, raises_at="l2")
+        run(Store.at(str(tmp_path / "run")), ray_cluster, kept, 3, out=progress, raises_at="l2")
     assert "3/3" not in progress.getvalue()
     assert "2/3 units" in progress.getvalue()
 
 
 @pytest.mark.integration
-def test_unit_that_always_kills_its_actor_ends_the_job(tmp_path: Path, ray_cluster: Cluster) -> None:
+def test_unit_that_always_kills_its_actor_keeps_no_other_from_being_made(
+    tmp_path: Path, ray_cluster: Cluster, kept: UnitActors
+) -> None:
     store = Store.at(str(tmp_path / "run"))
     with pytest.raises(
         JobError,
-        match=r"the worker process that made it died 3 times, the last time on node \S+ \(127.0.0.1\): Worker unexp",
+        match=r"1 of 4 units failed; texts/language=l1/00000: the worker process that made it died 3 times, "
+        r"the last time on node \S+ \(127.0.0.1\): Worker unexp",
     ):
-        run(store, ray_cluster, 1, dies_at="l0", dies=99)
-    assert log_of(store).count("make l0") == 3
-
-
-@pytest.mark.integration
-def test_unit_that_always_kills_its_actor_keeps_no_other_from_being_made(tmp_path: Path, ray_cluster: Cluster) -> None:
-    store = Store.at(str(tmp_path / "run"))
-    with pytest.raises(
-        JobError, match=r"1 of 4 units failed; texts/language=l1/00000: the worker process that made it died 3"
-    ):
-        run(store, ray_cluster, 4, dies_at="l1", dies=99)
+        run(store, ray_cluster, kept, 4, dies_at="l1", dies=99)
     assert {unit["language"] for unit in store.committed(TEXTS)} == {"l0", "l2", "l3"}
+    assert log_of(store).count("make l1") == 3
     assert log_of(store).count("make l2") == 1  # it was in the hand of each actor that died
 
 
 @pytest.mark.integration
-def test_kept_actors_go_from_job_to_job_and_then_free_their_cpus(tmp_path: Path, ray_cluster: Cluster) -> None:
+def test_kept_actors_go_from_job_to_job_and_then_free_their_cpus(
+    tmp_path: Path, ray_cluster: Cluster, kept: UnitActors
+) -> None:
     import ray
 
     stores = [Store.at(str(tmp_path / name)) for name in "ab"]
-    with UnitActors() as kept:
-        for store in stores:
-            run(store, ray_cluster, 2, kept=kept)
-        kept.end()
-        ray.get(ray.remote(num_cpus=ray_cluster.cpus)(lambda: None).remote(), timeout=60)  # all of them are free
+    for store in stores:
+        run(store, ray_cluster, kept, 2)
+    kept.end()
+    ray.get(ray.remote(num_cpus=ray_cluster.cpus)(lambda: None).remote(), timeout=60)  # all of them are free
     first, second = ([line for line in log_of(store) if line.startswith("loaded")] for store in stores)
     assert first == second  # the same process, which loaded a worker for each
     assert len(first) == 1
 
 
 @pytest.mark.integration
-def test_mistake_of_the_user_is_said_in_its_own_words(tmp_path: Path, ray_cluster: Cluster) -> None:
+def test_mistake_of_the_user_is_said_in_its_own_words(tmp_path: Path, ray_cluster: Cluster, kept: UnitActors) -> None:
     said = r"^generate\.max_tokens: too many \(writing: 2 of 2 units failed\)$"
     with pytest.raises(InputError, match=said):
-        run(Store.at(str(tmp_path / "run")), ray_cluster, 2, broken=InputError("generate.max_tokens: too many"))
+        run(Store.at(str(tmp_path / "run")), ray_cluster, kept, 2, broken=InputError("generate.max_tokens: too many"))
 
 
 @pytest.mark.integration
-def test_worker_that_cannot_load_is_said_once(tmp_path: Path, ray_cluster: Cluster) -> None:
+def test_worker_that_cannot_load_is_said_once(tmp_path: Path, ray_cluster: Cluster, kept: UnitActors) -> None:
     with pytest.raises(JobError, match=r"3 of 3 units failed; .*: OSError: no weights here"):
-        run(Store.at(str(tmp_path / "run")), ray_cluster, 3, broken=OSError("no weights here"))
+        run(Store.at(str(tmp_path / "run")), ray_cluster, kept, 3, broken=OSError("no weights here"))

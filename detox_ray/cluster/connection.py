@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from detox_ray.cluster import interrupt
-from detox_ray.cluster.ray_internals import bind_replicas_to, keep_node_address
+from detox_ray.cluster.ray_internals import bind_replicas_to, keep_node_address, small_head
 from detox_ray.config import ClusterConfig, InputError
 
 LOOPBACK = "127.0.0.1"
@@ -63,7 +63,8 @@ def connect(
             start = {"num_cpus": num_cpus, "include_dashboard": False, **keep_node_address(LOOPBACK), **quiet}
             for attempt in range(1, STARTS + 1):
                 try:
-                    ray.init(**start)
+                    with small_head(show_logs=verbose):
+                        ray.init(**start)
                     break
                 except Exception as error:  # Ray raises this class itself
                     ray.shutdown()

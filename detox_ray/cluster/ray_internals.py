@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 # Ray Train's own list of a training's checkpoints, in the training's folder.
@@ -34,6 +36,30 @@ def keep_node_address(address: str) -> dict[str, Any]:
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # for the processes that Ray starts
     ray_constants.ENABLE_RAY_CLUSTER = False
     return {"_node_ip_address": address}
+
+
+@contextmanager
+def small_head(show_logs: bool) -> Iterator[None]:
+    """Let ``ray.init`` start a Ray for this program alone, without the processes that such a Ray has no use for.
+
+    The autoscaler's monitor has no machines to add. The dashboard's server, with the dashboard left out, only sends
+    usage statistics, and ``ray.init`` waits for it. The log monitor shows the workers' logs here. Each imports Ray
+    for a second or more of a core.
+
+    Args:
+        show_logs: Whether the workers' logs are shown.
+    """
+    from ray._private.node import Node
+
+    left_out = ["start_monitor", "start_api_server", *([] if show_logs else ["start_log_monitor"])]
+    methods = {name: getattr(Node, name) for name in left_out}
+    for name in left_out:
+        setattr(Node, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, method in methods.items():
+            setattr(Node, name, method)
 
 
 def bind_replicas_to(address: str) -> None:

@@ -3,11 +3,15 @@
 from typing import Any
 
 
-def import_without_sklearn() -> None:
-    """Import parts of transformers without scikit-learn and SciPy. Call this before importing a model class or vLLM.
+def import_without_sklearn(trainer: bool = False) -> None:
+    """Import parts of transformers without scikit-learn and SciPy. Call it before a model class or vLLM is imported.
 
-    The two packages take 12 % of the time of importing vLLM (`python -X importtime`). transformers needs them only to
-    adapt the threshold of assisted generation, which then stays fixed, and for the losses of object detection.
+    The two packages are a tenth of the time of importing vLLM or the trainer (12 and 11 % by `python -X importtime`).
+    transformers needs them to adapt the threshold of assisted generation, which it then leaves as it is, for the
+    losses of object detection, and for the metrics of GLUE, which then refuse to compute.
+
+    Args:
+        trainer: Whether the process imports `transformers.Trainer`, too.
     """
     from transformers import utils
 
@@ -15,7 +19,10 @@ def import_without_sklearn() -> None:
     utils.is_sklearn_available = utils.is_scipy_available = lambda: False
     try:
         import transformers.generation.candidate_generator
-        import transformers.loss.loss_utils  # noqa: F401
+        import transformers.loss.loss_utils
+
+        if trainer:
+            import transformers.data.metrics  # noqa: F401
     finally:
         utils.is_sklearn_available, utils.is_scipy_available = sklearn, scipy
 

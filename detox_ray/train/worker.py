@@ -52,7 +52,7 @@ def _train(job: TrainingJob, board: Any) -> dict[str, Any] | None:
 
     from detox_ray.models.transformers_internals import import_without_sklearn
 
-    import_without_sklearn()
+    import_without_sklearn(trainer=True)
     from detox_ray.train.callbacks import NoteProgress, ReportCheckpoints, TrackLosses
     from detox_ray.train.tracking import Trackers
     from detox_ray.train.train_loop import run_train_loop

@@ -1,12 +1,18 @@
 """A small model, and a store with prompts."""
 
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from small_generation import PROMPTS
 
-from detox_ray.models import LoadableModel, resolve_path
+from detox_ray.config import GenerateConfig
+from detox_ray.generate.engine import Engine
+from detox_ray.generate.engines import start
+from detox_ray.models import LoadableModel, resolve_path, vllm_options
 from detox_ray.storage import Store
 from detox_ray.storage.tables import PROMPTS as ASKED
 
@@ -38,6 +44,29 @@ def small_model(toy_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Lo
         )
     ).save_pretrained(folder)
     return resolve_path("base", str(folder), None, "auto")
+
+
+@pytest.fixture(scope="module")
+def load(small_model: LoadableModel) -> Iterator[Callable[[str, GenerateConfig], Engine]]:
+    """Load an engine of the small model, by name and settings. All of vLLM's share one `vllm.LLM`."""
+    started: list[Any] = []
+
+    def llm(*arguments: Any, **resources: Any) -> Any:
+        if not started:
+            started.append(vllm_start(*arguments, **resources))
+        return started[0]
+
+    @cache
+    def engine(name: str, settings: str) -> Engine:
+        config = GenerateConfig.model_validate_json(settings)
+        return start(name, small_model.location, small_model.loading(), small_model.dtype, config)
+
+    vllm_start = vllm_options.start
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vllm_options, "start", llm)
+        yield lambda name, config: engine(name, config.model_dump_json())
+    for each in started:
+        vllm_options.end(each)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Both engines on the same small model: equal where they must be, and each deterministic by (prompt, sample)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from small_generation import PROMPTS, config
@@ -8,8 +8,6 @@ from small_generation import PROMPTS, config
 from detox_ray.config import GenerateConfig
 from detox_ray.generate import prompt_seed
 from detox_ray.generate.engine import Completion, Engine
-from detox_ray.generate.engines import start
-from detox_ray.models import LoadableModel
 
 pytestmark = pytest.mark.integration
 
@@ -18,23 +16,6 @@ SEEDS = [prompt_seed(0, str(row)) for row in range(len(TEXTS))]
 
 GREEDY = {"samples": 1, "temperature": 0, "top_p": 1.0, "max_tokens": 16}
 Load = Callable[[str, GenerateConfig], Engine]
-
-
-@pytest.fixture(scope="module")
-def load(small_model: LoadableModel) -> Iterator[Load]:
-    """Loads an engine for all tests that ask for it with the same settings, and closes it after the last."""
-    loaded: dict[str, Engine] = {}
-
-    def engine(name: str, settings: GenerateConfig) -> Engine:
-        key = f"{name} {settings.model_dump_json()}"
-        if key not in loaded:
-            model = small_model
-            loaded[key] = start(name, model.location, model.loading(), model.dtype, settings)
-        return loaded[key]
-
-    yield engine
-    for each in loaded.values():
-        each.close()
 
 
 def test_greedy_completions_of_both_engines_are_equal(load: Load) -> None:

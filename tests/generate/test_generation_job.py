@@ -1,6 +1,7 @@
 """The job on Ray: every prompt and sample once, the same ones however the work was cut up."""
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from detox_ray.cluster.stage import Context, Input
 from detox_ray.cluster.unit_jobs import run_jobs
 from detox_ray.config import GenerateConfig
 from detox_ray.generate import GenerateStage, prompt_seed, resolve_engine
-from detox_ray.generate.engines import start
+from detox_ray.generate.engine import Engine
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store, Unit
 from detox_ray.storage.tables import PROMPTS as ASKED
@@ -51,7 +52,11 @@ EXPECTED = [
 
 
 def test_vllm_job_makes_every_sample_once_as_the_engine_alone_does(
-    store: Store, small_model: LoadableModel, prompts: dict[str, tuple[str, int]], ray_cluster: Cluster
+    store: Store,
+    small_model: LoadableModel,
+    prompts: dict[str, tuple[str, int]],
+    load: Callable[[str, GenerateConfig], Engine],
+    ray_cluster: Cluster,
 ) -> None:
     settings = config(engine="vllm")
     within, units = planned_units(store, small_model, prompts, settings)
@@ -63,10 +68,8 @@ def test_vllm_job_makes_every_sample_once_as_the_engine_alone_does(
     assert sum(info["tokens"] for info in infos) == sum(row["tokens"] for row in rows)
     assert sum("load_seconds" in info for info in infos) == 1  # one engine for all languages
 
-    engine = start("vllm", small_model.location, small_model.loading(), small_model.dtype, settings)
     seeds = [seed for _, sample, seed in EXPECTED if sample == 0]
-    alone = engine.generate([text for texts in PROMPTS.values() for text in texts], seeds)
-    engine.close()
+    alone = load("vllm", settings).generate([text for texts in PROMPTS.values() for text in texts], seeds)
     assert [row["text"] for row in rows] == [sample.text for samples in alone.completions for sample in samples]
 
 

@@ -1,4 +1,4 @@
-"""One whole run for all tests of this folder: killed while it trains and in the middle of a stage, and resumed."""
+"""One whole run for all tests of this folder: killed in the middle of a stage, and resumed."""
 
 import signal
 from collections.abc import Iterator
@@ -47,16 +47,12 @@ def config(toy_world: Path, perspective: Server, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="session")
 def resumed(config: Path) -> Path:
-    """The folder of a run that was killed twice; the same command carried it to its end."""
-    folder, messages = config.parent / "runs" / "small", []
-    for line in (r"train detox: \d+/", r"loudness: [1-9]\d*/"):
-        before = markers(folder)
-        code, log = ended(signal.SIGKILL, line, "run", config)
-        assert code == -signal.SIGKILL
-        assert before.items() <= markers(folder).items(), "what was committed is not made again"
-        messages.append(log)
+    """The folder of a run that was killed between two units; the same command carried it to its end."""
+    folder = config.parent / "runs" / "small"
+    code, messages = ended(signal.SIGKILL, r"loudness: [1-9]\d*/", "run", config)
+    assert code == -signal.SIGKILL
     before = markers(folder)
-    messages.append(finished("run", config))
-    (folder.parent / "messages.txt").write_text("".join(messages))
+    messages += finished("run", config)
+    (folder.parent / "messages.txt").write_text(messages)
     assert before.items() <= markers(folder).items(), "what was committed is not made again"
     return folder

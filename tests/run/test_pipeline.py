@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 from itertools import combinations
 from pathlib import Path
@@ -83,19 +84,21 @@ def test_second_run_makes_nothing_and_starts_no_ray(resumed: Path, config: Path,
     assert markers(resumed) == before
 
 
-def test_changed_threshold_only_measures_and_reports_again(resumed: Path, config: Path, monkeypatch: Any) -> None:
+def test_changed_threshold_only_measures_and_reports_again(
+    resumed: Path, config: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
     from detox_ray.run import pipeline
 
+    shutil.copytree(resumed, tmp_path / resumed.name)
     monkeypatch.setattr(pipeline, "connect", lambda **_: pytest.fail("Ray was started"))
-    changed = pipeline.run(load(config, ["measure.threshold=0.9"]), None, Progress())
+    changed = pipeline.run(load(config, ["measure.threshold=0.9", f"storage={tmp_path}"]), None, Progress())
     assert {done.command: done.new_units for done in changed.commands if done.new_units} == {"measure": 5, "report": 1}
-    back = pipeline.run(load(config), None, Progress())
-    assert {done.command for done in back.commands if done.new_units} == {"measure", "report"}
 
 
 @pytest.mark.slow
 def test_killed_and_stopped_runs_have_the_numbers_of_an_undisturbed_one(resumed: Path, config: Path) -> None:
     runs = config.parent / "runs"
+    assert ended(signal.SIGKILL, r"train detox: \d+/", "run", config, "name=stopped")[0] == -signal.SIGKILL
     assert ended(signal.SIGINT, r"generate: \d+/", "run", config, "name=stopped")[0] == 3
     with run_lock(Store.at(str(runs / "stopped"))):  # a stopped run gives it back
         pass

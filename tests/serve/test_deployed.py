@@ -21,7 +21,9 @@ from detox_ray.cli import app
 from detox_ray.cluster import Cluster
 from detox_ray.serve.http import keys
 
-pytestmark = pytest.mark.integration
+# Slow: a second service beside the one that all tests share. Ray Serve's proxy, and a gateway that is a deployment, are
+# tested only here; keys, request ids and streams have tests that start nothing.
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 KEY, ENTRY = keys.new_key("alice")
 START_S = 300.0

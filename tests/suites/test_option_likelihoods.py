@@ -19,7 +19,7 @@ from detox_ray.suites.bias.preference import preferred, score
 from detox_ray.suites.bias.sets.crows_pairs import CrowsPairs
 from detox_ray.suites.bias.tables import EMPTY, TOO_LONG
 
-PAIRS = 210  # of each language
+PAIRS = 60  # of each language
 # family, what its tokenizer puts before a text, and on which side that tokenizer pads
 KINDS = (("gpt2", "nothing", "right"), ("llama", "bos", "right"), ("gemma2", "bos", "left"))
 

@@ -99,7 +99,7 @@ def test_every_row_has_a_status_and_no_value_without_ok(
     assert [row["mean.toxicity"] for row in rows] == [1.0, None, None, None, None, None, None, 0.0]
     assert [row["reason"] for row in rows if row["reason"]] == [
         "text must be text, not a number",
-        "language must be a language tag, as en or pt-BR",
+        "language must be a language tag, such as en or pt-BR",
     ]
     for name in ("words", "english", "mean"):
         assert all((row[f"{name}.toxicity"] is not None) == (row[f"{name}.status"] == ok) for row in rows)

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from detox_ray.models.transformers_internals import import_without_sklearn
 from detox_ray.train import deepspeed_cpu
 from detox_ray.train.training_job import TrainingJob, TrainWorker
 
@@ -101,6 +102,8 @@ def main(group: str, rank: int, world: int, connection: Connection) -> None:
     }
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     import torch
+
+    import_without_sklearn(trainer=True)
     from deepspeed.runtime import torch_autocast
 
     torch.set_num_threads(1)
