@@ -55,7 +55,7 @@ class PerplexityEvaluator(NamedTuple):
 
 
 class ValidityRow(Protocol):
-    """A scorer against a reference in one language, such as ``measure.Validity``. Its status explains missing values."""
+    """A scorer against a reference in one language, such as ``measure.Validity``. No value: the status says why."""
 
     @property
     def scorer(self) -> str: ...
