@@ -199,7 +199,7 @@ def test_a_json_array_is_one_problem_that_says_what_to_write(tmp_path: Path, con
 
 def test_an_empty_file_is_an_error(write_lines: Callable[..., Path]) -> None:
     for content in ([], [b"", b"  "]):
-        with pytest.raises(DataError, match="has no usable prompts in language en"):
+        with pytest.raises(DataError, match="holds no usable prompts in language en"):
             prompts(write_lines("mine.jsonl", content), ["en"])
 
 

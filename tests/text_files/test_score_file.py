@@ -172,7 +172,7 @@ def test_options_name_ready_scorers_paths_and_yaml_files(tmp_path: Path, lexicon
     config = scorer_config(["textdetox-xlmr", "mine=org/model", str(lexicons)])
     assert config.names == ["textdetox-xlmr", "mine", "words", "english", "mean"]
     assert isinstance(config, ScoreConfig)
-    with pytest.raises(ConfigError, match="each name may occur once"):
+    with pytest.raises(ConfigError, match="each name may occur only once"):
         scorer_config([str(lexicons), str(lexicons)])
 
 

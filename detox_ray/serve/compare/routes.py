@@ -243,7 +243,7 @@ async def collect(events: AsyncGenerator[ComparisonEvent, None]) -> CompareResul
 
 
 def _failure_event(broken: BrokenSample) -> FailureEvent:
-    """Return a failure for the client. Only the message of a RequestError is shown, because others may hold internals."""
+    """Return a failure for the client. It shows the message of a RequestError, but of other errors no internals."""
     error = broken.error if isinstance(broken.error, RequestError) else errors.replica_error(broken.error)
     if error is None:
         log.error("a sample failed", exc_info=broken.error)

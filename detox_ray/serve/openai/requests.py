@@ -32,7 +32,7 @@ class StreamOptions(StrictBody):
 
 
 class GenerationRequest(StrictBody):
-    """The fields that OpenAI's two requests share. A missing field has vLLM's default, which is the same as OpenAI's."""
+    """The fields that OpenAI's two requests share. A missing field has vLLM's default, which equals OpenAI's."""
 
     neutral = MappingProxyType({"logit_bias": ({},), "service_tier": ("auto", "default")})
 
