@@ -2,8 +2,9 @@
 
     python benchmarks/growth.py [--scale 1] [--ray]
 
-At scale 1: 50,000 units, a million prompts, ten million scores in the cache. ``--ray`` also makes that many units that
-do nothing on a local Ray. Each line is a ratio that should not exceed its goal, whatever the machine.
+At scale 1: 50,000 units, a million prompts, ten million scores in the cache. ``--ray`` makes that many units that do
+nothing but commit a row on a local Ray instead, and 500 of them by Ray Data's ``map_batches``, too. Each line is a
+ratio that should not exceed its goal, whatever the machine.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from detox_ray.storage import Store, Unit, marker_summary
 from detox_ray.storage.tables import PROMPTS, TEXTS
 
 UNITS, PROMPT_ROWS, CACHED = 50_000, 1_000_000, 10_000_000  # at scale 1
+FEW = 500  # units for a rate
 SMALLER = 100  # what the sizes are compared with: a hundredth
 PROMPTS_PER_UNIT, TEXTS_PER_UNIT = 256, 6_400
 PAGE = 1_000  # files that one list request of an object store returns
@@ -182,6 +184,18 @@ def lookups(folder: Path) -> Callable[[int], Measured]:
     return prepared
 
 
+class BlockMaker:
+    """Commits the rows of a block of units, for Ray Data."""
+
+    def __init__(self, uri: str):
+        self._store = Store(uri)
+
+    def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
+        for number in block["item"]:
+            self._store.commit(shard(int(number)), KEY, rows(), replaces=False)
+        return {"item": block["item"]}
+
+
 class Nothing:
     """Makes a row without work."""
 
@@ -207,13 +221,28 @@ def ray_lines(folder: Path, units: int) -> list[Line]:
             run_jobs("nothing", jobs, store=store, cluster=cluster, progress=Progress(Console(quiet=True)))
             return count / (time.perf_counter() - begun)
 
+        def data_rate(count: int, per_block: int) -> float:
+            import ray
+
+            ray.data.DataContext.get_current().enable_progress_bars = False
+            uri = str(folder / f"data-{count}-{per_block}")
+            begun = time.perf_counter()
+            blocks = ray.data.from_items(list(range(count)), override_num_blocks=count // per_block)
+            pool = ray.data.ActorPoolStrategy(size=2)
+            blocks.map_batches(BlockMaker, fn_constructor_args=(uri,), batch_size=None, compute=pool).materialize()
+            seconds = time.perf_counter() - begun
+            assert len(Store(uri).committed(TEXTS)) == count
+            return count / seconds
+
         rate(50)  # starts the processes that imported Python once
-        small, large = rate(max(500, units // SMALLER)), rate(units)
-    return [
-        Line(
-            "units that do nothing, per second: small / large", f"{large:.0f}/s", f"{small:.0f}/s", small / large, 1.25
-        )
-    ]
+        small, large = rate(FEW), rate(units)
+        data_rate(50, 1)
+        by_data = {size: data_rate(FEW, size) for size in (1, 20)}
+    lines = [Line("units a second: few / many", f"{large:.0f}/s", f"{small:.0f}/s", small / large, 1.25)]
+    for size, each in by_data.items():
+        what = f"units a second: Ray Data, blocks of {size} / unit_actors"
+        lines.append(Line(what, f"{each:.0f}/s", f"{small:.0f}/s", each / small, 1))
+    return lines
 
 
 def main() -> None:
@@ -224,12 +253,14 @@ def main() -> None:
     units, prompts, cached = (int(size * given.scale) for size in (UNITS, PROMPT_ROWS, CACHED))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        lines = [compared("committing a unit", commits(folder), units, 1.2)]
-        lines += resumed(folder, units)
-        lines += prompt_lines(folder, prompts)
-        lines.append(compared(f"looking {TEXTS_PER_UNIT:,} texts up in the cache", lookups(folder), cached, 2.0, 20))
         if given.ray:
-            lines += ray_lines(folder, units)
+            lines = ray_lines(folder, units)
+        else:
+            lines = [compared("committing a unit", commits(folder), units, 1.2)]
+            lines += resumed(folder, units)
+            lines += prompt_lines(folder, prompts)
+            what = f"looking {TEXTS_PER_UNIT:,} texts up in the cache"
+            lines.append(compared(what, lookups(folder), cached, 2.0, 20))
     table = Listing(
         "what",
         "large",

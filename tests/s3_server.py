@@ -1,10 +1,11 @@
-"""moto's S3 server on loopback and a free port, one request at a time.
+"""moto's S3 server, one request at a time: on loopback and a free port, or at the address and port that are given.
 
 moto's own looks whether a condition holds and writes in two steps, on several threads: a real server does it in one.
 Requests to the bucket `ignores-conditions` are answered as by a server that does not know conditional writes, those to
 `refuses-conditions` as by one that says so.
 """
 
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -31,4 +32,5 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
 
 
 if __name__ == "__main__":
-    run_simple("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
+    address, port = sys.argv[1:] or ("127.0.0.1", "0")
+    run_simple(address, int(port), app, threaded=True, request_handler=MotoRequestHandler)

@@ -1,5 +1,6 @@
 """Bad input: a clear message and exit code 2 before Ray starts; good input: what the commands print."""
 
+import errno
 import json
 import re
 from collections.abc import Callable
@@ -158,7 +159,7 @@ def test_unreadable_config_is_named(call: Call, tmp_path: Path) -> None:
 def test_folder_in_use_is_refused(call: Call, config: Path, tmp_path: Path) -> None:
     with run_lock(Store.at(str(tmp_path / "runs" / "mine"))):
         result = call("run", config)
-    assert result.exit_code == 2 and "is in use by process" in flat(result)
+    assert result.exit_code == 5 and "is in use by process" in flat(result)
 
 
 def test_stage_alone_says_which_stage_it_needs(call: Call, config: Path) -> None:
@@ -169,6 +170,19 @@ def test_stage_alone_says_which_stage_it_needs(call: Call, config: Path) -> None
 def test_show_of_something_else_is_refused(call: Call, tmp_path: Path) -> None:
     result = call("show", tmp_path)
     assert result.exit_code == 2 and "not a run's folder" in flat(result)
+
+
+@pytest.mark.parametrize("command", ["show", "gate", "compare"])
+def test_a_config_in_a_runs_place_is_wrong_input(call: Call, config: Path, command: str) -> None:
+    result = call(command, config)
+    assert result.exit_code == 2
+    assert "is a file: give the run's folder" in flat(result)
+
+
+def test_a_run_that_is_given_twice_is_named(call: Call, tmp_path: Path) -> None:
+    result = call("compare", tmp_path / "a", tmp_path / "b", f"{tmp_path}/a/")
+    assert result.exit_code == 2
+    assert f"given more than once: {tmp_path}/a" in flat(result)
 
 
 def test_help_names_every_command_and_the_exit_codes(call: Call) -> None:
@@ -258,3 +272,10 @@ def test_commands_know_whether_they_commit(
     result = call(command, config)
     assert result.exit_code == FAILED and "failed: the disk is full" in result.output
     assert ("what was committed stays" in result.output) == commits
+
+
+def test_a_full_disk_is_named_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended, exit_codes(commits=True):
+        raise OSError(errno.ENOSPC, "Error writing bytes to file. Detail: [errno 28] No space left on device")
+    assert ended.value.exit_code == FAILED
+    assert "no space is left on the disk of the storage" in capsys.readouterr().err

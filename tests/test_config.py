@@ -306,13 +306,15 @@ def test_an_override_is_validated_like_the_file(written: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "part"),
     [
-        (b"a: [", "not a usable YAML mapping"),
+        (b"a: [", "is not valid YAML: line 1, column 5: "),
+        (b"a:\n\tb: 1", "line 2, column 1: found character '\\\\t' that .*; indent with spaces, not with tabs"),
+        ("a: Köln".encode("cp1252"), r"is not UTF-8 text \(byte 5\): save it as UTF-8"),
         (b"- a", "not a usable YAML mapping"),
         (b"5", "not a usable YAML mapping"),
         (b"a: &x [*x]", "recursive"),
         (b"name: a\nname: b", "duplicate key name"),
         (b"a: ${b}", "Interpolation key 'b' not found"),
-        (b"\xff", "cannot be read"),
+        (b"\xff", "is not UTF-8"),
         (b"", "is required"),
     ],
 )

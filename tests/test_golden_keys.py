@@ -80,7 +80,7 @@ def context(experiment: Experiment) -> Context:
     if experiment.explain is not None:
         resampling = Resampling(experiment.seed, experiment.measure.bootstrap, experiment.measure.confidence)
         settings = Settings(experiment.explain, resampling, {"en": ["a"], "fr": ["b"]}, {}, None, None)
-        made.resolved["explain"] = Explained(parents_of(experiment), settings, None)
+        made.resolved["explain"] = Explained(parents_of(experiment), settings, {})
     return made
 
 

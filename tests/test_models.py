@@ -2,10 +2,15 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from huggingface_hub import HfApi
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
 from detox_ray.config import TOY17, InputError
+from detox_ray.estimate.dimensions import model_config
 from detox_ray.models import LoadableModel, check, folder_key, is_folder, resolve_path
 from detox_ray.storage import Store
 
@@ -123,13 +128,37 @@ def test_a_model_in_the_store_is_loaded_from_its_local_copy(tmp_path: Path) -> N
     assert (Path(model.local_path(store)) / "config.json").is_file()
 
 
+def hub_error(kind: type[HfHubHTTPError]) -> HfHubHTTPError:
+    response: Any = SimpleNamespace(headers={}, request=None)
+    return kind("404 Client Error", response=response)
+
+
+@pytest.mark.parametrize(
+    ("error", "rule"),
+    [
+        (hub_error(RepositoryNotFoundError), "is not on the hub, or is private: check the id"),
+        (hub_error(GatedRepoError), "is gated: accept its terms"),
+        (hub_error(RevisionNotFoundError), "has no revision 'v9' on the hub"),
+        (ConnectionError("no route\nto host"), r"the hub cannot be reached \(no route\): download it"),
+    ],
+)
+def test_a_hub_id_that_gives_nothing_says_why(monkeypatch: pytest.MonkeyPatch, error: Exception, rule: str) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(HfApi, "model_info", refuse)
+    with pytest.raises(InputError, match=rule):
+        resolve_path("base", "org/none", "v9", "auto")
+    with pytest.raises(InputError, match=rule):
+        model_config("base", "org/none", "v9", None)
+
+
 @pytest.mark.parametrize(
     ("files", "refused"), [(["config.json", "model.safetensors"], False), (["pytorch_model.bin"], True)]
 )
 def test_hub_model_is_pinned_to_its_commit_unless_its_weights_are_pickled(
     monkeypatch: pytest.MonkeyPatch, files: list[str], refused: bool
 ) -> None:
-    from huggingface_hub import HfApi
     from huggingface_hub.hf_api import ModelInfo
 
     answer = ModelInfo(id="org/model", sha="c0ffee", siblings=[{"rfilename": name} for name in files])

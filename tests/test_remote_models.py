@@ -64,6 +64,9 @@ def test_a_model_of_the_hub_is_copied_into_the_storage_once(
     for _ in range(2):
         mirrored = hub_mirror.mirrored(model, Folder(uri), lambda line: None)
     assert asked == ["org/model"]
+    Folder(mirrored.mirror or "").delete("model.safetensors")  # as a bucket's lifecycle rule does
+    mirrored = hub_mirror.mirrored(model, Folder(uri), lambda line: None)
+    assert asked == ["org/model", "org/model"]
     assert mirrored.key == model.key
     assert mirrored.loading()["revision"] is None  # it is loaded from a folder
     folder = Path(mirrored.local_path(Store(str(tmp_path / "run"))))

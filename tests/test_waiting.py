@@ -33,3 +33,20 @@ def test_a_wait_is_reported_now_and_then_and_ends(monkeypatch: pytest.MonkeyPatc
     assert lines[0].startswith(
         "generate: waits for 2 GPUs for a worker process (8 wanted); the cluster has 1 node, 0 GPUs"
     )
+
+
+@pytest.mark.parametrize(
+    ("state", "bundles", "expected"),
+    [
+        ("PENDING", [{"GPU": 1.0}] * 4, True),
+        ("CREATED", [{"GPU": 1.0}] * 4, False),
+        ("PENDING", [{"GPU": 1.0}] * 3, False),
+        ("PENDING", [{"CPU": 1.0}] * 4, False),
+    ],
+)
+def test_a_training_that_waits_for_what_others_hold_is_seen(
+    monkeypatch: pytest.MonkeyPatch, state: str, bundles: list[dict[str, float]], expected: bool
+) -> None:
+    group = {"state": state, "bundles": dict(enumerate(bundles))}
+    monkeypatch.setattr("ray.util.placement_group_table", lambda: {"id": group})
+    assert waiting.is_pending(4, {"GPU": 1, "CPU": 0}) is expected

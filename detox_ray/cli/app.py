@@ -5,7 +5,9 @@ commands.
 """
 
 import inspect
+import io
 import os
+import sys
 from typing import Annotated
 
 import typer
@@ -14,6 +16,7 @@ from detox_ray import __version__
 from detox_ray.cli.experiments import plan, run, stage_commands, validate
 from detox_ray.cli.help_text import reflowed
 from detox_ray.cli.jobs import jobs_app, submit
+from detox_ray.cli.output import write_anything
 from detox_ray.cli.results import compare, gate, leaderboard, show
 from detox_ray.cli.scoring import scorers, validity
 from detox_ray.cli.serving import keys, serve
@@ -43,8 +46,8 @@ Tables fit the terminal; with --format json (or --json) or --format csv, program
 A run that was stopped, killed or failed resumes: give the same command again. If RAY_ADDRESS is set, the work runs on
 that cluster, otherwise on a Ray that is started here and stopped at the end.
 
-[bold]Exit codes[/bold]: 0 done, 1 failed, 2 the input is wrong, 3 stopped and resumable; for gate also
-4, inconclusive."""
+[bold]Exit codes[/bold]: 0 done, 1 failed, 2 the input is wrong, 3 stopped and resumable, 5 the run is in
+use by another process; for gate also 4, inconclusive."""
 
 app = typer.Typer(
     name="detox-ray",
@@ -99,6 +102,9 @@ def main() -> None:
     """Run the command line."""
     # Idle OpenMP threads sleep rather than spin: spinning made torch 8 times slower beside another busy process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            write_anything(stream)
     interrupt.listen()
     app()
 

@@ -1,5 +1,6 @@
 """Turn what a command raises into a message and an exit code."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,7 +11,7 @@ from rich.markup import escape
 from detox_ray.config import ConfigError, InputError
 from detox_ray.storage.lock import Locked, LockLost
 
-DONE, FAILED, WRONG_INPUT, STOPPED, INCONCLUSIVE = 0, 1, 2, 3, 4
+DONE, FAILED, WRONG_INPUT, STOPPED, INCONCLUSIVE, IN_USE = 0, 1, 2, 3, 4, 5
 COMMITTED = "what was committed stays"
 RESUMABLE = f"{COMMITTED}; give the same command again to go on from there"
 AGAIN = "give the same command again to start over"
@@ -20,11 +21,20 @@ def exit_code_of(error: BaseException) -> int:
     """Return the exit code of a command that raises ``error``."""
     if isinstance(error, typer.Exit):
         return error.exit_code
-    if isinstance(error, ConfigError | InputError | Locked):
+    if isinstance(error, ConfigError | InputError):
         return WRONG_INPUT
+    if isinstance(error, Locked):
+        return IN_USE
     if isinstance(error, LockLost | KeyboardInterrupt):
         return STOPPED
     return FAILED
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        place = error.filename or "the disk of the storage, of the cache or of temporary files"
+        return f"no space is left on {place}: free some, and give the same command again"
+    return str(error) or type(error).__name__
 
 
 @contextmanager
@@ -62,6 +72,6 @@ def exit_codes(verbose: bool = False, commits: bool = False, interrupted: str | 
     except Exception as error:
         if verbose:
             raise
-        say(f"[bold red]failed:[/] {escape(str(error) or type(error).__name__)}")
+        say(f"[bold red]failed:[/] {escape(_message(error))}")
         say(f"{f'{COMMITTED}; ' if commits else ''}--verbose shows the traceback and the workers' logs")
         raise typer.Exit(exit_code_of(error)) from None

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ from detox_ray.cli.arguments import Config, Overrides, Verbose
 from detox_ray.cli.exit_codes import WRONG_INPUT, exit_code_of, exit_codes
 from detox_ray.cli.output import Format, FormatOption, JsonOption, Output
 from detox_ray.config.loading import opened
-from detox_ray.jobs.attempts import recorded
+from detox_ray.jobs.attempts import lock_wait_s, recorded
 from detox_ray.run.stages import commands, registered
 
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Score again the texts that a scorer failed on.")]
@@ -20,16 +21,17 @@ def _carry_out(
     config: Config, overrides: list[str] | None, only: str | None, verbose: bool, retry_failed: bool, output: Output
 ) -> None:
     with (
+        ExitStack() as after_message,
         exit_codes(verbose, commits=True),
         opened(config, overrides or ()) as experiment,
-        recorded(experiment.folder, exit_code_of),
+        recorded(experiment.folder, exit_code_of, after_message),
     ):
         from detox_ray.cli.run_tables import write_closing
         from detox_ray.cluster.progress import Progress
         from detox_ray.run import pipeline
 
         with output.kept_for_rows():
-            outcome = pipeline.run(experiment, only, Progress(), verbose, retry_failed)
+            outcome = pipeline.run(experiment, only, Progress(), verbose, retry_failed, lock_wait_s())
         write_closing(output, outcome)
 
 

@@ -2,15 +2,15 @@
 
 import sys
 import time
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from detox_ray.cli.arguments import Config, Overrides, Verbose
-from detox_ray.cli.exit_codes import DONE, FAILED, STOPPED, exit_codes
+from detox_ray.cli.exit_codes import DONE, FAILED, IN_USE, STOPPED, exit_codes
+from detox_ray.cli.job_tables import ATTEMPT_FIELDS, JOB_FIELDS, job_row, local_time, write_submitted
 from detox_ray.cli.output import Format, FormatOption, JsonOption, Listing, Output
 from detox_ray.cli.terminal_tables import Column, TerminalTable
 from detox_ray.config import InputError
@@ -19,7 +19,6 @@ from detox_ray.config.loading import opened
 if TYPE_CHECKING:
     from detox_ray.jobs.attempts import Attempt
     from detox_ray.jobs.ray_head import Job, RayHead
-    from detox_ray.jobs.submission import Submission
 
 jobs_app = typer.Typer(help="List, follow, cancel and resume runs on a Ray cluster.", no_args_is_help=True)
 
@@ -75,9 +74,9 @@ def submit(
         head = RayHead.at(address)
         check_storage(experiment, head)
         submitted = next_job(planned, head) if dry_run else submit_to(planned, head)
-        _write_submitted(output, planned, submitted.job_id, head, submitted.is_new, dry_run)
+        write_submitted(output, planned, submitted.job_id, head, submitted.is_new, dry_run)
     if follow and not dry_run:
-        _follow(head, submitted.job_id, verbose)
+        _follow(head, submitted.job_id, planned.folder, verbose)
 
 
 @jobs_app.command("list")
@@ -94,9 +93,9 @@ def list_jobs(
 
         jobs = [job for job in RayHead.at(address).jobs() if state in (None, job.state)]
         columns = (Column("id", "key"), Column("state"), Column("started"), Column("run"))
-        cells = [(job.id, job.state, _time(job.started), job.metadata.get("folder", "")) for job in jobs]
+        cells = [(job.id, job.state, local_time(job.started), job.metadata.get("folder", "")) for job in jobs]
         table: TerminalTable | str = TerminalTable("", columns, cells) if jobs else "no jobs"
-        Output(form, as_json).write(Listing(JOB_FIELDS, [_job_row(job) for job in jobs], [table]))
+        Output(form, as_json).write(Listing(JOB_FIELDS, [job_row(job) for job in jobs], [table]))
 
 
 @jobs_app.command("status")
@@ -110,22 +109,21 @@ def status(
             from detox_ray.jobs.attempts import deciding_attempt
 
             attempts = _attempts(job_or_run)
-            now = time.time()
-            rows = [{**attempt._asdict(), "state": attempt.state(now)} for attempt in attempts]
+            rows = [{name: getattr(attempt, name) for name in ATTEMPT_FIELDS} for attempt in attempts]
             columns = (Column("attempt", "key"), Column("job"), Column("state"), Column("host"), Column("started"))
             cells = [
-                (str(row["number"]), row["job_id"], row["state"], row["host"], _time(row["started"])) for row in rows
+                (str(row["number"]), row["job_id"], row["state"], row["host"], local_time(row["started"]))
+                for row in rows
             ]
-            deciding = deciding_attempt(attempts, now)
+            deciding = deciding_attempt(attempts)
             reason = [f"attempt {deciding.number}: {deciding.reason}"] if deciding.reason else []
             output.write(Listing(ATTEMPT_FIELDS, rows, [TerminalTable("", columns, cells), *reason]))
-            state = deciding.state(now)
-            code = {"finished": DONE, "running": STOPPED, "stopped": STOPPED, "lost": STOPPED}.get(state, FAILED)
+            code = _status_code(deciding)
         else:
             job = _job(_head(address), job_or_run)
             text = f"{job.id} {job.state}{f': {job.message}' if job.message else ''}\nrun {job.metadata.get('folder')}"
-            output.write(Listing(JOB_FIELDS, [_job_row(job)], [text], document=_job_row(job)))
-            code = STOPPED if job.exit_code in (None, STOPPED) else min(job.exit_code or 0, FAILED)
+            output.write(Listing(JOB_FIELDS, [job_row(job)], [text], document=job_row(job)))
+            code = STOPPED if job.exit_code in (None, STOPPED, IN_USE) else min(job.exit_code or 0, FAILED)
     raise typer.Exit(code)
 
 
@@ -163,11 +161,11 @@ def logs(
         if attempt is not None:
             raise InputError(f"--attempt {attempt}: needs a run's folder; {job_or_run} is one attempt")
         head = _head(address)
-        _job(head, job_or_run)
+        job = _job(head, job_or_run)
         if not follow:
             _print(head.log(job_or_run))
             return
-    _follow(head, job_or_run, verbose)
+    _follow(head, job_or_run, job.metadata.get("folder"), verbose)
 
 
 @jobs_app.command("cancel")
@@ -209,25 +207,12 @@ def resume(
         head = _head(address)
         planned = of_job(_job(head, job_id, "`detox-ray submit CONFIG` goes on from what is committed"))
         submitted = submit_to(planned, head)
-        _write_submitted(output, planned, submitted.job_id, head, submitted.is_new, dry_run=False)
+        write_submitted(output, planned, submitted.job_id, head, submitted.is_new, dry_run=False)
     if follow:
-        _follow(head, submitted.job_id, verbose)
+        _follow(head, submitted.job_id, planned.folder, verbose)
 
 
 # --- what the commands share ----------------------------------------------------------------------------------------
-
-JOB_FIELDS = ("id", "state", "exit_code", "message", "started", "ended", "name", "folder", "user")
-ATTEMPT_FIELDS = ("number", "job_id", "state", "host", "started", "beat", "exit_code", "reason", "ended")
-
-
-def _job_row(job: "Job") -> dict[str, Any]:
-    described = {name: job.metadata.get(name) for name in ("name", "folder", "user")}
-    own = {name: getattr(job, name) for name in ("id", "state", "exit_code", "message", "started", "ended")}
-    return {**own, **described}
-
-
-def _time(seconds: float | None) -> str:
-    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S") if seconds else ""
 
 
 def _detached(head: "RayHead", job_id: str) -> str:
@@ -272,39 +257,34 @@ def _attempts(run: str) -> "list[Attempt]":
     return attempts
 
 
-def _write_submitted(
-    output: Output, planned: "Submission", job_id: str, head: "RayHead", is_new: bool, dry_run: bool
-) -> None:
-    row = {
-        "id": job_id,
-        "address": head.address,
-        "folder": planned.folder,
-        "entrypoint": planned.entrypoint,
-        "submitted": is_new and not dry_run,
-        "at_work": not is_new,
-    }
-    if not is_new:
-        line = f"{job_id} is already at work on {planned.folder}"
-    elif dry_run:
-        line = f"{job_id} would carry out {planned.folder} at {head.address}: {planned.entrypoint}"
-    else:
-        line = f"{job_id} carries out {planned.folder} at {head.address}"
-    hint = f"detox-ray jobs logs {job_id} --follow --address {head.address}"
-    output.write(Listing(tuple(row), [row], [line if dry_run else f"{line}\n{hint}"], document=row))
-
-
 def _print(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
 
 
-def _follow(head: "RayHead", job_id: str, verbose: bool) -> None:
-    """Print a job's log until it ends, then exit with the exit code of its run. Ctrl-C does not stop the job."""
+def _status_code(attempt: "Attempt") -> int:
+    """Return the exit code for the state of a run: done, failed, or not yet finished."""
+    unfinished = ("running", "stopped", "lost", "in use")
+    return STOPPED if attempt.state in unfinished else DONE if attempt.state == "finished" else FAILED
+
+
+def _follow(head: "RayHead", job_id: str, folder: str | None, verbose: bool) -> None:
+    """Print a job's log until it ends, then exit with the exit code of its run. Ctrl-C does not stop the job.
+
+    If the head is lost, the run may continue or may have ended before: the run's folder decides.
+    """
     with exit_codes(verbose, interrupted=_detached(head, job_id)):
-        from detox_ray.jobs.following import follow
+        from detox_ray.jobs.attempts import last_attempt
+        from detox_ray.jobs.following import Lost, follow
 
         output = Output(Format.TABLE)
-        job = follow(head, job_id, _print, lambda message: print(message, file=sys.stderr, flush=True))
-        output.say(f"{job_id} {job.state}{f': {job.message}' if job.state != 'SUCCEEDED' else ''}")
-        code = job.exit_code or 0
+        try:
+            job = follow(head, job_id, _print, lambda message: print(message, file=sys.stderr, flush=True))
+            output.say(f"{job_id} {job.state}{f': {job.message}' if job.state != 'SUCCEEDED' else ''}")
+            code = job.exit_code or 0
+        except Lost as error:
+            attempt = last_attempt(folder, job_id) if folder else None
+            state = f"{attempt.state} by its folder" if attempt else "not known: the run may go on"
+            print(f"{error}. The state of {folder or job_id} is {state}", file=sys.stderr)
+            code = _status_code(attempt) if attempt else STOPPED
     raise typer.Exit(code)

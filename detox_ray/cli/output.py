@@ -5,6 +5,7 @@ With JSON or CSV, everything else that a command prints goes to standard error, 
 
 import contextlib
 import csv
+import io
 import json
 import os
 import sys
@@ -33,6 +34,14 @@ FormatOption = Annotated[
     Format, typer.Option("--format", help="For people: table. For programs, with exact numbers: json or csv.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+
+
+def write_anything(stream: io.TextIOWrapper) -> None:
+    """Make a stream take every character, whatever the locale.
+
+    Files and pipes get UTF-8, so that programs read what was meant. A terminal that cannot show a character shows "?".
+    """
+    stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")
 
 
 class Listing(NamedTuple):

@@ -157,8 +157,11 @@ def score_file(
 
         format = {"jsonl": "jsonl", "csv": "csv"}.get(output_format) if out == "-" else format_of(Path(out))
         if format is None:
-            option, value = ("--output-format", output_format) if out == "-" else ("--out", out)
-            raise ConfigError([Problem(option, value, "must be (or end in) jsonl, csv or, for a file, parquet")])
+            if out == "-":
+                option, value, rule = "--output-format", output_format, "must be jsonl or csv"
+            else:
+                option, value, rule = "--out", out, "must end in .parquet, .jsonl or .csv"
+            raise ConfigError([Problem(option, value, rule)])
         if identifier not in ("py3langid", "lingua"):
             raise ConfigError([Problem("--identifier", identifier, "must be py3langid or lingua")])
         request = work.ScoreFileRequest(
@@ -181,7 +184,7 @@ def score_file(
         for name, counts in outcome.status_counts.items():
             console.print(f"  {name}: {', '.join(f'{status} {n:,}' for status, n in counts.items())}", markup=False)
         if outcome.unreadable:
-            console.print(f"  {outcome.unreadable:,} rows could not be read: see the column reason", markup=False)
+            console.print(f"  rows that could not be read: {outcome.unreadable:,} (column reason)", markup=False)
 
 
 def agreement(
@@ -243,7 +246,7 @@ def agreement(
         by_language: dict[str, list[str]] = {}
         for row in outcome.rows:
             if row.statistic in wanted and row.threshold in (None, threshold):
-                number = row.status if row.value is None else f"{row.value:.3f}"
+                number = row.status.replace("_", " ") if row.value is None else f"{row.value:z.3f}"
                 parts = by_language.setdefault(row.language, [f"{row.language}: n {row.n:,}"])
                 parts.append(f"{wanted[row.statistic]} {number}")
         for parts in by_language.values():
@@ -261,10 +264,11 @@ def _input_file(file: str, format: str) -> Iterator[Path]:
     if file != "-":
         yield Path(file)
         return
-    with tempfile.NamedTemporaryFile(suffix=f".{format}", prefix="detox-ray-") as copy:
-        shutil.copyfileobj(sys.stdin.buffer, copy)
-        copy.flush()
-        yield Path(copy.name)
+    with tempfile.TemporaryDirectory(prefix="detox-ray-") as folder:
+        path = Path(folder) / f"standard-input.{format}"
+        with path.open("wb") as copy:
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+        yield path
 
 
 def language_code(tag: str | None) -> str | None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -73,6 +74,8 @@ def bind_replicas_to(address: str) -> None:
     replica.add_port_to_grpc_server = lambda server, _: bind(server, f"{address}:0")
 
 
+NOT_PLACED = "to be scheduled"  # in the message of a deployment of Ray Serve whose replicas find no room
+NODE_LABEL = "ray.io/node-id"  # a label that Ray gives each node: its id
 NODE_DIED = "node has died"  # in the error of an actor whose node is lost
 EXIT_DETAIL = "Worker exit detail: "  # in the error of an actor whose process ended
 CAUSES = ". Some common causes"  # begins what Ray adds to the detail
@@ -81,6 +84,60 @@ CAUSES = ". Some common causes"  # begins what Ray adds to the detail
 def node_is_lost(error: BaseException) -> bool:
     """Return whether an actor's error says that its node is lost, as opposed to its process alone."""
     return NODE_DIED in str(error)
+
+
+NODE_LOSS_S = 45  # in which Ray finds that a node is lost; its workers' peers may fail before
+
+
+def excuse_lost_nodes() -> None:
+    """Let Ray Train's trainers that are made in this process not count the failures of workers whose node is lost."""
+    from ray.train.v2.api import data_parallel_trainer
+
+    data_parallel_trainer.create_failure_policy = NodeLossPolicy  # type: ignore[assignment]
+
+
+class NodeLossPolicy:
+    """Ray Train's failure policy, except for failures that a lost node explains: after these, workers start again.
+
+    It lives in the controller of a training, which may wait while its workers are down.
+    """
+
+    def __init__(self, failure_config: Any):
+        from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy
+
+        self._policy = DefaultFailurePolicy(failure_config)
+        self._lost = lost_nodes()  # those that explained earlier failures, or none
+
+    def make_decision(self, training_failed_error: Any) -> Any:
+        """Return whether the training goes on: `FailureDecision.RETRY`, or what Ray Train itself decides."""
+        from ray.train.v2._internal.execution.failure_handling import FailureDecision
+        from ray.train.v2.api.exceptions import WorkerGroupError
+
+        if isinstance(training_failed_error, WorkerGroupError) and self._node_is_lost(training_failed_error):
+            return FailureDecision.RETRY
+        return self._policy.make_decision(training_failed_error)
+
+    def _node_is_lost(self, error: Any) -> bool:
+        if any(node_is_lost(failure) for failure in error.worker_failures.values()):
+            self._lost = lost_nodes()
+            return True
+        import ray
+
+        deadline = time.monotonic() + NODE_LOSS_S
+        while sum(node["Alive"] for node in ray.nodes()) > 1 and time.monotonic() < deadline:
+            if lost_nodes().keys() > self._lost.keys():
+                break
+            time.sleep(1)
+        before, self._lost = self._lost, lost_nodes()
+        return self._lost.keys() > before.keys()
+
+
+def lost_nodes() -> dict[str, str]:
+    """Return the nodes that have left the cluster or were lost: their ids, and their host names and addresses."""
+    import ray
+
+    gone = [node for node in ray.nodes() if not node["Alive"]]
+    return {node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})" for node in gone}
 
 
 def exit_detail(error: BaseException) -> str:

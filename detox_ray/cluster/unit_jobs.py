@@ -15,10 +15,12 @@ from functools import partial
 from itertools import groupby
 from typing import Literal
 
+from detox_ray.cluster.actor_pool import UnitActors
 from detox_ray.cluster.connection import Cluster
 from detox_ray.cluster.progress import Progress
-from detox_ray.cluster.unit_actors import Product, Share, Task, UnitActors, Worker
-from detox_ray.cluster.unit_round import Failed, Job, JobError, UnitRound
+from detox_ray.cluster.unit_actors import Product, Share, Task, Worker
+from detox_ray.cluster.unit_round import UnitRound
+from detox_ray.cluster.unit_tally import Failed, Job, JobError
 from detox_ray.config import InputError
 from detox_ray.storage import Store
 

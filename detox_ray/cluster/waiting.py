@@ -24,6 +24,11 @@ class Waiting:
         self._since = time.monotonic()
         self._next_line = self._since + FIRST_LINE_S
 
+    @property
+    def seconds(self) -> float:
+        """Return for how long nothing has run."""
+        return time.monotonic() - self._since
+
     def go_on(self, wanted: str) -> None:
         """Note that nothing runs until ``wanted`` is there. Raises WaitedTooLong."""
         now = time.monotonic()
@@ -48,6 +53,15 @@ def lacks(bundles: int, needs: Mapping[str, float]) -> bool:
             has = node["Resources"]
             room += min((int(has.get(name, 0) // amount) for name, amount in needs.items() if amount), default=bundles)
     return room < bundles
+
+
+def is_pending(bundles: int, needs: Mapping[str, float]) -> bool:
+    """Return whether a placement group of so many bundles of these resources waits: others may hold what it needs."""
+    import ray
+
+    wanted = [{name: float(amount) for name, amount in needs.items() if amount}] * bundles
+    groups = ray.util.placement_group_table().values()
+    return any(group["state"] == "PENDING" and list(group["bundles"].values()) == wanted for group in groups)
 
 
 def _resources() -> str:

@@ -138,6 +138,15 @@ def _wrong_parent(parent: Any) -> str | None:
     return None
 
 
+def why_unusable(error: Exception) -> str:
+    """Return what is wrong with YAML, in one line; ``error``: one of `UNREADABLE`."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
+        mark = error.problem_mark
+        tabs = "; indent with spaces, not with tabs" if r"'\t'" in error.problem else ""
+        return f"is not valid YAML: line {mark.line + 1}, column {mark.column + 1}: {error.problem}{tabs}"
+    return f"is not a usable YAML mapping: {error}".removesuffix(": ")
+
+
 class _Unusable(Exception):
     """A file that cannot be used. The message says why."""
 
@@ -145,6 +154,8 @@ class _Unusable(Exception):
 def _mapping(file: Path) -> dict[Any, Any]:
     try:
         text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise _Unusable(f"is not UTF-8 text (byte {error.start + 1}): save it as UTF-8") from None
     except (OSError, ValueError) as error:
         raise _Unusable(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
     try:
@@ -155,5 +166,5 @@ def _mapping(file: Path) -> dict[Any, Any]:
         if not isinstance(values, dict):
             raise TypeError("it holds a list")
     except UNREADABLE as error:
-        raise _Unusable(f"is not a usable YAML mapping: {error}".removesuffix(": ")) from None
+        raise _Unusable(why_unusable(error)) from None
     return values

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from detox_ray.config import ConfigError, Experiment, Problem
 from detox_ray.config.base import closest
-from detox_ray.config.extends import UNREADABLE, Layer, merge, read_layers, sources
+from detox_ray.config.extends import UNREADABLE, Layer, merge, read_layers, sources, why_unusable
 from detox_ray.config.variants import as_written
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -54,7 +54,7 @@ def _layers(path: str | Path, name: str, overrides: Sequence[str] = ()) -> list[
     try:
         dotted = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)))
     except UNREADABLE as error:
-        raise ConfigError([Problem(name, str(path), _unusable(error))]) from None
+        raise ConfigError([Problem(name, str(path), why_unusable(error))]) from None
     assert isinstance(dotted, dict)
     if "extends" in dotted:
         rule = "belongs in a file, not on the command line: write a file that extends others"
@@ -73,7 +73,7 @@ def _whole(layers: Sequence[Layer], path: str | Path, name: str) -> Any:
         whole = OmegaConf.merge(OmegaConf.create(merge([*parents, given])), OmegaConf.create(overrides.values))
         return OmegaConf.to_container(whole, resolve=True)
     except UNREADABLE as error:
-        raise ConfigError([Problem(name, str(path), _unusable(error))]) from None
+        raise ConfigError([Problem(name, str(path), why_unusable(error))]) from None
 
 
 @contextmanager
@@ -93,10 +93,6 @@ def _named_sources(layers: Sequence[Layer]) -> Iterator[None]:
     except ConfigError as error:
         error.problems = tuple(map(with_source, error.problems))
         raise
-
-
-def _unusable(error: Exception) -> str:
-    return f"is not a usable YAML mapping: {error}".removesuffix(": ")
 
 
 def _resolvers(value: Any, field: str = "") -> list[Problem]:

@@ -126,7 +126,7 @@ class TrainConfig(Strict):
     deepspeed: str = "zero2"  # zero0 … zero3, or the path of a DeepSpeed JSON
     offload: Literal["optimizer", "parameters"] | None = None  # to the CPU's memory; parameters: the optimizer, too
     nvme_path: str | None = None  # local folder on every node to offload to instead of the CPU's memory
-    max_failures: int = Field(2, ge=0)  # how many losses of a worker the training survives
+    max_failures: int = Field(2, ge=0)  # how many losses of a worker the training survives; lost nodes do not count
     checkpoint_every: int = Field(25, ge=1)  # optimizer steps
     tracking: Annotated[list[Tracker], AfterValidator(distinct)] = Field(["tensorboard"])
     seed: int | None = Field(None, ge=0, lt=2**31)  # null: the experiment's

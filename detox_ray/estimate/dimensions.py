@@ -9,6 +9,7 @@ import yaml
 
 from detox_ray.config import TOY17, InputError
 from detox_ray.models import is_folder, local_folder
+from detox_ray.models.hub_errors import why_not_on_hub
 from detox_ray.toy17 import SHIPPED
 
 TABLE = Path(__file__).with_name("dimensions.yaml")
@@ -54,7 +55,7 @@ def model_config(name: str, path: str, revision: str | None, world: Path | None)
         if not (file / "config.json").is_file():
             raise InputError(f"{field}: must be a hub id, a folder with a config.json, or such a file (got {path!r})")
         return FoundConfig(_read(file / "config.json", field), str(file / "config.json"), str(file))
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 
     cached = try_to_load_from_cache(path, "config.json", revision=revision or "main")
     if isinstance(cached, str):
@@ -64,14 +65,12 @@ def model_config(name: str, path: str, revision: str | None, world: Path | None)
             saved = {} if entry["dtype"] is None else {"dtype": entry["dtype"]}
             return FoundConfig({**entry["config"], **saved}, f"published dimensions ({entry['source']})", None)
     try:
-        return FoundConfig(
-            _read(Path(hf_hub_download(path, "config.json", revision=revision, etag_timeout=5)), field), "the hub", None
-        )
+        HfApi().model_info(path, revision=revision, timeout=5)  # fails at once; a download is tried six times
+        file = Path(hf_hub_download(path, "config.json", revision=revision))
     except Exception as error:
-        raise InputError(
-            f"{field}: {path} is neither among the published dimensions nor in the local cache, and the hub cannot be "
-            f"reached ({type(error).__name__}): give a folder or a config.json"
-        ) from None
+        advice = "an estimate also needs no more than a config.json, given as path"
+        raise InputError(f"{field}: {path} {why_not_on_hub(error, revision)}; {advice}") from None
+    return FoundConfig(_read(file, field), "the hub", None)
 
 
 def scorer_parameters(path: str) -> tuple[int, str] | None:

@@ -144,18 +144,42 @@ def source_ranks(sources: pa.Table) -> list[int]:
     return [row["rank"] for row in sources.select(["rank", "source"]).to_pylist() if row["source"]]
 
 
-def source_activation_rows(sets: NeuronSets, ranks: Sequence[int], prompted: Prompted) -> pa.Table:
-    """Return SOURCE_ACTIVATIONS of one model in one language: prompts that have a step; none without sources."""
+def deviations(english: Prompted, neurons: Sequence[Neuron]) -> Floats:
+    """Return (len(neurons),) standard deviations of activations over steps; 1 for a neuron that never changes."""
+    steps, layers = english.reading.steps, english.reading.layers
+    variances = [layers[at].squares[index] / steps - (layers[at].sums[index] / steps) ** 2 for at, index in neurons]
+    sd = np.sqrt(np.maximum(0.0, variances))
+    return np.where(sd > 0, sd, 1.0)
+
+
+def source_activation_rows(sets: NeuronSets, ranks: Sequence[int], english: Prompted, prompted: Prompted) -> pa.Table:
+    """Return SOURCE_ACTIVATIONS of one model in one language: prompts that have a step; none without sources.
+
+    Args:
+        sets: candidates and draws.
+        ranks: of the candidates that are sources.
+        english: the reading of the parent's own English continuations, for the neurons' standard deviations.
+        prompted: the reading.
+    """
     if not ranks:
         return SOURCE_ACTIVATIONS.columns.empty_table()
-    sources = [sets.candidates[rank] for rank in ranks]
-    values = prompt_means(prompted, sources).mean(axis=1)
-    random = np.stack([prompt_means(prompted, [draw[rank] for rank in ranks]).mean(axis=1) for draw in sets.draws], 1)
-    active = float((prompt_sums(prompted, sources).sum(axis=0) > 0).mean())
+    chosen = [[neurons[rank] for rank in ranks] for neurons in (sets.candidates, *sets.draws)]
+    means = [prompt_means(prompted, neurons) for neurons in chosen]
+    in_sd = [of_set / deviations(english, neurons) for of_set, neurons in zip(means, chosen, strict=True)]
+    raw_PR, in_sd_PR = (np.stack([each.mean(axis=1) for each in side], axis=1) for side in (means, in_sd))
+    active = float((prompt_sums(prompted, chosen[0]).sum(axis=0) > 0).mean())
     rows = [
-        {"prompt_id": prompt_id, "steps": int(steps), "value": value, "random": drawn, "active": active}
-        for prompt_id, steps, value, drawn in zip(
-            prompted.prompt_ids, prompted.reading.row_steps, values.tolist(), random.tolist(), strict=True
+        {
+            "prompt_id": prompt_id,
+            "steps": steps,
+            "value": raw[0],
+            "random": raw[1:],
+            "value_in_sd": standard[0],
+            "random_in_sd": standard[1:],
+            "active": active,
+        }
+        for prompt_id, steps, raw, standard in zip(
+            prompted.prompt_ids, prompted.reading.row_steps.tolist(), raw_PR.tolist(), in_sd_PR.tolist(), strict=True
         )
         if steps
     ]

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from detox_ray.config import Experiment, GenerateConfig, InputError, Problem
+from detox_ray.config import Experiment, InputError, Problem
 from detox_ray.explain.given_files import published_shares, read_lexicon, read_neurons, read_probe, read_shares
+from detox_ray.explain.language_distances import distances_of
 from detox_ray.explain.parallel import parallel_sentences
-from detox_ray.explain.plan import ENGLISH, parents_of, scorer_of
+from detox_ray.explain.plan import ENGLISH, edited_generation, parents_of, scorer_of
+from detox_ray.generate.engines import resolve_engine
 from detox_ray.models import limits
 from detox_ray.models.neurons import layout_problem
 from detox_ray.score import definition_of
@@ -14,16 +16,7 @@ from detox_ray.score import definition_of
 
 def check(experiment: Experiment) -> list[Problem]:
     """Return all problems of the block."""
-    return [*_models(experiment), *_probe(experiment), *_files(experiment)]
-
-
-def sampling(experiment: Experiment) -> GenerateConfig:
-    """Return how edited models continue prompts: as the generate block says, or greedily if one sample is asked for."""
-    assert experiment.explain is not None
-    config = experiment.explain
-    greedy = {"temperature": 0.0} if config.edited_samples == 1 else {}
-    changes = {"samples": config.edited_samples, "max_tokens": config.new_tokens, "engine": "transformers", **greedy}
-    return experiment.generate.model_copy(update=changes)
+    return [*_models(experiment), *_engine(experiment), *_probe(experiment), *_files(experiment)]
 
 
 def _models(experiment: Experiment) -> Iterator[Problem]:
@@ -42,6 +35,9 @@ def _models(experiment: Experiment) -> Iterator[Problem]:
         config = files[root].config if root in files else {}
         if "model_type" in config and (reason := layout_problem(config)):
             yield Problem("explain.models", root, reason)
+        if "quantization_config" in config and experiment.explain.transplants:
+            rule = f"edits columns of weights, and those of {root} are quantised: set it to null (offsets are biases)"
+            yield Problem("explain.transplants", "quantised weights", rule)
     scorer = scorer_of(experiment)
     entry = dict(zip(experiment.score.names, experiment.score.scorers, strict=True))[scorer]
     try:
@@ -51,6 +47,21 @@ def _models(experiment: Experiment) -> Iterator[Problem]:
     if derived and (experiment.explain.offsets or experiment.explain.transplants):
         rule = "is made from other scorers, and edited models' completions need one by itself: name it here"
         yield Problem("explain.scorer", scorer, rule)
+
+
+def _engine(experiment: Experiment) -> Iterator[Problem]:
+    assert experiment.explain is not None
+    if experiment.explain.offsets is None:
+        return
+    generate = edited_generation(experiment, tuned=False)
+    try:
+        engine = resolve_engine(generate)
+    except ValueError as error:
+        yield Problem("explain.engine", generate.engine, str(error))
+        return
+    if engine.name == "vllm" and generate.pipeline_parallel > 1:
+        rule = "offsets need all layers in each worker, and generate.pipeline_parallel spreads them: take transformers"
+        yield Problem("explain.engine", generate.engine, rule)
 
 
 def _probe(experiment: Experiment) -> Iterator[Problem]:
@@ -72,6 +83,14 @@ def _files(experiment: Experiment) -> Iterator[Problem]:
     yield from _read("explain.lexicon", config.lexicon, read_lexicon)
     if config.shares not in published_shares():
         yield from _read("explain.shares", config.shares, read_shares)
+    if config.distances is not None:
+        try:
+            distances_of(config.distances, experiment.languages)
+        except InputError as error:
+            yield Problem("explain.distances", config.distances, str(error).removeprefix("explain.distances: "))
+    if (config.distances or config.shares) and config.parallel is None:
+        field = "distances" if config.distances else "shares"
+        yield Problem(f"explain.{field}", config.distances or config.shares, "needs explain.parallel")
     parallel = config.parallel
     if parallel is not None and ENGLISH in experiment.languages:
 

@@ -9,6 +9,7 @@ pooling_prefix               count            count            count            
 choose                       positive         all              all              positive-ci: not by chance
 rank_per_layer               no limit         100              1,000            no limit
 overlap                      half             half             half             dice
+shift_positions              all              all              all              last: of the prompt, no padding
 ============================ ================ ================ ================ ==================================
 
 ``paper`` is Li, Yong and Bach (2024), ``lee2024`` Lee et al. (2024), ``yang2025`` Yang et al. (2025).
@@ -20,7 +21,7 @@ from typing import Literal
 from detox_ray.config.explain import ExplainConfig
 from detox_ray.explain.probe import Method
 
-SWITCHES = ("steps_after_end", "pooling_prefix", "choose", "rank_per_layer", "overlap")
+SWITCHES = ("steps_after_end", "pooling_prefix", "choose", "rank_per_layer", "overlap", "shift_positions")
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,13 @@ class ExplainConvention:
     ]  # candidates that are sources: by their mean activation in English
     rank_per_layer: int | None  # candidates of a layer at most
     overlap: Literal["dice", "half"]  # shared subwords: 1, or 1/2, for equal texts
+    shift_positions: Literal["last", "all"]  # of the residual shift: a prompt's last token, or padding and all tokens
 
 
-PAPER = ExplainConvention("paper", "reference", "count", "count", "positive", None, "half")
-LEE = ExplainConvention("lee2024", "reference", "count", "count", "all", 100, "half")
-YANG = ExplainConvention("yang2025", "reference", "count", "count", "all", 1000, "half")
-CORRECTED = ExplainConvention("corrected", "logistic", "skip", "skip", "positive-ci", None, "dice")
+PAPER = ExplainConvention("paper", "reference", "count", "count", "positive", None, "half", "all")
+LEE = ExplainConvention("lee2024", "reference", "count", "count", "all", 100, "half", "all")
+YANG = ExplainConvention("yang2025", "reference", "count", "count", "all", 1000, "half", "all")
+CORRECTED = ExplainConvention("corrected", "logistic", "skip", "skip", "positive-ci", None, "dice", "last")
 CONVENTIONS = {convention.name: convention for convention in (PAPER, LEE, YANG, CORRECTED)}
 
 

@@ -3,6 +3,7 @@
 from detox_ray.cluster.costs import Cost, DeviceMemory, Workload
 from detox_ray.config.explain import ExplainConfig
 from detox_ray.explain.plan import parents_of
+from detox_ray.explain.planned_edits import offset_edits, transplant_edits
 
 NEURON_BYTES = 4 + 4 + 4 + 1  # of a neuron at a position: as it comes, in float32, its square, and whether it is > 0
 TOKENS_OF_A_TEXT = 64.0  # assumed, as for held-out text
@@ -17,8 +18,8 @@ def costs(work: Workload, command: str) -> list[Cost]:
     length = work.sequence - experiment.generate.max_tokens + config.new_tokens  # of a prompt with its continuation
     lines = []
     for model in dict.fromkeys([*parents.values(), *parents]):
-        # Continuations with a cache, then one pass for each text that is read.
-        passes = 2 if model not in parents else 3
+        # Continuations with a cache, one pass for each text that is read, and one for the residual stream.
+        passes = 3 if model not in parents else 4
         tokens = passes * languages * config.prompts * length
         how = f"{languages} languages of {config.prompts} prompts, {passes} passes ({work.counted})"
         operations = tokens * work.forward(model, length)
@@ -66,9 +67,7 @@ def memory(work: Workload, command: str) -> list[DeviceMemory]:
 
 
 def _edits(config: ExplainConfig, tuned: bool) -> int:
-    """Return how many edited models there are, those that change nothing among them."""
-    if not tuned:
-        return 0 if config.offsets is None else 1 + len(config.offsets.doses) * (1 + config.random)
-    if config.transplants is None:
+    """Return how many edited models there are, the one that is not changed among them."""
+    if config.offsets is None and config.transplants is None:
         return 0
-    return 2 + len(config.transplants.directions) * len(config.transplants.sizes) * (1 + config.random)
+    return 1 + len(transplant_edits(config) if tuned else offset_edits(config))

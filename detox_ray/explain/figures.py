@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from detox_ray.cluster.section_figures import AFTER, BEFORE, MUTED, Curve, Dot, DotRow, dot_figure
+from detox_ray.cluster.section_figures import AFTER, BEFORE, MUTED, Curve, Dot, DotRow, dot_figure, line_figure
 from detox_ray.config.languages import LANGUAGES
 from detox_ray.explain.attribution import GROUPS, summary
 from detox_ray.explain.findings import Edit, Interval, Outcome, contributions_of
@@ -33,7 +33,7 @@ def probe_figure(rows: list[dict[str, Any]], languages: list[str]) -> str:
     styles = {"none": (AFTER, False), "shuffled": (BEFORE, True), "length": (MUTED, True)}
     by_language: dict[str, list[Dot]] = {}
     for row in rows:
-        if row["split"] == "labelled" and row["auroc"] is not None:
+        if row["split"] == "labelled" and row["auroc"] is not None and row["layer"] is None:
             colour, hollow = styles[row["control"]]
             low, high = (row["ci_low"], row["ci_high"]) if row["control"] == "none" else (None, None)
             by_language.setdefault(row["language"], []).append(Dot(row["auroc"], low, high, colour, hollow))
@@ -41,6 +41,19 @@ def probe_figure(rows: list[dict[str, Any]], languages: list[str]) -> str:
         return ""
     shown = [DotRow(language_name(language), by_language.get(language, [])) for language in languages]
     return dot_figure(shown, "AUROC", "How well the probe tells toxic texts", marks=[0.5])
+
+
+def layers_figure(rows: list[dict[str, Any]]) -> str:
+    """Return how well a probe of each layer does: mean and range over languages; "" without such probes."""
+    by_layer: dict[int, list[float]] = {}
+    for row in rows:
+        if row["split"] == "labelled" and row["layer"] is not None and row["auroc"] is not None:
+            by_layer.setdefault(row["layer"], []).append(row["auroc"])
+    layers = sorted(by_layer)
+    points = [(float(layer), float(np.mean(by_layer[layer]))) for layer in layers]
+    ranges = tuple((float(layer), min(by_layer[layer]), max(by_layer[layer])) for layer in layers)
+    curves = [Curve("mean over languages", points, band=ranges)] if len(layers) > 1 else []
+    return line_figure(curves, "layer that the probe reads", "AUROC", "How well a probe of each layer does")
 
 
 def effect_curves(found: Mapping[Edit, Outcome], edited: str) -> list[Curve]:

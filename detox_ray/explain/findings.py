@@ -57,44 +57,46 @@ def insult_shares(neurons: pa.Table) -> dict[int, InsultShare] | None:
 
 
 class Outcome(NamedTuple):
-    """What one edited model does, over all languages."""
+    """What one edited model does, means over languages."""
 
     toxicity: Interval
-    perplexity: float | None
+    perplexity: float | None  # of harmless text
+    consistency: float | None  # share of the completions in the language of their prompt
 
 
 Edit = tuple[str, str, float, int]  # intervention, edited model, amount, draw
 
 
-def outcomes(tables: Mapping[str, pa.Table], resampling: Resampling) -> dict[Edit, Outcome]:
+def outcomes(rows: pa.Table, resampling: Resampling) -> dict[Edit, Outcome]:
     """Return the outcome of each edit, means over languages.
 
     Args:
-        tables: language -> INTERVENTIONS of one model.
+        rows: INTERVENTIONS.
         resampling: of prompts, in each language by itself.
     """
+    sums: dict[Edit, dict[tuple[str, str], list[tuple[float, int]]]] = {}  # by quantity and language
+    for row in rows.to_pylist():
+        edit: Edit = (row["intervention"], row["edited"], row["amount"], row["draw"])
+        of_edit = sums.setdefault(edit, {})
+        of_edit.setdefault((row["quantity"], row["language"]), []).append((row["total"], row["count"]))
     ratios: dict[Edit, dict[str, list[tuple[str, Floats, Floats]]]] = {}
-    for language, rows in tables.items():
-        grouped: dict[tuple[Edit, str], list[tuple[float, int]]] = {}
-        for row in rows.to_pylist():
-            edited: Edit = (row["intervention"], row["edited"], row["amount"], row["draw"])
-            grouped.setdefault((edited, row["quantity"]), []).append((row["total"], row["count"]))
-        for (edited, quantity), pairs in grouped.items():
+    for edit, of_edit in sums.items():
+        for (quantity, language), pairs in of_edit.items():
             totals, counts = (np.array(side, dtype=np.float64) for side in zip(*pairs, strict=True))
             if counts.sum():
-                ratios.setdefault(edited, {}).setdefault(quantity, []).append((language, totals, counts))
-    found = {}
-    for edit, quantities in ratios.items():
-        if "toxicity" in quantities:
-            parts = quantities["toxicity"]
-            values = [totals.sum() / counts.sum() for _, totals, counts in parts]
-            draws = np.mean([_draws(*part, resampling) for part in parts], axis=0)
-            low, high = percentile_interval(draws[np.isfinite(draws)], resampling.confidence)
-            texts = quantities.get("nll", [])
-            nll = [totals.sum() / counts.sum() for _, totals, counts in texts]
-            perplexity = float(np.mean(np.exp(nll))) if nll else None
-            found[edit] = Outcome(Interval(float(np.mean(values)), low, high), perplexity)
-    return found
+                ratios.setdefault(edit, {}).setdefault(quantity, []).append((language, totals, counts))
+    return {edit: _outcome(parts, resampling) for edit, parts in ratios.items() if "toxicity" in parts}
+
+
+def _outcome(parts: Mapping[str, list[tuple[str, Floats, Floats]]], resampling: Resampling) -> Outcome:
+    means = {name: [totals.sum() / counts.sum() for _, totals, counts in each] for name, each in parts.items()}
+    draws = np.mean([_draws(*part, resampling) for part in parts["toxicity"]], axis=0)
+    low, high = percentile_interval(draws[np.isfinite(draws)], resampling.confidence)
+    return Outcome(
+        Interval(float(np.mean(means["toxicity"])), low, high),
+        float(np.mean(np.exp(means["nll"]))) if "nll" in means else None,
+        float(np.mean(means["language"])) if "language" in means else None,
+    )
 
 
 def _draws(language: str, totals: Floats, counts: Floats, resampling: Resampling) -> Floats:

@@ -1,41 +1,45 @@
 """The worker that edits models: offsets of a parent's sources, or transplants between a tuned model and its parent."""
 
-from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
 
 from detox_ray.cluster.unit_jobs import Product, Task
 from detox_ray.config import GenerateConfig
-from detox_ray.explain import tables
+from detox_ray.explain import editable_models, tables
 from detox_ray.explain.activation_tables import NeuronSets, from_rows, source_ranks, source_rows
-from detox_ray.explain.interventions import (
-    Intervention,
-    Prompts,
-    most_changed,
-    offsets,
-    outcomes,
-    transplants,
-    untouched,
-)
+from detox_ray.explain.editable_models import TransformersModel
+from detox_ray.explain.interventions import Items, Judges, matched, most_changed, outcome_rows
+from detox_ray.explain.planned_edits import UNTOUCHED, PlannedEdit, offset_edits, transplant_edits
 from detox_ray.explain.settings import Settings
-from detox_ray.generate.transformers_engine import TransformersEngine
-from detox_ray.models import LoadableModel
-from detox_ray.models.causal_model import CausalModel
+from detox_ray.models import LoadableModel, edits
 from detox_ray.models.mlp import Mlps
-from detox_ray.score import ResolvedScorer
+from detox_ray.models.neurons import Neuron
+from detox_ray.score import ResolvedScorer, identifiers
 from detox_ray.score.cached_scorer import CachedScorer
+from detox_ray.score.identify import enough_letters, label
 from detox_ray.storage import Store
 from detox_ray.storage.tables import OK, PROMPTS, TEXTS
 
 
+class Identification(NamedTuple):
+    """The identifier of the run, as `identifiers.load` takes it."""
+
+    name: str
+    fasttext: str | None
+    also: tuple[str, ...]
+
+
 class InterventionWorker:
-    """Holds one model, or a tuned model and its parent; makes one language's INTERVENTIONS per call.
+    """A model, or a tuned model and its parent; each call makes what one edit does in all languages.
 
     Args:
         model: the model of the units: a parent (offsets) or a tuned model (transplants).
         parent: the parent of a tuned model; None of a parent.
         settings: of the stage.
-        generate: how edited models continue prompts.
+        generate: how edited models continue prompts, and the engine.
         seed: the experiment's.
         scorer: of completions.
+        identification: of completions' languages; None: the run has none.
         batch_tokens: of the scorer.
         store: the run's.
     """
@@ -48,68 +52,117 @@ class InterventionWorker:
         generate: GenerateConfig,
         seed: int,
         scorer: ResolvedScorer,
+        identification: Identification | None,
         batch_tokens: int,
         store: Store,
     ):
         self._settings, self._seed, self._store = settings, seed, store
         self._name, self._parent = model.name, parent and parent.name
+        gpus = settings.config.gpus_per_model
         self._models = {
-            each.name: CausalModel(each.local_path(store), each.loading(), each.dtype, settings.config.gpus_per_model)
-            for each in (model, parent)
-            if each is not None
+            each.name: editable_models.load(each, store, generate, gpus) for each in (model, parent) if each is not None
         }
-        self._mlps = {name: Mlps(loaded.network) for name, loaded in self._models.items()}
-        self._engines = {name: TransformersEngine(loaded, generate) for name, loaded in self._models.items()}
         self._scorer = CachedScorer(scorer, batch_tokens, store)
+        self._identifier = identification and identifiers.load(*identification)
+        self._edits = {
+            edit.name: edit for edit in (UNTOUCHED, *offset_edits(settings.config), *transplant_edits(settings.config))
+        }
+        self._ranked: dict[str, list[Neuron]] = {}  # all neurons of both models, by the key of the parent's reading
 
     def make(self, task: Task) -> Product:
-        """Make what the edits do in one language."""
-        config = self._settings.config
-        prompts = task.read(self._store, PROMPTS).slice(0, config.edited_prompts)
-        held_out = [self._store.read(unit, key).slice(0, config.edited_texts) for unit, key in task.inputs_of(TEXTS)]
-        given = Prompts(
-            prompts["prompt_id"].to_pylist(),
-            prompts["text"].to_pylist(),
-            [text_id for rows in held_out for text_id in rows["text_id"].to_pylist()],
-            [text for rows in held_out for text in rows["text"].to_pylist()],
+        """Make what one edit does."""
+        edit = self._edits[task.unit["edit"]]
+        edited = self._parent if edit.intervention == "into-parent" else self._name
+        assert edited is not None, "parents have no transplants"
+        items = self._items(task)
+        judges = Judges(
+            lambda texts, language: self._toxicity(texts, language, task.key),
+            None if self._identifier is None else self._in_language,
         )
-        language = task.unit["language"]
+        applied = self._applied(task, edit)
+        if applied is None:
+            return Product(tables.INTERVENTIONS.columns.empty_table(), {"edits": 0}, 0)
+        model = self._models[edited]
+        with applied:
+            rows = outcome_rows(edit, edited, model, items, self._seed, judges)
+        info = {"engine": model.engine.name, "engine_version": model.engine.version, "device": model.engine.device}
+        return Product(rows, info, rows.num_rows)
 
-        def score(texts: list[str]) -> list[float | None]:
-            scored = self._scorer.score(texts, language, task.key)
-            values = zip(scored.values["toxicity"], scored.statuses, strict=True)
-            return [value if status == OK else None for value, status in values]
+    def __del__(self) -> None:
+        """Close the engines when the actor gives the worker up."""
+        for model in getattr(self, "_models", {}).values():
+            model.engine.close()
 
-        edits = self._offsets(task) if self._parent is None else self._transplants(task, self._parent)
-        rows = outcomes(edits, self._models, self._engines, given, self._seed, score)
-        device = next(iter(self._models.values())).device.name
-        return Product(rows, {"device": device, "edits": len(edits)}, rows.num_rows)
+    def _items(self, task: Task) -> Items:
+        config = self._settings.config
+        items = Items([], [], [], [], [], [])
+        for table, most, name, columns in (
+            (PROMPTS, config.edited_prompts, "prompt_id", items[:3]),
+            (TEXTS, config.edited_texts, "text_id", items[3:]),
+        ):
+            for unit, key in task.inputs_of(table):
+                rows = self._store.read(unit, key).slice(0, most)
+                for column, values in zip(
+                    columns,
+                    ([unit["language"]] * rows.num_rows, rows[name].to_pylist(), rows["text"].to_pylist()),
+                    strict=True,
+                ):
+                    column += values
+        return items
 
-    def _offsets(self, task: Task) -> list[Intervention]:
+    def _toxicity(self, texts: list[str], language: str, key: str) -> list[float | None]:
+        scored = self._scorer.score(texts, language, f"{key}-{language}")
+        values = zip(scored.values["toxicity"], scored.statuses, strict=True)
+        return [value if status == OK else None for value, status in values]
+
+    def _in_language(self, texts: list[str], language: str) -> list[float | None]:
+        assert self._identifier is not None
+        distinct = list(dict.fromkeys(" ".join(text.split()) for text in texts if enough_letters(text)))
+        answers = dict(zip(distinct, self._identifier.identify(distinct), strict=True))
+        return [
+            float(label(answers[" ".join(text.split())]) == language) if enough_letters(text) else None
+            for text in texts
+        ]
+
+    def _applied(self, task: Task, edit: PlannedEdit) -> AbstractContextManager[None] | None:
+        """Return what applies an edit; None if there are no sources to offset."""
+        if edit == UNTOUCHED:
+            return nullcontext()
+        if self._parent is None:
+            return self._offset(task, edit)
+        return self._transplanted(task, edit, self._parent)
+
+    def _offset(self, task: Task, edit: PlannedEdit) -> AbstractContextManager[None] | None:
         config = self._settings.config
         assert config.offsets is not None
         sets = NeuronSets.of(task.read(self._store, tables.NEURONS))
-        english = from_rows(task.read(self._store, tables.ACTIVATIONS))
-        sources = source_rows(sets, english, self._settings.choose, self._settings.resampling)
+        sources = source_rows(
+            sets,
+            from_rows(task.read(self._store, tables.ACTIVATIONS)),
+            self._settings.choose,
+            self._settings.resampling,
+        )
+        ranks = source_ranks(sources)
+        if not ranks:
+            return None
         deviations = sources["sd"].to_pylist() if config.offsets.units == "sd" else [1.0] * sources.num_rows
-        ranks, name = source_ranks(sources), self._name
-        doses = [dose for dose in config.offsets.doses if dose and ranks]
-        return [untouched(name), *offsets(name, self._mlps[name], sets, ranks, doses, deviations)]
+        neurons = [sets.candidates, *sets.draws][edit.draw]
+        chosen = [neurons[rank] for rank in ranks]
+        return self._models[self._name].offset(chosen, [edit.amount * deviations[rank] for rank in ranks])
 
-    def _transplants(self, task: Task, parent: str) -> list[Intervention]:
-        config, model = self._settings.config, self._name
-        assert config.transplants is not None
-        before = from_rows(task.read(self._store, tables.ACTIVATIONS)).reading
-        ranked = most_changed(self._mlps[parent], self._mlps[model], before)
-        edits = [untouched(parent), untouched(model)]
-        for direction in config.transplants.directions:
-            names = (parent, model) if direction == "into-parent" else (model, parent)
-            mlps = self._mlps[names[0]], self._mlps[names[1]]
-            sizes = _up_to(config.transplants.sizes, len(ranked))
-            edits += transplants(direction, names, mlps, ranked, sizes, config.random, config.probe.seed)
-        return edits
+    def _transplanted(self, task: Task, edit: PlannedEdit, parent: str) -> AbstractContextManager[None]:
+        unit, key = task.input_of(tables.ACTIVATIONS)
+        if key not in self._ranked:
+            parents, own = (self._mlps(name) for name in (parent, self._name))
+            self._ranked[key] = most_changed(parents, own, from_rows(self._store.read(unit, key)).reading)
+        neurons = self._ranked[key][: int(edit.amount)]
+        names = (parent, self._name) if edit.intervention == "into-parent" else (self._name, parent)
+        into, of = (self._mlps(name) for name in names)
+        if edit.draw:
+            neurons = matched(neurons, into.sizes, self._settings.config.probe.seed + edit.draw)
+        return edits.transplanted(into, edits.neuron_weights(of, neurons))
 
-
-def _up_to(sizes: Sequence[int], most: int) -> list[int]:
-    """Return the sizes, none above ``most``, each once."""
-    return sorted({min(size, most) for size in sizes})
+    def _mlps(self, name: str) -> Mlps:
+        model = self._models[name]
+        assert isinstance(model, TransformersModel), "transplants run on transformers"
+        return model.mlps

@@ -1,65 +1,24 @@
 """What edited models do: offsets of the sources, and neurons of one model in another, each beside matched draws.
 
 All edits of a model continue the same prompts with the same seeds, so that a dose is compared with no dose prompt by
-prompt. The perplexity of harmless text stands beside every toxicity: an edit that destroys the model is no finding.
+prompt. The perplexity of harmless text and the language of the completions stand beside every toxicity: an edit that
+destroys the model is no finding.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 
-from detox_ray.explain.activation_tables import NeuronSets
+from detox_ray.explain.editable_models import EditableModel
+from detox_ray.explain.planned_edits import PlannedEdit
 from detox_ray.explain.reading import Reading
-from detox_ray.explain.tables import INTERVENTIONS, NONE, OFFSET
+from detox_ray.explain.tables import INTERVENTIONS
 from detox_ray.generate.seeds import prompt_seed
-from detox_ray.generate.transformers_engine import TransformersEngine
-from detox_ray.models import edits
-from detox_ray.models.causal_model import CausalModel
 from detox_ray.models.mlp import Mlps
 from detox_ray.models.neurons import Neuron
-
-Floats = NDArray[np.float64]
-
-
-class Intervention(NamedTuple):
-    """An edit of one model, by the columns of INTERVENTIONS."""
-
-    intervention: str
-    draw: int
-    amount: float
-    edited: str
-    applied: Callable[[], AbstractContextManager[None]]
-
-
-def untouched(model: str) -> Intervention:
-    """Return the edit that changes nothing."""
-    return Intervention(NONE, 0, 0.0, model, nullcontext)
-
-
-def offsets(
-    name: str, mlps: Mlps, sets: NeuronSets, ranks: Sequence[int], doses: Sequence[float], deviations: Sequence[float]
-) -> Iterator[Intervention]:
-    """Yield each dose of the sources and of every matched draw.
-
-    Args:
-        name: of the edited model.
-        mlps: its MLPs.
-        sets: candidates and draws.
-        ranks: of the candidates that are sources.
-        doses: constants.
-        deviations: by rank, what a dose of 1 is: 1, or the source's standard deviation. A draw's neuron gets its
-            source's.
-    """
-    for dose in doses:
-        for draw, neurons in enumerate([sets.candidates, *sets.draws]):
-            chosen = [neurons[rank] for rank in ranks]
-            amounts = [dose * deviations[rank] for rank in ranks]
-            yield Intervention(OFFSET, draw, dose, name, _applied(edits.offset, mlps, chosen, amounts))
 
 
 def most_changed(mlps: Mlps, other: Mlps, before: Reading) -> list[Neuron]:
@@ -102,97 +61,65 @@ def matched(neurons: Sequence[Neuron], sizes: Sequence[int], seed: int) -> list[
     return drawn
 
 
-def transplants(
-    direction: str,
-    names: tuple[str, str],
-    mlps: tuple[Mlps, Mlps],
-    ranked: Sequence[Neuron],
-    sizes: Sequence[int],
-    draws: int,
-    seed: int,
-) -> Iterator[Intervention]:
-    """Yield transplants of the first neurons of a ranking, and of matched draws.
+class Items(NamedTuple):
+    """What edited models continue and read, of all languages."""
 
-    Args:
-        direction: "into-parent" or "into-model".
-        names: of the model that gets neurons, and of the one that gives them.
-        mlps: their MLPs.
-        ranked: all neurons.
-        sizes: how many are transplanted.
-        draws: random sets of each size.
-        seed: of the draws.
-    """
-    for size in sizes:
-        top = list(ranked[:size])
-        for draw in range(draws + 1):
-            neurons = top if draw == 0 else matched(top, mlps[0].sizes, seed + draw)
-            weights = edits.neuron_weights(mlps[1], neurons)
-            yield Intervention(
-                direction, draw, float(len(top)), names[0], _applied(edits.transplanted, mlps[0], weights)
-            )
-
-
-def _applied(
-    edit: Callable[..., AbstractContextManager[None]], *given: Any
-) -> Callable[[], AbstractContextManager[None]]:
-    return lambda: edit(*given)
-
-
-class Prompts(NamedTuple):
-    """What edited models continue and read."""
-
+    languages: list[str]  # of each prompt
     ids: list[str]
+    prompts: list[str]
+    text_languages: list[str]  # of each harmless text
+    text_ids: list[str]
     texts: list[str]
-    held_out_ids: list[str]
-    held_out: list[str]
 
 
-def outcomes(
-    interventions: Sequence[Intervention],
-    models: Mapping[str, CausalModel],
-    engines: Mapping[str, TransformersEngine],
-    prompts: Prompts,
-    seed: int,
-    score: Callable[[list[str]], list[float | None]],
+class Judges(NamedTuple):
+    """What judges completions of one language, each text by itself; None of a text that cannot be judged."""
+
+    toxicity: Callable[[list[str], str], list[float | None]]
+    language: Callable[[list[str], str], list[float | None]] | None  # 1 if a text is in the language, else 0
+
+
+def outcome_rows(
+    edit: PlannedEdit, name: str, model: EditableModel, items: Items, seed: int, judges: Judges
 ) -> pa.Table:
-    """Return INTERVENTIONS of one language.
+    """Return INTERVENTIONS of one edit, while it is applied.
 
     Args:
-        interventions: what to do.
-        models: by name, those that are edited.
-        engines: their engines.
-        prompts: of the language.
+        edit: the edit.
+        name: of the model that is edited.
+        model: the model, edited.
+        items: what it continues and reads.
         seed: the experiment's.
-        score: toxicity of each text; None if it has none.
+        judges: of its completions.
     """
-    seeds = [prompt_seed(seed, prompt_id) for prompt_id in prompts.ids]
-    completions: list[list[list[str]]] = []
-    losses: list[list[tuple[float, int]]] = []
-    for each in interventions:
-        with each.applied():
-            generated = engines[each.edited].generate(prompts.texts, seeds)
-            losses.append(_losses(models[each.edited], prompts.held_out))
-        completions.append([[completion.text for completion in samples] for samples in generated.completions])
-    # All texts are scored together: many edits give the same ones.
-    texts = [text for of_edit in completions for samples in of_edit for text in samples]
-    scores = iter(score(texts))
+    head = {"intervention": edit.intervention, "draw": edit.draw, "amount": edit.amount, "edited": name}
+    seeds = [prompt_seed(seed, prompt_id) for prompt_id in items.ids]
+    generated = model.engine.generate(items.prompts, seeds)
+    samples_by_prompt: dict[str, list[tuple[str, list[str]]]] = {}  # language -> (prompt_id, completions)
+    for language, prompt_id, samples in zip(items.languages, items.ids, generated.completions, strict=True):
+        samples_by_prompt.setdefault(language, []).append((prompt_id, [sample.text for sample in samples]))
     rows: list[dict[str, Any]] = []
-    for each, of_edit, of_texts in zip(interventions, completions, losses, strict=True):
-        row = {name: getattr(each, name) for name in ("intervention", "draw", "amount", "edited")}
-        for prompt_id, samples in zip(prompts.ids, of_edit, strict=True):
-            known = [value for value in (next(scores) for _ in samples) if value is not None]
-            total = {"quantity": "toxicity", "item_id": prompt_id, "total": float(sum(known)), "count": len(known)}
-            rows.append({**row, **total})
-        for text_id, (nll, tokens) in zip(prompts.held_out_ids, of_texts, strict=True):
-            rows.append({**row, "quantity": "nll", "item_id": text_id, "total": nll, "count": tokens})
+    for language, of_language in samples_by_prompt.items():
+        for quantity, judge in (("toxicity", judges.toxicity), ("language", judges.language)):
+            if judge is not None:
+                row = {**head, "language": language, "quantity": quantity}
+                rows += [{**row, **each} for each in _judged(of_language, language, judge)]
+    losses = model.losses(items.texts)
+    for language, text_id, (nll, tokens) in zip(items.text_languages, items.text_ids, losses, strict=True):
+        row = {**head, "language": language, "quantity": "nll"}
+        rows.append({**row, "item_id": text_id, "total": nll, "count": tokens})
     return pa.Table.from_pylist(rows, schema=INTERVENTIONS.columns)
 
 
-def _losses(model: CausalModel, texts: Sequence[str]) -> list[tuple[float, int]]:
-    """Return (nats, tokens) of each text; (0, 0) of one that leaves nothing to predict."""
-    codec = model.codec
-    given = max(1, len(codec.prefix))
-    ids = [row[: codec.context] for row in codec.ids(texts)]
-    rows = [row for row in ids if len(row) > given]
-    nll = iter(model.nll(rows, given) if rows else [])
-    return [(next(nll), len(row) - given) if len(row) > given else (0.0, 0) for row in ids]
+def _judged(
+    of_language: Sequence[tuple[str, list[str]]],
+    language: str,
+    judge: Callable[[list[str], str], list[float | None]],
+) -> list[dict[str, Any]]:
+    """Return the sum and the number of judgements of each prompt's completions."""
+    values = iter(judge([text for _, samples in of_language for text in samples], language))
+    rows: list[dict[str, Any]] = []
+    for prompt_id, samples in of_language:
+        known = [value for value in (next(values) for _ in samples) if value is not None]
+        rows.append({"item_id": prompt_id, "total": float(sum(known)), "count": len(known)})
+    return rows

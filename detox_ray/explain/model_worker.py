@@ -1,6 +1,6 @@
 """The worker that looks into one model: its probe, value vectors, continuations and its neurons' activations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from detox_ray.explain.alignment import Alignment, alignment
 from detox_ray.explain.continuation import greedy
 from detox_ray.explain.probe import ReferenceTraining
 from detox_ray.explain.reading import Row, read
+from detox_ray.explain.residual import mean_states, state_rows
 from detox_ray.explain.settings import Settings
 from detox_ray.explain.states import pooled
 from detox_ray.explain.vectors import Candidate, layer_vectors, lens, partners, rank
@@ -22,6 +23,7 @@ from detox_ray.models.causal_model import CausalModel
 from detox_ray.models.codec import prompt_limit
 from detox_ray.models.mlp import Mlps
 from detox_ray.models.neurons import check_neurons
+from detox_ray.score.batches import token_budget
 from detox_ray.storage import Store
 from detox_ray.storage.tables import LABELLED, PAIRS, PROMPTS
 from detox_ray.toy17.insult_lexicon import Lexicon
@@ -34,6 +36,7 @@ class ModelWorker:
         self._settings, self._config, self._store = settings, settings.config, store
         self._model = CausalModel(model.local_path(store), model.loading(), model.dtype, settings.config.gpus_per_model)
         self._mlps, self._codec = Mlps(self._model.network), self._model.codec
+        self._budget = token_budget(settings.config.batch_tokens, self._model.device.kind)
         self._english: np.ndarray | None = None  # pooled states of the English parallel sentences
         self._makers: dict[str, Callable[[Task], pa.Table]] = {
             tables.PROBES.name: self._probes,
@@ -42,6 +45,7 @@ class ModelWorker:
             tables.CONTINUATIONS.name: self._continuations,
             tables.ACTIVATIONS.name: self._activations,
             tables.ALIGNMENTS.name: self._alignments,
+            tables.RESIDUAL_STATES.name: self._residual_states,
         }
 
     def make(self, task: Task) -> Product:
@@ -55,9 +59,10 @@ class ModelWorker:
 
     def _states(self, texts: probing.Texts) -> probing.LabelledStates:
         rows = [ids[: self._codec.context] or self._codec.empty for ids in self._codec.ids(texts.texts)]
-        states = pooled(self._mlps, rows, self._codec.pad, self._config.batch_tokens, self._skipped())
+        every_layer = self._config.probe.layer == "all"
+        states = pooled(self._mlps, rows, self._codec.pad, self._budget, self._skipped(), every_layer)
         lengths = np.array([len(ids) for ids in rows], dtype=np.int64)
-        return probing.LabelledStates(states[:, 0], texts.toxic, np.array(texts.clusters), lengths)
+        return probing.LabelledStates(states, texts.toxic, np.array(texts.clusters), lengths)
 
     def _probes(self, task: Task) -> pa.Table:
         config = self._config.probe
@@ -151,14 +156,25 @@ class ModelWorker:
         sets = NeuronSets.of(task.read(self._store, tables.NEURONS))
         chosen = sets.by_layer(len(self._mlps))
         texts = [Row(row["prompt"], row["tokens"]) for row in rows.select(["prompt", "tokens"]).to_pylist()]
-        highest = max(max([*row.prompt, *row.continuation], default=0) for row in texts)
+        self._check_vocabulary([*row.prompt, *row.continuation] for row in texts)
+        reading = read(self._mlps, texts, chosen, self._codec.pad, self._budget)
+        return to_rows(Prompted(rows["prompt_id"].to_pylist(), reading, chosen))
+
+    def _residual_states(self, task: Task) -> pa.Table:
+        prompts = task.read(self._store, tables.CONTINUATIONS)["prompt"].to_pylist()
+        self._check_vocabulary(prompts)
+        positions = self._settings.convention.shift_positions
+        states = mean_states(self._mlps, prompts, self._codec.pad, self._budget, positions)
+        return state_rows(states, self._mlps.parallel)
+
+    def _check_vocabulary(self, rows: Iterable[list[int]]) -> None:
+        """Raise InputError if the parent's token ids are not the tuned model's."""
+        highest = max(max(row, default=0) for row in rows)
         if highest >= self._codec.vocabulary:
             raise InputError(
-                f"explain: the parent's continuations hold token {highest}, which the tuned model's vocabulary of "
+                f"explain: the parent's texts hold token {highest}, which the tuned model's vocabulary of "
                 f"{self._codec.vocabulary} lacks: leave the model out of explain.models"
             )
-        reading = read(self._mlps, texts, chosen, self._codec.pad, self._config.batch_tokens)
-        return to_rows(Prompted(rows["prompt_id"].to_pylist(), reading, chosen))
 
     def _alignments(self, task: Task) -> pa.Table:
         language = task.unit["language"]
@@ -174,4 +190,4 @@ class ModelWorker:
 
     def _sentence_states(self, language: str) -> np.ndarray:
         rows = [ids[: self._codec.context] for ids in self._codec.ids(self._settings.sentences[language])]
-        return pooled(self._mlps, rows, self._codec.pad, self._config.batch_tokens, self._skipped(), every_layer=True)
+        return pooled(self._mlps, rows, self._codec.pad, self._budget, self._skipped(), every_layer=True)

@@ -4,13 +4,16 @@ In rounds, as each needs the one before: texts and their states (probes, continu
 activations; what is computed from those, and interventions.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from detox_ray.cluster.stage import Context, Planned
-from detox_ray.config import Experiment
+from detox_ray.config import Experiment, GenerateConfig
 from detox_ray.explain import tables
+from detox_ray.explain.planned_edits import UNTOUCHED, PlannedEdit, offset_edits, transplant_edits
 from detox_ray.explain.settings import Settings
+from detox_ray.generate.engines import resolve_engine
+from detox_ray.score import identifiers
 from detox_ray.storage import Table, Unit, key_of
 from detox_ray.storage.tables import LABELLED, PAIRS, PROMPTS, SCORES, TEXTS
 
@@ -23,7 +26,7 @@ class Explained(NamedTuple):
 
     parents: dict[str, str]  # tuned model -> its parent
     settings: Settings
-    shares: Mapping[str, float] | None  # of the pretraining data, by language; None: not known
+    properties: Mapping[str, Mapping[str, float]]  # predictor -> language -> value, for which no model is needed
 
     @property
     def sources_of(self) -> list[str]:
@@ -117,6 +120,9 @@ class _Plan:
             continuations = tables.CONTINUATIONS.unit(model=model, language=language)
             prompts = self._data(PROMPTS, language=language)
             self._planned[continuations] = self._of_model(model, prompts, **self._settings("prompts", "new_tokens"))
+            states = tables.RESIDUAL_STATES.unit(model=model, language=language)
+            prompted = tables.CONTINUATIONS.unit(model=probed, language=language)
+            self._planned[states] = self._of_model(model, [prompted], **self._settings())
             texts = {OWN: continuations}
             if parent is not None:
                 texts[SAME] = tables.CONTINUATIONS.unit(model=parent, language=language)
@@ -143,12 +149,16 @@ class _Plan:
                     unit = tables.SOURCE_ACTIVATIONS.unit(text=text, model=model, language=language)
                     inputs = dict.fromkeys([*self._english(parent), activations])
                     self._planned[unit] = Planned(tuple(inputs), settings)
+        readings = [tables.ACTIVATIONS.unit(text=OWN, model=parent, language=code) for code in self._languages]
+        to_overlap = (tables.PROJECTIONS.unit(model=parent), *readings)
+        overlaps = {**self._settings("value_vectors"), "seed": self._config.probe.seed}
+        self._planned[tables.LANGUAGE_OVERLAPS.unit(model=parent)] = Planned(to_overlap, overlaps)
         alignments = self._alignments(parent)
         if alignments:
-            predictors = Planned(tuple(alignments), {**self._settings(), "shares": self._shares()})
+            predictors = Planned(tuple(alignments), {**self._settings(), **self._properties()})
             self._planned[tables.PREDICTORS.unit(model=parent)] = predictors
-        if self._config.offsets is not None:
-            self._interventions(parent, self._english(parent), "offsets")
+        if self._config.offsets is not None or self._config.transplants is not None:
+            self._interventions(parent, self._english(parent), offset_edits(self._config))
 
     def _tuned(self, model: str, parent: str) -> None:
         for language in self._languages:
@@ -160,47 +170,78 @@ class _Plan:
             )
             unit = tables.CONTRIBUTIONS.unit(model=model, language=language)
             self._planned[unit] = Planned(inputs, self._settings())
+            states = [tables.RESIDUAL_STATES.unit(model=name, language=language) for name in (parent, model)]
+            unit = tables.RESIDUAL_SHIFTS.unit(model=model, language=language)
+            self._planned[unit] = Planned((tables.PROBES.unit(model=parent), *states), self._settings())
         if self._config.transplants is not None:
             readings = [tables.ACTIVATIONS.unit(text=OWN, model=parent, language=ENGLISH)]
-            self._interventions(model, readings, "transplants")
+            self._interventions(model, readings, transplant_edits(self._config))
         alignments = self._alignments(parent)
         scorer = scorer_of(self._context.experiment)
         scores = [unit for unit in self._data(SCORES) if unit["scorer"] == scorer and unit["model"] in (model, parent)]
         if alignments and scores:
-            settings = {**self._settings(), **self._resampling(), "shares": self._shares(), "scorer": scorer}
+            settings = {**self._settings(), **self._resampling(), **self._properties(), "scorer": scorer}
             self._planned[tables.CORRELATIONS.unit(model=model)] = Planned((*alignments, *scores), settings)
 
-    def _interventions(self, model: str, read: list[Unit], block: str) -> None:
+    def _interventions(self, model: str, read: list[Unit], edits: Sequence[PlannedEdit]) -> None:
+        """Plan the model that is not edited, and each edit."""
         experiment = self._context.experiment
+        config = experiment.quality
+        identifier = config.identifier and identifiers.revision(
+            config.identifier, config.fasttext, identifiers.beside_known(self._languages)
+        )
         scorer = next(each for each in self._context.resolved["scores"] if each.name == scorer_of(experiment))
-        fields = ("edited_prompts", "edited_texts", "edited_samples", "new_tokens", "random", "probe", "sources", block)
         settings = {
-            **self._settings(*fields),
-            **self._resampling(),
+            **self._settings("edited_prompts", "edited_texts", "edited_samples", "new_tokens"),
             "generate": experiment.generate.model_dump(include={"temperature", "top_p"}),
+            "engine": resolve_engine(edited_generation(experiment, tuned=model in self._explained.parents)),
             "seed": experiment.seed,
             "scorer": scorer.key,
+            "identifier": identifier,
         }
+        items = [unit for unit in self._data(PROMPTS, TEXTS) if unit["language"] in self._languages]
+        untouched = tables.INTERVENTIONS.unit(model=model, edit=UNTOUCHED.name)
+        self._planned[untouched] = self._of_model(model, items, **settings)
+        units = "raw" if self._config.offsets is None else self._config.offsets.units
+        settings |= {**self._settings("sources"), **self._resampling(), "seed_of_draws": self._config.probe.seed}
+        inputs = [*read, *items]
         parent = self._explained.parents.get(model)
-        for language in self._languages:
-            inputs = [*read, *self._data(PROMPTS, TEXTS, language=language)]
-            if parent is not None:
-                parents = self._of_model(parent, [])
-                inputs += parents.inputs
-                settings |= {"parent": dict(parents.settings)}
-            unit = tables.INTERVENTIONS.unit(model=model, language=language)
-            self._planned[unit] = self._of_model(model, inputs, **settings)
+        if parent is None:
+            settings |= {"units": units}
+        else:
+            other = self._of_model(parent, [])
+            inputs += other.inputs
+            settings |= {"parent": dict(other.settings)}
+        for edit in edits:
+            unit = tables.INTERVENTIONS.unit(model=model, edit=edit.name)
+            self._planned[unit] = self._of_model(model, inputs, **settings, edit=edit.name)
 
     def _alignments(self, parent: str) -> list[Unit]:
         return [
             tables.ALIGNMENTS.unit(model=parent, language=language) for language in self._explained.settings.sentences
         ]
 
-    def _shares(self) -> dict[str, float] | None:
-        return None if self._explained.shares is None else dict(self._explained.shares)
+    def _properties(self) -> dict[str, Any]:
+        return {"properties": {name: dict(values) for name, values in self._explained.properties.items()}}
 
 
 def scorer_of(experiment: Experiment) -> str:
     """Return the scorer of edited models' completions."""
     assert experiment.explain is not None
     return experiment.explain.scorer or experiment.score.headline
+
+
+def edited_generation(experiment: Experiment, tuned: bool) -> GenerateConfig:
+    """Return how an edited model continues prompts: as the generate block says, greedily if one sample is asked for.
+
+    Args:
+        experiment: the experiment.
+        tuned: whether the model is tuned. Transplants edit columns of weights, which vLLM may have packed, so they run
+            on transformers.
+    """
+    config = experiment.explain
+    assert config is not None
+    greedy = {"temperature": 0.0} if config.edited_samples == 1 else {}
+    engine = "transformers" if tuned else config.engine or experiment.generate.engine
+    changes = {"samples": config.edited_samples, "max_tokens": config.new_tokens, "engine": engine, **greedy}
+    return experiment.generate.model_copy(update=changes)

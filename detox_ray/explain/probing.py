@@ -3,7 +3,7 @@
 Beside the probe stand two controls: a probe of shuffled labels, which shows what the method finds in nothing, and the
 texts' length in tokens, which shows what no model is needed for.
 
-Shapes: N texts, D width.
+Shapes: N texts, L layers whose states are read, the last after the final norm; D width.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ STORED = "stored"
 class LabelledStates(NamedTuple):
     """Texts of one language as the model sees them."""
 
-    states: NDArray[np.float32]  # (N, D)
+    states: NDArray[np.float32]  # (N, L, D)
     toxic: NDArray[np.bool_]  # (N,)
     clusters: NDArray[Any]  # (N,) names of what is resampled together
     lengths: NDArray[np.int64]  # (N,) tokens
@@ -82,6 +82,8 @@ def probe_rows(
 ) -> list[dict[str, Any]]:
     """Fit a probe, and return rows of PROBES: its weights with what it reaches on its own texts, and every language.
 
+    The probe reads the states after the final norm. If other layers' states are there, each gets a probe of its own.
+
     Args:
         own: the texts of its source, which are split into training and validation.
         labelled: language -> labelled texts.
@@ -96,8 +98,8 @@ def probe_rows(
     """
     parts = split(len(own.toxic), validation, seed)
     train, held_out = own.at(parts.train), own.at(parts.validation)
-    probe = fit(method, train.states, train.toxic, seed, training) if stored is None else Probe(stored)
-    control = fit(method, train.states, shuffled(train.toxic, seed), seed, training)
+    probe = fit(method, train.states[:, -1], train.toxic, seed, training) if stored is None else Probe(stored)
+    control = fit(method, train.states[:, -1], shuffled(train.toxic, seed), seed, training)
     row = {"method": method if stored is None else STORED, "source": source}
 
     def rows(texts: LabelledStates, of_language: str, part: str) -> list[dict[str, Any]]:
@@ -110,8 +112,8 @@ def probe_rows(
                 **_figures(scores, texts, of_language, resampling),
             }
             for name, scores in (
-                ("none", probe.scores(texts.states)),
-                ("shuffled", control.scores(texts.states)),
+                ("none", probe.scores(texts.states[:, -1])),
+                ("shuffled", control.scores(texts.states[:, -1])),
                 ("length", texts.lengths.astype(np.float64)),
             )
         ]
@@ -121,6 +123,15 @@ def probe_rows(
     found += rows(held_out, language, "validation")
     for code, texts in labelled.items():
         found += rows(texts, code, "labelled")
+    for layer in range(train.states.shape[1] - 1):
+        of_layer = fit(method, train.states[:, layer], train.toxic, seed, training)
+        head = {"method": method, "source": source, "control": "none", "layer": layer}
+        for texts, code, part in (
+            (held_out, language, "validation"),
+            *((t, c, "labelled") for c, t in labelled.items()),
+        ):
+            figures = _figures(of_layer.scores(texts.states[:, layer]), texts, code, resampling)
+            found.append({**head, "language": code, "split": part, **figures})
     return found
 
 

@@ -4,9 +4,9 @@ It looks into each tuned model and its parent. Without an ``explain`` block it h
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from detox_ray.cluster.costs import Cost, DeviceMemory, Workload
 from detox_ray.cluster.stage import Context, Planned, Section, Stage
@@ -14,12 +14,16 @@ from detox_ray.cluster.unit_jobs import Job, Task
 from detox_ray.config import TOY17, Experiment, Problem
 from detox_ray.explain import checks, costs, tables
 from detox_ray.explain.given_files import read_lexicon, read_neurons, read_probe, shares_of
+from detox_ray.explain.language_distances import distances_of
 from detox_ray.explain.metrics import SPECS
 from detox_ray.explain.parallel import parallel_sentences
-from detox_ray.explain.plan import Explained, parents_of, scorer_of, units
+from detox_ray.explain.plan import Explained, edited_generation, parents_of, scorer_of, units
 from detox_ray.explain.section import section
 from detox_ray.explain.settings import Settings
+from detox_ray.explain.transfer_tables import SHARE
+from detox_ray.generate.engines import resolve_engine
 from detox_ray.measure.resampling import Resampling
+from detox_ray.score import identifiers
 from detox_ray.storage import Table, Unit
 from detox_ray.storage.metric_spec import MetricSpec
 from detox_ray.storage.tables import CHECKPOINTS, LABELLED, PAIRS, PROMPTS, SCORES, TEXTS
@@ -29,16 +33,24 @@ from detox_ray.toy17.insult_lexicon import insults
 ROUNDS: tuple[tuple[str, tuple[Table, ...]], ...] = (
     ("texts", (tables.PROBES, tables.CONTINUATIONS, tables.ALIGNMENTS)),
     ("value vectors", (tables.NEURONS, tables.PROJECTIONS)),
-    ("activations", (tables.ACTIVATIONS,)),
+    ("activations", (tables.ACTIVATIONS, tables.RESIDUAL_STATES)),
 )
-FROM_TABLES = (tables.SOURCES, tables.SOURCE_ACTIVATIONS, tables.CONTRIBUTIONS, tables.PREDICTORS, tables.CORRELATIONS)
+FROM_TABLES = (
+    tables.SOURCES,
+    tables.SOURCE_ACTIVATIONS,
+    tables.LANGUAGE_OVERLAPS,
+    tables.RESIDUAL_SHIFTS,
+    tables.CONTRIBUTIONS,
+    tables.PREDICTORS,
+    tables.CORRELATIONS,
+)
 
 
 class ExplainStage(Stage):
     """Looks into tuned models and their parents."""
 
     name = command = title = "explain"
-    version = 1  # raise it, too, when models/codec.py, models/mlp.py or models/edits.py change what a unit holds
+    version = 2  # raise it, too, when models/codec.py, models/mlp.py or models/edits.py change what a unit holds
     summary = "why tuning works: neurons, interventions, and predictors of transfer"
     needs = (PROMPTS, TEXTS, LABELLED, PAIRS, CHECKPOINTS, SCORES)
     writes = tables.ALL
@@ -66,12 +78,17 @@ class ExplainStage(Stage):
             lexicon = read_lexicon(Path(config.lexicon).expanduser())
         if config.shares is not None:
             shares = shares_of(config.shares)
+        properties: dict[str, Mapping[str, float]] = {}
+        if shares is not None:
+            properties[SHARE] = {language: math.log(share) for language, share in shares.items() if share}
+        if config.distances is not None:
+            properties |= distances_of(config.distances, experiment.languages)
         given = None if config.sources is None else tuple(read_neurons(Path(config.sources).expanduser()))
         stored = None
         if config.probe.path is not None:
             stored = tuple(read_probe(Path(config.probe.path).expanduser()).tolist())
         settings = Settings(config, resampling, sentences, lexicon, given, stored)
-        return Explained(parents_of(experiment), settings, shares)
+        return Explained(parents_of(experiment), settings, properties)
 
     def units(self, context: Context) -> Mapping[Unit, Planned]:
         explained: Explained | None = context.resolved[self.name]
@@ -79,7 +96,6 @@ class ExplainStage(Stage):
 
     def jobs(self, context: Context, tasks: Sequence[Task]) -> Sequence[Job]:
         # What they import takes seconds, and most commands start no job.
-        from detox_ray.explain.intervention_worker import InterventionWorker
         from detox_ray.explain.model_worker import ModelWorker
         from detox_ray.explain.table_worker import TableWorker
 
@@ -105,27 +121,38 @@ class ExplainStage(Stage):
                 )
                 for label, made in ROUNDS
             ]
-            parent = explained.parents.get(model)
-            experiment = context.experiment
-            edited: dict[str, Any] = {
-                **settings,
-                "parent": parent and models[parent],
-                "generate": checks.sampling(experiment),
-                "seed": experiment.seed,
-                "scorer": next(each for each in context.resolved["scores"] if each.name == scorer_of(experiment)),
-                "batch_tokens": experiment.score.batch_tokens,
-            }
-            mine = of(model, tables.INTERVENTIONS)
-            label = f"{model}: interventions"
-            jobs.append(Job(label, mine, InterventionWorker, edited, "rows", config.actors, config.gpus_per_model))
+            jobs.append(self._interventions(context, explained, model, of(model, tables.INTERVENTIONS)))
         shared = {
             "settings": explained.settings,
             "parents": explained.parents,
-            "shares": explained.shares,
+            "properties": explained.properties,
             "store": store,
         }
         jobs.append(Job("tables", of(None, *FROM_TABLES), TableWorker, shared, "rows", config.actors, gpus=0))
         return jobs
+
+    def _interventions(self, context: Context, explained: Explained, model: str, tasks: list[Task]) -> Job:
+        from detox_ray.explain.intervention_worker import Identification, InterventionWorker
+
+        experiment, config = context.experiment, explained.settings.config
+        parent = explained.parents.get(model)
+        quality, also = experiment.quality, tuple(identifiers.beside_known(experiment.languages))
+        generate = edited_generation(experiment, tuned=parent is not None)
+        on_vllm = resolve_engine(generate).name == "vllm"
+        settings = {
+            "model": context.models[model],
+            "parent": parent and context.models[parent],
+            "settings": explained.settings,
+            "generate": generate,
+            "seed": experiment.seed,
+            "scorer": next(each for each in context.resolved["scores"] if each.name == scorer_of(experiment)),
+            "identification": quality.identifier and Identification(quality.identifier, quality.fasttext, also),
+            "batch_tokens": experiment.score.batch_tokens,
+            "store": context.store,
+        }
+        gpus = generate.tensor_parallel if on_vllm else config.gpus_per_model
+        label = f"{model}: interventions"
+        return Job(label, tasks, InterventionWorker, settings, "rows", config.actors, gpus, alone=on_vllm)
 
     def metrics(self) -> Sequence[MetricSpec]:
         return SPECS

@@ -1,6 +1,7 @@
 """The worker that computes tables from tables: no model, no GPU."""
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -8,6 +9,7 @@ from detox_ray.cluster.unit_jobs import Product, Task
 from detox_ray.explain import tables
 from detox_ray.explain.activation_tables import (
     NeuronSets,
+    Prompted,
     contribution_rows,
     from_rows,
     projections_of,
@@ -15,10 +17,21 @@ from detox_ray.explain.activation_tables import (
     source_ranks,
     source_rows,
 )
+from detox_ray.explain.language_overlap import overlap_rows
+from detox_ray.explain.probing import probe_of
+from detox_ray.explain.residual import shift_rows
 from detox_ray.explain.settings import Settings
 from detox_ray.explain.transfer_tables import PromptScores, correlation_rows, predictor_rows, prompt_scores
 from detox_ray.storage import Store, Table, Unit
 from detox_ray.storage.tables import SCORES
+
+
+class Chosen(NamedTuple):
+    """A parent's candidates."""
+
+    sets: NeuronSets
+    english: Prompted  # the reading of its own English continuations
+    sources: pa.Table  # SOURCES
 
 
 class TableWorker:
@@ -27,17 +40,24 @@ class TableWorker:
     Args:
         settings: of the stage.
         parents: tuned model -> its parent.
-        shares: language -> share of the pretraining data; None if it is not known.
+        properties: predictor -> language -> value, of those for which no model is needed.
         store: the run's.
     """
 
     def __init__(
-        self, settings: Settings, parents: Mapping[str, str], shares: Mapping[str, float] | None, store: Store
+        self,
+        settings: Settings,
+        parents: Mapping[str, str],
+        properties: Mapping[str, Mapping[str, float]],
+        store: Store,
     ):
-        self._settings, self._parents, self._shares, self._store = settings, parents, shares, store
+        self._settings, self._parents, self._properties, self._store = settings, parents, properties, store
+        self._chosen_by_key: dict[tuple[str, ...], Chosen] = {}
         self._makers: dict[str, Callable[[Task], pa.Table]] = {
             tables.SOURCES.name: self._sources,
             tables.SOURCE_ACTIVATIONS.name: self._source_activations,
+            tables.LANGUAGE_OVERLAPS.name: self._language_overlaps,
+            tables.RESIDUAL_SHIFTS.name: self._residual_shifts,
             tables.CONTRIBUTIONS.name: self._contributions,
             tables.PREDICTORS.name: self._predictors,
             tables.CORRELATIONS.name: self._correlations,
@@ -53,23 +73,42 @@ class TableWorker:
         ((unit, key),) = [each for each in task.inputs_of(table) if keys.items() <= dict(each[0].keys).items()]
         return self._store.read(unit, key)
 
-    def _chosen(self, task: Task) -> tuple[NeuronSets, pa.Table]:
-        """Return the candidates of the task's parent, and SOURCES of them."""
+    def _chosen(self, task: Task) -> Chosen:
+        """Return the candidates of the task's parent, read once for all units of the parent."""
         model = task.unit["model"]
         parent = self._parents.get(model, model)
-        sets = NeuronSets.of(self._one(task, tables.NEURONS))
-        english = from_rows(self._one(task, tables.ACTIVATIONS, text="own", model=parent, language="en"))
-        return sets, source_rows(sets, english, self._settings.choose, self._settings.resampling)
+        keys = [key for _, key in task.inputs_of(tables.NEURONS)]
+        if (parent, *keys) not in self._chosen_by_key:
+            sets = NeuronSets.of(self._one(task, tables.NEURONS))
+            english = from_rows(self._one(task, tables.ACTIVATIONS, text="own", model=parent, language="en"))
+            sources = source_rows(sets, english, self._settings.choose, self._settings.resampling)
+            self._chosen_by_key[parent, *keys] = Chosen(sets, english, sources)
+        return self._chosen_by_key[parent, *keys]
 
     def _sources(self, task: Task) -> pa.Table:
-        return self._chosen(task)[1]
+        return self._chosen(task).sources
 
     def _source_activations(self, task: Task) -> pa.Table:
         model, language = task.unit["model"], task.unit["language"]
         text = task.unit["text"] if model in self._parents else "own"  # a parent's text is its own
         prompted = from_rows(self._one(task, tables.ACTIVATIONS, text=text, model=model, language=language))
-        sets, sources = self._chosen(task)
-        return source_activation_rows(sets, source_ranks(sources), prompted)
+        chosen = self._chosen(task)
+        return source_activation_rows(chosen.sets, source_ranks(chosen.sources), chosen.english, prompted)
+
+    def _language_overlaps(self, task: Task) -> pa.Table:
+        projections = projections_of(self._one(task, tables.PROJECTIONS))
+        means = {}
+        for unit, key in task.inputs_of(tables.ACTIVATIONS):
+            reading = from_rows(self._store.read(unit, key)).reading
+            means[unit["language"]] = [reading.means(layer) for layer in range(len(reading.layers))]
+        config = self._settings.config
+        count = min(config.value_vectors, sum(map(len, projections)))
+        return overlap_rows(means, projections, count, config.probe.seed)
+
+    def _residual_shifts(self, task: Task) -> pa.Table:
+        model = task.unit["model"]
+        before, after = (self._one(task, tables.RESIDUAL_STATES, model=name) for name in (self._parents[model], model))
+        return shift_rows(before, after, probe_of(self._one(task, tables.PROBES)).weights)
 
     def _contributions(self, task: Task) -> pa.Table:
         model = task.unit["model"]
@@ -81,7 +120,7 @@ class TableWorker:
     def _predictors(self, task: Task) -> pa.Table:
         """Return PREDICTORS of the task's parent."""
         alignments = {unit["language"]: self._store.read(unit, key) for unit, key in task.inputs_of(tables.ALIGNMENTS)}
-        return predictor_rows(alignments, self._shares, self._settings.convention.overlap)
+        return predictor_rows(alignments, self._properties, self._settings.convention.overlap)
 
     def _correlations(self, task: Task) -> pa.Table:
         model = task.unit["model"]

@@ -25,6 +25,8 @@ PROBES = define(  # of a parent: how well a probe tells toxic texts from harmles
         _required("language", pa.string()),
         _required("split", pa.string()),  # "train", "validation" (of its own texts) or "labelled"
         _required("control", pa.string()),  # "none"; "shuffled": a probe of shuffled labels; "length": tokens alone
+        # whose states are read: what enters that block; null: the states after the final norm, as of the probe itself
+        pa.field("layer", pa.int32()),
         _required("n", pa.int64()),
         _required("n_toxic", pa.int64()),
         pa.field("auroc", pa.float64()),
@@ -32,7 +34,7 @@ PROBES = define(  # of a parent: how well a probe tells toxic texts from harmles
         pa.field("ci_high", pa.float64()),
         pa.field("average_precision", pa.float64()),
         _required("status", pa.string()),
-        pa.field("weights", _NUMBERS),  # (D,) of split "train", control "none"; null elsewhere
+        pa.field("weights", _NUMBERS),  # (D,) of the probe itself, in its row of split "train"; null elsewhere
         pa.field("bias", pa.float64()),
     ],
 )
@@ -114,7 +116,44 @@ SOURCE_ACTIVATIONS = define(  # mean activation of the parent's sources
         _required("steps", pa.int64()),
         _required("value", pa.float64()),  # mean over sources of the mean over steps
         _required("random", _NUMBERS),  # the same of each matched draw
+        # the same two, each neuron's mean in units of its standard deviation on the parent's English continuations
+        _required("value_in_sd", pa.float64()),
+        _required("random_in_sd", _NUMBERS),
         _required("active", pa.float64()),  # share of the sources with a mean above 0 in this language, all prompts
+    ],
+)
+
+LANGUAGE_OVERLAPS = define(  # of a parent: neurons that write most of the probe's direction in two languages
+    "language_overlaps",
+    ("model",),
+    [
+        _required("language", pa.string()),
+        _required("other", pa.string()),
+        _required("neurons", pa.int64()),  # of each language
+        _required("jaccard", pa.float64()),
+        _required("chance", pa.float64()),  # the same if activations are shuffled among the neurons of each layer
+    ],
+)
+
+RESIDUAL_STATES = define(  # of parent and tuned model, on the parent's prompts: mean state before each MLP
+    "residual_states",
+    ("model", "language"),
+    [
+        _required("layer", pa.int32()),
+        _required("state", _NUMBERS),  # (D,)
+        _required("status", pa.string()),  # "ok", or "block_input": the block's MLP and attention read the same state
+    ],
+)
+
+RESIDUAL_SHIFTS = define(  # what tuning changed in them
+    "residual_shifts",
+    ("model", "language"),
+    [
+        _required("layer", pa.int32()),
+        _required("norm", pa.float64()),
+        _required("relative", pa.float64()),  # to the norm of the parent's state
+        _required("cosine", pa.float64()),  # with the probe
+        _required("status", pa.string()),
     ],
 )
 
@@ -130,18 +169,19 @@ CONTRIBUTIONS = define(  # the change along the probe, neuron by neuron, on the 
     ],
 )
 
-INTERVENTIONS = define(  # what edited models do, one prompt or text a row
+INTERVENTIONS = define(  # what edited models do, one prompt or text a row. A unit is an edit: `planned_edits`
     "interventions",
-    ("model", "language"),
+    ("model", "edit"),
     [
+        _required("language", pa.string()),
         _required("intervention", pa.string()),  # NONE, OFFSET, or a transplant: "into-parent", "into-model"
         _required("draw", pa.int32()),  # 0: the chosen neurons; from 1 on: a matched draw
         _required("amount", pa.float64()),  # dose of an offset, neurons of a transplant; 0 of "none"
         _required("edited", pa.string()),  # the model that is edited
-        _required("quantity", pa.string()),  # "toxicity" of completions, or "nll" of harmless text
+        _required("quantity", pa.string()),  # "toxicity" or "language" of completions, "nll" of harmless text
         _required("item_id", pa.string()),  # prompt_id or text_id
-        _required("total", pa.float64()),  # sum of scores, or of nats
-        _required("count", pa.int64()),  # scored completions, or tokens
+        _required("total", pa.float64()),  # sum of scores, completions in their prompt's language, or nats
+        _required("count", pa.int64()),  # completions that were judged, or tokens
     ],
 )
 
@@ -202,6 +242,9 @@ ALL = (
     ACTIVATIONS,
     SOURCES,
     SOURCE_ACTIVATIONS,
+    LANGUAGE_OVERLAPS,
+    RESIDUAL_STATES,
+    RESIDUAL_SHIFTS,
     CONTRIBUTIONS,
     INTERVENTIONS,
     ALIGNMENTS,

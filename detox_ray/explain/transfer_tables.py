@@ -33,12 +33,14 @@ METHODS: tuple[Method, ...] = ("spearman", "pearson")
 Floats = NDArray[np.float64]
 
 
-def predictor_rows(alignments: Mapping[str, pa.Table], shares: Mapping[str, float] | None, overlap: str) -> pa.Table:
+def predictor_rows(
+    alignments: Mapping[str, pa.Table], properties: Mapping[str, Mapping[str, float]], overlap: str
+) -> pa.Table:
     """Return PREDICTORS of one parent.
 
     Args:
         alignments: language -> ALIGNMENTS, English among them.
-        shares: language -> share of the pretraining data; None if it is not known.
+        properties: predictor -> language -> value, of those for which no model is needed.
         overlap: "dice", or "half" of it.
     """
     rows: list[dict[str, Any]] = []
@@ -47,15 +49,13 @@ def predictor_rows(alignments: Mapping[str, pa.Table], shares: Mapping[str, floa
         if language == ENGLISH:
             continue
         n = sentences.num_rows
-        values: dict[str, float | None] = {
+        of_sentences: dict[str, float | None] = {
             name: float(np.mean(sentences[column].to_numpy())) for name, column in OF_SENTENCES.items()
         }
         shared = subword_overlap(english, chain(*sentences["tokens"].to_pylist()))
-        values[OVERLAP] = shared if overlap == "dice" else shared / 2
-        rows += [_row(language, name, value, n) for name, value in values.items()]
-        if shares is not None:
-            share = shares.get(language)
-            rows.append(_row(language, SHARE, float(np.log(share)) if share else None, 0))
+        of_sentences[OVERLAP] = shared if overlap == "dice" else shared / 2
+        rows += [_row(language, name, value, n) for name, value in of_sentences.items()]
+        rows += [_row(language, name, values.get(language), 0) for name, values in properties.items()]
     return pa.Table.from_pylist(rows, schema=PREDICTORS.columns)
 
 

@@ -1,6 +1,7 @@
 """The vLLM engine."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from detox_ray.config import GenerateConfig
@@ -15,30 +16,49 @@ class VLLMEngine:
 
     name = "vllm"
 
-    def __init__(self, path: str, loading: dict[str, Any], dtype: str, config: GenerateConfig):
-        self._codec = Codec(path, loading)
+    def __init__(
+        self,
+        path: str,
+        loading: dict[str, Any],
+        dtype: str,
+        config: GenerateConfig,
+        options: Mapping[str, Any] = MappingProxyType({}),
+    ):
+        """Load a model.
+
+        Args:
+            path: a folder or hub id.
+            loading: keyword arguments for every from_pretrained call (`LoadableModel.loading`).
+            dtype: "auto" (as the weights are saved), "float32", …
+            config: how completions are drawn.
+            options: further arguments of vLLM, which overrule those of the config.
+        """
+        self.codec = Codec(path, loading)
         self.version = vllm_options.version() or "unknown"
         self.device = device().name
         self._config = config
-        context = min(config.max_model_len or self._codec.context, self._codec.context)
-        self._limit = prompt_limit(context, len(self._codec.prefix), config.max_tokens)
-        self._llm = vllm_options.start(
+        self.context = min(config.max_model_len or self.codec.context, self.codec.context)
+        self._limit = prompt_limit(self.context, len(self.codec.prefix), config.max_tokens)
+        self.llm = vllm_options.start(
             path,
             loading,
-            self._codec.saved_dtype if dtype == "auto" else dtype,
-            context,
+            self.codec.saved_dtype if dtype == "auto" else dtype,
+            self.context,
             tensor_parallel=config.tensor_parallel,
             pipeline_parallel=config.pipeline_parallel,
             gpu_memory_utilization=config.gpu_memory_utilization,
             cpu_kv_cache_gb=config.cpu_kv_cache_gb,
-            options={name: value for name, value in config.engine_options.items() if name != "max_model_len"},
+            options={
+                **{name: value for name, value in config.engine_options.items() if name != "max_model_len"},
+                **options,
+            },
         )
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> Generated:
         from vllm import SamplingParams, TokensPrompt
 
-        config, encoded = self._config, self._codec.encode(prompts, self._limit)
-        outputs = self._llm.generate(
+        config, encoded = self._config, self.codec.encode(prompts, self._limit)
+        outputs = self.llm.generate(
             [TokensPrompt(prompt_token_ids=ids) for ids in encoded.ids],
             [
                 SamplingParams(
@@ -57,7 +77,7 @@ class VLLMEngine:
             [
                 [
                     Completion(
-                        self._codec.completion(ids, sample.token_ids),
+                        self.codec.completion(ids, sample.token_ids),
                         len(sample.token_ids),
                         "stop" if sample.finish_reason == "stop" else "length",
                         seed + sample.index,
@@ -71,4 +91,4 @@ class VLLMEngine:
 
     def close(self) -> None:
         """End the engine's own processes and free their shared memory."""
-        vllm_options.end(self._llm)
+        vllm_options.end(self.llm)

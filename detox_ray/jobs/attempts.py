@@ -1,6 +1,7 @@
 """The attempts at a run: the drivers of jobs record them in its folder, for anybody with access to it to read.
 
-    attempts/0002-detox-toy17-1a2b3c4d-1/alive.json       who carries out the run, and when they last showed life
+    attempts/0002                                         claims the number for one driver
+    attempts/0002-detox-toy17-1a2b3c4d-1/alive.json       who carries out the run; written again as a sign of life
     attempts/0002-detox-toy17-1a2b3c4d-1/log-00000.txt    what the driver printed, in pieces
     attempts/0002-detox-toy17-1a2b3c4d-1/outcome.json     how it ended; missing if the driver was killed
 
@@ -15,11 +16,14 @@ import socket
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from detox_ray.storage import lock
+from detox_ray.storage.conditional_writes import conditional_file
 from detox_ray.storage.folder import Folder
 
 JOB_VARIABLE = "DETOX_RAY_JOB"
@@ -28,26 +32,29 @@ BEAT_S = 15
 STALE_S = 120  # a driver without a beat for so long counts as lost
 LOG_S = 5  # between uploads of new lines
 PIECE_BYTES = 65_536
-STATES = {0: "finished", 1: "failed", 2: "wrong input", 3: "stopped"}  # by exit code
+STATES = {0: "finished", 1: "failed", 2: "wrong input", 3: "stopped", 5: "in use"}  # by exit code
+REFUSED = ("wrong input", "in use")  # states of a driver that did nothing
 
 
 class Attempt(NamedTuple):
-    """One driver's attempt at a run."""
+    """One driver's attempt at a run. Times are seconds since 1970."""
 
     number: int
     job_id: str
     host: str
-    started: float  # seconds since 1970
-    beat: float
+    started: float  # by the driver's clock
+    beat: float  # the last sign of life, by the storage's clock, as are the next two
     exit_code: int | None  # None: it has not ended, or was killed
     reason: str
     ended: float | None
+    read: float  # when this was read
 
-    def state(self, now: float) -> str:
-        """Return running, finished, failed, wrong input, stopped, or lost: no outcome, and no sign of life."""
+    @property
+    def state(self) -> str:
+        """Return running, finished, failed, wrong input, stopped, in use, or lost: no outcome, and no sign of life."""
         if self.exit_code is not None:
             return STATES.get(self.exit_code, "failed")
-        return "running" if now - self.beat < STALE_S else "lost"
+        return "running" if self.read - self.beat < STALE_S else "lost"
 
     @property
     def folder(self) -> str:
@@ -56,38 +63,66 @@ class Attempt(NamedTuple):
 
 def read_attempts(store: Folder) -> list[Attempt]:
     """Return the attempts at the run in a folder, the newest last."""
-    files = set(store.files(FOLDER))
+    changed = {name: info.mtime.timestamp() for name, info in store.files_info(FOLDER).items()}
+    now: float | None = None
     attempts = []
-    for file in sorted(files):
+    for file in sorted(changed):
         named = re.fullmatch(rf"({FOLDER}/(\d+)-(.+))/alive\.json", file)
         if named is None:
             continue
-        alive = store.read_json(file)
         outcome_file = f"{named[1]}/outcome.json"
-        outcome = store.read_json(outcome_file) if outcome_file in files else {}
+        ended = changed.get(outcome_file)
+        if ended is None and now is None:
+            now = _storage_time(store)
+        alive, outcome = store.read_json(file), {} if ended is None else store.read_json(outcome_file)
         attempts.append(
             Attempt(
-                int(named[2]),
-                named[3],
-                alive["host"],
-                alive["started"],
-                alive["beat"],
-                outcome.get("exit_code"),
-                outcome.get("reason", ""),
-                outcome.get("ended"),
+                number=int(named[2]),
+                job_id=named[3],
+                host=alive["host"],
+                started=alive["started"],
+                beat=changed[file],
+                exit_code=outcome.get("exit_code"),
+                reason=outcome.get("reason", ""),
+                ended=ended,
+                read=now or 0.0,
             )
         )
     return sorted(attempts)
 
 
-def deciding_attempt(attempts: list[Attempt], now: float) -> Attempt:
+def _storage_time(store: Folder) -> float:
+    """Return the time by the storage's clock, which no machine's clock need agree with.
+
+    A person who may not write there gets the time of this machine.
+    """
+    name = f"{FOLDER}/clock-{uuid.uuid4().hex}"
+    try:
+        store.write_bytes(name, b"")
+        now: float = store.files_info(FOLDER)[name].mtime.timestamp()
+        store.delete(name)
+        return now
+    except (OSError, KeyError):
+        return time.time()
+
+
+def deciding_attempt(attempts: list[Attempt]) -> Attempt:
     """Return the attempt whose state is that of the run: the last to show life or to end.
 
     An attempt that was refused, as when the run was in use, does not count while another is at work.
     """
-    at_work = [attempt for attempt in attempts if attempt.state(now) == "running"]
+    at_work = [attempt for attempt in attempts if attempt.state == "running"]
     last = max(attempts, key=lambda attempt: attempt.ended or attempt.beat)
-    return at_work[-1] if at_work and last.state(now) == STATES[2] else last
+    return at_work[-1] if at_work and last.state in REFUSED else last
+
+
+def last_attempt(folder: str, job_id: str) -> Attempt | None:
+    """Return the newest attempt of a job at the run in a folder; None if there is none, or if it cannot be read."""
+    try:
+        attempts = [attempt for attempt in read_attempts(Folder.at(folder)) if attempt.job_id == job_id]
+    except Exception:  # this machine need not have access; pyarrow and the file systems raise many kinds
+        return None
+    return attempts[-1] if attempts else None
 
 
 def read_log(store: Folder, attempt: Attempt) -> str:
@@ -96,8 +131,13 @@ def read_log(store: Folder, attempt: Attempt) -> str:
     return b"".join(store.read_bytes(piece) for piece in pieces).decode("utf-8", errors="replace")
 
 
+def lock_wait_s() -> float:
+    """Return the seconds to wait for a run's folder that is in use: in a job, until a killed driver's lock is stale."""
+    return lock.STALE_S + lock.BEAT_S if os.environ.get(JOB_VARIABLE) else 0.0
+
+
 @contextmanager
-def recorded(uri: str, exit_code_of: Callable[[BaseException], int]) -> Iterator[None]:
+def recorded(uri: str, exit_code_of: Callable[[BaseException], int], after_message: ExitStack) -> Iterator[None]:
     """Record the block as an attempt at the run in a folder, if this process is the driver of a submitted job.
 
     A storage that cannot be written does not end the block: the run itself reports it.
@@ -105,6 +145,8 @@ def recorded(uri: str, exit_code_of: Callable[[BaseException], int]) -> Iterator
     Args:
         uri: The run's folder.
         exit_code_of: Returns the command's exit code for what the block raises.
+        after_message: Ends after the message of an error is printed, so that the log has it. The outcome is written
+            then.
     """
     job_id = os.environ.get(JOB_VARIABLE)
     if not job_id:
@@ -116,9 +158,9 @@ def recorded(uri: str, exit_code_of: Callable[[BaseException], int]) -> Iterator
         yield
     except BaseException as error:
         reason = "asked to stop" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
-        recorder.end(exit_code_of(error), reason)
+        after_message.callback(recorder.end, exit_code_of(error), reason)
         raise
-    recorder.end(0, "")
+    after_message.callback(recorder.end, 0, "")
 
 
 def printed_file() -> Path | None:
@@ -138,6 +180,7 @@ class Recorder:
         self._job_id = job_id
         self._printed = printed
         self._folder = ""
+        self._claim = uuid.uuid4().hex.encode()
         self._started = time.time()
         self._uploaded = 0  # bytes of the log
         self._complained = False
@@ -155,13 +198,17 @@ class Recorder:
         self._thread.join(timeout=60)
         sys.stdout.flush()
         sys.stderr.flush()
-        outcome = {"exit_code": exit_code, "reason": reason[:2000], "ended": time.time()}
+        outcome = {"exit_code": exit_code, "reason": reason[:2000]}
         self._try(self._upload_log)
         self._try(lambda: self._write("outcome.json", outcome))
 
     def _begin(self) -> None:
-        numbers = [int(found[1]) for file in self._store.files(FOLDER) if (found := re.search(r"/(\d+)-", file))]
-        self._folder = f"{FOLDER}/{max(numbers, default=0) + 1:04d}-{self._job_id}"
+        """Claim the next number. Of drivers that begin together, each gets its own."""
+        numbers = [int(found[1]) for file in self._store.files(FOLDER) if (found := re.match(rf"{FOLDER}/(\d+)", file))]
+        number = max(numbers, default=0) + 1
+        while conditional_file(self._store.location.child(f"{FOLDER}/{number:04d}")).create(self._claim) is None:
+            number += 1
+        self._folder = f"{FOLDER}/{number:04d}-{self._job_id}"
         self._beat()
 
     def _work(self) -> None:
@@ -180,7 +227,6 @@ class Recorder:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "started": self._started,
-            "beat": time.time(),
         }
         self._write("alive.json", alive)
 

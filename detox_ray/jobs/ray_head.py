@@ -50,7 +50,7 @@ class Job(NamedTuple):
             return 0
         if self.state == "STOPPED":
             return 3
-        return self.driver_exit_code if self.driver_exit_code in (1, 2, 3) else 1
+        return self.driver_exit_code if self.driver_exit_code in (1, 2, 3, 5) else 1
 
 
 class Nodes(NamedTuple):

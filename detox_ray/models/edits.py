@@ -44,9 +44,10 @@ def offset(mlps: Mlps, neurons: Sequence[Neuron], amounts: Sequence[float]) -> I
     amount_of = dict(zip(neurons, amounts, strict=True))
     with ExitStack() as stack:
         for layer, indices in by_layer(neurons).items():
-            values_nD = mlps.value_vectors(layer)[indices].float()
+            values_nD = mlps.value_vectors(layer)[indices]
             factors_n = torch.tensor([amount_of[layer, index] for index in indices], device=values_nD.device)
-            stack.enter_context(_added_bias(mlps.downs[layer], factors_n @ values_nD))
+            added_D = (factors_n @ values_nD.float()).to(values_nD.dtype)
+            stack.enter_context(_added_bias(mlps.downs[layer], added_D))
         yield
 
 
@@ -57,7 +58,7 @@ def transplanted(
     """Give neurons the weights that those with the same layer and index have in another model.
 
     Args:
-        mlps: The model whose neurons change.
+        mlps: The model whose neurons change. Its weights must not be quantised.
         weights: The other model's `neuron_weights`.
         values: Whether to transplant what the neurons write.
         keys: Whether to transplant what decides when the neurons are active.
@@ -87,8 +88,7 @@ def _added_bias(module: nn.Module, added_D: torch.Tensor) -> Iterator[None]:
     """Add to a projection's bias for the duration of the block. A projection without a bias gets one meanwhile."""
     bias = module.bias
     if bias is None:
-        weight: torch.Tensor = module.weight
-        module.bias = nn.Parameter(added_D.to(weight), requires_grad=False)
+        module.bias = nn.Parameter(added_D, requires_grad=False)
         try:
             yield
         finally:

@@ -5,7 +5,7 @@ are wrong. The functions below read what a config itself states, whichever name 
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 _LLAMA_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -23,6 +23,7 @@ class MlpNames:
         down: The projection back to the residual stream. Neuron i of a block is its i-th input.
         key: The projection whose row i decides when neuron i is active; in a gated MLP, the gate.
         up: The other factor of a gated MLP; None if the MLP has no gate.
+        norm: The norm that reads the residual stream before the MLP; None if attention and MLP read the same state.
         bypassed_by: Fields of the config. If each is greater than the value given here, the model multiplies slices of
             the weights itself and never calls the module ``down``.
     """
@@ -31,6 +32,7 @@ class MlpNames:
     down: str
     key: str
     up: str | None = None
+    norm: str | None = "post_attention_layernorm"
     bypassed_by: tuple[tuple[str, int], ...] = ()
 
 
@@ -70,18 +72,22 @@ class Family:
 _LLAMA_MLP = MlpNames(blocks="model.layers", down="mlp.down_proj", key="mlp.gate_proj", up="mlp.up_proj")
 
 
-def _llama_layout(model_type: str, vllm_class: str, li2024: tuple[str, ...] | None = _LLAMA_LI2024) -> Family:
-    return Family(
-        model_type=model_type, li2024=li2024, vllm_class=vllm_class, vllm_lora_modules=_LLAMA_LINEAR, mlp=_LLAMA_MLP
-    )
+def _llama_layout(
+    model_type: str,
+    vllm_class: str,
+    li2024: tuple[str, ...] | None = _LLAMA_LI2024,
+    norm: str | None = _LLAMA_MLP.norm,
+) -> Family:
+    mlp = replace(_LLAMA_MLP, norm=norm)
+    return Family(model_type=model_type, li2024=li2024, vllm_class=vllm_class, vllm_lora_modules=_LLAMA_LINEAR, mlp=mlp)
 
 
 _TABLE = (
     # Decoders. Li et al. tuned Llama, Aya (cohere) and BLOOM with adapters, and mGPT (gpt2) without.
     _llama_layout("llama", "LlamaForCausalLM"),
-    _llama_layout("cohere", "CohereForCausalLM"),
+    _llama_layout("cohere", "CohereForCausalLM", norm=None),
     _llama_layout("mistral", "MistralForCausalLM"),
-    _llama_layout("gemma2", "Gemma2ForCausalLM"),
+    _llama_layout("gemma2", "Gemma2ForCausalLM", norm="pre_feedforward_layernorm"),
     _llama_layout("qwen3", "Qwen3ForCausalLM"),
     _llama_layout("gemma", "GemmaForCausalLM", li2024=None),
     _llama_layout("qwen2", "Qwen2ForCausalLM", li2024=None),
@@ -98,7 +104,7 @@ _TABLE = (
     Family(
         model_type="gpt2",
         li2024=("c_attn", "c_proj", "c_fc"),
-        mlp=MlpNames(blocks="transformer.h", down="mlp.c_proj", key="mlp.c_fc"),
+        mlp=MlpNames(blocks="transformer.h", down="mlp.c_proj", key="mlp.c_fc", norm="ln_2"),
     ),
     # Encoder-decoders
     Family(model_type="t5", likelihood="t5"),

@@ -1,6 +1,8 @@
 """Copy models of the hub once into the storage of the runs, because the hub turns away many nodes that ask at once.
 
-STORAGE/.models/ORGANISATION/MODEL/COMMIT/…     the model's files; the file `copied` is written last
+STORAGE/.models/ORGANISATION/MODEL/COMMIT/…     the model's files; `copied`, which lists their sizes, is written last
+
+A bucket may have a rule that deletes old files, so the files that `copied` lists are checked.
 """
 
 from collections.abc import Callable
@@ -29,7 +31,7 @@ def mirrored(model: LoadableModel, storage: Folder, say: Callable[[str], None]) 
     if model.revision is None:
         return model
     copy = Folder(storage.location.child(f"{FOLDER}/{model.location}/{model.revision}").uri)
-    if not copy.exists(COMPLETE):
+    if not _is_whole(copy):
         from huggingface_hub import snapshot_download
 
         say(f"copying {model.location} from the hub to {storage.location.child(FOLDER).uri.partition('?')[0]}")
@@ -37,8 +39,14 @@ def mirrored(model: LoadableModel, storage: Folder, say: Callable[[str], None]) 
         with ThreadPoolExecutor(THREADS) as pool:
             files = [file for file in source.rglob("*") if file.is_file()]
             list(pool.map(lambda file: _copy(file, copy, file.relative_to(source).as_posix()), files))
-        copy.write_bytes(COMPLETE, b"")
+        copy.write_json(COMPLETE, {file.relative_to(source).as_posix(): file.stat().st_size for file in files})
     return model._replace(mirror=copy.uri)
+
+
+def _is_whole(copy: Folder) -> bool:
+    """Return whether all files that a finished copy lists are there."""
+    sizes = {name: info.size for name, info in copy.files_info("").items()}
+    return bool(sizes.get(COMPLETE)) and copy.read_json(COMPLETE).items() <= sizes.items()
 
 
 def _copy(file: Path, folder: Folder, name: str) -> None:

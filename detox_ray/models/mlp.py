@@ -17,6 +17,9 @@ from detox_ray.config import InputError
 from detox_ray.models.families import family_of
 from detox_ray.models.neurons import layout_problem
 
+PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # weights that are their own values
+UNITS = 1024  # rows of a batch that reads quantised weights
+
 
 class Mlps:
     """The MLPs of a causal language model of transformers.
@@ -36,6 +39,9 @@ class Mlps:
         self.network, self._names = network, names
         self.blocks: list[nn.Module] = list(network.get_submodule(names.blocks).children())
         self.downs: list[nn.Module] = [block.get_submodule(names.down) for block in self.blocks]
+        # What reads the residual stream before each MLP: its norm, or the whole block.
+        self.readers = [block if names.norm is None else block.get_submodule(names.norm) for block in self.blocks]
+        self.parallel = names.norm is None  # attention and MLP read the same state
 
     def __len__(self) -> int:
         """Return the number of layers."""
@@ -47,8 +53,14 @@ class Mlps:
         return [self.value_vectors(layer).shape[0] for layer in range(len(self))]
 
     def value_vectors(self, layer: int) -> torch.Tensor:
-        """Return a view (N, D) of the weights. Row i is the value vector of neuron i; writing to it edits the model."""
-        return _by_input(self.downs[layer])
+        """Return the value vectors, (N, D). Row i is the value vector of neuron i.
+
+        The result is a view of the weights, and writing to it edits the model, unless the weights are quantised.
+        """
+        down = self.downs[layer]
+        if getattr(getattr(down, "weight", None), "dtype", None) in PLAIN:
+            return _by_input(down)
+        return self._dequantised(down)
 
     def incoming(self, layer: int) -> list[torch.Tensor]:
         """Return views of the weights that decide activations, row i for neuron i: keys, up projections, biases."""
@@ -62,6 +74,19 @@ class Mlps:
         """Return the unembedding (V, D)."""
         weight: torch.Tensor = self.network.get_output_embeddings().weight.data
         return weight
+
+    @torch.inference_mode()
+    def _dequantised(self, down: Any) -> torch.Tensor:
+        """Return the value vectors (N, D) that a projection with quantised weights applies: what it makes of units."""
+        embeddings = self.network.get_input_embeddings().weight
+        device = next(down.parameters()).device
+        zeros_N = torch.zeros(1, down.in_features, dtype=embeddings.dtype, device=device)
+        parts = []
+        for first in range(0, down.in_features, UNITS):
+            units = torch.zeros(min(UNITS, down.in_features - first), down.in_features, dtype=zeros_N.dtype)
+            units[:, first : first + len(units)].fill_diagonal_(1)
+            parts.append(down(units.to(device)) - down(zeros_N))
+        return torch.cat(parts)
 
 
 def _by_input(module: nn.Module) -> torch.Tensor:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from detox_ray.config import TOY17, InputError, Problem
+from detox_ray.models.hub_errors import why_not_on_hub
 from detox_ray.models.remote_models import content_key, is_uri, local_copy, local_folder
 from detox_ray.storage import Store, key_of
 
@@ -189,10 +190,7 @@ def hub_files(repository: str, revision: str | None, patterns: Collection[str]) 
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
     except (HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise InputError(
-            f"{repository}: the hub cannot be reached ({error}) and the files are not in the local cache: download "
-            "them while there is a network, or give a folder as path"
-        ) from None
+        raise InputError(f"{repository} {why_not_on_hub(error, revision)}") from None
 
 
 def alone(model: LoadableModel) -> bool:
@@ -224,10 +222,7 @@ def _hub_commit(repository: str, revision: str | None) -> str:
             cached = try_to_load_from_cache(repository, name, revision=revision or "main")
             if isinstance(cached, str):
                 return Path(cached).parent.name
-        raise InputError(
-            f"{repository}: the hub cannot be reached ({error}) and the model is not in the local cache: download it "
-            "while there is a network, or give a folder as path"
-        ) from None
+        raise InputError(f"{repository} {why_not_on_hub(error, revision)}") from None
     if not any(file.rfilename.endswith(".safetensors") for file in info.siblings or ()):
         raise InputError(
             f"{repository} has no *.safetensors on the hub, and pickled weights can run code when loaded: convert "

@@ -20,7 +20,10 @@ def labels_of(runs: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> li
 
 
 def labelled_results(runs: Sequence[RunFolder]) -> list[tuple[str, dict[str, Any]]]:
-    """Return each run's label and results."""
+    """Return each run's label and results. Raises InputError if a run is given twice, or has no results."""
+    names = [os.path.normpath(run.name) for run in runs]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"given more than once: {', '.join(repeated)}")
     documents = [run.results() for run in runs]
     labels = labels_of([run.name for run in runs], documents)
     return list(zip(labels, documents, strict=True))

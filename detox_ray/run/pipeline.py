@@ -84,6 +84,7 @@ def run(
     progress: Progress,
     verbose: bool = False,
     retry_failed: bool = False,
+    lock_wait_s: float = 0,
 ) -> Outcome:
     """Carry the experiment through its stages.
 
@@ -93,6 +94,7 @@ def run(
         progress: Shows the progress.
         verbose: Whether to show the workers' logs.
         retry_failed: Whether to make units with failures again, and all units that depend on them.
+        lock_wait_s: Seconds to wait if another run holds the folder.
 
     Raises:
         ConfigError: The input is wrong.
@@ -105,7 +107,7 @@ def run(
     checked = check(experiment)
     store = Store.at(experiment.folder)
     done: list[CommandDone] = []
-    with run_lock(store), manifest.peak_memory() as memory:
+    with run_lock(store, lock_wait_s, progress.say), manifest.peak_memory() as memory:
         store.tidy()
         context = prepare(experiment, store, progress, checked)
         del checked  # free the memory of its tables, which are in the store now

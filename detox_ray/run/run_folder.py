@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow.fs as pafs
@@ -148,6 +149,8 @@ def headline(results: Mapping[str, Any]) -> list[str]:
 
 def open_run(run: str) -> RunFolder:
     """Open a run by its folder or URI. Raises InputError if that is not valid."""
+    if Path(run).is_file():
+        raise InputError(f"{run} is a file: give the run's folder; `detox-ray validate CONFIG` prints that of a config")
     return RunFolder(run, Store.at(run))
 
 

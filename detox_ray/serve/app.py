@@ -91,12 +91,12 @@ def engine_groups(spec: ServeSpec, one_process: bool = False) -> dict[str, list[
 
 
 def engine_options(spec: EngineSpec, gpus: bool) -> dict[str, Any]:
-    """Return an engine's deployment options, including its placement."""
+    """Return an engine's deployment options, including its placement: all GPUs that share layers are on one node."""
     config: EngineConfig = spec.config
     if gpus and config.tensor_parallel > 1:  # vLLM's workers are separate actors, which hold the GPUs
         bundles = [{"CPU": config.cpus, "GPU": 1}] + [{"GPU": 1}] * (config.tensor_parallel - 1)
         options = replica_options(config, gpus=0)
-        return options | {"placement_group_bundles": bundles, "placement_group_strategy": "PACK"}
+        return options | {"placement_group_bundles": bundles, "placement_group_strategy": "STRICT_PACK"}
     return replica_options(config, gpus=1 if gpus else 0)
 
 

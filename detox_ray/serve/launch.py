@@ -8,6 +8,7 @@ request takes one hop between processes instead of three. A service of scorers a
 import asyncio
 import logging
 import os
+import signal
 import socket
 import threading
 import time
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from detox_ray.cluster import connect
 from detox_ray.cluster.progress import Progress
+from detox_ray.cluster.ray_internals import NOT_PLACED
+from detox_ray.cluster.waiting import WaitedTooLong, Waiting
 from detox_ray.config import ReplicasConfig
 from detox_ray.models.device import machine_has_gpu
 from detox_ray.serve.http.keys import required_keys
@@ -68,7 +71,7 @@ def launch(
 
     groups = app.engine_groups(spec, one_process=not (os.environ.get("RAY_ADDRESS") or machine_has_gpu()))
     cpus = _cpus(groups.values(), config.scoring)
-    with bound_socket(config.host, config.port) as listener, connect(num_cpus=cpus, verbose=verbose) as cluster:
+    with bound_socket(config.host, config.port) as listener, connect(cpus, verbose, spec.cluster) as cluster:
         from ray import serve
 
         if not verbose:
@@ -79,7 +82,7 @@ def launch(
         # The names are unique even if others use the cluster. A restarted service replaces what a killed one left.
         names = {backend: f"{APPLICATION}-{socket.gethostname()}-{port}-{backend}" for backend in backends}
         try:
-            with _show_progress(progress, names):
+            with _show_progress(progress, names, cluster.wait_s):
                 targets = [serve.RunTarget(backends[part], name, route_prefix=None) for part, name in names.items()]
                 handles = dict(zip(backends, serve.run_many(targets), strict=True))
             engines = {
@@ -133,11 +136,16 @@ def _delete(names: dict[str, str]) -> None:
 
 
 @contextmanager
-def _show_progress(progress: Progress, names: Mapping[str, str]) -> Iterator[None]:
-    """While the block runs, show which of the applications in ``names`` (backend -> application) have started."""
+def _show_progress(progress: Progress, names: Mapping[str, str], wait_s: float) -> Iterator[None]:
+    """While the block runs, show which of the applications in ``names`` (backend -> application) have started.
+
+    Raises:
+        WaitedTooLong: If the cluster has no room for them for ``wait_s`` seconds. The block is then interrupted.
+    """
     from ray import serve
 
-    finished = threading.Event()
+    finished, waiting = threading.Event(), Waiting("start", progress, wait_s)
+    too_long: list[WaitedTooLong] = []
 
     def poll() -> None:
         up: set[str] = set()
@@ -148,14 +156,34 @@ def _show_progress(progress: Progress, names: Mapping[str, str]) -> Iterator[Non
                     if backend not in up and name in applications and applications[name].status == "RUNNING":
                         up.add(backend)
                         task.advance(note=backend)
+                unplaced = [backend for backend in names if _finds_no_room(applications.get(names[backend]))]
+                if not unplaced:
+                    waiting.end()
+                    continue
+                try:
+                    waiting.go_on(f"room for {', '.join(unplaced)}")
+                except WaitedTooLong as error:
+                    too_long.append(error)
+                    os.kill(os.getpid(), signal.SIGINT)  # interrupts the main thread even if it sleeps
+                    return
 
     thread = threading.Thread(target=poll, name="start-up", daemon=True)
     thread.start()
     try:
         yield
+    except KeyboardInterrupt:
+        if too_long:
+            raise too_long[0] from None
+        raise
     finally:
         finished.set()
         thread.join()
+
+
+def _finds_no_room(application: Any) -> bool:
+    """Return whether replicas of an application wait for a node with room. None means that it is not deployed yet."""
+    deployments = application.deployments.values() if application is not None else ()
+    return any(NOT_PLACED in deployment.message for deployment in deployments)
 
 
 def _cpus(groups: Iterable[Sequence[EngineSpec]], scoring: ReplicasConfig) -> int:

@@ -9,6 +9,7 @@ from detox_ray import models, score
 from detox_ray.cluster.progress import Progress
 from detox_ray.config import (
     TOY17,
+    ClusterConfig,
     ConfigError,
     EngineConfig,
     GenerateConfig,
@@ -79,6 +80,7 @@ class ServeSpec(NamedTuple):
     prompts: list[ExamplePrompt]
     runs: str | None  # the storage whose runs the page at /runs lists
     config: ServeConfig
+    cluster: ClusterConfig = ClusterConfig()  # the machines that the run needs
     generate: GenerateConfig = GenerateConfig()  # the defaults of requests
     threshold: float = MeasureConfig().threshold  # a completion with at least this score is toxic
     # From the run's results: the gate's verdicts on its tuned models, and the validity of its scorers.
@@ -167,6 +169,7 @@ def _resolve_run(run: str, config: ServeConfig) -> ServeSpec:
         prompts=example_prompts(store, experiment, parents, primary),
         runs=_storage(store),
         config=config,
+        cluster=experiment.cluster,
         generate=experiment.generate,
         threshold=experiment.measure.threshold,
         verdicts=tuple(results.get("verdicts", ())),

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -17,6 +18,7 @@ from detox_ray.storage.node_cache import cache_folder, fetched
 __all__ = ["KEY_LENGTH", "Fence", "Folder", "StoreError", "cache_folder", "key_of"]
 
 KEY_LENGTH = 16
+TRANSFERS = 8  # files that are read or written at the same time
 
 
 class StoreError(RuntimeError):
@@ -124,14 +126,18 @@ class Folder:
 
         Paths are relative to this folder. Hidden files are left out, because a killed writer may leave temporary ones.
         """
+        return sorted(self.files_info(relative))
+
+    def files_info(self, relative: str) -> dict[str, pafs.FileInfo]:
+        """Return the files that `files` lists, with their sizes and their times of change by the storage's clock."""
         selector = pafs.FileSelector(self.path(relative), recursive=True, allow_not_found=True)
         skip = len(self.path()) + 1
         try:
             infos = self.fs.get_file_info(selector)
-        except FileNotFoundError:  # another process deleted a folder during the listing
-            return self.files(relative)
+        except FileNotFoundError:  # another process created or deleted a folder during the listing
+            return self.files_info(relative)
         files = (info for info in infos if info.type == pafs.FileType.File and not info.base_name.startswith("."))
-        return sorted(info.path[skip:] for info in files)
+        return {info.path[skip:]: info for info in files}
 
     def delete(self, relative: str) -> None:
         """Delete a file. Do nothing if it does not exist."""
@@ -154,10 +160,14 @@ class Folder:
         self._check_fence()
         if self.exists(relative):
             self.fs.delete_dir(self.path(relative))
-        for file in sorted(path for path in source.rglob("*") if path.is_file()):
+
+        def copy(file: Path) -> None:
             target = self.path(f"{relative}/{file.relative_to(source).as_posix()}")
             self.fs.create_dir(os.path.dirname(target), recursive=True)
             pafs.copy_files(str(file), target, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=self.fs)
+
+        with ThreadPoolExecutor(TRANSFERS) as pool:
+            list(pool.map(copy, sorted(path for path in source.rglob("*") if path.is_file())))
 
     def localize(self, relative: str) -> Path:
         """Return a local folder with the files of ``relative``.

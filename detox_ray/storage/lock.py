@@ -21,7 +21,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -36,6 +36,7 @@ BEAT_S = 15
 LIMIT_S = 75  # a holder that could not renew its lock for this long no longer holds it
 STALE_S = 120  # other runs may take a lock that was not renewed for this long
 TRUST_S = 5  # a worker reads the lock again after this long
+LOOK_S = 3  # a run that waits for a lock tries again after this long
 ATTEMPTS = 20  # how often to try for a lock that keeps changing hands
 PATH = "lock"
 FIELDS = frozenset({"token", "host", "pid", "process_started", "since", "beat"})
@@ -196,16 +197,38 @@ class TokenFence:
         self._read = now
 
 
+def _acquire(lease: Lease, wait_s: float, say: Callable[[str], None]) -> None:
+    """Acquire the lock. Wait up to ``wait_s`` seconds if another run holds it, then raise Locked."""
+    deadline = time.monotonic() + wait_s
+    has_said = False
+    while True:
+        try:
+            lease.acquire()
+            return
+        except Locked as error:
+            if time.monotonic() >= deadline:
+                raise
+            if not has_said:
+                has_said = True
+                say(f"waits up to {wait_s:.0f} s for its folder: {error}")
+        time.sleep(min(LOOK_S, wait_s))
+
+
 @contextmanager
-def run_lock(store: Store) -> Iterator[None]:
+def run_lock(store: Store, wait_s: float = 0, say: Callable[[str], None] = print) -> Iterator[None]:
     """Hold the run's folder for the duration of the block. Meanwhile ``store`` writes only while the lock is held.
+
+    Args:
+        store: The run's folder.
+        wait_s: Seconds to wait if another run holds it.
+        say: Called with a message if the call must wait.
 
     Raises:
         Locked: Another run holds the folder. The message names it.
         LockLost: The lock was lost during the block, which SIGINT then ends if it runs in the main thread.
     """
     lease = Lease(store, conditional_file(store.location.child(PATH)))
-    lease.acquire()
+    _acquire(lease, wait_s, say)
     stop, signalling = threading.Event(), threading.Lock()
     in_main_thread = threading.current_thread() is threading.main_thread()
 

@@ -9,9 +9,11 @@ If all copies together would exceed the limit ($DETOX_RAY_CACHE_GB, by default h
 uses are removed, the least recently used first.
 """
 
+import errno
 import fcntl
 import os
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +40,7 @@ def fetched(key: str, size: int, fetch: Callable[[Path], None]) -> Path:
 
     Raises:
         InputError: $DETOX_RAY_CACHE_GB is not a number.
+        OSError: The content cannot be fetched. If the disk is full, the message names $DETOX_RAY_CACHE.
     """
     folder = cache_folder() / "fetched"
     copy, unfinished = folder / key, folder / f"{FETCHING}{key}"
@@ -52,8 +55,7 @@ def fetched(key: str, size: int, fetch: Callable[[Path], None]) -> Path:
             if not copy.exists():
                 shutil.rmtree(unfinished, ignore_errors=True)
                 _make_room(folder, size)
-                unfinished.mkdir()
-                fetch(unfinished)
+                _write(unfinished, size, fetch)
                 unfinished.rename(copy)
             fcntl.flock(lock, fcntl.LOCK_SH)
         os.utime(copy)
@@ -62,6 +64,25 @@ def fetched(key: str, size: int, fetch: Callable[[Path], None]) -> Path:
         raise
     _used[copy] = lock
     return copy
+
+
+def _write(unfinished: Path, size: int, fetch: Callable[[Path], None]) -> None:
+    """Fetch into a new folder. If the disk is full, remove the folder and raise an OSError that says what to do."""
+    try:
+        if shutil.disk_usage(unfinished.parent).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        unfinished.mkdir()
+        fetch(unfinished)
+    except OSError as error:
+        if error.errno != errno.ENOSPC and os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        shutil.rmtree(unfinished, ignore_errors=True)
+        free = shutil.disk_usage(unfinished.parent).free
+        raise OSError(
+            errno.ENOSPC,
+            f"the disk of {unfinished.parent} on {socket.gethostname()} has no room for a model of {size / 1e9:.1f} GB "
+            f"({free / 1e9:.1f} GB are free): set DETOX_RAY_CACHE to a folder on a larger disk, on every node",
+        ) from error
 
 
 def _make_room(folder: Path, size: int) -> None:

@@ -16,13 +16,14 @@ counts, and `tidy` or the next commit of the unit removes the other.
 import bisect
 import itertools
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from detox_ray.storage.folder import KEY_LENGTH, Fence, Folder, StoreError, cache_folder, key_of
+from detox_ray.storage.folder import KEY_LENGTH, TRANSFERS, Fence, Folder, StoreError, cache_folder, key_of
 from detox_ray.storage.markers import Marker
 from detox_ray.storage.units import TABLES, Table, Unit
 
@@ -252,7 +253,8 @@ class Store(Folder):
 
     def read_all(self, units: Iterable[tuple[Unit, str]], table: Table) -> pa.Table:
         """Return the rows of several units of ``table``, in order."""
-        parts = [self.read(unit, key) for unit, key in units]
+        with ThreadPoolExecutor(TRANSFERS) as pool:  # an object store answers each request after a while
+            parts = list(pool.map(lambda named: self.read(*named), units))
         return pa.concat_tables(parts) if parts else table.columns.empty_table()
 
 

@@ -60,10 +60,16 @@ class FileUnits:
 
 
 def read_file(file: Path, columns: TextColumns, identifier_name: str, store: Store, key: str) -> None:
-    """Commit the file's rows and texts under ``key``, and mark the folder as read. Raises InputError and DataError."""
+    """Commit the file's rows and texts under ``key``, and mark the folder as read.
+
+    Raises:
+        DataError: The file cannot be read, or no row has the text column.
+        InputError: There is no row, or none can be used.
+    """
     units = FileUnits(store, key)
     identifier: identifiers.Identifier | None = None
     first = 0
+    usable, reason = False, ""
     for rows in _in_blocks(read_rows(file, columns)):
         nameless = [place for place, row in enumerate(rows) if row.reason is None and row.language is None]
         languages = [None if row.reason is not None else row.language for row in rows]
@@ -74,8 +80,10 @@ def read_file(file: Path, columns: TextColumns, identifier_name: str, store: Sto
                 languages[place] = label(answer) if enough_letters(text) else UNDETERMINED
         units.add(first, rows, languages, set(nameless))
         first += len(rows)
-    if not first:
-        raise InputError(f"{file}: holds no row")
+        usable = usable or any(row.reason is None for row in rows)
+        reason = reason or next((f"{row.place}: {row.reason}" for row in rows if row.reason is not None), "")
+    if not usable:
+        raise InputError(f"no row can be read; the first: {reason}" if first else f"{file}: holds no row")
     units.close()
     store.write_json(READ, {"rows": first})
 

@@ -79,6 +79,8 @@ def check_request(request: ScoreFileRequest) -> list[str]:
         for name in request.columns.keep
         if name in own
     ]
+    if request.out is not None and (reason := scored_file.check_writable(request.out)):
+        problems.append(Problem("--out", str(request.out), f"cannot be written: {reason}"))
     storage = Store.at(_storage(request))
     if reason := storage.check_writable():
         problems.append(Problem("--storage", _storage(request), f"cannot be written: {reason}"))

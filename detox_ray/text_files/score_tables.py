@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from detox_ray.storage import Store, Unit, define
 from detox_ray.storage.markers import ScoreMarker
-from detox_ray.storage.tables import OK
+from detox_ray.storage.tables import EMPTY, OK, UNSUPPORTED
 
 ROWS_PER_UNIT = 2_000
 
@@ -145,7 +145,9 @@ def blocks(
                     for name, values in piece.values.items():
                         of_scorer[name][here] = values
                     for place, status in zip(here, piece.statuses, strict=True):
-                        statuses[scorer][place] = status
+                        # No language can be identified in white space: that a scorer lacks it says nothing.
+                        blank = status == UNSUPPORTED and not block[place]["text"].strip()
+                        statuses[scorer][place] = EMPTY if blank else status
                     begin += len(here)
             columns += [Column(f"{scorer}.{name}", values) for name, values in of_scorer.items()]
         yield Block(block, columns, statuses)

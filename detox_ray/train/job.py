@@ -3,11 +3,12 @@
 import os
 import threading
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from detox_ray.cluster import Cluster
 from detox_ray.cluster.progress import Progress
-from detox_ray.cluster.waiting import Waiting, lacks
+from detox_ray.cluster.ray_internals import excuse_lost_nodes, lost_nodes
+from detox_ray.cluster.waiting import Waiting, is_pending, lacks
 from detox_ray.config import ConfigError, InputError, Problem, TrainConfig
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store, Unit
@@ -17,6 +18,7 @@ from detox_ray.train.training_job import BEST_STEP, TrainingJob
 from detox_ray.train.worker import run_worker
 
 POLL_SECONDS = 0.5
+QUIET_S = 20.0  # if the board has not changed for this long, workers may be waiting for resources
 START_TIMEOUT_SECONDS = 300  # Ray Train's 60 are too few if several workers import torch on few cores
 # Ray Train also keeps the latest checkpoint, which may be incomplete if everything is killed. Of the others it keeps
 # the best so far, then the latest.
@@ -69,7 +71,7 @@ def train(
     if problem := checkpoints.remove_unusable_list(store, job.folder):
         progress.say(f"train {name}: {problem}")
     clock, board = _Clock(store, job.folder), progress_board.start()
-    room = _Room(Waiting(f"train {name}", progress, cluster.wait_s), *_needs(config, gpu))
+    room = _Room(f"train {name}", progress, cluster.wait_s, *_needs(config, gpu))
     thread = _TrainingThread(job, board, cluster.address == "local")
     info, warnings = _follow(thread, board, clock, room, field, progress)
     store.commit(CHECKPOINTS.unit(model=name), key, None, {**info, "warnings": warnings, "seconds": clock.spent()})
@@ -120,16 +122,30 @@ def _needs(config: TrainConfig, gpu: bool) -> tuple[int, dict[str, float]]:
     return config.min_workers or config.workers, config.resources_per_worker or ({"GPU": 1} if gpu else {"CPU": 1})
 
 
-class _Room(NamedTuple):
+class _Room:
     """The resources that a training needs on the cluster. Ray Train waits for them silently and forever."""
 
-    waiting: Waiting
-    workers: int
-    each: dict[str, float]
+    def __init__(self, label: str, progress: Progress, wait_s: float, workers: int, each: dict[str, float]):
+        self.waiting, self.workers, self.each = Waiting(label, progress, wait_s), workers, each
+        self._label, self._progress, self._lost = label, progress, lost_nodes()
+        self._board: progress_board.BoardState | None = None
+        self._changed = time.monotonic()
 
-    def look(self) -> None:
-        """Report it if the cluster lacks the resources. Raises WaitedTooLong if it has lacked them for too long."""
-        if lacks(self.workers, self.each):
+    def look(self, board: progress_board.BoardState) -> None:
+        """Report lost nodes, and report it if the cluster lacks the resources or others use them.
+
+        Raises:
+            WaitedTooLong: If the training has waited for too long.
+        """
+        lost = lost_nodes()
+        for node in lost.keys() - self._lost.keys():
+            goes_on = "workers that were there start again, from the last checkpoint"
+            self._progress.say(f"{self._label}: the node {lost[node]} is lost; {goes_on}")
+        self._lost = lost
+        if board != self._board:
+            self._board, self._changed = board, time.monotonic()
+        is_quiet = time.monotonic() - self._changed > QUIET_S
+        if lacks(self.workers, self.each) or (is_quiet and is_pending(self.workers, self.each)):
             wanted = " and ".join(f"{self.workers * amount:g} {name}s" for name, amount in self.each.items() if amount)
             self.waiting.go_on(f"{wanted} for {self.workers} workers")
         else:
@@ -153,6 +169,7 @@ class _TrainingThread(threading.Thread):
 
 
 def _trainer(job: TrainingJob, board: Any, local: bool) -> Any:
+    excuse_lost_nodes()
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(START_TIMEOUT_SECONDS))
     if local:  # no node of our own Ray is preempted, so a process less is started
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
@@ -196,7 +213,7 @@ def _follow(
     state = progress_board.BoardState()
     while training.is_alive() and not state.total and not state.reference[1]:
         training.join(POLL_SECONDS)
-        room.look()
+        room.look(state)
         state = _read_board(board, state, label, clock, progress)
     if state.reference[1]:
         with progress.task(f"{label}: reference", total=state.reference[1], unit="groups") as task:
@@ -219,7 +236,7 @@ def _follow(
                 if not alive:
                     break
                 training.join(POLL_SECONDS)
-                room.look()
+                room.look(state)
     clock.save(at_once=True)
     if state.error is not None:
         users_mistake, message = state.error

@@ -5,6 +5,7 @@ Only workers import this module.
 
 import hashlib
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +82,14 @@ def verify(folder: Path, dtype: torch.dtype, before: dict[str, str]) -> None:
 
 def digests(model: torch.nn.Module) -> dict[str, str]:
     """Return a hash of each parameter's bits by name, so that changes can be found later without the model."""
-    hashes = {}
-    for name, parameter in model.named_parameters():
+
+    def digest(parameter: torch.Tensor) -> str:
         bits: Any = parameter.detach().contiguous().view(-1).view(torch.uint8).numpy()
-        hashes[name] = hashlib.sha256(bits).hexdigest()
-    return hashes
+        return hashlib.sha256(bits).hexdigest()  # releases Python's lock
+
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(names, pool.map(digest, parameters), strict=True))
 
 
 def _remove_all_but(folder: Path, endings: tuple[str, ...]) -> None:

@@ -1,5 +1,6 @@
-"""The help of commands on a terminal of 80 columns, and a result whose reader stops early."""
+"""The help of commands on a terminal of 80 columns, and what a pipe and a terminal take."""
 
+import io
 import os
 import re
 
@@ -8,7 +9,16 @@ from typer.testing import CliRunner
 
 from detox_ray.cli import app
 from detox_ray.cli.help_text import reflowed
-from detox_ray.cli.output import Format, Listing, Output
+from detox_ray.cli.output import Format, Listing, Output, write_anything
+
+
+class Destination(io.BytesIO):
+    """Bytes that go to a terminal or to a file."""
+
+    terminal = False
+
+    def isatty(self) -> bool:
+        return self.terminal
 
 
 def help_of(*command: str) -> str:
@@ -48,3 +58,14 @@ def test_a_reader_that_stops_early_is_no_failure(form: Format, monkeypatch: pyte
         output = Output(form)
         output.write(Listing(("a",), [{"a": 1}], ["a paragraph"]))
         output.say("and one more line")
+
+
+@pytest.mark.parametrize(("terminal", "written"), [(False, "−1 ✓"), (True, "?1 ?")])
+def test_a_locale_without_unicode_fails_no_command(terminal: bool, written: str) -> None:
+    content = Destination()
+    content.terminal = terminal
+    stream = io.TextIOWrapper(content, encoding="ascii")
+    write_anything(stream)
+    stream.write("−1 ✓")
+    stream.flush()
+    assert content.getvalue().decode() == written

@@ -45,6 +45,7 @@ class Host:
         self.name, self.address, self._hosts = name, f"{NETWORK}.{number}", hosts
         self._port = f"port{number}"
         folder = hosts.folder
+        (folder / f"{name}.up").unlink(missing_ok=True)
         script = _BOOT.format(name=name, ray=folder / "ray", folder=folder)
         flags = ("--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc")
         self._process = subprocess.Popen(["unshare", *flags, "bash", "-ec", script])
@@ -54,10 +55,10 @@ class Host:
         _run("nsenter", f"--net=/proc/{switch}/ns/net", "ip", "link", "add", self._port, "type", "veth", "peer", "name",
              "eth0", "netns", self._first)  # fmt: skip
         hosts.on_switch("ip", "link", "set", self._port, "master", "bridge", "up")
-        self._on_network("ip", "addr", "add", f"{self.address}/24", "dev", "eth0")
-        self._on_network("ip", "link", "set", "eth0", "up")
+        self.on_network("ip", "addr", "add", f"{self.address}/24", "dev", "eth0")
+        self.on_network("ip", "link", "set", "eth0", "up")
 
-    def _on_network(self, *command: str) -> None:
+    def on_network(self, *command: str) -> None:
         _run("nsenter", f"--net=/proc/{self._first}/ns/net", *command)
 
     def start(self, *command: str | Path, **options: Any) -> "subprocess.Popen[str]":
@@ -66,12 +67,13 @@ class Host:
         environment = {**os.environ, **self._hosts.environment, **options.pop("env", {})}
         return subprocess.Popen([*enter, *map(str, command)], text=True, env=environment, **options)
 
-    def join(self, *options: str, cpus: int = 1) -> None:
+    def join(self, *options: str, cpus: int = 1, dashboard: bool = False) -> None:
         """Start Ray: as the head on the host of that name, else as a node of its cluster."""
         log = (self._hosts.folder / f"{self.name}.log").open("w")
         ray = Path(sys.executable).with_name("ray")
         head = self._hosts.head_address
-        role = ["--head", "--port=6379", f"--temp-dir={self._hosts.folder / 'ray'}", "--include-dashboard=false"]
+        role = ["--head", "--port=6379", f"--temp-dir={self._hosts.folder / 'ray'}"]
+        role += [f"--dashboard-host={head}"] if dashboard else ["--include-dashboard=false"]
         common = [f"--node-ip-address={self.address}", f"--num-cpus={cpus}", "--object-store-memory=100000000"]
         where = role if self.address == head else [f"--address={head}:6379"]
         self.start(ray, "start", "--block", *where, *common, *options, stdout=log, stderr=subprocess.STDOUT)
@@ -80,6 +82,8 @@ class Host:
         """End everything on the host at once."""
         os.kill(int(self._first), signal.SIGKILL)
         self._process.wait()
+        # The kernel removes the interface a while later; a host that is started again needs its name now.
+        subprocess.run(self._hosts.entering_switch("ip", "link", "del", self._port), check=False, capture_output=True)
 
     def pull_cable(self) -> None:
         """Take the host off the network; its processes live on."""
@@ -101,6 +105,11 @@ class SimulatedHosts:
             "RAY_USAGE_STATS_ENABLED": "0",
             "OMP_NUM_THREADS": "1",
             "HOME": str(self.folder),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "GLOO_SOCKET_IFNAME": "eth0",  # there are no names of hosts to resolve
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_EC2_METADATA_DISABLED": "true",
             **(environment or {}),
         }
 
@@ -129,23 +138,27 @@ class SimulatedHosts:
         return self._hosts[name]
 
     def boot(self, name: str) -> Host:
-        """Add a host."""
-        self._hosts[name] = Host(self, name, len(self._hosts) + 1)
+        """Add a host, or start one again that lost its power, with its old address."""
+        number = list(self._hosts).index(name) + 1 if name in self._hosts else len(self._hosts) + 1
+        self._hosts[name] = Host(self, name, number)
         return self._hosts[name]
 
     def on_switch(self, *command: str) -> None:
-        _run("nsenter", f"--net=/proc/{self.switch}/ns/net", *command)
+        _run(*self.entering_switch(*command))
 
-    def cluster(self, workers: Mapping[str, int], *options: str) -> None:
+    def entering_switch(self, *command: str) -> tuple[str, ...]:
+        return ("nsenter", f"--net=/proc/{self.switch}/ns/net", *command)
+
+    def cluster(self, workers: Mapping[str, int], *options: str, dashboard: bool = False) -> None:
         """Start Ray: the head without CPUs, and workers (name -> CPUs) with ``options``; wait until all have joined."""
-        self["head"].join('--resources={"driver": 16}', cpus=0)
-        wait_for(lambda: "Ray runtime started" in self._log("head"), "the head", self._log)
+        self["head"].join('--resources={"driver": 16}', cpus=0, dashboard=dashboard)
+        wait_for(lambda: "Ray runtime started" in self.log("head"), "the head", self.log)
         for name, cpus in workers.items():
             self[name].join(*options, cpus=cpus)
         for name in workers:
-            wait_for(lambda name=name: "Ray runtime started" in self._log(name), name, self._log)  # type: ignore[misc]
+            wait_for(lambda name=name: "Ray runtime started" in self.log(name), name, self.log)  # type: ignore[misc]
 
-    def _log(self, name: str = "head") -> str:
+    def log(self, name: str = "head") -> str:
         file = self.folder / f"{name}.log"
         return file.read_text() if file.exists() else ""
 

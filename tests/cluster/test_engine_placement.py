@@ -45,11 +45,11 @@ if __name__ == "__main__":
 '''
 
 
-def test_two_by_two_gpus_stand_in_two_hosts_of_two(tmp_path: Path) -> None:
+def test_two_by_two_gpus_stand_in_two_hosts_though_one_has_three(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     with SimulatedHosts("head", "w1", "w2", environment={"PYTHONPATH": path()}) as hosts:
-        hosts.cluster({"w1": 2, "w2": 2}, "--num-gpus=2")
+        hosts.cluster({"w1": 3, "w2": 3}, "--num-gpus=3")
         run = hosts["head"].start(sys.executable, program, tmp_path / "run", stdout=subprocess.PIPE)
         printed, _ = run.communicate(timeout=100)
     assert run.returncode == 0

@@ -1,11 +1,14 @@
 """Nodes that are lost, that join late, or that are not there yet, on simulated hosts: the same call goes on."""
 
+import json
 import subprocess
 import sys
-import time
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from simulated_hosts import SimulatedHosts, needs_hosts, wait_for
@@ -34,6 +37,17 @@ def ended(process: "subprocess.Popen[str]", seconds: float = 150) -> str:
     printed, _ = process.communicate(timeout=seconds)
     assert process.returncode == 0, printed
     return printed
+
+
+@contextmanager
+def deadline(process: "subprocess.Popen[str]", seconds: float) -> Iterator[None]:
+    """End a process that does not do in time what the block waits for."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def made(folder: Path) -> int:
@@ -72,11 +86,62 @@ def test_a_node_that_joins_is_used_at_once(hosts: SimulatedHosts, tmp_path: Path
     assert makers(tmp_path)["w2"] >= UNITS // 4
 
 
+def test_two_runs_share_a_cluster(hosts: SimulatedHosts, tmp_path: Path) -> None:
+    hosts.cluster({"w1": 1, "w2": 1})
+    first = started(hosts, tmp_path / "a", UNITS, "1")
+    second = started(hosts, tmp_path / "b", UNITS, "1")
+    wait_for(lambda: made(tmp_path / "a") and made(tmp_path / "b"), "some units of both")
+    third = started(hosts, tmp_path / "c", 4, "1")  # finds no room until one of them ends
+    ended(first)
+    ended(second)
+    assert "write: waits for 1 CPU" in ended(third)
+    assert {host for run in "ab" for host in makers(tmp_path / run)} == {"w1", "w2"}
+    assert [made(tmp_path / run) for run in "abc"] == [UNITS, UNITS, 4]
+
+
+def test_a_cluster_that_scales_from_zero_grows(tmp_path: Path) -> None:
+    with SimulatedHosts("head", environment={"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}) as one:
+        one["head"].on_network("ip", "route", "add", "default", "dev", "eth0")
+        config = tmp_path / "autoscaling.json"
+        config.write_text(json.dumps(autoscaling(f"{one.head_address}:6379")))
+        one["head"].join(f"--autoscaling-config={config}", cpus=0)
+        wait_for(lambda: "Ray runtime started" in one.log("head"), "the head", one.log)
+        run = started(one, tmp_path / "run", 6, "1")
+        ended(run)
+    assert made(tmp_path / "run") == 6
+
+
+def autoscaling(head: str) -> dict[str, Any]:
+    """Return the config of a cluster without workers, to which Ray's fake provider adds up to two of one CPU."""
+    empty = ("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands")
+    empty += ("head_start_ray_commands", "worker_start_ray_commands", "cluster_synced_files", "rsync_exclude")
+    return {
+        "cluster_name": "fake",
+        "max_workers": 2,
+        "provider": {"type": "fake_multinode", "gcs_address": head},
+        "available_node_types": {
+            "ray.head.default": {"resources": {}, "node_config": {}, "max_workers": 0},
+            "worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
+        },
+        "head_node_type": "ray.head.default",
+        "upscaling_speed": 1.0,
+        "idle_timeout_minutes": 0.1,
+        "auth": {},
+        "docker": {},
+        "file_mounts": {},
+        "file_mounts_sync_continuously": False,
+        "rsync_filter": [],
+        **{name: [] for name in empty},
+    }
+
+
 def test_a_run_waits_for_the_first_node_and_says_so(hosts: SimulatedHosts, tmp_path: Path) -> None:
     hosts.cluster({})
     run = started(hosts, tmp_path, 6)
-    time.sleep(15)  # what the run does meanwhile is wait
+    assert run.stdout is not None
+    told = "write: waits for 1 CPU for a worker process (1 wanted); the cluster has 1 node, 0 GPUs"
+    with deadline(run, 90):
+        assert any(told in line for line in run.stdout)  # it reads no more than that line
     hosts["w1"].join()
-    printed = ended(run)
-    assert "write: waits for 1 CPU for a worker process (1 wanted); the cluster has 1 node, 0 GPUs" in printed
+    ended(run)
     assert makers(tmp_path) == {"w1": 6}

@@ -183,7 +183,7 @@ def test_options_are_checked_and_a_cpu_refuses_what_needs_a_gpu(config: Path) ->
     refused = plan(config, "--device", "cpu", "models.tuned.train.dtype=bfloat16")
     assert refused.exit_code == 2 and "bfloat16 needs GPU workers" in refused.output
     unknown = plan(config, "models.base.path=nobody/knows-this")
-    assert unknown.exit_code == 2 and "give a folder or a config.json" in unknown.output
+    assert unknown.exit_code == 2 and "or give a folder as path" in unknown.output
 
 
 def test_twice_the_speed_is_half_the_time(config: Path) -> None:

@@ -115,7 +115,7 @@ def experiment(folder: Path, **explain: Any) -> dict[str, Any]:
         "score": {"scorers": [{"name": "insults", "type": "lexicon", "path": str(folder / "lexicon.json")}]},
         "measure": {"bootstrap": 100},
         "explain": {
-            "probe": {"method": "mean-difference"},
+            "probe": {"method": "mean-difference", "layer": "all"},
             "value_vectors": 1,
             "choose": "positive",
             "lens_tokens": 3,

@@ -89,6 +89,34 @@ def test_two_halves_of_a_sharded_projection_add_up() -> None:
     torch.testing.assert_close(parts, whole)
 
 
+class Quantised(torch.nn.Module):
+    """A linear layer of 8-bit integers, each row with its scale."""
+
+    def __init__(self, linear: torch.nn.Linear) -> None:
+        super().__init__()
+        self.in_features = linear.in_features
+        self.scale = torch.nn.Parameter(linear.weight.detach().abs().amax(1, keepdim=True) / 127, requires_grad=False)
+        self.weight = torch.nn.Parameter((linear.weight / self.scale).round().to(torch.int8), requires_grad=False)
+        self.bias = linear.bias
+
+    def forward(self, m_BTN: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.linear(m_BTN, self.weight * self.scale, self.bias)
+
+
+def test_quantised_weights_are_read_and_offset() -> None:
+    model = tiny_model("llama")
+    for block in Mlps(model).blocks:
+        block.mlp.down_proj = Quantised(block.mlp.down_proj)
+    mlps, untouched = Mlps(model), logits(model)
+    down: Any = mlps.downs[1]
+    torch.testing.assert_close(mlps.value_vectors(1), (down.weight * down.scale).T)
+    with hooked(mlps):
+        expected = logits(model)
+    with edits.offset(mlps, NEURONS, AMOUNTS):
+        torch.testing.assert_close(logits(model), expected, atol=2e-5, rtol=1e-5)
+    assert torch.equal(logits(model), untouched)
+
+
 def test_neurons_that_do_not_exist_or_stand_twice_are_refused() -> None:
     with pytest.raises(InputError, match=r"\[2, 0\] is not in the model"):
         check_neurons([(0, 1), (2, 0)], [96, 96])

@@ -15,20 +15,22 @@ RESAMPLING = Resampling(0, 200, 0.95)
 
 
 def test_outcomes_are_means_over_languages_of_each_languages_mean() -> None:
-    def rows(totals: list[float]) -> pa.Table:
-        edit = {"intervention": "offset", "draw": 0, "amount": -2.0, "edited": "base"}
+    def rows(language: str, totals: list[float]) -> pa.Table:
+        edit = {"language": language, "intervention": "offset", "draw": 0, "amount": -2.0, "edited": "base"}
         toxicity = [
             {**edit, "quantity": "toxicity", "item_id": str(at), "total": total, "count": 2}
             for at, total in enumerate(totals)
         ]
         nll = {**edit, "quantity": "nll", "item_id": "t", "total": 6.0, "count": 3}
-        return pa.Table.from_pylist([*toxicity, nll], schema=INTERVENTIONS.columns)
+        right = {**edit, "quantity": "language", "item_id": "0", "total": 1.0, "count": len(totals)}
+        return pa.Table.from_pylist([*toxicity, nll, right], schema=INTERVENTIONS.columns)
 
-    found = outcomes({"en": rows([2.0, 0.0]), "fr": rows([1.0, 0.0])}, RESAMPLING)
+    found = outcomes(pa.concat_tables([rows("en", [2.0, 0.0]), rows("fr", [1.0, 0.0])]), RESAMPLING)
     outcome = found["offset", "base", -2.0, 0]
     assert outcome.toxicity.value == pytest.approx((2 / 4 + 1 / 4) / 2)
     assert outcome.toxicity.low is not None and outcome.toxicity.low < outcome.toxicity.value
     assert outcome.perplexity == pytest.approx(np.exp(2))
+    assert outcome.consistency == pytest.approx(0.5)
 
 
 def test_a_share_is_recovered_of_a_fall_that_is_there() -> None:

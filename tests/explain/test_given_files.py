@@ -1,8 +1,11 @@
 """What a user gives is read as it is, and a published probe without running what its file holds."""
 
+import importlib.util
 import pickle
+import sys
 import zipfile
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from detox_ray.config.explain import ExplainConfig, ParallelConfig
 from detox_ray.config.languages import LANGUAGES
 from detox_ray.explain.conventions import chosen
 from detox_ray.explain.given_files import read_lexicon, read_neurons, read_probe, read_shares, shares_of
+from detox_ray.explain.language_distances import distances_of
 from detox_ray.explain.parallel import parallel_sentences
 
 
@@ -106,3 +110,35 @@ def test_a_convention_is_what_the_scripts_do_and_its_name_says_what_changes_it()
     assert chosen(ExplainConfig(convention="lee2024")).rank_per_layer == 100
     changed = chosen(ExplainConfig(convention="paper", steps_after_end="skip", choose="positive"))
     assert changed.name == "paper+steps_after_end=skip" and changed.steps_after_end == "skip"
+
+
+def test_distances_are_columns_of_a_csv_with_gaps(tmp_path: Path) -> None:
+    (tmp_path / "distances.csv").write_text("language,genetic,syntactic\nfr,0.5,0.25\nde,,0.125\n")
+    found = distances_of(str(tmp_path / "distances.csv"), ["en", "fr", "de"])
+    assert found == {"genetic": {"fr": 0.5}, "syntactic": {"fr": 0.25, "de": 0.125}}
+    (tmp_path / "none.csv").write_text("language\nfr\n")
+    with pytest.raises(InputError, match=r"explain\.distances: .* no column beside language"):
+        distances_of(str(tmp_path / "none.csv"), ["fr"])
+
+
+def test_lang2vec_says_what_to_do_if_it_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r"lang2vec is not installed: .* or give a CSV"):
+        distances_of("lang2vec", ["en", "fr"])
+
+
+def test_lang2vec_s_distance_is_a_cosine_over_what_is_known_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = {"en": [1.0, 0.0, 1.0, "--"], "fr": [1.0, 1.0, "--", 0.5]}
+
+    def get_features(languages: list[str], feature: str) -> dict[str, list[object]]:
+        if languages == ["xx"]:
+            raise Exception("not found in the URIEL database")
+        return {languages[0]: vectors[languages[0]]}
+
+    package = ModuleType("lang2vec")
+    package.lang2vec = SimpleNamespace(get_features=get_features)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lang2vec", package)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    found = distances_of("lang2vec", ["en", "fr", "xx"])
+    assert found["lang2vec_fam"] == {"fr": pytest.approx(1 / 2**0.5)}
+    assert found.keys() == {"lang2vec_fam", "lang2vec_geo", "lang2vec_syntax_average"}

@@ -1,17 +1,24 @@
 """A job's driver records its attempt in the run's folder: life, log and outcome, readable without the cluster."""
 
 import json
+import os
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from detox_ray.cli import app
+from detox_ray.cli import app, experiments
 from detox_ray.cli.exit_codes import exit_code_of
 from detox_ray.config import InputError
 from detox_ray.jobs import attempts
 from detox_ray.jobs.attempts import Recorder, deciding_attempt, read_attempts, read_log, recorded
+from detox_ray.storage import Store, lock
+from detox_ray.storage.conditional_writes import conditional_file
 from detox_ray.storage.folder import Folder
 from detox_ray.storage.lock import Locked
 
@@ -25,7 +32,7 @@ def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_only_a_driver_of_a_job_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(attempts.JOB_VARIABLE, raising=False)
-    with recorded(str(tmp_path / "run"), exit_code_of):
+    with ExitStack() as after, recorded(str(tmp_path / "run"), exit_code_of, after):
         pass
     assert not (tmp_path / "run").exists()
 
@@ -36,7 +43,7 @@ def test_only_a_driver_of_a_job_records(tmp_path: Path, monkeypatch: pytest.Monk
         (None, 0, "finished"),
         (ValueError("no memory"), 1, "failed"),
         (InputError("no such file"), 2, "wrong input"),
-        (Locked("held"), 2, "wrong input"),
+        (Locked("held"), 5, "in use"),
         (KeyboardInterrupt(), 3, "stopped"),
     ],
 )
@@ -44,9 +51,9 @@ def test_the_outcome_is_the_exit_code_and_the_reason(
     driver: Path, error: BaseException | None, code: int, state: str
 ) -> None:
     def carry_out() -> None:
-        with recorded(str(driver), exit_code_of):
+        with ExitStack() as after, recorded(str(driver), exit_code_of, after):
             (running,) = read_attempts(Folder.at(str(driver)))
-            assert running.state(time.time()) == "running" and running.exit_code is None
+            assert running.state == "running" and running.exit_code is None
             if error is not None:
                 raise error
 
@@ -57,7 +64,7 @@ def test_the_outcome_is_the_exit_code_and_the_reason(
             carry_out()
     (attempt,) = read_attempts(Folder.at(str(driver)))
     assert (attempt.number, attempt.job_id) == (1, "detox-toy17-0a1b2c3d-1")
-    assert (attempt.exit_code, attempt.state(time.time())) == (code, state)
+    assert (attempt.exit_code, attempt.state) == (code, state)
     assert attempt.reason == ("" if error is None else str(error) or "asked to stop")
 
 
@@ -66,9 +73,77 @@ def test_a_killed_driver_is_lost_after_a_while(driver: Path) -> None:
     recorder = Recorder(store, "detox-x-1", None)
     recorder.start()
     (attempt,) = read_attempts(store)
-    assert attempt.state(attempt.beat + 100) == "running"
-    assert attempt.state(attempt.beat + 121) == "lost"
+    alive = store.path(f"{attempt.folder}/alive.json")
+    for silent, state in ((100, "running"), (121, "lost")):
+        os.utime(alive, (time.time() - silent, time.time() - silent))
+        assert [one.state for one in read_attempts(store)] == [state]
+    assert not [file for file in store.files("attempts") if "clock" in file]
     recorder.end(0, "")
+
+
+def test_the_clocks_of_drivers_and_readers_do_not_matter(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Folder.at(str(driver))
+    recorder = Recorder(store, "detox-x-1", None)
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: 0.0)  # the driver's clock
+        recorder.start()
+    for clock in (-1e6, 1e6):
+        with monkeypatch.context() as patch:
+            now = time.time() + clock
+            patch.setattr(time, "time", lambda now=now: now)
+            assert [one.state for one in read_attempts(store)] == ["running"]
+    recorder.end(0, "")
+
+
+def test_drivers_that_begin_together_get_numbers_of_their_own(driver: Path) -> None:
+    store = Folder.at(str(driver))
+    recorders = [Recorder(store, "job", None) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(Recorder.start, recorders))
+        list(pool.map(lambda recorder: recorder.end(0, ""), recorders))
+    assert [one.number for one in read_attempts(store)] == list(range(1, 9))
+
+
+def test_the_log_holds_the_message_of_the_error_that_ended_the_run(
+    driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed = tmp_path / "job-driver.log"
+    monkeypatch.setattr(attempts, "printed_file", lambda: printed)
+    config = tmp_path / "experiment.yaml"
+    fields = {"name": "run", "storage": str(driver.parent), "languages": ["en"]}
+    blocks = {
+        "data": {"prompts": {"source": "toy17", "per_language": 1}},
+        "models": {"base": {"path": str(tmp_path / "nowhere")}},
+        "score": {"scorers": ["toy17-lexicon"]},
+    }
+    config.write_text(json.dumps(fields | blocks))
+    with printed.open("w") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        monkeypatch.setattr(sys, "stderr", file)
+        with pytest.raises(typer.Exit):
+            experiments.run(config)
+    store = Folder.at(str(driver))
+    (attempt,) = read_attempts(store)
+    assert attempt.exit_code == 2
+    assert "models.base.path" in read_log(store, attempt)
+
+
+def test_a_driver_waits_until_the_lock_of_a_killed_one_is_stale(
+    driver: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert attempts.lock_wait_s() > lock.STALE_S
+    monkeypatch.delenv(attempts.JOB_VARIABLE)
+    assert attempts.lock_wait_s() == 0
+    store = Store.at(str(driver))
+    monkeypatch.setattr(lock, "LOOK_S", 0.05)
+    monkeypatch.setattr(lock, "STALE_S", 3)
+    holder = {"token": "x", "host": "elsewhere", "pid": 1, "process_started": 0.0, "since": 0.0, "beat": time.time()}
+    conditional_file(store.location.child(lock.PATH)).create(json.dumps(holder).encode())
+    with pytest.raises(Locked), lock.run_lock(store, 0.1):
+        pass
+    with lock.run_lock(store, 20):
+        pass
+    assert "waits up to 20 s for its folder" in capsys.readouterr().out
 
 
 def test_an_attempt_that_was_refused_hides_no_other_at_work(driver: Path) -> None:
@@ -76,10 +151,10 @@ def test_an_attempt_that_was_refused_hides_no_other_at_work(driver: Path) -> Non
     at_work, refused = Recorder(store, "detox-x-1", None), Recorder(store, "detox-y-1", None)
     at_work.start()
     refused.start()
-    refused.end(2, "in use")
-    attempts, now = read_attempts(store), time.time()
-    assert [attempt.state(now) for attempt in attempts] == ["running", "wrong input"]
-    assert deciding_attempt(attempts, now).number == 1
+    refused.end(5, "in use")
+    attempts = read_attempts(store)
+    assert [attempt.state for attempt in attempts] == ["running", "in use"]
+    assert deciding_attempt(attempts).number == 1
     assert CliRunner().invoke(app, ["jobs", "status", str(driver)]).exit_code == 3
     at_work.end(0, "")
     assert CliRunner().invoke(app, ["jobs", "status", str(driver)]).exit_code == 0
@@ -87,7 +162,7 @@ def test_an_attempt_that_was_refused_hides_no_other_at_work(driver: Path) -> Non
 
 def test_attempts_are_numbered_in_the_folder_whatever_ray_calls_them(driver: Path) -> None:
     for _ in range(2):  # a restarted head gives the same id again
-        with recorded(str(driver), exit_code_of):
+        with ExitStack() as after, recorded(str(driver), exit_code_of, after):
             pass
     assert [(one.number, one.job_id) for one in read_attempts(Folder.at(str(driver)))] == [
         (1, "detox-toy17-0a1b2c3d-1"),
@@ -125,7 +200,7 @@ def test_a_storage_that_cannot_be_written_does_not_end_the_run(
     driver: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     driver.parent.joinpath("run").write_text("a file")
-    with recorded(str(driver), exit_code_of):
+    with ExitStack() as after, recorded(str(driver), exit_code_of, after):
         done = True
     assert done and "not recorded" in capsys.readouterr().err
 

@@ -14,8 +14,10 @@ from typer.testing import CliRunner, Result
 
 from detox_ray.cli import app
 from detox_ray.config import ConfigError
+from detox_ray.jobs.attempts import Recorder
 from detox_ray.jobs.following import Lost, follow
 from detox_ray.jobs.ray_head import RayHead, chosen_address
+from detox_ray.storage.folder import Folder
 
 CONFIG = Path(__file__).parents[2] / "configs/toy17.yaml"
 BUCKET = "storage=s3://bucket/runs?region=eu-west-1"
@@ -211,6 +213,7 @@ def test_jobs_are_listed_by_state_and_others_are_left_out(head: FakeHead) -> Non
         ("FAILED", 1, 1, 1),
         ("FAILED", 2, 2, 1),
         ("FAILED", 3, 3, 3),
+        ("FAILED", 5, 5, 3),
         ("FAILED", -9, 1, 1),
         ("FAILED", None, 1, 1),
         ("STOPPED", None, 3, 3),
@@ -260,6 +263,37 @@ def test_a_forgotten_job_is_lost_and_points_to_the_folder(head: FakeHead) -> Non
         follow(RayHead(head.address), job, print, print)
     result = call("jobs", "status", job)
     assert result.exit_code == 2 and "the run's folder" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("ended", "code", "said"),
+    [(None, 3, "running by its folder"), (0, 0, "finished"), (1, 1, "failed"), (-1, 3, "not known")],
+)
+def test_if_the_head_is_lost_the_runs_folder_gives_the_exit_code(
+    head: FakeHead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: int | None, code: int, said: str
+) -> None:
+    row = submitted(f"storage={tmp_path}")
+    recorder = Recorder(Folder.at(row["folder"]), row["id"], None)
+    if ended != -1:  # this machine can read the folder
+        recorder.start()
+        if ended is not None:
+            recorder.end(ended, "")
+    answer = head.answer
+
+    def forgetting(method: str, path: str, body: bytes) -> tuple[int, Any]:
+        if path.endswith("/logs"):
+            head.jobs[row["id"]]["status"] = "RUNNING"
+            content = answer(method, path, body)
+            head.jobs.clear()  # the head is restarted
+            return content
+        return answer(method, path, body)
+
+    monkeypatch.setattr(head, "answer", forgetting)
+    monkeypatch.setattr("detox_ray.jobs.following.INTERVAL_S", 0.01)
+    result = call("jobs", "logs", row["id"], "--follow")
+    assert result.exit_code == code and said in " ".join(result.output.split())
+    if ended is None:
+        recorder.end(0, "")
 
 
 def test_a_cancelled_job_is_resumed_with_the_same_experiment(head: FakeHead) -> None:

@@ -35,7 +35,7 @@ def metrics(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str, st
         "fresh_detox": {"train": {**detox, "parent": "fresh"}},
     }
     experiment["data"]["prompts"]["per_language"] = 20
-    del experiment["quality"]["fluency"]
+    del experiment["quality"]["fluency"], experiment["explain"]
     (folder / "experiment.yaml").write_text(yaml.safe_dump({**experiment, "storage": str(folder / "runs")}))
     command = [sys.executable, "-m", "detox_ray", "run", str(folder / "experiment.yaml")]
     subprocess.run(command, check=True, timeout=1500)

@@ -48,6 +48,18 @@ def test_eight_processes_fetch_a_folder_once(tmp_path: Path) -> None:
     assert (tmp_path / "fetches").read_text() == "fetch\n"
 
 
+@pytest.mark.parametrize("when", ["before", "while it is fetched"])
+def test_a_full_disk_names_what_helps_and_leaves_nothing(cache: Path, when: str) -> None:
+    def fill(folder: Path) -> None:
+        (folder / "config.json").write_bytes(MIB)
+        raise OSError("[Errno 28] Error writing bytes to file. Detail: [errno 28] No space left on device")
+
+    size = 1 << 60 if when == "before" else 1 << 20
+    with pytest.raises(OSError, match=r"has no room for a model of .* GB .*: set DETOX_RAY_CACHE to a folder"):
+        node_cache.fetched("model", size, fill)
+    assert [path.name for path in cache.iterdir() if path.is_dir()] == []
+
+
 def test_a_killed_fetch_leaves_nothing_that_counts(cache: Path) -> None:
     killed = multiprocessing.get_context("fork").Process(target=node_cache.fetched, args=("model", 1, fetch_and_die))
     killed.start()

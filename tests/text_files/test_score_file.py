@@ -176,6 +176,29 @@ def test_options_name_ready_scorers_paths_and_yaml_files(tmp_path: Path, lexicon
         scorer_config([str(lexicons), str(lexicons)])
 
 
+@pytest.mark.parametrize("language", [{}, {"language": "fr"}])
+def test_white_space_is_empty_in_any_language(tmp_path: Path, lexicons: Path, language: dict[str, str]) -> None:
+    file = write(tmp_path / "a.jsonl", [{"text": " ", **language}, {"text": "an idiot", "language": "en"}])
+    result = run(file, "--scorer", lexicons)
+    assert [json.loads(line)["words.status"] for line in result.stdout.splitlines()] == ["empty", "ok"]
+
+
+def test_standard_input_in_another_format_is_wrong_input(lexicons: Path) -> None:
+    result = run("-", "--scorer", lexicons, stdin="text,language\nhello,en\n")
+    assert result.exit_code == 2
+    assert "no row can be read; the first: " in result.stderr
+    assert "standard-input.jsonl:1: is not JSON" in result.stderr
+
+
+def test_an_output_that_cannot_be_written_is_found_before_anything_is_scored(tmp_path: Path, lexicons: Path) -> None:
+    file = write(tmp_path / "a.jsonl", [{"text": "a", "language": "en"}])
+    (tmp_path / "folder.csv").mkdir()
+    for out, reason in ((Path("/proc/none/o.csv"), "No such file"), (tmp_path / "folder.csv", "it is a folder")):
+        result = run(file, "--scorer", lexicons, "--out", out)
+        assert result.exit_code == 2
+        assert f"--out: cannot be written: {reason}" in result.stderr and "score:" not in result.stderr
+
+
 def test_wrong_options_are_said_at_once(tmp_path: Path) -> None:
     result = run(tmp_path / "none.csv", "--scorer", "unknown", "--out", tmp_path / "o.parquet", "--keep", "text")
     assert result.exit_code == 2

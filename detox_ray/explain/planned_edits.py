@@ -1,0 +1,40 @@
+"""The edits that the stage makes, by name: one unit of INTERVENTIONS each. Imports no torch."""
+
+from typing import NamedTuple
+
+from detox_ray.config.explain import ExplainConfig
+from detox_ray.explain.tables import NONE, OFFSET
+
+
+class PlannedEdit(NamedTuple):
+    """An edit of one model, by the columns of INTERVENTIONS."""
+
+    intervention: str  # NONE, OFFSET, or the direction of a transplant
+    amount: float = 0.0  # dose of an offset, neurons of a transplant
+    draw: int = 0  # 0: the chosen neurons; from 1 on: a matched draw
+
+    @property
+    def name(self) -> str:
+        """Return the value of the key ``edit``."""
+        return NONE if self.intervention == NONE else f"{self.intervention}_{self.amount:g}_{self.draw}"
+
+
+UNTOUCHED = PlannedEdit(NONE)
+
+
+def offset_edits(config: ExplainConfig) -> list[PlannedEdit]:
+    """Return each dose of the sources and of every matched draw."""
+    doses = () if config.offsets is None else tuple(dose for dose in config.offsets.doses if dose)
+    return [PlannedEdit(OFFSET, dose, draw) for dose in doses for draw in range(config.random + 1)]
+
+
+def transplant_edits(config: ExplainConfig) -> list[PlannedEdit]:
+    """Return each size of both the most changed neurons and every matched draw, in each direction."""
+    if config.transplants is None:
+        return []
+    return [
+        PlannedEdit(direction, float(size), draw)
+        for direction in config.transplants.directions
+        for size in config.transplants.sizes
+        for draw in range(config.random + 1)
+    ]

@@ -1,0 +1,44 @@
+"""What the section reads: a run's tables of the stage, model by model."""
+
+from typing import Any
+
+import pyarrow as pa
+
+from detox_ray.cluster.stage import Context
+from detox_ray.explain import tables
+from detox_ray.explain.plan import Explained
+from detox_ray.storage import Table, UnitTables
+
+
+class SectionTables:
+    """The tables of a run whose stage is done."""
+
+    def __init__(self, context: Context, explained: Explained):
+        self._context = context
+        self.config, self.resampling = explained.settings.config, explained.settings.resampling
+        self.languages = context.experiment.languages
+
+    def of(self, table: Table, model: str) -> dict[Any, pa.Table]:
+        """Return a model's rows by the keys that follow or precede the model's, joined; all rows under ""."""
+        units = {unit: key for unit, key in self._context.units(table).items() if unit["model"] == model}
+        found = UnitTables(self._context.store, units)
+        place = table.keys.index("model")
+        return {
+            (keys[:place] + keys[place + 1 :])[-1] if isinstance(keys, tuple) else "": rows
+            for keys, rows in found.items()
+        }
+
+    def texts(self, model: str, text: str) -> dict[str, pa.Table]:
+        """Return language -> SOURCE_ACTIVATIONS."""
+        units = self._context.units(tables.SOURCE_ACTIVATIONS).items()
+        return {
+            unit["language"]: self._context.store.read(unit, key)
+            for unit, key in units
+            if unit["model"] == model and unit["text"] == text
+        }
+
+    def interventions(self, *models: str) -> pa.Table:
+        """Return INTERVENTIONS of some models."""
+        units = self._context.units(tables.INTERVENTIONS).items()
+        parts = [self._context.store.read(unit, key) for unit, key in units if unit["model"] in models]
+        return pa.concat_tables([tables.INTERVENTIONS.columns.empty_table(), *parts])
