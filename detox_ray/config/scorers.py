@@ -5,23 +5,15 @@ What a definition may hold depends on its ``type``. The class of each type stand
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import (
-    Field,
-    GetJsonSchemaHandler,
-    SerializeAsAny,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    model_validator,
-)
-from pydantic.json_schema import JsonSchemaValue
+from pydantic import Field, SerializeAsAny, model_validator
 
 from detox_ray.config.base import ConfigError, InputError, Languages, Name, Problem, Strict
-from detox_ray.config.plugins import variants
+from detox_ray.config.plugins import AnyVariant, Variant, variants
 
 
-class ScorerConfig(Strict):
+class ScorerConfig(Variant):
     """A definition of a scorer. The class of each type narrows ``type`` to its name and adds its own fields.
 
     The scorer's identity, on which the keys of its units and its cached values depend, holds every field that
@@ -29,19 +21,13 @@ class ScorerConfig(Strict):
     in another way.
     """
 
-    kind: ClassVar[str]  # the value of `type`
+    chosen_by: ClassVar[str] = "type"
     no_influence: ClassVar[frozenset[str]] = frozenset({"name", "languages"})  # the units' keys hold the language
-    member_fields: ClassVar[tuple[str, ...]] = ()  # fields that name the scorers that this one is made from
+    member_fields: ClassVar[tuple[str, ...]] = ()  # fields that name the scorers from which this one is made
 
     name: Name
     languages: Languages | None = None  # languages that it knows; null: those that its files or publisher state, or all
     type: str
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        if literal := get_args(cls.model_fields["type"].annotation):
-            (cls.kind,) = literal
 
     @property
     def made_from(self) -> dict[str, list[str]]:
@@ -64,33 +50,7 @@ def scorer_types() -> Mapping[str, type[ScorerConfig]]:
     return types
 
 
-def _of_its_type(value: Any, as_base: ValidatorFunctionWrapHandler) -> ScorerConfig:
-    """Validate a mapping as an instance of the class that its ``type`` names."""
-    if not isinstance(value, Mapping):
-        definition: ScorerConfig = as_base(value)  # already a definition; anything else raises pydantic's error
-        return definition
-    kind = value.get("type")
-    if kind is None:
-        raise ConfigError([Problem("type", None, "is required: it says which kind of scorer this is")])
-    try:
-        types = scorer_types()
-    except InputError as error:
-        raise ConfigError([Problem("type", kind, str(error))]) from None
-    if kind not in list(types):
-        hint = "to use a type from another package, install that package here"
-        raise ConfigError([Problem("type", kind, f"must be one of {', '.join(types)}; {hint}")])
-    return types[kind].model_validate(value)
-
-
-class _AnyType:
-    """The JSON Schema of a definition: that of any registered type."""
-
-    @staticmethod
-    def __get_pydantic_json_schema__(schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"anyOf": [handler(config.__pydantic_core_schema__) for config in scorer_types().values()]}
-
-
-Definition = Annotated[SerializeAsAny[ScorerConfig], WrapValidator(_of_its_type), _AnyType]
+Definition = Annotated[SerializeAsAny[ScorerConfig], AnyVariant("type", scorer_types, "which kind of scorer this is")]
 
 
 class ScoreConfig(Strict):

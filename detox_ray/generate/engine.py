@@ -14,7 +14,7 @@ class Completion(NamedTuple):
 
     text: str  # without the prompt
     tokens: int  # number of generated tokens, including the end token
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "too_long"]  # too_long: the prompt did not fit and was not continued
     seed: int
 
 
@@ -22,7 +22,7 @@ class Generated(NamedTuple):
     """The completions of several prompts, in the order of the prompts."""
 
     completions: list[list[Completion]]  # by prompt, then by sample
-    cut: int  # number of prompts that were too long and lost their beginning
+    cut: list[int]  # indices of the prompts that were too long and lost their beginning
 
 
 class Engine(Protocol):
@@ -32,8 +32,14 @@ class Engine(Protocol):
     version: str
     device: str
 
-    def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> Generated:
-        """Draw the samples of each prompt. Sample k uses the prompt's seed plus k."""
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int], chat: bool = False) -> Generated:
+        """Draw the samples of each prompt. Sample k uses the prompt's seed plus k.
+
+        Args:
+            prompts: Texts to continue.
+            seeds: A seed for each prompt.
+            chat: Whether each text is a user's message, which the tokenizer's chat template wraps.
+        """
         ...
 
     def close(self) -> None:

@@ -3,6 +3,9 @@
 If each language drew its clusters independently, the mean over languages would look more certain than it is, because
 the errors of languages are correlated. So all languages share one draw. It covers the clusters of all languages, of
 which each language uses those that it has. A swap of labels swaps a cluster in all languages at once.
+
+A language with few of the clusters may have none in some of these draws. It then draws its clusters independently. A
+language with a single cluster has a value and no interval, as everywhere (statistics.py).
 """
 
 from collections.abc import Iterator
@@ -56,21 +59,32 @@ class ParallelSeries:
         return f"{quantity.scorer} {quantity.part}", self._unions[key]
 
 
-def estimate_over(series: Series, draw: tuple[str, tuple[str, ...]], resampling: Resampling) -> IntervalEstimate:
-    """Return the value of a series with its interval, using a shared draw."""
+def estimate_over(
+    series: Series, language: str, draw: tuple[str, tuple[str, ...]], resampling: Resampling
+) -> IntervalEstimate:
+    """Return the value of a series in one language with its interval, using a shared draw."""
     if series.status != OK:
         return estimate(series, draw[0], resampling)
-    return estimate(series.over(draw[1]), draw[0], resampling)._replace(n=len(series.clusters))
+    shared = estimate(series.over(draw[1]), draw[0], resampling)
+    if shared.low is None and len(series.clusters) > 1:
+        return estimate(series, f"{draw[0]} {language}", resampling)
+    return shared._replace(n=len(series.clusters))
 
 
 def difference_over(
-    model: Series, parent: Series, draw: tuple[str, tuple[str, ...]], resampling: Resampling, exact: bool
+    model: Series,
+    parent: Series,
+    language: str,
+    draw: tuple[str, tuple[str, ...]],
+    resampling: Resampling,
+    exact: bool,
 ) -> IntervalEstimate:
     """Return model minus parent with its interval and test, using a shared draw.
 
     Args:
         model: The model's series.
         parent: The parent's series.
+        language: The language of both.
         draw: Name and clusters of the draw.
         resampling: The settings of the resampling.
         exact: Whether to use McNemar's exact test if every cluster is a single case.
@@ -81,6 +95,8 @@ def difference_over(
     if not a.clusters:
         return difference(a, b, draw[0], resampling)
     gap = difference(a.over(draw[1]), b.over(draw[1]), draw[0], resampling)._replace(n=len(a.clusters))
+    if gap.low is None and len(a.clusters) > 1:
+        gap = difference(a, b, f"{draw[0]} {language}", resampling)
     if exact and gap.p_value is not None and (p := mcnemar(a, b)) is not None:
         return gap._replace(p_value=p)
     return gap

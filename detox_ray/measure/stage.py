@@ -42,7 +42,7 @@ class MeasureStage(Stage):
     """The stage that measures the results of all other stages, on the driver."""
 
     name = command = title = "measure"
-    version = 6  # raise it when a number changes
+    version = 7  # raise it when a number changes
     summary = "metrics and comparisons with their intervals"
     writes = (METRICS, COMPARISONS, VALIDITY, AGREEMENTS, STATUS_COUNTS)
     on_ray = False

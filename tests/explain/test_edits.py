@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from detox_ray.config import InputError
 from detox_ray.models import edits
 from detox_ray.models.mlp import Mlps
 from detox_ray.models.neurons import Neuron, check_neurons
+from detox_ray.models.vllm_edits import NeuronEdits
 
 IDS = torch.tensor([[5, 6, 7, 8, 9]])
 NEURONS: list[Neuron] = [(0, 3), (0, 50), (1, 7)]
@@ -101,6 +103,45 @@ class Quantised(torch.nn.Module):
 
     def forward(self, m_BTN: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.linear(m_BTN, self.weight * self.scale, self.bias)
+
+
+class Rank(torch.nn.Module):
+    """A rank's slice of a row-parallel projection, as vLLM has it; its output is not added up over ranks."""
+
+    def __init__(self, weight_DN: torch.Tensor, tp_rank: int, bias: torch.Tensor) -> None:
+        super().__init__()
+        size = weight_DN.shape[1] // 2
+        self.tp_rank, self.input_size_per_partition = tp_rank, size
+        self.weight = torch.nn.Parameter(weight_DN[:, tp_rank * size : (tp_rank + 1) * size])
+        self.bias: torch.nn.Parameter | None = torch.nn.Parameter(bias)
+
+    def forward(self, m_BN: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return torch.nn.functional.linear(m_BN, self.weight, self.bias if self.tp_rank == 0 else None), None
+
+
+def test_ranks_of_vllm_add_up_to_the_offset_and_forget_it() -> None:
+    weight_DN, bias, m_N = torch.randn(6, 8), torch.randn(6), torch.randn(8)
+    outputs = []
+    for rank in (0, 1):
+        model = torch.nn.Module()
+        model.model = torch.nn.Module()
+        block = torch.nn.Module()
+        block.mlp = torch.nn.Module()
+        block.mlp.down_proj = Rank(weight_DN, rank, bias)
+        model.model.layers = torch.nn.ModuleList([block])
+        worker: Any = NeuronEdits()
+        worker.get_model, worker.device = lambda model=model: model, torch.device("cpu")
+        worker.model_config = SimpleNamespace(dtype=torch.float32, hf_config=SimpleNamespace(model_type="llama"))
+        part_N = m_N[rank * 4 : rank * 4 + 4][None]
+        before = block.mlp.down_proj(part_N)[0]
+        worker.add_to_activations([0, 0], [1, 6], [2.0, -3.0])
+        outputs.append(block.mlp.down_proj(part_N)[0])
+        worker.undo_edits()
+        assert torch.equal(block.mlp.down_proj(part_N)[0], before)
+    moved_N = m_N.clone()
+    moved_N[1] += 2.0
+    moved_N[6] -= 3.0
+    torch.testing.assert_close(outputs[0] + outputs[1], (weight_DN @ moved_N + bias)[None])
 
 
 def test_quantised_weights_are_read_and_offset() -> None:

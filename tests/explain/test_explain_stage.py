@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,20 @@ def test_all_mistakes_are_said_before_anything_starts(folder: Path, tmp_path: Pa
         "explain.models",
     }
     assert "one generation" in said["explain.models"] and "English" in said["explain.parallel.path"]
+
+
+def test_what_an_engine_or_quantised_weights_cannot_do_is_said(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "base", tmp_path / "base")
+    config = json.loads((tmp_path / "base" / "config.json").read_text(encoding="utf-8"))
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    (tmp_path / "base" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    raw = experiment(folder, engine="vllm")
+    raw["models"]["base"]["path"] = str(tmp_path / "base")
+    raw["generate"]["pipeline_parallel"] = 2
+    with pytest.raises(ConfigError) as caught:
+        check(validate(raw))
+    rules = {problem.field: problem.rule for problem in caught.value.problems}
+    assert "pipeline_parallel" in rules["explain.engine"] and "quantised" in rules["explain.transplants"]
 
 
 def test_sources_can_be_given(folder: Path, tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ class Tatoeba(Source):
     published_rows = PROMPTS
     quoting: ClassVar[int] = csv.QUOTE_NONE  # the files have no quoted fields: quotation marks belong to sentences
     skips_bad_lines: ClassVar[Sequence[str]] = ()
+    words_for_missing: ClassVar[bool] = False  # whether a sentence such as "NA" or "null" is no sentence
 
     def openings(self, languages: Sequence[str]) -> dict[str, LanguageRows]:
         if not self.path.is_dir():
@@ -84,6 +85,7 @@ class Tatoeba(Source):
                 header=None,
                 names=[f"{code}_id", f"{code}_text", *ENGLISH],
                 quoting=self.quoting,
+                keep_default_na=self.words_for_missing,
                 on_bad_lines="skip" if code in self.skips_bad_lines else "error",
                 encoding="utf-8-sig",
             )
