@@ -37,9 +37,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="The same as --format j
 
 
 def write_anything(stream: io.TextIOWrapper) -> None:
-    """Make a stream take every character, whatever the locale.
+    """Make a stream accept every character in any locale.
 
-    Files and pipes get UTF-8, so that programs read what was meant. A terminal that cannot show a character shows "?".
+    Files and pipes get UTF-8, so that other programs read the right characters. A terminal shows "?" for a character
+    that it cannot display.
     """
     stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")
 

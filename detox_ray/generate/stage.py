@@ -35,7 +35,7 @@ class GenerateStage(Stage):
         return experiment.generate
 
     def prompting(self, context: Context) -> dict[str, bool]:
-        """Return further arguments of `Generator`: how prompts are put to the models, if not as plain text."""
+        """Return more arguments for `Generator`, for prompts that are not plain text."""
         return {}
 
     def check(self, experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:

@@ -17,7 +17,7 @@ from detox_ray.config import InputError
 from detox_ray.models.families import family_of
 from detox_ray.models.neurons import layout_problem
 
-PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # weights that are their own values
+PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # dtypes of weights that are not quantised
 UNITS = 1024  # rows of a batch that reads quantised weights
 
 
@@ -77,7 +77,7 @@ class Mlps:
 
     @torch.inference_mode()
     def _dequantised(self, down: Any) -> torch.Tensor:
-        """Return the value vectors (N, D) that a projection with quantised weights applies: what it makes of units."""
+        """Return the value vectors (N, D) of a projection with quantised weights: its outputs for unit vectors."""
         embeddings = self.network.get_input_embeddings().weight
         device = next(down.parameters()).device
         zeros_N = torch.zeros(1, down.in_features, dtype=embeddings.dtype, device=device)

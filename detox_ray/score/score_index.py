@@ -39,7 +39,7 @@ class ScoreIndex:
         If different hashes share their first half, which is rare, only the first is found.
         """
         asked = np.frombuffer(b"".join(hashes), ">u8").reshape(-1, 2).astype(np.uint64)
-        order = np.argsort(asked[:, 0])  # neighbours are then sought side by side, which memory is faster for
+        order = np.argsort(asked[:, 0])  # neighbours are then looked up together, which uses the processor's caches
         asked = asked[order]
         found: dict[int, list[float]] = {}
         for firsts, seconds, values in self._arrays:

@@ -55,7 +55,7 @@ class Tatoeba(Source):
     published_rows = PROMPTS
     quoting: ClassVar[int] = csv.QUOTE_NONE  # the files have no quoted fields: quotation marks belong to sentences
     skips_bad_lines: ClassVar[Sequence[str]] = ()
-    words_for_missing: ClassVar[bool] = False  # whether a sentence such as "NA" or "null" is no sentence
+    words_for_missing: ClassVar[bool] = False  # whether a sentence such as "NA" or "null" counts as missing
 
     def openings(self, languages: Sequence[str]) -> dict[str, LanguageRows]:
         if not self.path.is_dir():
