@@ -78,7 +78,7 @@ def test_a_page_without_a_model_that_passes_says_so_and_why(tuned: ReportContent
 def test_the_figure_shows_each_tuned_models_change_from_its_own_parent() -> None:
     def model(name: str, parent: str | None, value: float) -> DotModel:
         tone, shape = (PARENT, "○") if parent is None else (PASS, "●")
-        return DotModel(name, parent, tone, shape, [IntervalValue(value, None, None)])
+        return DotModel(name, parent, tone, shape, [IntervalValue(value, None, None)] * 3)
 
     models = [
         model("first", None, 0.5),
@@ -86,7 +86,9 @@ def test_the_figure_shows_each_tuned_models_change_from_its_own_parent() -> None
         model("a", "first", 0.4),
         model("b", "second", 0.1),
     ]
-    svg = overview_files(Dots("Toxicity", "toxicity", ["Mean"], [""], models))["figures/overview.svg"]
+    svg = overview_files(Dots("Toxicity", "toxicity", ["Mean", "English", "French"], [""] * 3, models))[
+        "figures/overview.svg"
+    ]
     shown = {text.strip() for element in ElementTree.fromstring(svg).iter(f"{SVG}text") for text in element.itertext()}
     assert {"−20\u00a0%", "−50\u00a0%"} <= shown
 
