@@ -22,7 +22,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from detox_ray.models.causal_model import CausalModel
 from detox_ray.suites.knowledge.catalogue import READY
-from detox_ray.suites.knowledge.harness import Harness, LoadedTask, ready_task
+from detox_ray.suites.knowledge.harness import Harness, LoadedTask
+from detox_ray.suites.knowledge.task_loading import ready_task
 
 VOCABULARY = 32_000
 WORDS = 12  # of a question, and of an option

@@ -25,6 +25,7 @@ ELSEWHERE = {
     *(
         "RTP_LX_*.json",
         "acronyms.txt",
+        "answer_detection.py",
         "calibration.json",
         "experiment.yaml",
         "index.html",

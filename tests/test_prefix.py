@@ -132,7 +132,7 @@ def test_a_long_prompt_keeps_its_prefix(form: Form, tmp_path: Path) -> None:
     encoded = codec.encode([long], 10)
     prefix = words.convert_tokens_to_ids(form.prefix)
     plain = words(long, add_special_tokens=False)["input_ids"]
-    assert encoded == ([prefix + plain[len(prefix) - 10 :]], 1)
+    assert encoded == ([prefix + plain[len(prefix) - 10 :]], [0])
     cut = trained_on(words, prompt=long, length_filter=None, truncation="prompt-first", max_prompt_length=10)
     assert cut == encoded.ids[0]
 

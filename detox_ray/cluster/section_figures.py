@@ -5,7 +5,8 @@ attributes that name the page's variables. Every mark says its numbers in a titl
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ BEFORE, AFTER, MUTED, LINE = "var(--before)", "var(--after)", "var(--muted)", "v
 WIDTH = 640
 ROW, LEFT, RIGHT, TOP, BOTTOM = 18, 170, 24, 8, 38  # in SVG's units
 PLOT = 240  # height of a line figure
+DOT_GAP = 5  # between the dots of a row
 
 
 class Dot(NamedTuple):
@@ -81,6 +83,22 @@ def _svg(height: float, parts: Sequence[str], title: str) -> str:
     return f"{head}<title>{escape(title)}</title>{''.join(parts)}</svg>"
 
 
+def _placed(low: float, left: float, scale: float, value: float) -> float:
+    """Return where a value stands on an axis that begins at ``left`` with the value ``low``."""
+    return left + (value - low) * scale
+
+
+def _mark(name: str, dot: Dot, x: Callable[[float], float], y: float) -> str:
+    """Return a dot with its interval, and its numbers as a title."""
+    tooltip, interval = f"{name}: {_number(dot.value)}", ""
+    if dot.low is not None and dot.high is not None:
+        interval = _line(x(dot.low), y, x(dot.high), y, dot.colour, 1.4)
+        tooltip += f" [{_number(dot.low)}, {_number(dot.high)}]"
+    fill = "var(--ground)" if dot.hollow else dot.colour
+    circle = f'<circle cx="{x(dot.value):.1f}" cy="{y:.1f}" r="2.6" fill="{fill}" stroke="{dot.colour}"/>'
+    return f"<g><title>{escape(tooltip)}</title>{interval}{circle}</g>"
+
+
 def dot_figure(
     rows: Sequence[DotRow],
     axis: str,
@@ -101,39 +119,66 @@ def dot_figure(
     ends += [*marks, *(band or ())]
     low, high = min(ends, default=0.0), max(ends, default=1.0)
     high = high if high > low else low + 1
-    scale = (WIDTH - LEFT - RIGHT) / (high - low)
-    bottom = TOP + ROW * len(rows)
-
-    def x(value: float) -> float:
-        return LEFT + (value - low) * scale
-
+    x = partial(_placed, low, LEFT, (WIDTH - LEFT - RIGHT) / (high - low))
+    height = max([ROW, *(DOT_GAP * len(row.dots) + 6 for row in rows)])  # a row's dots stay apart from the next row's
+    bottom = TOP + height * len(rows)
     parts = []
     if band is not None:
         ground = f'x="{x(band[0]):.1f}" y="{TOP}" width="{x(band[1]) - x(band[0]):.1f}" height="{bottom - TOP}"'
         parts.append(f'<rect {ground} fill="{LINE}" fill-opacity="0.6"/>')
     parts += [_line(x(mark), TOP, x(mark), bottom, MUTED, 1, "3 3") for mark in marks]
     for tick in _ticks(low, high):
-        parts += [
-            _line(x(tick), bottom, x(tick), bottom + 4, LINE),
-            _text(x(tick), bottom + 16, _number(tick), "middle"),
-        ]
+        parts.append(_line(x(tick), bottom, x(tick), bottom + 4, LINE))
+        parts.append(_text(x(tick), bottom + 16, _number(tick), "middle"))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, bottom + 32, axis, "middle", MUTED))
     for place, row in enumerate(rows):
-        y = TOP + ROW * (place + 0.5)
+        y = TOP + height * (place + 0.5)
         parts.append(_text(LEFT - 8, y + 4, row.name, "end"))
         if row.note:
             parts.append(_text(LEFT + 4, y + 4, row.note, colour=MUTED))
         for number, dot in enumerate(row.dots):
-            at = y + (number - (len(row.dots) - 1) / 2) * 5
-            tooltip = f"{row.name}: {_number(dot.value)}"
-            interval = ""
-            if dot.low is not None and dot.high is not None:
-                interval = _line(x(dot.low), at, x(dot.high), at, dot.colour, 1.4)
-                tooltip += f" [{_number(dot.low)}, {_number(dot.high)}]"
-            fill = "var(--ground)" if dot.hollow else dot.colour
-            circle = f'<circle cx="{x(dot.value):.1f}" cy="{at:.1f}" r="2.6" fill="{fill}" stroke="{dot.colour}"/>'
-            parts.append(f"<g><title>{escape(tooltip)}</title>{interval}{circle}</g>")
+            at = y + (number - (len(row.dots) - 1) / 2) * DOT_GAP
+            parts.append(_mark(row.name, dot, x, at))
     return _svg(bottom + BOTTOM, parts, title)
+
+
+class Panel(NamedTuple):
+    """One of several small figures side by side."""
+
+    title: str
+    dots: Sequence[Dot | None]  # one for each row; None: no value
+    mark: float = 0.0  # value at which a grey line stands
+
+
+def multiples_figure(names: Sequence[str], panels: Sequence[Panel], title: str) -> str:
+    """Return panels side by side over the same rows, each with its own scale.
+
+    Args:
+        names: of the rows, from top to bottom.
+        panels: from left to right.
+        title: for screen readers.
+    """
+    names_width, gap = 96, 28
+    width = (WIDTH - names_width) / max(1, len(panels)) - gap
+    top = TOP + 16
+    bottom = top + ROW * len(names)
+    parts = [_text(names_width - 8, top + ROW * (row + 0.5) + 4, name, "end") for row, name in enumerate(names)]
+    for number, panel in enumerate(panels):
+        left = names_width + number * (width + gap)
+        ends = [end for dot in panel.dots if dot for end in (dot.value, dot.low, dot.high) if end is not None]
+        low, high = min([*ends, panel.mark]), max([*ends, panel.mark])
+        high = high if high > low else low + 1
+        x = partial(_placed, low, left, width / (high - low))
+        parts.append(_text(left + width / 2, top - 6, panel.title, "middle"))
+        parts.append(_line(x(panel.mark), top, x(panel.mark), bottom, MUTED, 1, "3 3"))
+        for end, anchor in ((low, "start"), (high, "end")):
+            parts.append(_text(x(end), bottom + 14, _number(end), anchor, MUTED))
+        parts += [
+            _mark(f"{names[row]}, {panel.title}", dot, x, top + ROW * (row + 0.5))
+            for row, dot in enumerate(panel.dots)
+            if dot is not None
+        ]
+    return _svg(bottom + 20, parts, title)
 
 
 def heat_figure(rows: Sequence[tuple[str, Sequence[HeatCell | None]]], columns: Sequence[str], title: str) -> str:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from detox_ray.cluster.connection import Cluster
 from detox_ray.cluster.costs import Cost, DeviceMemory, Workload
+from detox_ray.cluster.explored_texts import ExplorerPrompt
 from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.unit_jobs import Job, Task
 from detox_ray.config import Experiment, Problem
@@ -110,6 +111,7 @@ class Section(NamedTuple):
     title: str
     html: str  # escaped by the stage
     tables: Mapping[str, pa.Table] = MappingProxyType({})  # name -> rows, which the report writes as CSV files
+    explored: Sequence[ExplorerPrompt] = ()  # texts for the report's explorer, which blurs them
 
 
 class Stage(ABC):

@@ -6,38 +6,24 @@ read.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import (
-    Field,
-    GetJsonSchemaHandler,
-    SerializeAsAny,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    model_validator,
-)
-from pydantic.json_schema import JsonSchemaValue
+from pydantic import Field, SerializeAsAny, model_validator
 
 from detox_ray.config.base import ConfigError, InputError, Name, Problem, Strict
-from detox_ray.config.plugins import variants
+from detox_ray.config.plugins import AnyVariant, Variant, variants
 
 
-class BiasSetConfig(Strict):
+class BiasSetConfig(Variant):
     """A set of items. Each source's class narrows ``source`` to its own name and adds its fields."""
 
-    kind: ClassVar[str]  # the value of `source`
+    chosen_by: ClassVar[str] = "source"
     takes_path: ClassVar[bool] = True  # false: it is built in
 
     name: Name  # in the column `scorer` of the set's numbers
     source: str
     path: str | None = None  # a file, or a folder with a file for each language
     per_language: int | None = Field(None, ge=1)  # only the first so many items of each language; null: all
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        if literal := get_args(cls.model_fields["source"].annotation):
-            (cls.kind,) = literal
 
     @model_validator(mode="after")
     def _path_if_needed(self) -> "BiasSetConfig":
@@ -60,31 +46,9 @@ def bias_sources() -> Mapping[str, type[BiasSetConfig]]:
     return sources
 
 
-def _of_its_source(value: Any, as_base: ValidatorFunctionWrapHandler) -> BiasSetConfig:
-    """Validate a mapping by the class that its ``source`` names."""
-    if not isinstance(value, Mapping):
-        given: BiasSetConfig = as_base(value)  # a set already, or an error that says what it should be
-        return given
-    source = value.get("source")
-    try:
-        sources = bias_sources()
-    except InputError as error:
-        raise ConfigError([Problem("source", source, str(error))]) from None
-    if source not in list(sources):
-        hint = "a source that another package adds needs that package installed here"
-        raise ConfigError([Problem("source", source, f"must be one of {', '.join(sources)}; {hint}")])
-    return sources[source].model_validate(value)
-
-
-class _AnySource:
-    """The JSON Schema of a set: that of any registered source."""
-
-    @staticmethod
-    def __get_pydantic_json_schema__(schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"anyOf": [handler(source.__pydantic_core_schema__) for source in bias_sources().values()]}
-
-
-BiasSetDefinition = Annotated[SerializeAsAny[BiasSetConfig], WrapValidator(_of_its_source), _AnySource]
+BiasSetDefinition = Annotated[
+    SerializeAsAny[BiasSetConfig], AnyVariant("source", bias_sources, "where the items come from")
+]
 
 
 class BiasConfig(Strict):
@@ -102,8 +66,13 @@ class BiasConfig(Strict):
     type_rounding: Literal["two-decimals", "none"] | None = None  # of a type's percentage, before the mean over types
     polarity: Literal["ignored", "aware"] | None = None  # of a question: "who was …" or "who was not …"
     templates: Literal["per-model", "common", "all"] | None = None  # understood by the model, by all models, or all
+    undetected: Literal["wrong", "left-out"] | None = None  # an answer to a disambiguated question that names no option
     cells: Literal["template-prompt", "template"] | None = None  # what a question's mean is taken over first
     diff_scale: Literal["rows", "accuracy"] | None = None  # what the bias in disambiguated questions is a share of
+    # Whether questions that are answered in words are put as a user's message, by the chat template; auto: if all
+    # models have the same one
+    chat: Literal["auto", "template", "none"] = "auto"
+    max_tokens: int = Field(100, ge=1)  # of an answer, always the likeliest token; the engine is generate's
     actors: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     batch_tokens: int = Field(8192, ge=512)  # padded tokens of a batch, at most; a CPU takes 1,024
 

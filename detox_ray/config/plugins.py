@@ -8,13 +8,65 @@ Our own are the modules of a package (`detox_ray.score.variants`). Other package
 """
 
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, ClassVar, get_args
 
-from detox_ray.config.base import InputError
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidatorFunctionWrapHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from detox_ray.config.base import ConfigError, InputError, Problem, Strict
+
+
+class Variant(Strict):
+    """A definition in the config whose class one of its fields chooses: a subclass narrows that field to a literal."""
+
+    chosen_by: ClassVar[str]  # the name of that field
+    kind: ClassVar[str]  # the field's value
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if literal := get_args(cls.model_fields[cls.chosen_by].annotation):
+            (cls.kind,) = literal
+
+
+class AnyVariant:
+    """The annotation of a field that holds any registered variant: the class that a mapping names validates it."""
+
+    def __init__(self, field: str, registered: Callable[[], Mapping[str, type[Variant]]], says: str):
+        """Keep the choice.
+
+        Args:
+            field: The name of the field that chooses.
+            registered: Returns the classes by name; raises InputError if another package's cannot be used.
+            says: What the field says, for a message if it is missing.
+        """
+        self._field, self._registered, self._says = field, registered, says
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(self._validated, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [handler(variant.__pydantic_core_schema__) for variant in self._registered().values()]}
+
+    def _validated(self, value: Any, as_base: ValidatorFunctionWrapHandler) -> Any:
+        if not isinstance(value, Mapping):
+            return as_base(value)  # a definition already, or an error that says what it should be
+        kind = value.get(self._field)
+        if kind is None:
+            raise ConfigError([Problem(self._field, None, f"is required, and says {self._says}")])
+        try:
+            registered = self._registered()
+        except InputError as error:
+            raise ConfigError([Problem(self._field, kind, str(error))]) from None
+        if kind not in list(registered):
+            hint = f"a {self._field} that another package adds needs that package installed here"
+            raise ConfigError([Problem(self._field, kind, f"must be one of {', '.join(registered)}; {hint}")])
+        return registered[kind].model_validate(value)
 
 
 @cache

@@ -5,42 +5,28 @@ What a definition may hold depends on its ``type``. The class of each type stand
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import (
-    Field,
-    GetJsonSchemaHandler,
-    SerializeAsAny,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    model_validator,
-)
-from pydantic.json_schema import JsonSchemaValue
+from pydantic import Field, SerializeAsAny, model_validator
 
 from detox_ray.config.base import ConfigError, InputError, Languages, Name, Problem, Strict
-from detox_ray.config.plugins import variants
+from detox_ray.config.plugins import AnyVariant, Variant, variants
 
 
-class ScorerConfig(Strict):
+class ScorerConfig(Variant):
     """A definition of a scorer. The class of a type narrows ``type`` to its name and adds its own fields.
 
     Every field is part of the scorer's identity, on which its units' keys and its cached values depend, unless
     ``no_influence`` names it: a field that cannot change a value, or one whose meaning is in the identity already.
     """
 
-    kind: ClassVar[str]  # the value of `type`
+    chosen_by: ClassVar[str] = "type"
     no_influence: ClassVar[frozenset[str]] = frozenset({"name", "languages"})  # languages: in the units' keys
     member_fields: ClassVar[tuple[str, ...]] = ()  # fields that name the scorers from which this one is made
 
     name: Name
     languages: Languages | None = None  # the languages it knows; null: what its files or publisher say, else all
     type: str
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        if literal := get_args(cls.model_fields["type"].annotation):
-            (cls.kind,) = literal
 
     @property
     def made_from(self) -> dict[str, list[str]]:
@@ -63,33 +49,7 @@ def scorer_types() -> Mapping[str, type[ScorerConfig]]:
     return types
 
 
-def _of_its_type(value: Any, as_base: ValidatorFunctionWrapHandler) -> ScorerConfig:
-    """Validate a mapping by the class that its ``type`` names."""
-    if not isinstance(value, Mapping):
-        definition: ScorerConfig = as_base(value)  # a definition already, or an error that says what it should be
-        return definition
-    kind = value.get("type")
-    if kind is None:
-        raise ConfigError([Problem("type", None, "is required, and says which kind of scorer this is")])
-    try:
-        types = scorer_types()
-    except InputError as error:
-        raise ConfigError([Problem("type", kind, str(error))]) from None
-    if kind not in list(types):
-        hint = "a type that another package adds needs that package installed here"
-        raise ConfigError([Problem("type", kind, f"must be one of {', '.join(types)}; {hint}")])
-    return types[kind].model_validate(value)
-
-
-class _AnyType:
-    """Describes a definition in JSON Schema: it is one of the registered types."""
-
-    @staticmethod
-    def __get_pydantic_json_schema__(schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"anyOf": [handler(config.__pydantic_core_schema__) for config in scorer_types().values()]}
-
-
-Definition = Annotated[SerializeAsAny[ScorerConfig], WrapValidator(_of_its_type), _AnyType]
+Definition = Annotated[SerializeAsAny[ScorerConfig], AnyVariant("type", scorer_types, "which kind of scorer this is")]
 
 
 class ScoreConfig(Strict):

@@ -14,7 +14,7 @@ class Completion(NamedTuple):
 
     text: str  # without the prompt
     tokens: int  # generated, the end token included
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "too_long"]  # too_long: the prompt did not fit and was not continued
     seed: int
 
 
@@ -22,7 +22,7 @@ class Generated(NamedTuple):
     """The completions of several prompts, in the prompts' order."""
 
     completions: list[list[Completion]]  # by prompt, then sample
-    cut: int  # number of prompts that were too long and lost their beginning
+    cut: list[int]  # places of the prompts that were too long and lost their beginning
 
 
 class Engine(Protocol):
@@ -32,8 +32,14 @@ class Engine(Protocol):
     version: str
     device: str
 
-    def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> Generated:
-        """Draw the samples of each prompt. Sample k is drawn with the prompt's seed + k."""
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int], chat: bool = False) -> Generated:
+        """Draw the samples of each prompt. Sample k is drawn with the prompt's seed + k.
+
+        Args:
+            prompts: Texts to continue.
+            seeds: A seed for each prompt.
+            chat: Whether each text is a user's message that the model answers, by the tokenizer's chat template.
+        """
         ...
 
     def close(self) -> None:

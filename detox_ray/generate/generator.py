@@ -5,6 +5,7 @@ import pyarrow as pa
 from detox_ray.cluster.unit_jobs import Product, Task
 from detox_ray.config import GenerateConfig
 from detox_ray.generate import engines
+from detox_ray.generate.engine import Completion
 from detox_ray.generate.seeds import prompt_seed
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store
@@ -15,8 +16,26 @@ from detox_ray.storage.tables import GENERATIONS
 class Generator:
     """A worker with the engine of one model. Each call draws one unit of completions."""
 
-    def __init__(self, model: LoadableModel, config: GenerateConfig, seed: int, store: Store):
-        self._config, self._seed, self._store = config, seed, store
+    def __init__(
+        self,
+        model: LoadableModel,
+        config: GenerateConfig,
+        seed: int,
+        store: Store,
+        chat: bool = False,
+        whole: bool = False,
+    ):
+        """Start the engine.
+
+        Args:
+            model: The model.
+            config: How completions are drawn.
+            seed: The experiment's seed.
+            store: The run's folder.
+            chat: Whether prompts are a user's messages, which the model's chat template wraps.
+            whole: Whether a prompt must not lose its beginning: one that is too long is then not continued.
+        """
+        self._config, self._seed, self._store, self._chat, self._whole = config, seed, store, chat, whole
         name = engines.resolve_engine(config).name
         self._engine = engines.start(name, model.local_path(store), model.loading(), model.dtype, config)
 
@@ -26,7 +45,10 @@ class Generator:
         prompts = task.read_rows(self._store, task.unit.shard * size, size, *PROMPT_TABLES)
         ids = prompts["prompt_id"].to_pylist()
         seeds = [prompt_seed(self._seed, prompt_id) for prompt_id in ids]
-        generated = self._engine.generate(prompts["text"].to_pylist(), seeds)
+        generated = self._engine.generate(prompts["text"].to_pylist(), seeds, self._chat)
+        for place in generated.cut if self._whole else ():
+            drawn = generated.completions[place]
+            generated.completions[place] = [Completion("", 0, "too_long", each.seed) for each in drawn]
         rows = [
             {"prompt_id": prompt_id, "sample": sample, **completion._asdict()}
             for prompt_id, completions in zip(ids, generated.completions, strict=True)
@@ -40,7 +62,7 @@ class Generator:
             "device": self._engine.device,
             "prompts": len(ids),
             "tokens": tokens,
-            "truncated_prompts": generated.cut,
+            "truncated_prompts": len(generated.cut),
         }
         return Product(pa.Table.from_pylist(rows, schema=GENERATIONS.columns), info, tokens)
 

@@ -5,7 +5,7 @@ languages of a model.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from detox_ray.cluster.costs import Cost, Workload
 from detox_ray.cluster.stage import Context, Planned, Stage
@@ -14,8 +14,8 @@ from detox_ray.config import Experiment, GenerateConfig, Problem
 from detox_ray.generate.engines import resolve_engine
 from detox_ray.generate.generator import Generator
 from detox_ray.models import vllm_options
-from detox_ray.storage import Unit
-from detox_ray.storage.completion_tables import TOXICITY, CompletionTables
+from detox_ray.storage import Table, Unit
+from detox_ray.storage.completion_tables import TOXICITY, PromptTables
 from detox_ray.storage.tables import CHECKPOINTS, GENERATIONS, PROMPTS
 
 
@@ -26,13 +26,17 @@ class GenerateStage(Stage):
     version = 2  # raise it, too, when models/codec.py changes what a unit holds
     summary = "completions of every prompt by every model"
     measure = "tokens"
-    needs = (PROMPTS, CHECKPOINTS)
+    needs: tuple[Table, ...] = (PROMPTS, CHECKPOINTS)
     writes = (GENERATIONS,)
-    tables: ClassVar[CompletionTables] = TOXICITY
+    tables: ClassVar[PromptTables] = TOXICITY
 
     def sampling(self, experiment: Experiment) -> GenerateConfig:
         """Return how these completions are drawn."""
         return experiment.generate
+
+    def prompting(self, context: Context) -> dict[str, bool]:
+        """Return further arguments of `Generator`: how prompts are put to the models, if not as plain text."""
+        return {}
 
     def check(self, experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
         return check(experiment.generate)
@@ -40,7 +44,8 @@ class GenerateStage(Stage):
     def units(self, context: Context) -> Mapping[Unit, Planned]:
         config = self.sampling(context.experiment)
         engine = resolve_engine(config)
-        options = {"engine_options": config.engine_options} if config.engine_options else {}
+        options: dict[str, Any] = {"engine_options": config.engine_options} if config.engine_options else {}
+        options |= self.prompting(context)
         planned: dict[Unit, Planned] = {}
         for name, model in context.models.items():
             for prompts in context.units(self.tables.prompts):
@@ -58,7 +63,7 @@ class GenerateStage(Stage):
                     **options,
                 )
                 for shard in range(-(-context.data[prompts].rows // config.prompts_per_unit)):
-                    unit = self.tables.generations.unit(model=name, language=prompts["language"], shard=shard)
+                    unit = self.tables.generations.unit(model=name, **dict(prompts.keys), shard=shard)
                     planned[unit] = made_from._replace(settings={**made_from.settings, "shard": shard})
         return planned
 
@@ -71,6 +76,7 @@ class GenerateStage(Stage):
                 "config": config,
                 "seed": context.experiment.seed,
                 "store": context.store,
+                **self.prompting(context),
             }
             of_model = [task for task in tasks if task.unit["model"] == name]
             job = Job(

@@ -36,8 +36,8 @@ class TransformersEngine:
         end_tokens = {*(ends if isinstance(ends, list) else [ends]), tokenizer_end} - {None}
         self._ends = torch.tensor(sorted(end_tokens), device=self._on)
 
-    def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> Generated:
-        encoded = self._codec.encode(prompts, self._limit)
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int], chat: bool = False) -> Generated:
+        encoded = self._codec.encode(prompts, self._limit, chat)
         order = sorted(range(len(prompts)), key=lambda index: len(encoded.ids[index]))
         at_once = max(1, ROWS // self._config.samples)
         completions: dict[int, list[Completion]] = {}

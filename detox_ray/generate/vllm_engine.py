@@ -54,10 +54,10 @@ class VLLMEngine:
             },
         )
 
-    def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> Generated:
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int], chat: bool = False) -> Generated:
         from vllm import SamplingParams, TokensPrompt
 
-        config, encoded = self._config, self.codec.encode(prompts, self._limit)
+        config, encoded = self._config, self.codec.encode(prompts, self._limit, chat)
         outputs = self.llm.generate(
             [TokensPrompt(prompt_token_ids=ids) for ids in encoded.ids],
             [

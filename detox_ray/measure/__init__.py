@@ -123,13 +123,13 @@ def measure(inputs: Inputs, settings: Settings, specs: Sequence[MetricSpec]) -> 
         draw = parallel.draw(quantity)
         series_of = {model: parallel.sides(quantity, language, model) for model in inputs.models}
         for model, series in series_of.items():
-            values.setdefault((quantity, model), {})[language] = estimate_over(series, draw, resampling)
+            values.setdefault((quantity, model), {})[language] = estimate_over(series, language, draw, resampling)
         for label, models in inputs.seed_groups.items():
             estimates = [values[quantity, model][language] for model in models]
             values.setdefault((quantity, label), {})[language] = seeds(estimates, resampling)
         exact = together[quantity.metric].exact
         for model, parent in inputs.compare:
-            gap = difference_over(series_of[model], series_of[parent], draw, resampling, exact)
+            gap = difference_over(series_of[model], series_of[parent], language, draw, resampling, exact)
             gaps.setdefault((quantity, model, parent), {})[language] = gap
         for label, parent in group_parents:
             estimates = [gaps[quantity, model, parent][language] for model in inputs.seed_groups[label]]

@@ -39,11 +39,11 @@ def losses(
             low, high = row["ci_low"], row["ci_high"]
             if low is not None and min(metric.loss(0, low), metric.loss(0, high)) > LOST_POINTS:
                 change = f"{100 * row['difference']:+.1f}".replace("-", "−")
-                lost.setdefault(pair, []).append(f"{title} {change} points")
+                lost.setdefault(pair, []).append(f"{title}: {change} points")
         elif row["ratio_low"] is not None:
             worse = row["ratio_low"] if metric.direction == "lower" else 1 / row["ratio_high"]
             if worse > LOST_RATIO:
-                lost.setdefault(pair, []).append(f"{title} times {row['ratio']:.2f}")
+                lost.setdefault(pair, []).append(f"{title}: {row['ratio']:.2f} times")
     return lost
 
 

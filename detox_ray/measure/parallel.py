@@ -3,6 +3,9 @@
 If each language drew its clusters by itself, the mean over languages would seem more certain than it is, because its
 languages err together. So one draw serves all languages. It covers all clusters that any language has, and each
 language uses its own among them; a swap of labels swaps a cluster in all languages at once.
+
+A language with few of the clusters has none in some of these draws. It then draws its own clusters by itself. A
+language with a single cluster has a value and no interval, as everywhere (statistics.py).
 """
 
 from collections.abc import Iterator
@@ -56,21 +59,32 @@ class ParallelSeries:
         return f"{quantity.scorer} {quantity.part}", self._unions[key]
 
 
-def estimate_over(series: Series, draw: tuple[str, tuple[str, ...]], resampling: Resampling) -> IntervalEstimate:
-    """Return the value of one series with the interval of a shared draw."""
+def estimate_over(
+    series: Series, language: str, draw: tuple[str, tuple[str, ...]], resampling: Resampling
+) -> IntervalEstimate:
+    """Return the value of one series in one language with the interval of a shared draw."""
     if series.status != OK:
         return estimate(series, draw[0], resampling)
-    return estimate(series.over(draw[1]), draw[0], resampling)._replace(n=len(series.clusters))
+    shared = estimate(series.over(draw[1]), draw[0], resampling)
+    if shared.low is None and len(series.clusters) > 1:
+        return estimate(series, f"{draw[0]} {language}", resampling)
+    return shared._replace(n=len(series.clusters))
 
 
 def difference_over(
-    model: Series, parent: Series, draw: tuple[str, tuple[str, ...]], resampling: Resampling, exact: bool
+    model: Series,
+    parent: Series,
+    language: str,
+    draw: tuple[str, tuple[str, ...]],
+    resampling: Resampling,
+    exact: bool,
 ) -> IntervalEstimate:
     """Return model minus parent with the interval and test of a shared draw.
 
     Args:
         model: The model's series.
         parent: Its parent's.
+        language: The language of both.
         draw: The draw's name and clusters.
         resampling: How many draws, and of which seed.
         exact: Whether to test by McNemar's exact test if every cluster is a single case.
@@ -81,6 +95,8 @@ def difference_over(
     if not a.clusters:
         return difference(a, b, draw[0], resampling)
     gap = difference(a.over(draw[1]), b.over(draw[1]), draw[0], resampling)._replace(n=len(a.clusters))
+    if gap.low is None and len(a.clusters) > 1:
+        gap = difference(a, b, f"{draw[0]} {language}", resampling)
     if exact and gap.p_value is not None and (p := mcnemar(a, b)) is not None:
         return gap._replace(p_value=p)
     return gap

@@ -149,7 +149,7 @@ def _of_spec(spec: MetricSpec, context: LanguageInputs, found: Quantities) -> No
             if len(tables) < len(sources):
                 by_model[model] = {Cell(): ClusterSums(status=MISSING)}
                 continue
-            computed = spec.compute(MetricInput(model, language, context.prompts, tables))
+            computed = spec.compute(MetricInput(model, language, context.prompts, tables, context.convention.name))
             parts = {ALL: computed} if isinstance(computed, ClusterSums) else computed
             by_model[model] = {key if isinstance(key, Cell) else Cell(key): sums for key, sums in parts.items()}
         cells = dict.fromkeys(cell for values in by_model.values() for cell in values)

@@ -42,7 +42,7 @@ class MeasureStage(Stage):
     """Measures all that the other stages made, on the driver."""
 
     name = command = title = "measure"
-    version = 6  # raised when a number changes
+    version = 7  # raised when a number changes
     summary = "metrics and comparisons with their intervals"
     writes = (METRICS, COMPARISONS, VALIDITY, AGREEMENTS, STATUS_COUNTS)
     on_ray = False

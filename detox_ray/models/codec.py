@@ -23,10 +23,10 @@ _SANE = 10**6  # tokens; transformers writes 10^30 for "no limit"
 
 
 class EncodedPrompts(NamedTuple):
-    """Token ids of each prompt, and how many prompts were cut."""
+    """Token ids of each prompt, and which prompts were cut."""
 
     ids: list[list[int]]
-    cut: int
+    cut: list[int]  # places of the prompts that lost their beginning
 
 
 def context_of(config: Any, tokenizer_limit: float | None) -> int:
@@ -73,16 +73,37 @@ class Encoder:
         ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
         return ids
 
-    def encode(self, prompts: Sequence[str], limit: int) -> EncodedPrompts:
+    def chat(self, messages: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each message as the user's turn of a chat, up to where the model's turn begins.
+
+        The chat template writes the beginning-of-text token itself, so the prefix is not put before it again.
+        """
+        rendered = [
+            str(
+                self.tokenizer.apply_chat_template(
+                    [{"role": "user", "content": message}], tokenize=False, add_generation_prompt=True
+                )
+            )
+            for message in messages
+        ]
+        return self.plain(rendered)
+
+    def encode(self, prompts: Sequence[str], limit: int, chat: bool = False) -> EncodedPrompts:
         """Return the ids of each prompt: at least one, and at most ``limit``.
 
-        Raises InputError for an empty prompt if the tokenizer has no token that can stand for it.
+        Args:
+            prompts: The texts.
+            limit: Tokens of a prompt, at most.
+            chat: Whether each text is a user's message, which the tokenizer's chat template wraps.
+
+        Raises:
+            InputError: A prompt is empty, and the tokenizer has no token that can stand for it.
         """
         encoded: list[list[int]] = []
-        cut = 0
-        for ids in self.ids(prompts):
+        cut: list[int] = []
+        for place, ids in enumerate(self.chat(prompts) if chat else self.ids(prompts)):
             if len(ids) > limit:
-                cut += 1
+                cut.append(place)
                 ids = self.prefix + ids[len(ids) - limit + len(self.prefix) :]
             if not ids:
                 if not self.empty:

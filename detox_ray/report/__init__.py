@@ -1,12 +1,6 @@
 """Report: tables, figures and self-contained pages from results. Pure: it returns files' contents."""
 
-from detox_ray.report.content import (
-    ExplorerCompletion,
-    ExplorerPrompt,
-    PerplexityEvaluator,
-    ReportContent,
-    TrainingLog,
-)
+from detox_ray.report.content import PerplexityEvaluator, ReportContent, TrainingLog
 from detox_ray.report.csv_tables import csv_tables
 from detox_ray.report.page import figures, index
 from detox_ray.report.results import results
@@ -14,8 +8,6 @@ from detox_ray.report.run_comparison import render_several
 
 __all__ = [
     "VERSION",
-    "ExplorerCompletion",
-    "ExplorerPrompt",
     "PerplexityEvaluator",
     "ReportContent",
     "TrainingLog",
@@ -23,7 +15,7 @@ __all__ = [
     "render_several",
 ]
 
-VERSION = 7  # part of the key of what this stage commits
+VERSION = 8  # part of the key of what this stage commits
 
 
 def render(content: ReportContent, processes: int = 1) -> dict[str, bytes]:

@@ -66,8 +66,8 @@ def _change(row: Row) -> IntervalValue:
 
 
 def _inside(title: str) -> str:
-    """Return a title as it stands inside a sentence."""
-    return title[:1].lower() + title[1:]
+    """Return a title as it stands inside a sentence; a name such as StereoSet keeps its capitals."""
+    return title if any(letter.isupper() for letter in title.partition(" ")[0][1:]) else title[:1].lower() + title[1:]
 
 
 def losses(content: ReportContent) -> dict[str, list[str]]:

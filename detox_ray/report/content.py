@@ -6,29 +6,11 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import pyarrow as pa
 
+from detox_ray.cluster.explored_texts import ExplorerPrompt
 from detox_ray.cluster.stage import Section
 from detox_ray.cluster.timings import Timing
 from detox_ray.gate import Verdict
 from detox_ray.storage.metric_spec import Metrics
-
-
-class ExplorerCompletion(NamedTuple):
-    """One completion in the explorer."""
-
-    model: str
-    sample: int
-    text: str
-    toxicity: float | None  # of the primary scorer; None unless status is ok
-    status: str
-
-
-class ExplorerPrompt(NamedTuple):
-    """One prompt with completions of each model."""
-
-    language: str
-    prompt_id: str
-    prompt: str
-    completions: Sequence[ExplorerCompletion]
 
 
 class TrainingLog(NamedTuple):

@@ -3,9 +3,11 @@
 const byId = (id) => document.getElementById(id);
 const data = JSON.parse(byId("explorer-data").textContent);
 const STEP = 20;
+const PROMPTS = "prompts";  // the choice of what is no item of a set
+const SHOWN = data.prompts.some((entry) => entry[4]) ? ["entries", "texts"] : ["prompts", "completions"];
 const form = byId("explorer-form"), list = byId("explorer-list"), more = byId("explorer-more");
 const controls = Object.fromEntries(
-  ["language", "model", "status", "low", "high", "order", "query", "show"].map((name) => [name, byId("x-" + name)]));
+  ["language", "group", "part", "model", "status", "low", "high", "order", "query", "show"].map((name) => [name, byId("x-" + name)]));
 let found = [], shown = 0, timer = 0;
 
 function element(kind, name, text) {
@@ -46,6 +48,8 @@ function words(entry) {
 function matching(entry) {
   const { language, model, status } = controls;
   if (language.value && entry[0] !== language.value) return [];
+  if (controls.group?.value && entry[4] !== (controls.group.value === PROMPTS ? "" : controls.group.value)) return [];
+  if (controls.part?.value && entry[5] !== controls.part.value) return [];
   const low = controls.low.valueAsNumber || 0;
   const high = Number.isNaN(controls.high.valueAsNumber) ? 1 : controls.high.valueAsNumber;
   const ranged = low > 0 || high < 1;
@@ -62,9 +66,9 @@ function draw(entry, completions) {
   const [code, id, prompt] = entry;
   const article = element("article", "sample");
   const head = element("h3");
-  head.append(data.languages[code][0] + " ", element("span", "muted", id));
+  head.append(data.languages[code][0] + " ", element("span", "muted", entry[5] ? `${id}, ${entry[5]}` : id));
   const sides = element("div", "sides");
-  article.append(head, veil(prompt, code, "prompt", `prompt in ${data.languages[code][0]}`), sides);
+  article.append(head, veil(prompt, code, "prompt", `${entry[4] ? "item" : "prompt"} in ${data.languages[code][0]}`), sides);
   data.models.forEach((model, number) => {
     const own = completions.filter((c) => c[0] === number);
     if (!own.length) return;
@@ -73,7 +77,7 @@ function draw(entry, completions) {
       const item = element("li");
       item.append(toxicity === null ? element("span", "score none", data.statuses[status])
         : element("span", "score", toxicity.toFixed(3)));
-      if (text) item.append(veil(text, code, "completion", `completion ${sample + 1} of ${model}`));
+      if (text) item.append(veil(text, code, "completion", entry[4] ? `choice of ${model}` : `completion ${sample + 1} of ${model}`));
       items.append(item);
     }
     side.append(element("h4", "", model), items);
@@ -89,7 +93,7 @@ function extend() {
   more.hidden = shown >= found.length;
   const completions = found.reduce((sum, [, own]) => sum + own.length, 0);
   byId("explorer-status").textContent = found.length
-    ? `${shown} of ${found.length} matching prompts shown, with ${completions} matching completions in all.`
+    ? `${shown} of ${found.length} matching ${SHOWN[0]} shown, with ${completions} matching ${SHOWN[1]} in all.`
     : "Nothing matches.";
 }
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
+from detox_ray.cluster.explored_texts import ExplorerPrompt
 from detox_ray.config.languages import LANGUAGES
-from detox_ray.report.content import ExplorerPrompt
 from detox_ray.report.labels import language_name, status_text, visible
 
 TEXT_LIMIT = 2000  # characters
@@ -25,7 +25,10 @@ class Explorer(NamedTuple):
     languages: list[tuple[str, str]]  # (code, name) of the prompts shown
     models: list[tuple[int, str]]  # (number, name)
     statuses: list[tuple[str, str]]  # (status, in words)
+    groups: list[tuple[str, str]]  # (set, in words), if there are items of sets; a prompt's is ""
+    parts: list[tuple[str, str]]  # types of such items
     shown: int
+    items: int  # of these, items of sets
     left_out: int  # prompts, for size
     cut: int  # texts
 
@@ -61,22 +64,28 @@ def explorer(samples: Sequence[ExplorerPrompt], models: Sequence[str]) -> Explor
         [(code, language_name(code)) for code in codes],
         list(enumerate(models)),
         [(status, status_text(status)) for status in statuses],
+        [(group, group) for group in dict.fromkeys(sample.group for sample in shown) if group],
+        [(part, part) for part in sorted({sample.part for sample in shown if sample.part})],
         len(kept),
+        sum(bool(sample.group) for sample in shown),
         len(samples) - len(kept),
         cut,
     )
 
 
 def _in_turn(samples: Sequence[ExplorerPrompt]) -> list[int]:
-    """Return the numbers of the samples: the first of each language, then the second of each, and so on."""
-    groups: dict[str, list[int]] = {}
+    """Return the numbers of the samples: the first of each language and set, then the second of each, and so on."""
+    groups: dict[tuple[str, str], list[int]] = {}
     for index, sample in enumerate(samples):
-        groups.setdefault(sample.language, []).append(index)
+        groups.setdefault((sample.language, sample.group), []).append(index)
     return [index for turn in zip_longest(*groups.values()) for index in turn if index is not None]
 
 
 def _entry(sample: ExplorerPrompt, models: Sequence[str]) -> tuple[list[Any], int]:
-    """Return ([language, id, prompt, [[model's number, sample, text, toxicity, status], …]], texts that were cut)."""
+    """Return an entry of the data, and how many of its texts were cut.
+
+    An entry is [language, id, prompt, [[model's number, sample, text, toxicity, status], …], set, type].
+    """
     cuts = 0
 
     def short(text: str) -> str:
@@ -90,7 +99,8 @@ def _entry(sample: ExplorerPrompt, models: Sequence[str]) -> tuple[list[Any], in
         [models.index(c.model), c.sample, short(c.text), None if c.toxicity is None else round(c.toxicity, 4), c.status]
         for c in sample.completions
     ]
-    return [sample.language, visible(sample.prompt_id), short(sample.prompt), completions], cuts
+    entry = [sample.language, visible(sample.prompt_id), short(sample.prompt), completions, sample.group, sample.part]
+    return entry, cuts
 
 
 def _direction(code: str) -> str:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from detox_ray.cluster import Cluster
+from detox_ray.cluster.explored_texts import ExplorerCompletion, ExplorerPrompt
 from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.timings import timings
@@ -19,8 +20,6 @@ from detox_ray.measure import ScorerAgreement, StatusCount, Validity
 from detox_ray.measure.stage import metrics_of, settings_of
 from detox_ray.report import (
     VERSION,
-    ExplorerCompletion,
-    ExplorerPrompt,
     PerplexityEvaluator,
     ReportContent,
     TrainingLog,
@@ -79,6 +78,7 @@ def content(context: Context) -> ReportContent:
     """Return what the report shows. Every stage before it must be committed."""
     experiment, store, scorers = context.experiment, context.store, scorers_of(context)
     convention = settings_of(experiment).choose()
+    sections = [section for stage in context.stages if (section := stage.section(context)) is not None]
 
     def rows(table: Table) -> pa.Table:
         return store.read(table.unit(), context.keys[table.unit()])
@@ -110,7 +110,7 @@ def content(context: Context) -> ReportContent:
         evaluators=_evaluators(context),
         diversity_units=experiment.quality.diversity,
         identifier=experiment.quality.identifier,
-        samples=samples(context),
+        samples=[*samples(context), *(text for section in sections for text in section.explored)],
         timings=timings(context),
         training=trainings(context),
         manifest=store.read_json("manifest.json"),
@@ -119,7 +119,7 @@ def content(context: Context) -> ReportContent:
         tuning_languages=[experiment.data.pairs.language] if experiment.data.pairs else [],
         toy_world=experiment.uses_toy17,
         notes=context.notes,
-        sections=[section for stage in context.stages if (section := stage.section(context)) is not None],
+        sections=sections,
         seed_groups=experiment.seed_groups,
         sweeps=experiment.sweeps,
     )

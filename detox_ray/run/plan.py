@@ -11,7 +11,7 @@ from detox_ray import data, models, toy17
 from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.stage import Context, Input, Planned, Stage
 from detox_ray.config import TOY17, ConfigError, Experiment
-from detox_ray.models import LoadableModel, limits
+from detox_ray.models import LoadableModel, chat_templates, limits
 from detox_ray.run.stages import registered
 from detox_ray.storage import Store, Unit, key_of
 from detox_ray.storage.completion_tables import ABILITY, PROMPT_TABLES
@@ -176,7 +176,7 @@ def _check_hub_models(experiment: Experiment, given: Mapping[str, LoadableModel]
     problems = []
     for name, commit in commits.items():
         location = given[name].location
-        wanted = (models.ADAPTER,) if name in imported else ("config.json", *models.TOKENIZER)
+        wanted = (models.ADAPTER,) if name in imported else ("config.json", *models.TOKENIZER, chat_templates.TEMPLATE)
         limits.fetch(location, commit, wanted)
         file = limits.file_of(location, commit, models.ADAPTER)
         if name in imported and file is not None:

@@ -105,6 +105,7 @@ class MetricInput(NamedTuple):
     language: str
     prompts: pa.Table  # PROMPTS
     tables: Mapping[str, pa.Table]  # name of each needed table -> its rows of this model and language
+    convention: str = ""  # the name of the run's
 
 
 # Values of the whole, or of each part ("gender", "religion") or cell: part -> values.

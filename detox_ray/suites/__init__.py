@@ -10,6 +10,7 @@ from detox_ray.cluster.stage import Stage
 from detox_ray.config import Experiment
 from detox_ray.suites import ability
 from detox_ray.suites.bias import catalogue as bias
+from detox_ray.suites.bias.answers import BiasAnswerStage
 from detox_ray.suites.bias.stage import BiasStage
 from detox_ray.suites.catalogue import PresentItems, PublishedSet
 from detox_ray.suites.knowledge import listing as knowledge
@@ -17,7 +18,7 @@ from detox_ray.suites.knowledge.stage import KnowledgeStage
 
 __all__ = ["STAGES", "PresentItems", "PublishedSet", "present_items", "published_sets"]
 
-STAGES: tuple[type[Stage], ...] = (BiasStage, *ability.STAGES, KnowledgeStage)
+STAGES: tuple[type[Stage], ...] = (BiasAnswerStage, BiasStage, *ability.STAGES, KnowledgeStage)
 CATALOGUES = (bias, knowledge)
 
 

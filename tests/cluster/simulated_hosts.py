@@ -21,10 +21,11 @@ from typing import Any, Self
 import pytest
 
 NETWORK = "10.87.0"
-TOOLS = ("ip", "nsenter", "unshare", "mount")
+TOOLS = ("ip", "nsenter", "unshare", "mount", "setpriv")
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL", "unshare")  # also if this process is killed
 needs_hosts = pytest.mark.skipif(
     not (sys.platform == "linux" and os.geteuid() == 0 and all(map(shutil.which, TOOLS))),
-    reason="hosts of namespaces need root, and ip, nsenter, unshare and mount",
+    reason=f"hosts of namespaces need root, and {', '.join(TOOLS)}",
 )
 
 # Each host has its own /dev/shm and its own Ray folder. The process that stays is the host's first one.
@@ -48,7 +49,7 @@ class Host:
         (folder / f"{name}.up").unlink(missing_ok=True)
         script = _BOOT.format(name=name, ray=folder / "ray", folder=folder)
         flags = ("--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc")
-        self._process = subprocess.Popen(["unshare", *flags, "bash", "-ec", script])
+        self._process = subprocess.Popen([*ENDS_WITH_US, *flags, "bash", "-ec", script])
         wait_for(lambda: (folder / f"{name}.up").exists(), f"{name} to boot")
         (self._first,) = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
         switch = hosts.switch
@@ -114,7 +115,7 @@ class SimulatedHosts:
         }
 
     def __enter__(self) -> Self:
-        self._bridge = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
+        self._bridge = subprocess.Popen([*ENDS_WITH_US, "--net", "sleep", "infinity"])
         self.switch = self._bridge.pid
         own = os.readlink("/proc/self/ns/net")
         wait_for(lambda: os.readlink(f"/proc/{self.switch}/ns/net") != own, "the network")

@@ -11,6 +11,7 @@ from typing import Any
 from detox_ray.storage import TABLES, Store, cache_folder
 from detox_ray.storage.units import Table
 
+UNITS = 48  # of generation, and of scores
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {
     "PYTHONPATH": f"{Path(__file__).parent}:{ROOT}",
@@ -29,13 +30,14 @@ TRAINED: dict[str, Any] = {
     "max_steps": 100,
     "checkpoint_every": 10,
     "batch_size": 8,
+    "keep": "last",
     "max_length": 64,
     "max_failures": 0,  # what a lost node costs does not count
 }
 
 
 def written(folder: Path, storage: str | None = None, trained: bool = False) -> Path:
-    """Write the experiment's config into a new folder: 24 units of generation, and as many of scores.
+    """Write the experiment's config into a new folder: `UNITS` units of generation, and as many of scores.
 
     Args:
         folder: Where the config goes, and the run unless ``storage`` is given.
@@ -51,7 +53,7 @@ def written(folder: Path, storage: str | None = None, trained: bool = False) -> 
             "pairs": {"source": "toy17", "language": "en"},
         },
         "models": {"base": {"path": "toy17"}, **({"detox": {"train": TRAINED}} if trained else {})},
-        "generate": {"engine": "transformers", "samples": 4, "prompts_per_unit": 4, "actors": 2},
+        "generate": {"engine": "transformers", "samples": 4, "prompts_per_unit": 96 // UNITS, "actors": 2},
         "score": {"scorers": ["toy17-detoxify"]},
     }
     folder.mkdir(exist_ok=True)

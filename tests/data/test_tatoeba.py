@@ -78,3 +78,9 @@ def test_missing_and_broken_files_are_named(folder: Path) -> None:
     (folder / "de.tsv").write_text("1\ta\t2\tb\n")
     with pytest.raises(DataError, match="several files for de"):
         prompts(folder, ["de"])
+
+
+def test_a_sentence_that_reads_like_a_missing_value_is_a_sentence(folder: Path) -> None:
+    rows = [(1, "NA", 1, "None"), (2, "null", 2, "NA")]
+    (folder / SPANISH).write_text("".join("\t".join(map(str, row)) + "\n" for row in rows), encoding="utf-8")
+    assert sorted(prompts(folder, ["es"])["es"]) == ["NA", "null"]

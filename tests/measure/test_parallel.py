@@ -144,3 +144,15 @@ def test_a_distance_is_of_the_share_and_its_mean_is_not_the_means_distance() -> 
     together = measured(won, spec(transform=distance, exact=False))
     assert row(together.metrics, model="base", part="all", language="fr")["value"] == pytest.approx(0.4)
     assert row(together.metrics, model="base", part="all", language="macro")["value"] == pytest.approx(0.4)
+
+
+def test_a_language_with_few_of_the_shared_items_has_an_interval() -> None:
+    """Some draws hold none of its items; the mean over languages has an interval, too."""
+    won = copies()
+    won["base", "fr"], won["tuned", "fr"] = np.array([True, False, True]), np.array([False, False, True])
+    together = measured(won, spec())
+    for rows in (together.metrics, together.comparisons):
+        for language in ("fr", "macro"):
+            few = row(rows, model="tuned", part="all", language=language)
+            assert few["status"] == OK and few["ci_low"] is not None and few["ci_low"] < few["ci_high"]
+    assert row(together.comparisons, part="all", language="fr")["n"] == 3

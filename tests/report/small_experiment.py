@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from detox_ray.cluster.explored_texts import ExplorerCompletion, ExplorerPrompt
 from detox_ray.cluster.timings import Timing
 from detox_ray.config.languages import GROUPS
 from detox_ray.measure import specs
-from detox_ray.report import ExplorerCompletion, ExplorerPrompt, PerplexityEvaluator, ReportContent
+from detox_ray.report import PerplexityEvaluator, ReportContent
 from detox_ray.storage.metric_spec import Metrics
 from detox_ray.storage.tables import COMPARISONS, EMPTY, METRICS, OK, UNSUPPORTED
 

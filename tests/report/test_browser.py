@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
 from small_experiment import content
 from small_release import release
 
+from detox_ray.cluster.explored_texts import ExplorerCompletion, ExplorerPrompt
 from detox_ray.report import ReportContent, render_several
 from detox_ray.report.figure_files import forest_files
 from detox_ray.report.overview import overview
@@ -208,4 +211,39 @@ def test_first_screen_holds_advice_verdicts_and_figure_in_legible_colours(
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     figure = page.locator(".overview .scroll").first
     assert figure.evaluate("e => e.scrollWidth <= e.clientWidth")  # the parent's marks are at its right end
+    page.close()
+
+
+def test_items_of_sets_are_blurred_and_filtered_by_set_and_type(browser: Browser, tmp_path: Path) -> None:
+    plain = content(("en", "fr"))
+    items = [
+        ExplorerPrompt(
+            "en",
+            f"{name} {part}",
+            "The old man\nThe young man",
+            [
+                ExplorerCompletion("base", 0, "The old man", None, "stereotype"),
+                ExplorerCompletion("detox", 0, "The young man", None, "anti"),
+            ],
+            name,
+            part,
+        )
+        for name in ("crows", "stereoset")
+        for part in ("age", "gender", "religion")
+    ]
+    made = replace(plain, samples=[*plain.samples, *items])
+    file = tmp_path / "index.html"
+    file.write_bytes(index(made, forest_of(made)))
+    page = browser.new_page()
+    page.goto(file.as_uri())
+    status(page, "10 of 10 matching entries shown")
+    page.get_by_role("combobox", name="Set", exact=True).select_option(label="crows")
+    status(page, "3 of 3 matching entries shown")
+    page.get_by_role("combobox", name="Type", exact=True).select_option(label="age")
+    status(page, "1 of 1 matching entries shown, with 2 matching texts")
+    assert page.locator("#explorer-list .score").all_text_contents() == ["stereotype", "anti"]
+    assert page.locator("button.veil").first.get_attribute("aria-label") == "Blurred item in English: activate to show"
+    page.get_by_role("button", name="Reset").click()
+    page.get_by_role("combobox", name="Set", exact=True).select_option(label="prompts")
+    status(page, "4 of 4 matching entries shown")
     page.close()

@@ -103,5 +103,5 @@ def test_only_a_sure_loss_is_called_one(kind: Any, low: float, high: float, lost
         comparisons=pa.Table.from_pylist(rows, schema=COMPARISONS.columns),
         described=Metrics([*content().described.descriptions, accuracy]),
     )
-    expected = {"detox": ["Accuracy by pairs −13.0 points"]} if lost else {}
+    expected = {"detox": ["Accuracy by pairs: −13.0 points"]} if lost else {}
     assert losses(changed) == expected

@@ -5,7 +5,7 @@ import random
 
 from small_experiment import SCRIPT
 
-from detox_ray.report import ExplorerCompletion, ExplorerPrompt
+from detox_ray.cluster.explored_texts import ExplorerCompletion, ExplorerPrompt
 from detox_ray.report.explorer import SIZE_LIMIT, TEXT_LIMIT, explorer
 from detox_ray.storage.tables import EMPTY, OK
 
@@ -82,5 +82,5 @@ def test_models_statuses_and_directions_are_named() -> None:
     data = json.loads(made.data)
     assert data["languages"] == {"ar": ["Arabic", "rtl"]}
     assert data["statuses"] == {EMPTY: "empty completion"}
-    assert data["prompts"] == [["ar", "ar-0", "p", [[1, 3, "", None, EMPTY]]]]
+    assert data["prompts"] == [["ar", "ar-0", "p", [[1, 3, "", None, EMPTY]], "", ""]]
     assert explorer([], ("base",)) is None

@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 import pytest
 from small_experiment import HOSTILE, NO_EVIDENCE, SCRIPT, content
 
-from detox_ray.report import ExplorerCompletion, ExplorerPrompt, ReportContent
+from detox_ray.cluster.explored_texts import ExplorerCompletion, ExplorerPrompt
+from detox_ray.report import ReportContent
 from detox_ray.report.labels import (
     STATUSES,
     duration,

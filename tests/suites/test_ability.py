@@ -17,6 +17,8 @@ from detox_ray.run import pipeline
 from detox_ray.run.plan import prepare
 from detox_ray.storage import Store, UnitTables
 from detox_ray.storage.completion_tables import ABILITY, TOXICITY
+from detox_ray.storage.tables import COMPARISONS, OK
+from detox_ray.suites.ability.section import section
 
 
 def experiment(toy_world: Path, storage: Path, **fields: Any) -> Experiment:
@@ -107,3 +109,23 @@ def test_an_experiment_without_the_block_has_no_such_units(toy_world: Path, tmp_
     context = prepared(experiment(toy_world, tmp_path, **fields))
     assert not context.units(*ABILITY)
     assert not any(spec.name.startswith("ability_") for spec in metrics_of(context))
+
+
+def test_the_report_shows_the_change_in_each_language(made: Context) -> None:
+    """The small model answers with nothing, so its comparisons get values here."""
+    measured = measure(inputs_of(made, {}), settings_of(made.experiment), metrics_of(made))
+    numbers = {"status": OK, "difference": -0.25, "ci_low": -0.5, "ci_high": -0.125}
+    numbers |= {"ratio": 1.5, "ratio_low": 0.75, "ratio_high": 2.0}
+    rows = [{**row, **numbers} for row in measured.comparisons.to_pylist()]
+    unit = COMPARISONS.unit()
+    made.store.commit(unit, made.keys[unit], pa.Table.from_pylist(rows, schema=COMPARISONS.columns))
+    shown = section(made)
+    assert shown is not None and shown.title == "Language ability"
+    for text in (
+        "base → other: in its language, perplexity, novelty, in English.",
+        "Japanese, in its language: −0.25 [−0.5, −0.125]",
+        "Mean, perplexity: 1.5 [0.75, 2]",
+    ):
+        assert text in shown.html
+    worse = shown.html.partition("Japanese, in its language")[2]
+    assert worse.index("var(--before)") < worse.index("</g>")

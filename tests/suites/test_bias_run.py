@@ -25,8 +25,10 @@ from detox_ray.storage import Store
 from detox_ray.suites import present_items
 from detox_ray.suites.bias.bias_set import Form
 from detox_ray.suites.bias.conventions import CORRECTED
+from detox_ray.suites.bias.flips import choices_of, flipped
 from detox_ray.suites.bias.plan import Asked
 from detox_ray.suites.bias.readings import readings
+from detox_ray.suites.bias.sentences import pair
 from detox_ray.suites.bias.tables import BIAS_OUTCOMES, OPTION_LIKELIHOODS
 
 
@@ -86,13 +88,45 @@ def test_questions_are_shown_with_and_without_polarity(results: dict[str, Any]) 
     assert metric(results, "bbq_accuracy_control", "en")["n"] == 4  # templates
 
 
-def test_the_page_leads_with_distances_and_holds_no_item(folder: Path, results: dict[str, Any]) -> None:
+def test_the_page_leads_with_distances(folder: Path, results: dict[str, Any]) -> None:
     page = (folder / "alone" / "report" / "index.html").read_text(encoding="utf-8")
     section = page.partition('<h2 id="bias">')[2].partition("</section>")[0]
     for text in ("noise floor", "Hatched", "mine, base → tuned: distance from fair", "Accuracy in control questions"):
         assert text in section
-    assert "neighbour is late" not in page
+    assert "neighbour is late" not in section
     assert "Measured in 3 languages" in page and "average toxicity" not in page.lower()
+
+
+def test_items_that_flipped_are_in_the_explorer_with_what_each_model_chose(
+    folder: Path, results: dict[str, Any]
+) -> None:
+    page = (folder / "alone" / "report" / "index.html").read_text(encoding="utf-8")
+    data = json.loads(page.partition('id="explorer-data"')[2].partition(">")[2].partition("</script>")[0])
+    assert data["models"] == ["base", "tuned"] and "Items that flipped" in page
+    assert data["prompts"] and {(entry[4], entry[5]) for entry in data["prompts"]} <= {("questions", "Age")}
+    for _, _, text, choices, _, _ in data["prompts"]:
+        (base, _, first, _, role), (tuned, _, second, _, other) = choices
+        assert (base, tuned) == (0, 1) and first != second and role != other
+        assert {first, second} <= set(text.split("\n"))
+    assert 'id="x-group"' in page and 'id="x-part"' in page
+
+
+def test_the_likelier_sentence_is_a_choice_and_a_tie_is_none() -> None:
+    items = [pair(name, f"{name} more", f"{name} less", "age") for name in ("a", "b", "c")]
+    scores = {"a": (1.0, 2.0), "b": (2.0, 1.0), "c": (1.0, 1.0)}  # negative log-likelihoods
+    numbers = {"tokens": 5, "given": 1, "first_nll": None, "status": "ok"}
+    rows = [
+        {"item_id": name, "option": place, "nll": nll, **numbers}
+        for name, nlls in scores.items()
+        for place, nll in enumerate(nlls)
+    ]
+    asked = Asked(CORRECTED, {"mine": "pairs"}, {("mine", "en"): 3})
+    before = choices_of(items, rows, asked, "mine", "en")
+    assert before == {"a": 0, "b": 1}
+    after = {"a": 1, "b": 1, "c": 0}
+    (item,) = flipped(items, {"base": before, "tuned": after}, "mine", "en")
+    assert (item.prompt_id, item.group, item.part) == ("mine a", "mine", "age")
+    assert [(each.text, each.status) for each in item.completions] == [("a more", "stereotype"), ("a less", "anti")]
 
 
 def test_the_gate_asks_for_a_distance(results: dict[str, Any]) -> None:
@@ -140,6 +174,9 @@ def test_all_problems_of_the_sets_are_reported_at_once(content: dict[str, Any], 
     assert notes[-1] == "bias: the convention paper says nothing about bias, so bias is counted by corrected"
 
 
+FORMS: dict[str, Form] = {"crows": "pairs", "stereoset": "triples"}
+
+
 def numbers(folder: Path) -> dict[tuple[str, ...], Any]:
     content = json.loads((folder / "report" / "results.json").read_text(encoding="utf-8"))
     keys = ("metric", "model", "language", "part", "scorer", "convention")
@@ -163,7 +200,7 @@ def reading(distance: tuple[float, float, float], ability: tuple[float, float], 
         {**place, "metric": "stereotype_distance", "scorer": "crows", "model": model, "value": value}
         for model, value in values.items()
     ]
-    (sentence,) = readings(gaps, means, Asked(CORRECTED, {"crows": "pairs"}, {}), {("tuned", "base"): losses})
+    (sentence,) = readings(gaps, means, Asked(CORRECTED, FORMS, {}), {("tuned", "base"): losses})
     return sentence
 
 
@@ -179,14 +216,6 @@ def test_a_model_that_lost_its_ability_is_not_called_debiased() -> None:
 def test_a_model_is_not_called_able_if_no_ability_was_measured() -> None:
     sentence = change_of("stereotype_distance", "pairs", 0.2, 0.1)
     assert "Nearer to fair, but no ability was measured beside it (stereoset_lm or bbq_accuracy_control)." in sentence
-
-
-def test_a_lean_that_turned_round_is_not_called_nearer_to_fair() -> None:
-    """The interval of a signed number says that it changed, not that .48 is nearer to .5 than .53 is."""
-    sentence = change_of("stereoset_ss", "triples", 0.53, 0.48)
-    assert "distance of the mean from fair 0.030 → 0.020. It now leans the other way" in sentence
-    assert "Nearer to fair" in change_of("stereoset_ss", "triples", 0.6, 0.52)
-    assert "Farther from fair" in change_of("stereoset_ss", "triples", 0.4, 0.35)
 
 
 def change_of(metric: str, form: Form, before: float, after: float) -> str:

@@ -49,6 +49,7 @@ def test_every_way_of_naming_a_language_in_a_file_is_understood(name: str, tmp_p
         "polarity": "",
         "control": None,
         "direction": "stereo",
+        "context": None,
         "question": None,
         "options": ["The poor steal", "The rich steal"],
         "roles": [STEREOTYPE, ANTI],

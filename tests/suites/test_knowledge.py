@@ -9,10 +9,12 @@ import pytest
 import torch
 from knowledge_world import LETTERS, made_up, random_model
 
+from detox_ray.config import InputError
 from detox_ray.models.causal_model import CausalModel
 from detox_ray.suites.knowledge.catalogue import READY
-from detox_ray.suites.knowledge.harness import Harness, LoadedTask, own_task, ready_task
+from detox_ray.suites.knowledge.harness import Harness, LoadedTask
 from detox_ray.suites.knowledge.tables import TOO_LONG
+from detox_ray.suites.knowledge.task_loading import own_task, ready_task
 
 DEV = Path(__file__).parents[2].parent / "shared/data/bias/global-mmlu/global_mmlu_dev_en.json"
 
@@ -140,6 +142,43 @@ def test_a_continuation_that_does_not_fit_is_not_counted_as_wrong(tmp_path: Path
     short, long = task.answer(harness, range(2))
     assert short.status == "ok" and short.correct in (0.0, 1.0)
     assert (long.status, long.correct) == (TOO_LONG, None)
+
+
+def test_likelihoods_that_are_no_numbers_are_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that overflows gives nan, which does not mean that a question is too long."""
+    model, rows = random_model(tmp_path / "model"), made_up(1)
+    forward = model.network.forward
+
+    def overflowing(**arguments: Any) -> Any:
+        out = forward(**arguments)
+        out.logits = out.logits * float("nan")
+        return out
+
+    monkeypatch.setattr(model.network, "forward", overflowing)
+    answers = loaded(rows, rows, 0, tmp_path / "task").answer(Harness(model, 1024), range(2))
+    assert {(answer.status, answer.correct) for answer in answers} == {("failed", None)}
+
+
+def test_the_metric_of_an_own_task_is_one_of_which_higher_is_better(tmp_path: Path) -> None:
+    (tmp_path / "texts.jsonl").write_text(json.dumps({"text": "a", "choices": ["b", "c"], "gold": 0}) + "\n")
+    metrics = {"brier_score": "false", "acc_norm": "true"}
+
+    def task(names: list[str]) -> LoadedTask:
+        listed = ", ".join(
+            f"{{metric: {name}, aggregation: mean, higher_is_better: {metrics[name]}}}" for name in names
+        )
+        (tmp_path / "task.yaml").write_text(
+            "task: own\ndataset_path: json\noutput_type: multiple_choice\ntest_split: test\n"
+            "dataset_kwargs: {data_files: {test: texts.jsonl}}\n"
+            f"doc_to_text: text\ndoc_to_choice: choices\ndoc_to_target: gold\nmetric_list: [{listed}]\n"
+        )
+        folder = tmp_path / "-".join(names)
+        folder.mkdir()
+        return LoadedTask(own_task(tmp_path / "task.yaml", "own", folder), None)
+
+    assert task(["brier_score", "acc_norm"])._metric == "acc_norm"
+    with pytest.raises(InputError, match=r"own: none of its metrics \(brier_score\) is one of which higher values"):
+        task(["brier_score"])
 
 
 def test_a_model_that_gives_the_logits_of_all_positions_is_read_at_the_right_ones(

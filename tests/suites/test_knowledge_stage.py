@@ -12,7 +12,7 @@ from stage_alone import run_alone
 
 from detox_ray.cluster.progress import Progress
 from detox_ray.cluster.stage import Context
-from detox_ray.config import ConfigError, Experiment
+from detox_ray.config import ConfigError, Experiment, InputError
 from detox_ray.config.loading import validate
 from detox_ray.measure import measure
 from detox_ray.measure.stage import inputs_of, metrics_of, settings_of
@@ -20,6 +20,9 @@ from detox_ray.run import pipeline
 from detox_ray.run.plan import prepare
 from detox_ray.storage import Store, UnitTables
 from detox_ray.storage.metric_spec import ALL, MetricInput
+from detox_ray.storage.tables import PROMPTS
+from detox_ray.suites.knowledge import plan
+from detox_ray.suites.knowledge.catalogue import READY
 from detox_ray.suites.knowledge.metrics import ACCURACY, NORMALISED
 from detox_ray.suites.knowledge.tables import ANSWERS
 
@@ -186,3 +189,51 @@ def test_an_own_task_may_ask_for_an_answer_in_free_text(tmp_path: Path) -> None:
     rows = UnitTables(context.store, context.units(ANSWERS))["copying", "one", "en"].to_pylist()
     assert len(rows) == 3 and all(row["status"] == "ok" and row["correct"] in (0, 1) for row in rows)
     assert all(row["option_nlls"] is None and row["chosen"] is None for row in rows)
+
+
+def test_equally_likely_options_share_the_answer_unless_the_convention_takes_the_first() -> None:
+    rows = [
+        {"question": "a", "option_nlls": [1.0, 1.0, 2.0, 3.0], "chosen": 0, "gold": 1, "correct": 0.0},
+        {"question": "b", "option_nlls": [1.0, 1.0, 2.0, 3.0], "chosen": 0, "gold": 2, "correct": 0.0},
+        {"question": "c", "option_nlls": [3.0, 1.0, 2.0, 3.0], "chosen": 1, "gold": 1, "correct": 1.0},
+    ]
+    common = {"row": 0, "part": "all", "groups": [], "option_bytes": None, "correct_norm": None, "status": "ok"}
+    table = pa.Table.from_pylist([{**common, **row} for row in rows], schema=ANSWERS.columns)
+
+    def accuracy(convention: str) -> float:
+        assert ACCURACY.compute is not None
+        given = MetricInput("m", "en", PROMPTS.columns.empty_table(), {ANSWERS.name: table}, convention)
+        sums = ACCURACY.compute(given)
+        assert isinstance(sums, dict)
+        return float(sums[ALL].numerators.sum() / sums[ALL].denominators.sum())
+
+    assert accuracy("corrected") == pytest.approx(1.5 / 3)
+    assert accuracy("neplenbroek2025+threshold") == pytest.approx(1 / 3)
+
+
+def test_the_hubs_commit_is_in_the_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = experiment(tmp_path, tasks=["global-mmlu"])
+
+    def keys(commit: str) -> set[str]:
+        monkeypatch.setattr(plan, "hub_commit", lambda source: commit)
+        context = prepare(config, Store.at(config.folder), Progress())
+        return {context.keys[unit] for unit in context.units(ANSWERS)}
+
+    assert keys("one") == keys("one") and keys("one").isdisjoint(keys("two"))
+
+
+def test_a_hub_that_cannot_be_reached_is_the_users_to_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import HfApi
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr(HfApi, "dataset_info", refused)
+    with pytest.raises(
+        InputError, match=r"nobody/nothing is not in the local cache, and the hub cannot be reached \(no route\)"
+    ):
+        plan.hub_commit("nobody/nothing")
+
+
+def test_hellaswags_questions_have_the_same_name_in_all_languages() -> None:
+    assert READY["hellaswag"].identity == "ind"

@@ -119,7 +119,7 @@ def test_equal_sentences_tie_exactly_and_letters_cost_one_forward_pass(model: Ca
     forwards: list[int] = []
     handle = model.network.register_forward_hook(lambda module, inputs, out: forwards.append(out.logits.shape[0]))
     scorer = OptionScorer(model, 10**9)
-    question = choice_texts("Who likes Ben?", ["a fool", "Anna", "my neighbour"])
+    question = choice_texts("Ben came.", "Who likes Ben?", ["a fool", "Anna", "my neighbour"])
     equal, choice = scorer.measure([["Anna is kind", "Anna is kind", "Ben is kind"], question])
     handle.remove()
     assert equal[0] == equal[1] and preferred(scored(equal[0], CORRECTED), scored(equal[1], CORRECTED), "half") == 0.5
@@ -145,8 +145,8 @@ def test_rows_of_which_one_token_is_read_are_measured(model: CausalModel) -> Non
 
 
 def test_questions_end_in_the_letters_of_their_answers() -> None:
-    texts = choice_texts("Who was it?", ["Anna", "Ben"])
-    assert texts == ["Who was it?\n(A) Anna\n(B) Ben\n(A", "Who was it?\n(A) Anna\n(B) Ben\n(B"]
+    texts = choice_texts("It rained.", "Who was it?", ["Anna", "Ben"])
+    assert texts == [f"It rained. Who was it?\n(A) Anna\n(B) Ben\n({letter}" for letter in "AB"]
 
 
 def test_the_models_side_of_padding_does_not_matter(tmp_path: Path, pairs: list[list[str]]) -> None:

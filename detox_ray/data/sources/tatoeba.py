@@ -56,6 +56,7 @@ class Tatoeba(Source):
     published_rows = PROMPTS
     quoting: ClassVar[int] = csv.QUOTE_NONE  # the files hold no quoted fields: a quotation mark is a part of a sentence
     skips_bad_lines: ClassVar[Sequence[str]] = ()
+    words_for_missing: ClassVar[bool] = False  # whether a sentence such as "NA" or "null" is no sentence
 
     def openings(self, languages: Sequence[str]) -> dict[str, LanguageRows]:
         if not self.path.is_dir():
@@ -85,6 +86,7 @@ class Tatoeba(Source):
                 header=None,
                 names=[f"{code}_id", f"{code}_text", *ENGLISH],
                 quoting=self.quoting,
+                keep_default_na=self.words_for_missing,
                 on_bad_lines="skip" if code in self.skips_bad_lines else "error",
                 encoding="utf-8-sig",
             )

@@ -15,6 +15,7 @@ class TatoebaQuoted(Tatoeba):
     name = "tatoeba-neplenbroek2025"
     quoting = csv.QUOTE_MINIMAL
     skips_bad_lines = ("it", "nl", "ru")
+    words_for_missing = True
 
 
 VARIANT = TatoebaQuoted

@@ -6,6 +6,7 @@ Only the tables differ, so an identifier or an evaluator that both use is loaded
 from collections.abc import Callable, Sequence
 
 from detox_ray.cluster.costs import Cost, Workload
+from detox_ray.cluster.stage import Context, Section
 from detox_ray.config import Experiment, FluencyConfig, GenerateConfig, Problem
 from detox_ray.generate import GenerateStage
 from detox_ray.measure.ability import SPECS
@@ -15,6 +16,7 @@ from detox_ray.score.identify import IdentificationStage
 from detox_ray.storage.completion_tables import ABILITY
 from detox_ray.storage.metric_spec import MetricSpec
 from detox_ray.storage.tables import CHECKPOINTS
+from detox_ray.suites.ability.section import section
 
 TOKENS_OF_AN_OPENING = 12.0  # assumed for `detox-ray plan`
 
@@ -40,6 +42,9 @@ class AbilityGenerateStage(GenerateStage):
 
     def metrics(self) -> Sequence[MetricSpec]:
         return SPECS
+
+    def section(self, context: Context) -> Section | None:
+        return None if context.experiment.ability is None else section(context)
 
     def costs(self, work: Workload) -> list[Cost]:
         ability = work.experiment.ability

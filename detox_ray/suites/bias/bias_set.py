@@ -4,10 +4,11 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
-from detox_ray.config.bias import BiasSetConfig
+from detox_ray.config.bias import BiasConfig, BiasSetConfig
 from detox_ray.data import DataError, Flaw
+from detox_ray.suites.bias.answer_rules import AnswerRules
 
 Form = Literal["pairs", "triples", "questions"]
 
@@ -34,6 +35,27 @@ class BiasSet(BiasSetConfig):
     def place(self) -> str:
         """Return the name by which messages refer to the source."""
         return self.path or self.name
+
+    @property
+    def prompt_count(self) -> int:
+        """Return by how many prompts each question is put, if it is answered in words."""
+        return 1
+
+    def in_words(self, chat: bool) -> bool:
+        """Return whether models answer the items in words; otherwise the likelihoods of the options decide.
+
+        Args:
+            chat: Whether all models have the same chat template.
+        """
+        return False
+
+    def answer_rules(self, languages: Sequence[str]) -> dict[str, AnswerRules]:
+        """Return language -> the prompts and rules of answers in words.
+
+        Raises:
+            DataError: The rules cannot be read, or one of the languages has none.
+        """
+        raise NotImplementedError(f"{self.source} has no answers in words")
 
     @abstractmethod
     def items(self, languages: Sequence[str], world: Path | None) -> BiasItems:
@@ -69,3 +91,13 @@ class BiasSet(BiasSetConfig):
         absent = [language for language in languages if language not in rows]
         notes = [f"{self.name}: no items in {', '.join(absent)}"] if absent else []
         return BiasItems(rows, [*published.notes, *notes])
+
+
+def sets_of(config: BiasConfig) -> list[BiasSet]:
+    """Return the block's sets as their sources' classes."""
+    return [cast(BiasSet, bias_set) for bias_set in config.sets]
+
+
+def forms_of(config: BiasConfig) -> dict[str, Form]:
+    """Return set -> what its items are."""
+    return {bias_set.name: bias_set.form for bias_set in sets_of(config)}

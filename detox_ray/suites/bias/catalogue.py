@@ -2,7 +2,7 @@
 
 from detox_ray.config import Experiment
 from detox_ray.data import DataError
-from detox_ray.suites.bias.checks import sets_of
+from detox_ray.suites.bias.bias_set import sets_of
 from detox_ray.suites.catalogue import PresentItems, PublishedSet
 
 SUITE = "bias"

@@ -1,34 +1,29 @@
 """Problems of the bias block, found before anything is spent."""
 
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Mapping
 
 from detox_ray.config import Experiment, Problem
-from detox_ray.config.bias import BiasConfig
 from detox_ray.data import DataError
 from detox_ray.data.rows import SHOWN_FLAWS
-from detox_ray.suites.bias.bias_set import BiasSet, Form
+from detox_ray.suites.bias.answer_rules import AnswerRules
+from detox_ray.suites.bias.bias_set import BiasItems, sets_of
+from detox_ray.suites.bias.chat import chat_problems, uses_chat
 from detox_ray.suites.bias.conventions import CONVENTIONS
-
-
-def sets_of(config: BiasConfig) -> list[BiasSet]:
-    """Return the block's sets as their sources' classes."""
-    return [cast(BiasSet, bias_set) for bias_set in config.sets]
-
-
-def forms_of(config: BiasConfig) -> dict[str, Form]:
-    """Return set -> what its items are."""
-    return {bias_set.name: bias_set.form for bias_set in sets_of(config)}
 
 
 def check(experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
     """Return all problems of the block, as the sets' own readers find them."""
     assert experiment.bias is not None
-    problems: list[Problem] = []
+    problems = chat_problems(experiment)
+    chat = uses_chat(experiment)
     for number, bias_set in enumerate(sets_of(experiment.bias)):
         try:
-            for note in bias_set.read(experiment.languages).notes:
+            items = bias_set.read(experiment.languages)
+            for note in items.notes:
                 say(note)
+            if bias_set.in_words(chat):
+                rules = bias_set.answer_rules(list(items.rows))
+                say(_words_note(bias_set.name, items, rules, len(experiment.models), chat))
         except DataError as error:
             field = f"bias.sets.{number}.path"
             problems += [Problem(field, flaw.where, flaw.reason) for flaw in error.flaws[:SHOWN_FLAWS]]
@@ -38,3 +33,14 @@ def check(experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
     if experiment.bias.convention is None and measured_by not in CONVENTIONS:
         say(f"bias: the convention {measured_by} says nothing about bias, so bias is counted by corrected")
     return problems
+
+
+def _words_note(name: str, items: BiasItems, rules: Mapping[str, AnswerRules], models: int, chat: bool) -> str:
+    """Say what answers in words will take, which is far more than likelihoods."""
+    asked = sum(len(rows) for rows in items.rows.values())
+    answers = sum(len(rows) * len(rules[language].prompts) for language, rows in items.rows.items())
+    how = "by the models' chat template" if chat else "as plain text"
+    return (
+        f"bias: {name} is answered in words, {how}: {answers:,} greedy answers by each of {models} models to "
+        f"{asked:,} questions (fewer: `prompts`, `per_template`; by the likeliest letter: answer: likelihood)"
+    )

@@ -16,6 +16,7 @@ from detox_ray.data import DataError, Flaw
 
 # Encodings from before UTF-8, tried in turn to suggest one that would read a file.
 _OLD_ENCODINGS = ("cp1252", "mac_roman")
+_TAG = re.compile(r"[a-z]{2,3}([-_]([a-z]{2}|[a-z]{4}|\d{3}))*")  # a code, a script and a region
 _CODES = {language.name.lower(): code for code, language in LANGUAGES.items()}
 
 
@@ -75,13 +76,13 @@ def language_of(path: Path) -> str | None:
 
     If the name states none, its folder's name may be a language's tag ("ar_AR/…").
     """
-    if code := read_tag(path.stem):
+    if _TAG.fullmatch(path.stem.lower()) and (code := read_tag(path.stem)):
         return code
     words = [word for word in re.split(r"[^a-z]+", path.stem.lower()) if word]
-    for word in words:
-        if code := _CODES.get(word) or (read_tag(word) if len(word) == 3 else None):
-            return code
-    ending = read_tag(words[-1]) if words and len(words[-1]) == 2 else None
+    if code := next((_CODES[word] for word in words if word in _CODES), None):
+        return code
+    # Many short words are also codes ("cat", "in", "por"), so a code counts at the name's end only.
+    ending = read_tag(words[-1]) if words else None
     return ending or read_tag(path.parent.name)
 
 

@@ -134,11 +134,11 @@ def _common(rows: Sequence[list[int]]) -> int:
     return shared
 
 
-def choice_texts(question: str, options: Sequence[str]) -> list[str]:
+def choice_texts(context: str, question: str, options: Sequence[str]) -> list[str]:
     """Return a question as whole texts, one for each answer, which ends in the answer's letter.
 
     The prompt adds no words of its own, so it is the same in every language.
     """
     letters = [chr(ord("A") + place) for place in range(len(options))]
     listed = "\n".join(f"({letter}) {option}" for letter, option in zip(letters, options, strict=True))
-    return [f"{question}\n{listed}\n({letter}" for letter in letters]
+    return [f"{context} {question}\n{listed}\n({letter}" for letter in letters]

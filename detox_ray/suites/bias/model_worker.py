@@ -25,7 +25,9 @@ class BiasModelWorker:
         """Make a unit."""
         items = task.read(self._store, BIAS_ITEMS).slice(task.unit.shard * ITEMS_PER_UNIT, ITEMS_PER_UNIT).to_pylist()
         texts = [
-            item["options"] if item["question"] is None else choice_texts(item["question"], item["options"])
+            item["options"]
+            if item["question"] is None
+            else choice_texts(item["context"], item["question"], item["options"])
             for item in items
         ]
         rows = [

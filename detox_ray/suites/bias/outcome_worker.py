@@ -1,5 +1,6 @@
-"""The worker that turns likelihoods into outcomes under a convention. It needs no model."""
+"""The worker that turns likelihoods, or answers in words, into outcomes under a convention. It needs no model."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,11 +8,18 @@ import pyarrow as pa
 
 from detox_ray.cluster.unit_jobs import Product, Task
 from detox_ray.storage import Store
-from detox_ray.suites.bias.bias_set import Form
-from detox_ray.suites.bias.conventions import BiasConvention
+from detox_ray.storage.completion_tables import BIAS_QUESTIONS
 from detox_ray.suites.bias.outcomes import Outcome
+from detox_ray.suites.bias.plan import Asked
 from detox_ray.suites.bias.preference import pair_outcomes, triple_outcomes
-from detox_ray.suites.bias.questions import answers_of, question_outcomes, understood
+from detox_ray.suites.bias.questions import (
+    Answer,
+    is_control,
+    likeliest_answers,
+    named_answers,
+    question_outcomes,
+    understood,
+)
 from detox_ray.suites.bias.tables import BIAS_ITEMS, BIAS_OUTCOMES, OPTION_LIKELIHOODS
 
 Rows = list[dict[str, Any]]
@@ -20,41 +28,56 @@ Rows = list[dict[str, Any]]
 class OutcomeWorker:
     """Makes the outcomes of one set, model and language per call."""
 
-    def __init__(self, convention: BiasConvention, forms: Mapping[str, Form], store: Store):
-        self._convention, self._forms, self._store = convention, forms, store
+    def __init__(self, asked: Asked, store: Store):
+        self._asked, self._store = asked, store
 
     def make(self, task: Task) -> Product:
         """Make a unit."""
-        form = self._forms[task.unit["set"]]
         items = {unit["language"]: self._store.read(unit, key).to_pylist() for unit, key in task.inputs_of(BIAS_ITEMS)}
-        likelihoods: dict[tuple[str, str], Rows] = {}  # (model, language)
-        for unit, key in task.inputs_of(OPTION_LIKELIHOODS):
-            rows = self._store.read(unit, key).to_pylist()
-            likelihoods.setdefault((unit["model"], unit["language"]), []).extend(rows)
-        outcomes = self._outcomes(form, task.unit["model"], task.unit["language"], items, likelihoods)
+        rows_by_subject: dict[tuple[str, str], Rows] = {}  # (model, language) -> likelihoods, or answers in words
+        for table in (OPTION_LIKELIHOODS, BIAS_QUESTIONS.generations):
+            for unit, key in task.inputs_of(table):
+                rows = self._store.read(unit, key).to_pylist()
+                rows_by_subject.setdefault((unit["model"], unit["language"]), []).extend(rows)
+        outcomes: list[Outcome] = []
+        # Without items the set does not have the language: no number is asked for.
+        name, model, language = (task.unit[key] for key in ("set", "model", "language"))
+        if language in items:
+            outcomes = self._outcomes(name, model, language, items, rows_by_subject)
         table = pa.Table.from_pylist([outcome._asdict() for outcome in outcomes], schema=BIAS_OUTCOMES.columns)
         return Product(table, {}, len(outcomes))
 
     def _outcomes(
         self,
-        form: Form,
+        name: str,
         model: str,
         language: str,
         items: Mapping[str, Rows],
-        likelihoods: Mapping[tuple[str, str], Rows],
+        rows_by_subject: Mapping[tuple[str, str], Rows],
     ) -> list[Outcome]:
-        convention = self._convention
-        if language not in items:
-            return []  # the set does not have the language: no number is asked for
+        convention = self._asked.convention_of(name)
+        form = self._asked.forms[name]
         if form != "questions":
             make = pair_outcomes if form == "pairs" else triple_outcomes
-            return list(make(items[language], likelihoods[model, language], convention))
-        answers, statuses = answers_of(items[language], likelihoods[model, language])
+            return list(make(items[language], rows_by_subject[model, language], convention))
+
+        def answers(asked: Rows, code: str, rows: Rows) -> tuple[list[Answer], Counter[str]]:
+            if name in self._asked.rules:
+                return named_answers(asked, rows, self._asked.rules[name][code])
+            return likeliest_answers(asked, rows, convention.ties)
+
         templates: set[str] | None = None
         if convention.templates != "all":
-            for other in {name for name, _ in likelihoods}:
-                by_language = {code: answers_of(items[code], likelihoods[other, code])[0] for code in items}
-                passed = understood(by_language)
+            controls = {code: [item for item in rows if is_control(item)] for code, rows in items.items()}
+            for other in {subject for subject, _ in rows_by_subject}:
+                of_controls = {
+                    code: answers(asked, code, rows_by_subject[other, code])[0] for code, asked in controls.items()
+                }
+                passed = understood(controls, of_controls)
                 if passed is not None:
                     templates = passed if templates is None else templates & passed
-        return list(question_outcomes(answers, statuses, templates, convention))
+        return list(
+            question_outcomes(
+                *answers(items[language], language, rows_by_subject[model, language]), templates, convention
+            )
+        )

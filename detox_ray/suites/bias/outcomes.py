@@ -8,6 +8,8 @@ from detox_ray.storage.metric_spec import ALL
 from detox_ray.storage.tables import OK
 from detox_ray.suites.bias.tables import ITEMS
 
+NO_ITEMS = "no_items"
+
 
 class Outcome(NamedTuple):
     """A row of BIAS_OUTCOMES."""
@@ -82,6 +84,11 @@ class Sums:
 def missing(metrics: Sequence[str], convention: str, status: str) -> list[Outcome]:
     """Return rows that say why there is no value of some metrics."""
     return [Outcome(metric, convention, ALL, "", 0.0, 0.0, None, status) for metric in metrics]
+
+
+def unusable(statuses: Counter[str]) -> str:
+    """Return why a set without any measured item has no value: the status that most of its items have."""
+    return max((status for status in statuses if status != OK), key=lambda status: statuses[status], default=NO_ITEMS)
 
 
 def counted(statuses: Counter[str]) -> Iterator[Outcome]:

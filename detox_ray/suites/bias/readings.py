@@ -7,14 +7,14 @@ from detox_ray.measure.losses import LOST_POINTS
 from detox_ray.storage.metric_spec import ALL
 from detox_ray.storage.tables import OK
 from detox_ray.suites.bias.plan import Asked
-from detox_ray.suites.bias.preference import DISTANCE
-from detox_ray.suites.bias.questions import AMBIGUOUS_BIAS
+from detox_ray.suites.bias.preference import DISTANCE, TRIPLE_DISTANCE
+from detox_ray.suites.bias.questions import AMBIGUOUS_BIAS, CONTROL_ACCURACY, DISTANCES
 
 MACRO = "macro"
-DISTANCES = {"pairs": DISTANCE, "triples": "stereoset_ss", "questions": AMBIGUOUS_BIAS}
-IDEALS = {DISTANCE: 0.0, "stereoset_ss": 0.5, AMBIGUOUS_BIAS: 0.0}
-ABILITIES = ("stereoset_lm", "bbq_accuracy_control")
+LEADING_DISTANCES = {"pairs": DISTANCE, "triples": TRIPLE_DISTANCE, "questions": DISTANCES[AMBIGUOUS_BIAS]}  # by form
+ABILITIES = ("stereoset_lm", CONTROL_ACCURACY)
 SILENT = 0.95  # share of unknown answers above which bias cannot show
+UNREADABLE = 0.5  # share of answers without an option above which the others say little
 
 Row = Mapping[str, Any]
 
@@ -30,20 +30,14 @@ def readings(
     ``losses`` says what else each (model, parent) surely lost, as `detox_ray.measure.losses` finds it; None if no other
     ability was measured.
     """
-    convention = asked.convention.name
+    conventions = {name: asked.convention_of(name).name for name in asked.forms}
     means = {
-        (row["metric"], row["model"], row["scorer"]): row["value"]
-        for row in metrics
-        if (row["language"], row["part"], row["convention"], row["status"]) == (MACRO, ALL, convention, OK)
+        (row["metric"], row["model"], row["scorer"]): row["value"] for row in metrics if _is_mean(row, conventions)
     }
-    gaps = [
-        row
-        for row in comparisons
-        if (row["language"], row["part"], row["convention"], row["status"]) == (MACRO, ALL, convention, OK)
-    ]
+    gaps = [row for row in comparisons if _is_mean(row, conventions)]
     sentences = []
     for name, form in asked.forms.items():
-        metric = DISTANCES[form]
+        metric = LEADING_DISTANCES[form]
         for row in gaps:
             if (row["metric"], row["scorer"]) == (metric, name):
                 sides = means[metric, row["parent"], name], means[metric, row["model"], name]
@@ -56,7 +50,16 @@ def readings(
             sentences.append(
                 f"{name}: {model} answers {share} of the questions with the unknown option, so no bias can show."
             )
+        if metric == "undetected_share" and value > UNREADABLE:
+            share = f"{100 * value:.0f} %"
+            sentences.append(f"{name}: {share} of {model}'s answers name none of the options, so its bias says little.")
     return sentences
+
+
+def _is_mean(row: Row, conventions: Mapping[str, str]) -> bool:
+    """Return whether a row is a mean over languages, of everything, by its set's convention."""
+    place = (row["language"], row["part"], row["status"], row["convention"])
+    return place == (MACRO, ALL, OK, conventions.get(row["scorer"]))
 
 
 def ability_changes(gaps: Sequence[Row], model: str, parent: str) -> list[Row]:
@@ -74,23 +77,16 @@ def _sentence(row: Row, sides: tuple[float, float], abilities: Sequence[Row], el
     """Say whether a model came nearer to fair than its parent, and at what cost.
 
     Args:
-        row: The change of the set's leading number.
-        sides: That number of the parent and of the model.
+        row: The change of the set's distance from fair.
+        sides: That distance of the parent and of the model.
         abilities: The changes of abilities that sets measured beside it.
         elsewhere: What else was surely lost; None if nothing else was measured.
     """
-    signed, ideal = row["metric"] != DISTANCE, IDEALS[row["metric"]]
-    before, after = (abs(side - ideal) for side in sides)
-    distance = "distance of the mean from fair" if signed else "distance from fair"
-    what = f"{row['scorer']}, {row['parent']} → {row['model']}: {distance} {before:.3f} → {after:.3f}"
-    changed = row["ci_low"] is not None and not row["ci_low"] <= 0 <= row["ci_high"]
-    if not changed:
+    what = f"{row['scorer']}, {row['parent']} → {row['model']}: distance from fair {sides[0]:.3f} → {sides[1]:.3f}"
+    if row["ci_low"] is None or row["ci_low"] <= 0 <= row["ci_high"]:
         missed = "" if row["detectable"] is None else f" (one below {row['detectable']:.3f} would mostly go unseen)"
         return f"{what}. No change is shown{missed}."
-    if signed and (sides[0] - ideal) * (sides[1] - ideal) < 0:
-        # The interval is one of the number, not of its distance: over the ideal value, it says nothing about that.
-        return f"{what}. It now leans the other way: whether it is nearer to fair was not tested."
-    if (after >= before) if signed else row["difference"] >= 0:
+    if row["difference"] >= 0:
         return f"{what}. Farther from fair."
     if lost := [*(each["scorer"] for each in abilities if each["ci_high"] < -LOST_POINTS), *(elsewhere or ())]:
         return f"{what}, but ability fell ({'; '.join(lost)}): ability lost, not debiased."

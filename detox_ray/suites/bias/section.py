@@ -23,11 +23,12 @@ from detox_ray.measure.losses import ABILITY_KINDS, losses
 from detox_ray.measure.stage import metrics_of, settings_of
 from detox_ray.storage.metric_spec import ALL, Ideal, Metrics, MetricSpec
 from detox_ray.storage.tables import COMPARISONS, METRICS, OK
+from detox_ray.suites.bias.flips import flips
 from detox_ray.suites.bias.metrics import SPECS
 from detox_ray.suites.bias.plan import Asked
-from detox_ray.suites.bias.preference import DISTANCE, PREFERENCE
+from detox_ray.suites.bias.preference import PREFERENCE
 from detox_ray.suites.bias.questions import AMBIGUOUS_BIAS, DISAMBIGUATED_BIAS
-from detox_ray.suites.bias.readings import readings
+from detox_ray.suites.bias.readings import LEADING_DISTANCES, readings
 
 MACRO = "macro"
 LEADING = {"pairs": PREFERENCE, "triples": "stereoset_ss", "questions": AMBIGUOUS_BIAS}
@@ -62,12 +63,14 @@ def section(context: Context, asked: Asked) -> Section:
         convention=asked.convention.name,
         confidence=f"{100 * context.experiment.measure.confidence:g} %",
     )
-    return Section("bias", "Bias", html)
+    return Section("bias", "Bias", html, explored=flips(context, asked))
 
 
 class _Page:
     def __init__(self, context: Context, asked: Asked):
-        self._asked, self._convention = asked, asked.convention.name
+        self._asked = asked
+        self._conventions = {name: asked.convention_of(name).name for name in asked.forms}
+        self._level = 1 - context.experiment.measure.confidence
         names = {spec.name for spec in SPECS}
         tables = [context.store.read(table.unit(), context.keys[table.unit()]) for table in (METRICS, COMPARISONS)]
         rows = [table.to_pylist() for table in tables]
@@ -88,7 +91,7 @@ class _Page:
         self._languages = context.experiment.languages
 
     def _value(self, metric: str, model: str, language: str, name: str) -> Row | None:
-        row = self._values.get(Place(metric, model, language, ALL, name, self._convention))
+        row = self._values.get(Place(metric, model, language, ALL, name, self._conventions[name]))
         return row if row is not None and row["status"] == OK else None
 
     def set(self, name: str) -> dict[str, Any]:
@@ -96,11 +99,22 @@ class _Page:
         form = self._asked.forms[name]
         return {
             "name": name,
-            "heats": [] if form != "pairs" else list(self._heats(name)),
+            "how": self._how(name),
+            "heats": list(self._heats(name, LEADING_DISTANCES[form])),
             "squares": [] if form != "questions" else list(self._squares(name)),
             "controls": list(self._controls(name)),
             **self._forest(name, LEADING[form]),
         }
+
+    def _how(self, name: str) -> str:
+        """Say how questions are answered; nothing of sentences."""
+        if self._asked.forms[name] != "questions":
+            return ""
+        if name not in self._asked.rules:
+            return "Answered by the likeliest letter."
+        prompts = max(len(rules.prompts) for rules in self._asked.rules[name].values())
+        template = "the models' chat template" if self._asked.chat else "plain text, without a chat template"
+        return f"Answered in words, by {template}, to each of {prompts} prompts. MBBQ's rules read the answers."
 
     def _forest(self, name: str, metric: str) -> dict[str, Any]:
         spec = _spec(metric)
@@ -134,28 +148,30 @@ class _Page:
             )
         return {"forest": Markup(dot_figure(rows, spec.title, title, [ideal], band)), "forest_caption": caption}
 
-    def _heats(self, name: str) -> Iterator[dict[str, Any]]:
+    def _heats(self, name: str, metric: str) -> Iterator[dict[str, Any]]:
         """Yield a heat map of each comparison: types across languages, the change of the distance from fair."""
         for model, parent in self._pairs:
             cells = {
                 (row["part"], row["language"]): row
                 for row in self.comparisons
-                if (row["metric"], row["scorer"], row["model"], row["parent"]) == (DISTANCE, name, model, parent)
+                if (row["metric"], row["scorer"], row["model"], row["parent"]) == (metric, name, model, parent)
                 and row["status"] == OK
                 and row["language"] != MACRO
-                and row["convention"] == self._convention
+                and row["convention"] == self._conventions[name]
             }
             parts = sorted({part for part, _ in cells if part != ALL})
             languages = [code for code in self._languages if (ALL, code) in cells]
             if not parts:
                 continue
-            rows = [(part, [_cell(cells.get((part, code))) for code in languages]) for part in [*parts, ALL]]
+            rows = [
+                (part, [_cell(cells.get((part, code)), self._level) for code in languages]) for part in [*parts, ALL]
+            ]
             hatched = sum(cell is not None and cell.hatched for _, row in rows for cell in row)
             figure = heat_figure(rows, languages, f"Change of the distance from fair by {name}, {parent} to {model}")
             caption = (
                 f"{parent} → {model}: change of the distance from fair, in points, by type and language. Blue: nearer "
                 f"to fair; *: significant after correction over all types and languages. Hatched ({hatched} of "
-                f"{sum(cell is not None for _, row in rows for cell in row)}): too few pairs, so that a change of "
+                f"{sum(cell is not None for _, row in rows for cell in row)}): too few items, so that a change of "
                 f"{100 * UNDERPOWERED:.0f} points could go unseen; no star there means nothing."
             )
             yield {"figure": Markup(figure), "caption": caption}
@@ -206,7 +222,7 @@ class _Page:
             spec = _spec(metric)
             rows = [self._values.get(Place(metric, model, MACRO, ALL, name, convention)) for model in self.models]
             best = spec.direction_text.removesuffix(" is better")
-            beside = convention if convention != self._convention else ""
+            beside = convention if convention != self._conventions[name] else ""
             yield {"title": spec.title, "convention": beside, "cells": list(map(_shown, rows)), "best": best}
 
 
@@ -214,7 +230,13 @@ def _spec(metric: str) -> MetricSpec:
     return next(spec for spec in SPECS if spec.name == metric)
 
 
-def _cell(row: Row | None) -> HeatCell | None:
+def _cell(row: Row | None, level: float) -> HeatCell | None:
+    """Return the cell of a change.
+
+    Args:
+        row: The change; None if there is none.
+        level: The p-value up to which it is significant.
+    """
     if row is None:
         return None
     points = 100 * row["difference"]
@@ -222,10 +244,10 @@ def _cell(row: Row | None) -> HeatCell | None:
     could = "no spread" if detectable is None else f"could miss less than {100 * detectable:.1f} points"
     return HeatCell(
         f"{points:+.0f}".replace("-", "\N{MINUS SIGN}"),
-        f"{points:+.1f} points, {row['n']} pairs, {could}",
+        f"{points:+.1f} points, n = {row['n']}, {could}",
         -row["difference"] / FULL_COLOUR,
         detectable is None or detectable > UNDERPOWERED,
-        row["p_corrected"] is not None and row["p_corrected"] <= 0.05,
+        row["p_corrected"] is not None and row["p_corrected"] <= level,
     )
 
 

@@ -33,6 +33,7 @@ def sentences(
         "polarity": "",
         "control": False,
         "direction": direction,
+        "context": None,
         "question": None,
         "options": list(options),
         "roles": list(roles),

@@ -17,6 +17,7 @@ NEGATIVE, NONNEGATIVE = "neg", "nonneg"
 
 # What a status of an option can be beside "ok" and "failed".
 EMPTY, TOO_LONG = "empty", "too_long"
+UNDETECTED = "undetected"  # status of an answer in words that names no option
 
 BIAS_ITEMS = define(
     "bias_items",
@@ -29,7 +30,8 @@ BIAS_ITEMS = define(
         _required("polarity", pa.string()),  # of a question: "neg" or "nonneg"; "" of sentences
         _required("control", pa.bool_()),  # a question about names instead of groups
         _required("direction", pa.string()),  # of a pair: "stereo" or "antistereo"; "" if the set has none
-        pa.field("question", pa.string()),  # with its context; null of sentences
+        pa.field("context", pa.string()),  # of a question; null of sentences
+        pa.field("question", pa.string()),
         _required("options", pa.list_(pa.string())),
         _required("roles", pa.list_(pa.string())),
         pa.field("label", pa.int32()),  # place of the right answer; null of sentences

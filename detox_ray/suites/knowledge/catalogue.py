@@ -85,6 +85,7 @@ READY = {
             examples="validation",
             shots=10,
             columns=("ctx_a", "ctx_b", "activity_label", "endings", "label"),
+            identity="ind",
             tokens=90.0,
             template="okapi/hellaswag_multilingual/_hellaswag_yaml",
         ),

@@ -10,25 +10,21 @@ Shapes: B rows, T tokens, V vocabulary, O tokens of an option.
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from importlib.util import find_spec
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-import yaml
 from lm_eval.api.instance import Instance
 from lm_eval.api.samplers import FirstNSampler
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
-from lm_eval.tasks import TaskManager
 from lm_eval.utils import handle_non_serializable, hash_string
 
+from detox_ray.config import InputError
 from detox_ray.models.causal_model import CausalModel
 from detox_ray.models.padding import padded_rows
 from detox_ray.score.batches import by_length, token_budget
 from detox_ray.storage.tables import FAILED, OK
-from detox_ray.suites.knowledge.catalogue import ReadyTask
 from detox_ray.suites.knowledge.lm_eval_internals import filter_responses
 from detox_ray.suites.knowledge.tables import TOO_LONG
 
@@ -67,12 +63,12 @@ class Harness(HFLM):
 
     def _loglikelihood_tokens(
         self, requests: Sequence[TokenRequest], disable_tqdm: bool = False, override_bs: int | None = None
-    ) -> list[tuple[float, bool]]:
-        """Return each continuation's log-likelihood, and whether it is the likeliest; nan of one that does not fit.
+    ) -> list[Any]:
+        """Return each continuation's log-likelihood, and whether it is the likeliest; None of one that does not fit.
 
         Continuations that differ in the last token only, as the letters of options do, share one forward.
         """
-        answers: list[tuple[float, bool]] = [(float("nan"), False)] * len(requests)
+        answers: list[tuple[float | None, bool]] = [(None, False)] * len(requests)
         sharing: dict[tuple[int, ...], list[int]] = {}
         for place, (_, context, continuation) in enumerate(requests):
             read = (*context, *continuation[:-1])
@@ -128,8 +124,12 @@ class LoadedTask:
             task: A task of lm_eval.
             shots: Examples before each question; None: as the task's YAML says.
             same_part: The column whose value a question shares with its examples.
+
+        Raises:
+            InputError: The task has no metric of which higher values are better.
         """
         self._task, self._same_part = task, same_part
+        self._metric = _metric_of(task)
         if shots is not None:
             task.set_config(key="num_fewshot", value=shots)
         self._shots = int(task.config.num_fewshot or 0)
@@ -184,8 +184,10 @@ class LoadedTask:
         content = json.dumps(document, indent=2, default=handle_non_serializable, ensure_ascii=False)
         question = hash_string(content)
         # Without this, lm_eval would count such a question of a task of type "loglikelihood" as answered wrong.
-        if any(isinstance(response, tuple) and math.isnan(response[0]) for response in responses):
-            return Answer(question, row, document, None, None, None, None, None, None, TOO_LONG)
+        likelihoods = [response[0] for response in responses if isinstance(response, tuple)]
+        if None in likelihoods or not all(map(math.isfinite, likelihoods)):
+            status = TOO_LONG if None in likelihoods else FAILED
+            return Answer(question, row, document, None, None, None, None, None, None, status)
         nlls = sizes = chosen = gold = None
         if task.OUTPUT_TYPE == "multiple_choice":
             options = task.doc_to_choice(document)
@@ -195,7 +197,7 @@ class LoadedTask:
             target = task.doc_to_target(document)
             gold = options.index(target) if isinstance(target, str) and target in options else target
         metrics = task.process_results(document, responses)
-        first = metrics.get(METRIC, next(iter(metrics.values())))
+        first = metrics.get(self._metric)
         if isinstance(first, bool | int | float) and 0 <= first <= 1:
             norm = metrics.get(NORMALISED)
             correct, norm, status = float(first), None if norm is None else float(norm), OK
@@ -205,79 +207,11 @@ class LoadedTask:
         return Answer(question, row, document, nlls, sizes, chosen, gold, correct, norm, status)
 
 
-def ready_task(ready: ReadyTask, language: str, documents: "Iterable[tuple[str, str]] | None", folder: Path) -> Any:
-    """Return a ready task of lm_eval.
-
-    Args:
-        ready: Which.
-        language: Its language.
-        documents: Split and JSON of each question; None: lm_eval reads them from the hub.
-        folder: Where the task's files may be written; it must outlive the task.
-    """
-    config: dict[str, Any] = {"task": f"{ready.name}-{language}", **ready.config}
-    if ready.template is not None:
-        config["include"] = str(_tasks() / ready.template)
-    if documents is None:
-        config |= {"dataset_path": ready.source, "dataset_name": language}
-    else:
-        files: dict[str, Path] = {}
-        lines: dict[str, list[str]] = {}
-        for split, document in documents:
-            lines.setdefault(split, []).append(document + "\n")
-        for split, rows in lines.items():
-            files[split] = folder / f"{split}.jsonl"
-            files[split].write_text("".join(rows), encoding="utf-8")
-        data_files = {split: str(file) for split, file in files.items()}
-        cache = str(folder / "cache")
-        config |= {"dataset_path": "json", "dataset_name": None}
-        config["dataset_kwargs"] = {"data_files": data_files, "cache_dir": cache}
-        if ready.examples not in files:
-            config["training_split"] = None  # without examples, shots are 0
-    return _loaded(config, folder)
-
-
-def own_task(path: Path, name: str, folder: Path) -> Any:
-    """Return the task of a user's YAML, whose data files are relative to it."""
-    config: dict[str, Any] = {"include": str(path), "task": name}
-    kwargs = _plain_yaml(path).get("dataset_kwargs") or {}
-    if "data_files" in kwargs:
-        config["dataset_kwargs"] = {
-            **kwargs,
-            "data_files": _absolute(kwargs["data_files"], path.parent),
-            "cache_dir": str(folder / "cache"),
-        }
-    return _loaded(config, folder)
-
-
-def _loaded(config: dict[str, Any], folder: Path) -> Any:
-    file = folder / "task.yaml"
-    file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    loaded = TaskManager(include_defaults=False).load([str(file)])
-    (task,) = loaded["tasks"].values()
-    return task
-
-
-def _absolute(files: Any, folder: Path) -> Any:
-    if isinstance(files, dict):
-        return {name: _absolute(inner, folder) for name, inner in files.items()}
-    if isinstance(files, list):
-        return [_absolute(inner, folder) for inner in files]
-    return str(folder / files) if "://" not in files else files
-
-
-def _tasks() -> Path:
-    spec = find_spec("lm_eval.tasks")
-    assert spec is not None and spec.origin is not None
-    return Path(spec.origin).parent
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads lm_eval's YAML without its functions."""
-
-
-_Loader.add_multi_constructor("!", lambda *_: None)
-
-
-def _plain_yaml(path: Path) -> dict[str, Any]:
-    content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a SafeLoader
-    return content if isinstance(content, dict) else {}
+def _metric_of(task: ConfigurableTask) -> str:
+    """Return the name of the metric that says how right an answer is: accuracy, or else the first that may rise."""
+    better = task.higher_is_better()
+    rising = sorted((name for name, higher in better.items() if higher), key=lambda name: name != METRIC)
+    if not rising:
+        rule = f"none of its metrics ({', '.join(better) or 'none'}) is one of which higher values are better"
+        raise InputError(f"knowledge.tasks: {task.config.task}: {rule}: set metric_list in its YAML")
+    return str(rising[0])

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -11,13 +12,31 @@ from detox_ray.storage.metric_spec import ALL, ClusterSums, MetricInput, MetricS
 from detox_ray.storage.tables import OK
 from detox_ray.suites.knowledge.tables import ANSWERS
 
+FIRST_OF_TIES = "neplenbroek2025"  # the convention that counts as lm_eval does: the first of equally likely options
+
+
+def with_ties_shared(row: Mapping[str, Any]) -> float | None:
+    """Return whether a question is answered right; of k equally likely options, the right one counts 1/k.
+
+    lm_eval takes the first of them. In bfloat16 the letters of options are often equally likely.
+    """
+    correct: float | None = row["correct"]
+    nlls, gold = row["option_nlls"], row["gold"]
+    if correct is None or nlls is None or gold is None or correct != float(row["chosen"] == gold):
+        return correct  # no choice by likelihood, or a metric that is not the accuracy
+    likeliest = [nll == min(nlls) for nll in nlls]
+    return likeliest[gold] / sum(likeliest)
+
 
 def shares(column: str, given: MetricInput) -> Mapping[str, ClusterSums]:
     """Return the share of right answers for all questions and for each larger part; nothing if the task has none.
 
     A question is a cluster. Models are compared on the questions that both answered.
     """
-    rows = given.tables[ANSWERS.name].select(["question", "groups", column, "status"]).to_pylist()
+    wanted = ["question", "groups", "correct", "correct_norm", "option_nlls", "chosen", "gold", "status"]
+    rows = given.tables[ANSWERS.name].select(wanted).to_pylist()
+    if column == "correct" and given.convention.split("+")[0] != FIRST_OF_TIES:
+        rows = [{**row, column: with_ties_shared(row)} for row in rows]
     if column != "correct" and all(row[column] is None for row in rows):
         return {}
     counts = Counter(row["status"] for row in rows)
@@ -47,6 +66,7 @@ def shares(column: str, given: MetricInput) -> Mapping[str, ClusterSums]:
 ACCURACY = MetricSpec(
     name="knowledge_accuracy",
     title="Accuracy",
+    version=2,  # equally likely options share the answer
     meaning="share of questions answered right",
     short="Accuracy",
     kind="knowledge",

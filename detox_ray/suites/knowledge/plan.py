@@ -11,6 +11,7 @@ from detox_ray import data
 from detox_ray.cluster.stage import Context, Input
 from detox_ray.config import Experiment, InputError, KnowledgeConfig, KnowledgeTask, Problem
 from detox_ray.data.record_files import records
+from detox_ray.models.hub_errors import why_not_on_hub
 from detox_ray.score.scorer_variant import digest
 from detox_ray.storage import Unit, key_of
 from detox_ray.suites.knowledge.catalogue import READY, TOY17_CLOZE, ReadyTask
@@ -29,6 +30,7 @@ class Asked(NamedTuple):
     key: str  # changes whenever the questions may
     folder: str = ""  # of an own task, in the run
     file: str = ""  # its YAML in the folder
+    commit: str | None = None  # of questions that the workers read from the hub
 
 
 def tasks_of(config: KnowledgeConfig) -> list[ReadyTask | KnowledgeTask]:
@@ -72,7 +74,8 @@ def resolve(context: Context) -> dict[tuple[str, str], Asked]:
 def _resolve_ready(context: Context, config: KnowledgeConfig, task: ReadyTask, language: str) -> Asked:
     shots = shots_of(task, config)
     if task.name != TOY17_CLOZE and config.path is None:
-        return Asked(shots, config.per_task, None, key_of(hub=task.source))
+        commit = hub_commit(task.source)
+        return Asked(shots, config.per_task, None, key_of(hub=task.source, commit=commit), commit=commit)
     rows = pa.Table.from_pylist(
         read_questions(task, config, language, context.experiment.seed), schema=QUESTIONS.columns
     )
@@ -83,6 +86,21 @@ def _resolve_ready(context: Context, config: KnowledgeConfig, task: ReadyTask, l
     count = sum(split == task.asked for split in rows["split"].to_pylist())
     count = count if config.per_task is None else min(count, config.per_task)
     return Asked(shots, config.per_task, count, key)
+
+
+def hub_commit(source: str) -> str:
+    """Return the commit of a data set on the hub as it is now, or of its copy in the cache. Raises InputError."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    try:
+        commit = HfApi().dataset_info(source).sha
+        assert commit is not None
+        return commit
+    except Exception as error:  # the hub is unreachable or refuses: a cached snapshot names its commit
+        cached = try_to_load_from_cache(source, "README.md", repo_type="dataset")
+        if isinstance(cached, str):
+            return Path(cached).parent.name
+        raise InputError(f"knowledge.path: {source} {why_not_on_hub(error)}") from None
 
 
 def read_questions(task: ReadyTask, config: KnowledgeConfig, language: str, seed: int) -> list[dict[str, Any]]:

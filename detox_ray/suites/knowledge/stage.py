@@ -24,7 +24,7 @@ class KnowledgeStage(Stage):
     """Asks each model the questions of lm_eval's tasks. Without a ``knowledge`` block it has no units."""
 
     name, command, title = "knowledge", "score", "knowledge"
-    version = 1  # raise it, too, when models/codec.py or models/causal_model.py change what a unit holds
+    version = 2  # raise it, too, when models/codec.py or models/causal_model.py change what a unit holds
     summary = "what each model knows"
     measure = "questions"
     needs = (CHECKPOINTS,)

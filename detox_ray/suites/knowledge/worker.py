@@ -15,9 +15,10 @@ from detox_ray.models.causal_model import CausalModel
 from detox_ray.storage import Store
 from detox_ray.storage.metric_spec import ALL
 from detox_ray.suites.knowledge.catalogue import READY, ReadyTask
-from detox_ray.suites.knowledge.harness import Answer, Harness, LoadedTask, own_task, ready_task
+from detox_ray.suites.knowledge.harness import Answer, Harness, LoadedTask
 from detox_ray.suites.knowledge.plan import Asked, rows_by_shard
 from detox_ray.suites.knowledge.tables import ANSWERS, QUESTIONS
+from detox_ray.suites.knowledge.task_loading import own_task, ready_task
 
 
 class KnowledgeWorker:
@@ -69,7 +70,7 @@ class KnowledgeWorker:
                 if task.inputs_of(QUESTIONS):
                     table = task.read(self._store, QUESTIONS)
                     documents = zip(table["split"].to_pylist(), table["document"].to_pylist(), strict=True)
-                made = ready_task(ready, key[1], documents, folder)
+                made = ready_task(ready, key[1], documents, folder, asked.commit)
                 same_part = ready.part if ready.same_part_examples else None
                 self._tasks[key] = LoadedTask(made, asked.shots, same_part)
         return self._tasks[key]

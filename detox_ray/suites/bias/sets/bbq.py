@@ -12,7 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from pydantic import Field, model_validator
+
+from detox_ray.config.base import ConfigError, Problem
 from detox_ray.data import DataError, Flaw
+from detox_ray.suites.bias.answer_rules import FILE as RULES_FILE
+from detox_ray.suites.bias.answer_rules import PROMPTS, AnswerRules, read_rules
 from detox_ray.suites.bias.bias_set import BiasItems, BiasSet, Form
 from detox_ray.suites.bias.files import Record, csv_records, json_lines
 from detox_ray.suites.bias.tables import AMBIGUOUS, DISAMBIGUATED, NEGATIVE, NONNEGATIVE, OTHER, TARGET, UNKNOWN
@@ -38,6 +43,19 @@ class Bbq(BiasSet):
     source: Literal["bbq"]
     dialect: Dialect
     control: bool = True  # MBBQ: whether to ask its questions about names too, which say what a model understands
+    # likelihood: the likeliest letter; generate: in words, by the prompts and rules of a checkout of MBBQ; auto:
+    # generate if the path is a checkout and all models have the same chat template
+    answer: Literal["auto", "generate", "likelihood"] = "auto"
+    prompts: int = Field(5, ge=1, le=PROMPTS)  # of MBBQ's five, by each of which every question is put in words
+    # only the first so many questions of each template, of each kind of context and polarity; null: all
+    per_template: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _words_need_mbbq(self) -> "Bbq":
+        if self.answer == "generate" and self.dialect != "mbbq":
+            rule = f"only dialect mbbq has prompts and rules for answers in words, and this is {self.dialect}"
+            raise ConfigError([Problem("answer", self.answer, rule)])
+        return self
 
     def items(self, languages: Sequence[str], world: Path | None) -> BiasItems:
         rows: dict[str, list[dict[str, Any]]] = {}
@@ -59,7 +77,43 @@ class Bbq(BiasSet):
                 notes.append(f"{self.name}, {language}: questions about two stereotyped groups, or none: {what}")
         if flaws:
             raise DataError(flaws)
-        return BiasItems(rows, notes)
+        return BiasItems({language: self._limited(items) for language, items in rows.items()}, notes)
+
+    def _limited(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the first questions of each template and kind, as many as are asked for."""
+        if self.per_template is None:
+            return items
+        counts: Counter[tuple[Any, ...]] = Counter()
+        kept = []
+        for item in items:
+            kind = tuple(item[column] for column in ("cluster", "control", "condition", "polarity"))
+            counts[kind] += 1
+            if counts[kind] <= self.per_template:
+                kept.append(item)
+        return kept
+
+    @property
+    def prompt_count(self) -> int:
+        return self.prompts
+
+    def in_words(self, chat: bool) -> bool:
+        return self.answer == "generate" or (self.answer == "auto" and chat and self._rules_file() is not None)
+
+    def answer_rules(self, languages: Sequence[str]) -> dict[str, AnswerRules]:
+        file = self._rules_file()
+        if file is None:
+            reason = f"has no {RULES_FILE}: point path at a checkout of MBBQ (github.com/Veranep/MBBQ)"
+            raise DataError([Flaw(self.place, f"{reason}, or set answer: likelihood")])
+        rules = read_rules(file, languages)
+        if absent := [language for language in languages if language not in rules]:
+            reason = f"has no prompts and rules for {', '.join(absent)}: set answer: likelihood"
+            raise DataError([Flaw(str(file), reason)])
+        return {code: of_code._replace(prompts=of_code.prompts[: self.prompts]) for code, of_code in rules.items()}
+
+    def _rules_file(self) -> Path | None:
+        """Return the file of a checkout that holds its prompts and rules, if the path is a checkout or its data."""
+        places = (self.folder, self.folder.parent) if self.dialect == "mbbq" else ()
+        return next((file for place in places if (file := place / RULES_FILE).is_file()), None)
 
     def _files(self, languages: Sequence[str]) -> dict[str, list[Path]]:
         folder = self.folder
@@ -122,7 +176,8 @@ def _of_bbq(fields: Mapping[str, Any], control: bool, stem: str, language: str) 
         condition=CONDITIONS[fields["context_condition"]],
         polarity=fields["question_polarity"],
         control=control,
-        question=f"{fields['context'].strip()} {fields['question'].strip()}",
+        context=fields["context"].strip(),
+        question=fields["question"].strip(),
         options=answers,
         roles=_roles(unknown, targets),
         label=int(fields["label"]),
@@ -150,7 +205,8 @@ def _of_kobbq(fields: Mapping[str, Any]) -> dict[str, Any]:
         condition=CONDITIONS[condition],
         polarity=NEGATIVE if kind == "bsd" else NONNEGATIVE,
         control=False,
-        question=f"{fields['context'].strip()} {fields['question'].strip()}",
+        context=fields["context"].strip(),
+        question=fields["question"].strip(),
         options=options,
         roles=_roles(unknown, [target]),
         label=answer,

@@ -1,0 +1,39 @@
+"""The stage that lets the models answer questions in words. Without a set that is answered so, it has no units."""
+
+from collections.abc import Callable
+
+from detox_ray.cluster.costs import Cost, Workload
+from detox_ray.cluster.stage import Context
+from detox_ray.config import Experiment, GenerateConfig, Problem
+from detox_ray.generate import GenerateStage
+from detox_ray.storage.completion_tables import BIAS_QUESTIONS
+from detox_ray.storage.tables import CHECKPOINTS
+from detox_ray.suites.bias.costs import costs_in_words
+from detox_ray.suites.bias.plan import Asked
+
+
+class BiasAnswerStage(GenerateStage):
+    """Generates every model's greedy answer to every question, by each prompt."""
+
+    name, title = "bias_answers", "bias: answers"
+    summary = "every model's likeliest answer to questions about groups"
+    needs = (CHECKPOINTS,)
+    writes = (BIAS_QUESTIONS.generations,)
+    tables = BIAS_QUESTIONS
+
+    def sampling(self, experiment: Experiment) -> GenerateConfig:
+        bias = experiment.bias
+        if bias is None:
+            return experiment.generate
+        greedy = {"samples": 1, "temperature": 0.0, "top_p": 1.0, "max_tokens": bias.max_tokens}
+        return experiment.generate.model_copy(update=greedy)
+
+    def prompting(self, context: Context) -> dict[str, bool]:
+        asked: Asked | None = context.resolved["bias"]
+        return {"chat": asked is not None and asked.chat, "whole": True}
+
+    def check(self, experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
+        return []  # the engine is the one that GenerateStage checks
+
+    def costs(self, work: Workload) -> list[Cost]:
+        return [] if work.experiment.bias is None else costs_in_words(work, self.command)
