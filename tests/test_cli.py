@@ -218,7 +218,7 @@ def test_validity_needs_labelled_text_and_known_scorers(call: Call, tmp_path: Pa
     asked = ("--calibrate", "nobody", "--method", "magic")
     result = call("validity", config, f"storage={tmp_path}", "validity=null", *asked)
     assert result.exit_code == 2
-    for field in ("validity: is needed", "--calibrate: must be one of", "--method: must be isotonic or platt"):
+    for field in ("validity: is required", "--calibrate: must be one of", "--method: must be isotonic or platt"):
         assert field in flat(result)
     assert not (tmp_path / "toy17").exists()
 
