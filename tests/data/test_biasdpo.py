@@ -37,7 +37,7 @@ def test_the_hubs_parquet_files_are_read_in_order(tmp_path: Path) -> None:
 
 
 def test_files_in_another_form_are_refused(write_lines: Callable[..., Path], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"has no file with one of the endings \.jsonl"):
+    with pytest.raises(DataError, match=r"holds no file that ends in \.jsonl"):
         read(tmp_path)
     with pytest.raises(DataError, match=r"no row has a 'chosen'.*columns: prompt, response"):
         read(write_lines("dataset.jsonl", [{"prompt": "a", "response": "b"}]))

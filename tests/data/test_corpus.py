@@ -129,10 +129,10 @@ def test_a_missing_column_is_named_beside_those_that_are_there(write_lines: Writ
 @pytest.mark.parametrize(
     ("names", "reason"),
     [
-        (["panda.jsonl"], r"has no train\* file"),
-        (["training.jsonl"], r"has no train\* file"),
+        (["panda.jsonl"], r"holds no train\* file"),
+        (["training.jsonl"], r"holds no train\* file"),
         (["train.jsonl", "train.csv"], "the same part in several formats"),
-        ([], r"has no train\* file"),
+        ([], r"holds no train\* file"),
     ],
 )
 def test_a_folder_with_an_ambiguous_part_is_refused(

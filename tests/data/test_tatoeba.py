@@ -66,7 +66,7 @@ def test_english_prompts_say_which_languages_they_are_chosen_without(folder: Pat
 
 
 def test_missing_and_broken_files_are_named(folder: Path) -> None:
-    with pytest.raises(DataError, match="has no usable openings in language fr"):
+    with pytest.raises(DataError, match="holds no usable openings in language fr"):
         prompts(folder, ["de", "fr"])
     (folder / "fr.tsv").write_text("1\ta\t2\tb\tc\td\n1\ta\t2\tb\tc\td\te\n")
     with pytest.raises(DataError, match=r"fr\.tsv: is not a TSV of sentence pairs"):

@@ -102,7 +102,8 @@ def test_an_experiment_with_it_is_written_read_and_described_like_any_other(shou
 
 
 def test_a_scorer_whose_package_is_not_here_says_so() -> None:
-    with pytest.raises(ConfigError, match=r"scorers\.0\.type: must be one of calibrated, .*install that package here"):
+    rule = r"scorers\.0\.type: must be one of calibrated, .*needs that package installed here"
+    with pytest.raises(ConfigError, match=rule):
         validated(ScoreConfig, {"scorers": [{"name": "loud", "type": "shouting", "acronyms": "a.txt"}]}, "CONFIG")
 
 
