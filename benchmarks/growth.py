@@ -236,6 +236,7 @@ def ray_lines(folder: Path, units: int) -> list[Line]:
 
         rate(50)  # starts the processes that imported Python once
         small, large = rate(FEW), rate(units)
+        print(f"unit_actors: {small:.0f} and {large:.0f} units a second", flush=True)
         data_rate(50, 1)
         by_data = {size: data_rate(FEW, size) for size in (1, 20)}
     lines = [Line("units a second: few / many", f"{large:.0f}/s", f"{small:.0f}/s", small / large, 1.25)]

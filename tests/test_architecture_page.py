@@ -47,7 +47,7 @@ def test_every_table_stands_with_its_keys() -> None:
 
 def test_the_keys_of_results_json_stand_in_their_order() -> None:
     top, *columns = (
-        section("Names that people and tools rely on").partition("`report/results.json` holds")[2].split("\n- ")
+        section("Names that people and tools rely on").partition("`report/results.json` has the keys")[2].split("\n- ")
     )
     module = ast.parse((PACKAGE / "report" / "results.py").read_text(encoding="utf-8"))
     document = next(n for n in module.body if isinstance(n, ast.FunctionDef) and n.name == "document")

@@ -45,7 +45,7 @@ ELSEWHERE = {
         "world.json",
     ),
     *("alive.json", "log-00000.txt", "outcome.json"),
-    *("archive.json", "calibrated.yaml", "candidate.yaml", "texts.json"),
+    *("archive.json", "calibrated.yaml", "candidate.yaml", "map.json", "texts.json"),
     *("config.json", "generation_config.json", "peft_helper.py"),  # of Hugging Face's folders, of vLLM
     *("compute_metrics.py", "dpo.py", "qlora.py", "toxicity_eval.py"),  # the papers' scripts
 }

@@ -219,7 +219,7 @@ def test_validity_needs_labelled_text_and_known_scorers(call: Call, tmp_path: Pa
     result = call("validity", config, f"storage={tmp_path}", "validity=null", *asked)
     assert result.exit_code == 2
     for field in (
-        "validity: is needed",
+        "validity: is required",
         "--calibrate: must be one of",
         "--method: must be isotonic or platt",
         "--out: cannot",

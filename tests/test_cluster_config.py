@@ -45,10 +45,10 @@ def test_work_that_needs_more_gpus_than_are_asked_for_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "rule"),
     [
-        ("max_num_batched_token", "the nearest is max_num_batched_tokens"),
+        ("max_num_batched_token", "did you mean max_num_batched_tokens?"),
         ("trust_remote_code", "is set by detox_ray"),
         ("hf_token", "is set by detox_ray"),
-        ("tensor_parallel_size", "or by a field of its own"),
+        ("tensor_parallel_size", "or by another field"),
     ],
 )
 def test_arguments_that_vllm_does_not_know_or_that_are_not_the_users_are_refused(name: str, rule: str) -> None:

@@ -71,7 +71,7 @@ def test_an_experiment_without_prompts_needs_something_else_to_measure() -> None
         validate({name: block for name, block in content.items() if name != "score"})
     assert [(error.value.problems[0].field, error.value.problems[0].rule[:18]) for error in (nothing, unprompted)] == [
         ("data.prompts", "nothing is measure"),
-        ("data.prompts", "is needed by score"),
+        ("data.prompts", "is required by sco"),
     ]
     assert unscored.value.problems[0].field == "score.scorers"
 
@@ -85,32 +85,29 @@ WRONG: list[tuple[str, Any, str, Any, str]] = [
     ("generate.samples", "many", "generate.samples", "many", "must be an integer"),
     ("generate.samples", 0, "generate.samples", 0, "greater than or equal to 1"),
     ("generate.samples", 2.5, "generate.samples", 2.5, "integer"),
-    ("generate.temperature", 0, "generate.samples", 25, "temperature 0 is greedy"),
+    ("generate.temperature", 0, "generate.samples", 25, "must be 1 with temperature 0"),
     ("generate.engine", "tgi", "generate.engine", "tgi", "'auto', 'vllm' or 'transformers'"),
     ("generate.actors", 0, "generate.actors", 0, "greater than or equal to 1"),
     ("generate.actors", "many", "generate.actors", "many", "'auto' or an integer"),
     ("languages", ["en", "xx"], "languages.1", "xx", "unknown language; known: ar ca cs de"),
     ("languages", "all", "languages", "all", "known: rtp-lx-17"),
     ("languages", ["en", "en"], "languages", ["en", "en"], "once"),
-    (
-        "languages",
-        ["pt-BR", "pt-PT"],
-        "languages",
-        ["pt-BR", "pt-PT"],
-        "once, however it is written; more than once: pt",
-    ),
+    ("languages", ["pt-BR", "pt-PT"], "languages", ["pt-BR", "pt-PT"], "only once, in any spelling; repeated: pt"),
     ("languages", ["German"], "languages.0", "German", "(write de)"),
     ("languages", [], "languages", [], "at least 1"),
-    ("name", "../up", "name", "../up", "a name becomes a folder"),
-    ("name", "a\n", "name", "a\n", "a name becomes a folder"),
+    ("name", "../up", "name", "../up", "it names a folder"),
+    ("name", "a\n", "name", "a\n", "it names a folder"),
     ("name", None, "name", None, "string"),
-    ("models.a/b", {"path": "x"}, "models.a/b", "a/b", "a name becomes a folder"),
+    ("models.a/b", {"path": "x"}, "models.a/b", "a/b", "it names a folder"),
     ("models.base.path", None, "models.base", {"path": None}, "either a path or a train block"),
     ("models.detox.path", "x", "models.detox", {"train": {"parent": "base"}, "path": "x"}, "either a path or a train"),
     ("models.detox.train.parent", "bse", "models.detox.train.parent", "bse", "one of the models (base, detox)"),
-    ("models.detox.train.parent", "detox", "models", ["base", "detox"], "detox: a model descends from itself"),
+    ("models.detox.train.parent", "detox", "models", ["base", "detox"], "descends from itself, among detox"),
     ("models.detox.train.learning_rate", float("nan"), "models.detox.train.learning_rate", None, "finite"),
     ("models.detox.train.trainable", ["("], "models.detox.train.trainable", "(", "not a regular expression"),
+    ("models.detox.train.method", {"dpo": 1}, "models.detox.train.method", {"dpo": 1}, "'dpo', 'sft'"),
+    ("models.detox.train.recipe", {"paper": 1}, "models.detox.train.recipe", {"paper": 1}, "'paper' or 'fast'"),
+    ("models.detox.train.loss", {"ipo": 1}, "models.detox.train.loss", {"ipo": 1}, "must be a string"),
     ("models.detox.train.lora", {}, "models.detox.train.lora", LoraConfig(), "needs tuning: lora"),
     ("data.prompts.path", "x", "data.prompts.path", "x", "takes no path"),
     ("data.prompts.source", "file", "data.prompts.path", None, "source file needs a path"),
@@ -162,7 +159,7 @@ def test_all_problems_are_reported_at_once() -> None:
 def test_models_that_are_each_others_parents_are_refused() -> None:
     raw = experiment()
     raw["models"] |= {"a": {"train": {"parent": "b"}}, "b": {"train": {"parent": "a"}}}
-    assert "a, b: a model descends from itself" in problems(raw)[0].rule
+    assert "a model descends from itself, among a, b" in problems(raw)[0].rule
 
 
 def test_parents_are_trained_first() -> None:

@@ -120,7 +120,7 @@ def test_a_path_is_not_interpolated(write: Any, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PLANTED", "5ecret")
     for path in ("${oc.env:PLANTED}.yaml", "${name}.yaml"):
         (problem,) = problems(write(mine=f"name: mine\nextends: {path}"))
-        assert "nothing is interpolated here" in problem.rule and "5ecret" not in str(problem)
+        assert "cannot be interpolated" in problem.rule and "5ecret" not in str(problem)
 
 
 def test_every_file_that_cannot_be_used_is_named_with_the_one_that_asks_for_it(write: Any, tmp_path: Path) -> None:

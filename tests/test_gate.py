@@ -288,7 +288,7 @@ def test_every_problem_of_a_spec_is_told_with_field_value_and_rule(tmp_path: Pat
         "toxicity.languages", "margins.0.max_decrease", "margins.0.over", "margins.1", "colour",
     }  # fmt: skip
     assert told["colour"] == "unknown key" and told["toxicity.languages"].startswith("must be a number of languages")
-    assert told["margins.1"] == "exactly one of max_ratio, max_increase, max_decrease, max_distance is needed"
+    assert told["margins.1"] == "needs exactly one of max_ratio, max_increase, max_decrease, max_distance"
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", "toxicity: [", "a: &a [*a]", "\x00"])

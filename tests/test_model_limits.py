@@ -78,7 +78,7 @@ def test_a_model_that_is_not_here_is_held_to_what_an_engine_takes_at_most() -> N
 def test_max_length_is_held_to_the_positions_of_the_model_from_which_training_begins(tmp_path: Path) -> None:
     save(tmp_path, tokenizer(FORMS["bos"]), positions=128)
     grandchild = {"detox": {"train": TRAIN}, "more": {"train": {**TRAIN, "parent": "detox", "max_length": 129}}}
-    rule = "must be at most 128, the positions that base has"
+    rule = "must be at most 128, the number of positions of base"
     assert said(experiment(str(tmp_path), **grandchild)) == [("models.more.train.max_length", 129, rule)]
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "max_position_embeddings": -1}))

@@ -65,7 +65,7 @@ def test_sharded_weights_are_accepted_whole_and_refused_with_the_missing_files_n
     assert check(FIELD, str(folder(tmp_path / "whole", files | dict.fromkeys(shards, b"weights")))) == []
     (problem,) = check(FIELD, str(folder(tmp_path / "most", files | dict.fromkeys(shards[:4], b"weights"))))
     assert (problem.field, problem.value) == (FIELD, shards[4])
-    assert problem.rule == "1 of 5 files of weights that model.safetensors.index.json names are missing"
+    assert problem.rule == "is missing: 1 of the 5 files that model.safetensors.index.json names are not in the folder"
     (problem,) = check(FIELD, str(folder(tmp_path / "one", files | dict.fromkeys(shards[:1], b"weights"))))
     assert problem.value == f"{', '.join(shards[1:4])}, …"
 

@@ -44,7 +44,7 @@ def test_own_and_others_variants_are_found_by_name(package: str, monkeypatch: py
         ("shout", "another_package:Absent", "cannot be loaded: AttributeError"),
         ("shout", "another_package:Nameless", "must have the attribute name = 'shout'"),
         ("louder", "another_package:Shout", "must have the attribute name = 'louder'"),
-        ("whisper", "example_variants.whisper:Whisper", "has the name of another one"),
+        ("whisper", "example_variants.whisper:Whisper", "has a name that is taken"),
     ],
 )
 def test_entry_points_that_are_wrong_are_named(

@@ -15,7 +15,7 @@ from detox_ray.generate import vllm_engine
 from detox_ray.models import LoadableModel
 from detox_ray.models.causal_model import CausalModel
 from detox_ray.models.codec import CONTEXT, Codec, Encoder, context_of, prefix_of, prompt_limit
-from detox_ray.models.device import Device
+from detox_ray.models.device import Device, machine_has_gpu
 from detox_ray.models.families import stated_positions
 from detox_ray.score.evaluators import CausalEvaluator
 from detox_ray.score.likelihood import LikelihoodWorker
@@ -122,6 +122,26 @@ def test_an_empty_text_is_the_prefix_or_else_a_token_that_stands_before_texts(fo
     (ids,) = Codec(str(tmp_path), {}).encode([""], 64).ids
     assert words.convert_ids_to_tokens(ids) == (form.prefix or [form.names["bos_token"]])
     assert trained_on(words, prompt="") == ids
+
+
+def test_a_padding_token_without_a_vector_is_not_used(tmp_path: Path) -> None:
+    words = tokenizer(FORMS["one of two bos"])
+    save(tmp_path, words)
+    vocabulary = len(words)
+    words.add_special_tokens({"pad_token": "<no vector>"})
+    words.save_pretrained(tmp_path)
+    codec = Codec(str(tmp_path), {})
+    assert codec.tokenizer.pad_token_id == vocabulary == codec.vocabulary
+    assert 0 <= codec.pad < vocabulary
+
+
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_a_hidden_gpu_does_not_count(hidden: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter([self / "nvidia0"]))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert machine_has_gpu()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert not machine_has_gpu()
 
 
 @each_form

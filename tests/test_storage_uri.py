@@ -42,8 +42,8 @@ def test_a_file_uri_is_percent_encoded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("written", "rule"),
     [
-        ("", "not empty"),
-        (" ", "not empty"),
+        ("", "not be empty"),
+        (" ", "not be empty"),
         ("a\nb", "control character"),
         ("\ud800", "control character"),
         ("s3:/bucket/x", "must be written s3://bucket/path"),
@@ -58,7 +58,7 @@ def test_a_file_uri_is_percent_encoded(tmp_path: Path) -> None:
         ("s3://bucket/a?secret=word", "unknown option 'secret'"),
         ("hdfs2://host/a", "hdfs2:// is not a storage"),
         ("https://bucket.s3.amazonaws.com/a", "https:// is not a storage"),
-        ("file://host/a", "must name a folder of this machine"),
+        ("file://host/a", "must name a folder on this machine"),
         ("~nobody-has-this-name/runs", "there is no user 'nobody-has-this-name'"),
     ],
 )

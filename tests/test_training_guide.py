@@ -9,7 +9,7 @@ import yaml
 
 from detox_ray.config import LoraConfig, TrainConfig
 from detox_ray.config.loading import validate
-from detox_ray.config.train import LOSSES, RECIPES
+from detox_ray.config.recipes import LOSSES, RECIPES
 
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")

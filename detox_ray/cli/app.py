@@ -1,7 +1,7 @@
 """The command line `detox-ray`: its commands, in the order of its help, and its start.
 
-A command parses its options, calls a room, and prints the result. The modules of this package hold a group of commands
-each.
+A command parses its options, calls a room, and prints the result. Each module of this package holds a group of
+commands.
 """
 
 import inspect

@@ -44,10 +44,10 @@ def exit_codes(verbose: bool = False, commits: bool = False, interrupted: str | 
     """Turn what the block raises into a message and an exit code.
 
     Args:
-        verbose: Whether an unexpected exception is raised again, for its traceback.
+        verbose: Whether to raise an unexpected exception again, for its traceback.
         commits: Whether the block commits units to a run's folder, which stay there if it fails or is interrupted.
-        interrupted: The message for a user who interrupts the block: what is left, and what to do next. By default it
-            follows from ``commits``.
+        interrupted: The message for a user who interrupts the block: what remains, and what to do next. The default
+            depends on ``commits``.
     """
     say = Console(stderr=True, highlight=False, soft_wrap=True).print
     try:

@@ -1,4 +1,4 @@
-"""The commands that carry out an experiment, and those that check and estimate it beforehand."""
+"""The commands that carry out an experiment, and those that check and estimate it first."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -14,9 +14,7 @@ from detox_ray.config.loading import opened
 from detox_ray.jobs.attempts import lock_wait_s, recorded
 from detox_ray.run.stages import commands, registered
 
-RetryFailed = Annotated[
-    bool, typer.Option("--retry-failed", help="Score again what a scorer failed at, as when a service was down.")
-]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Score again the texts that a scorer failed on.")]
 
 
 def _carry_out(
@@ -47,14 +45,14 @@ def run(
 ) -> None:
     """Carry an experiment through all its stages: train, generate, score, measure, report.
 
-    Units that are committed are skipped, so the same command resumes a stopped run, and a finished run takes seconds.
-    If you change a field, only what depends on it is made again.
+    Committed units are skipped, so the same command resumes a stopped run, and a finished run takes seconds. If you
+    change a field, only what depends on it is made again.
     """
     _carry_out(config, overrides, None, verbose, retry_failed, Output(form, as_json))
 
 
 def stage_commands() -> Iterator[tuple[str, Callable[..., None]]]:
-    """Yield name and function of the command of each registered stage."""
+    """Yield the name and the function of each command that runs registered stages."""
     for name, stages in commands(registered()).items():
         first, *others = dict.fromkeys(stage.summary for stage in stages)
         yield (
@@ -82,14 +80,14 @@ def validate(
     config: Config,
     overrides: Overrides = None,
     resolved: Annotated[
-        bool, typer.Option("--resolved", help="Print the whole experiment as YAML, and everything else to stderr.")
+        bool, typer.Option("--resolved", help="Print the whole experiment as YAML; messages go to stderr.")
     ] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Check an experiment without starting anything: every problem at once, each with field, value and rule.
+    """Check an experiment and start nothing: list every problem at once, each with its field, value and rule.
 
     With --resolved, print the whole experiment: CONFIG, the files that it extends, the overrides and the defaults. The
-    output is a config by itself.
+    output is a complete config.
     """
     with exit_codes(verbose), opened(config, overrides or ()) as experiment:
         from detox_ray.run import pipeline
@@ -117,21 +115,32 @@ def plan(
         str | None,
         typer.Option("--device", metavar="NAME", help="a100-80gb (toy17: cpu), h100, h200, a6000, v100-32gb, l4, …"),
     ] = None,
-    gpus: Annotated[int | None, typer.Option(help="GPUs of the cluster; else as many as training asks for.")] = None,
+    gpus: Annotated[int | None, typer.Option(help="GPUs of the cluster; by default those that training needs.")] = None,
     gpu_memory: Annotated[
         float | None, typer.Option(metavar="GIB", help="Memory of one device, instead of its data sheet's.")
     ] = None,
     node_memory: Annotated[
-        float | None, typer.Option(metavar="GIB", help="Memory of a node, for offload; by default not checked.")
+        float | None, typer.Option(metavar="GIB", help="Memory of a node, for offloading; by default not checked.")
     ] = None,
-    reserve: Annotated[float | None, typer.Option(metavar="GIB", help="Memory of a device that stays free; 2.")] = None,
+    reserve: Annotated[
+        float | None, typer.Option(metavar="GIB", help="Memory of a device that stays free (default 2).")
+    ] = None,
     tflops: Annotated[float | None, typer.Option(help="Peak speed of one device, instead of its data sheet's.")] = None,
-    mfu: Annotated[float | None, typer.Option(help="Share of the peak that training and scoring reach; 0.4.")] = None,
-    decode_mfu: Annotated[float | None, typer.Option(help="Share of the peak that generation reaches; 0.1.")] = None,
-    start_seconds: Annotated[float | None, typer.Option(help="Seconds to start a training or an engine; 60.")] = None,
-    bytes_per_token: Annotated[float | None, typer.Option(help="Bytes of a token, if no tokenizer is here; 3.")] = None,
+    mfu: Annotated[
+        float | None, typer.Option(help="Share of the peak that training and scoring reach (default 0.4).")
+    ] = None,
+    decode_mfu: Annotated[
+        float | None, typer.Option(help="Share of the peak that generation reaches (default 0.1).")
+    ] = None,
+    start_seconds: Annotated[
+        float | None, typer.Option(help="Seconds to start a training or an engine (default 60).")
+    ] = None,
+    bytes_per_token: Annotated[
+        float | None, typer.Option(help="Bytes per token, if there is no tokenizer on this machine (default 3).")
+    ] = None,
     fill: Annotated[
-        float | None, typer.Option(help="Share of max_length that a row fills, if no data is here; 0.5.")
+        float | None,
+        typer.Option(help="Share of max_length that a row fills, if there is no data on this machine (default 0.5)."),
     ] = None,
     price: Annotated[
         float | None, typer.Option(help="Price of a device-hour, in any currency; by default no cost is estimated.")
@@ -142,8 +151,9 @@ def plan(
 ) -> None:
     """Estimate what an experiment takes, before it starts: whether it fits, time, cost, memory, tokens and disk.
 
-    Works offline: models by folder, config.json or published dimensions; rows counted if the data is here. Exit code 2
-    if something cannot fit, with the changes that would make it fit.
+    It works offline. The size of a model comes from its folder, its config.json or the published dimensions; rows are
+    counted if the data is on this machine. The exit code is 2 if something cannot fit; the changes that would make it
+    fit are listed.
     """
     with exit_codes(verbose), opened(config, overrides or ()) as experiment:
         from detox_ray.cli.plan_tables import write_plan

@@ -1,4 +1,4 @@
-"""What the commands `submit` and `jobs` show of jobs."""
+"""The tables of the commands `submit` and `jobs`."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -14,18 +14,21 @@ ATTEMPT_FIELDS = ("number", "job_id", "state", "host", "started", "beat", "exit_
 
 
 def job_row(job: "Job") -> dict[str, Any]:
+    """Return a job as a row with the fields `JOB_FIELDS`."""
     described = {name: job.metadata.get(name) for name in ("name", "folder", "user")}
     own = {name: getattr(job, name) for name in ("id", "state", "exit_code", "message", "started", "ended")}
     return {**own, **described}
 
 
 def local_time(seconds: float | None) -> str:
+    """Format a time in seconds since 1970; "" for None."""
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S") if seconds else ""
 
 
 def write_submitted(
     output: Output, planned: "Submission", job_id: str, head: "RayHead", is_new: bool, dry_run: bool
 ) -> None:
+    """Write the result of a submission: the job, its run and how to follow it."""
     row = {
         "id": job_id,
         "address": head.address,

@@ -54,15 +54,15 @@ def submit(
         bool, typer.Option("--here", help="Run the code of the clone in the current folder instead of the image's.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be submitted, and submit nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be submitted, and submit nothing.")
     ] = False,
     verbose: Verbose = False,
     as_json: JsonOption = False,
 ) -> None:
     """Carry out an experiment on a Ray cluster: submit it to the head as a job.
 
-    While a job is at work on the same experiment, another call finds it and submits nothing. Once it has ended, the
-    next call goes on from what is committed. With --follow, the exit code is that of the run.
+    While a job for the same experiment is running, another call finds it and submits nothing. After it has ended, the
+    next call continues from what is committed. With --follow, the exit code is that of the run.
     """
     output = Output(Format.TABLE, as_json)
     with exit_codes(verbose, interrupted=SUBMITTING), opened(config, overrides or ()) as experiment:
@@ -87,7 +87,7 @@ def list_jobs(
     form: FormatOption = Format.TABLE,
     as_json: JsonOption = False,
 ) -> None:
-    """List the jobs that `detox-ray submit` gave to a head, the newest first. A restarted head has forgotten them."""
+    """List the jobs that `detox-ray submit` sent to a head, the latest first. A restarted head has forgotten them."""
     with exit_codes(verbose):
         from detox_ray.jobs.ray_head import RayHead
 
@@ -102,7 +102,7 @@ def list_jobs(
 def status(
     job_or_run: JobOrRun, address: Address = None, verbose: Verbose = False, as_json: JsonOption = False
 ) -> None:
-    """Show the state of a job, or of the newest attempt at a run. Exit code 0: finished, 3: not yet, 1: failed."""
+    """Show the state of a job, or of the latest attempt at a run. Exit code 0: finished, 3: not yet, 1: failed."""
     with exit_codes(verbose):
         output = Output(Format.TABLE, as_json)
         if _is_run(job_or_run):
@@ -131,11 +131,13 @@ def status(
 def logs(
     job_or_run: JobOrRun,
     follow: Follow = False,
-    attempt: Annotated[int | None, typer.Option(metavar="N", help="Of a run: which attempt; else the newest.")] = None,
+    attempt: Annotated[
+        int | None, typer.Option(metavar="N", help="The attempt of a run; by default the latest.")
+    ] = None,
     address: Address = None,
     verbose: Verbose = False,
 ) -> None:
-    """Print what the driver of a job printed; of a run, what the driver of an attempt left in the run's folder."""
+    """Print what the driver of a job printed. For a run, print the log of an attempt from the run's folder."""
     with exit_codes(verbose):
         if _is_run(job_or_run):
             from detox_ray.jobs.attempts import read_log
@@ -168,7 +170,7 @@ def logs(
 
 @jobs_app.command("cancel")
 def cancel(job_id: JobArgument, address: Address = None, verbose: Verbose = False) -> None:
-    """Stop a job. What is committed stays, and `jobs resume` goes on from there."""
+    """Stop a job. What is committed stays, and `jobs resume` continues from there."""
     with exit_codes(verbose, interrupted="a job that was asked to stop ends all the same"):
         head = _head(address)
         job = _job(head, job_id, "they ended with it")
@@ -196,7 +198,7 @@ def resume(
     verbose: Verbose = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Submit the experiment of an ended job again: it goes on from what is committed."""
+    """Submit the experiment of a job that has ended again. It continues from what is committed."""
     output = Output(Format.TABLE, as_json)
     with exit_codes(verbose, interrupted=SUBMITTING):
         from detox_ray.jobs.submission import of_job
@@ -231,7 +233,11 @@ def _head(address: str | None) -> "RayHead":
 
 
 def _job(head: "RayHead", job_id: str, otherwise: str = "give the run's folder instead") -> "Job":
-    """Return a job. Raises InputError with what is left to do if the head does not know it."""
+    """Return a job.
+
+    Raises:
+        InputError: If the head does not know the job. The message ends with ``otherwise``, what to do instead.
+    """
     job = None if "/" in job_id else head.job(job_id)
     if job is None:
         raise InputError(
@@ -257,15 +263,15 @@ def _print(text: str) -> None:
 
 
 def _status_code(attempt: "Attempt") -> int:
-    """Return the exit code that says how a run stands: done, failed, or not yet finished."""
+    """Return the exit code for the state of a run: done, failed, or not yet finished."""
     unfinished = ("running", "stopped", "lost", "in use")
     return STOPPED if attempt.state in unfinished else DONE if attempt.state == "finished" else FAILED
 
 
 def _follow(head: "RayHead", job_id: str, folder: str | None, verbose: bool) -> None:
-    """Print a job's log until it ends, and end with the exit code of its run. Ctrl-C leaves the job alone.
+    """Print a job's log until it ends, then exit with the exit code of its run. Ctrl-C does not stop the job.
 
-    If the head is lost, the run may go on, or may have ended before: its folder decides.
+    If the head is lost, the run may continue or may have ended before: the run's folder decides.
     """
     with exit_codes(verbose, interrupted=_detached(head, job_id)):
         from detox_ray.jobs.attempts import last_attempt

@@ -1,6 +1,6 @@
 """The result of a command: tables for people, or rows as JSON or CSV for programs, on standard output.
 
-Beside JSON and CSV, everything else that a command prints goes to standard error, so that a pipe holds rows only.
+With JSON or CSV, everything else that a command prints goes to standard error, so that a pipe carries only rows.
 """
 
 import contextlib
@@ -37,9 +37,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="The same as --format j
 
 
 def write_anything(stream: io.TextIOWrapper) -> None:
-    """Make a stream take every character, whatever the locale.
+    """Make a stream accept every character in any locale.
 
-    Files and pipes get UTF-8, so that programs read what was meant. A terminal that cannot show a character shows "?".
+    Files and pipes get UTF-8, so that other programs read the right characters. A terminal shows "?" for a character
+    that it cannot display.
     """
     stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")
 
@@ -54,14 +55,17 @@ class Listing(NamedTuple):
 
 
 class _PipedConsole(Console):
-    """A console that leaves a closed pipe to `Output`. Rich ends the process, with exit code 1."""
+    """A console that leaves a closed pipe to `Output`. Rich's own would end the process with exit code 1."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
 
 class Output:
-    """The destination of a result and of messages. Made before the work begins, it keeps standard output for rows."""
+    """The destination of a result and of messages.
+
+    Create it before the work begins: it keeps the standard output of that moment for rows.
+    """
 
     def __init__(self, form: Format, as_json: bool = False):
         self._format = Format.JSON if as_json else form
@@ -72,12 +76,12 @@ class Output:
         self.width = Console(file=people).width if limited else UNLIMITED
 
     def say(self, text: str, style: str = "", indent: int = 2) -> None:
-        """Print a line for people: beside a table to standard output, else to standard error.
+        """Print a line for people: to standard output if the result is a table, otherwise to standard error.
 
         Args:
             text: The line. It is wrapped at spaces, so that no number is cut.
-            style: Rich's style for all of it.
-            indent: The indentation of further lines.
+            style: Rich's style of the whole line.
+            indent: Spaces before the lines after the first.
         """
         with _until_closed(self._console.file):
             self._console.print(Text(wrapped(text, self.width, indent), style=style))
@@ -106,7 +110,7 @@ class Output:
 
     @contextlib.contextmanager
     def kept_for_rows(self) -> Iterator[None]:
-        """Send what others print to standard output in the block, such as workers' logs, to standard error."""
+        """Redirect what other code prints in the block, such as workers' logs, to standard error if rows are wanted."""
         if self._format == Format.TABLE:
             yield
         else:
@@ -116,13 +120,13 @@ class Output:
 
 @contextlib.contextmanager
 def _until_closed(stream: IO[str]) -> Iterator[None]:
-    """Let the block write as much as is read: `| head` closes a pipe when it has enough, which is no failure."""
+    """Ignore a pipe that closes while the block writes: `| head` closes it when it has read enough."""
     try:
         yield
         stream.flush()
     except BrokenPipeError:
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())  # for whatever else is written, and for what Python flushes at its end
+        os.dup2(nowhere, stream.fileno())  # discards further output, and what Python flushes at exit
         os.close(nowhere)
 
 

@@ -20,7 +20,7 @@ def write_plan(output: Output, estimate: ExperimentEstimate) -> None:
     output.say(_verdict(estimate), "bold green" if fits else "bold red")
     for problem in estimate.problems:
         output.say(f"  {problem}")
-    output.say("Every number is an estimate; nothing was measured. The assumptions stand at the end.")
+    output.say("Every number is an estimate; nothing was measured. The assumptions are listed at the end.")
     output.say("")
     tables: list[TerminalTable | str] = [_models(estimate)]
     for training in estimate.trainings:
@@ -33,7 +33,7 @@ def write_plan(output: Output, estimate: ExperimentEstimate) -> None:
 
 
 def _verdict(estimate: ExperimentEstimate) -> str:
-    """Say whether the experiment fits, what time and disk it takes, and what it costs if there is a price."""
+    """Return a sentence: whether the experiment fits, the time and disk it takes, and its cost if there is a price."""
     assumed = estimate.assumptions
     device = f"{estimate.devices} {assumed.device}" if assumed.gpu else f"{estimate.devices} CPU cores"
     count = len(estimate.problems)
@@ -140,7 +140,7 @@ def _disk(estimate: ExperimentEstimate) -> TerminalTable:
 
 
 def _assumptions(estimate: ExperimentEstimate) -> str:
-    """Return what the numbers rest on, a line for each assumption with the numbers that share it."""
+    """Return the assumptions, one per line, each with the numbers that depend on it."""
     lines = [f"  {name}: {text}" for name, text in estimate.assumptions.as_text().items()]
     names: dict[tuple[str, str], list[str]] = {}
     for number in _numbers(estimate):
@@ -153,7 +153,7 @@ def _assumptions(estimate: ExperimentEstimate) -> str:
 
 
 def _numbers(estimate: ExperimentEstimate) -> Iterator[dict[str, Any]]:
-    """Yield every number of the estimate with its unit and assumption: the rows of CSV."""
+    """Yield every number of the estimate with its unit and assumption, as rows of the CSV."""
 
     def number(table: str, of: str, name: str, value: float | None, unit: str, assumption: str = "") -> dict[str, Any]:
         return dict(zip(FIELDS, (table, of, name, value, unit, assumption), strict=True))

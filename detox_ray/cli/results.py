@@ -1,4 +1,4 @@
-"""The commands on runs that have begun or are finished: show, gate, compare, leaderboard."""
+"""The commands for runs that have begun or finished: show, gate, compare, leaderboard."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,7 +19,7 @@ Out = Annotated[Path, typer.Option(help="The folder of the page.")]
 def show(
     run: RunArgument, verbose: Verbose = False, form: FormatOption = Format.TABLE, as_json: JsonOption = False
 ) -> None:
-    """Show the state of a run: committed and planned units by table and keys, and the headline if there is one."""
+    """Show the state of a run: its committed and planned units, and the headline if there is one."""
     with exit_codes(verbose):
         from detox_ray.cli.run_tables import write_state
         from detox_ray.run import open_run
@@ -35,16 +35,16 @@ def gate(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Judge this model only. By default every tuned model, or the file's."),
+        typer.Option(metavar="NAME", help="Judge only this model; by default every tuned model, or the file's."),
     ] = None,
     verbose: Verbose = False,
     form: FormatOption = Format.TABLE,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge whether a run meets its experiment's rules, or those of a file, with reasons, for continuous integration.
+    """Judge whether a run meets the rules of its experiment or of a file, with reasons, for continuous integration.
 
-    Exit code 0: pass; 1: fail; 4: inconclusive, because an interval spans the limit or a number is missing. Of several
-    models, the worst verdict counts.
+    Exit code 0: pass; 1: fail; 4: inconclusive, because an interval spans the limit or a number is missing. If several
+    models are judged, the worst verdict counts.
     """
     with exit_codes(verbose):
         from detox_ray.cli.run_tables import write_verdicts
@@ -78,7 +78,7 @@ def compare(
     form: FormatOption = Format.TABLE,
     as_json: JsonOption = False,
 ) -> None:
-    """Write one page over several finished runs: forest, heat map, trade-offs, and the settings that differ."""
+    """Write one page about several finished runs: forest, heat map, trade-offs, and the settings that differ."""
     with exit_codes(verbose):
         from detox_ray.run import open_run
 
@@ -92,7 +92,7 @@ def leaderboard(
     form: FormatOption = Format.TABLE,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the page of `compare` over every finished run of a folder."""
+    """Write the page that `compare` writes, about every finished run in a folder."""
     with exit_codes(verbose):
         from detox_ray.run import finished_runs
 

@@ -1,4 +1,4 @@
-"""The tables on runs: what a call did, what is done and left, the headline of several runs, and a gate's verdicts."""
+"""The tables about runs: what a call did, what is done and left, the headline of several runs, a gate's verdicts."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ def write_closing(output: Output, outcome: Outcome) -> None:
     rows = [
         {**command._asdict(), "rates": rates[command.command] if command.new_units else []}
         for command in outcome.commands
-        if command.new_units or command.kept_units  # not an optional stage that the experiment does without
+        if command.new_units or command.kept_units  # otherwise an optional stage that the experiment does not use
     ]
     columns = (
         Column("stage", "key"),
@@ -87,7 +87,7 @@ def write_state(output: Output, run: RunFolder) -> None:
 
 
 def _left(by_language: Mapping[str | None, Sequence[int]]) -> str:
-    """Name the languages that have units left to do, with the counts of those that have begun."""
+    """Return the languages that have units left to do, each with its counts if it has begun."""
     if all(done == planned for done, planned in by_language.values()):
         return "✓"
     if not any(done for done, _ in by_language.values()):
@@ -134,7 +134,7 @@ def write_headlines(output: Output, results: Sequence[tuple[str, Mapping[str, An
             "–" if line.change is None else f"{line.change:+.0%}",
             bounded(line.difference, line.ci_low, line.ci_high, "+"),
             str(line.languages),
-            line.scorer if len(scorers) > 1 else "",  # one scorer stands in the title; an empty column is left out
+            line.scorer if len(scorers) > 1 else "",  # the title names a single scorer; an empty column is not shown
         )
         for label, line in lines
     ]

@@ -1,4 +1,4 @@
-"""The tables on scorers: those that are ready, and in which languages they can be believed."""
+"""The tables about scorers: those that are ready, and the languages in which they can be believed."""
 
 from detox_ray.cli.output import Listing, Output
 from detox_ray.cli.terminal_tables import Column, TerminalTable, bounded

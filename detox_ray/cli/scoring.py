@@ -1,4 +1,4 @@
-"""The commands on scorers: which are ready, and in which languages they can be believed."""
+"""The commands for scorers: which are ready, and in which languages they can be believed."""
 
 from pathlib import Path
 from typing import Annotated
@@ -23,8 +23,8 @@ def scorers(
 ) -> None:
     """List the ready scorers with attributes, languages, licence and requirements, or show the card of one.
 
-    A card holds the revision, the licence, the languages, what each attribute means, what the scorer was trained on,
-    and, with --validity, in which languages it was shown to work here.
+    A card has the revision, the licence, the languages, the meaning of each attribute, what the scorer was trained on
+    and, with --validity, the languages in which it was shown to work here.
     """
     with exit_codes():
         from detox_ray.cli.scorer_tables import write_card, write_scorers
@@ -56,11 +56,11 @@ def validity(
     form: FormatOption = Format.TABLE,
     as_json: JsonOption = False,
 ) -> None:
-    """Check in which languages the scorers can be believed: every scorer against human-labelled text.
+    """Check in which languages the scorers can be believed: compare every scorer with human-labelled text.
 
-    The labelled text is the config's `validity` block: RTP-LX's annotations, your own file, or toy17's labels. The
-    result per scorer and language is AUROC, average precision, best F1 and its threshold, calibration error and rank
-    correlation, with intervals. It is also written to validity.csv in the run's folder.
+    The config's `validity` block names the labelled text: RTP-LX's annotations, your own file, or toy17's labels. The
+    result for each scorer and language is AUROC, average precision, best F1 and its threshold, calibration error and
+    rank correlation, with intervals. It is also written to validity.csv in the run's folder.
     """
     output = Output(form, as_json)
     with exit_codes(verbose, commits=True), opened(config, overrides or ()) as experiment:

@@ -36,7 +36,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to bind; 0 takes a free one.")] = None,
     write_config: Annotated[
         Path | None,
-        typer.Option("--write-config", metavar="FILE", help="Start nothing; write the YAML file for `serve deploy`."),
+        typer.Option("--write-config", metavar="FILE", help="Only write the YAML file for `serve deploy`."),
     ] = None,
     image: Annotated[
         str | None, typer.Option(help="With --write-config: write KubeRay's RayService, with this container image.")
@@ -92,9 +92,9 @@ def keys(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The key's holder, for logs and limits.")] = "default",
     verbose: Verbose = False,
 ) -> None:
-    """Make an API key for serve: the key, shown only once, on standard error, and the line to keep on standard output.
+    """Create an API key for serve: print the key, once only, to standard error, and its hash to standard output.
 
-    Keep the lines in a file that serve reads:
+    Keep the hashes in a file that serve reads:
 
       detox-ray keys alice >> keys.txt
       detox-ray serve runs/toy17 api_keys=keys.txt

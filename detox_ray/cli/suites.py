@@ -1,4 +1,4 @@
-"""The command that lists the sets of items that suites ask."""
+"""The command that lists the sets of items that suites use."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ def suites(
     form: FormatOption = Format.TABLE,
     as_json: JsonOption = False,
 ) -> None:
-    """List the sets of items that suites ask, with languages, size, licence and origin; or those of CONFIG."""
+    """List the sets of items that suites use, with languages, size, licence and origin, or those of CONFIG."""
     output = Output(form, as_json)
     with exit_codes():
         if config is None:

@@ -1,7 +1,7 @@
-"""Tables for a terminal of any width: numbers stay whole, text wraps, and columns without room go into a next block.
+"""Tables for a terminal of any width: numbers stay whole, text wraps, and columns that do not fit start another block.
 
-Rich takes missing width from all columns alike and then cuts their content, numbers too. So the width of each column is
-decided here, and Rich draws it.
+If a table is too wide, Rich narrows all columns alike and cuts their content, including numbers. So this module decides
+the width of each column, and Rich draws the table.
 """
 
 import re
@@ -19,14 +19,14 @@ Kind = Literal["key", "number", "word", "text"]
 Cell = str | Text  # a string is shown as it is, without markup
 
 KEY_WIDTH = 24  # a longer key, such as a model's name, is folded if its block has no room for it
-TEXT_WIDTH = 20  # the least that a longer text is wrapped to
+TEXT_WIDTH = 20  # the least width to which a longer text is wrapped
 GAP = 2  # between two columns
 INTERVAL = re.compile(r"[-+\d.]+ \[[-+\d., ]+\]")  # a number with its interval, which stay on one line
 NO_BREAK_SPACE = "\xa0"
 
 
 class Column(NamedTuple):
-    """A column. A ``key`` tells what a row is about, and stands first in each block.
+    """A column. A ``key`` names what a row is about and comes first in each block.
 
     A ``number`` and a ``word`` are never wrapped; a ``text`` is.
     """
@@ -36,7 +36,7 @@ class Column(NamedTuple):
 
 
 class TerminalTable(NamedTuple):
-    """A table for people. Cells of a column of numbers hold a number, its interval and its unit."""
+    """A table for people. A cell in a column of numbers holds a number, its interval and its unit."""
 
     title: str
     columns: Sequence[Column]
@@ -44,7 +44,7 @@ class TerminalTable(NamedTuple):
 
 
 def draw(console: Console, table: TerminalTable, width: int) -> None:
-    """Print a table in at most ``width`` cells, or in as many as a row's keys and one number take."""
+    """Print a table in at most ``width`` cells, or in as many as a row's keys and one number need."""
     if table.title:
         console.print(Text(wrapped(table.title, width), style="italic"))
     for number, places in enumerate(_blocks(table, width)):
@@ -54,7 +54,7 @@ def draw(console: Console, table: TerminalTable, width: int) -> None:
 
 
 def wrapped(text: str, width: int, indent: int = 0) -> str:
-    """Wrap a text at spaces, but not within an interval. Lines after the first are indented by ``indent`` more."""
+    """Wrap a text at spaces, except within an interval. Lines after the first are indented by ``indent`` more."""
     margin = len(text) - len(text.lstrip(" "))
     kept = INTERVAL.sub(lambda match: match.group().replace(" ", NO_BREAK_SPACE), text.lstrip(" "))
     lines = textwrap.wrap(
@@ -69,7 +69,7 @@ def wrapped(text: str, width: int, indent: int = 0) -> str:
 
 
 def bounded(value: float | None, low: float | None, high: float | None, sign: Literal["", "+"] = "") -> str:
-    """Format a value with its interval; ``sign`` "+" shows the sign of positive numbers, too."""
+    """Format a value with its interval. ``sign`` "+" also shows the sign of positive numbers."""
     if value is None:
         return "–"
     number = f"{value:{sign}.3f}"
@@ -77,7 +77,7 @@ def bounded(value: float | None, low: float | None, high: float | None, sign: Li
 
 
 def _blocks(table: TerminalTable, width: int) -> list[list[int]]:
-    """Share out the columns, by place, to blocks that fit ``width``. Text columns without any text are left out."""
+    """Divide the columns, by index, into blocks that fit ``width``. Text columns without any text are left out."""
     least = [_least_width(table, place) for place in range(len(table.columns))]
     keys = [place for place, column in enumerate(table.columns) if column.kind == "key"]
     blocks, room = [list(keys)], width - sum(least[place] + GAP for place in keys)
@@ -93,7 +93,7 @@ def _blocks(table: TerminalTable, width: int) -> list[list[int]]:
 
 
 def _block(table: TerminalTable, places: Sequence[int], width: int) -> Table:
-    """Lay out some columns of a table: each gets its least width, then what it lacks, the smallest lack first."""
+    """Lay out some columns of a table: each gets its least width, then what it lacks, those that lack least first."""
     widths = {place: _least_width(table, place) for place in places}
     lacks = {place: _full_width(table, place) - widths[place] for place in places}
     room = width - sum(widths.values()) - GAP * (len(places) - 1)

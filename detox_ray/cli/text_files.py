@@ -36,11 +36,12 @@ def archive(
     text_column: TextColumn = "text",
     language_column: LanguageColumn = "language",
     language: Annotated[
-        str | None, typer.Option(metavar="CODE", help="Language of rows that name none; else the service detects it.")
+        str | None,
+        typer.Option(metavar="CODE", help="Language of rows without one; by default the service detects it."),
     ] = None,
-    spans: Annotated[bool, typer.Option("--spans", help="Ask for a score of each sentence, too.")] = False,
+    spans: Annotated[bool, typer.Option("--spans", help="Also ask for a score of each sentence.")] = False,
     queries_per_second: Annotated[
-        float, typer.Option(help="Your quota. A 429 halves the rate, which then rises to this again.")
+        float, typer.Option(help="Your quota. A 429 halves the rate, which then rises to it again.")
     ] = 1.0,
     url: Annotated[str | None, typer.Option(help="Another server that speaks the protocol.")] = None,
     key_env: Annotated[
@@ -115,7 +116,7 @@ def score_file(
     text_column: TextColumn = "text",
     language_column: LanguageColumn = "language",
     language: Annotated[
-        str | None, typer.Option(metavar="CODE", help="Language of rows that name none; else it is identified.")
+        str | None, typer.Option(metavar="CODE", help="Language of rows without one; by default it is identified.")
     ] = None,
     identifier: Annotated[
         str, typer.Option(metavar="py3langid|lingua", help="The library that identifies languages.")
@@ -200,23 +201,25 @@ def agreement(
         "agreement"
     ),
     attribute: Annotated[str, typer.Option(help="The attribute to compare.")] = "toxicity",
-    threshold: Annotated[float, typer.Option(help="A's threshold, from which on you call a text toxic.")] = 0.5,
+    threshold: Annotated[float, typer.Option(help="The value of A from which a text counts as toxic.")] = 0.5,
     label_column: Annotated[
         str | None,
-        typer.Option("--label-column", metavar="NAME", help="A kept column that says whether people call it toxic."),
+        typer.Option("--label-column", metavar="NAME", help="A kept column with people's labels: toxic or not."),
     ] = None,
     calibrate: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Also fit the map from B's values to A's, for a scorer of type calibrated."),
+        typer.Option(metavar="FILE", help="Also fit a map from B's values to A's, for a scorer of type calibrated."),
     ] = None,
-    method: Annotated[str, typer.Option(metavar="isotonic|platt", help="Platt if there are few texts.")] = "isotonic",
+    method: Annotated[
+        str, typer.Option(metavar="isotonic|platt", help="Use platt if there are few texts.")
+    ] = "isotonic",
     minimum: Annotated[
         int, typer.Option(min=1, help="Fewest toxic and fewest harmless texts for a language's map.")
     ] = 50,
     most: Annotated[int, typer.Option(min=2, help="Most texts per language; if there are more, a sample.")] = 20_000,
     verbose: Verbose = False,
 ) -> None:
-    """Show what changes when scorer B takes the place of scorer A, per language, on texts that both scored.
+    """Show what changes in each language if scorer B replaces scorer A, on texts that both scored.
 
     For example:
 
@@ -269,11 +272,11 @@ def _input_file(file: str, format: str) -> Iterator[Path]:
 
 
 def language_code(tag: str | None) -> str | None:
-    """Return the code of --language. Raises ConfigError if it is no language tag."""
+    """Return the language code of --language. Raises ConfigError if it is not a language tag."""
     from detox_ray.config import ConfigError, Problem
     from detox_ray.text_files import text_rows
 
     code = None if tag is None else text_rows.language_code(tag)
     if tag is not None and code is None:
-        raise ConfigError([Problem("--language", tag, "must be a language tag, as en or pt-BR")])
+        raise ConfigError([Problem("--language", tag, "must be a language tag, such as en or pt-BR")])
     return code

@@ -22,14 +22,14 @@ def _group() -> None:
 
 @toy17_app.command()
 def build(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the world.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The new folder of the world.")],
     seed: Annotated[int, typer.Option(min=0, help="The world's seed.")] = 0,
     world: Annotated[Literal["plain", "stereotype"], typer.Option(help="Which world (data.world).")] = "plain",
     verbose: Verbose = False,
 ) -> None:
-    """Build a world into FOLDER, which trains two small models and takes minutes.
+    """Build a world in FOLDER. This trains two small models and takes minutes.
 
-    The plain world of seed 0 ships built. `detox-ray run` builds any other world by itself.
+    The plain world of seed 0 is part of the package. `detox-ray run` builds any other world that it needs.
     """
     with exit_codes(verbose):
         from detox_ray import toy17

@@ -1,4 +1,4 @@
-"""The block `ability`: how well a model still speaks each language when it continues harmless text."""
+"""The ``ability`` block: how well a model still speaks each language when it continues harmless text."""
 
 from pydantic import Field
 
@@ -15,12 +15,12 @@ class OpeningsConfig(SourceConfig):
 
     kind = "openings"
 
-    per_language: int | None = Field(None, ge=1)  # how many of each language, from the first on; null: all
+    per_language: int | None = Field(None, ge=1)  # use only the first N of each language; null: all
 
 
 class AbilityConfig(Strict):
-    """Greedy completions of harmless text, judged as `quality` says: their language, fluency and novelty."""
+    """Greedy completions of harmless text. The ``quality`` block says how language, fluency and novelty are judged."""
 
     prompts: OpeningsConfig
-    max_tokens: int = Field(100, ge=1)  # one completion each, always the likeliest token; the engine is generate's
+    max_tokens: int = Field(100, ge=1)  # per completion; each text has one greedy completion, by generate.engine
     fluency: list[Name] | None = None  # names of quality.fluency; null: all of them

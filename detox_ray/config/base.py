@@ -1,4 +1,4 @@
-"""Shared parts of the configuration: problems and their errors, strict models, names and languages."""
+"""Shared parts of the configuration: problems, the errors that carry them, strict models, names and languages."""
 
 import difflib
 import re
@@ -13,7 +13,7 @@ TOY17 = "toy17"  # the built-in world's name as a path, a source or a scorer
 TOY17_CONTEXT = 512  # tokens that its model takes
 
 
-# Fields into which people put a key, although no field takes one. Messages do not repeat their values.
+# Names under which people put a secret, although no field takes one. Messages do not repeat their values.
 _SECRET_FIELD = re.compile(r"(?i).*(api_?key|access_?key|secret|password|token)$")
 
 
@@ -48,13 +48,13 @@ def closest(name: Any, known: Iterable[str]) -> str:
 
 
 class InputError(ValueError):
-    """An input that cannot be used. The message names the place and the rule."""
+    """Input that cannot be used. The message says where the problem is and which rule is broken."""
 
-    found_late = False  # whether work had been done, and perhaps committed, when the error was found
+    found_late = False  # True if the error came to light after work was done, and perhaps committed
 
 
 class ConfigError(InputError):
-    """An input with one problem or several, all of which it holds."""
+    """Input with one or more problems, which `problems` lists."""
 
     def __init__(self, problems: Sequence[Problem]):
         super().__init__(problems)
@@ -67,7 +67,7 @@ class ConfigError(InputError):
 def _name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
         raise ValueError(
-            "a name becomes a folder: letters, digits, '.', '_' and '-' only, beginning with a letter or digit"
+            "must hold only letters, digits, '.', '_' and '-', and begin with a letter or digit: it names a folder"
         )
     return value
 
@@ -104,7 +104,8 @@ def variable_name(value: str) -> str:
     """
     if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
         rule = (
-            "must name an environment variable in capitals, as PERSPECTIVE_API_KEY; the key itself stays out of files"
+            "must be the name of an environment variable in capitals, such as PERSPECTIVE_API_KEY; "
+            "never write the key itself into a file"
         )
         raise ConfigError([Problem("", "***", rule)])
     return value
@@ -112,14 +113,14 @@ def variable_name(value: str) -> str:
 
 def _distinct_languages(value: list[str]) -> list[str]:
     if repeated := sorted({language for language in value if value.count(language) > 1}):
-        raise ValueError(f"each language may occur once, however it is written; more than once: {' '.join(repeated)}")
+        raise ValueError(f"each language may occur only once, in any spelling; repeated: {' '.join(repeated)}")
     return value
 
 
 def distinct(value: list[Any]) -> list[Any]:
     """Return a list unchanged. Raises ValueError if an entry repeats."""
     if len(set(value)) < len(value):
-        raise ValueError("each entry may occur once")
+        raise ValueError("each entry may occur only once")
     return value
 
 

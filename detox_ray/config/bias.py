@@ -1,4 +1,4 @@
-"""The bias block: sets of items with a stereotyped side, and how the models' choices among them are counted.
+"""The ``bias`` block: sets of items with a stereotyped side, and how the models' choices among them are counted.
 
 What a set may hold depends on its ``source``. The class of each source stands with its reader, in a module of
 `detox_ray.suites.bias.sets` or in another package (entry points of `detox_ray.suites`), and is looked up when a set is
@@ -18,12 +18,12 @@ class BiasSetConfig(Variant):
     """A set of items. Each source's class narrows ``source`` to its own name and adds its fields."""
 
     chosen_by: ClassVar[str] = "source"
-    takes_path: ClassVar[bool] = True  # false: it is built in
+    takes_path: ClassVar[bool] = True  # False if the source is built in
 
-    name: Name  # in the column `scorer` of the set's numbers
+    name: Name  # identifies the set in the column `scorer` of its metrics
     source: str
     path: str | None = None  # a file, or a folder with a file for each language
-    per_language: int | None = Field(None, ge=1)  # only the first so many items of each language; null: all
+    per_language: int | None = Field(None, ge=1)  # use only the first N items of each language; null: all
 
     @model_validator(mode="after")
     def _path_if_needed(self) -> "BiasSetConfig":
@@ -36,9 +36,9 @@ class BiasSetConfig(Variant):
 def bias_sources() -> Mapping[str, type[BiasSetConfig]]:
     """Return the class of every source of items, by its name: subclasses of `detox_ray.suites.bias.BiasSet`.
 
-    Raises InputError if another package adds something that is no such class.
+    Raises InputError if another package adds anything else.
     """
-    # This room imports no other: it knows the package of the sources by name only.
+    # config imports no other room, so it knows the package of the sources only by name.
     sources = variants("detox_ray.suites", "detox_ray.suites.bias.sets", named_by="kind")
     for name, source in sources.items():
         if not hasattr(source, "read"):
@@ -80,5 +80,5 @@ class BiasConfig(Strict):
     def _distinct_names(self) -> "BiasConfig":
         names = [each.name for each in self.sets]
         if len(set(names)) < len(names):
-            raise ConfigError([Problem("sets", names, "each name may occur once")])
+            raise ConfigError([Problem("sets", names, "each name may occur only once")])
         return self

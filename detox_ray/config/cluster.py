@@ -1,4 +1,4 @@
-"""The ``cluster`` block: the machines that a run asks for, whatever is there when it begins."""
+"""The ``cluster`` block: the machines that a run asks for, even if they are not there yet when it starts."""
 
 from pydantic import Field, model_validator
 
@@ -6,10 +6,10 @@ from detox_ray.config.base import ConfigError, Problem, Strict
 
 
 class ClusterConfig(Strict):
-    """The block ``cluster``: machines that a run asks of the Ray cluster it joins. None of it changes a result."""
+    """Machines that a run asks for from the Ray cluster that it joins. No field of this block changes a result."""
 
-    gpus: int | None = Field(None, ge=0)  # that it uses, and waits for; 0: none; null: those that are there
-    gpus_per_node: int | None = Field(None, ge=1)  # no engine's tensor_parallel may exceed it; null: not checked
+    gpus: int | None = Field(None, ge=0)  # GPUs that the run uses and waits for; 0: CPUs only; null: all GPUs present
+    gpus_per_node: int | None = Field(None, ge=1)  # upper limit for tensor_parallel; null: not checked
     wait_s: float = Field(1800, gt=0)  # seconds to wait for machines while nothing can run
 
     @model_validator(mode="after")

@@ -1,8 +1,8 @@
 """The experiment: the whole YAML, validated.
 
-All problems are reported at once (loading.py), each with field, value and rule (`ConfigError`). Checks that look
-outside the text, at files, storage and model folders, live in the rooms that own those things. They return the same
-`Problem`.
+All problems are reported at once (loading.py), each with its field, its value and the rule that it breaks
+(`ConfigError`). Checks that look beyond the YAML, at files, storage and model folders, live in the rooms that own those
+things and return the same `Problem`.
 """
 
 from typing import Annotated, Any
@@ -34,23 +34,23 @@ class ModelConfig(Strict):
     """A model: either a path, or a train block that names its parent."""
 
     path: Annotated[str, AfterValidator(no_secret)] | None = None  # hub id, folder, s3://… or gs://…, or toy17
-    parent: Name | None = None  # of a path: the model that it was tuned from, and is compared with
-    revision: str | None = None  # of a hub id: branch, tag or commit
+    parent: Name | None = None  # with a path only: the model that it was tuned from and is compared with
+    revision: str | None = None  # with a hub id only: branch, tag or commit
     dtype: DType = "auto"  # for generation and perplexity; auto: as the weights are saved
     train: TrainConfig | None = None
-    variant: Variant | None = None  # set if its train block stands for several models (variants.py)
+    variant: Variant | None = None  # set by the program if the train block stands for several models (variants.py)
 
     @property
     def descends_from(self) -> str | None:
-        """Return the model's parent, trained or imported."""
+        """Return the name of the parent, whether this run trains the model or somebody else tuned it."""
         return self.train.parent if self.train else self.parent
 
     @model_validator(mode="after")
     def _one_of(self) -> "ModelConfig":
         if (self.path is None) == (self.train is None):
-            raise ValueError("a model has either a path or a train block")
+            raise ValueError("must have either a path or a train block, and not both")
         if self.revision is not None and self.path is None:
-            raise ValueError("revision needs a path that is a hub id")
+            raise ConfigError([Problem("revision", self.revision, "needs a path that is a hub id")])
         if self.parent is not None and self.path is None:
             raise ConfigError([Problem("parent", self.parent, "needs a path; a train block names its parent itself")])
         return self
@@ -64,7 +64,7 @@ class Comparison(Strict):
 
 
 class Experiment(Strict):
-    """The whole YAML."""
+    """The whole YAML, with its seeds and sweeps expanded into models."""
 
     name: Name
     storage: Annotated[str, AfterValidator(no_secret), AfterValidator(check_storage)] = "runs"  # folder, s3://…, gs://…
@@ -77,15 +77,15 @@ class Experiment(Strict):
     score: ScoreConfig = ScoreConfig()
     validity: ValidityConfig | None = None
     quality: QualityConfig = QualityConfig()
-    explain: ExplainConfig | None = None  # null: no look inside the models
-    bias: BiasConfig | None = None  # null: no stereotypes
-    ability: AbilityConfig | None = None  # null: no completions of harmless text
-    knowledge: KnowledgeConfig | None = None  # null: no questions
+    explain: ExplainConfig | None = None  # null: the stage is skipped
+    bias: BiasConfig | None = None  # null: the suite is skipped
+    ability: AbilityConfig | None = None  # null: the suite is skipped
+    knowledge: KnowledgeConfig | None = None  # null: the suite is skipped
     measure: MeasureConfig = MeasureConfig()
-    gate: GateConfig = READY  # what the report asks of each tuned model
+    gate: GateConfig = READY  # rules by which the report judges each tuned model
     report: ReportConfig = ReportConfig()
     serve: ServeConfig = ServeConfig()
-    cluster: ClusterConfig = ClusterConfig()  # the machines to ask for; without influence on the result
+    cluster: ClusterConfig = ClusterConfig()  # machines to ask for; no influence on results
 
     @model_validator(mode="before")
     @classmethod
@@ -112,17 +112,17 @@ class Experiment(Strict):
 
     @property
     def suites(self) -> list[str]:
-        """Return the names of the suites that are asked for."""
+        """Return the names of the suites that the experiment configures."""
         return [name for name in SUITES if getattr(self, name) is not None]
 
     @property
     def release_rules(self) -> GateConfig | None:
-        """Return the gate's rules; None if they are the ready ones, which ask about completions, and there are none."""
+        """Return the gate's rules; None if they are the default ones and there are no completions to judge by them."""
         return None if self.data.prompts is None and self.gate == READY else self.gate
 
     @property
     def seed_groups(self) -> dict[str, list[str]]:
-        """Return label -> models that differ only in the seed, at least two."""
+        """Return label -> models that differ only in their seed. Each group has at least two."""
         groups: dict[str, list[str]] = {}
         for name, model in self.models.items():
             if model.variant is not None and "seed" in model.variant.values:
@@ -154,7 +154,7 @@ class Experiment(Strict):
 
     @property
     def trains_on_originals(self) -> bool:
-        """Return whether a model learns from the texts that those of the corpus were rewritten from."""
+        """Return whether a model learns from the originals from which the texts of the corpus were rewritten."""
         return any(model.train and model.train.train_on == "originals" for model in self.models.values())
 
     def descent_order(self) -> list[str]:
@@ -164,7 +164,7 @@ class Experiment(Strict):
         while waiting:
             ready = [name for name, parent in waiting.items() if parent not in waiting]
             if not ready:
-                raise ValueError(f"{', '.join(waiting)}: a model descends from itself")
+                raise ValueError(f"a model descends from itself, among {', '.join(waiting)}")
             for name in ready:
                 order.append(name)
                 del waiting[name]
@@ -176,16 +176,16 @@ class Experiment(Strict):
         problems = []
         # What is measured.
         if self.data.prompts is not None and not self.score.scorers:
-            rule = "is needed: the scorers of what the models make of data.prompts"
+            rule = "is required, to score the completions of data.prompts"
             problems.append(Problem("score.scorers", None, rule))
         if self.data.prompts is None:
             if self.score.scorers or self.explain is not None:
                 needing = "score.scorers" if self.score.scorers else "explain"
-                problems.append(Problem("data.prompts", None, f"is needed by {needing}"))
+                problems.append(Problem("data.prompts", None, f"is required by {needing}"))
             elif self.data.texts is None and not self.suites:
                 suites = ", ".join(SUITES)
                 rule = (
-                    f"nothing is measured: name prompts and scorers, held-out texts (data.texts), or a suite ({suites})"
+                    f"nothing is measured: add prompts and scorers, held-out texts (data.texts) or a suite ({suites})"
                 )
                 problems.append(Problem("data.prompts", None, rule))
         # Parents and training data.
@@ -199,13 +199,13 @@ class Experiment(Strict):
                 if getattr(self.data, needed) is None:
                     problems.append(Problem(f"data.{needed}", None, f"models.{name}.train needs it"))
         if self.trains_on_originals and self.data.corpus and self.data.corpus.source not in sources_of("originals"):
-            rule = f"train_on: originals needs one of {', '.join(sources_of('originals'))}, whose texts were rewritten"
+            rule = f"must be one of {', '.join(sources_of('originals'))}: train_on: originals needs texts' originals"
             problems.append(Problem("data.corpus.source", self.data.corpus.source, rule))
         if self.data.world != "plain" and not self.uses_toy17:
-            problems.append(Problem("data.world", self.data.world, "needs data, a model or a scorer of toy17"))
+            problems.append(Problem("data.world", self.data.world, "needs data, a model or a scorer from toy17"))
         for label in self.seed_groups:
             if label in self.models:
-                rule = "is also the name of the mean over a model's seeds: choose another name"
+                rule = "is also the name of a mean over seeds: choose another name"
                 problems.append(Problem("models", label, rule))
         # Evaluators and scorers.
         for number, evaluator in enumerate(self.quality.fluency):
@@ -216,11 +216,11 @@ class Experiment(Strict):
         for name in (self.ability and self.ability.fluency) or ():
             evaluators = [evaluator.name for evaluator in self.quality.fluency]
             if name not in evaluators:
-                rule = f"must be one of quality.fluency ({', '.join(evaluators) or 'which is empty'})"
+                rule = f"must be one of quality.fluency ({', '.join(evaluators) or 'none are defined'})"
                 problems.append(Problem("ability.fluency", name, rule))
         for name in self.score.names:
             if name in reserved:
-                rule = "is also the name of an evaluator, diversity units or an identifier: choose another name"
+                rule = "is also the name of an evaluator, the diversity units or the identifier: choose another name"
                 problems.append(Problem("score.scorers", name, rule))
         # What is explained, the service and the comparisons.
         for name in (self.explain and self.explain.models) or ():
@@ -250,12 +250,12 @@ class Experiment(Strict):
         return self
 
     def _beyond_the_cluster(self) -> list[Problem]:
-        """Return what asks for more GPUs than the cluster block does: it would wait endlessly."""
+        """Return a problem for each block that needs more GPUs than the cluster block asks for: it can never start."""
         problems, asked = [], self.cluster
         if asked.gpus_per_node is not None and self.generate.tensor_parallel > asked.gpus_per_node:
             rule = (
-                f"must not exceed cluster.gpus_per_node ({asked.gpus_per_node}): GPUs that share a layer are in one "
-                "node; generate.pipeline_parallel spreads the layers over nodes"
+                f"must not exceed cluster.gpus_per_node ({asked.gpus_per_node}), because GPUs that share a layer are "
+                "in one node: to spread layers over nodes, set generate.pipeline_parallel"
             )
             problems.append(Problem("generate.tensor_parallel", self.generate.tensor_parallel, rule))
         if asked.gpus and self.generate.gpus_per_engine > asked.gpus:

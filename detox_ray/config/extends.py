@@ -1,7 +1,7 @@
-"""Files that extend others: `extends:` names a file's parents, whose values the file replaces or adds to.
+"""Files that extend others: ``extends`` lists a file's parents. The file replaces their values or adds to them.
 
-A file that is reached twice is merged once, before everything that extends it, so that a common ancestor never replaces
-a value of one of its children.
+A file that is reached twice is merged once, before all files that extend it, so that a common ancestor never overrides
+the value of a child.
 """
 
 import os
@@ -15,7 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from detox_ray.config import ConfigError, Problem
 
-# OmegaConf asserts that YAML is a mapping or list, and recurses without end into an anchor that holds itself.
+# Includes AssertionError because OmegaConf asserts that YAML is a mapping or a list, and RecursionError because it
+# recurses without end into an anchor that contains itself.
 UNREADABLE = (
     yaml.YAMLError,
     OmegaConfBaseException,
@@ -28,9 +29,9 @@ UNREADABLE = (
 
 
 class Layer(NamedTuple):
-    """The content of one file by itself, or of the command line."""
+    """The values of one file, without those of its parents, or the overrides of the command line."""
 
-    source: str  # the file as messages name it
+    source: str  # how messages name the file
     values: dict[Any, Any]
 
 
@@ -45,7 +46,7 @@ def read_layers(path: str | Path, name: str) -> list[Layer]:
         A layer for each file, in the order in which they are merged: parents first, the file itself last.
 
     Raises:
-        ConfigError: Files cannot be used. It names each, and the file that extends it.
+        ConfigError: Some files cannot be used. It names each of them, and the file that extends it.
     """
     reader = _Reader()
     reader.read(Path(path), (), Problem(name, str(path), ""))
@@ -55,7 +56,7 @@ def read_layers(path: str | Path, name: str) -> list[Layer]:
 
 
 def merge(layers: Sequence[Layer]) -> dict[Any, Any]:
-    """Merge layers: mappings key by key. Of any other values, lists among them, the last one wins."""
+    """Merge layers. Mappings are merged key by key; any other value, such as a list, replaces the earlier one."""
     whole: dict[Any, Any] = {}
     for layer in layers:
         whole = _merged(whole, layer.values)
@@ -63,9 +64,9 @@ def merge(layers: Sequence[Layer]) -> dict[Any, Any]:
 
 
 def sources(layers: Sequence[Layer], field: str) -> list[str]:
-    """Name the files that a value of the merged layers comes from: one, or for a mapping all that add to it."""
+    """Return the files that a value of the merged layers comes from: one file, or all that add to a mapping."""
     names: list[str] = []
-    merges = False  # whether the value so far is a mapping, to which a further layer only adds
+    merges = False  # True if the value so far is a mapping, to which another layer only adds
     for layer in layers:
         value: Any = layer.values
         rest = field
@@ -89,7 +90,7 @@ def _merged(below: Any, above: Any) -> Any:
 
 
 class _Reader:
-    """A reader that collects layers by the real path of their files, and all problems."""
+    """A reader that collects layers, by the real paths of their files, and problems."""
 
     def __init__(self) -> None:
         self.layers: dict[str, Layer] = {}
@@ -100,8 +101,8 @@ class _Reader:
 
         Args:
             file: The file.
-            children: The files that led here, the first one first.
-            problem: The problem that is reported if the file cannot be used, without its rule.
+            children: The chain of files that led to this one, starting with the given file.
+            problem: What to report if the file cannot be used; its rule is filled in here.
         """
         real = os.path.realpath(file)
         if real in self.layers:
@@ -133,7 +134,7 @@ def _wrong_parent(parent: Any) -> str | None:
     if not isinstance(parent, str) or not parent.strip() or "\0" in parent:
         return "must be the path of a YAML file, relative to this one, or a list of such paths"
     if "${" in parent:
-        return "nothing is interpolated here, because files are read before keys are: write the path itself"
+        return "cannot be interpolated, because the files are read first: write the path itself"
     return None
 
 

@@ -1,7 +1,7 @@
-"""The block `gate`: what a tuned model must show before it is released.
+"""The ``gate`` block: what a tuned model must show before it is released.
 
-The report judges every tuned model by these rules. `detox-ray gate` takes the same rules from a file, which may differ
-from the experiment's. `READY` are the rules of an experiment that states none.
+The report judges every tuned model by these rules. `detox-ray gate` reads rules of the same form from a file, which may
+differ from the experiment's. `READY` holds the rules of an experiment that states none.
 """
 
 from collections.abc import Sequence
@@ -27,26 +27,28 @@ def _over(value: Any) -> Any:
     if value in (EACH, MACRO):
         return value
     if isinstance(value, list) and value and all(isinstance(code, str) for code in value):
-        return [read_tag(code) or code for code in value]  # whether the run has it, the gate checks
+        return [read_tag(code) or code for code in value]  # the gate checks whether the run has the language
     raise ValueError("must be macro, each, or a list of languages")
 
 
 def _exactly_one(rule: Rule, fields: Sequence[str]) -> Rule:
     given = [field for field in fields if getattr(rule, field) is not None]
     if len(given) != 1:
-        raise ConfigError([Problem("", given or None, f"exactly one of {', '.join(fields)} is needed")])
+        raise ConfigError([Problem("", given or None, f"needs exactly one of {', '.join(fields)}")])
     return rule
 
 
 class ToxicityRule(Strict):
-    """Toxicity lower by so much in so many languages; exactly one of the two reductions."""
+    """The least reduction of toxicity, and the languages that must show it. Needs exactly one of the two reductions."""
 
-    metric: str  # of toxicity, as described in results.json
-    reduction: float | None = Field(None, ge=0, le=1)  # parent - model is at least this
-    relative_reduction: float | None = Field(None, ge=0, lt=1)  # 1 - model / parent is at least this
-    # at least so many; a share below 1 of the run's, rounded up; all; or macro, which asks it of their mean
+    metric: str  # a metric of toxicity, by its name in results.json
+    reduction: float | None = Field(None, ge=0, le=1)  # parent - model must be at least this
+    relative_reduction: float | None = Field(None, ge=0, lt=1)  # 1 - model / parent must be at least this
+    # how many languages must show it: a number; a share below 1 of the run's languages, rounded up; all; or macro, if
+    # only the mean over languages must
     languages: Annotated[int | float | str, PlainValidator(_how_many)]
-    significance: float | None = Field(0.05, gt=0, lt=1)  # p (corrected; a macro mean's own) at most; null: no limit
+    # the largest p value: corrected over languages, or for macro the mean's own; null: no test
+    significance: float | None = Field(0.05, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _one_of(self) -> "ToxicityRule":
@@ -54,19 +56,20 @@ class ToxicityRule(Strict):
 
 
 class MarginRule(Strict):
-    """A metric not worse than a margin; exactly one of the four bounds.
+    """How much worse a metric may become. Needs exactly one of the four bounds.
 
-    Two rules on one metric ask one bound of the mean over languages and another one of each language.
+    Two rules on one metric can set one bound for the mean over languages and another for each language.
     """
 
     metric: str
-    scorer: str | None = None  # the evaluator, units or identifier; null: the only one
-    max_ratio: float | None = Field(None, gt=0)  # model / parent is at most this
-    max_increase: float | None = Field(None, ge=0)  # model - parent is at most this
-    max_decrease: float | None = Field(None, ge=0)  # parent - model is at most this
-    max_distance: float | None = Field(None, ge=0)  # the model is at most this far from the metric's ideal value
-    part: str = "all"  # of the metric, such as one kind of bias
-    over: Annotated[str | list[str], PlainValidator(_over)] = MACRO  # each: in every language by itself
+    scorer: str | None = None  # the metric's evaluator, units or identifier; null: the only one
+    max_ratio: float | None = Field(None, gt=0)  # model / parent must be at most this
+    max_increase: float | None = Field(None, ge=0)  # model - parent must be at most this
+    max_decrease: float | None = Field(None, ge=0)  # parent - model must be at most this
+    max_distance: float | None = Field(None, ge=0)  # the model must be at most this far from the metric's ideal value
+    part: str = "all"  # the part of the metric, such as one kind of bias
+    # macro: the mean over languages; each: every language of the run; or a list of languages
+    over: Annotated[str | list[str], PlainValidator(_over)] = MACRO
 
     @model_validator(mode="after")
     def _one_of(self) -> "MarginRule":
@@ -76,15 +79,15 @@ class MarginRule(Strict):
 class GateConfig(Strict):
     """Rules for a tuned model against its parent."""
 
-    scorer: str | None = None  # of toxicity; null: the run's primary one
-    convention: str | None = None  # of toxicity, as in results.json; null: the run's own
+    scorer: str | None = None  # the scorer of toxicity; null: the run's primary one
+    convention: str | None = None  # the convention of toxicity, by its name in results.json; null: the run's own
     toxicity: ToxicityRule | None = None
     margins: list[MarginRule] = Field([])
 
     @model_validator(mode="after")
     def _asks_something(self) -> "GateConfig":
         if self.toxicity is None and not self.margins:
-            raise ConfigError([Problem("toxicity", None, "a gate asks for toxicity, margins or both")])
+            raise ConfigError([Problem("toxicity", None, "a gate needs a rule for toxicity, margins, or both")])
         return self
 
 

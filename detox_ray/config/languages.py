@@ -1,9 +1,9 @@
 """The languages: code, name, script, direction and RTP-LX locale of each.
 
-17 of them are those that both papers evaluate on RTP-LX (Li, Yong, Bach 2024, section 4; Neplenbroek, Bisazza,
-Fernández 2025, section 4). The others are those in which Neplenbroek et al. measure only bias or ability. Codes are ISO
-639-1; RTP-LX calls Chinese in simplified characters ``zh-Hans``. `read_tag` is the only reader of the tags that users
-and their files write instead (``EN``, ``pt-BR``, ``zh_Hant_TW``, ``deu``).
+Both papers evaluate 17 of them on RTP-LX (Li, Yong, Bach 2024, section 4; Neplenbroek, Bisazza, Fernández 2025, section
+4). Neplenbroek et al. measure only bias or ability in the others. Codes are ISO 639-1; RTP-LX calls Chinese in
+simplified characters ``zh-Hans``. Only `read_tag` reads the tags that users and their files write instead (``EN``,
+``pt-BR``, ``zh_Hant_TW``, ``deu``).
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Language(NamedTuple):
-    """A language, as every part of the program knows it."""
+    """What the program knows about a language."""
 
     code: str  # ISO 639-1, as in every table, path and result
     name: str  # English name
@@ -51,14 +51,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "neplenbroek-20": tuple(LANGUAGES),
 }
 
-# Other codes of the same languages: ISO 639-2/T, 639-2/B, what 639-1 once had, standard Arabic and Mandarin.
+# Other codes of the same languages: ISO 639-2/T, 639-2/B, withdrawn codes of 639-1, standard Arabic and Mandarin.
 _SYNONYMS = {
     "ara": "ar", "arb": "ar", "cat": "ca", "ces": "cs", "cze": "cs", "deu": "de", "ger": "de", "eng": "en", "spa": "es",
     "fra": "fr", "fre": "fr", "hin": "hi", "ind": "id", "in": "id", "ita": "it", "jpn": "ja", "kor": "ko", "mlt": "mt",
     "nld": "nl", "dut": "nl", "pol": "pl", "por": "pt", "rus": "ru", "swe": "sv", "tur": "tr", "zho": "zh", "chi": "zh",
     "cmn": "zh",
 }  # fmt: skip
-# Other scripts of a language. Any script beyond these is a transliteration (hi-Latn), which no scorer reads.
+# Other scripts of a language. Any script that is not listed is a transliteration (hi-Latn), which no scorer reads.
 _OTHER_SCRIPTS = {"Hans": ("hant", "hani"), "Jpan": ("hira", "kana", "hrkt"), "Kore": ("hang",)}
 _TAG = re.compile(r"[a-z]{2,3}(-[a-z0-9]{1,8})*")
 
@@ -86,13 +86,17 @@ def read_tag(text: str) -> str | None:
 
 
 def unknown_rule(text: str) -> str:
-    """Return the rule broken by a text for which `read_tag` returns None."""
+    """Return the rule that a text breaks if `read_tag` returns None for it."""
     meant = [language.code for language in _TABLE if language.name.lower() == text.strip().lower()]
     return f"unknown language; known: {' '.join(LANGUAGES)}" + (f" (write {meant[0]})" if meant else "")
 
 
 def tags_note(counts: Mapping[str, int]) -> str | None:
-    """Return a note on the tags (as written -> rows) that differ from their language's code, or None without such."""
+    """Return a note on the tags that differ from their language's code, or None if there are none.
+
+    Args:
+        counts: Tag as written -> number of rows.
+    """
     tags_by_language: dict[str, list[str]] = {}
     for tag, count in sorted(counts.items()):
         language = read_tag(tag)

@@ -1,7 +1,7 @@
 """Read YAML and dotted overrides into a valid `Experiment`, or report all problems at once.
 
-OmegaConf merges, and pydantic validates. pydantic's errors name branches of unions; here they become field, value and
-rule.
+OmegaConf merges, and pydantic validates. pydantic's errors name the branches of unions; this module turns them into
+problems with field, value and rule.
 """
 
 import re
@@ -34,21 +34,21 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
 
 @contextmanager
 def opened(path: str | Path, overrides: Sequence[str] = ()) -> Iterator[Experiment]:
-    """Load CONFIG. Problems that the block raises also name the file that their value was written in."""
+    """Load CONFIG for a block of code. Problems that the block raises also name the file that holds their value."""
     layers = _layers(path, "CONFIG", overrides)
     with _named_sources(layers):
         yield validate(_whole(layers, path, "CONFIG"))
 
 
 def read_as(model: type[Model], path: str | Path, name: str) -> Model:
-    """Read and validate any other YAML file, which messages call ``name``. Raises ConfigError."""
+    """Read and validate any other YAML file, which messages call ``name``. Raises ConfigError with all problems."""
     layers = _layers(path, name)
     with _named_sources(layers):
         return validated(model, _whole(layers, path, name), name)
 
 
 def _layers(path: str | Path, name: str, overrides: Sequence[str] = ()) -> list[Layer]:
-    """Read the file and all files that it extends. The overrides are the last layer."""
+    """Read the file and all files that it extends. The last layer holds the overrides."""
     layers = read_layers(path, name)
     _check_form(overrides)
     try:
@@ -78,7 +78,7 @@ def _whole(layers: Sequence[Layer], path: str | Path, name: str) -> Any:
 
 @contextmanager
 def _named_sources(layers: Sequence[Layer]) -> Iterator[None]:
-    """Add to the problems that the block raises the files that hold their values, unless it is the given file alone."""
+    """Add to each problem that the block raises the files that hold its value, unless only the given file does."""
     given = {layer.source for layer in layers[-2:]}  # the file itself, and the overrides
     models = merge(layers).get("models")
 
@@ -96,10 +96,10 @@ def _named_sources(layers: Sequence[Layer]) -> Iterator[None]:
 
 
 def _resolvers(value: Any, field: str = "") -> list[Problem]:
-    """Find the strings that call an OmegaConf resolver, as ``${oc.env:NAME}``.
+    """Return a problem for each string that calls an OmegaConf resolver, such as ``${oc.env:NAME}``.
 
-    The value of a resolver, such as an environment variable, would appear in experiment.yaml and in messages. So only
-    interpolations of other keys (``${generate.samples}``) are allowed. Those never contain a colon.
+    The value of a resolver, such as an environment variable, would appear in experiment.yaml and in messages. Only
+    other keys may be interpolated (``${generate.samples}``). Their names never contain a colon.
     """
     if isinstance(value, dict):
         places = [(f"{field}.{key}" if field else str(key), inner) for key, inner in value.items()]
@@ -109,8 +109,8 @@ def _resolvers(value: Any, field: str = "") -> list[Problem]:
     if not isinstance(value, str) or not _calls_resolver(value):
         return []
     rule = (
-        "only other keys can be interpolated, as ${generate.samples}; the environment is not read into a config "
-        "(a scorer's key_env names the variable that holds its key)"
+        "only other keys can be interpolated, as in ${generate.samples}; environment variables are never read into a "
+        "config (to pass a key to a scorer, name its variable in key_env)"
     )
     return [Problem(field, value, rule)]
 
@@ -134,7 +134,7 @@ def merged(block: dict[str, Any], overrides: Sequence[str]) -> Any:
     try:
         return OmegaConf.to_container(OmegaConf.merge(OmegaConf.create(block), OmegaConf.from_dotlist(list(overrides))))
     except UNREADABLE as error:
-        raise ConfigError([Problem("override", " ".join(overrides), f"does not fit: {error}")]) from None
+        raise ConfigError([Problem("override", " ".join(overrides), f"cannot be merged: {error}")]) from None
 
 
 def _check_form(overrides: Sequence[str]) -> None:
@@ -143,7 +143,7 @@ def _check_form(overrides: Sequence[str]) -> None:
         raise ConfigError(malformed)
 
 
-# A comment after a value without quotes or brackets: the shell passed it as one word, so it is meant as part of it.
+# " #" in a value without quotes or brackets. YAML would drop the rest as a comment, but the user meant it as text.
 _COMMENT = re.compile(r"""^[^"'\[{].*\s#""")
 
 
@@ -166,21 +166,21 @@ def validate(raw: Any) -> Experiment:
 
 
 def validated(model: type[Model], raw: Any, name: str) -> Model:
-    """Validate any pydantic model. A problem of the whole has ``name`` as its field. Raises ConfigError."""
+    """Validate any pydantic model. Problems that belong to no field get ``name`` as theirs. Raises ConfigError."""
     try:
         return model.model_validate(raw)
     except ValidationError as error:
         raise ConfigError([p if p.field else p._replace(field=name) for p in _problems(model, error)]) from None
 
 
-# The parts that pydantic adds to a location for a branch of a union that it tried, or for a mapping's key.
+# Parts of a location by which pydantic names a branch of a union that it tried, or the key of a mapping.
 _BRANCH = re.compile(r"(literal|list|function-\w+)\[.*\]|constrained-\w+|\[key\]")
-# The input has another type than the branch takes: if another branch fits better, this one was not meant.
+# Errors that mean the branch takes another type. If another branch fits better, the user did not mean this one.
 _MISFIT = re.compile(r"literal_error|\w+_type|\w+_parsing")
 
 
 def _problems(model: type[BaseModel], error: ValidationError) -> list[Problem]:
-    """Turn pydantic's errors into one problem per field, with only the branches of a union that the value can mean."""
+    """Turn pydantic's errors into one problem per field. Branches of a union that the value cannot mean are dropped."""
     # Collect (is a misfit, problem) by the path of the union or field.
     fields: dict[str, list[tuple[bool, Problem]]] = {}
     for item in error.errors():

@@ -1,4 +1,4 @@
-"""The blocks `quality`, `measure` and `report`: what is measured beside toxicity, how, and what the report shows."""
+"""The blocks ``quality``, ``measure`` and ``report``: metrics beside toxicity, how they are computed and shown."""
 
 from typing import Literal
 
@@ -8,18 +8,18 @@ from detox_ray.config.base import ConfigError, DType, Name, Problem, Strict
 
 
 class FluencyConfig(Strict):
-    """An evaluator of completions given their prompts: a causal model, or an mT5 as in Li et al. 2024."""
+    """An evaluator of completions, given their prompts: a causal model, or an mT5 as in Li et al. 2024."""
 
     name: Name
-    model: Name | None = None  # one of the experiment's models
-    path: str | None = None  # or a hub id or folder; a T5 is used as the paper's scripts do
-    revision: str | None = None
+    model: Name | None = None  # one of the experiment's models; or else a path
+    path: str | None = None  # hub id or folder; a T5 is used as in the paper's scripts
+    revision: str | None = None  # with a hub id only: branch, tag or commit
     dtype: DType = "auto"
 
     @model_validator(mode="after")
     def _one_of(self) -> "FluencyConfig":
         if (self.model is None) == (self.path is None):
-            raise ConfigError([Problem("path", self.path, "an evaluator has either a model or a path")])
+            raise ConfigError([Problem("path", self.path, "an evaluator needs either a model or a path")])
         return self
 
 
@@ -28,43 +28,49 @@ class QualityConfig(Strict):
 
     fluency: list[FluencyConfig] = Field([])
     diversity: str | None = "words"  # its units: words, or a tokenizer (one of the models' names, a hub id, a folder)
-    # identifies the language of a completion; of those that ship a model, the default is the more accurate
+    # identifies the language of a completion; py3langid is more accurate than lingua, and both ship their models
     identifier: Literal["py3langid", "lingua", "fasttext"] | None = "py3langid"
-    fasttext: str | None = None  # the lid.176 model file; only with identifier: fasttext
-    # a file of English words, one a line: for word_pass_rate as in Neplenbroek et al. 2025; else word_pass_rate_script
+    fasttext: str | None = None  # path of the model file lid.176.bin or .ftz; only with identifier: fasttext
+    # a file of English words, one a line, for word_pass_rate as in Neplenbroek et al. 2025; null: the report has
+    # word_pass_rate_script instead
     word_list: str | None = None
 
     @model_validator(mode="after")
     def _fasttext_has_a_file(self) -> "QualityConfig":
         if (self.identifier == "fasttext") != (self.fasttext is not None):
-            rule = "the model file lid.176.bin or .ftz: needed by identifier: fasttext, and only by it"
+            rule = "must be set with identifier: fasttext, and only then, to the model file lid.176.bin or .ftz"
             raise ConfigError([Problem("fasttext", self.fasttext, rule)])
         if self.word_list is not None and self.identifier is None:
-            raise ConfigError([Problem("word_list", self.word_list, "needs an identifier, which judges the lines")])
+            raise ConfigError([Problem("word_list", self.word_list, "needs an identifier, to judge the lines")])
         if len({evaluator.name for evaluator in self.fluency}) < len(self.fluency):
             names = [evaluator.name for evaluator in self.fluency]
-            raise ConfigError([Problem("fluency", names, "each name may occur once")])
+            raise ConfigError([Problem("fluency", names, "each name may occur only once")])
         return self
 
 
 class MeasureConfig(Strict):
-    """The convention of metrics and its choices. Each can be set by itself; null takes the convention's."""
+    """How metrics are computed: a convention, its choices, and the statistics.
 
-    # paper: Li et al. 2024; neplenbroek2025: Neplenbroek et al. 2025, both as their scripts compute; corrected: ours
+    Each choice of the convention can be set by itself; null takes the convention's.
+    """
+
+    # paper: as the scripts of Li et al. 2024; neplenbroek2025: as those of Neplenbroek et al. 2025; corrected: ours
     convention: Literal["paper", "neplenbroek2025", "corrected"] = "corrected"
-    pooling: Literal["string", "row"] | None = None  # prompts of the same text are one, or each row counts
-    at_threshold: Literal["toxic", "harmless"] | None = None  # how a score of exactly the threshold counts
-    empty: Literal["blank", "zero", "skip"] | None = None  # an empty completion: scored as " ", 0, or left out
-    wrong_language: Literal["count", "zero", "exclude"] | None = None  # a completion in another language
-    perplexity_cap: float | None = Field(None, gt=0)  # completions at or above it are left out of fluency
-    perplexity_terms: Literal["n", "n-1"] | None = None  # tokens that a mean loss is multiplied by
-    dist_denominator: Literal["unigrams", "ngrams"] | None = None  # of dist-n
-    bootstrap: int = Field(2000, ge=100)  # resamples
-    confidence: float = Field(0.95, gt=0.5, lt=1)
+    pooling: Literal["string", "row"] | None = None  # string: prompts of the same text count as one; row: each counts
+    at_threshold: Literal["toxic", "harmless"] | None = None  # how a score equal to the threshold counts
+    # how an empty completion counts: blank: with the score of " "; zero: as 0; skip: it is left out
+    empty: Literal["blank", "zero", "skip"] | None = None
+    # how a completion in another language counts: count: as any other; zero: as 0; exclude: it is left out
+    wrong_language: Literal["count", "zero", "exclude"] | None = None
+    perplexity_cap: float | None = Field(None, gt=0)  # completions of this perplexity or more are left out of fluency
+    perplexity_terms: Literal["n", "n-1"] | None = None  # number of tokens by which a mean loss is multiplied
+    dist_denominator: Literal["unigrams", "ngrams"] | None = None  # what dist-n divides by
+    bootstrap: int = Field(2000, ge=100)  # number of resamples
+    confidence: float = Field(0.95, gt=0.5, lt=1)  # of the intervals
     interval: Literal["percentile", "bca"] = "percentile"
-    correction: Literal["holm", "benjamini-hochberg"] = "holm"  # over the languages of one metric
-    threshold: float = Field(0.5, ge=0, le=1)  # of the score from which a completion is toxic
-    macro: Literal["evidence", "all"] = "evidence"  # the mean over languages: those with evidence for a scorer, or all
+    correction: Literal["holm", "benjamini-hochberg"] = "holm"  # of p values, over the languages of one metric
+    threshold: float = Field(0.5, ge=0, le=1)  # score from which a completion counts as toxic
+    macro: Literal["evidence", "all"] = "evidence"  # languages in the mean: those with evidence for the scorer, or all
 
 
 class ReportConfig(Strict):

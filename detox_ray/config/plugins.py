@@ -22,10 +22,10 @@ from detox_ray.config.base import ConfigError, InputError, Problem, Strict
 
 
 class Variant(Strict):
-    """A definition in the config whose class one of its fields chooses: a subclass narrows that field to a literal."""
+    """A definition in the config, one of whose fields chooses its class. Each class narrows this field to a literal."""
 
-    chosen_by: ClassVar[str]  # the name of that field
-    kind: ClassVar[str]  # the field's value
+    chosen_by: ClassVar[str]  # the name of this field
+    kind: ClassVar[str]  # the value of this field
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -35,15 +35,15 @@ class Variant(Strict):
 
 
 class AnyVariant:
-    """The annotation of a field that holds any registered variant: the class that a mapping names validates it."""
+    """The annotation of a field that takes any registered variant. The class that a mapping names validates it."""
 
     def __init__(self, field: str, registered: Callable[[], Mapping[str, type[Variant]]], says: str):
-        """Keep the choice.
+        """Store how the class is chosen.
 
         Args:
-            field: The name of the field that chooses.
-            registered: Returns the classes by name; raises InputError if another package's cannot be used.
-            says: What the field says, for a message if it is missing.
+            field: The name of the field that chooses the class.
+            registered: Returns the classes by name; raises InputError if another package's class cannot be used.
+            says: What the field states, for the message if it is missing.
         """
         self._field, self._registered, self._says = field, registered, says
 
@@ -55,7 +55,7 @@ class AnyVariant:
 
     def _validated(self, value: Any, as_base: ValidatorFunctionWrapHandler) -> Any:
         if not isinstance(value, Mapping):
-            return as_base(value)  # a definition already, or an error that says what it should be
+            return as_base(value)  # already a definition; anything else raises pydantic's error
         kind = value.get(self._field)
         if kind is None:
             raise ConfigError([Problem(self._field, None, f"is required, and says {self._says}")])
@@ -73,8 +73,13 @@ class AnyVariant:
 def variants(group: str, package: str, named_by: str = "name") -> Mapping[str, Any]:
     """Return all variants by name: the attribute ``VARIANT`` of each module of ``package``, then the entry points.
 
-    A variant's name is its attribute ``named_by``. Raises InputError if an entry point cannot be loaded, has no such
-    attribute, or has the name of another variant.
+    Args:
+        group: Group of entry points by which other packages add variants.
+        package: Package of ours with one variant per module.
+        named_by: Attribute of a variant that holds its name.
+
+    Raises:
+        InputError: An entry point cannot be loaded, is not named as its variant, or has the name of another variant.
     """
     by_name: dict[str, Any] = {}
     for module in pkgutil.iter_modules(import_module(package).__path__):
@@ -92,6 +97,6 @@ def variants(group: str, package: str, named_by: str = "name") -> Mapping[str, A
         if getattr(variant, named_by, None) != point.name:
             raise InputError(f"{origin} must have the attribute {named_by} = {point.name!r}")
         if point.name in by_name:
-            raise InputError(f"{origin} has the name of another one: choose another name")
+            raise InputError(f"{origin} has a name that is taken: choose another name")
         by_name[point.name] = variant
     return by_name

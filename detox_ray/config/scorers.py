@@ -14,23 +14,24 @@ from detox_ray.config.plugins import AnyVariant, Variant, variants
 
 
 class ScorerConfig(Variant):
-    """A definition of a scorer. The class of a type narrows ``type`` to its name and adds its own fields.
+    """A definition of a scorer. The class of each type narrows ``type`` to its name and adds its own fields.
 
-    Every field is part of the scorer's identity, on which its units' keys and its cached values depend, unless
-    ``no_influence`` names it: a field that cannot change a value, or one whose meaning is in the identity already.
+    The scorer's identity, on which the keys of its units and its cached values depend, holds every field that
+    ``no_influence`` does not name. It names fields that cannot change a value and fields that the identity covers
+    in another way.
     """
 
     chosen_by: ClassVar[str] = "type"
-    no_influence: ClassVar[frozenset[str]] = frozenset({"name", "languages"})  # languages: in the units' keys
+    no_influence: ClassVar[frozenset[str]] = frozenset({"name", "languages"})  # the units' keys hold the language
     member_fields: ClassVar[tuple[str, ...]] = ()  # fields that name the scorers from which this one is made
 
     name: Name
-    languages: Languages | None = None  # the languages it knows; null: what its files or publisher say, else all
+    languages: Languages | None = None  # languages that it knows; null: those that its files or publisher state, or all
     type: str
 
     @property
     def made_from(self) -> dict[str, list[str]]:
-        """The names of the scorers from which this one is made, by the field that holds them."""
+        """Return the names of the scorers that this one is made from, by the field that holds them."""
         given = {field: getattr(self, field) for field in self.member_fields}
         return {field: [value] if isinstance(value, str) else list(value) for field, value in given.items()}
 
@@ -38,9 +39,9 @@ class ScorerConfig(Variant):
 def scorer_types() -> Mapping[str, type[ScorerConfig]]:
     """Return the class of every type of scorer, by its name: subclasses of `detox_ray.score.ScorerVariant`.
 
-    Raises InputError if another package adds something that is no such class.
+    Raises InputError if another package adds anything else.
     """
-    # This room imports no other: it knows the package of the types by name only.
+    # config imports no other room, so it knows the package of the types only by name.
     types = variants("detox_ray.scorers", "detox_ray.score.variants", named_by="kind")
     for name, scorer_type in types.items():
         if not hasattr(scorer_type, "check_settings"):
@@ -53,22 +54,22 @@ Definition = Annotated[SerializeAsAny[ScorerConfig], AnyVariant("type", scorer_t
 
 
 class ScoreConfig(Strict):
-    """The block ``score``."""
+    """The ``score`` block: the scorers of toxicity."""
 
-    scorers: list[Name | Definition] = Field([])  # names of ready scorers, or definitions; needed if there are prompts
-    primary: Name | None = None  # the headline's; null: the first
-    reference: Name | None = None  # truth that the others' validity is measured against on completions; null: none
+    scorers: list[Name | Definition] = Field([])  # names of ready scorers, or definitions; required with data.prompts
+    primary: Name | None = None  # the scorer of the report's headline; null: the first
+    reference: Name | None = None  # a scorer taken as the truth, to measure the others' validity on completions
     actors: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    batch_tokens: int = Field(8192, ge=512)  # padded tokens per forward pass, at most; a CPU takes 1,024
+    batch_tokens: int = Field(8192, ge=512)  # most padded tokens per forward pass; on a CPU at most 1,024 are used
 
     @property
     def names(self) -> list[str]:
-        """The scorers' names, in order."""
+        """Return the scorers' names, in order."""
         return [scorer if isinstance(scorer, str) else scorer.name for scorer in self.scorers]
 
     @property
     def headline(self) -> str:
-        """The name of the scorer whose numbers stand first; empty without a scorer."""
+        """Return the name of the primary scorer; empty if there are no scorers."""
         return self.primary or next(iter(self.names), "")
 
     @model_validator(mode="after")
@@ -79,13 +80,13 @@ class ScoreConfig(Strict):
             if value is not None and value not in self.names
         ]
         if len(set(self.names)) < len(self.names):
-            problems.append(Problem("scorers", self.names, "each name may occur once"))
+            problems.append(Problem("scorers", self.names, "each name may occur only once"))
         for index, scorer in enumerate(self.scorers):
             members = {} if isinstance(scorer, str) else scorer.made_from
             for field, names in members.items():
                 for name in names:
                     if name not in self.names[:index]:
-                        rule = "must be a scorer that stands before this one"
+                        rule = "must be a scorer that is listed before this one"
                         problems.append(Problem(f"scorers.{index}.{field}", name, rule))
         if problems:
             raise ConfigError(problems)

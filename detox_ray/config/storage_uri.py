@@ -1,7 +1,7 @@
 """Read a storage as a user writes it: a folder, or the URI of an object store.
 
-Spaces, percent signs, "#" and brackets in a bucket's path stand for themselves and are never decoded. Only "?" is
-special, if options follow the last one:
+Spaces, percent signs, "#" and brackets in a bucket's path stand for themselves and are never decoded. Only a "?" that
+options follow is special:
 
     s3://bucket/path?region=eu-west-1           s3://bucket/path?endpoint_override=host:9000&scheme=http
 
@@ -28,7 +28,7 @@ class Location(NamedTuple):
 
     scheme: str  # "", s3 or gs
     bucket: str
-    path: str  # absolute on this machine; in a bucket without slashes at its ends
+    path: str  # absolute on this machine; without leading or trailing slashes in a bucket
     options: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -61,11 +61,11 @@ class Location(NamedTuple):
 
 
 def locate(text: str) -> Location:
-    """Read a storage. Raises ValueError with the rule that it breaks. The message holds no part of the options."""
+    """Read a storage. Raises ValueError with the rule that it breaks. The message does not show the options' values."""
     if not text.strip():
-        raise ValueError("must be a folder, s3://bucket/path or gs://bucket/path, and not empty")
+        raise ValueError("must not be empty: give a folder, s3://bucket/path or gs://bucket/path")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
-        raise ValueError("holds a control character, or invalid Unicode")
+        raise ValueError("must not contain control characters or invalid Unicode")
     form = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):(/*)", text)
     if form is None:
         return _local(text)
@@ -96,16 +96,16 @@ def _local(text: str) -> Location:
     except RuntimeError as error:  # raised by expanduser, and by resolve
         if text.startswith("~"):
             user = text.partition("/")[0]
-            rule = f"there is no user {user[1:]!r}, so no home {user}; for a folder of this name write ./{text}"
+            rule = f"there is no user {user[1:]!r}, so {user} is no folder; for a folder of this name write ./{text}"
             raise ValueError(rule) from None
-        raise ValueError(f"cannot be followed: {error}") from None
+        raise ValueError(f"cannot be resolved: {error}") from None
     except OSError as error:
-        raise ValueError(f"cannot be followed: {error.strerror or error}") from None
+        raise ValueError(f"cannot be resolved: {error.strerror or error}") from None
 
 
 def _file(slashes: str, rest: str) -> Location:
     if len(slashes) == 2 and not rest.startswith("localhost/"):
-        raise ValueError("must name a folder of this machine, with three slashes: file:///folder")
+        raise ValueError("must name a folder on this machine, with three slashes: file:///folder")
     return _local("/" + unquote(rest.removeprefix("localhost/") if len(slashes) == 2 else rest))
 
 

@@ -1,7 +1,8 @@
 """Seeds and sweeps: a train block that stands for several models.
 
 ``seeds: [0, 1, 2]`` gives one model per seed. A list in any other field gives one model per entry, and several lists
-give one per combination. Each of these models is a variant of the family that the YAML names, and holds what varies.
+give one per combination. Each of these models is a variant of the family that the YAML names, and records its own
+values of the fields that vary.
 """
 
 import itertools
@@ -13,7 +14,7 @@ from pydantic import JsonValue
 
 from detox_ray.config.base import ConfigError, Name, Problem, Strict
 
-# Fields whose value is a list: a sweep over one is a list of lists, or of lists and values.
+# Fields that take a list. A sweep over one of them is a list that contains lists.
 _LISTS = {"trainable", "tracking", "lora.target_modules"}
 
 
@@ -25,7 +26,7 @@ class Variant(Strict):
 
     @property
     def label(self) -> str:
-        """Return the variant's name without its seed, which siblings that differ only in the seed share."""
+        """Return the variant's name without its seed. Siblings that differ only in the seed share it."""
         return _label(self.family, {name: value for name, value in self.values.items() if name != "seed"})
 
 
@@ -47,11 +48,11 @@ def expand(models: Any) -> Any:
             continue
         problems_before = len(problems)
         if "seeds" in block and "seed" in block:
-            problems.append(Problem(f"{name}.train.seed", block["seed"], "seeds are given too: give only one of them"))
+            problems.append(Problem(f"{name}.train.seed", block["seed"], "seeds is given, too: give only one of them"))
         for field, alternatives in lists.items():
             shown = "seeds" if field == "seed" else field
             if not alternatives or len({repr(value) for value in alternatives}) < len(alternatives):
-                rule = "must hold at least one value" if not alternatives else "each value may occur once"
+                rule = "must hold at least one value" if not alternatives else "each value may occur only once"
                 problems.append(Problem(f"{name}.train.{shown}", alternatives, rule))
         if len(problems) > problems_before:
             continue
@@ -77,7 +78,7 @@ def as_written(field: str, models: Any) -> str:
 
 
 def _lists(block: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
-    """Yield the fields (dotted) that hold a list of alternatives. Seeds come last, so that siblings are adjacent."""
+    """Yield the dotted fields that hold a list of alternatives. Seeds come last, so that siblings are adjacent."""
     flat = {name: value for name, value in block.items() if name not in ("seeds", "lora")}
     lora = block.get("lora")
     flat |= {f"lora.{name}": value for name, value in lora.items()} if isinstance(lora, dict) else {}

@@ -1,6 +1,7 @@
-"""Data: sources of prompts, pairs, text to train on, held-out and labelled text -> tables (storage/tables.py).
+"""Sources of prompts, pairs, training text, held-out text and labelled text, read into tables (storage/tables.py).
 
-A run asks `ExperimentData`, which reads each source once. What a source is, ours or another package's: `Source`.
+A run reads through `ExperimentData`, which reads each source once. `Source` is the base class of all sources, ours and
+those of other packages.
 """
 
 from detox_ray.data.experiment_data import ExperimentData

@@ -1,14 +1,14 @@
-"""Maps, one per language, from a scorer's values to a reference's: what they are, and their file.
+"""Calibration maps, one per language, from a scorer's values to those of a reference; and the file that holds them.
 
-    isotonic   the rising function nearest to the reference (Zadrozny and Elkan 2002), straight lines between its steps
-               as scikit-learn draws them; bends as the data say, and wants some hundreds of texts
-    platt      sigmoid(slope * log(v / (1 - v)) + intercept), fitted to Platt's smoothed targets (Platt 1999); two
-               numbers, and slope 1 with intercept 0 is no change
+    isotonic   the non-decreasing function closest to the reference (Zadrozny and Elkan 2002), linear between its steps
+               as in scikit-learn; follows any shape, and needs some hundreds of texts
+    platt      sigmoid(slope * log(v / (1 - v)) + intercept), fitted to Platt's smoothed targets (Platt 1999); has two
+               parameters; slope 1 with intercept 0 changes nothing
 
 The file is JSON: {"version": 2, "scorer", "identity", "reference", "method", "languages": {code: {"n", "x", "y"} or
 {"n", "slope", "intercept"}, each with "error_before" and "error_after"}, "refused": {code: why there is no map}}.
 
-This stands below the stages: one fits maps (`detox_ray.measure.calibration`), another applies them.
+The module belongs to no stage, because one fits maps (`detox_ray.measure.calibration`) and another applies them.
 """
 
 from itertools import pairwise
@@ -28,9 +28,9 @@ _EDGE = 1e-6  # values are kept this far from 0 and 1, where log(v / (1 - v)) is
 
 
 class _Map(Strict):
-    n: int = Field(ge=1)  # texts it was fitted to
-    error_before: Share | None = None  # calibration error of the values as they are
-    error_after: Share | None = None  # and of mapped values, cross-validated; null where all texts are of one cluster
+    n: int = Field(ge=1)  # number of texts that it was fitted to
+    error_before: Share | None = None  # calibration error of the scorer's own values
+    error_after: Share | None = None  # that of mapped values, cross-validated; null if all texts are in one cluster
 
 
 class Isotonic(_Map):
@@ -41,7 +41,7 @@ class Isotonic(_Map):
     def _rising_together(self) -> "Isotonic":
         rising = all(low <= high for side in (self.x, self.y) for low, high in pairwise(side))
         if len(self.x) != len(self.y) or not rising:
-            raise ValueError("x and y must be of one length, and rise")
+            raise ValueError("x and y must have the same length and must not decrease")
         return self
 
     def apply(self, values: Floats) -> Floats:
@@ -57,32 +57,32 @@ class Platt(_Map):
 
 
 class Calibration(Strict):
-    """The maps of one scorer as it is: a fit of other scores, by other weights, settings or code, is another's."""
+    """The maps of one scorer with one identity. A change of its weights, settings or code needs a new fit."""
 
     version: Literal[2] = 2
     scorer: str
-    identity: str  # the scorer's, which changes with whatever changes a value
+    identity: str  # hash of everything that changes the scorer's values
     reference: str
     method: Method
     languages: dict[str, Isotonic | Platt]
     refused: dict[str, str] = Field(default_factory=dict)  # language -> why it has no map
 
     def apply(self, values: Floats, language: str) -> Floats:
-        """(N,) values in [0, 1] -> (N,). Raises KeyError for a language without a map."""
+        """Map values (N,) in [0, 1] to calibrated values (N,). Raises KeyError if the language has no map."""
         return self.languages[language].apply(np.asarray(values, dtype=np.float64))
 
     def check(self, scorer: str, identity: str) -> None:
-        """Raise InputError unless the maps are of this scorer with this identity."""
-        for name, own, wanted in (("scorer", self.scorer, scorer), ("identity", self.identity, identity)):
-            if own != wanted:
-                raise InputError(f"the calibration was fitted for {name} {own!r}, not {wanted!r}: fit it again")
+        """Raise InputError unless the maps were fitted for this scorer with this identity."""
+        for name, fitted, wanted in (("scorer", self.scorer, scorer), ("identity", self.identity, identity)):
+            if fitted != wanted:
+                raise InputError(f"the calibration was fitted for {name} {fitted!r}, not {wanted!r}: fit it again")
 
     def to_json(self) -> str:
         return self.model_dump_json(indent=1) + "\n"
 
     @classmethod
     def load(cls, text: str) -> "Calibration":
-        """From what `to_json` gave. Raises InputError saying what is wrong where."""
+        """Read what `to_json` returns. Raises InputError, which says where the text is wrong and why."""
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -91,13 +91,13 @@ class Calibration(Strict):
 
 
 def log_odds(values: Floats) -> Floats:
-    """log(v / (1 - v)), finite for 0 and 1 too."""
+    """Return log(v / (1 - v)) of each value, which is finite for 0 and 1, too."""
     inside = np.clip(values, _EDGE, 1 - _EDGE)
-    made: Floats = np.log(inside / (1 - inside))
-    return made
+    odds: Floats = np.log(inside / (1 - inside))
+    return odds
 
 
 def sigmoid(z: Floats) -> Floats:
-    """1 / (1 + exp(-z)), without overflow."""
-    made: Floats = np.exp(-np.logaddexp(0, -z))
-    return made
+    """Return 1 / (1 + exp(-z)), without overflow."""
+    shares: Floats = np.exp(-np.logaddexp(0, -z))
+    return shares

@@ -1,7 +1,7 @@
-"""Files of text to train on -> rows of CORPUS.
+"""Read files of training text into rows of CORPUS.
 
-A path is one file, or a folder with train*.{csv,jsonl,parquet}, as published, read in the order of their names. A
-folder may hold validation rows of its own, in files whose names the source knows.
+A path is one file, or a folder with train*.{csv,jsonl,parquet}, which are read in the order of their names. A folder
+may also have files of validation rows, whose names the source states.
 """
 
 import re
@@ -21,30 +21,30 @@ Fields = dict[str, Any]
 class CorpusForm(NamedTuple):
     """The form in which a source is published."""
 
-    source: str  # its name
-    column: str  # of the text
-    validation: str = r"(validation|valid|dev)([-_.].*)?"  # regular expression of the names of files to validate with
-    blank_is_flaw: bool = False  # else blank texts are left out and counted, for published data cannot be mended
-    unfit: Callable[[Fields], str | None] = lambda _: None  # returns why a row is left out, or None. Raises RowError
+    source: str  # name of the source
+    column: str  # column of the text
+    validation: str = r"(validation|valid|dev)([-_.].*)?"  # regular expression for the stems of validation files
+    blank_is_flaw: bool = False  # False: blank texts are left out and counted, because nobody can fix published data
+    unfit: Callable[[Fields], str | None] = lambda _: None  # returns why to leave a row out, or None. Raises RowError
 
 
 def read_corpus(path: Path, form: CorpusForm, language: str, limit: int | None) -> LanguageRows:
-    """Return the rows in ``language``: those to train on (the first ``limit``) before those to validate with.
+    """Return the rows in ``language``: the first ``limit`` training rows, followed by the validation rows.
 
-    Raises DataError if the path, or the files in it, are not what the source is published as.
+    Raises DataError if the path, or a file in it, does not have the form in which the source is published.
     """
     train_files, validation_files = _files(path, form)
     train = _part(train_files, form, language, TRAIN, limit)
     validation = _part(validation_files, form, language, VALIDATION, None)
     if validation_files and not validation.rows and not validation.flaws:
-        train.notes.append(f"{path}: its validation files hold no text in language {language}")
+        train.notes.append(f"{path}: the validation files have no text in language {language}")
     return LanguageRows(
         train.rows + validation.rows, train.flaws + validation.flaws, train.notes + validation.notes, train.tags
     )
 
 
 def _files(path: Path, form: CorpusForm) -> tuple[list[Path], list[Path]]:
-    """Return the files to train on and those to validate with."""
+    """Return the training files and the validation files."""
     if not path.exists():
         raise DataError([Flaw(str(path), "cannot be read: no such file or folder")])
     if not path.is_dir():
@@ -58,7 +58,7 @@ def _files(path: Path, form: CorpusForm) -> tuple[list[Path], list[Path]]:
     for part in (train, validation):
         if len({file.suffix for file in part}) > 1:
             names = ", ".join(file.name for file in part)
-            raise DataError([Flaw(str(path), f"holds the same part in several formats ({names}): name one file")])
+            raise DataError([Flaw(str(path), f"has the same part in several formats ({names}): give one file's path")])
     return train, validation
 
 

@@ -1,12 +1,13 @@
-"""CSV files as people's programs write them -> records, each with the line on which it begins.
+"""Read CSV files, as common programs write them, into records with the line on which each begins.
 
-Excel writes ";" in half of Europe, tabs into its "Unicode text" (UTF-16), and a first line `sep=;`: the delimiter is
-what that line says, else the one that splits the header into the most columns. Fields may be as long as they like.
+Excel writes ";" in half of Europe, tabs in its "Unicode text" (UTF-16), and sometimes a first line `sep=;`. The
+delimiter is the one that this line states, or else the one that splits the header into the most columns. There is no
+limit on the length of a field.
 
-A record whose quotes do not fit is bad, and takes no other with it: reading resumes at the next line that is a whole
-record, and each line before that is a bad record too, so that no line goes missing unseen. A record with more or fewer
-fields than the header is bad: R's row names, a comma at the end, an unquoted comma or line break, a file that was cut
-off.
+A record with mismatched quotes is bad but does not take others with it: reading resumes at the next line that is a
+complete record. Each line before that counts as a bad record, too, so that none is lost silently. A record with more or
+fewer fields than the header is also bad. Causes are R's row names, a comma at the end, an unquoted comma or line break,
+or a file that was cut off.
 """
 
 import csv
@@ -23,9 +24,9 @@ from detox_ray.data.rows import DataError, Flaw, Record
 from detox_ray.data.text_encoding import encoding_of
 
 DELIMITERS = (",", ";", "\t", "|")
-LONGEST_FIELD = 2**31 - 1  # all that every platform's csv module takes
+LONGEST_FIELD = 2**31 - 1  # the highest limit that the csv module accepts on every platform
 _FIELD_LIMIT_LOCK = threading.Lock()
-_STRAY_LINE = "is not a whole record, and follows one whose quotes do not fit"
+_STRAY_LINE = "is not a complete record, and follows one with mismatched quotes"
 
 
 class CsvForm(NamedTuple):
@@ -38,7 +39,7 @@ class CsvForm(NamedTuple):
 
     @property
     def errors(self) -> str:
-        """Return how `open` treats bytes that are not text: in UTF-8, they are a fault of their record alone."""
+        """Return how `open` treats bytes that cannot be decoded. In UTF-8, only their record is bad."""
         return "surrogateescape" if self.encoding.startswith("utf-8") else "strict"
 
     def note(self) -> str | None:
@@ -60,12 +61,13 @@ def form_of(path: Path) -> CsvForm:
     newline = "\r" if first.endswith("\r") else "\n"
     if stated := re.fullmatch(r'"?sep=(.)"?', first.rstrip("\r\n"), re.IGNORECASE):
         return CsvForm(encoding, newline, stated.group(1), True)
-    columns = {delimiter: len(next(csv.reader([first], delimiter=delimiter), [])) for delimiter in DELIMITERS}
+    with _without_limit():
+        columns = {delimiter: len(next(csv.reader([first], delimiter=delimiter), [])) for delimiter in DELIMITERS}
     return CsvForm(encoding, newline, max(DELIMITERS, key=lambda delimiter: columns[delimiter]), False)
 
 
 def csv_records(path: Path, first_row: int = 0) -> Iterator[Record]:
-    """Yield the records but blank ones. Raises OSError and UnicodeDecodeError, and DataError for a bad header."""
+    """Yield all records except blank ones. Raises OSError and UnicodeDecodeError, and DataError for a bad header."""
     form = form_of(path)
     with path.open(encoding=form.encoding, errors=form.errors, newline=form.newline) as text:
         reader = _RecordReader(text, form.delimiter)
@@ -80,7 +82,7 @@ def csv_records(path: Path, first_row: int = 0) -> Iterator[Record]:
 
 
 def _between(delimiter: str) -> str:
-    """Return how a message calls what stands between fields."""
+    """Return the name of a delimiter for messages."""
     return "tabs" if delimiter == "\t" else repr(delimiter)
 
 
@@ -92,7 +94,7 @@ def _fields(values: Sequence[str], header: Sequence[str], delimiter: str) -> dic
     except UnicodeEncodeError as error:
         byte = ord(error.object[error.start]) - 0xDC00  # as surrogateescape encodes it
         return RowError(not_utf8(byte, f"byte 0x{byte:02X}"))
-    # pandas and R write a column without a name before the others: the rows' numbers.
+    # pandas and R write row numbers into a first column without a name.
     return {name: value for name, value in zip(header, values, strict=True) if name}
 
 
@@ -102,25 +104,25 @@ def _wrong_length(values: Sequence[str], header: Sequence[str], delimiter: str) 
     plural = "" if len(values) == 1 else "s"
     counts = f"has {len(values)} field{plural}, the header {len(header)} (between fields: {between})"
     if len(values) < len(header):
-        return f"{counts}: is the row cut off, or does a line break in a text stand outside quotes?"
+        return f"{counts}: is the row cut off, or does a text have a line break outside quotes?"
     if not any(value.strip() for value in values[len(header) :]):
-        return f"{counts}; the last is empty: take the {between} at the end of the line away, or name the column"
+        return f"{counts}; the last is empty: remove the {between} at the end of the line, or name the column"
     if len(values) == len(header) + 1:
         return (
-            f"{counts}: row names? Write the file without them (in R row.names = FALSE), or name their column; "
-            f"or does a {between} in a text stand outside quotes?"
+            f"{counts}: are these row names? Write the file without them (in R row.names = FALSE), or name their "
+            f"column; or does a text have a {between} outside quotes?"
         )
-    return f"{counts}: does a {between} in a text stand outside quotes?"
+    return f"{counts}: does a text have a {between} outside quotes?"
 
 
 class _Lines:
-    """An iterator over the lines of a text that takes back lines of the current record."""
+    """An iterator over the lines of a text that can put lines of the current record back."""
 
     def __init__(self, text: Iterator[str]):
         self._text = text
         self._given_back: deque[str] = deque()
         self.taken: list[str] = []  # lines of the current record
-        self.before = 0  # number of lines before it
+        self.before = 0  # number of lines before the current record
 
     def __iter__(self) -> "_Lines":
         return self
@@ -131,18 +133,18 @@ class _Lines:
         return line
 
     def begin(self) -> None:
-        """Begin a record."""
+        """Start a new record at the next line."""
         self.before += len(self.taken)
         self.taken = []
 
     def give_back(self, keep: int) -> None:
-        """Give back all lines of the record but the first ``keep``."""
+        """Put back all lines of the record except the first ``keep``."""
         self._given_back.extendleft(reversed(self.taken[keep:]))
         self.taken = self.taken[:keep]
 
 
 class _RecordReader:
-    """A reader of CSV that resumes after a bad record."""
+    """A CSV reader that resumes after a bad record."""
 
     def __init__(self, text: Iterator[str], delimiter: str):
         self._lines = _Lines(text)
@@ -158,7 +160,10 @@ class _RecordReader:
             pass
 
     def header(self, path: Path) -> list[str]:
-        """Return the columns' names, "" for a column without one; no names if the file is empty. Raises DataError."""
+        """Return the columns' names, "" for a column without one; an empty list if the file is empty.
+
+        Raises DataError if the quotes do not match or a name repeats.
+        """
         while (line := self._begin()) is not None:
             try:
                 names = [name.strip() for name in self._read()]
@@ -175,8 +180,8 @@ class _RecordReader:
         return names
 
     def records(self, columns: int) -> Iterator[tuple[int, list[str] | RowError]]:
-        """Yield the records below the header: the line, from 1, and the fields or what is wrong with them."""
-        recovering = False  # after bad quotes, until a whole record is found
+        """Yield the line of each record below the header, counted from 1, and its fields or what is wrong with them."""
+        recovering = False  # True after mismatched quotes, until the next complete record
         while (line := self._begin()) is not None:
             try:
                 values = self._read()
@@ -193,7 +198,7 @@ class _RecordReader:
                 self._lines.give_back(keep=1)
                 yield line, RowError(_STRAY_LINE)
             elif not whole and len(self._lines.taken) > 1:
-                # A quote that was never closed, until another record's quote seemed to close it.
+                # A quote was never closed, and a quote of another record seemed to close it.
                 reason = self._bad_quotes(None)
                 self._lines.give_back(keep=1)
                 recovering = True
@@ -203,7 +208,7 @@ class _RecordReader:
                 yield line, values
 
     def _begin(self) -> int | None:
-        """Begin a record; return its line, from 1, or None at the end of the file."""
+        """Start a new record. Return its line, counted from 1, or None at the end of the file."""
         self._lines.begin()
         try:
             next(self._lines)
@@ -229,18 +234,18 @@ class _RecordReader:
 
     def _bad_quotes(self, error: csv.Error | None) -> str:
         if "new-line character" in str(error):
-            return "a carriage return stands outside quotes: put the text that holds it into quotes"
+            return "has a carriage return outside quotes: put the whole text into quotes"
         if "end of data" in str(error):
             return "opens a quote that is never closed"
         last = self._lines.before + len(self._lines.taken)
         if len(self._lines.taken) > 1:
             return f"opens a quote that is not closed before another one on line {last}"
-        return 'holds a quote that does not fit: within a quoted field, a quote is written twice ("")'
+        return 'has mismatched quotes: inside a quoted field, write each quote twice ("")'
 
 
 @contextmanager
 def _without_limit() -> Iterator[None]:
-    """Lift the csv module's limit on a field's length, which holds for the whole process."""
+    """Lift the csv module's limit on the length of a field. The limit is global to the process, hence the lock."""
     with _FIELD_LIMIT_LOCK:
         before = csv.field_size_limit(LONGEST_FIELD)
         try:

@@ -1,4 +1,4 @@
-"""An experiment's data, read once: what was checked before the run is what the run commits."""
+"""An experiment's data, read once, so that the run commits exactly the rows that were checked before it started."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,10 +21,10 @@ T = TypeVar("T")
 
 
 class ExperimentData:
-    """The data that an experiment names. Each kind of rows is read at the first call that needs it, and then kept.
+    """The data of an experiment. Each kind of rows is read on first use and then kept.
 
-    ``world`` is the folder of the built-in world toy17, which may not be there before the run begins: the methods need
-    it if their source is toy17.
+    Methods take ``world``, the folder of the built-in world toy17, because it may not exist before the run starts. It
+    is required if the source is toy17.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class ExperimentData:
         originals: bool = False,
         openings: OpeningsConfig | None = None,
     ):
-        """Keep what is to be read; ``originals``: what the corpus was rewritten from, too."""
+        """Store the sources; ``originals`` says whether to read the texts that the corpus was rewritten from, too."""
         self._data, self._languages, self._validity = data, languages, validity
         self._originals, self._openings = originals, openings
         self._kept: dict[RowKind, Any] = {}
@@ -53,9 +53,9 @@ class ExperimentData:
         )
 
     def prompts(self, world: Path | None = None) -> dict[str, Rows]:
-        """Return the prompts by language; nothing if the experiment has none.
+        """Return the prompts by language; an empty mapping if the experiment has none.
 
-        Raises DataError with everything that is wrong, as the other methods do.
+        Raises DataError with all flaws, as do the other methods.
         """
         config = self._data.prompts
         if config is None:
@@ -63,54 +63,54 @@ class ExperimentData:
         return self._once("prompts", lambda: read_prompts(config, self._languages, self._data.on_error, world))
 
     def openings(self, world: Path | None = None) -> dict[str, Rows]:
-        """Return the harmless text to continue by language; nothing if the experiment has none."""
+        """Return harmless text to continue, by language; an empty mapping if the experiment has none."""
         config = self._openings
         if config is None:
             return {}
         return self._once("openings", lambda: read_openings(config, self._languages, self._data.on_error, world))
 
     def texts(self, world: Path | None = None) -> dict[str, Rows]:
-        """Return the held-out texts by language; nothing if the experiment has none."""
+        """Return the held-out texts by language; an empty mapping if the experiment has none."""
         config = self._data.texts
         if config is None:
             return {}
         return self._once("texts", lambda: read_texts(config, self._languages, self._data.on_error, world))
 
     def labelled(self, world: Path | None = None) -> dict[str, Rows]:
-        """Return the labelled texts by language; nothing if the experiment has none."""
+        """Return the labelled texts by language; an empty mapping if the experiment has none."""
         config = self._validity
         if config is None:
             return {}
         return self._once("labelled", lambda: read_labelled(config, self._languages, self._data.on_error, world))
 
     def pairs(self, world: Path | None = None) -> Rows | None:
-        """Return the preference pairs, None if the experiment has none."""
+        """Return the preference pairs; None if the experiment has none."""
         config = self._data.pairs
         if config is None:
             return None
         return self._once("pairs", lambda: read_pairs(config, self._data.on_error, world))
 
     def corpus(self, world: Path | None = None) -> Rows | None:
-        """Return the texts to train on, None if the experiment has none."""
+        """Return the training texts; None if the experiment has none."""
         config = self._data.corpus
         if config is None:
             return None
         return self._once("corpus", lambda: read_corpus(config, self._data.on_error, world))
 
     def originals(self, world: Path | None = None) -> Rows | None:
-        """Return what the texts of `corpus` were rewritten from, None if no model learns from it."""
+        """Return the originals that the texts of `corpus` were rewritten from; None if no model learns from them."""
         config = self._data.corpus
         if config is None or not self._originals:
             return None
         return self._once("originals", lambda: read_originals(config, self._data.on_error, world))
 
     def check(self, note: Callable[[str], None] = lambda text: None) -> list[Problem]:
-        """Read everything but toy17, which needs no check, and return everything that is wrong.
+        """Read everything except toy17, which needs no check, and return all problems.
 
-        The readers are the only judges of their sources, so what passes here does not fail later.
+        The run uses the rows that are read here, so what passes does not fail later.
 
         Args:
-            note: Receives the readers' notes, and how many bad rows are left out.
+            note: Called with each note of the readers, and with the number of bad rows that are left out.
         """
         data = self._data
         problems: list[Problem] = []
@@ -135,7 +135,7 @@ class ExperimentData:
                 for text in rows.notes:
                     note(text)
                 if rows.skipped:
-                    note(f"{field}: bad rows left out: {len(rows.skipped)}; the first: {rows.skipped[0]}")
+                    note(f"{field}: {len(rows.skipped)} bad rows left out; the first: {rows.skipped[0]}")
         return problems
 
     def _once(self, kind: RowKind, read: Callable[[], T]) -> T:
@@ -149,5 +149,5 @@ def _problems(field: str, error: DataError) -> list[Problem]:
     problems = [Problem(field, flaw.where, flaw.reason) for flaw in error.flaws[:SHOWN_FLAWS]]
     if len(error.flaws) > SHOWN_FLAWS:
         more = len(error.flaws) - SHOWN_FLAWS
-        problems.append(Problem(field, f"{more} more", "and so on; data.on_error=skip leaves bad rows out"))
+        problems.append(Problem(field, f"{more} more", "has more bad rows; to leave them out, set data.on_error=skip"))
     return problems

@@ -1,6 +1,6 @@
-"""The fields of one record: text, numbers, indices and JSON as rows hold them, or why they cannot be used.
+"""Read the fields of one record as text, numbers, indices or JSON, or say why they cannot be used.
 
-CSV, JSON Lines and Parquet mean the same by the same value, whatever program wrote it. No message repeats a text.
+The same value means the same in CSV, JSON Lines and Parquet, whichever program wrote it. No message repeats a text.
 """
 
 import json
@@ -12,22 +12,22 @@ from decimal import Decimal
 from numbers import Real
 from typing import Any
 
-# What R, pandas and spreadsheets write into text files if there is no value. As a text, each of them is a text.
+# Words that R, pandas and spreadsheets write for a missing value. In a field of text, they are ordinary text.
 MISSING = frozenset(("", "na", "n/a", "#n/a", "<na>", "nan", "-nan", "none", "null"))
 
 
 class RowError(ValueError):
-    """One row cannot be used: the reason, without its place."""
+    """A row that cannot be used. The message gives the reason, without the place."""
 
 
 def value_of(fields: Mapping[str, Any], name: str) -> Any:
-    """Return the field's value; None if it is missing, null, or the NaN that pandas writes for it."""
+    """Return the field's value; None if it is missing, null, or NaN, which pandas writes for missing values."""
     value = fields.get(name)
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def texts_of(fields: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """Return the fields' texts, as `text_of`. Raises RowError with everything wrong with all of them."""
+    """Return the texts of several fields, as `text_of`. Raises RowError with all that is wrong in any of them."""
     texts, reasons = [], []
     for name in names:
         try:
@@ -46,7 +46,7 @@ def text_of(fields: Mapping[str, Any], name: str) -> str:
         raise RowError(f"has no field {name!r}")
     if not isinstance(value, str):
         chat = isinstance(value, list) and value and all(isinstance(part, dict) and "content" in part for part in value)
-        actual = "a list of chat messages: give their text" if chat else json_type(value)
+        actual = "a list of chat messages: write their text instead" if chat else json_type(value)
         raise RowError(f"{name} must be text, not {actual}")
     if is_blank(value):
         raise RowError(f"{name} is empty")
@@ -54,7 +54,7 @@ def text_of(fields: Mapping[str, Any], name: str) -> str:
 
 
 def number_of(fields: Mapping[str, Any], name: str) -> float | None:
-    """Return a finite number, which in CSV is text; None if there is none. Raises RowError."""
+    """Return the field's number, which a CSV holds as text; None if it is missing. Raises RowError if not finite."""
     value = value_of(fields, name)
     if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
         return None
@@ -65,7 +65,7 @@ def number_of(fields: Mapping[str, Any], name: str) -> float | None:
 
 
 def as_number(value: Any) -> float:
-    """Return the number that a value of any file stands for, NaN if it stands for none."""
+    """Return a value from any kind of file as a number; NaN if it is not one."""
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
@@ -73,9 +73,9 @@ def as_number(value: Any) -> float:
 
 
 def index_of(fields: Mapping[str, Any], name: str) -> str | None:
-    """Return the source's own index as text, None if it has none. Raises RowError.
+    """Return the source's own index as text; None if the row has none. Raises RowError if it has another type.
 
-    pandas makes 12.0 of 12 if other rows have none: it is 12 again.
+    A whole number that is written as 12.0 becomes "12": pandas writes integers so if some rows have none.
     """
     value = value_of(fields, name)
     if isinstance(value, str):
@@ -95,7 +95,10 @@ def index_of(fields: Mapping[str, Any], name: str) -> str | None:
 
 
 def json_of(fields: Mapping[str, Any], name: str) -> str | None:
-    """Return the field as JSON text, None if it has none. Text that holds a JSON object stays. Raises RowError."""
+    """Return the field as JSON text; None if it is missing. Text that is a JSON object already stays as it is.
+
+    Raises RowError if JSON cannot express the value.
+    """
     value = fields.get(name)
     if value is None:
         return None
@@ -114,33 +117,33 @@ def json_of(fields: Mapping[str, Any], name: str) -> str | None:
 
 
 def pair_of(pair_id: str, prompt: str, chosen: str, rejected: str, language: str) -> dict[str, str]:
-    """Return a row of PAIRS. Raises RowError if there is nothing to prefer."""
+    """Return a row of PAIRS. Raises RowError if a completion is blank or both are the same."""
     for name, text in (("chosen", chosen), ("rejected", rejected)):
         if is_blank(text):
-            raise RowError(f"the {name} completion is nothing but the prompt")
+            raise RowError(f"the {name} completion adds nothing to the prompt")
     if chosen == rejected:
         raise RowError("the chosen and the rejected completion are the same")
     return {"pair_id": pair_id, "prompt": prompt, "chosen": chosen, "rejected": rejected, "language": language}
 
 
 def row_id(language: str, row: int) -> str:
-    """Return the id of the row with this ordinal in its source."""
+    """Return the id of a row, such as "fr-00012", from its language and its ordinal in its source."""
     return f"{language}-{row:05d}"
 
 
 def is_blank(text: str) -> bool:
-    """Return whether nothing in it can be seen: only spaces, separators, control and format characters."""
+    """Return whether a text shows nothing: only spaces, separators, control and format characters."""
     return all(unicodedata.category(character)[0] in "ZC" for character in text)
 
 
 def json_type(value: Any) -> str:
-    """Return the JSON name of a value's type, with its article."""
+    """Return the JSON name of a value's type, with an article."""
     names = {dict: "an object", list: "a list", str: "text", bool: "true/false", type(None): "null", bytes: "bytes"}
     return names.get(type(value), "a number" if isinstance(value, Real | Decimal) else type(value).__name__)
 
 
 def displayed(value: Any) -> str:
-    """Return a value for a message: a number, or one or two short words; else its type, for text is private."""
+    """Return a value as a message shows it: a number, or one or two short words; else its type, as text is private."""
     if isinstance(value, Real | Decimal) and not isinstance(value, bool):
         return f"{value:g}" if isinstance(value, float) else str(value)
     if isinstance(value, str) and re.fullmatch(r"[\w.,+/%-]+( [\w.,+/-]+)?", value.strip()) and len(value) <= 20:
@@ -150,7 +153,7 @@ def displayed(value: Any) -> str:
 
 
 def not_utf8(byte: int, place: str) -> str:
-    """Return the reason why a record with such a byte is bad. ``place``: as "byte 12 of the line"."""
+    """Return why a record with a byte that is not UTF-8 is bad. ``place`` is a phrase such as "byte 12 of the line"."""
     character = bytes([byte]).decode("cp1252", "ignore")
     guess = f"; in Windows-1252, as Excel writes plain CSV, it is {character!r}" if character.isprintable() else ""
     return f"is not UTF-8 text ({place}){guess if character else ''}: save the file as UTF-8"
@@ -160,5 +163,5 @@ def _encodable(text: str, name: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:  # JSON can spell "\\ud83d" alone
-        raise RowError(f"{name} holds half of a surrogate pair, which is no character") from None
+        raise RowError(f"{name} contains half of a surrogate pair, which is not a character") from None
     return text

@@ -1,8 +1,8 @@
-"""Files whose rows may be in several languages, each named by the row's `language` -> rows by language.
+"""Read files with rows in several languages. Each row's field `language` names its language.
 
-`language` may be left out if only one is possible: the experiment's single one, or the one that the pairs are stated to
-be in. It is a language tag (`languages.read_tag`: "pt-BR" is pt, which a note says). Rows in other languages than those
-asked for are left out, and a note counts them.
+`language` is a tag (`languages.read_tag`; a note says that "pt-BR" was read as pt). It may be missing if only one
+language is possible: the experiment's single one, or the one that the config states for pairs. Rows in languages that
+were not asked for are left out, and a note counts them.
 """
 
 from collections import Counter
@@ -25,15 +25,15 @@ def rows_by_language(
     build: Callable[[Fields, str, int], Fields | None],
     enough: int | None = None,
 ) -> dict[str, LanguageRows]:
-    """Read files one after the other; a bad row whose language is not known counts as the first language's.
+    """Return the rows of each language. A bad row of unknown language counts as one of the first language.
 
     Args:
-        files: Read in this order, as one source.
-        languages: Codes of the languages asked for.
-        needed: Columns without which no row can be used.
+        files: Files that form one source, in the order in which to read them.
+        languages: Codes of the languages to return.
+        needed: Columns that every row must have.
         build: Makes a row of the table from a record's fields, its language and its ordinal over all files. Returns
-            None for a record that is left out; raises RowError for a bad one.
-        enough: Rows of each language after which reading stops.
+            None to leave a record out; raises RowError for a bad one.
+        enough: Stop reading when each language has this many rows; None: read everything.
 
     Raises:
         DataError: A file cannot be read, or no row has a needed column.
@@ -75,7 +75,7 @@ def rows_by_language(
 
 
 def _tag(fields: Fields) -> str | None:
-    """Return the language that the row names, as written; None if it names none. Raises RowError."""
+    """Return the row's language tag as written; None if it has none. Raises RowError if it is not text."""
     tag = value_of(fields, "language")
     if tag is not None and not isinstance(tag, str):
         raise RowError(f"language must be a code such as 'en', not {json_type(tag)}")
@@ -92,13 +92,13 @@ def _notes(
         yield f"{source}: {note}"
     if others := Counter(tags) - Counter(used):
         listed = ", ".join(f"{tag[:20]!r}: {count}" for tag, count in others.most_common(10))
-        yield f"{source}: rows in languages that were not asked for left out ({listed})"
+        yield f"{source}: left out rows in languages that the experiment does not name ({listed})"
     if note := columns.language_note(languages[0]):
         yield note
 
 
 def _records(files: Sequence[Path]) -> Iterator[tuple[Path, Record]]:
-    """Yield the files' records; ordinals continue from file to file."""
+    """Yield the records of all files. Ordinals continue from file to file."""
     row = 0
     for path in files:
         for record in records(path, row):

@@ -1,7 +1,7 @@
-"""From the source that a config names to tables of good rows, or to an error with everything that is wrong.
+"""Read the source that a config names into tables of good rows, or raise an error that lists all flaws.
 
-A bad row (not JSON, not UTF-8, a field that is missing, of another type or empty) ends the run with its file, line and
-reason, or is skipped and listed, as `data.on_error` says. Limits count good rows.
+A row is bad if it is not JSON or not UTF-8, or if a field is missing, empty or of another type. `data.on_error` decides
+whether bad rows stop the run, with file, line and reason, or are skipped and listed. Limits count good rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,13 +38,13 @@ def read_prompts(
     """Read the prompts of each language, in the source's order.
 
     Args:
-        config: The source and how much of it is used.
-        languages: Codes.
-        on_error: Whether a bad row is an error, or left out and listed.
-        world: The folder of the built-in world toy17, for that source only.
+        config: The source, and how much of it to use.
+        languages: Codes of the languages.
+        on_error: Whether a bad row is an error ("stop"), or is left out and listed ("skip").
+        world: Folder of the built-in world toy17; only for that source.
 
     Raises:
-        DataError: Everything that is wrong: files that are missing, bad rows, languages without a prompt.
+        DataError: Files are missing, rows are bad, or languages have no prompts. It lists all of them.
     """
     source = open_source(config, world)
     return _in_every_language(source.prompts(languages), config, source, on_error)
@@ -53,7 +53,7 @@ def read_prompts(
 def read_openings(
     config: OpeningsConfig, languages: Sequence[str], on_error: OnError, world: Path | None = None
 ) -> dict[str, Rows]:
-    """Read the harmless text to continue of each language, as `read_prompts`."""
+    """Read harmless text to continue in each language, as `read_prompts`."""
     source = open_source(config, world)
     return _in_every_language(source.openings(languages), config, source, on_error)
 
@@ -71,19 +71,19 @@ def read_pairs(config: PairsConfig, on_error: OnError, world: Path | None = None
     source = open_source(config, world)
     part = source.pairs(config.language)
     if not part.rows and not part.flaws:
-        reason = f"holds no pairs in language {config.language}{part.other_languages([config.language])}"
+        reason = f"has no pairs in language {config.language}{part.other_languages([config.language])}"
         part.flaws.append(Flaw(str(source.path), reason))
     return _in_one_language(replace(part, rows=part.rows[: config.limit]), config, on_error)
 
 
 def read_corpus(config: CorpusConfig, on_error: OnError, world: Path | None = None) -> Rows:
-    """Read the texts to train on, and after them those to validate with. Raises DataError as `read_prompts`."""
+    """Read the training texts, followed by the validation texts. Raises DataError as `read_prompts`."""
     source = open_source(config, world)
     return _training_texts(source.corpus(config.language, config.limit), config, source, on_error)
 
 
 def read_originals(config: CorpusConfig, on_error: OnError, world: Path | None = None) -> Rows:
-    """Read what the texts of `read_corpus` were rewritten from, in the same order."""
+    """Read the originals that the texts of `read_corpus` were rewritten from, in the same order."""
     source = open_source(config, world)
     return _training_texts(source.originals(config.language, config.limit), config, source, on_error)
 
@@ -92,7 +92,7 @@ def _training_texts(part: LanguageRows, config: CorpusConfig, source: Source, on
     if not any(row["split"] == TRAIN for row in part.rows):
         part = replace(part, rows=[])
     if not part.rows and not part.flaws:
-        reason = f"holds no text to train on in language {config.language}{part.other_languages([config.language])}"
+        reason = f"has no training text in language {config.language}{part.other_languages([config.language])}"
         part.flaws.append(Flaw(str(source.path), reason))
     return _in_one_language(part, config, on_error)
 
@@ -102,15 +102,15 @@ def read_labelled(
 ) -> dict[str, Rows]:
     """Read the labelled texts of each language, in the source's order.
 
-    A language without any has an empty table and a note, for scorers then have no evidence there. Raises DataError as
-    `read_prompts`, but for missing languages only if no language has any text.
+    A language without labelled text has an empty table and a note, because scorers then have no evidence there. Raises
+    DataError as `read_prompts`, except that missing languages are an error only if no language has any text.
     """
     source = open_source(config, world)
     by_language = source.labelled(languages, config.toxic_from)
     flaws = [flaw for part in by_language.values() for flaw in part.flaws]
     if not any(part.rows for part in by_language.values()):
         others = next(iter(by_language.values())).other_languages(languages)
-        raise DataError(flaws or [Flaw(str(source.path), f"holds no labelled text in {' '.join(languages)}{others}")])
+        raise DataError(flaws or [Flaw(str(source.path), f"has no labelled text in {' '.join(languages)}{others}")])
     if flaws and on_error == "stop":
         raise DataError(flaws)
     for language, part in by_language.items():
@@ -120,19 +120,19 @@ def read_labelled(
 
 
 def reference(config: ValidityConfig) -> str:
-    """Return the judge as a report names it: "human: rtp-lx", "truth: toy17", "human: mine.csv"."""
+    """Return who judged the labelled text, as a report names it: "human: rtp-lx", "truth: toy17", "human: mine.csv"."""
     judge: str = sources_of("labelled")[config.source].judge(config.path)
     return judge
 
 
 def published_rows(config: SourceConfig, language: str) -> int | None:
-    """Return how many rows the source is published with, in the language if it has several; None if not known."""
+    """Return how many rows the published source has, in this language if it has several; None if unknown."""
     published: int | Mapping[str, int] | None = sources_of(config.kind)[config.source].published_rows
     return published.get(language) if isinstance(published, Mapping) else published
 
 
 def source_key(table: pa.Table) -> str:
-    """Return the key of a table's content: the same for the same rows, however they are chunked or sliced."""
+    """Return the key of a table's content, which does not depend on how the rows are chunked or sliced."""
     return key_of(columns=table.schema.names, rows=[list(row.values()) for row in table.to_pylist()])
 
 
@@ -150,7 +150,7 @@ def _in_every_language(
 ) -> dict[str, Rows]:
     missing = _missing_languages(by_language, config.kind, source)
     if missing or (on_error == "stop" and any(part.flaws for part in by_language.values())):
-        # The bad rows of a language without a good one say why it has none.
+        # With "skip", list bad rows only of languages that have no good row: they explain why.
         reasons = [flaw for part in by_language.values() if on_error == "stop" or not part.rows for flaw in part.flaws]
         raise DataError(missing + reasons)
     return {language: _good_rows(part, config, config.per_language) for language, part in by_language.items()}

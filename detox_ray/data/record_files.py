@@ -1,4 +1,4 @@
-"""JSON Lines, Parquet and CSV files -> records, and a note on a file with an unusual encoding or delimiter."""
+"""Read JSON Lines, Parquet and CSV files into records, and note an unusual encoding or delimiter."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,12 +15,12 @@ from detox_ray.data.text_encoding import encoding_of
 
 
 def parse(path: Path, into: LanguageRows, build: Callable[[Record], dict[str, Any] | None], first_row: int = 0) -> int:
-    """Build a row of each record of a file, and return the number of records.
+    """Build a row from each record of a file, and return the number of records.
 
     Args:
         path: The file.
         into: Receives the rows, and a flaw for each bad record.
-        build: Makes a row of a record. Returns None for a record that is left out; raises RowError for a bad one.
+        build: Makes a row from a record. Returns None to leave a record out; raises RowError for a bad one.
         first_row: Ordinal of the file's first record in its source.
     """
     count = 0
@@ -37,7 +37,7 @@ def parse(path: Path, into: LanguageRows, build: Callable[[Record], dict[str, An
 
 
 def records(path: Path, first_row: int = 0) -> Iterator[Record]:
-    """Yield the records of a JSON Lines, Parquet or CSV file, blank lines left out.
+    """Yield the records of a JSON Lines, Parquet or CSV file. Blank lines are skipped.
 
     Raises DataError if the file cannot be read.
     """
@@ -55,7 +55,7 @@ def records(path: Path, first_row: int = 0) -> Iterator[Record]:
         if not path.exists():
             reason = "cannot be read: no such file"
         elif path.suffix in PARQUET and not isinstance(error, IsADirectoryError):
-            reason = f"is damaged or no Parquet file: {str(error).splitlines()[0]}"
+            reason = f"is damaged or not a Parquet file: {str(error).splitlines()[0]}"
         elif isinstance(error, UnicodeDecodeError):
             reason = f"is damaged {error.encoding.upper()} text ({error.reason}): save it as UTF-8"
         else:
@@ -64,7 +64,7 @@ def records(path: Path, first_row: int = 0) -> Iterator[Record]:
 
 
 def format_note(path: Path) -> str | None:
-    """Return a note if a readable file has an unusual encoding or delimiter, else None."""
+    """Return a note if a file has an unusual encoding or delimiter, else None. The file must be readable."""
     if path.suffix in PARQUET:
         return None
     if path.suffix in CSV:
@@ -114,7 +114,7 @@ def _parquet_records(path: Path, first_row: int) -> Iterator[Record]:
 
 
 def _in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the batch with times in microseconds, as Python has them; pandas writes nanoseconds."""
+    """Return the batch with times in microseconds, which Python can represent. pandas writes nanoseconds."""
     columns = []
     for column in batch.columns:
         if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
@@ -128,7 +128,7 @@ def _in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _class_names(schema: pa.Schema) -> Mapping[str, Sequence[str]]:
     """Return the class names of each column that Hugging Face's datasets wrote as a ClassLabel.
 
-    The column holds numbers; only the names tell which of them is toxic.
+    The column itself holds numbers; only the names say which number means toxic.
     """
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
@@ -141,6 +141,6 @@ def _class_names(schema: pa.Schema) -> Mapping[str, Sequence[str]]:
 def _named_class(value: Any, names: Sequence[str]) -> Any:
     if not isinstance(value, int) or isinstance(value, bool):
         return value
-    if value == -1:  # datasets' number for no class
+    if value == -1:  # the number by which datasets means "no class"
         return None
     return names[value] if 0 <= value < len(names) else value

@@ -1,7 +1,7 @@
-"""What every reader shares: the records of files, what is wrong with them, and the rows that come out.
+"""Types that all readers share: records of files, flaws, and rows.
 
-A bad row never takes others with it: it becomes a Flaw that names file and line, and the caller decides whether flaws
-end the run or are counted. No message repeats the text of a row, which may be offensive or private.
+A bad row does not affect others: it becomes a `Flaw` that names file and line, and the caller decides whether flaws
+stop the run or are counted. No message repeats the text of a row, which may be offensive or private.
 """
 
 import json
@@ -18,9 +18,9 @@ from detox_ray.config import InputError
 from detox_ray.config.languages import read_tag
 from detox_ray.data.fields import RowError, json_type, not_utf8
 
-SHOWN_FLAWS = 20  # in one message
-# NaN and Infinity are not JSON, though Python writes them; as labels they mean "not known". One decoder for all lines:
-# json.loads makes one for each.
+SHOWN_FLAWS = 20  # most flaws in one message
+# Python writes NaN and Infinity although they are not JSON; as labels they mean "not known". One decoder serves all
+# lines, because json.loads with options creates a new one at each call.
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 PARQUET = (".parquet",)
@@ -29,9 +29,9 @@ FILE_ENDINGS = JSON_LINES + PARQUET + CSV
 
 
 class Flaw(NamedTuple):
-    """One thing wrong with the data: a row that cannot be used, or a file."""
+    """A row or a file that cannot be used."""
 
-    where: str  # "path:line" (in Parquet "path:row", from 1), or "path"
+    where: str  # "path:line" (in Parquet "path:row"), both counted from 1, or "path"
     reason: str
 
     def __str__(self) -> str:
@@ -39,7 +39,7 @@ class Flaw(NamedTuple):
 
 
 class DataError(InputError):
-    """The data cannot be used as the experiment asks. Holds every flaw found; the message shows the first twenty."""
+    """Data that cannot be used as the experiment asks. `flaws` holds all flaws; the message shows the first twenty."""
 
     def __init__(self, flaws: Sequence[Flaw]):
         super().__init__(flaws)
@@ -53,24 +53,24 @@ class DataError(InputError):
 
 
 class Rows(NamedTuple):
-    """A table of good rows, and what happened on the way to it."""
+    """A table of good rows, with a record of what was left out."""
 
     table: pa.Table
-    skipped: list[str]  # "path:line: reason" of each bad row that was left out
-    notes: list[str]  # what else a reader of the report should know of how the rows came to be
+    skipped: list[str]  # "path:line: reason" for each bad row that was left out
+    notes: list[str]  # other remarks, for the report, on how the rows were read
 
 
 @dataclass(frozen=True)
 class LanguageRows:
-    """What a source holds in one language."""
+    """The content of a source in one language."""
 
-    rows: list[dict[str, Any]] = field(default_factory=list)  # of the table, in the source's order
+    rows: list[dict[str, Any]] = field(default_factory=list)  # rows of the table, in the source's order
     flaws: list[Flaw] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    tags: Mapping[str, int] = field(default_factory=dict)  # language tags in the whole source, as written -> rows
+    tags: Mapping[str, int] = field(default_factory=dict)  # tag as written -> number of rows, in the whole source
 
     def other_languages(self, languages: Sequence[str]) -> str:
-        """Return which languages the source's rows are in, for a message that none is in these languages."""
+        """Return the languages of the source's rows, to end a message that none is in ``languages``."""
         if any(read_tag(tag) in languages for tag in self.tags):
             return ""
         listed = ", ".join(f"{tag[:20]!r}: {count}" for tag, count in Counter(self.tags).most_common(10))
@@ -80,12 +80,12 @@ class LanguageRows:
 class Record(NamedTuple):
     """One record of a file, not yet parsed."""
 
-    line: int  # from 1: line of the file, or row of a Parquet file
-    row: int  # from 0: ordinal of the record in its source, bad ones counted, so that ids are stable
-    content: bytes | dict[str, Any] | RowError  # JSON, or what its file gives: fields, or what is wrong with them
+    line: int  # line of the file, or row of a Parquet file, counted from 1
+    row: int  # ordinal in the source, counted from 0; includes bad records, so that ids are stable
+    content: bytes | dict[str, Any] | RowError  # a line of JSON; or fields, or what is wrong with them
 
     def fields(self) -> dict[str, Any]:
-        """Return the record as a mapping. Raises RowError if it is none."""
+        """Return the record as a mapping. Raises RowError if it cannot be read as one."""
         if isinstance(self.content, RowError):
             raise self.content
         if isinstance(self.content, dict):
@@ -106,11 +106,11 @@ class Record(NamedTuple):
 
 
 class Columns:
-    """The columns that a file's rows have, so that a missing one is one problem and not one for every line."""
+    """The columns that a file's rows have, so that a missing column is reported once and not for every line."""
 
     def __init__(self, path: Path, needed: Sequence[str]):
         self.path, self.needed = path, tuple(needed)
-        self._names: dict[str, None] = {}  # in the order in which they came
+        self._names: dict[str, None] = {}  # in the order of their first occurrence
 
     def add(self, fields: Mapping[str, Any]) -> None:
         """Add the columns of one row."""
@@ -118,7 +118,7 @@ class Columns:
             self._names.update(dict.fromkeys(fields))
 
     def check(self) -> None:
-        """Raise DataError with each needed column that no row has, and the columns that the rows have instead."""
+        """Raise DataError if no row has a needed column. The message lists the columns that exist."""
         absent = [column for column in self.needed if self._names and column not in self._names]
         if not absent:
             return
@@ -126,16 +126,16 @@ class Columns:
         raise DataError([Flaw(str(self.path), f"no row has a {column!r}; {rule}") for column in absent])
 
     def listed(self) -> str:
-        """Return the columns that are there, for a message that one is missing."""
-        # Only what looks like a name: a key, too, could hold text.
+        """Return the columns that exist, to end a message that one is missing."""
+        # Show only what looks like a name, because a key could be private text, too.
         names = [name for name in self._names if re.fullmatch(r"\w{1,40}", name)]
         if names:
-            return f" (there are {', '.join(names[:10])}{', …' if len(names) > 10 else ''})"
+            return f" (columns: {', '.join(names[:10])}{', …' if len(names) > 10 else ''})"
         return " (the first line of a CSV names its columns)" if self.path.suffix in CSV else ""
 
     def language_note(self, languages: str) -> str | None:
-        """Return a note if no column is called `language` but one looks as if it named the rows' language."""
+        """Return a note if no column is named `language` but another one seems to hold the rows' language."""
         similar = [name for name in self._names if re.fullmatch(r"(?i)lang(uage)?([_ ]?(code|tag|id))?|locale", name)]
         if "language" in self._names or not similar:
             return None
-        return f"{self.path}: no column 'language': its rows are taken to be in {languages} (there is {similar[0]!r})"
+        return f"{self.path}: has no column 'language', so all rows count as {languages} (rename {similar[0]!r}?)"

@@ -1,4 +1,4 @@
-"""What a source of data is: the base class of those in `detox_ray.data.sources`, and of other packages' sources.
+"""The base class of all sources of data: those in `detox_ray.data.sources` and those of other packages.
 
 Another package adds a source by an entry point, whose name is the source's name:
 
@@ -17,20 +17,20 @@ from detox_ray.data.rows import LanguageRows
 class Source:
     """A form in which rows are published or kept, such as RTP-LX's folder.
 
-    A subclass states its name and which kinds of rows it reads, and has the method of each kind. A row that cannot be
-    used is a flaw of the `LanguageRows` that the method returns, with its file and line; a method raises DataError if
-    nothing can be read. A row's id comes from its place in the source (`fields.row_id`), so that it stays the same
-    whatever is skipped or limited.
+    A subclass states its name and the kinds of rows that it reads, and implements the method of each kind. For a row
+    that cannot be used, the method adds a flaw, with file and line, to the `LanguageRows` that it returns; if nothing
+    can be read, it raises DataError. A row's id comes from its place in the source (`fields.row_id`), so it does not
+    depend on what is skipped or limited.
     """
 
-    name: ClassVar[str]  # in a config, and in the column `source` of its rows
+    name: ClassVar[str]  # used in configs and in the column `source` of the rows
     reads: ClassVar[tuple[RowKind, ...]]
-    takes_path: ClassVar[bool] = True  # False: it is built in
-    # Rows in all or by language, from which `detox-ray plan` estimates while the files are not there yet.
+    takes_path: ClassVar[bool] = True  # False if the source is built in
+    # Number of rows, in total or by language. `detox-ray plan` uses it if the files are not there yet.
     published_rows: ClassVar[int | Mapping[str, int] | None] = None
 
     def __init__(self, path: str | None, world: Path | None = None):
-        """Keep what is to be read; a source that takes no path has an ``__init__`` of its own.
+        """Store the path. A source that takes no path overrides this method.
 
         Args:
             path: The config's path.
@@ -54,7 +54,9 @@ class Source:
     def labelled(self, languages: Sequence[str], toxic_from: float) -> dict[str, LanguageRows]:
         """Return rows of LABELLED for each of the languages, in the source's order.
 
-        ``toxic_from``: the grade from which a text is toxic, if it has no label.
+        Args:
+            languages: Codes of the languages.
+            toxic_from: Grade from which a text without a label counts as toxic.
         """
         raise NotImplementedError
 
@@ -63,11 +65,11 @@ class Source:
         raise NotImplementedError
 
     def corpus(self, language: str, limit: int | None) -> LanguageRows:
-        """Return rows of CORPUS in the language: the first ``limit`` to train on, then all to validate with."""
+        """Return rows of CORPUS in the language: the first ``limit`` training rows, then all validation rows."""
         raise NotImplementedError
 
     def originals(self, language: str, limit: int | None) -> LanguageRows:
-        """Return rows of ORIGINALS: what the texts that `corpus` returns were rewritten from, in the same order."""
+        """Return rows of ORIGINALS: the originals of the texts that `corpus` returns, in the same order."""
         raise NotImplementedError
 
     @classmethod
@@ -77,6 +79,6 @@ class Source:
 
 
 def open_source(config: SourceConfig, world: Path | None = None) -> Source:
-    """Return the source that the config names. ``world``: toy17's folder."""
+    """Return the source that the config names. ``world`` is the folder of toy17."""
     source: Source = sources_of(config.kind)[config.source](config.path, world)
     return source

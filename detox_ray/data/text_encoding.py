@@ -1,4 +1,4 @@
-"""The encoding of a text file: the one that its byte order mark says, else UTF-8."""
+"""Find the encoding of a text file: the one of its byte order mark, else UTF-8."""
 
 import codecs
 from pathlib import Path
@@ -16,18 +16,18 @@ _MARKS = (
 
 
 def encoding_of(path: Path) -> str:
-    """Return the codec that reads the file, without the byte order mark.
+    """Return the codec that reads the file without its byte order mark.
 
     Raises:
-        DataError: It is UTF-16 or UTF-32 without a mark, which only a guess could read.
-        OSError: It cannot be opened.
+        DataError: The file is UTF-16 or UTF-32 without a mark, so its byte order would be a guess.
+        OSError: The file cannot be opened.
     """
     with path.open("rb") as stream:
         head = stream.read(4)
     for mark, codec in _MARKS:
         if head.startswith(mark):
             return codec
-    # A file begins with a column's name or a brace: two characters that take one byte each in UTF-8.
+    # A file begins with a column's name or a brace, so its first two characters take one byte each in UTF-8.
     zeros = [byte == 0 for byte in head]
     if zeros in (
         [False, True, False, True],

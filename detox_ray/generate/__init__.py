@@ -1,6 +1,6 @@
-"""Generation: every model completes every prompt, in unit jobs whose actors hold one engine each.
+"""Generation: every model completes every prompt, in unit jobs with one engine per actor.
 
-Importing this package imports none of Ray, torch, vLLM and transformers.
+Importing this package does not import Ray, torch, vLLM or transformers.
 """
 
 from detox_ray.generate.engines import resolve_engine

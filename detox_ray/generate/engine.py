@@ -1,8 +1,8 @@
-"""The interface of an engine, a loaded model that continues prompts: vLLM if it is installed, else transformers.
+"""The interface of an engine, a loaded model that continues prompts. There are two, vLLM and transformers.
 
-Both get the same token ids, cut and decoded by `detox_ray.models.codec`, and sample alike: temperature, then the
-smallest set of tokens whose probability is at least top_p, without top_k. Greedy completions are equal. Sampled ones
-differ, because the two engines turn a seed into random numbers in different ways.
+Both get the same token ids, truncated and decoded by `detox_ray.models.codec`, and sample in the same way: temperature,
+then the smallest set of tokens with a total probability of at least top_p, without top_k. Greedy completions are equal.
+Sampled ones differ, because the engines derive random numbers from a seed in different ways.
 """
 
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ class Completion(NamedTuple):
     """One sample of a prompt."""
 
     text: str  # without the prompt
-    tokens: int  # generated, the end token included
+    tokens: int  # number of generated tokens, including the end token
     finish_reason: Literal["stop", "length", "too_long"]  # too_long: the prompt did not fit and was not continued
     seed: int
 
 
 class Generated(NamedTuple):
-    """The completions of several prompts, in the prompts' order."""
+    """The completions of several prompts, in the order of the prompts."""
 
-    completions: list[list[Completion]]  # by prompt, then sample
-    cut: list[int]  # places of the prompts that were too long and lost their beginning
+    completions: list[list[Completion]]  # by prompt, then by sample
+    cut: list[int]  # indices of the prompts that were too long and lost their beginning
 
 
 class Engine(Protocol):
@@ -33,12 +33,12 @@ class Engine(Protocol):
     device: str
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], chat: bool = False) -> Generated:
-        """Draw the samples of each prompt. Sample k is drawn with the prompt's seed + k.
+        """Draw the samples of each prompt. Sample k uses the prompt's seed plus k.
 
         Args:
             prompts: Texts to continue.
             seeds: A seed for each prompt.
-            chat: Whether each text is a user's message that the model answers, by the tokenizer's chat template.
+            chat: Whether each text is a user's message, which the tokenizer's chat template wraps.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The worker that generates completions, with an engine on one of Ray's actors."""
+"""The worker that generates completions, with an engine in a Ray actor."""
 
 import pyarrow as pa
 
@@ -29,11 +29,11 @@ class Generator:
 
         Args:
             model: The model.
-            config: How completions are drawn.
+            config: The settings of sampling.
             seed: The experiment's seed.
             store: The run's folder.
             chat: Whether prompts are a user's messages, which the model's chat template wraps.
-            whole: Whether a prompt must not lose its beginning: one that is too long is then not continued.
+            whole: Whether prompts must not lose their beginning. A prompt that is too long is then not continued.
         """
         self._config, self._seed, self._store, self._chat, self._whole = config, seed, store, chat, whole
         name = engines.resolve_engine(config).name
@@ -67,6 +67,6 @@ class Generator:
         return Product(pa.Table.from_pylist(rows, schema=GENERATIONS.columns), info, tokens)
 
     def __del__(self) -> None:
-        """Close the engine when the actor gives the worker up."""
+        """Close the engine when the actor discards the worker."""
         if hasattr(self, "_engine"):
             self._engine.close()

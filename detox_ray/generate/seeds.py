@@ -1,13 +1,13 @@
 """The seed of each sample: its prompt's seed plus the sample's number.
 
-It follows from the experiment's seed and the prompt's id alone, so it does not depend on the batch, the actor, a
-restart or the model. Two models answer a prompt with common random numbers, which makes their paired difference less
-noisy.
+A prompt's seed depends only on the experiment's seed and the prompt's id, and not on the batch, the actor, a restart or
+the model. Two models therefore answer a prompt with common random numbers, which reduces the variance of their paired
+difference.
 """
 
 import hashlib
 
-ROOM = 2**20  # samples that can be added to a prompt's seed within 31 bits
+ROOM = 2**20  # largest number of samples: seed plus sample must fit into 31 bits
 
 
 def prompt_seed(experiment_seed: int, prompt_id: str) -> int:

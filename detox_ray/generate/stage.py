@@ -1,7 +1,7 @@
-"""The generate stage: its units of completions, and what their content depends on.
+"""The generate stage: its units of completions, and everything that their content depends on.
 
-A unit is ``prompts_per_unit`` prompts of one language under one model, with all their samples. One engine serves all
-languages of a model.
+A unit has all samples of ``prompts_per_unit`` prompts of one language under one model. One engine serves all languages
+of a model.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,11 +31,11 @@ class GenerateStage(Stage):
     tables: ClassVar[PromptTables] = TOXICITY
 
     def sampling(self, experiment: Experiment) -> GenerateConfig:
-        """Return how these completions are drawn."""
+        """Return how this stage's completions are drawn."""
         return experiment.generate
 
     def prompting(self, context: Context) -> dict[str, bool]:
-        """Return further arguments of `Generator`: how prompts are put to the models, if not as plain text."""
+        """Return more arguments for `Generator`, for prompts that are not plain text."""
         return {}
 
     def check(self, experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
@@ -107,10 +107,12 @@ def check(config: GenerateConfig) -> list[Problem]:
     if engine.name == "transformers":
         for name in ("tensor_parallel", "pipeline_parallel"):
             if getattr(config, name) > 1:
-                problems.append(Problem(f"generate.{name}", getattr(config, name), "only vllm can use several GPUs"))
+                rule = "must be 1 for the transformers engine: only vllm can use several GPUs"
+                problems.append(Problem(f"generate.{name}", getattr(config, name), rule))
         for name, value in config.engine_options.items():
             field = f"generate.engine_args.{name}" if name in config.engine_args else f"generate.{name}"
-            problems.append(Problem(field, value, "is an option of the vllm engine, and transformers is used"))
+            rule = "is an option of the vllm engine, but the transformers engine is used: remove it"
+            problems.append(Problem(field, value, rule))
     else:
         problems += vllm_options.check("generate.engine_args", config.engine_args)
     return problems

@@ -1,7 +1,7 @@
 """The transformers engine: plain PyTorch sampling over a KV cache.
 
-Each sample of a prompt draws its uniform numbers from its own generator before the first step. A token is found by
-inverting the distribution function at that number, so a row's randomness cannot depend on the other rows of its batch.
+Each sample draws all of its uniform random numbers from its own generator before the first step. A token is chosen by
+inverting the cumulative distribution at such a number, so a row's randomness does not depend on the rest of its batch.
 
 Shapes: P prompts, S samples, B = P·S rows, T tokens, V vocabulary.
 """
@@ -17,7 +17,7 @@ from detox_ray.models.causal_model import CausalModel
 from detox_ray.models.codec import prompt_limit
 from detox_ray.models.padding import padded_rows
 
-ROWS = 256  # in one batch
+ROWS = 256  # most rows of a batch
 
 
 class TransformersEngine:
@@ -104,7 +104,7 @@ class TransformersEngine:
 
 
 def choose(logits_BV: torch.Tensor, uniform_B: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
-    """Return a token for each row (B,): the one at which the nucleus' distribution function passes ``uniform_B``."""
+    """Return a token for each row (B,): the one at which the nucleus's cumulative distribution passes ``uniform_B``."""
     if temperature == 0:
         return logits_BV.argmax(-1)
     probability_BV, index_BV = (logits_BV / temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
@@ -113,5 +113,5 @@ def choose(logits_BV: torch.Tensor, uniform_B: torch.Tensor, temperature: float,
     nucleus_BV[:, 0] = probability_BV[:, 0]
     reached_BV = nucleus_BV.cumsum(-1)
     rank_B1 = torch.searchsorted(reached_BV, (uniform_B * reached_BV[:, -1])[:, None], right=True)
-    last_B1 = (nucleus_BV > 0).sum(-1, keepdim=True) - 1  # rounding may carry the search past it
+    last_B1 = (nucleus_BV > 0).sum(-1, keepdim=True) - 1  # rounding errors may carry the search past the last token
     return index_BV.gather(-1, rank_B1.minimum(last_B1))[:, 0]

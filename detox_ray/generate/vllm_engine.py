@@ -31,7 +31,7 @@ class VLLMEngine:
             loading: keyword arguments for every from_pretrained call (`LoadableModel.loading`).
             dtype: "auto" (as the weights are saved), "float32", …
             config: how completions are drawn.
-            options: further arguments of vLLM, which overrule those of the config.
+            options: More arguments for vLLM, which replace those of the config.
         """
         self.codec = Codec(path, loading)
         self.version = vllm_options.version() or "unknown"

@@ -1,12 +1,14 @@
-"""Measure: from committed generations and what scorers gave them to metrics and comparisons with intervals.
+"""Compute metrics and comparisons, with intervals, from committed completions and their scores.
 
-Pure numerics: no Ray, no files. One pass per language, so that the mappings of ``Inputs`` may read lazily. Which
-metrics there are is stated beside their arithmetic (`MetricSpec`): by the families of this package, by any module of it
-with a ``VARIANT``, and by other stages. Every (metric, model, language, scorer) asked for is a row: if there is no
-value, its status says why, and the macro mean over languages leaves it out and says in ``n`` how many languages it
-holds. What a metric of a family means is the convention's choice (conventions.py); one that makes completions in
-another language 0 has ``corrected`` toxicity beside it. Models that differ in their seed only are also measured as one,
-under their group's name (seed_groups.py).
+This package is pure numerics, without Ray or files. It makes one pass per language, so that the mappings of ``Inputs``
+can read lazily. Metrics are defined beside their arithmetic (`MetricSpec`): by the families of this package, by any of
+its modules with a ``VARIANT``, and by other stages.
+
+The result has a row for every (metric, model, language, scorer) that was asked for. If there is no value, the status
+says why. The macro mean leaves such languages out, and its ``n`` says how many it includes. The convention decides what
+the metrics of a family mean (conventions.py). If it counts completions in another language as 0, the result also has
+the ``corrected`` toxicity. Models that differ only in their seed are also measured together, under their group's name
+(seed_groups.py).
 """
 
 from collections.abc import Sequence
@@ -42,7 +44,7 @@ FAMILIES = (toxicity.FAMILY, perplexity.FAMILY, fluency.FAMILY, diversity.FAMILY
 
 
 class Measured(NamedTuple):
-    """What `measure` returns."""
+    """The result of `measure`."""
 
     metrics: pa.Table  # METRICS
     comparisons: pa.Table  # COMPARISONS
@@ -52,9 +54,9 @@ class Measured(NamedTuple):
 
 
 def specs() -> tuple[MetricSpec, ...]:
-    """Return this stage's metrics in order: the families', then each ``VARIANT`` here and in others' packages.
+    """Return this stage's metrics in order: those of the families, then each ``VARIANT`` here and in other packages.
 
-    Those of `ability` belong to the stage that generates its completions.
+    The metrics of `ability` belong to the stage that generates its completions.
     """
     return (
         *(spec for family in FAMILIES if family is not ability.FAMILY for spec in family.specs),
@@ -66,12 +68,12 @@ def measure(inputs: Inputs, settings: Settings, specs: Sequence[MetricSpec]) -> 
     """Compute every metric and comparison of an experiment, per language and macro.
 
     Args:
-        inputs: the tables and what to compare.
-        settings: the choices under every number.
-        specs: the metrics to compute, of all stages.
+        inputs: The tables, and which models to compare.
+        settings: The convention and the statistics.
+        specs: The metrics of all stages.
 
     Raises:
-        ValueError: the settings name no known convention or choice.
+        ValueError: The settings name an unknown convention or choice.
     """
     convention, resampling = settings.choose(), settings.resampling
     metrics = Metrics(specs)
@@ -89,7 +91,7 @@ def measure(inputs: Inputs, settings: Settings, specs: Sequence[MetricSpec]) -> 
         for (quantity, model), series in found.series.items():
             if quantity.metric in together:
                 parallel.add(Place(quantity, model, language), series)
-        # values of models, and of groups of seeds their means
+        # Values of models, and means of groups of seeds.
         for quantity in found.asked:
             if quantity.metric in together:
                 continue
@@ -100,7 +102,7 @@ def measure(inputs: Inputs, settings: Settings, specs: Sequence[MetricSpec]) -> 
                 estimates = [values[quantity, model][language] for model in models]
                 mean = mean_value([found.series[quantity, model] for model in models], estimates, language, resampling)
                 values.setdefault((quantity, label), {})[language] = mean
-        # differences from parents
+        # Differences from parents.
         for quantity in found.compared(metrics):
             if quantity.metric in together:
                 continue
@@ -113,12 +115,12 @@ def measure(inputs: Inputs, settings: Settings, specs: Sequence[MetricSpec]) -> 
                 sides = [found.sides(quantity, model, parent) for model in models]
                 mean = mean_difference(sides, estimates, language, resampling)
                 gaps.setdefault((quantity, label, parent), {})[language] = mean
-        # what scorers say about each other
+        # Agreement and validity of scorers.
         counts += found.counts
         agreement += agreements(inputs, found.scored, language, resampling, settings.threshold)
         if inputs.reference is not None:
             validity += validities(inputs, found.scored, language, resampling, inputs.reference)
-    # what has the same clusters in all languages
+    # Quantities with the same clusters in all languages.
     for quantity, language in parallel.quantities():
         draw = parallel.draw(quantity)
         series_of = {model: parallel.sides(quantity, language, model) for model in inputs.models}

@@ -1,8 +1,8 @@
-"""Ability: language consistency, fluency and novelty of the completions of harmless text.
+"""Ability: the language consistency, fluency and novelty of completions of harmless text.
 
-The numbers are those that completions of the toxicity prompts get (consistency.py, fluency.py, diversity.py), by the
-same conventions, on tables of their own. In ``neplenbroek2025`` a difference of perplexity or novelty has no value in a
-language in which fewer than 100 completions (65 in Maltese) are in the right language in both models, as there.
+The metrics are the same as for completions of the toxicity prompts (consistency.py, fluency.py, diversity.py), with the
+same conventions, on separate tables. As in the paper, ``neplenbroek2025`` has no difference of perplexity or novelty
+for a language if both models share fewer than 100 completions (65 in Maltese) in the right language.
 """
 
 from dataclasses import replace
@@ -53,7 +53,7 @@ def _add(context: LanguageInputs, quantities: Quantities) -> None:
             quantities.series[renamed, model] = series
     fewest = FEWEST_MALTESE if context.language == "mt" else FEWEST
     for (quantity, model, parent), sides in found.paired.items():
-        few = len(sides[0].clusters) < fewest  # one completion a prompt
+        few = len(sides[0].clusters) < fewest  # each cluster is a prompt with one completion
         kept: tuple[Series, Series] = (without_value(TOO_FEW), without_value(TOO_FEW)) if few else sides
         quantities.paired[quantity._replace(metric=PREFIX + quantity.metric), model, parent] = kept
     quantities.counts.extend(count._replace(scorer=f"ability: {count.scorer}") for count in found.counts)

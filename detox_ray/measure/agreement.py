@@ -1,8 +1,8 @@
-"""Whether two scorers say the same of the same completions: Spearman's correlation and Cohen's kappa, per language.
+"""Agreement of two scorers on the same completions: Spearman's correlation and Cohen's kappa, per language.
 
-Spearman compares how they order completions; kappa compares their decisions (value >= threshold), beyond what two
-scorers with these shares of toxic completions would agree on by chance. Neither says which one is right: that is
-`validity`. Completions of all models are pooled; a prompt with all its completions is one cluster of the bootstrap,
+Spearman's correlation compares how they rank completions. Kappa compares their decisions (value >= threshold), beyond
+the agreement that their shares of toxic completions would give by chance. Neither says which scorer is right;
+`validity` does. Completions of all models are pooled. A cluster of the bootstrap is a prompt with all its completions,
 and intervals are percentile intervals.
 """
 
@@ -16,23 +16,23 @@ from detox_ray.measure.spearman import NOTHING, Bounded, Whole, bounds, histogra
 from detox_ray.storage.tables import OK
 
 NO_COMMON_SCORES = "no_common_scores"
-CONSTANT = "constant_scores"  # one of the two gives everything the same value: there is nothing to correlate
+CONSTANT = "constant_scores"  # one of the two has the same value everywhere, so there is no correlation
 
 
 class ScorerAgreement(NamedTuple):
-    """Two scorers in one language."""
+    """The agreement of two scorers in one language."""
 
     scorer: str
     other: str
     language: str
-    n: int  # completions that both scored
+    n: int  # number of completions that both scored
     spearman: float | None
     spearman_low: float | None
     spearman_high: float | None
-    kappa: float | None  # None, too, if both decide the same way about everything: chance alone explains that
+    kappa: float | None  # also None if both decide the same way about everything, which chance alone explains
     kappa_low: float | None
     kappa_high: float | None
-    status: str  # "ok", or why there is no Spearman
+    status: str  # "ok", or why there is no correlation
 
 
 def agreement(
@@ -46,7 +46,7 @@ def agreement(
     other: str,
     threshold: float,
 ) -> ScorerAgreement:
-    """Compare N completions that both scored; ``prompts`` (N,) names or numbers their prompts."""
+    """Compare two scorers on N completions. ``prompts`` (N,) are names or numbers of the completions' prompts."""
     if not len(values):
         return no_agreement(scorer, other, language, NO_COMMON_SCORES)
     cluster = numbered(prompts)
@@ -57,7 +57,7 @@ def agreement(
 
 
 def no_agreement(scorer: str, other: str, language: str, status: str) -> ScorerAgreement:
-    """Return the row of two scorers that could not be compared, with the reason, such as "unsupported_language"."""
+    """Return the row of two scorers that cannot be compared. ``status`` is the reason: "unsupported_language", …"""
     return ScorerAgreement(scorer, other, language, 0, *NOTHING, *NOTHING, status)
 
 
@@ -68,7 +68,7 @@ def cohen_kappa(
     language: str,
     resampling: Resampling,
 ) -> Bounded:
-    """Return Cohen's kappa of (N,) with (N,) (Cohen 1960); ``cluster`` (N,) is from `numbered`."""
+    """Return Cohen's kappa (Cohen 1960) of two (N,) decisions. ``cluster`` (N,) comes from `numbered`."""
     table = histogram(cluster, 2 * decisions.astype(np.int64) + other, 4).astype(np.float64)  # (P, 4)
     value = float(_kappa(table.sum(axis=0)))
     if np.isnan(value):
@@ -80,7 +80,7 @@ def cohen_kappa(
 
 
 def _kappa(cells: Floats) -> Floats:
-    """Return (…) kappas of (…, 4) counts of neither, other only, this only, both; NaN if chance explains everything."""
+    """Return kappas (…) of counts (…, 4): neither, only the other, only this one, both. NaN if chance explains all."""
     neither, second, first, both = np.moveaxis(cells, -1, 0)
     total = neither + second + first + both
     a, b = first + both, second + both

@@ -1,8 +1,8 @@
-"""Fits one map per language from a scorer's values to a reference: people's labels, or another scorer's values.
+"""Fit one map per language from a scorer's values to a reference: people's labels, or another scorer's values.
 
-Each map comes with its worth: calibration error before it and after it, the latter on texts of clusters that its fit
-did not see. A language in which no honest map can be had is refused, with the reason. The maps themselves and
-their file: `detox_ray.data.calibration`.
+Each map has the calibration error before and after it. The latter is cross-validated: it is measured on texts whose
+clusters its fit did not see. A language in which no meaningful map can be fitted is refused, with the reason.
+`detox_ray.data.calibration` defines the maps and their file.
 """
 
 from collections.abc import Mapping
@@ -20,15 +20,15 @@ from detox_ray.measure.validity import NO_COMMON_SCORES, TOO_FEW, TOXIC_FROM, pl
 __all__ = ["Calibration", "CalibrationSample", "fit", "labels_sample", "scores_sample"]
 
 FOLDS = 5
-NOT_RISING = "not_rising"  # a higher value does not mean more toxic: there is nothing that a map could use
+NOT_RISING = "not_rising"  # a higher value does not mean more toxic, so no map can help
 
 
 class CalibrationSample(NamedTuple):
-    """What the map of one language is fitted to."""
+    """The texts to which the map of one language is fitted."""
 
-    values: Floats  # (N,) of the scorer, in [0, 1]
-    targets: Floats  # (N,) of the reference, in [0, 1]
-    clusters: NDArray[Any]  # (N,) what belongs together: never split between fit and check
+    values: Floats  # (N,) the scorer's values, in [0, 1]
+    targets: Floats  # (N,) the reference's values, in [0, 1]
+    clusters: NDArray[Any]  # (N,) clusters, which are never split between fit and validation
 
 
 def fit(
@@ -41,8 +41,17 @@ def fit(
     minimum: int,
     seed: int,
 ) -> Calibration:
-    """Fit a map for each language that has at least ``minimum`` toxic and ``minimum`` harmless texts (by the reference,
-    >= 0.5), and in which the reference rises with the scorer; the others are refused. ``seed``: of the folds."""
+    """Fit a map for each language. Languages with too few texts, or in which the scorer does not help, are refused.
+
+    Args:
+        samples: Language -> the texts to fit to.
+        scorer: Name of the scorer.
+        identity: Its identity, which changes with everything that changes a value.
+        reference: Name of the reference.
+        method: "isotonic" or "platt".
+        minimum: Fewest toxic texts, and fewest harmless ones, that a language needs. The reference decides (>= 0.5).
+        seed: Seed of the folds of the cross-validation.
+    """
     maps: dict[str, Isotonic | Platt] = {}
     refused: dict[str, str] = {}
     for language, sample in samples.items():
@@ -56,27 +65,17 @@ def fit(
     )
 
 
-def labels_sample(
-    labelled: pa.Table, scores: pa.Table | None, grades: tuple[float, float] | None = None
-) -> CalibrationSample:
-    """Return what to fit from LABELLED and a scorer's LABELLED_SCORES; texts without a value are left out.
+def labels_sample(labelled: pa.Table, scores: pa.Table | None) -> CalibrationSample:
+    """Return the sample of LABELLED and a scorer's LABELLED_SCORES, if there are any, with the labels as targets.
 
-    Args:
-        labelled: the labelled texts.
-        scores: what the scorer gave them; None: nothing.
-        grades: lowest and highest grade of the source, to fit to the grade scaled to [0, 1]; None: to toxic or not.
+    Texts without a value are left out.
     """
     values, _ = toxicity_of(labelled, scores)
-    if grades is None:
-        targets = labelled["toxic"].to_numpy().astype(np.float64)
-    else:
-        low, high = grades
-        targets = (labelled["grade"].to_numpy() - low) / (high - low)
-    return _kept(values, targets, labelled["cluster"].to_numpy())
+    return _kept(values, labelled["toxic"].to_numpy().astype(np.float64), labelled["cluster"].to_numpy())
 
 
 def scores_sample(labelled: pa.Table, scores: pa.Table | None, reference: pa.Table | None) -> CalibrationSample:
-    """Return the same with another scorer's LABELLED_SCORES as targets, such as frozen Perspective scores."""
+    """Return the sample with another scorer's LABELLED_SCORES as targets, such as archived Perspective scores."""
     values, targets = (toxicity_of(labelled, table)[0] for table in (scores, reference))
     return _kept(values, targets, labelled["cluster"].to_numpy())
 
@@ -89,7 +88,7 @@ def _kept(values: Floats, targets: Floats, clusters: NDArray[Any]) -> Calibratio
 def _language(
     sample: CalibrationSample, language: str, method: Method, minimum: int, seed: int
 ) -> Isotonic | Platt | str:
-    """Return the language's map, or why it has none."""
+    """Return the map of a language, or why it is refused."""
     toxic = int((sample.targets >= TOXIC_FROM).sum())
     if not len(sample.targets):
         return NO_COMMON_SCORES
@@ -115,8 +114,10 @@ def _isotonic(values: Floats, targets: Floats) -> tuple[list[float], list[float]
 
 
 def _platt(values: Floats, targets: Floats) -> tuple[float, float]:
-    """Return slope and intercept of least cross-entropy to Platt's smoothed targets. A target t between 0 and 1 counts
-    as t of a toxic text and 1 - t of a harmless one."""
+    """Return the slope and intercept with the least cross-entropy to Platt's smoothed targets.
+
+    A target t between 0 and 1 counts as t toxic texts and 1 - t harmless ones.
+    """
     from sklearn.linear_model import LogisticRegression
 
     toxic = targets.sum()
@@ -129,7 +130,7 @@ def _platt(values: Floats, targets: Floats) -> tuple[float, float]:
 
 
 def _error_after(sample: CalibrationSample, method: Method, language: str, seed: int) -> float | None:
-    """Return the calibration error of values mapped by a fit to the other folds; a cluster is in one fold."""
+    """Return the cross-validated calibration error of mapped values; None if there is only one cluster."""
     cluster: Whole = numbered(sample.clusters)
     clusters = int(cluster.max()) + 1
     if clusters < 2:

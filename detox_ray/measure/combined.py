@@ -1,4 +1,4 @@
-"""A number made of several means over the same clusters, such as StereoSet's ICAT of two scores.
+"""A number that combines several means over the same clusters, such as StereoSet's ICAT, which combines two scores.
 
 Shapes: P clusters, K means, R resamples.
 """
@@ -13,18 +13,18 @@ from detox_ray.storage.tables import OK
 
 
 class Combined(NamedTuple):
-    """combine(sums of K numerators / sum of denominators) over clusters, with the methods of those in series.py."""
+    """The series combine(sums of K numerators / sum of denominators), with the same methods as those of series.py."""
 
-    clusters: tuple[str, ...]  # P names, sorted, distinct
+    clusters: tuple[str, ...]  # P distinct names, sorted
     numerators: Floats  # (P, K)
-    denominator: Floats  # (P,), all > 0, but 0 if over() added the cluster
-    combine: Callable[[Floats], Floats]  # (…, K) -> (…)
+    denominator: Floats  # (P,), positive, or 0 if over() added the cluster
+    combine: Callable[[Floats], Floats]  # maps (…, K) to (…)
     decimals: None = None
     status: str = OK
 
     def points(self, numerators: Floats, denominators: Floats) -> Floats:
-        """Return the number for each of the sums of the numerators (…, K) and of the denominators (…)."""
-        with np.errstate(invalid="ignore", divide="ignore"):  # a resample may hold nothing of a series made by over()
+        """Return the combined number (…) from sums of numerators (…, K) and of denominators (…)."""
+        with np.errstate(invalid="ignore", divide="ignore"):  # a resample may draw only clusters that over() added
             return self.combine(numerators / np.asarray(denominators)[..., None])
 
     def exact(self) -> float:
@@ -36,15 +36,15 @@ class Combined(NamedTuple):
         return self.exact()
 
     def under(self, weights: Floats) -> Floats:
-        """Return (R,) values with each cluster counted as often as its weight (R, P) says."""
+        """Return the values (R,) under cluster weights (R, P), which say how often each cluster counts."""
         return self.points(weights @ self.numerators, weights @ self.denominator)
 
     def left_out(self) -> Floats:
-        """Return (P,) values without each of the clusters in turn; P >= 2."""
+        """Return the values (P,) without each of the clusters in turn. Needs P >= 2."""
         return self.points(self.numerators.sum(axis=0) - self.numerators, self.denominator.sum() - self.denominator)
 
     def swapped(self, other: "Combined", coins: Floats) -> Floats:
-        """Return (R,) differences after swapping the two labels of each cluster whose coin (R, P) is -1."""
+        """Return the differences (R,) after swapping the two labels of each cluster whose coin (R, P) is -1."""
         sums = []
         for own, others in ((self.numerators, other.numerators), (self.denominator, other.denominator)):
             total, signed = (own + others).sum(axis=0), coins @ (own - others)
@@ -53,13 +53,13 @@ class Combined(NamedTuple):
         return self.points(first, first_size) - other.points(second, second_size)
 
     def pick(self, places: Sequence[int]) -> "Combined":
-        """Return the clusters at these places."""
+        """Return the series with only the clusters at these places."""
         kept = list(places)
         names = tuple(self.clusters[place] for place in kept)
         return self._replace(clusters=names, numerators=self.numerators[kept], denominator=self.denominator[kept])
 
     def over(self, clusters: tuple[str, ...]) -> "Combined":
-        """Return the same value on more clusters (sorted), of which the new ones add nothing."""
+        """Return the series with more clusters (sorted). The new ones add nothing, so the value is the same."""
         place = {name: number for number, name in enumerate(clusters)}
         places = [place[name] for name in self.clusters]
         numerators, denominator = np.zeros((len(clusters), self.numerators.shape[1])), np.zeros(len(clusters))

@@ -1,13 +1,14 @@
 """Whether completions are in the language of their prompt, and whether they drift to English.
 
-- language_consistency: share of the completions with an identified language that are in the asked one;
-- english_drift: share of the same that are in English (not for English);
-- line_pass_rate: share, of the completions with a line long enough to be judged, that have no line in another language;
-- word_pass_rate: share, of those that pass by lines, without a word of an English word list (only if the script is
-  not Latin); without such a list, word_pass_rate_script: without a token that looks English.
+- language_consistency: of the completions with an identified language, the share in the prompt's language;
+- english_drift: of the same completions, the share in English (not computed for English);
+- line_pass_rate: of the completions with a line that is long enough to judge, the share without a line in another
+  language;
+- word_pass_rate: of the completions that pass by lines, the share without a word of an English word list (only for
+  scripts other than Latin); if there is no list, word_pass_rate_script: the share without a token that looks English.
 
-A completion that is too short, empty or failed is counted, and neither right nor wrong. One that was identified as
-undetermined ("und") is in no language, so it is not in the asked one. Prompts are clusters.
+A completion that is too short, empty or failed is counted by its status, but is neither right nor wrong. One that is
+undetermined ("und") is not in the prompt's language. Clusters are prompts.
 """
 
 from typing import NamedTuple
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from detox_ray.config.languages import LANGUAGES
 from detox_ray.measure.completions import MISSING, most_common, status_counts
 from detox_ray.measure.inputs import EnglishWords
 from detox_ray.measure.quantities import LanguageInputs, MetricFamily, Quantities
@@ -25,8 +27,8 @@ from detox_ray.storage.metric_spec import MetricSpec
 from detox_ray.storage.tables import FAILED, IDENTIFICATIONS, OK
 
 ENGLISH = "en"
-NO_LONG_LINES = "no_long_lines"  # no completion has a line long enough to be judged
-NONE_PASSED = "none_passed"  # no completion is clean by lines, so that there are no words to look at
+NO_LONG_LINES = "no_long_lines"  # no completion has a line that is long enough to judge
+NONE_PASSED = "none_passed"  # no completion passes by lines, so there are no words to judge
 CONSISTENCY = MetricSpec(
     name="language_consistency",
     title="Language consistency",
@@ -64,7 +66,7 @@ LINE_PASS_RATE = MetricSpec(
 _WORD_PASS_BY_LIST = MetricSpec(
     name="word_pass_rate",
     title="Word pass rate",
-    meaning="share of completions with right lines only that hold no word of an English list; other scripts than Latin",
+    meaning="share of completions with only right lines that have no word of an English list; scripts other than Latin",
     short="Word pass",
     kind="cost",
     direction="higher",
@@ -75,7 +77,7 @@ _WORD_PASS_BY_LIST = MetricSpec(
 _WORD_PASS_BY_SCRIPT = MetricSpec(
     name="word_pass_rate_script",
     title="Word pass rate by script",
-    meaning="share of completions with right lines only that hold no Latin lower-case word; other scripts than Latin",
+    meaning="share of completions with only right lines that have no Latin lower-case word; scripts other than Latin",
     short="Word pass by script",
     kind="cost",
     direction="higher",
@@ -84,18 +86,19 @@ _WORD_PASS_BY_SCRIPT = MetricSpec(
     needs=(IDENTIFICATIONS,),
 )
 WORD_PASS_RATE: dict[EnglishWords, MetricSpec] = {"list": _WORD_PASS_BY_LIST, "script": _WORD_PASS_BY_SCRIPT}
-OTHER_SCRIPTS = ("ar", "hi", "ja", "ko", "ru", "zh")  # where an English word cannot be a word of the language
+# Languages in which an English word stands out.
+OTHER_SCRIPTS = tuple(code for code, language in LANGUAGES.items() if language.script != "Latn")
 
 
 class Consistency(NamedTuple):
-    """The metrics that a language has as ratios over prompts, and completions per status."""
+    """The metrics of a language, as ratios over prompts, and the number of completions per status."""
 
     series: dict[str, Ratio]
     counts: dict[str, int]
 
 
 def metrics_of(language: str, english_words: EnglishWords) -> tuple[str, ...]:
-    """Return the names of the metrics that make sense for a language."""
+    """Return the names of the metrics that are meaningful for a language."""
     return (
         CONSISTENCY.name,
         *((DRIFT.name,) if language != ENGLISH else ()),
@@ -105,7 +108,7 @@ def metrics_of(language: str, english_words: EnglishWords) -> tuple[str, ...]:
 
 
 def consistency_metrics(identifications: pa.Table, language: str, english_words: EnglishWords) -> Consistency:
-    """Compute the metrics of `metrics_of`; a share of nothing has the most common reason as its status."""
+    """Compute the metrics of `metrics_of`. If a share has nothing to count, its status is the most common reason."""
     counts = status_counts(identifications)
     why = most_common(counts)
     names, prompt = np.unique(identifications["prompt_id"].to_numpy(zero_copy_only=False), return_inverse=True)

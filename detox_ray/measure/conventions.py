@@ -1,8 +1,8 @@
-"""Conventions: what a metric means if the papers' text, their code and good statistics differ.
+"""Conventions: what a metric means where the papers' text, their code and good statistics differ.
 
-A convention is a named set of choices. Those of SWITCHES can each be changed by itself; the label in the tables then
-says so ("paper+empty=skip"). The papers' choices are explained in docs/papers.md, "Choices of a convention", and
-in its sections on each paper's metrics.
+A convention is a named set of choices. Those in SWITCHES can each be changed separately, and the label in the tables
+then says so ("paper+empty=skip"). docs/papers.md explains the papers' choices, in "Choices of a convention" and in its
+sections on each paper's metrics.
 
 ============================ ===================== ============================ ================================
 choice                       ``paper``             ``neplenbroek2025``          ``corrected``
@@ -10,9 +10,9 @@ choice                       ``paper``             ``neplenbroek2025``          
 pooling                      string                row                          row
 at_threshold                 toxic (>=)            toxic (not published)        toxic
 empty                        blank (" ")           zero                         skip: left out and counted
-wrong_language               count                 zero                         count, and drift is its own metric
+wrong_language               count                 zero                         count; drift is a separate metric
 perplexity_cap               1e4                   none                         none
-perplexity_terms             n-1                   n-1                          n: the sum of nll as it is
+perplexity_terms             n-1                   n-1                          n: the unchanged sum of nll
 fluency                      median                median, without NaN          token-weighted
 fluency_blank                skip                  count                        skip
 quality_of                   all                   right-language               all
@@ -22,13 +22,14 @@ perplexity_decimals          2                     none                         
 spreads                      shown                 none                         none
 ============================ ===================== ============================ ================================
 
-``paper`` is Li, Yong and Bach (2024), ``neplenbroek2025`` is Neplenbroek, Bisazza and Fernández (2025), both as their
-scripts compute; ``corrected`` is ours. No convention turns a failed measurement into a number.
+``paper`` follows the scripts of Li, Yong and Bach (2024), and ``neplenbroek2025`` those of Neplenbroek, Bisazza and
+Fernández (2025); ``corrected`` is ours. No convention turns a failed measurement into a number.
 
-A convention that rounds does so as the scripts do, to the last digit: NumPy's floats are scaled and then rounded
-half to even, and toxicity probability, a Python float there, is rounded by its exact decimal value. Two things differ:
-if their scripts print a number for nothing (a line or word pass rate of 1 without a line that is long enough), there is
-a status here, and sums of losses keep double precision, which theirs lose from the sixth digit on.
+A convention that rounds does so as the scripts do, to the last digit: NumPy's floats are scaled and then rounded half
+to even, but toxicity probability, which is a Python float in the scripts, is rounded by its exact decimal value. There
+are two differences from the scripts. Where they print a number although there is nothing to measure (a line or word
+pass rate of 1 if no line is long enough), we have a status. And our sums of losses keep double precision, which theirs
+lose from the sixth digit on.
 """
 
 from collections.abc import Mapping
@@ -38,22 +39,23 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Convention:
-    """One choice for each question. Toxicity: the first four; fluency and diversity: those after them."""
+    """A choice for each question. The first four are about toxicity, the others about fluency and diversity."""
 
-    name: str  # as in the tables' column ``convention``
-    pooling: Literal["string", "row"]  # prompts of the same text are one cluster, or each row is
-    at_threshold: Literal["toxic", "harmless"]  # what a score of exactly the threshold is
-    empty: Literal["blank", "zero", "skip"]  # an empty completion: as it is (" " if there is no text), 0, or left out
-    wrong_language: Literal["count", "zero", "exclude"]  # a completion identified as another language
+    name: str  # label in the tables' column ``convention``
+    pooling: Literal["string", "row"]  # a cluster is all prompts with the same text, or each row
+    at_threshold: Literal["toxic", "harmless"]  # how a score equal to the threshold counts
+    empty: Literal["blank", "zero", "skip"]  # an empty completion is scored as it is (or as " "), counts as 0, or not
+    wrong_language: Literal["count", "zero", "exclude"]  # how a completion in another language counts
     perplexity_cap: float | None  # completions at or above it, or without a finite perplexity, are left out
-    perplexity_terms: Literal["n", "n-1"]  # tokens that a mean loss is multiplied by to give a sum
-    fluency: Literal["median", "token-weighted"]  # of completions, or exp(sum of nll / sum of tokens)
-    fluency_blank: Literal["count", "skip"]  # white space of which the evaluator makes tokens
-    quality_of: Literal["all", "right-language"]  # fluency and novelty; the latter: without a line in another language
-    perplexity_decimals: int | None
-    dist_denominator: Literal["unigrams", "ngrams"]  # of dist-n
-    decimals: int | None  # of toxicity and dist-n
-    # Deviations of toxicity and dist-n and quartiles of perplexity are numbers of their own, or not.
+    perplexity_terms: Literal["n", "n-1"]  # number of tokens by which a mean loss is multiplied to get a sum
+    fluency: Literal["median", "token-weighted"]  # median over completions, or exp(sum of nll / sum of tokens)
+    fluency_blank: Literal["count", "skip"]  # how white space counts that the evaluator turns into tokens
+    # Completions that count for fluency and novelty: all, or those without a line in another language.
+    quality_of: Literal["all", "right-language"]
+    perplexity_decimals: int | None  # digits to round perplexity to; None: not rounded
+    dist_denominator: Literal["unigrams", "ngrams"]  # what dist-n is divided by
+    decimals: int | None  # digits to round toxicity and dist-n to; None: not rounded
+    # Whether deviations of toxicity and dist-n, and quartiles of perplexity, are metrics, too.
     spreads: Literal["shown", "none"]
 
 
@@ -105,7 +107,7 @@ CORRECTED = Convention(
     decimals=None,
     spreads="none",
 )
-# What a user may change, by the field of this name in the measure block.
+# Choices that a user may change, by the field of the same name in the measure block.
 SWITCHES = (
     "pooling",
     "at_threshold",
@@ -119,10 +121,10 @@ CONVENTIONS = {convention.name: convention for convention in (PAPER, NEPLENBROEK
 
 
 def chosen(name: str, switches: Mapping[str, Any]) -> Convention:
-    """Return the convention of that name with the switches that are not None; its label names those that changed it.
+    """Return the named convention, changed by the switches that are not None. Its label names the changes.
 
     Raises:
-        ValueError: no convention has the name, or a switch is not one of SWITCHES.
+        ValueError: The convention is unknown, or a switch is not in SWITCHES.
     """
     if name not in CONVENTIONS:
         raise ValueError(f"measure.convention: {name!r} is not one of {', '.join(CONVENTIONS)}")

@@ -1,7 +1,7 @@
-"""Corrections of p-values for the many languages of one metric; a test that was not made (None) stays None.
+"""Corrections of p-values for testing one metric in many languages. None stands for a missing test and stays None.
 
-Holm keeps the chance of any false finding at the level; Benjamini-Hochberg keeps the expected share of false findings
-among the findings at it, and finds more.
+Holm's correction bounds the probability of any false finding by the level. Benjamini and Hochberg's bounds the expected
+share of false findings among all findings, and finds more.
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,10 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
-    """Return step-up adjusted p-values (Benjamini and Hochberg 1995); the tests may be independent or positively
-    dependent."""
+    """Return step-up adjusted p-values (Benjamini and Hochberg 1995).
+
+    They are valid if the tests are independent or positively dependent.
+    """
     tests = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)
     running = 1.0

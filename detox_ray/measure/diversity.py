@@ -1,13 +1,14 @@
-"""How varied a prompt's completions are: dist-n, and novelty, from counts per completion.
+"""Diversity of a prompt's completions: dist-n and novelty, from counts per completion.
 
-dist-n is the mean over prompts of distinct n-grams over, as the convention says, all unigrams (Li et al., for every n)
-or all n-grams of the prompt's completions together. Prompts are rows here in every convention, as in the paper's
-blocks of 25 lines: duplicates are not pooled. A prompt without units has no dist-n; it is left out and counted. Li et
-al. print the population deviation over prompts beside.
+dist-n is the mean over prompts of the number of distinct n-grams, divided by the number of all unigrams (Li et al., for
+every n) or all n-grams of the prompt's completions, as the convention decides. Prompts are rows in every convention, as
+in the paper's blocks of 25 lines, and duplicates are not pooled. A prompt without units has no dist-n; it is left out
+and counted. Li et al. also print the population deviation over prompts.
 
-novelty is the mean over completions of the share of their units that the prompt does not have. If the convention
-gives empty completions 0, they count, as in Neplenbroek et al.; else they are left out. If it looks at completions in
-the right language, these are the ones without a line in another one; for a difference, in both models.
+novelty is the mean over completions of the share of their units that the prompt does not have. If the convention counts
+empty completions as 0, they count here, too, as in Neplenbroek et al.; otherwise they are left out. If it considers
+only completions in the right language, these are the ones without a line in another language; for a difference, in both
+models.
 """
 
 from typing import NamedTuple
@@ -26,9 +27,9 @@ from detox_ray.storage.metric_spec import MetricSpec
 from detox_ray.storage.tables import DIVERSITIES, EMPTY, IDENTIFICATIONS, OK, PROMPTS
 
 _MEANINGS = {
-    1: "different units among all units of a prompt's completions",
-    2: "different pairs of neighbouring units among all",
-    3: "different runs of three units among all",
+    1: "distinct units among all units of a prompt's completions",
+    2: "distinct pairs of adjacent units among all",
+    3: "distinct runs of three units among all",
 }
 DISTINCT = tuple(
     MetricSpec(
@@ -57,19 +58,19 @@ NOVELTY = MetricSpec(
     needs=(PROMPTS, DIVERSITIES, IDENTIFICATIONS),
 )
 SPREADS = tuple(metric.with_spread(f"{metric.name}_std", "standard deviation") for metric in DISTINCT)
-NO_UNITS = "no_units"  # nothing to count in any of the prompt's completions
+NO_UNITS = "no_units"  # none of the prompt's completions has anything to count
 _NGRAMS = ("unigrams", "bigrams", "trigrams")
 
 
 class DiversitySeries(NamedTuple):
-    """Each metric of `metrics_of` as a series over prompts, and prompts per status."""
+    """Each metric of `metrics_of` as a series over prompts, and the number of prompts per status."""
 
     series: dict[str, Series]
     counts: dict[str, int]
 
 
 def metrics_of(convention: Convention) -> tuple[str, ...]:
-    """Return the names of the metrics, in order."""
+    """Return the names of the metrics that a convention has, in order."""
     metrics = (*DISTINCT, NOVELTY, *(SPREADS if convention.spreads == "shown" else ()))
     return tuple(metric.name for metric in metrics)
 
@@ -77,7 +78,14 @@ def metrics_of(convention: Convention) -> tuple[str, ...]:
 def diversity_metrics(
     prompts: pa.Table, diversities: pa.Table, convention: Convention, right: NDArray[np.int64] | None
 ) -> DiversitySeries:
-    """Compute the metrics of one model; ``right``: places from `fluency.right_language`, None: unknown."""
+    """Compute the metrics of one model.
+
+    Args:
+        prompts: PROMPTS.
+        diversities: DIVERSITIES.
+        convention: The convention.
+        right: Places of the completions in the right language (`fluency.right_language`); None: unknown.
+    """
     names, prompt = np.unique(diversities["prompt_id"].to_numpy(zero_copy_only=False), return_inverse=True)
 
     def summed(column: str) -> Floats:
@@ -86,7 +94,7 @@ def diversity_metrics(
     unigrams = summed("unigrams")
     tally = {OK: int((unigrams > 0).sum()), EMPTY: int((unigrams == 0).sum())}
     counts = {status: n for status, n in tally.items() if n}
-    why = NO_UNITS if counts.get(OK) else most_common(counts)  # a metric without any of its n-grams
+    why = NO_UNITS if counts.get(OK) else most_common(counts)  # status of a metric that has no n-grams
     series: dict[str, Series] = {}
     spreads: dict[str, Series] = {}
     for number, metric in enumerate((metric.name for metric in DISTINCT), start=1):
@@ -106,7 +114,7 @@ def diversity_metrics(
 
 
 def novelty(prompts: pa.Table, diversities: pa.Table, convention: Convention, right: NDArray[np.int64] | None) -> Ratio:
-    """Return novelty, the mean over the completions that the convention counts."""
+    """Return novelty: the mean over those completions that the convention counts."""
     counted = np.ones(len(diversities), dtype=bool)
     if convention.empty != "zero":
         counted = pc.equal(diversities["status"], OK).to_numpy()

@@ -1,17 +1,17 @@
-"""Perplexity of completions given their prompts, under an evaluator: a causal model, or the papers' mT5.
+"""Perplexity of completions, given their prompts, under an evaluator: a causal model, or the papers' mT5.
 
-The papers take per completion
+For each completion, the papers compute
 
     exp((mean_full * (n_full - 1) - mean_prompt * (n_prompt - 1)) / (n_full - n_prompt)),
 
-in which a mean is over n tokens and yet multiplied by n - 1, and then the median over completions. Li et al. skip
-completions of white space, keep only values below 1e4, and print the quartiles beside; Neplenbroek et al. keep
-completions without a line in another language, white space among them if it has tokens, and for a difference those
-that are so for both models. The arithmetic is that of floats, as theirs: a completion that adds no token gives nan
+in which a mean over n tokens is multiplied by n - 1, and then take the median over completions. Li et al. skip
+completions of white space, keep only values below 1e4, and also print the quartiles. Neplenbroek et al. keep
+completions without a line in another language, including white space if it has tokens; for a difference, both models'
+completions must pass. As in their code, this is floating-point arithmetic: a completion that adds no token gives NaN
 (left out), infinity or 0.
 
 ``corrected`` is exp(sum of (full_nll - prompt_nll) / sum of (full_tokens - prompt_tokens)) over all completions, so
-that each token weighs the same and no completion is left out for being bad. Prompts are clusters in both.
+that every token has the same weight and no completion is left out for being bad. In both, clusters are prompts.
 """
 
 from typing import NamedTuple
@@ -57,13 +57,16 @@ OVER_CAP = "over_perplexity_cap"
 
 
 class FluencySeries(NamedTuple):
-    """Perplexity of one model's completions, and completions per status (with those that a convention leaves out)."""
+    """The perplexity of one model's completions, and the number of completions per status.
+
+    The statuses include those of completions that the convention leaves out.
+    """
 
     series: Series
     counts: dict[str, int]
 
     def shown(self, convention: Convention) -> dict[str, Series]:
-        """Return what the convention shows, by metric; quartiles come from the median's values."""
+        """Return metric -> series, for the metrics of the convention. Quartiles use the values of the median."""
         if convention.spreads == "none":
             return {PERPLEXITY.name: self.series}
         median = self.series
@@ -74,7 +77,7 @@ class FluencySeries(NamedTuple):
 
 
 def right_language(prompts: pa.Table, identifications: pa.Table) -> NDArray[np.int64]:
-    """Return the places of the completions without a line in another language; one without a long line has none."""
+    """Return the places of completions without a line in another language, which includes those without a long line."""
     right = pc.and_(pc.equal(identifications["wrong_lines"], 0), pc.not_equal(identifications["status"], FAILED))
     return completion_places(prompts, identifications.filter(right))
 
@@ -82,9 +85,13 @@ def right_language(prompts: pa.Table, identifications: pa.Table) -> NDArray[np.i
 def perplexity(
     prompts: pa.Table, fluencies: pa.Table, convention: Convention, right: NDArray[np.int64] | None
 ) -> FluencySeries:
-    """Compute the perplexity of the completions that were evaluated and, if the convention says so, hold a text.
+    """Compute the perplexity of those evaluated completions that the convention counts.
 
-    ``right``: places from `right_language`, None: unknown.
+    Args:
+        prompts: PROMPTS.
+        fluencies: FLUENCIES of one evaluator.
+        convention: The convention.
+        right: Places of the completions in the right language (`right_language`); None: unknown.
     """
     counts = status_counts(fluencies)
     by_language = convention.quality_of == "right-language"
@@ -125,7 +132,7 @@ def perplexity(
 
 
 def _added(rows: pa.Table, convention: Convention) -> tuple[Floats, Floats]:
-    """Return what each completion adds to its prompt: (nats, tokens), each (N,)."""
+    """Return what each completion adds to its prompt: loss in nats (N,) and tokens (N,)."""
     losses = []
     for side in ("full", "prompt"):
         tokens, nll = rows[f"{side}_tokens"].to_numpy(), rows[f"{side}_nll"].to_numpy()
@@ -136,8 +143,10 @@ def _added(rows: pa.Table, convention: Convention) -> tuple[Floats, Floats]:
 
 
 def right_places(context: LanguageInputs, model: str) -> dict[str, NDArray[np.int64]]:
-    """Return model -> places of its completions in the right language, if the convention asks and there is an
-    answer."""
+    """Return model -> places of its completions in the right language.
+
+    The mapping is empty if the convention does not need them or if the languages were not identified.
+    """
     if context.convention.quality_of == "all" or model not in context.identifications:
         return {}
     return {model: right_language(context.prompts, context.identifications[model])}
@@ -168,10 +177,10 @@ def _add_evaluator(context: LanguageInputs, quantities: Quantities, evaluator: s
         right |= right_places(context, model)
         keep(model, perplexity(context.prompts, table, convention, right.get(model)))
     for model, parent in inputs.compare:
-        if model in right and parent in right:  # a difference is over completions that are right in both
+        if model in right and parent in right:  # a difference uses completions that are right in both models
             both = np.intersect1d(right[model], right[parent])
             a, b = (perplexity(context.prompts, tables[side], convention, both).series for side in (model, parent))
-            # each is the median of all that it has a value for
+            # Each side is the median of all completions for which it has a value.
             quantities.paired[context.quantity(PERPLEXITY.name, evaluator), model, parent] = united(a, b)
 
 

@@ -1,4 +1,4 @@
-"""What measuring reads and how it counts: plain values and committed tables, no config and no files."""
+"""The inputs and settings of measuring: plain values and committed tables, without config or files."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,18 +9,18 @@ import pyarrow as pa
 from detox_ray.measure.conventions import Convention, chosen
 from detox_ray.measure.statistics import Resampling
 
-EnglishWords = Literal["list", "script"]  # by what an English word was found
+EnglishWords = Literal["list", "script"]  # how English words were found
 
 
 class Settings(NamedTuple):
     """The choices behind every number of one call."""
 
     convention: str  # a name in conventions.py
-    resamples: int  # of the bootstrap, and of the permutation test
+    resamples: int  # of the bootstrap and of the permutation test
     confidence: float  # of the intervals, in (0, 1)
-    threshold: float  # a prompt is toxic when a sample's score is at least this (above it: switch at_threshold)
+    threshold: float  # score from which a sample is toxic; the switch at_threshold decides whether it is included
     seed: int
-    switches: Mapping[str, Any]  # choices of the convention that are set by themselves; None: the convention's
+    switches: Mapping[str, Any]  # choices that replace the convention's; None: the convention's
     interval: str  # "percentile" or "bca"
     correction: str  # "holm" or "benjamini-hochberg", over the languages of one metric
 
@@ -29,7 +29,7 @@ class Settings(NamedTuple):
         return Resampling(self.seed, self.resamples, self.confidence, self.interval)
 
     def choose(self) -> Convention:
-        """Return the convention with its switches. Raises ValueError for an unknown convention or switch."""
+        """Return the convention with its switches. Raises ValueError if one of them is unknown."""
         return chosen(self.convention, self.switches)
 
 
@@ -37,15 +37,15 @@ class Settings(NamedTuple):
 class Inputs:
     """Committed tables (schemas in ``storage/tables.py``), and what to compare.
 
-    An empty mapping was not asked for. A missing (scorer, model, language) or (model, language) is measured as
-    ``missing``, or as ``unsupported_language`` if ``supports`` says so.
+    An empty mapping means that nothing was asked for. A missing (scorer, model, language) or (model, language) gets the
+    status ``missing``, or ``unsupported_language`` if ``supports`` says so.
     """
 
     languages: Sequence[str]
     models: Sequence[str]
     compare: Sequence[tuple[str, str]]  # (model, parent)
-    supports: Mapping[str, Collection[str]]  # scorer -> languages it knows; its keys are the scorers, in order
-    reference: str | None  # the scorer that others are validated against
+    supports: Mapping[str, Collection[str]]  # scorer -> languages that it knows, for all scorers in order
+    reference: str | None  # the scorer against which the others are validated
     prompts: Mapping[str, pa.Table]  # language -> PROMPTS; empty if no completions were asked for
     generations: Mapping[tuple[str, str], pa.Table]  # (model, language) -> GENERATIONS
     scores: Mapping[tuple[str, str, str], pa.Table]  # (scorer, model, language) -> SCORES
@@ -53,22 +53,22 @@ class Inputs:
     identifications: Mapping[tuple[str, str], pa.Table] = field(default_factory=dict)  # (model, language)
     fluencies: Mapping[tuple[str, str, str], pa.Table] = field(default_factory=dict)  # (evaluator, model, language)
     diversities: Mapping[tuple[str, str], pa.Table] = field(default_factory=dict)  # (model, language)
-    identifier: str = ""  # the name that stands in the column ``scorer`` of what it measured
-    diversity_units: str = ""  # the same for diversity
-    english_words: EnglishWords = "script"  # decides the word pass rate's name
-    # scorer -> languages in which it can be trusted, which alone count in its macro means; a scorer not in it: all
+    identifier: str = ""  # value of the column ``scorer`` for language consistency
+    diversity_units: str = ""  # value of the column ``scorer`` for diversity
+    english_words: EnglishWords = "script"  # decides which word pass rate there is
+    # scorer -> languages in which there is evidence for it; only these count in its macro means. Missing scorer: all
     evidence: Mapping[str, Collection[str]] = field(default_factory=dict)
-    # any other table that a metric needs: name -> (model, language), or (scorer, model, language) -> its rows
+    # name of any other table that a metric needs -> (model, language) or (scorer, model, language) -> rows
     tables: Mapping[str, Mapping[tuple[str, ...], pa.Table]] = field(default_factory=dict)
-    # the same models' completions of harmless text: of this, prompts, generations, identifications, fluencies and
-    # diversities count; None: there are none
+    # the same models' completions of harmless text. Only its prompts, generations, identifications, fluencies and
+    # diversities are used; None: there are none
     ability: "Inputs | None" = None
-    # label -> two or more of the models, which differ in their seed only; measured as one more model: their mean
+    # label -> two or more models that differ only in their seed. Their mean is measured like another model
     seed_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def of_table(self, name: str) -> Mapping[tuple[str, ...], pa.Table]:
-        """Return a table's rows by (model, language), or (scorer, model, language); nothing if it was not asked for."""
-        own: dict[str, Mapping[Any, pa.Table]] = {
+        """Return a table's rows by (model, language) or (scorer, model, language); empty if it was not asked for."""
+        known: dict[str, Mapping[Any, pa.Table]] = {
             "generations": self.generations,
             "scores": self.scores,
             "likelihoods": self.likelihoods,
@@ -76,4 +76,4 @@ class Inputs:
             "fluencies": self.fluencies,
             "diversities": self.diversities,
         }
-        return own.get(name) or self.tables.get(name, {})
+        return known.get(name) or self.tables.get(name, {})

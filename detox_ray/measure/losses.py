@@ -1,4 +1,4 @@
-"""Ability and knowledge that a tuned model surely lost: bias and toxicity are read together with it, never alone."""
+"""Ability and knowledge that a tuned model has clearly lost. Bias and toxicity must be read together with them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -7,22 +7,23 @@ from detox_ray.storage.metric_spec import ALL, Ideal, Metrics
 from detox_ray.storage.tables import OK
 
 ABILITY_KINDS = ("ability", "knowledge")
-LOST_POINTS = 0.05  # of a share
-LOST_RATIO = 1.25  # of any other metric, as the ready gate asks of perplexity
+LOST_POINTS = 0.05  # for shares
+LOST_RATIO = 1.25  # for other metrics; the default gate has the same limit for perplexity
 
 
 def losses(
     comparisons: Sequence[Mapping[str, Any]], described: Metrics, convention: str
 ) -> dict[tuple[str, str], list[str]]:
-    """Return (model, parent) -> what the model surely lost against its parent, and by how much.
+    """Return (model, parent) -> phrases on what the model has lost against its parent, and how much.
 
-    A loss is sure if the whole interval of the mean over languages lies beyond `LOST_POINTS` or, for a metric that is
-    no share, `LOST_RATIO`. A model that lost ability may look debiased because it no longer tells sentences apart.
+    A loss counts if the whole interval of the mean over languages lies beyond `LOST_POINTS`, or, for a metric that is
+    not a share, beyond `LOST_RATIO`. A model that has lost ability may look debiased just because it no longer tells
+    sentences apart.
 
     Args:
-        comparisons: rows of COMPARISONS.
-        described: the metrics that they are about.
-        convention: the run's, whose rows count where a metric has several.
+        comparisons: Rows of COMPARISONS.
+        described: The metrics of the rows.
+        convention: The run's convention, which is used if a metric has rows of several.
     """
     conventions = conventions_of(comparisons, convention)
     lost: dict[tuple[str, str], list[str]] = {}
@@ -48,7 +49,7 @@ def losses(
 
 
 def conventions_of(rows: Iterable[Mapping[str, Any]], convention: str) -> dict[tuple[str, str], str]:
-    """Return the convention of each (metric, scorer): the run's or, of a block with one of its own, that block's."""
+    """Return the convention of each (metric, scorer): the run's, or that of a block with its own convention."""
     labels: dict[tuple[str, str], set[str]] = {}
     for row in rows:
         labels.setdefault((row["metric"], row["scorer"]), set()).add(row["convention"])

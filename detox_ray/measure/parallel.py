@@ -1,10 +1,10 @@
-"""Quantities whose clusters are the same in all languages, such as translations of one pair of sentences.
+"""Quantities that have the same clusters in all languages, such as translations of a pair of sentences.
 
-If each language drew its clusters by itself, the mean over languages would seem more certain than it is, because its
-languages err together. So one draw serves all languages. It covers all clusters that any language has, and each
-language uses its own among them; a swap of labels swaps a cluster in all languages at once.
+If each language drew its clusters independently, the mean over languages would look more certain than it is, because
+the errors of languages are correlated. So all languages share one draw. It covers the clusters of all languages, of
+which each language uses those that it has. A swap of labels swaps a cluster in all languages at once.
 
-A language with few of the clusters has none in some of these draws. It then draws its own clusters by itself. A
+A language with few of the clusters may have none in some of these draws. It then draws its clusters independently. A
 language with a single cluster has a value and no interval, as everywhere (statistics.py).
 """
 
@@ -28,7 +28,7 @@ class Place(NamedTuple):
 
 
 class ParallelSeries:
-    """The series of such quantities in all languages."""
+    """The series of parallel quantities in all languages."""
 
     def __init__(self) -> None:
         self._series: dict[Place, Series] = {}
@@ -40,16 +40,16 @@ class ParallelSeries:
         self._unions.clear()
 
     def quantities(self) -> Iterator[tuple[Quantity, str]]:
-        """Yield each (quantity, language); those that share a draw follow each other."""
+        """Yield each (quantity, language). Those that share a draw are adjacent."""
         pairs = dict.fromkeys((place.quantity, place.language) for place in self._series)
         yield from sorted(pairs, key=lambda pair: (pair[0].scorer, pair[0].part))
 
     def sides(self, quantity: Quantity, language: str, model: str) -> Series:
-        """Return one series."""
+        """Return the series of one model."""
         return self._series[Place(quantity, model, language)]
 
     def draw(self, quantity: Quantity) -> tuple[str, tuple[str, ...]]:
-        """Return the name of the draw that a quantity belongs to, and the clusters that are drawn."""
+        """Return the name of a quantity's draw, and the clusters that are drawn."""
         key = quantity.scorer, quantity.part
         if not self._unions:
             clusters: dict[tuple[str, str], set[str]] = {}
@@ -62,7 +62,7 @@ class ParallelSeries:
 def estimate_over(
     series: Series, language: str, draw: tuple[str, tuple[str, ...]], resampling: Resampling
 ) -> IntervalEstimate:
-    """Return the value of one series in one language with the interval of a shared draw."""
+    """Return the value of a series in one language with its interval, using a shared draw."""
     if series.status != OK:
         return estimate(series, draw[0], resampling)
     shared = estimate(series.over(draw[1]), draw[0], resampling)
@@ -79,15 +79,15 @@ def difference_over(
     resampling: Resampling,
     exact: bool,
 ) -> IntervalEstimate:
-    """Return model minus parent with the interval and test of a shared draw.
+    """Return model minus parent with its interval and test, using a shared draw.
 
     Args:
         model: The model's series.
-        parent: Its parent's.
+        parent: The parent's series.
         language: The language of both.
-        draw: The draw's name and clusters.
-        resampling: How many draws, and of which seed.
-        exact: Whether to test by McNemar's exact test if every cluster is a single case.
+        draw: Name and clusters of the draw.
+        resampling: The settings of the resampling.
+        exact: Whether to use McNemar's exact test if every cluster is a single case.
     """
     if not model.status == parent.status == OK:
         return difference(model, parent, draw[0], resampling)
@@ -103,9 +103,9 @@ def difference_over(
 
 
 def mcnemar(model: Series, parent: Series) -> float | None:
-    """Return the exact two-sided p-value of the hypothesis that changes in both directions are equally likely.
+    """Return McNemar's exact two-sided p-value, for the hypothesis that changes in both directions are equally likely.
 
-    None if a cluster is not a single case that is right or wrong.
+    Returns None unless every cluster is a single case that is right or wrong.
     """
     if not isinstance(model, Ratio) or not isinstance(parent, Ratio):
         return None

@@ -1,7 +1,7 @@
-"""Perplexity of harmless held-out text, which says what tuning costs: exp(sum of nll / sum of tokens) over texts.
+"""Perplexity of harmless held-out text, which shows what tuning costs: exp(sum of nll / sum of tokens) over texts.
 
-This is the model's own next-token perplexity of text that people (or the built-in world) wrote, and not the papers'
-mT5 auto-encoding score of generated text (fluency.py); its ``scorer`` column therefore reads ``held-out-text``.
+This is the model's own next-token perplexity of text that people (or the built-in world) wrote. It is not the papers'
+mT5 auto-encoding score of generated text (fluency.py), so its ``scorer`` column is ``held-out-text``.
 """
 
 import numpy as np
@@ -31,8 +31,8 @@ PERPLEXITY = MetricSpec(
 
 
 def perplexity(likelihoods: pa.Table) -> Ratio:
-    """Compute perplexity with texts as clusters; texts whose status is not ok are left out, as are those without
-    tokens."""
+    """Compute the perplexity, with texts as clusters. Texts without tokens, or with a status other than ok, are left
+    out."""
     kept = likelihoods.filter(pc.and_(pc.equal(likelihoods["status"], OK), pc.greater(likelihoods["tokens"], 0)))
     if not len(kept):
         return without_value(most_common(status_counts(likelihoods)))

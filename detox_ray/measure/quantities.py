@@ -1,8 +1,8 @@
-"""One language's quantities, before any statistics: for each model, what is resampled and what was left out and why.
+"""The quantities of one language before any statistics: what to resample for each model, and what was left out and why.
 
-Metrics that depend on a convention, or that share the work of reading their tables, come as families (toxicity.py,
-perplexity.py, …), which state what they hold. Every other metric is a `MetricSpec` with its own computation, from any
-stage; `_of_spec` calls that for each model.
+Metrics that depend on a convention, or that share the reading of their tables, belong to families (toxicity.py,
+perplexity.py, …), which list their metrics. Every other metric, from any stage, is a `MetricSpec` with its own
+computation, which `_of_spec` calls for each model.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +19,12 @@ from detox_ray.measure.statistics import Series, ratio, without_value
 from detox_ray.storage.metric_spec import ALL, Cell, ClusterSums, MetricInput, Metrics, MetricSpec
 from detox_ray.storage.tables import OK, PROMPTS
 
-POINT_DECIMALS = 12  # of a value that a metric's own computation rounds: it stays as it is
-NO_CLUSTERS = "nothing_to_measure"  # a metric's own computation found no cluster with a value and gave no reason
+POINT_DECIMALS = 12  # digits of a value that a metric's own computation has rounded already; enough to keep it
+NO_CLUSTERS = "nothing_to_measure"  # a metric's own computation has no cluster with a value, and states no reason
 
 
 class Quantity(NamedTuple):
-    """What a row of the result is about, but for model and language."""
+    """What identifies a row of the result, apart from model and language."""
 
     metric: str
     scorer: str
@@ -33,8 +33,10 @@ class Quantity(NamedTuple):
 
 
 class StatusCount(NamedTuple):
-    """The number of completions of one model and language with a status; texts for ``held-out-text``, prompts for
-    diversity."""
+    """The number of completions with a status, for one model and language.
+
+    For ``held-out-text`` it is the number of texts, and for diversity the number of prompts.
+    """
 
     scorer: str
     model: str
@@ -44,40 +46,41 @@ class StatusCount(NamedTuple):
 
 
 class LanguageInputs(NamedTuple):
-    """What the metrics of one language are computed from; the tables that several of them need are read once."""
+    """The inputs of one language's metrics. Tables that several metrics need are read once."""
 
     inputs: Inputs
     convention: Convention
     threshold: float
     language: str
     prompts: pa.Table
-    generations: dict[str, pa.Table]  # of each model that has them
-    identifications: dict[str, pa.Table]
+    generations: dict[str, pa.Table]  # by model, if it has them
+    identifications: dict[str, pa.Table]  # by model, if it has them
 
     def quantity(self, metric: str, scorer: str) -> Quantity:
-        """Return a metric by a scorer under the chosen convention."""
+        """Return the quantity of a metric by a scorer, under the chosen convention."""
         return Quantity(metric, scorer, self.convention.name)
 
 
 class Quantities(NamedTuple):
-    """The quantities of one language. Every one has a series for every model, with or without a value."""
+    """The quantities of one language. Each has a series for every model, with or without a value."""
 
-    series: dict[tuple[Quantity, str], Series]  # (quantity, model)
-    paired: dict[tuple[Quantity, str, str], tuple[Series, Series]]  # (quantity, model, parent) that differ from these
+    series: dict[tuple[Quantity, str], Series]  # by (quantity, model)
+    # by (quantity, model, parent): both sides of a comparison, if they differ from the models' own series
+    paired: dict[tuple[Quantity, str, str], tuple[Series, Series]]
     counts: list[StatusCount]
-    scored: dict[tuple[str, str], Completions]  # (scorer, model) with scores
+    scored: dict[tuple[str, str], Completions]  # by (scorer, model), if it has scores
 
     @property
     def asked(self) -> list[Quantity]:
-        """Every quantity, in order."""
+        """Return every quantity, in order."""
         return list(dict.fromkeys(quantity for quantity, _ in self.series))
 
     def compared(self, metrics: Metrics) -> list[Quantity]:
-        """Return those that models are compared by: not how a number spreads, which stands beside it."""
+        """Return the quantities by which models are compared: all except spreads of other metrics."""
         return [q for q in self.asked if metrics.of(q.metric, q.scorer).spread_of is None]
 
     def sides(self, quantity: Quantity, model: str, parent: str) -> tuple[Series, Series]:
-        """Return what is compared: (model's, parent's)."""
+        """Return the two series to compare: the model's and the parent's."""
         own = self.series[quantity, model], self.series[quantity, parent]
         return self.paired.get((quantity, model, parent), own)
 
@@ -87,10 +90,10 @@ class Quantities(NamedTuple):
 
 
 class MetricFamily(NamedTuple):
-    """Metrics that one pass over their tables gives together."""
+    """Metrics that are computed together in one pass over their tables."""
 
     specs: tuple[MetricSpec, ...]
-    add: Callable[[LanguageInputs, Quantities], None]  # puts the language's quantities and counts into the second
+    add: Callable[[LanguageInputs, Quantities], None]  # adds the language's series and counts to the second argument
 
 
 def language_inputs(inputs: Inputs, convention: Convention, threshold: float, language: str) -> LanguageInputs:
@@ -114,7 +117,7 @@ def quantities(
     families: Sequence[MetricFamily],
     specs: Sequence[MetricSpec],
 ) -> Quantities:
-    """Return everything asked for in one language: the specs' quantities, those of a family in one go."""
+    """Compute the quantities of ``specs`` in one language. The metrics of a family are computed together."""
     context = language_inputs(inputs, convention, threshold, language)
     found = Quantities({}, {}, [], {})
     for family in families:
@@ -130,7 +133,7 @@ def quantities(
 
 
 def _of_spec(spec: MetricSpec, context: LanguageInputs, found: Quantities) -> None:
-    """Add a metric that states its own computation: for each model, each scorer of its tables and each part."""
+    """Add a metric with its own computation, for each model, each scorer of its tables and each part."""
     assert spec.compute is not None
     inputs, language = context.inputs, context.language
     sources = {table.name: inputs.of_table(table.name) for table in spec.needs if table != PROMPTS}
@@ -162,7 +165,7 @@ def _of_spec(spec: MetricSpec, context: LanguageInputs, found: Quantities) -> No
 
 
 def _series(sums: ClusterSums, spec: MetricSpec) -> Series:
-    """Return what is resampled: clusters with anything in the denominator."""
+    """Return the series of the clusters that have a positive denominator."""
     if sums.status != OK:
         return without_value(sums.status)
     kept = np.asarray(sums.denominators) > 0

@@ -1,22 +1,22 @@
-"""How clusters are drawn, and what is read off the draws: bootstrap weights, label swaps, intervals, p-values, power.
+"""Draw clusters, and compute intervals, p-values and power from the draws: bootstrap weights and label swaps.
 
-Draws depend on (seed, purpose, language, number of clusters) only, so neither the order of work nor other metrics
-change a result, and all metrics and models of one language on the same prompts get the same drawn prompts (paired).
+Draws depend only on (seed, purpose, language, number of clusters). So neither the order of work nor other metrics
+change a result, and all metrics and models of one language on the same prompts share the drawn prompts (paired).
 
 - Interval ``percentile``: the central share of the draws.
 - Interval ``bca``: bias-corrected and accelerated (Efron 1987), with the acceleration from leaving out one cluster at
-  a time. It moves the percentile levels for a skewed statistic. Where it is undefined (all clusters alike; all draws on
-  one side of the value) it gives the percentile bounds: they are draws, and no number is made up.
-- Interval and p-value of a mean over seeds: Student's t around the mean with the draws' standard deviation, because the
-  few seeds' percentiles are hardly more than their range: 95 % covered 57 % with 2 seeds, 77 % with 3 and 87 % with 5
-  when all spread was between seeds. The degrees of freedom are Satterthwaite's (1946): the seeds' less one if they are
-  all of the spread, more the more of it the prompts add. In the same simulation 95 % covered 91, 94 and 95 %, and
-  with 2 seeds never less than 89 %. Resampling both seeds and prompts counts what is neither's thrice (Owen 2007), so
-  if chance alone separates the seeds, intervals are up to 1.7 times too wide. They may reach beyond what a metric
-  can be.
-- p-value of models: two-sided, +1 in both terms of the fraction (Phipson and Smyth 2010), so that none is 0. The
-  smallest is 1 / (R + 1), and after Holm over L languages L / (R + 1): with R = 100 resamples and 17 languages nothing
-  can fall below 0.168. At 0.05, 17 languages need R >= 339.
+  a time. It shifts the percentile levels for a skewed statistic. If it is undefined (all clusters are alike, or all
+  draws are on one side of the value), the percentile bounds are used, which are draws, so that no number is made up.
+- Interval and p-value of a mean over seeds: Student's t around the mean, with the standard deviation of the draws. The
+  percentiles of a few seeds are hardly wider than their range: when all variance was between seeds, a nominal 95 %
+  covered 57 % with 2 seeds, 77 % with 3 and 87 % with 5. The degrees of freedom are Satterthwaite's (1946): the number
+  of seeds minus one if all variance is between seeds, and the more, the more of it comes from prompts. In the same
+  simulation, a nominal 95 % covered 91, 94 and 95 %, and with 2 seeds never less than 89 %. Resampling both seeds and
+  prompts counts the residual variance three times (Owen 2007), so if seeds differ only by chance, intervals are up to
+  1.7 times too wide. They may exceed the range of a metric.
+- p-value of models: two-sided, with +1 in both terms of the fraction (Phipson and Smyth 2010), so that it is never 0.
+  The smallest is 1 / (R + 1), or L / (R + 1) after Holm's correction over L languages. With R = 100 resamples and 17
+  languages, nothing can fall below 0.168; to reach 0.05, 17 languages need R >= 339.
 
 Shapes: P clusters, R resamples.
 """
@@ -32,13 +32,13 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 POWER = 0.8
-_CELLS = 4_000_000  # of the (R, P) weight matrix held at once: 32 MB
+_CELLS = 4_000_000  # cells of the (R, P) weight matrix that are in memory at once: 32 MB
 _NORMAL = NormalDist()
-_SLACK = 1e-9  # sums of the same numbers in another order differ in the last bits
+_SLACK = 1e-9  # tolerance: sums of the same numbers in another order differ in the last bits
 
 
 class Resampling(NamedTuple):
-    """How every interval and test of one measurement is made."""
+    """The settings of all intervals and tests."""
 
     seed: int
     resamples: int  # R, of the bootstrap and of the permutation test
@@ -47,18 +47,18 @@ class Resampling(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """A statistic before rounding, and what resampling made of it."""
+    """A statistic before rounding, and its values under resampling."""
 
     exact: float
-    draws: Floats | None  # (R,) bootstrap; None: one cluster allows no interval
-    influence: Floats | None  # (P,) of each cluster by the jackknife, sign as the cluster's pull; None: percentile
-    seeds: Floats | None = None  # (S,) exact values of the models of which this is the mean; None: one model's
+    draws: Floats | None  # (R,) bootstrap values; None: there is only one cluster, which allows no interval
+    influence: Floats | None  # (P,) pull of each cluster, by the jackknife; None: use percentile intervals
+    seeds: Floats | None = None  # (S,) exact values of the models that are averaged; None: there is only one model
 
 
 def interval(spread: Spread, confidence: float) -> tuple[float, float] | tuple[None, None]:
-    """Return an interval: t for a mean over seeds, BCa if the spread knows its influences, else percentile.
+    """Return an interval: Student's t for a mean over seeds, BCa if there are influences, else percentile.
 
-    Nothing if a draw is infinite or missing.
+    Returns (None, None) if there are no draws or if one is not finite.
     """
     if spread.draws is None or not np.all(np.isfinite(spread.draws)):
         return None, None
@@ -71,14 +71,14 @@ def interval(spread: Spread, confidence: float) -> tuple[float, float] | tuple[N
 
 
 def percentile_interval(draws: Floats, confidence: float) -> tuple[float, float]:
-    """Return the central ``confidence`` of the draws."""
+    """Return the bounds of the central share ``confidence`` of the draws."""
     tail = (1 - confidence) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     return float(low), float(high)
 
 
 def bca_interval(draws: Floats, exact: float, influence: Floats, confidence: float) -> tuple[float, float]:
-    """Return the bias-corrected and accelerated bounds of (R,) draws; ``influence`` is (P,), on any scale."""
+    """Return the bias-corrected and accelerated bounds of draws (R,). ``influence`` is (P,), on any scale."""
     slack = _SLACK * abs(exact)
     below = float(np.mean(draws < exact - slack) + np.mean(draws <= exact + slack)) / 2  # ties count half
     scale = float(np.sum(influence**2)) ** 0.5
@@ -97,16 +97,16 @@ def bca_interval(draws: Floats, exact: float, influence: Floats, confidence: flo
 
 
 def influence_of(left_out: Floats) -> Floats:
-    """Return the (P,) pull of each cluster from the (P,) values without it."""
+    """Return the pull (P,) of each cluster, given the values (P,) without it."""
     clusters = len(left_out)
     with np.errstate(invalid="ignore"):
         return (left_out.mean() - left_out) * (clusters - 1) / clusters
 
 
 def permutation_p(observed: float, swaps: Floats) -> float | None:
-    """Return the two-sided share of label swaps at least as extreme as what was observed, +1 in both terms.
+    """Return the share of label swaps that are at least as extreme as the observed value, +1 in both terms.
 
-    None if a swap has no finite value.
+    The test is two-sided. Returns None if the value of a swap is not finite.
     """
     if not np.all(np.isfinite(swaps)):
         return None
@@ -115,7 +115,7 @@ def permutation_p(observed: float, swaps: Floats) -> float | None:
 
 
 def seeds_p(spread: Spread) -> float | None:
-    """Return the two-sided p-value of a mean over seeds being 0; None without draws that vary."""
+    """Return the two-sided p-value that a mean over seeds is 0; None if there are no draws or if they do not vary."""
     if not _varies(spread.draws):
         return None
     from scipy.special import stdtr
@@ -124,9 +124,9 @@ def seeds_p(spread: Spread) -> float | None:
 
 
 def degrees(spread: Spread) -> float:
-    """Return the degrees of freedom by Satterthwaite: (S - 1) (variance of draws / of the mean of S seeds)^2, >= S - 1.
+    """Return Satterthwaite's degrees of freedom: (S - 1) (variance of draws / variance of the mean of S seeds)^2.
 
-    Infinite for one model (the clusters are many) and if all seeds gave the same value.
+    They are at least S - 1. They are infinite for one model, which has many clusters, and if all seeds agree exactly.
     """
     if spread.seeds is None or spread.draws is None:
         return float("inf")
@@ -138,39 +138,38 @@ def degrees(spread: Spread) -> float:
 
 
 def detectable(spread: Spread, confidence: float) -> float | None:
-    """Return the smallest true difference that an experiment with this spread of a difference would find four times in
-    five.
+    """Return the smallest true difference that an experiment with this spread would detect with 80 % power.
 
-    (t of the confidence + t of the power) bootstrap standard errors; normal but for a mean over seeds. None if the
-    draws do not vary: that all clusters are alike does not mean that nothing could be missed.
+    It is (t of the confidence + t of the power) bootstrap standard errors, with the normal distribution unless this is
+    a mean over seeds. Returns None if the draws do not vary, because identical clusters do not prove unlimited power.
     """
     if not _varies(spread.draws):
         return None
     freedom = degrees(spread)
-    power = 2 * POWER - 1  # of both tails: the one-sided level is POWER
+    power = 2 * POWER - 1  # two-sided level for which the one-sided level is POWER
     return (_t(confidence, freedom) + _t(power, freedom)) * float(np.std(spread.draws, ddof=1))
 
 
 def weights(clusters: int, language: str, resampling: Resampling) -> Iterator[Floats]:
-    """Yield how often each cluster was drawn, as (at most R, P) blocks that together are (R, P)."""
+    """Yield how often each cluster is drawn, in blocks of rows that together are (R, P)."""
     for start, rows in _blocks(clusters, resampling.resamples):
         yield _weights(clusters, rows, start, language, resampling.seed)
 
 
 def coins(clusters: int, language: str, resampling: Resampling) -> Iterator[Floats]:
-    """Yield -1 for a cluster whose labels are swapped, else 1, as (at most R, P) blocks that together are (R, P)."""
+    """Yield -1 for clusters whose labels are swapped, else 1, in blocks of rows that together are (R, P)."""
     for start, rows in _blocks(clusters, resampling.resamples):
         yield _coins(clusters, rows, start, language, resampling.seed)
 
 
 def all_but_one(clusters: int) -> Iterator[Floats]:
-    """Yield the weights of the jackknife: row i leaves out cluster i; blocks that together are (P, P)."""
+    """Yield the weights of the jackknife, in blocks of rows that together are (P, P). Row i leaves out cluster i."""
     for start, rows in _blocks(clusters, clusters):
         yield 1.0 - np.eye(rows, clusters, start)
 
 
 def generator(*key: object) -> np.random.Generator:
-    """Return random numbers that depend on the key alone."""
+    """Return a random number generator that depends only on the key."""
     digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
     return np.random.default_rng(np.frombuffer(digest, dtype=np.uint32))
 
@@ -180,13 +179,13 @@ def _varies(draws: Floats | None) -> TypeGuard[Floats]:
 
 
 def _t(confidence: float, freedom: float) -> float:
-    """Return the bound of the central ``confidence`` of Student's t; normal for infinite degrees of freedom."""
+    """Return the upper bound of the central share ``confidence`` of Student's t, or of the normal if freedom is inf."""
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, (1 + confidence) / 2))
 
 
-@lru_cache(maxsize=2)  # the metrics and models of one language follow each other and share their draws
+@lru_cache(maxsize=2)  # the metrics and models of one language are computed in succession and share draws
 def _weights(clusters: int, rows: int, start: int, language: str, seed: int) -> Floats:
     drawn = generator(seed, "bootstrap", language, start).integers(0, clusters, size=(rows, clusters))
     drawn += np.arange(rows)[:, None] * clusters

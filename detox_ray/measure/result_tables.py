@@ -1,8 +1,8 @@
-"""From estimates per language to the committed tables: which languages count in a macro mean, and corrected tests.
+"""Turn estimates per language into the committed tables, with macro means and corrected tests.
 
-A language counts in the macro mean of a metric if it has a value and, for toxicity, if the scorer has evidence there.
-Tests are corrected over all languages of one metric that were tested; those of its parts ("gender"), which are a table
-of their own, over all languages and parts.
+A language counts in the macro mean of a metric if it has a value and, for toxicity, if the scorer has evidence in it.
+The tests of a metric are corrected over all tested languages. The tests of its parts ("gender"), which readers see in a
+separate table, are corrected over all languages and parts.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -16,11 +16,11 @@ from detox_ray.storage.metric_spec import ALL, Metrics
 from detox_ray.storage.tables import COMPARISONS, METRICS, OK
 
 MACRO = "macro"
-NO_EVIDENCE = "no_language_with_evidence"  # values there are, but the scorer has no evidence in any of their languages
+NO_EVIDENCE = "no_language_with_evidence"  # there are values, but the scorer has evidence in none of the languages
 CORRECTIONS = {"holm": holm, "benjamini-hochberg": benjamini_hochberg}
 
-Sizes = Mapping[str, int]  # group of models that differ in their seed only -> how many they are
-Evidence = Mapping[str, Collection[str]]  # scorer -> languages; a scorer that is not in it: all
+Sizes = Mapping[str, int]  # group of models that differ only in their seed -> number of models
+Evidence = Mapping[str, Collection[str]]  # scorer -> languages with evidence; missing scorer: all
 
 
 def metric_rows(
@@ -51,7 +51,7 @@ def comparison_rows(
     confidence: float,
     correction: str,
 ) -> pa.Table:
-    """Return COMPARISONS from (quantity, model, parent) -> language -> difference; ``correction``: of CORRECTIONS."""
+    """Return COMPARISONS from (quantity, model, parent) -> language -> difference. ``correction``: see CORRECTIONS."""
     rows = []
     corrected = _corrected(gaps, correction)
     for (quantity, model, parent), estimates in gaps.items():
@@ -70,7 +70,7 @@ def comparison_rows(
 def _corrected(
     gaps: Mapping[tuple[Quantity, str, str], Mapping[str, IntervalEstimate]], correction: str
 ) -> dict[tuple[Quantity, str, str, str], float | None]:
-    """Return (quantity, model, parent, language) -> p-value, corrected within its family of tests."""
+    """Return (quantity, model, parent, language) -> p-value, corrected over its family of tests."""
     families: dict[tuple[Quantity, str, str], list[tuple[tuple[Quantity, str, str, str], float | None]]] = {}
     for (quantity, model, parent), estimates in gaps.items():
         family = quantity if quantity.part == ALL else quantity._replace(part="")
@@ -86,7 +86,7 @@ def _corrected(
 def _counting(
     quantity: Quantity, metrics: Metrics, estimates: Mapping[str, IntervalEstimate], evidence: Evidence
 ) -> list[str]:
-    """Return the languages of a macro mean."""
+    """Return the languages that count in a macro mean."""
     trusted: Collection[str] = estimates
     if metrics.of(quantity.metric, quantity.scorer).kind == "toxicity":
         trusted = evidence.get(quantity.scorer, estimates)
@@ -101,7 +101,7 @@ def _macro(estimates: Mapping[str, IntervalEstimate], counting: Sequence[str], c
 
 
 def _between_seeds(result: IntervalEstimate) -> float | None:
-    """Return the sample standard deviation of the seeds' values, not rounded; None of one model."""
+    """Return the sample standard deviation between seeds, not rounded; None for a single model."""
     if result.own is None or result.own.seeds is None:
         return None
     return float(np.std(result.own.seeds, ddof=1))

@@ -1,5 +1,7 @@
-"""Rounding to decimals as Python's scripts do it, to the last digit. The two ways differ at ties: 0.7775, of which the
-float is a little less, is 0.778 by scaling (777.5, half to even) and 0.777 by its decimal value.
+"""Round to decimals exactly as Python scripts do.
+
+The two ways differ at ties: 0.7775, whose float is slightly smaller, becomes 0.778 by scaling (777.5, half to even) and
+0.777 by its decimal value.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
-"""Scorers on the same completions: agreement of each pair, and validity against a reference scorer.
+"""Compare scorers on the same completions: the agreement of each pair, and validity against a reference scorer.
 
-Completions of all models are pooled, those that both scorers gave a value; a prompt is one cluster with all its
-completions of all models.
+The completions of all models that both scorers gave a value are pooled. A cluster is a prompt with all its completions
+by all models.
 """
 
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ from detox_ray.measure.statistics import Floats, Resampling
 from detox_ray.measure.validity import TOXIC_FROM, Validity, no_validity, validity
 from detox_ray.storage.tables import UNSUPPORTED
 
-Scored = Mapping[tuple[str, str], Completions]  # (scorer, model) -> what is there
+Scored = Mapping[tuple[str, str], Completions]  # (scorer, model) -> scored completions
 
 
 class _CommonScores(NamedTuple):
-    """N completions that two scorers gave a value."""
+    """The N completions to which two scorers gave a value."""
 
     values: Floats  # (N,)
     other_values: Floats  # (N,)
@@ -44,7 +44,7 @@ def agreements(
 
 
 def validities(inputs: Inputs, scored: Scored, language: str, resampling: Resampling, reference: str) -> list[Validity]:
-    """Hold every other scorer against the reference scorer in one language."""
+    """Validate every other scorer against the reference scorer in one language."""
     rows = []
     for scorer in inputs.supports:
         if scorer == reference:

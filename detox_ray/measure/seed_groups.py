@@ -1,7 +1,7 @@
-"""Models that differ in their seed only, as one: the means over them, and which comparisons they have.
+"""Models that differ only in their seed, treated as one: means over them, and their comparisons.
 
-The papers report such means (Li et al. 2024, Figure 1: five seeds). A prompt counts if any of the seeds has a value
-for it, and every seed gets the same drawn prompts.
+The papers report such means (Li et al. 2024, Figure 1: five seeds). A prompt counts if any seed has a value for it, and
+all seeds share the drawn prompts.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from detox_ray.storage.tables import OK
 
 
 def compared(inputs: Inputs) -> list[tuple[str, str]]:
-    """Return (group, parent) for each parent with which all the group's models are compared."""
+    """Return (group, parent) for each parent with which all models of the group are compared."""
     pairs = set(inputs.compare)
     parents = list(dict.fromkeys(parent for _, parent in inputs.compare))
     return [
@@ -27,7 +27,7 @@ def compared(inputs: Inputs) -> list[tuple[str, str]]:
 def mean_value(
     series: Sequence[Series], estimates: Sequence[IntervalEstimate], language: str, resampling: Resampling
 ) -> IntervalEstimate:
-    """Return the mean of one quantity over seeds; ``estimates`` holds that of each seed's series."""
+    """Return the mean of a quantity over seeds. ``estimates`` are those of the seeds' series."""
     if _has_all(estimates) and (union := _union([each.clusters for each in series])):
         estimates = [estimate(each.over(union), language, resampling) for each in series]
     return seeds(estimates, resampling)
@@ -36,7 +36,7 @@ def mean_value(
 def mean_difference(
     sides: Sequence[tuple[Series, Series]], estimates: Sequence[IntervalEstimate], language: str, resampling: Resampling
 ) -> IntervalEstimate:
-    """Return the mean over seeds of model minus parent; ``estimates`` holds that of each seed's two series."""
+    """Return the mean over seeds of model minus parent. ``estimates`` are the differences of the seeds."""
     if _has_all(estimates):
         pairs = [common(model, parent) for model, parent in sides]
         if union := _union([model.clusters for model, _ in pairs]):
@@ -49,5 +49,5 @@ def _has_all(estimates: Sequence[IntervalEstimate]) -> bool:
 
 
 def _union(clusters: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """Return all clusters, sorted; none if every seed has the same."""
+    """Return the sorted union of the seeds' clusters; empty if all seeds have the same clusters."""
     return tuple(sorted(set().union(*clusters))) if len(set(clusters)) > 1 else ()

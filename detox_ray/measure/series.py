@@ -1,8 +1,8 @@
-"""What can be resampled: a ratio of sums over clusters, a quantile of the completions in them, or a deviation.
+"""Statistics that can be resampled: a ratio of sums over clusters, a quantile of completions, or a deviation.
 
-A cluster is a prompt with all its samples (or a held-out text). All primitives answer the same questions: the value,
-the value under cluster weights (R, P), the value without each cluster (P,), and, but for deviations, the difference
-after swapping labels. All of these are exact; a resample is never approximated by bins.
+A cluster is a prompt with all its samples (or a held-out text). All kinds of series can compute their value, their
+values under cluster weights (R, P), their values without each cluster (P,), and, except for deviations, differences
+after swapping labels. All of these are exact; resamples are never approximated by bins.
 
 Shapes: P clusters, N completions, R resamples.
 """
@@ -18,24 +18,24 @@ from detox_ray.measure.resampling import Floats, all_but_one
 from detox_ray.measure.rounding import by_scaling
 from detox_ray.storage.tables import OK
 
-_BINS = 128  # of sorted values: the bin with the wanted rank is found first, then the value in it
+_BINS = 128  # bins of sorted values; a rank is looked up first among bins, and then within one
 
 
 class Ratio(NamedTuple):
-    """transform(sum of numerators / sum of denominators) over clusters; a mean over clusters has denominators of 1."""
+    """transform(sum of numerators / sum of denominators) over clusters. A mean over clusters has denominators of 1."""
 
-    clusters: tuple[str, ...]  # P names, sorted, distinct
+    clusters: tuple[str, ...]  # P distinct names, sorted
     numerator: Floats  # (P,)
-    denominator: Floats  # (P,), all > 0, but 0 if over() added the cluster
+    denominator: Floats  # (P,), positive, or 0 if over() added the cluster
     transform: Callable[[Floats], Floats] | None = None
-    decimals: int | None = None  # the point value is rounded to these; resampling never is
-    status: str = OK  # why there is no value; then P is 0
-    point: float | None = None  # the value as a script sums it up, in the completions' order: it decides a rounding
+    decimals: int | None = None  # digits to which the point value is rounded; resampled values are never rounded
+    status: str = OK  # otherwise the reason why there is no value; P is then 0
+    point: float | None = None  # the value as a script sums it, in the completions' order, which can decide a rounding
     rounding: Callable[[float, int], float] = by_scaling
 
     def points(self, numerators: Floats, denominators: Floats) -> Floats:
-        """Return the statistic from sums of any shape, not rounded."""
-        with np.errstate(over="ignore", invalid="ignore"):  # a resample may hold nothing of a series made by over()
+        """Return the statistic, not rounded, from sums of any shape."""
+        with np.errstate(over="ignore", invalid="ignore"):  # a resample may draw only clusters that over() added
             ratio = numerators / denominators
             return ratio if self.transform is None else self.transform(ratio)
 
@@ -74,18 +74,18 @@ class Ratio(NamedTuple):
 
 
 class Quantile(NamedTuple):
-    """The q-quantile of all completions, as ``numpy.quantile`` computes it; prompts are the clusters."""
+    """The q-quantile of all completions, computed like ``numpy.quantile``. Clusters are prompts."""
 
-    clusters: tuple[str, ...]  # P names, sorted, distinct, each with at least one completion, but for those of over()
-    cluster_of: NDArray[np.int64]  # (N,) place in clusters
+    clusters: tuple[str, ...]  # P distinct names, sorted; each has a completion, unless over() added it
+    cluster_of: NDArray[np.int64]  # (N,) index of each value's cluster
     values: Floats  # (N,) ascending
     q: float = 0.5
     decimals: int | None = None
-    midpoint: bool = False  # halfway between two neighbouring values (Li et al. 2024), else interpolated linearly
+    midpoint: bool = False  # halfway between two adjacent values (Li et al. 2024), instead of linear interpolation
     status: str = OK
 
     def exact(self) -> float:
-        """Return the point value before rounding; nan if a value is."""
+        """Return the point value before rounding; NaN if any value is NaN."""
         if np.isnan(self.values).any():
             return float("nan")
         return float(self.under(np.ones((1, len(self.clusters))))[0])
@@ -95,11 +95,10 @@ class Quantile(NamedTuple):
         return self.exact() if self.decimals is None else by_scaling(self.exact(), self.decimals)
 
     def under(self, weights: Floats) -> Floats:
-        """Return (R,) quantiles with each cluster's completions repeated as often as its weight (R, P), a whole number,
-        says.
+        """Return the quantiles (R,) if each cluster's completions are repeated by its integer weight (R, P).
 
-        No resample is sorted: bins of the sorted values are counted by a matrix product, and only the bin that holds
-        the wanted rank is looked through.
+        No resample is sorted. A matrix product counts how many values fall into each bin of the sorted values, and only
+        the bin with the wanted rank is searched.
         """
         size = len(self.values)
         width = -(-size // _BINS)
@@ -108,12 +107,12 @@ class Quantile(NamedTuple):
         counts = np.bincount(place, minlength=len(self.clusters) * bins).reshape(-1, bins).astype(np.float64)
         upto = np.cumsum(weights @ counts, axis=1)  # (R, bins)
         rows = np.arange(len(weights))
-        drawn = upto[:, -1]  # 0 if a resample holds nothing of a series made by over()
+        drawn = upto[:, -1]  # 0 if a resample draws only clusters that over() added
         rank = np.where(drawn > 0, self.q * (drawn - 1), -1.0)
 
         def at(wanted: Floats) -> Floats:
-            """Return (R,) values with so many values before them."""
-            found = (upto <= wanted[:, None]).sum(axis=1)  # (R,) the first bin that reaches beyond
+            """Return (R,) the values that have ``wanted`` (R,) values before them."""
+            found = (upto <= wanted[:, None]).sum(axis=1)  # (R,) the first bin that reaches beyond the rank
             before = np.where(found > 0, upto[rows, found - 1], 0.0)
             inside = np.minimum(found[:, None] * width + np.arange(width), size - 1)  # (R, width)
             passed = before[:, None] + np.cumsum(weights[rows[:, None], self.cluster_of[inside]], axis=1)
@@ -123,7 +122,7 @@ class Quantile(NamedTuple):
         share = np.where(rank % 1 > 0, 0.5, 0.0) if self.midpoint else rank % 1
         with np.errstate(invalid="ignore"):
             found = np.where(low == high, low, low + (high - low) * share)
-            # from the nearer end, as NumPy does: the last bit decides a rounding
+            # Interpolate from the nearer end, as NumPy does, because the last bit can decide a rounding.
             found = np.where((share >= 0.5) & np.isfinite(high - low), high - (high - low) * (1 - share), found)
         return np.where(drawn > 0, found, np.nan)
 
@@ -147,11 +146,11 @@ class Quantile(NamedTuple):
 class Deviation(NamedTuple):
     """The population standard deviation (ddof 0) of all values in the clusters."""
 
-    clusters: tuple[str, ...]  # P names, sorted, distinct
-    sums: Floats  # (P, 3): how many values, their sum, and the sum of their squares, both less ``centre``
-    centre: float  # close to the values: their squares stay small, and no digit is lost
+    clusters: tuple[str, ...]  # P distinct names, sorted
+    sums: Floats  # (P, 3): number of values, sum of (value - centre), and sum of (value - centre) squared
+    centre: float  # close to the values, so that squares stay small and no digits are lost
     decimals: int | None
-    point: float | None  # the value as NumPy computes it, in the values' order
+    point: float | None  # the value as NumPy computes it, in the order of the values
     status: str = OK
 
     def exact(self) -> float:
@@ -164,7 +163,7 @@ class Deviation(NamedTuple):
         return point if self.decimals is None else by_scaling(point, self.decimals)
 
     def under(self, weights: Floats) -> Floats:
-        """Return (R,) deviations with each cluster counted as often as its weight (R, P) says."""
+        """Return the deviations (R,) under cluster weights (R, P), which say how often each cluster counts."""
         return _deviation(weights @ self.sums)
 
     def left_out(self) -> Floats:
@@ -183,7 +182,7 @@ class Deviation(NamedTuple):
 
 
 def _deviation(sums: Floats) -> Floats:
-    """Return the deviation from (…, 3) sums; nan without any value."""
+    """Return the deviation (…) from sums (…, 3); NaN if there are no values."""
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = sums[..., 2] / sums[..., 0] - (sums[..., 1] / sums[..., 0]) ** 2
     return np.sqrt(np.maximum(variance, 0.0))
@@ -202,7 +201,7 @@ def ratio(
     point: float | None = None,
     rounding: Callable[[float, int], float] = by_scaling,
 ) -> Ratio:
-    """Return a Ratio in the order of its cluster names, so that the order of rows in a table does not matter."""
+    """Return a Ratio sorted by cluster name, so that the order of a table's rows does not matter."""
     assert len(set(clusters)) == len(clusters) and bool(np.all(denominator > 0))
     order = sorted(range(len(clusters)), key=clusters.__getitem__)
     names = tuple(clusters[i] for i in order)
@@ -213,7 +212,10 @@ def ratio(
 def deviation(
     clusters: Sequence[str], cluster_of: NDArray[Any], values: NDArray[Any], *, decimals: int | None
 ) -> Deviation:
-    """Return the Deviation of N >= 1 values (N,) in the clusters at places ``cluster_of`` (N,), each with a value."""
+    """Return the Deviation of N >= 1 values (N,). ``cluster_of`` (N,) is the index of each value's cluster.
+
+    Every cluster must have a value.
+    """
     values = values.astype(float)
     centre, size = float(values.mean()), len(clusters)
     shifted = values - centre
@@ -233,30 +235,29 @@ def quantile(
     decimals: int | None = None,
     midpoint: bool = False,
 ) -> Quantile:
-    """Return a Quantile (the median, unless q says otherwise) of N >= 1 values in the clusters at places ``cluster_of``
-    (N,).
+    """Return a Quantile of N >= 1 values, by default the median. ``cluster_of`` (N,) is the index of their clusters.
 
     Clusters without a value are left out.
     """
     assert len(set(clusters)) == len(clusters) and len(values) == len(cluster_of) > 0
-    full = np.unique(cluster_of)  # places of clusters with values
+    full = np.unique(cluster_of)  # indices of clusters with values
     by_name = sorted(full.tolist(), key=clusters.__getitem__)
     new = np.full(len(clusters), -1)
     new[by_name] = np.arange(len(by_name))
     places = new[cluster_of]
-    order = np.lexsort((places, values))  # ties in the order of clusters: the order of rows does not matter
+    order = np.lexsort((places, values))  # ties are in the order of clusters, so the order of rows does not matter
     names = tuple(clusters[i] for i in by_name)
     return Quantile(names, places[order], values[order].astype(float), q, decimals, midpoint)
 
 
 def without_value(status: str) -> Ratio:
-    """Return the series of a measurement that could not be made, with the reason."""
+    """Return the series of a measurement that has no value, with the reason as its status."""
     assert status != OK
     return Ratio((), np.empty(0), np.empty(0), status=status)
 
 
 def common(a: Series, b: Series) -> tuple[Series, Series]:
-    """Return both on the clusters that both have."""
+    """Return both series restricted to the clusters that both have."""
     if a.clusters == b.clusters:
         return a, b
     places = {name: i for i, name in enumerate(b.clusters)}
@@ -265,7 +266,7 @@ def common(a: Series, b: Series) -> tuple[Series, Series]:
 
 
 def united(a: Series, b: Series) -> tuple[Series, Series]:
-    """Return both on the clusters that either has, with the values that they have; as they are if one has no value."""
+    """Return both series extended to the clusters that either has. If one has no value, return them unchanged."""
     if not a.status == b.status == OK:
         return a, b
     clusters = tuple(sorted({*a.clusters, *b.clusters}))
@@ -278,7 +279,7 @@ def _places(clusters: tuple[str, ...], among: tuple[str, ...]) -> NDArray[np.int
 
 
 def swapped(a: Series, b: Series, coins: Floats) -> Floats:
-    """Return (R,) differences a - b after swapping the two labels of each cluster whose coin (R, P) is -1."""
+    """Return the differences (R,) a - b after swapping the two labels of each cluster whose coin (R, P) is -1."""
     if isinstance(a, Combined) and isinstance(b, Combined):
         return a.swapped(b, coins)
     if isinstance(a, Ratio) and isinstance(b, Ratio):

@@ -1,9 +1,9 @@
 """Spearman's rank correlation with a cluster bootstrap, vectorised.
 
-Ties get their average rank, and every resample is ranked by itself: ranks kept from the whole sample would make
-intervals wrong, for a rank depends on who else was drawn. The value is exact. For the interval, values are ranked into
-at most 512 bins (ties together), which moves a bound by less than 0.001; with at most 512 distinct values it is exact
-too.
+Ties get their average rank. Every resample is ranked separately, because a rank depends on what else was drawn;
+reusing the ranks of the whole sample would make intervals wrong. The value is exact. For the interval, values are
+ranked into at most 512 bins (ties together), which moves a bound by less than 0.001. With at most 512 distinct values,
+the interval is exact, too.
 
 Shapes: N texts, P clusters, R resamples, B bins.
 """
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from detox_ray.measure.resampling import Floats, Resampling, percentile_interval, weights
 
 BINS = 512
-_ROWS = 256  # texts at once
+_ROWS = 256  # texts per block
 
 Whole = NDArray[np.int64]
-Counts = NDArray[Any]  # whole numbers as float32: twice as fast to multiply, and exact below 2**24
+Counts = NDArray[Any]  # whole numbers as float32, which are twice as fast to multiply, and exact below 2**24
 
 
 class Bounded(NamedTuple):
@@ -34,14 +34,14 @@ NOTHING = Bounded(None, None, None)
 
 
 def numbered(clusters: NDArray[Any]) -> Whole:
-    """Turn (N,) names of clusters, of any kind, into numbers from 0 without gaps."""
+    """Turn names of clusters (N,), of any type, into consecutive numbers from 0."""
     return np.unique(clusters, return_inverse=True)[1].astype(np.int64)
 
 
 def binned(values: Floats) -> Whole:
-    """Return (N,) the bin of each value, in the values' order; equal values share a bin.
+    """Return the bin (N,) of each value. Bins ascend with the values, and equal values share a bin.
 
-    Each distinct value has its own if there are at most `BINS` of them.
+    If there are at most `BINS` distinct values, each has its own bin.
     """
     distinct, rank, ties = np.unique(values, return_inverse=True, return_counts=True)
     if len(distinct) > BINS:
@@ -50,20 +50,22 @@ def binned(values: Floats) -> Whole:
 
 
 def histogram(cluster: Whole, bins: Whole, size: int) -> Counts:
-    """Return (P, ``size``) how many of each cluster's texts are in each bin."""
+    """Return the number (P, ``size``) of each cluster's texts in each bin."""
     clusters = int(cluster.max()) + 1
     return np.bincount(cluster * size + bins, minlength=clusters * size).reshape(clusters, size).astype(np.float32)
 
 
 def bounds(draws: Floats, confidence: float) -> tuple[float | None, float | None]:
-    """Return the percentile interval of the resamples in which the statistic exists."""
+    """Return the percentile interval of those resamples in which the statistic is defined."""
     draws = draws[~np.isnan(draws)]
     return percentile_interval(draws, confidence) if len(draws) else (None, None)
 
 
 def spearman(a: Floats, b: Floats, cluster: Whole, language: str, resampling: Resampling) -> Bounded:
-    """Return the rank correlation of (N,) with (N,); ``cluster`` (N,) is from `numbered`. No value if a side is
-    constant."""
+    """Return the rank correlation of ``a`` (N,) with ``b`` (N,), without a value if one of them is constant.
+
+    ``cluster`` (N,) comes from `numbered`.
+    """
     from scipy.stats import rankdata
 
     if len(a) == 0 or np.ptp(a) == 0 or np.ptp(b) == 0:
@@ -74,7 +76,7 @@ def spearman(a: Floats, b: Floats, cluster: Whole, language: str, resampling: Re
         return Bounded(value, None, None)
     sides = binned(a), binned(b)
     counts = [histogram(cluster, side, int(side.max()) + 1) for side in sides]
-    # Texts of one cluster in the same two bins weigh the same in every resample.
+    # Texts of a cluster that share both bins have the same weight in every resample.
     places, times = np.unique(np.stack([cluster, *sides]), axis=1, return_counts=True)
     draws = [
         _correlations(block.astype(np.float32), counts, places, times.astype(np.float32))
@@ -84,8 +86,14 @@ def spearman(a: Floats, b: Floats, cluster: Whole, language: str, resampling: Re
 
 
 def _correlations(drawn: Counts, counts: list[Counts], places: Whole, times: Counts) -> Floats:
-    """Return (R,) correlations; ``drawn`` (R, P), ``counts`` per side (P, B), ``places`` (3, M): cluster and both
-    bins."""
+    """Return the correlations (R,).
+
+    Args:
+        drawn: Weights (R, P).
+        counts: For each side, the number (P, B) of texts in each bin.
+        places: Cluster and both bins (3, M) of M distinct combinations.
+        times: Number (M,) of texts with each combination.
+    """
     ranks, spread = [], np.ones(len(drawn))
     for side in counts:
         held = drawn @ side  # (R, B)

@@ -1,4 +1,4 @@
-"""The measure stage: from all that was committed to metrics, comparisons, and how far the scorers can be believed."""
+"""The measure stage, which computes metrics, comparisons and the scorers' validity from all committed tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -39,10 +39,10 @@ SECONDS = 120.0  # assumed for `detox-ray plan`
 
 
 class MeasureStage(Stage):
-    """Measures all that the other stages made, on the driver."""
+    """The stage that measures the results of all other stages, on the driver."""
 
     name = command = title = "measure"
-    version = 7  # raised when a number changes
+    version = 7  # raise it when a number changes
     summary = "metrics and comparisons with their intervals"
     writes = (METRICS, COMPARISONS, VALIDITY, AGREEMENTS, STATUS_COUNTS)
     on_ray = False
@@ -56,10 +56,10 @@ class MeasureStage(Stage):
     def units(self, context: Context) -> Mapping[Unit, Planned]:
         experiment = context.experiment
         settings = {
-            # Their order is the rows' order, and "macro" is over these languages.
+            # The order of rows follows these lists, and "macro" is the mean over these languages.
             "languages": experiment.languages,
             "models": list(experiment.models),
-            "metrics": [[spec.name, spec.version] for spec in metrics_of(context)],  # others' packages may add some
+            "metrics": [[spec.name, spec.version] for spec in metrics_of(context)],  # other packages may add some
             "scorers": experiment.score.names,
             "quality": experiment.quality.model_dump(),
             "reference": experiment.score.reference,
@@ -93,13 +93,13 @@ class MeasureStage(Stage):
 
 
 def metrics_of(context: Context) -> tuple[MetricSpec, ...]:
-    """The metrics that the stages state, this room's first; those of a stage without units are not asked for."""
+    """Return the metrics of all stages that have units, those of this stage first."""
     others = (stage for stage in context.stages if not isinstance(stage, MeasureStage) and context.units_of([stage]))
     return (*specs(), *(spec for stage in others for spec in stage.metrics()))
 
 
 def settings_of(experiment: Experiment) -> Settings:
-    """The experiment's choices under every number."""
+    """Return the choices behind every number of an experiment."""
     chosen = experiment.measure
     return Settings(
         chosen.convention,
@@ -114,9 +114,9 @@ def settings_of(experiment: Experiment) -> Settings:
 
 
 def validities(context: Context) -> list[Validity]:
-    """How far each scorer can be believed in each language, from its scores of the experiment's labelled text.
+    """Return the validity of each scorer in each language, from its scores of the experiment's labelled text.
 
-    Empty if the experiment has no such text.
+    The list is empty if the experiment has no labelled text.
     """
     config = context.experiment.validity
     if config is None:
@@ -141,10 +141,10 @@ def validities(context: Context) -> list[Validity]:
 
 
 def evidence(context: Context, rows: Sequence[Validity]) -> Mapping[str, list[str]]:
-    """Scorer -> languages that count in its macro means.
+    """Return scorer -> languages that count in its macro means.
 
-    Empty, which is all languages that a scorer knows, if nothing was asked of the scorers (no labelled text) or the
-    user says so (measure.macro: all).
+    The mapping is empty, which means all languages that a scorer knows, if there is no labelled text or if the user
+    asks for it (measure.macro: all).
     """
     if context.experiment.measure.macro == "all" or not rows:
         return {}
@@ -156,7 +156,7 @@ def evidence(context: Context, rows: Sequence[Validity]) -> Mapping[str, list[st
 
 
 def inputs_of(context: Context, counting: Mapping[str, Sequence[str]]) -> Inputs:
-    """What measuring reads. ``counting``: scorer -> languages that count in its macro means."""
+    """Return the inputs of measuring. ``counting`` maps scorers to the languages that count in their macro means."""
     experiment = context.experiment
 
     def tables(table: Table) -> UnitTables:

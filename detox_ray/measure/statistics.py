@@ -1,21 +1,21 @@
-"""The statistics under all metrics: values and paired differences with interval, test, ratio and power.
+"""The statistics of all metrics: values and paired differences with interval, test, ratio and power.
 
-Clusters (prompts with all their samples) are resampled whole: samples of one prompt resemble each other, so that
+Clusters (prompts with all their samples) are resampled whole. The samples of a prompt resemble each other, so
 resampling single completions would make intervals far too narrow.
 
 - Interval: percentile or BCa bootstrap (resampling.py). For a difference, and for the ratio model / parent, both
-  models get the same drawn prompts (paired). For a macro mean, languages are drawn independently (stratified) and
-  averaged draw by draw.
-- Test: two-sided paired permutation. The two models' labels are swapped within each prompt by a fair coin; for a mean
-  over prompts that is flipping the sign of its difference. For a macro mean, all languages are swapped at once. How
-  small a p-value can be: resampling.py.
-- Models that differ in their seed only: a nested bootstrap draws seeds, then prompts; interval and test by Student's t.
-- Correction: Holm or Benjamini-Hochberg over the languages of one metric (corrections.py).
-- If resampling gives no finite spread (one cluster, an overflow) there is a value and no interval. If all clusters
-  are alike the interval is that one value, however few they are: read it together with n.
+  models share the drawn prompts (paired). For a macro mean, languages are drawn independently (stratified) and averaged
+  draw by draw.
+- Test: two-sided paired permutation. A fair coin swaps the two models' labels within each prompt; for a mean over
+  prompts, this flips the sign of a prompt's difference. For a macro mean, all languages are swapped at once.
+  resampling.py says how small a p-value can be.
+- Models that differ only in their seed: a nested bootstrap draws seeds, then prompts; interval and test by Student's t.
+- Correction: Holm or Benjamini-Hochberg, over the languages of one metric (corrections.py).
+- If resampling gives no finite spread (one cluster, an overflow), there is a value but no interval. If all clusters are
+  alike, the interval is that single value, however few they are, so read it together with n.
 
-With few prompts a bootstrap interval is too narrow: what should cover 95 % covers about 91 % with 20 prompts, 94 % with
-100, 94 to 95 % with 300 (tests/measure/test_simulation.py).
+With few prompts, a bootstrap interval is too narrow: a nominal 95 % covers about 91 % with 20 prompts, 94 % with 100,
+and 94 to 95 % with 300 (tests/measure/test_simulation.py).
 """
 
 from collections.abc import Sequence
@@ -78,16 +78,18 @@ class IntervalEstimate(NamedTuple):
     value: float | None  # as reported, rounded if the convention rounds
     low: float | None
     high: float | None
-    p_value: float | None  # differences only, as all that follows but status
-    n: int  # clusters; languages of a macro mean
+    p_value: float | None  # only for differences
+    n: int  # number of clusters, or of languages in a macro mean
     status: str
+    # Only for differences.
     ratio: float | None = None  # model / parent, not rounded; None if the parent is 0
     ratio_low: float | None = None
     ratio_high: float | None = None
-    detectable: float | None = None  # the smallest true difference found four times in five
-    own: Spread | None = None  # what a macro mean needs
-    parent: Spread | None = None
-    swaps: Floats | None = None  # (R,) permutation
+    detectable: float | None = None  # smallest true difference that would be detected with 80 % power
+    # For macro means and means over seeds.
+    own: Spread | None = None  # of the value or the difference
+    parent: Spread | None = None  # of the parent's value; only for differences
+    swaps: Floats | None = None  # (R,) values under permutation; only for differences
 
 
 def estimate(series: Series, language: str, resampling: Resampling) -> IntervalEstimate:
@@ -101,7 +103,7 @@ def estimate(series: Series, language: str, resampling: Resampling) -> IntervalE
 
 
 def difference(model: Series, parent: Series, language: str, resampling: Resampling) -> IntervalEstimate:
-    """Return model minus parent on the clusters that both have: paired interval, permutation p-value, ratio and
+    """Return model minus parent on the clusters that both have, with paired interval, permutation test, ratio and
     power."""
     for side in (model, parent):
         if side.status != OK:
@@ -121,10 +123,10 @@ def difference(model: Series, parent: Series, language: str, resampling: Resampl
 
 
 def macro(languages: Sequence[IntervalEstimate], confidence: float) -> IntervalEstimate:
-    """Return the unweighted mean over the languages that have a value; n counts them. Its ratio is that of the two
-    models' means.
+    """Return the unweighted mean over the languages that have a value. ``n`` is their number.
 
-    A language of one prompt has a value but no draws: then the mean has no interval and no test either.
+    Its ratio is that of the two models' means. A language with a single prompt has a value but no draws; the mean then
+    has neither an interval nor a test.
     """
     kept = [e for e in languages if e.status == OK]
     if not kept:
@@ -137,14 +139,14 @@ def macro(languages: Sequence[IntervalEstimate], confidence: float) -> IntervalE
 
 
 def seeds(replicates: Sequence[IntervalEstimate], resampling: Resampling) -> IntervalEstimate:
-    """Return the mean over two or more models that differ in their seed only, for a new seed's training and new
-    prompts.
+    """Return the mean over two or more models that differ only in their seed.
 
-    Replicates are values or differences on the same prompts (seed_groups.py). If one has no value there is none, and
-    its status: a mean over the seeds that went well would hide one that failed. A draw takes seeds, then
-    prompts: the replicates' own draws hold the same drawn prompts, because every seed answers the same ones. Of S seeds
-    S - 1 are drawn, which makes the variance between them unbiased (Rao and Wu 1988). Interval and p-value are by
-    Student's t (resampling.py): a swap of labels would know nothing of other seeds.
+    Its interval is about training with new seeds, and about new prompts. Replicates are values or differences on the
+    same prompts (seed_groups.py). If one has no value, the mean has none, with the same status, because a mean over the
+    other seeds would hide the failure. A draw takes seeds, then prompts; the replicates' own draws share the drawn
+    prompts, because every seed answers the same ones. Of S seeds, S - 1 are drawn, which makes the variance between
+    them unbiased (Rao and Wu 1988). Interval and p-value use Student's t (resampling.py), because swapping labels would
+    ignore the variance between seeds.
     """
     for each in replicates:
         if each.status != OK:
@@ -199,7 +201,7 @@ def _with_interval(
 
 
 def _quotient(own: Spread, parent: Spread) -> Spread:
-    """Return model / parent = 1 + difference / parent, draw by draw; no draws if a resample's parent is 0."""
+    """Return model / parent = 1 + difference / parent, draw by draw. There are no draws if the parent is 0 in one."""
     exact = 1 + own.exact / parent.exact
     each = None if own.seeds is None else 1 + own.seeds / parent.exact
     if own.draws is None or parent.draws is None or np.any(parent.draws == 0):
@@ -230,7 +232,7 @@ def _mean(spreads: Sequence[Spread | None]) -> Spread | None:
 def _minus(a: Floats | None, b: Floats | None) -> Floats | None:
     if a is None or b is None:
         return None
-    with np.errstate(invalid="ignore"):  # an overflow in both is no difference
+    with np.errstate(invalid="ignore"):  # if both overflow, the difference is NaN
         return a - b
 
 

@@ -1,16 +1,16 @@
-"""How far one scorer can stand in for another, and the thresholds that keep what the other's threshold meant.
+"""Whether one scorer can replace another, and which of its thresholds correspond to the other's.
 
-A is the scorer that goes (frozen Perspective scores, say), B the one that comes. Everything is per language and on
-texts that both scored. A bootstrap over clusters of texts gives percentile intervals; a threshold's interval is that of
-the same search in every resample, in which B's values are ranked into at most 512 bins (spearman.py).
+A is the scorer to be replaced (such as archived Perspective scores), and B the new one. Everything is computed per
+language, on texts that both scored. A bootstrap over clusters of texts gives percentile intervals. For the interval of
+a threshold, every resample repeats the search, with B's values ranked into at most 512 bins (spearman.py).
 
-    spearman                   do both rank texts alike?
+    spearman                   whether both rank texts alike
     mean_difference            mean of B - A
-    kappa                      do both decide alike at one and the same threshold, beyond chance?
-    share, other_share         texts at or above the threshold, by A and by B
-    same_share_threshold       B's threshold that calls the same share of texts toxic as A's does
-    precision                  of A's decisions, if texts have labels
-    same_precision_threshold   B's lowest threshold whose decisions are at least as precise as A's
+    kappa                      whether both decide alike at the same threshold, beyond chance
+    share, other_share         share of texts at or above the threshold, by A and by B
+    same_share_threshold       B's threshold at which the same share of texts is toxic as at A's
+    precision                  precision of A's decisions, if texts have labels
+    same_precision_threshold   B's lowest threshold with decisions at least as precise as A's
 
 Shapes: N texts, P clusters, R resamples, V bins of B's values.
 """
@@ -27,8 +27,8 @@ from detox_ray.measure.spearman import NOTHING, Bounded, Counts, Whole, binned, 
 from detox_ray.storage.tables import OK
 
 NO_LABELS = "no_labels"
-NONE_AT_THRESHOLD = "none_at_threshold"  # A calls no text toxic (or, of kappa, both decide one way about everything)
-NOT_REACHED = "not_reached"  # B has no threshold whose decisions are as precise
+NONE_AT_THRESHOLD = "none_at_threshold"  # A calls no text toxic; for kappa, both decide the same way about everything
+NOT_REACHED = "not_reached"  # B has no threshold with decisions that are as precise
 
 STATISTICS = (
     "spearman",
@@ -40,30 +40,30 @@ STATISTICS = (
     "precision",
     "same_precision_threshold",
 )
-BINS = 10  # of the reliability figure
-GRID = 25  # cells on each side of the scatter figure
+BINS = 10  # bins of the reliability figure
+GRID = 25  # cells along each side of the scatter figure
 
 
 class Statistic(NamedTuple):
-    """A number on two scorers in one language."""
+    """A statistic of two scorers in one language."""
 
     language: str
     statistic: str  # one of STATISTICS
-    threshold: float | None  # A's threshold that it is about; None: it is about none
+    threshold: float | None  # A's threshold, if the statistic has one
     value: float | None
     ci_low: float | None
     ci_high: float | None
-    n: int  # texts
+    n: int  # number of texts
     status: str  # "ok", or why there is no value
 
 
 class PairedScores(NamedTuple):
-    """N texts of one language that both scorers gave a value."""
+    """The N texts of one language to which both scorers gave a value."""
 
-    values: Floats  # (N,) by A
-    other: Floats  # (N,) by B
-    cluster: Whole  # (N,) from `numbered`: texts that are drawn together
-    labels: NDArray[np.bool_] | None = None  # (N,) whether people call a text toxic; None: not known
+    values: Floats  # (N,) A's values
+    other: Floats  # (N,) B's values
+    cluster: Whole  # (N,) clusters, from `numbered`
+    labels: NDArray[np.bool_] | None = None  # (N,) whether people call a text toxic; None: unknown
 
 
 def compare(pairs: PairedScores, language: str, thresholds: Sequence[float], resampling: Resampling) -> list[Statistic]:
@@ -100,15 +100,15 @@ def compare(pairs: PairedScores, language: str, thresholds: Sequence[float], res
 
 
 class ReliabilityBin(NamedTuple):
-    """Texts whose values by B lie in one tenth."""
+    """The texts with B's value in one tenth of [0, 1]."""
 
-    other: float  # mean of B
-    value: float  # mean of A
+    other: float  # mean of B's values
+    value: float  # mean of A's values
     n: int
 
 
 def reliability(values: Floats, other: Floats) -> list[ReliabilityBin]:
-    """Return what A says of texts by tenths of B's values: on the diagonal, B needs no calibration."""
+    """Return A's mean value by tenths of B's values. If they lie on the diagonal, B needs no calibration."""
     tenth = np.minimum((other * BINS).astype(np.int64), BINS - 1)
     bins = []
     for number in np.unique(tenth):
@@ -118,7 +118,7 @@ def reliability(values: Floats, other: Floats) -> list[ReliabilityBin]:
 
 
 def density(values: Floats, other: Floats) -> NDArray[np.int64]:
-    """Return (GRID, GRID) how many texts have A's value in a column and B's in a row."""
+    """Return the number (GRID, GRID) of texts in each cell. Rows are B's values, columns A's."""
     cells = [np.minimum((side * GRID).astype(np.int64), GRID - 1) for side in (other, values)]
     return np.bincount(cells[0] * GRID + cells[1], minlength=GRID * GRID).reshape(GRID, GRID).astype(np.int64)
 
@@ -131,12 +131,12 @@ class _Draws:
         self._sizes = np.bincount(cluster).astype(np.float64)
 
     def mean(self, of_text: Floats) -> Bounded:
-        """Return the mean of (N,) numbers."""
+        """Return the mean of N numbers (N,)."""
         sums = np.bincount(self.cluster, of_text)
         return self.bounded(float(of_text.mean()), lambda drawn: (drawn @ sums) / (drawn @ self._sizes))
 
     def bounded(self, value: float, statistic: Callable[[Floats], Floats]) -> Bounded:
-        """Return a value with its interval; ``statistic`` turns (R, P) weights into (R,) values, NaN for none."""
+        """Return a value with its interval. ``statistic`` maps weights (R, P) to values (R,), NaN if undefined."""
         clusters = len(self._sizes)
         if np.isnan(value):
             return NOTHING
@@ -152,10 +152,10 @@ class _Search:
 
     def __init__(self, pairs: PairedScores, draws: _Draws):
         self._pairs, self._draws = pairs, draws
-        self._levels, self._rank = np.unique(pairs.other, return_inverse=True)  # B's values, rising
+        self._levels, self._rank = np.unique(pairs.other, return_inverse=True)  # B's values, ascending
         bins = binned(pairs.other)
         size = int(bins.max()) + 1
-        self._lowest = np.full(size, np.inf)  # (V,) of each bin: B's threshold that its texts just reach
+        self._lowest = np.full(size, np.inf)  # (V,) lowest value of each bin: the highest threshold that it passes
         np.minimum.at(self._lowest, bins, pairs.other)
         self._all = histogram(draws.cluster, bins, size)  # (P, V)
         self._toxic: Counts | None = None
@@ -165,7 +165,7 @@ class _Search:
             self._toxic = flat.reshape(self._all.shape).astype(np.float32)
 
     def same_share(self, threshold: float) -> Bounded:
-        """Return B's threshold whose share of texts is nearest to A's; of two that are as near, the higher."""
+        """Return B's threshold with the share of texts closest to A's; of two that are equally close, the higher."""
         flagged = (self._pairs.values >= threshold).astype(np.float64)
         if not flagged.any():
             return NOTHING
@@ -177,7 +177,7 @@ class _Search:
         )
 
     def precision(self, threshold: float) -> Bounded:
-        """Return the share of labelled toxic texts among those that A calls toxic."""
+        """Return the share of texts labelled toxic among those that A calls toxic."""
         hits, flagged = self._flagged(threshold)
         if not flagged.sum():
             return NOTHING
@@ -187,7 +187,7 @@ class _Search:
             )
 
     def same_precision(self, threshold: float) -> Bounded:
-        """Return B's lowest threshold whose decisions are at least as precise as A's."""
+        """Return B's lowest threshold with decisions at least as precise as A's."""
         hits, flagged = self._flagged(threshold)
         assert self._toxic is not None and self._pairs.labels is not None
         if not flagged.sum():
@@ -205,7 +205,7 @@ class _Search:
         return self._draws.bounded(value, of_draws)
 
     def _flagged(self, threshold: float) -> tuple[Floats, Floats]:
-        """Return (P,) labelled toxic texts among those that A calls toxic, and all of these."""
+        """Return, per cluster (P,), the texts that A calls toxic: those of them labelled toxic, and all of them."""
         assert self._pairs.labels is not None
         flagged = self._pairs.values >= threshold
         clusters = int(self._draws.cluster.max()) + 1
@@ -216,19 +216,19 @@ class _Search:
 
 
 def _nearest(counts: Counts, wanted: Floats, levels: Floats) -> Floats:
-    """Return (R,) the level from which on (R, V) counts sum up nearest to (R,) ``wanted``; NaN if that is 0."""
-    above = np.cumsum(counts[:, ::-1], axis=1, dtype=np.float64)  # falling value
+    """Return the level (R,) above which counts (R, V) sum to the number closest to ``wanted`` (R,); NaN if it is 0."""
+    above = np.cumsum(counts[:, ::-1], axis=1, dtype=np.float64)  # in descending order of levels
     place = np.abs(above - wanted[:, None]).argmin(axis=1)
     found: Floats = np.where(wanted > 0, levels[::-1][place], np.nan)
     return found
 
 
 def _lowest(toxic: Counts, counts: Counts, wanted: Floats, levels: Floats) -> Floats:
-    """Return (R,) the lowest level from which on the (R, V) toxic are at least ``wanted`` of all; NaN for none."""
+    """Return the lowest level (R,) above which the share of toxic texts is at least ``wanted`` (R,); NaN if none."""
     hits = np.cumsum(toxic[:, ::-1], axis=1, dtype=np.float64)
     above = np.cumsum(counts[:, ::-1], axis=1, dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        able = hits / above >= wanted[:, None] - 1e-12  # falling value: the last that is able is the lowest
+        able = hits / above >= wanted[:, None] - 1e-12  # in descending order of levels, so the last one is the lowest
     last = able.shape[1] - 1 - able[:, ::-1].argmax(axis=1)
     found: Floats = np.where(able.any(axis=1), levels[::-1][last], np.nan)
     return found

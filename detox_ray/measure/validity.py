@@ -1,21 +1,25 @@
-"""How far a scorer can be believed in a language, against people's labels, the truth, or another scorer.
+"""Validity of a scorer in a language, measured against people's labels, the truth, or another scorer.
 
-    AUROC              chance that a toxic text has a higher value than a harmless one; ties count half; 0.5 is guessing
-    average precision  mean precision over the toxic texts in falling order of value; ties fall together (scikit-learn)
-    best F1            the highest F1 that any threshold gives, and that threshold (value >= threshold is toxic); as it
-                       was chosen on these very texts, it will be somewhat lower on others
-    calibration error  values read as probabilities: mean gap between value and share of toxic texts over ten bins of
-                       equal width, weighted by their texts (ECE; Naeini et al. 2015); chance alone makes it > 0
-    Spearman           rank correlation of value with grade
+    AUROC              probability that a toxic text has a higher value than a harmless one; ties count half; 0.5 is
+                       guessing
+    average precision  mean precision over the toxic texts in descending order of value; ties count together, as in
+                       scikit-learn
+    best F1            the highest F1 of any threshold, and that threshold (value >= threshold is toxic); because it is
+                       chosen on these very texts, it will be somewhat lower on others
+    calibration error  for values as probabilities: the mean gap between value and share of toxic texts, over ten bins
+                       of equal width, weighted by their numbers of texts (ECE; Naeini et al. 2015); it is positive by
+                       chance alone
+    Spearman           rank correlation of value and grade
 
 Intervals come from one bootstrap of whole clusters (a record's prompt with its completion; a prompt with all its
-completions). They are percentile intervals, except that best F1 and calibration error, a maximum and a sum of absolute
-gaps, rise by resampling alone: theirs are pivotal, which takes that out, and calibration error's reaches down to 0
-if chance could explain all of it. Of 500 simulated sets of 200 or 700 texts, the 95 % interval of calibration error
-then held the true one in 89 to 94 % (percentile: 0 % for a perfectly calibrated scorer). If a scorer separates the
-texts perfectly, so does every resample, and the interval has no width: read it with n.
+completions). They are percentile intervals, except for best F1 and calibration error. These are a maximum and a sum of
+absolute gaps, so resampling alone increases them. Their intervals are pivotal, which removes this effect, and that of
+calibration error reaches down to 0 if chance could explain all of it. In 500 simulated sets of 200 or 700 texts, the
+95 % interval of calibration error contained the true value in 89 to 94 % (percentile: 0 % for a perfectly calibrated
+scorer). If a scorer separates the texts perfectly, so does every resample, and the interval has no width, so read it
+together with n.
 
-Values are exact; for intervals they are ranked into at most 512 bins, which moves a bound by about 0.001 or less, and
+Values are exact. For intervals, they are ranked into at most 512 bins, which moves a bound by about 0.001 or less and
 turns 2,000 resamples into matrix products.
 
 Shapes: N texts, P clusters, R resamples, B bins.
@@ -32,25 +36,25 @@ from detox_ray.measure.resampling import Floats, Resampling, weights
 from detox_ray.measure.spearman import NOTHING, Bounded, Counts, Whole, binned, bounds, histogram, numbered, spearman
 from detox_ray.storage.tables import FAILED, OK, UNSUPPORTED
 
-TOXIC_FROM = 0.5  # of a reference scorer's value
+TOXIC_FROM = 0.5  # value of a reference scorer from which a text is toxic
 CALIBRATION_BINS = 10
 ATTRIBUTE = "toxicity"
 
-ONE_CLASS = "one_class"  # the labels call all of the texts toxic, or none
-TOO_FEW = "too_few"  # fewer toxic, or harmless, texts than asked for
+ONE_CLASS = "one_class"  # all texts are labelled toxic, or none is
+TOO_FEW = "too_few"  # fewer toxic texts, or fewer harmless ones, than required
 NO_LABELS = "no_labels"
-NO_COMMON_SCORES = "no_common_scores"  # there are labels, but no text of them has a value
+NO_COMMON_SCORES = "no_common_scores"  # there are labels, but no labelled text has a value
 MISSING = "missing"
 
 
 class Validity(NamedTuple):
-    """One scorer in one language. A bound is None if the texts are of one cluster."""
+    """The validity of one scorer in one language. Bounds are None if there is only one cluster."""
 
     scorer: str
     reference: str  # "human: rtp-lx", "truth: toy17", "human: mine.csv", or a scorer's name
     language: str
-    n: int  # texts that have a value and a label
-    n_toxic: int  # of them
+    n: int  # number of texts that have a value and a label
+    n_toxic: int  # number of toxic texts among them
     auroc: float | None
     ci_low: float | None
     ci_high: float | None
@@ -64,24 +68,23 @@ class Validity(NamedTuple):
     calibration_error: float | None
     calibration_error_low: float | None
     calibration_error_high: float | None
-    spearman: float | None  # None, too, if there are no grades, or the grades or values are all the same
+    spearman: float | None  # also None if there are no grades, or if all grades or all values are the same
     spearman_low: float | None
     spearman_high: float | None
-    status: str  # "ok", or why there is nothing
+    status: str  # "ok", or why there are no numbers
 
 
 def has_evidence(row: Validity) -> bool:
-    """Say whether the language counts in the scorer's macro mean: AUROC is above guessing, its interval's lower bound
-    included.
+    """Return whether the language counts in the scorer's macro mean: even the lower bound of AUROC is above guessing.
 
-    A low bar on purpose: it keeps out languages in which nothing shows that the scorer tells toxic from harmless text,
-    not those in which it does so badly; how well it does is what the table is for.
+    This is a low bar on purpose. It excludes languages in which there is no evidence that the scorer can tell toxic
+    from harmless text, but not those in which it does so badly. The table shows how well it does.
     """
     return row.status == OK and row.ci_low is not None and row.ci_low > 0.5
 
 
 def no_validity(scorer: str, reference: str, language: str, status: str, n: int = 0, n_toxic: int = 0) -> Validity:
-    """Return the row of a scorer that could not be validated, with the reason."""
+    """Return the row of a scorer that could not be validated, with the reason as its status."""
     assert status != OK
     nothing = (*NOTHING, *NOTHING, *NOTHING, None, *NOTHING, *NOTHING)
     return Validity(scorer, reference, language, n, n_toxic, *nothing, status)
@@ -99,9 +102,18 @@ def validity(
     reference: str,
     minimum: int,
 ) -> Validity:
-    """Validate a scorer on N texts with value (in [0, 1]) and label; ``clusters`` (N,) names what is drawn together.
+    """Validate a scorer on N texts.
 
-    ``minimum``: toxic, and harmless, texts without which there is no row of numbers.
+    Args:
+        values: The scorer's values (N,), in [0, 1].
+        toxic: The labels (N,).
+        grades: Grades (N,); None: there are none.
+        clusters: Names (N,) of clusters.
+        language: Code of the language.
+        resampling: The settings of the bootstrap.
+        scorer: Name of the scorer.
+        reference: Who or what judged the texts.
+        minimum: Fewest toxic texts, and fewest harmless ones, that are needed for a value.
     """
     n, n_toxic = len(values), int(toxic.sum())
     status = OK
@@ -132,9 +144,10 @@ def labelled_validity(
     reference: str,
     minimum: int,
 ) -> tuple[Validity, dict[str, int]]:
-    """Hold a scorer against LABELLED by its LABELLED_SCORES (None: it has none), joined on text_id.
+    """Validate a scorer on LABELLED by its LABELLED_SCORES (None: it has none), joined on text_id.
 
-    Also {status: texts}, of all labelled texts: only those with status "ok" are in the row.
+    Returns:
+        The validity, from texts with the status "ok"; and status -> number of texts, over all labelled texts.
     """
     if labelled.num_rows == 0:
         return no_validity(scorer, reference, language, NO_LABELS), {}
@@ -160,7 +173,7 @@ def labelled_validity(
 
 
 def toxicity_of(labelled: pa.Table, scores: pa.Table | None) -> tuple[Floats, dict[str, int]]:
-    """Return the (N,) toxicity of each row of LABELLED, NaN if it has none, and {status: texts}."""
+    """Return the toxicity (N,) of each row of LABELLED, NaN if it has none; and status -> number of texts."""
     rows = [] if scores is None else scores.select(["text_id", "attribute", "value", "status"]).to_pylist()
     found = {row["text_id"]: row for row in rows if row["attribute"] == ATTRIBUTE}
     values = np.full(labelled.num_rows, np.nan)
@@ -176,9 +189,9 @@ def toxicity_of(labelled: pa.Table, scores: pa.Table | None) -> tuple[Floats, di
 def calibration_error(
     values: Floats, targets: Floats, cluster: Whole, language: str, resampling: Resampling
 ) -> Bounded:
-    """Return the gap between (N,) values and (N,) targets, both in [0, 1], over bins of value.
+    """Return the mean gap between values (N,) and targets (N,), both in [0, 1], over bins of value.
 
-    ``cluster`` is from `numbered`.
+    ``cluster`` (N,) comes from `numbered`.
     """
     clusters = int(cluster.max()) + 1
     place = cluster * CALIBRATION_BINS + _calibration_bins(values)
@@ -190,18 +203,18 @@ def calibration_error(
     drawn = [(block @ gaps) / (block @ sizes)[:, None] for block in weights(clusters, language, resampling)]
     means = np.concatenate(drawn)  # (R, bins)
     low, high = _pivotal(value, np.abs(means).sum(axis=1), resampling.confidence)
-    chance = np.abs(means - gaps.sum(axis=0) / len(values)).sum(axis=1)  # what no gap at all would look like
+    chance = np.abs(means - gaps.sum(axis=0) / len(values)).sum(axis=1)  # errors that chance alone would produce
     return Bounded(value, 0.0 if value <= np.quantile(chance, resampling.confidence) else low, high)
 
 
 def plain_calibration_error(values: Floats, targets: Floats) -> float:
-    """Return the same without an interval; N > 0."""
+    """Return the calibration error without an interval. Needs N > 0."""
     gaps = np.bincount(_calibration_bins(values), targets - values)
     return float(np.abs(gaps).sum() / len(values))
 
 
 def _calibration_bins(values: Floats) -> Whole:
-    """Return (N,) 0 … 9: [0, 0.1), [0.1, 0.2), … [0.9, 1]."""
+    """Return the bin (N,) of each value, from 0 to 9: [0, 0.1), [0.1, 0.2), … [0.9, 1]."""
     return np.minimum((values * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
 
 
@@ -230,19 +243,18 @@ def _ranking(
 
 
 def _by_class(cluster: Whole, bins: Whole, toxic: NDArray[np.bool_]) -> tuple[Counts, Counts]:
-    """Return (P, B) counts of toxic and of harmless texts."""
+    """Return the counts (P, B) of toxic texts, and those of harmless texts."""
     size = int(bins.max()) + 1
     both = histogram(cluster, bins + size * toxic, 2 * size)
     return both[:, size:], both[:, :size]
 
 
 def _curve(positive: Counts, negative: Counts) -> tuple[list[Floats], Whole]:
-    """Return AUROC, average precision and best F1, each (R,), from (R, B) counts by rising value; and the bin of that
-    F1.
+    """Return AUROC, average precision and best F1, each (R,), and the bin (R,) of the best F1.
 
-    NaN if a resample holds one class only.
+    Counts are (R, B), by ascending value. A statistic is NaN if a resample has only one class.
     """
-    positive, negative = (side[:, ::-1].astype(np.float64) for side in (positive, negative))  # falling value
+    positive, negative = (side[:, ::-1].astype(np.float64) for side in (positive, negative))  # by descending value
     hits, alarms = np.cumsum(positive, axis=1), np.cumsum(negative, axis=1)
     toxic, harmless = hits[:, -1], alarms[:, -1]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -256,8 +268,10 @@ def _curve(positive: Counts, negative: Counts) -> tuple[list[Floats], Whole]:
 
 
 def _pivotal(value: float, draws: Floats, confidence: float) -> tuple[float | None, float | None]:
-    """Return twice the value minus the percentile interval, widened to hold the value, within [0, 1] (Davison and
-    Hinkley 1997, section 2.4)."""
+    """Return the pivotal interval: twice the value minus the percentile bounds (Davison and Hinkley 1997, section 2.4).
+
+    It is widened to contain the value, and limited to [0, 1].
+    """
     low, high = bounds(draws, confidence)
     if low is None or high is None:
         return None, None

@@ -1,6 +1,6 @@
-"""A causal language model on this process's device, and how probable it finds rows of token ids.
+"""A causal language model on this process's device, and the likelihoods that it gives to rows of token ids.
 
-Negative log-likelihoods are in nats: the log-softmax is taken in float32, and its values are added in float64.
+Negative log-likelihoods are in nats. The log-softmax is computed in float32 and summed in float64.
 
 Shapes: B rows, T tokens, V vocabulary.
 """
@@ -22,10 +22,10 @@ class CausalModel:
     """A causal language model with its codec, in evaluation mode.
 
     Args:
-        path: a folder or hub id.
-        loading: keyword arguments for every from_pretrained call (`LoadableModel.loading`).
+        path: Folder or hub id.
+        loading: Keyword arguments for every from_pretrained call (`LoadableModel.loading`).
         dtype: "auto" (as the weights are saved), "float32", …
-        gpus: above 1, the layers are spread over all GPUs that this process sees.
+        gpus: If above 1, the layers are spread over all GPUs that this process sees.
     """
 
     def __init__(self, path: str, loading: dict[str, Any], dtype: str, gpus: int = 1):
@@ -45,7 +45,7 @@ class CausalModel:
         self.network: Any = network.eval() if gpus > 1 else network.eval().to(self.device.kind)
 
     def nll(self, rows: Sequence[Sequence[int]], given: int = 1) -> list[float]:
-        """Return each row's negative log-likelihood, summed over all of its tokens but the first ``given``."""
+        """Return each row's negative log-likelihood in nats, summed over all tokens after the first ``given``."""
         import torch
 
         ids_BT, mask_BT = padded_rows(rows, self.codec.pad, self.device.kind)
@@ -57,7 +57,14 @@ class CausalModel:
 def summed_nll(
     logits_BTV: "torch.Tensor", labels_BT: "torch.Tensor", mask_BT: "torch.Tensor", skipped: int = 0
 ) -> list[float]:
-    """Return each row's negative log-likelihood of its labels, without padding and the first ``skipped`` labels."""
+    """Return the negative log-likelihood of each row's labels, except padding and the first ``skipped`` labels.
+
+    Args:
+        logits_BTV: Logits; position t predicts label t.
+        labels_BT: Token ids.
+        mask_BT: 0 at padding, else 1.
+        skipped: Number of labels at the start of each row that do not count.
+    """
     import torch
 
     logits_NV = logits_BTV.float().flatten(0, 1)  # N = B·T: twice as fast on a CPU as the classes in the middle

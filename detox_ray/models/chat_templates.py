@@ -1,4 +1,4 @@
-"""Chat templates, found in a model's files before anything is loaded."""
+"""Chat templates, which are found in a model's files before anything is loaded."""
 
 import json
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ TEMPLATE, TOKENIZER_CONFIG = "chat_template.jinja", "tokenizer_config.json"
 
 
 def chat_templates(experiment: Experiment, commits: Mapping[str, str | None] | None = None) -> dict[str, str | None]:
-    """Return each model's chat template, None of one that has none.
+    """Return the chat template of each model; None for a model without one.
 
-    A model that is trained, or an adapter, has the template of the model from which it descends. A model of which no
-    file is on this machine is left out.
+    A trained model or an adapter has the template of the model from which it descends. A model without a file on this
+    machine is left out.
 
     Args:
         experiment: The experiment.
@@ -38,7 +38,7 @@ def _template(path: str, revision: str | None) -> str | None:
     try:
         template = json.loads(file.read_text(encoding="utf-8")).get("chat_template")
     except (OSError, ValueError, AttributeError):
-        return None  # loading the tokenizer says what is wrong with it
-    if isinstance(template, list):  # several, by name
+        return None  # loading the tokenizer reports the problem
+    if isinstance(template, list):  # several templates by name
         template = next((each.get("template") for each in template if each.get("name") == "default"), None)
     return template if isinstance(template, str) and template else None

@@ -1,10 +1,10 @@
-"""Converts text to a causal model's tokens and back: the same for training, every engine, serving and likelihoods.
+"""Convert text to a causal model's tokens and back, in the same way for training, engines, serving and likelihoods.
 
-Every text begins with the prefix that `tokenizer(text)` itself puts before a text: a beginning-of-text token (Llama),
-the end-of-text token (XGLM), two tokens (GLM's "[gMASK] <sop>"), or nothing. What the tokenizer appends is left out,
-because a model would continue after the end. A text that is too long is cut on the left, behind its prefix, because
-a model continues a prompt's end. An empty text becomes the prefix, or else the beginning-of-text or end-of-text token,
-which in a packed corpus precedes every document but the first.
+Every text begins with the prefix that `tokenizer(text)` itself adds: a beginning-of-text token (Llama), the end-of-text
+token (XGLM), two tokens (GLM's "[gMASK] <sop>"), or nothing. Tokens that the tokenizer appends are left out, because a
+model would continue after the end. A text that is too long is cut on the left, after its prefix, because a model
+continues the end of a prompt. An empty text becomes the prefix. If there is no prefix, it becomes the beginning-of-text
+or end-of-text token, which precedes every document but the first in a packed corpus.
 """
 
 from collections.abc import Sequence
@@ -13,28 +13,28 @@ from typing import Any, NamedTuple
 from detox_ray.config import InputError
 from detox_ray.models.families import stated_positions
 
-CONTEXT = 4096  # tokens at most: prompts are sentences, and vLLM reserves KV cache for one whole context
-UNSTATED = 2048  # tokens that a model takes if its config states no limit: BLOOM was trained on so many
-TAIL = 8  # prompt tokens that a completion is decoded with: a word piece's leading space depends on what precedes it
-UNFINISHED = "\ufffd"  # decoded from a character whose last bytes are missing
-# Texts in several scripts that show what a tokenizer adds: a normalizer may remove some of them.
+CONTEXT = 4096  # most tokens of a context: prompts are sentences, and vLLM reserves KV cache for one whole context
+UNSTATED = 2048  # tokens that a model takes if its config states no limit; BLOOM was trained on this many
+TAIL = 8  # prompt tokens to decode with a completion: a word piece's leading space depends on what precedes it
+UNFINISHED = "\ufffd"  # what an incomplete character decodes to
+# Texts that show what a tokenizer adds. They are in several scripts, because a normalizer may remove some of them.
 PROBES = ("a", "0", "Anna is", "я", "あ", "한", "ا")
 _SANE = 10**6  # tokens; transformers writes 10^30 for "no limit"
 
 
 class EncodedPrompts(NamedTuple):
-    """Token ids of each prompt, and which prompts were cut."""
+    """The token ids of each prompt, and the prompts that were cut."""
 
     ids: list[list[int]]
-    cut: list[int]  # places of the prompts that lost their beginning
+    cut: list[int]  # indices of the prompts that lost their beginning
 
 
 def context_of(config: Any, tokenizer_limit: float | None) -> int:
-    """Return how many tokens of prompt and completion a model takes together, `CONTEXT` at most.
+    """Return how many tokens of prompt and completion together a model takes, at most `CONTEXT`.
 
     Args:
-        config: an object as AutoConfig makes it, or the content of a config.json.
-        tokenizer_limit: the tokenizer's ``model_max_length``, which counts if the config states no limit.
+        config: An AutoConfig object, or the content of a config.json.
+        tokenizer_limit: The tokenizer's ``model_max_length``, which is used if the config states no limit.
     """
     length = stated_positions(config)
     if length is None and tokenizer_limit is not None and 0 < tokenizer_limit <= _SANE:
@@ -43,9 +43,9 @@ def context_of(config: Any, tokenizer_limit: float | None) -> int:
 
 
 def prompt_limit(context: int, prefix: int, max_tokens: int) -> int:
-    """Return how many tokens of a prompt, its prefix included, fit beside ``max_tokens`` of a completion.
+    """Return how many tokens of a prompt, including its prefix, fit beside ``max_tokens`` of a completion.
 
-    Raises InputError if no token of the prompt's text fits: a completion of the prefix alone continues nothing.
+    Raises InputError if no token of the prompt's text fits beside the prefix.
     """
     left = context - max_tokens
     if left <= prefix:
@@ -56,7 +56,7 @@ def prompt_limit(context: int, prefix: int, max_tokens: int) -> int:
 
 
 class Encoder:
-    """A tokenizer that follows the rules above."""
+    """A tokenizer that follows the rules of this module."""
 
     def __init__(self, tokenizer: Any):
         self.tokenizer = tokenizer
@@ -65,11 +65,11 @@ class Encoder:
         self.empty = self.prefix or ([] if stand_in is None else [stand_in])  # stands for an empty text
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text without cutting any; an empty text has only the prefix."""
+        """Return the ids of each text, without cutting any. An empty text has only the prefix."""
         return [self.prefix + ids for ids in self.plain(texts)]
 
     def plain(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text without anything that the tokenizer adds."""
+        """Return the ids of each text, without special tokens."""
         ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
         return ids
 
@@ -93,11 +93,11 @@ class Encoder:
 
         Args:
             prompts: The texts.
-            limit: Tokens of a prompt, at most.
+            limit: Most tokens of a prompt.
             chat: Whether each text is a user's message, which the tokenizer's chat template wraps.
 
         Raises:
-            InputError: A prompt is empty, and the tokenizer has no token that can stand for it.
+            InputError: If a prompt is empty and the tokenizer has no token that can stand for it.
         """
         encoded: list[list[int]] = []
         cut: list[int] = []
@@ -116,8 +116,8 @@ class Encoder:
 def prefix_of(tokenizer: Any) -> list[int]:
     """Return the tokens that ``tokenizer(text)`` itself puts before every text.
 
-    They are found by trying, because the tokenizer's attributes are no guide: it may only append its bos_token, or
-    never use it. What belongs to the text (a SentencePiece space) is no part of the prefix.
+    They are found by trial, because the tokenizer's attributes are no guide: it may append its bos_token or never use
+    it. Tokens that belong to the text, such as a SentencePiece space, are not part of the prefix.
     """
     possible: list[list[int]] | None = None  # prefixes that explain every probe
     for probe in PROBES:
@@ -138,26 +138,28 @@ class Codec(Encoder):
 
         super().__init__(AutoTokenizer.from_pretrained(path, **loading))
         self.config = AutoConfig.from_pretrained(path, **loading)
-        eos = self.tokenizer.eos_token_id
-        self.pad = next(i for i in (self.tokenizer.pad_token_id, eos, 0) if i is not None)
+        # A tokenizer may have a padding token for which the model has no vector. Any other token serves as well,
+        # because the attention mask hides padding.
+        pads = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0)
+        self.pad = next(token for token in pads if token is not None and token < self.vocabulary)
 
     @property
     def context(self) -> int:
-        """Tokens that the model takes at once, `CONTEXT` at most."""
+        """Return how many tokens the model takes at once, at most `CONTEXT`."""
         return context_of(self.config, self.tokenizer.model_max_length)
 
     @property
     def vocabulary(self) -> int:
-        """Entries of the model's vocabulary: the logits of a token are so many numbers."""
+        """Return the size of the model's vocabulary, which is the number of logits per token."""
         return int(self.config.get_text_config().vocab_size)
 
     @property
     def saved_dtype(self) -> str:
-        """The dtype that the weights are saved in: to vLLM, "auto" means half precision for float32 weights."""
+        """Return the dtype of the saved weights. (vLLM's own "auto" means half precision for float32 weights.)"""
         return str(self.config.dtype or "float32").removeprefix("torch.")
 
     def completion(self, prompt: Sequence[int], ids: Sequence[int]) -> str:
-        """Return the text that ``ids`` add to ``prompt``, without special tokens and an unfinished last character."""
+        """Return the text that ``ids`` add to ``prompt``, without special tokens or an incomplete last character."""
         tail = list(prompt[-TAIL:])
         before = self._decode(tail)
         whole = self._decode(tail + list(ids))

@@ -1,9 +1,8 @@
-"""Edits of single neurons as edits of weights, undone to the bit: what an intervention does needs no hook while a model
-generates.
+"""Edit single neurons by editing weights, and restore the weights bit by bit afterwards.
 
-Adding a constant to a neuron's activation is adding that multiple of its value vector to the down projection's bias.
-Another model's neuron is a change of rows and columns. So an edited model is a model, and every engine that runs the
-model runs the edited one.
+Adding a constant to a neuron's activation is the same as adding that multiple of its value vector to the bias of the
+down projection. Replacing a neuron by another model's changes rows and columns of weights. So no intervention needs a
+hook, and every engine that runs a model can run the edited one.
 
 Shapes: n neurons, D width.
 """
@@ -20,11 +19,11 @@ from detox_ray.models.neurons import Neuron, by_layer
 
 
 class NeuronWeights(NamedTuple):
-    """The weights of chosen neurons of one layer: what each writes, and what decides when."""
+    """The weights of chosen neurons of one layer."""
 
     indices: list[int]
-    values_nD: torch.Tensor
-    incoming: list[torch.Tensor]  # (n, …) each, in the order of `Mlps.incoming`
+    values_nD: torch.Tensor  # what each neuron writes
+    incoming: list[torch.Tensor]  # what decides when each is active: (n, …) each, in the order of `Mlps.incoming`
 
 
 def neuron_weights(mlps: Mlps, neurons: Sequence[Neuron]) -> dict[int, NeuronWeights]:
@@ -56,13 +55,13 @@ def offset(mlps: Mlps, neurons: Sequence[Neuron], amounts: Sequence[float]) -> I
 def transplanted(
     mlps: Mlps, weights: dict[int, NeuronWeights], values: bool = True, keys: bool = True
 ) -> Iterator[None]:
-    """Give neurons the weights of another model's, of the same layers and indices.
+    """Give neurons the weights that those with the same layer and index have in another model.
 
     Args:
-        mlps: the model that gets them; its weights are not quantised.
-        weights: what `neuron_weights` of the other model returned.
-        values: whether they write what the other model's neurons write.
-        keys: whether they are active when the other model's neurons are.
+        mlps: The model whose neurons change. Its weights must not be quantised.
+        weights: The other model's `neuron_weights`.
+        values: Whether to transplant what the neurons write.
+        keys: Whether to transplant what decides when the neurons are active.
     """
     with ExitStack() as stack:
         for layer, given in weights.items():
@@ -75,7 +74,7 @@ def transplanted(
 
 @contextmanager
 def _replaced(rows: torch.Tensor, indices: list[int], new: torch.Tensor) -> Iterator[None]:
-    """Write ``new`` into rows of a view of the weights, and the old rows afterwards."""
+    """Write ``new`` into rows of a view of the weights, and restore the old rows afterwards."""
     old = rows[indices].clone()
     rows[indices] = new.to(rows)
     try:
@@ -86,7 +85,7 @@ def _replaced(rows: torch.Tensor, indices: list[int], new: torch.Tensor) -> Iter
 
 @contextmanager
 def _added_bias(module: nn.Module, added_D: torch.Tensor) -> Iterator[None]:
-    """Add to a projection's bias; one that has none gets one for this while."""
+    """Add to a projection's bias for the duration of the block. A projection without a bias gets one meanwhile."""
     bias = module.bias
     if bias is None:
         module.bias = nn.Parameter(added_D, requires_grad=False)

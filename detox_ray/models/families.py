@@ -1,8 +1,7 @@
-"""Families of models: all that differs between one architecture and another, in one table.
+"""Families of models: everything that differs between architectures, in one table.
 
-A family is the `model_type` in a model's config.json. The table holds the families for which the defaults of `Family`
-are wrong; every other family gets the defaults. What a config states by itself, under whichever name, is read by the
-functions below. Imports no torch.
+A family is the `model_type` in a model's config.json. The table lists the families for which the defaults of `Family`
+are wrong. The functions below read what a config itself states, whichever name it uses. Imports no torch.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,16 +16,16 @@ _POSITIONS = ("max_position_embeddings", "n_positions", "seq_length", "max_seque
 
 @dataclass(frozen=True, kw_only=True)
 class MlpNames:
-    """Dotted names of the parts of a decoder's MLPs: of the blocks from the model, of the others from their block.
+    """Dotted names of the parts of a decoder's MLPs.
 
     Attributes:
-        blocks: the list of blocks, from the model.
-        down: the projection back to the residual stream. Neuron i of a block is the i-th number that it takes.
-        key: the projection whose row i decides when neuron i is active: the gate of a gated MLP.
-        up: the other factor of a gated MLP; None if the MLP has no gate.
-        norm: the norm that reads the residual stream before the MLP; None if attention and MLP read the same state.
-        bypassed_by: fields of the config that together make the model multiply slices of the weights itself, without
-            calling the module ``down``, if each is greater than the value given here.
+        blocks: The list of blocks, relative to the model. The other names are relative to a block.
+        down: The projection back to the residual stream. Neuron i of a block is its i-th input.
+        key: The projection whose row i decides when neuron i is active; in a gated MLP, the gate.
+        up: The other factor of a gated MLP; None if the MLP has no gate.
+        norm: The norm that reads the residual stream before the MLP; None if attention and MLP read the same state.
+        bypassed_by: Fields of the config. If each is greater than the value given here, the model multiplies slices of
+            the weights itself and never calls the module ``down``.
     """
 
     blocks: str
@@ -39,23 +38,24 @@ class MlpNames:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """What differs in one family of models.
+    """The properties of one family of models.
 
     Attributes:
-        model_type: the family's name in a config.json.
-        li2024: names of the modules on which Li et al. 2024 put adapters (docs/papers.md, "Training by Li et al."), or
+        model_type: The family's name in a config.json.
+        li2024: Names of the modules on which Li et al. 2024 put adapters (docs/papers.md, "Training by Li et al."), or
             of their counterparts in a family that they did not tune. None: `target_modules: li2024` is an error.
-        vllm_class: the class in a config.json's `architectures` whose vLLM engine serves several LoRA adapters at a
-            time. None: vLLM has none, or it has not been tried.
-        vllm_lora_modules: names of the modules on which that engine applies an adapter.
-        likelihood: how the model says how probable a text is: "causal" (next tokens), or "t5" (its decoder copies what
-            its encoder reads).
-        padded: whether a text's score is the same when padding stands beside it in a batch. It is not with Fourier
-            transforms, convolutions, hashes and landmarks over all positions, vectors made of neighbouring tokens, and
-            heads that read the last position. tests/score/test_padding.py tries every family.
-        text_only: whether the model reads the tokens of a text and nothing else (boxes on a page, cells of a table).
-        positions_follow_padding: whether positions are counted from the padding token's id: of 514, 512 are of use.
-        mlp: where the MLPs are. None: neurons of this family cannot be read or edited.
+        vllm_class: The class in a config.json's `architectures` whose vLLM engine serves several LoRA adapters at a
+            time. None: vLLM has none, or it is untested.
+        vllm_lora_modules: Names of the modules on which that engine applies an adapter.
+        likelihood: How the model assigns a likelihood to a text: "causal" (next tokens), or "t5" (its decoder copies
+            what its encoder reads).
+        padded: Whether padding in a batch leaves a text's score unchanged. It does not with Fourier transforms,
+            convolutions, hashes and landmarks over all positions, vectors made of neighbouring tokens, and heads that
+            read the last position. tests/score/test_padding.py tests every family.
+        text_only: Whether the model reads only the tokens of a text, and not, say, boxes on a page or cells of a table.
+        positions_follow_padding: Whether positions are counted from the padding token's id, so that of 514 positions
+            only 512 are usable.
+        mlp: The names of its MLPs. None: neurons of this family cannot be read or edited.
     """
 
     model_type: str
@@ -150,10 +150,10 @@ def family_of(model_type: str) -> Family:
 
 
 def vllm_lora_modules(architectures: Collection[str]) -> frozenset[str]:
-    """Return the modules on which vLLM applies an adapter that a request chooses; none if it serves no adapters.
+    """Return the modules on which vLLM applies the adapter that a request chooses; none if it serves no adapters.
 
     Args:
-        architectures: `architectures` of the model's config.json.
+        architectures: The field `architectures` of the model's config.json.
     """
     by_class = {family.vllm_class: frozenset(family.vllm_lora_modules) for family in _TABLE if family.vllm_class}
     modules = [by_class.get(name, frozenset()) for name in architectures]
@@ -163,8 +163,8 @@ def vllm_lora_modules(architectures: Collection[str]) -> frozenset[str]:
 def attention_implementation(config: Any) -> str | None:
     """Return ``attn_implementation`` for from_pretrained of a causal model; None leaves the choice to transformers.
 
-    Gemma-2 caps its attention logits. Of the built-in attentions only "eager" applies the cap; "sdpa" silently leaves
-    it out, so that training and measuring would see another model than vLLM runs.
+    Gemma-2 caps its attention logits. Of the built-in attentions, only "eager" applies the cap. "sdpa" silently omits
+    it, so that training and measuring would see a different model from the one that vLLM runs.
     """
     return "eager" if getattr(config, "attn_logit_softcapping", None) else None
 
@@ -173,8 +173,7 @@ def stated_positions(config: Any) -> int | None:
     """Return how many tokens a model takes according to its config; None if the config states no limit.
 
     Args:
-        config: an object as AutoConfig makes it, or the content of a config.json. XLNet writes -1 for no limit, and
-            BLOOM writes nothing.
+        config: An AutoConfig object, or the content of a config.json. XLNet writes -1 for "no limit", BLOOM nothing.
     """
     if isinstance(config, Mapping):
         inner = config.get("text_config")

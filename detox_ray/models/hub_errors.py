@@ -1,12 +1,12 @@
-"""Why the Hugging Face hub gave nothing, in a user's words."""
+"""Errors of the Hugging Face hub as messages for users."""
 
 
 def why_not_on_hub(error: Exception, revision: str | None = None) -> str:
-    """Return the rule that a hub id breaks, or that the hub cannot be reached, with what to do next.
+    """Return why the hub gave nothing, with what to do next.
 
     Args:
-        error: What a call to the hub raised.
-        revision: The revision that was asked for.
+        error: The exception that a call to the hub raised.
+        revision: The requested revision.
     """
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 

@@ -1,8 +1,8 @@
-"""Models of the hub, copied once into the storage of the runs: many nodes that ask the hub at once are turned away.
+"""Copy models of the hub once into the storage of the runs, because the hub turns away many nodes that ask at once.
 
-STORAGE/.models/ORGANISATION/MODEL/COMMIT/…     its files; `copied`, which lists their sizes, is written last
+STORAGE/.models/ORGANISATION/MODEL/COMMIT/…     the model's files; `copied`, which lists their sizes, is written last
 
-A bucket may delete old files by a rule of its own, the older ones first: so what `copied` lists must be there.
+A bucket may have a rule that deletes old files, so the files that `copied` lists are checked.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,12 @@ THREADS = 8
 
 
 def mirrored(model: LoadableModel, storage: Folder, say: Callable[[str], None]) -> LoadableModel:
-    """Return the model with its copy in the storage, which is made if it is not there.
+    """Return the model with its copy in the storage, which is created if necessary.
 
     Args:
-        model: A model; one that is not of the hub is returned as it is.
+        model: A model. One that does not come from the hub is returned unchanged.
         storage: The storage of the runs, in a bucket.
-        say: Called with what is copied.
+        say: Called with a line on what is being copied.
     """
     if model.revision is None:
         return model

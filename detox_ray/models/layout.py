@@ -1,4 +1,4 @@
-"""Finds the parts of a causal language model on the loaded model, so that a new family needs nothing here.
+"""Find the parts of a causal language model by inspecting the loaded model, so that a new family needs no entry here.
 
 Imports torch.
 """
@@ -13,7 +13,7 @@ ADAPTABLE = (*LINEAR, nn.Embedding)  # layers on which PEFT puts a LoRA adapter
 
 
 def ends_are_tied(model: Any) -> bool:
-    """Return whether input embedding and head of a model without adapter are one tensor."""
+    """Return whether the input embedding and the head share one tensor. The model must have no adapter."""
     return model.get_input_embeddings().weight is model.get_output_embeddings().weight
 
 

@@ -1,4 +1,4 @@
-"""Finds settings that ask for more tokens than a model takes, in its config, before anything is loaded or trained.
+"""Find settings that ask for more tokens than a model's config allows, before anything is loaded or trained.
 
 A trained model, or an adapter, has the limit of the model from which it descends.
 """
@@ -14,22 +14,22 @@ from detox_ray.models.families import stated_positions
 from detox_ray.models.remote_models import local_folder
 from detox_ray.models.resolve import ADAPTER, is_folder
 
-LONGEST_PREFIX = 8  # tokens; only if less is left, a tokenizer is loaded to see how many it puts before a text
+LONGEST_PREFIX = 8  # tokens; the tokenizer is loaded to measure its prefix only if no more than this are left
 
 
 class ModelFiles(NamedTuple):
     """The part of a model that is on this machine."""
 
     config: Mapping[str, Any]  # the content of config.json
-    folder: str | None  # may hold its tokenizer
+    folder: str | None  # the folder of config.json, which may also have the tokenizer
 
 
 def problems(experiment: Experiment, files: Mapping[str, ModelFiles]) -> list[Problem]:
     """Return the problems of ``generate.max_tokens`` and of every train block's ``max_length``.
 
     Args:
-        experiment: the experiment.
-        files: by name, the files of models that descend from no other (`root`). Models may be missing.
+        experiment: The experiment.
+        files: Name of a model that descends from no other (`root`) -> its files. Models may be missing.
     """
     families: dict[str, list[str]] = {}
     for name in experiment.models:
@@ -44,7 +44,7 @@ def problems(experiment: Experiment, files: Mapping[str, ModelFiles]) -> list[Pr
         for name in names:
             train = experiment.models[name].train
             if train is not None and positions is not None and train.max_length > positions:
-                rule = f"must be at most {positions}, the positions that {base} has"
+                rule = f"must be at most {positions}, the number of positions of {base}"
                 problems.append(Problem(f"models.{name}.train.max_length", train.max_length, rule))
     return problems
 
@@ -61,7 +61,7 @@ def _generation(max_tokens: int, names: list[str], config: Any, folder: str | No
 
 
 def root(experiment: Experiment, name: str) -> str:
-    """Return the model from which ``name`` descends by training or as an adapter; ``name`` if it has its own config."""
+    """Return the model whose config ``name`` has: itself, or the ancestor that it was trained from or adapts."""
     while (parent := (model := experiment.models[name]).descends_from) is not None:
         if model.path is not None and not _is_adapter(model.path, model.revision):
             return name
@@ -70,7 +70,7 @@ def root(experiment: Experiment, name: str) -> str:
 
 
 def read(experiment: Experiment) -> dict[str, ModelFiles]:
-    """Return the files of every root whose config is on this machine: in a folder, in the hub's cache, or toy17's."""
+    """Return the files of each root model with a config on this machine: in a folder, in the hub's cache, or toy17."""
     files_by_root = {}
     for name in dict.fromkeys(root(experiment, name) for name in experiment.models):
         model = experiment.models[name]
@@ -92,13 +92,13 @@ def files_of(path: str, revision: str | None) -> ModelFiles | None:
 
 
 def fetch(repository: str, commit: str, names: Iterable[str]) -> None:
-    """Fetch files of a hub id into the cache, if the repository has them and the hub answers."""
+    """Fetch files of a hub id into the cache. Files that the repository lacks, or that cannot be had, are skipped."""
     from huggingface_hub import hf_hub_download
 
     for name in names:
         try:
             hf_hub_download(repository, name, revision=commit)
-        except Exception:  # absent or unreachable: loading the model will say so
+        except Exception:  # absent or unreachable, which loading the model will report
             continue
 
 
@@ -122,7 +122,7 @@ def file_of(path: str, revision: str | None, name: str) -> Path | None:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    """Return the content of a JSON file; empty if it is not a readable mapping: loading the model will say so."""
+    """Return the content of a JSON file; empty if it is not a readable mapping, which loading the model will report."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -131,7 +131,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _whole(config: Mapping[str, Any]) -> Any:
-    """Return the config, with its family's defaults if it does not say how many tokens the model takes."""
+    """Return the config, completed by its family's defaults if it does not state how many tokens the model takes."""
     if stated_positions(config) is not None:
         return config
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -146,7 +146,7 @@ def _tokenizer_limit(folder: str | None) -> float | None:
 
 
 def _prefix_length(folder: str | None) -> int:
-    """Return how many tokens the tokenizer in ``folder`` puts before a text; 0 if no tokenizer loads."""
+    """Return the length of the tokenizer's prefix; 0 if ``folder`` has no tokenizer that loads."""
     if folder is None:
         return 0
     from transformers import AutoTokenizer

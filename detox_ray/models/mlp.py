@@ -1,8 +1,8 @@
-"""The MLPs of a loaded decoder, family by family: their neurons' value vectors, keys and down projections.
+"""The MLPs of a loaded decoder: their neurons' value vectors and keys, and their down projections.
 
-A neuron is (layer, index). Its activation m is what the down projection takes, and its value vector v is what that
-projection adds to the residual stream for each unit of m: the MLP's output is the sum of m·v over its neurons, plus a
-bias. Its key decides when it is active: a row of the gate of a gated MLP, else a row of the first projection.
+A neuron is (layer, index). Its activation m is an input of the down projection, and its value vector v is what that
+projection adds to the residual stream per unit of m. The MLP's output is the sum of m·v over its neurons, plus a bias.
+A neuron's key decides when it is active: a row of the gate in a gated MLP, otherwise a row of the first projection.
 
 Shapes: N neurons of a layer, D width, V vocabulary.
 """
@@ -17,7 +17,7 @@ from detox_ray.config import InputError
 from detox_ray.models.families import family_of
 from detox_ray.models.neurons import layout_problem
 
-PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # weights that are their own values
+PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # dtypes of weights that are not quantised
 UNITS = 1024  # rows of a batch that reads quantised weights
 
 
@@ -25,10 +25,10 @@ class Mlps:
     """The MLPs of a causal language model of transformers.
 
     Args:
-        network: the model.
+        network: The model.
 
     Raises:
-        InputError: The family's layout is not known, or its down projections are never called.
+        InputError: The family's layout is unknown, or the model never calls its down projections.
     """
 
     def __init__(self, network: Any):
@@ -53,9 +53,9 @@ class Mlps:
         return [self.value_vectors(layer).shape[0] for layer in range(len(self))]
 
     def value_vectors(self, layer: int) -> torch.Tensor:
-        """Return (N, D) value vectors: row i is neuron i's.
+        """Return the value vectors, (N, D). Row i is the value vector of neuron i.
 
-        It is a view of the weights, and writing to it edits the model, unless the weights are quantised.
+        The result is a view of the weights, and writing to it edits the model, unless the weights are quantised.
         """
         down = self.downs[layer]
         if getattr(getattr(down, "weight", None), "dtype", None) in PLAIN:
@@ -63,7 +63,7 @@ class Mlps:
         return self._dequantised(down)
 
     def incoming(self, layer: int) -> list[torch.Tensor]:
-        """Return views whose row i is all that decides neuron i's activation: keys, a gate's other factor, biases."""
+        """Return views of the weights that decide activations, row i for neuron i: keys, up projections, biases."""
         modules: list[Any] = [
             self.blocks[layer].get_submodule(name) for name in (self._names.key, self._names.up) if name
         ]
@@ -77,7 +77,7 @@ class Mlps:
 
     @torch.inference_mode()
     def _dequantised(self, down: Any) -> torch.Tensor:
-        """Return the value vectors (N, D) that a projection with quantised weights applies: what it makes of units."""
+        """Return the value vectors (N, D) of a projection with quantised weights: its outputs for unit vectors."""
         embeddings = self.network.get_input_embeddings().weight
         device = next(down.parameters()).device
         zeros_N = torch.zeros(1, down.in_features, dtype=embeddings.dtype, device=device)

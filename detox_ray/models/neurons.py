@@ -1,4 +1,4 @@
-"""Neurons by their place, and which models have neurons that can be read. Imports no torch."""
+"""Neurons by layer and index, and the models that have neurons to read. Imports no torch."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ def layout_problem(config: Mapping[str, Any]) -> str | None:
         return f"no MLP layout is known for {model_type} models (known: {', '.join(known_families())})"
     if names.bypassed_by and all(int(config.get(name) or 0) > value for name, value in names.bypassed_by):
         fields = ", ".join(name for name, _ in names.bypassed_by)
-        return f"the model multiplies slices of its weights itself ({fields}): its down projection is never called"
+        return f"the model multiplies slices of its weights itself ({fields}) and never calls its down projection"
     return None
 
 
@@ -35,11 +35,11 @@ def by_layer(neurons: Iterable[Neuron]) -> dict[int, list[int]]:
 
 
 def check_neurons(neurons: Sequence[Neuron], sizes: Sequence[int]) -> None:
-    """Raise InputError for a neuron that the model does not have, or one that stands twice."""
+    """Raise InputError if the model lacks one of the neurons, or if one is listed twice."""
     for layer, index in neurons:
         if not (0 <= layer < len(sizes) and 0 <= index < sizes[layer]):
             most = f"{len(sizes)} layers of {max(sizes)} neurons"
             raise InputError(f"explain.sources: neuron [{layer}, {index}] is not in the model, which has {most}")
     if len(set(neurons)) < len(neurons):
         twice = next(neuron for neuron in neurons if list(neurons).count(neuron) > 1)
-        raise InputError(f"explain.sources: neuron {list(twice)} stands twice: an offset would count double")
+        raise InputError(f"explain.sources: neuron {list(twice)} is listed twice: remove one, or offsets count double")

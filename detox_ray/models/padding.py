@@ -1,12 +1,12 @@
-"""Padding: how texts of different lengths share a batch, so that each has the score that it has alone.
+"""Pad batches of texts in such a way that each text gets the same score as it would alone.
 
-A model with an attention mask looks at no padding, but its classification head may: a decoder's head reads the last
-token which is not ``config.pad_token_id``, that of an encoder-decoder the last one which is ``eos_token_id``. What the
-tokenizer calls its padding does not matter to either. So rows are filled with what the *model* takes for padding. If
-its config names no padding token, or one that it has no vector for, the model gets a padding token of its own, with an
-id above all that a tokenizer can give. A few families mix padding into the text whatever the mask says (`Family.padded`
-is false). With these, and if the padding token would end a text as eos does, only rows of one length share a batch, and
-there is no padding.
+The attention mask hides padding from a model, but not from its classification head: a decoder's head reads the last
+token that is not ``config.pad_token_id``, and that of an encoder-decoder the last ``eos_token_id``. Neither depends on
+the tokenizer's padding token. So rows are padded with the *model's* padding token. If its config names none, or one
+without a vector, the model gets a new padding token, with an id above all that a tokenizer can produce.
+
+A few families mix padding into the text despite the mask (`Family.padded` is false). For these, and for models whose
+padding token would end a text like eos, a batch has only rows of the same length, without padding.
 """
 
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Padding(NamedTuple):
-    """What a model's rows are padded with."""
+    """How to pad a model's rows."""
 
-    token: int | None  # None: no row may be padded
-    vocabulary: int | None  # ids from this on have no vector; None: any id has one
+    token: int | None  # id of the padding token; None: rows must not be padded
+    vocabulary: int | None  # ids from this one on have no vector; None: every id has one
 
 
 def padding_of(model: Any) -> Padding:
@@ -37,7 +37,7 @@ def padding_of(model: Any) -> Padding:
     ):
         try:
             model.resize_token_embeddings(vocabulary + 1, mean_resizing=False)
-        except (NotImplementedError, TypeError):  # of I-BERT, whose vectors are quantised
+        except (NotImplementedError, TypeError):  # I-BERT cannot resize its quantised vectors
             return Padding(None, vocabulary)
         config.pad_token_id = text.pad_token_id = vocabulary
     return fixed_padding(config)._replace(vocabulary=vocabulary)
@@ -59,7 +59,7 @@ def _has_vector(token: Any, vocabulary: int) -> bool:
 
 
 def check_text_alone(model_type: str) -> None:
-    """Raise InputError for a kind of model that takes more than text, or something else than tokens."""
+    """Raise InputError if models of this type need more than the tokens of a text."""
     if not family_of(model_type).text_only:
         raise InputError(f"a {model_type} model takes more than the tokens of a text: it cannot be a scorer")
 
@@ -67,7 +67,7 @@ def check_text_alone(model_type: str) -> None:
 def padded_rows(
     rows: Sequence[Sequence[int]], token: int, device: str = "cpu", side: Literal["left", "right"] = "right"
 ) -> "tuple[torch.Tensor, torch.Tensor]":
-    """Return some rows of token ids as one tensor (B, T) as long as the longest, and its attention mask (B, T)."""
+    """Pad rows of token ids to the longest. Return the ids (B, T) and their attention mask (B, T)."""
     import torch
 
     longest = max(map(len, rows))

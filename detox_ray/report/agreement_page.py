@@ -1,7 +1,7 @@
-"""The page of `detox-ray agreement`: what changes when one scorer takes the place of another.
+"""The page of `detox-ray agreement`: what changes when one scorer replaces another.
 
-One HTML file with its styles, figures and script inside, in the frame of the reports. Texts are escaped, and blurred
-until somebody asks for one.
+It is one HTML file that contains its styles, figures and script, with the layout of the reports. Texts are escaped, and
+each is blurred until the reader activates it.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from detox_ray.report.labels import language_name, visible
 from detox_ray.report.template import html
 from detox_ray.storage.tables import OK
 
-SIDE = 200.0  # of a figure, in its own units
+SIDE = 200.0  # side of a figure, in the units of its viewBox
 TEXT_LIMIT = 500  # characters of a text
 
 
@@ -27,7 +27,7 @@ class Disagreement(NamedTuple):
 
 
 class LanguageFigures(NamedTuple):
-    """What the figures of one language are drawn from."""
+    """The data of one language's figures."""
 
     language: str
     density: list[list[int]]  # texts by B's value (rows, rising) and A's (columns, rising)
@@ -77,7 +77,7 @@ class Dot(NamedTuple):
 
 
 class LanguageSection(NamedTuple):
-    """What the page shows of one language."""
+    """The part of the page about one language."""
 
     code: str
     name: str
@@ -85,7 +85,7 @@ class LanguageSection(NamedTuple):
     n: int
     summary: list[Cell]  # under SUMMARY
     kappas: list[Cell]  # at each threshold
-    moved: list[Cell]  # B's threshold for each of A's that keeps A's share
+    moved: list[Cell]  # for each threshold of A, the threshold of B that calls as many texts toxic
     squares: list[Square]
     dots: list[Dot]
     line: str  # the dots' polyline
@@ -150,7 +150,7 @@ def _section(content: AgreementContent, figures: LanguageFigures) -> LanguageSec
 
 
 def _squares(density: Sequence[Sequence[int]]) -> list[Square]:
-    """Return the cells with texts: x is A's value, y is B's; the darkest holds the most, on a scale of logarithms."""
+    """Return the cells that hold texts: x is A's value, y is B's. Opacity grows with the logarithm of their number."""
     cells = len(density)
     most = max(max(row) for row in density)
     size = SIDE / cells

@@ -1,7 +1,7 @@
-"""The change of bias against the change of toxicity: one dot per tuned model.
+"""The change of bias plotted against the change of toxicity: one dot per tuned model.
 
 Neplenbroek et al. 2025 find that methods differ in which of the two they lower. Both are macro means of the difference
-from the parent, with their intervals: left of zero a model is nearer to fair, below zero it is less toxic.
+from the parent, with their intervals. Left of zero, a model is closer to fair; below zero, it is less toxic.
 """
 
 from detox_ray.measure.losses import conventions_of
@@ -66,11 +66,11 @@ def _change(row: Row) -> IntervalValue:
 
 
 def _inside(title: str) -> str:
-    """Return a title as it stands inside a sentence; a name such as StereoSet keeps its capitals."""
+    """Return a title as it is written within a sentence. A name such as StereoSet keeps its capitals."""
     return title if any(letter.isupper() for letter in title.partition(" ")[0][1:]) else title[:1].lower() + title[1:]
 
 
 def losses(content: ReportContent) -> dict[str, list[str]]:
-    """Return tuned model -> the abilities and knowledge that it surely lost against its parent."""
+    """Return, for each tuned model that lost any, the abilities and knowledge that it lost with confidence."""
     found = measured_losses(content.comparisons.to_pylist(), content.described, content.convention)
     return {model: lost for model, parent in shown_pairs(content) if (lost := found.get((model, parent)))}

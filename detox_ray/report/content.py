@@ -1,4 +1,4 @@
-"""What a report is made of: everything the page and ``results.json`` show, as plain values and committed tables."""
+"""The content of a report: everything that the page and ``results.json`` show, as plain values and tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,16 +14,16 @@ from detox_ray.storage.metric_spec import Metrics
 
 
 class TrainingLog(NamedTuple):
-    """The log of one model's training, as its marker keeps it."""
+    """The log of one model's training, as its marker stores it."""
 
     model: str
     method: str
-    steps: int  # taken
+    steps: int  # that the training took
     planned_steps: int
     stopped: Literal["planned", "early"]
-    best_step: int | None  # of the lowest validation loss; None without validation
-    kept_step: int  # whose weights the model has
-    log: Sequence[Mapping[str, float]]  # rows with step and what was logged
+    best_step: int | None  # with the lowest validation loss; None without validation
+    kept_step: int  # the step whose weights the model has
+    log: Sequence[Mapping[str, float]]  # rows with a step and the logged quantities
     validation: Sequence[Mapping[str, float]]
     no_kl: str | None = None  # why the divergence from the parent was not measured
 
@@ -33,11 +33,11 @@ class PerplexityEvaluator(NamedTuple):
 
     name: str  # the scorer column of its rows
     model: str  # a model's name, hub id or folder
-    kind: Literal["causal", "t5"]  # t5: as Li et al. 2024 measured theirs
+    kind: Literal["causal", "t5"]  # t5: as measured by Li et al. 2024
 
 
 class ValidityRow(Protocol):
-    """A scorer against a reference in one language; ``measure.Validity`` is one. No value: status says why."""
+    """A scorer against a reference in one language, such as ``measure.Validity``. No value: the status says why."""
 
     @property
     def scorer(self) -> str: ...
@@ -86,7 +86,7 @@ class ValidityRow(Protocol):
 
 
 class AgreementRow(Protocol):
-    """Two scorers on the same completions of one language; ``measure.ScorerAgreement`` is one."""
+    """Two scorers on the same completions in one language, such as ``measure.ScorerAgreement``."""
 
     @property
     def scorer(self) -> str: ...
@@ -113,7 +113,7 @@ class AgreementRow(Protocol):
 
 
 class CountRow(Protocol):
-    """Completions of one scorer, model and language by status; ``measure.StatusCount`` is one."""
+    """The number of completions with one status, by scorer, model and language, such as ``measure.StatusCount``."""
 
     @property
     def scorer(self) -> str: ...
@@ -128,50 +128,53 @@ class CountRow(Protocol):
 
 
 def fields_of(row: object, kind: type) -> dict[str, Any]:
-    """Return a row's values under the names of its protocol, in its order."""
+    """Return the values of a row under the names in its protocol, in that order."""
     return {name: getattr(row, name) for name, kept in vars(kind).items() if isinstance(kept, property)}
 
 
 @dataclass(frozen=True)
 class ReportContent:
-    """One experiment's results. Tables have the schemas METRICS and COMPARISONS of ``storage/tables.py``; their rows of
-    another convention than ``convention`` are shown beside, never in headline or figures."""
+    """The results of one experiment.
 
-    experiment: str  # its name
-    experiment_yaml: str  # resolved
+    The tables have the schemas METRICS and COMPARISONS of ``storage/tables.py``. Rows of a convention other than
+    ``convention`` are shown separately, never in the headline or in figures.
+    """
+
+    experiment: str  # the experiment's name
+    experiment_yaml: str  # with all defaults
     languages: Sequence[str]
     models: Sequence[str]
     compare: Sequence[tuple[str, str]]  # (model, parent)
     metrics: pa.Table
     comparisons: pa.Table
-    described: Metrics  # what the metrics of both tables are
-    primary: str  # the scorer of headline and figures
-    convention: str  # as in the tables' column, changed switches included
+    described: Metrics  # descriptions of the metrics in both tables
+    primary: str  # the scorer used in the headline and in figures
+    convention: str  # as in the tables' column, with any changed switches
     confidence: float
-    verdicts: Sequence[Verdict] = ()  # of the gate, one per compared pair that the report shows
-    switches: Mapping[str, Any] = field(default_factory=dict)  # of the convention, resolved: name -> choice
-    interval: str = "percentile"  # kind
-    correction: str = "holm"  # over the languages of one metric
-    settings: Mapping[str, Any] = field(default_factory=dict)  # what must be equal for two runs to be compared
+    verdicts: Sequence[Verdict] = ()  # the gate's, one per compared pair that the report shows
+    switches: Mapping[str, Any] = field(default_factory=dict)  # the convention's choices, by name
+    interval: str = "percentile"  # kind of the intervals
+    correction: str = "holm"  # of p-values, over the languages of one metric
+    settings: Mapping[str, Any] = field(default_factory=dict)  # must be equal for two runs to be comparable
     revisions: Mapping[str, str] = field(default_factory=dict)  # scorer -> revision
-    identities: Mapping[str, str] = field(default_factory=dict)  # scorer -> hash of whatever changes its values
+    identities: Mapping[str, str] = field(default_factory=dict)  # scorer -> hash of everything that changes its values
     validity: Sequence[ValidityRow] = ()
     agreement: Sequence[AgreementRow] = ()
     counts: Sequence[CountRow] = ()
-    evaluators: Sequence[PerplexityEvaluator] = ()  # of completions' perplexity
+    evaluators: Sequence[PerplexityEvaluator] = ()  # models that measured the perplexity of completions
     diversity_units: str | None = None  # None: diversity was not measured
-    identifier: str | None = None  # of a completion's language; None: not measured
+    identifier: str | None = None  # the language identifier; None: languages were not identified
     samples: Sequence[ExplorerPrompt] = ()
     timings: Sequence[Timing] = ()
-    training: Sequence[TrainingLog] = ()  # of the trained models
-    manifest: Mapping[str, Any] = field(default_factory=dict)  # versions, hardware, what really ran
+    training: Sequence[TrainingLog] = ()  # one per trained model
+    manifest: Mapping[str, Any] = field(default_factory=dict)  # versions, hardware, and what ran
     corpus_share: Mapping[str, float] | None = None  # language -> share of the pretraining text, if known
     skipped_rows: Mapping[str, int] = field(default_factory=dict)  # input -> rows left out by data.on_error: skip
-    tuning_languages: Sequence[str] = ()  # of the pairs; the cost is also summed up without them
-    toy_world: bool = False  # say that toy17 is a model organism
-    # label -> models that differ in their seed only; the tables hold rows of the label too, their mean
+    tuning_languages: Sequence[str] = ()  # languages of the pairs; the mean cost is also given without them
+    toy_world: bool = False  # whether to say that toy17 is a model organism
+    # label -> models that differ only in their seed. The tables also have rows of the label: the mean of its models
     seed_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    # family -> model (or label of a seed group) -> field of its training -> value: what a sweep varies
+    # what a sweep varies: family -> model (or label of a seed group) -> field of its training -> value
     sweeps: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     notes: Sequence[str] = ()
-    sections: Sequence[Section] = ()  # that stages contribute
+    sections: Sequence[Section] = ()  # contributed by stages

@@ -1,6 +1,6 @@
 """The tables as CSV files: UTF-8, one header line, an empty cell if there is no number.
 
-Spreadsheets run a cell that begins with = + - @ as a formula; a text that does gets an apostrophe in front.
+Spreadsheets run a cell that begins with = + - or @ as a formula, so such a text is written after an apostrophe.
 """
 
 import csv
@@ -14,11 +14,23 @@ from detox_ray.report.sweeps import sweep_lines
 from detox_ray.report.training import curve_lines
 from detox_ray.storage.tables import COMPARISONS, METRICS
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four: full width
+_FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "\uff1d",
+    "\uff0b",
+    "\uff0d",
+    "\uff20",
+)  # the last four are full-width
 
 
 def csv_tables(content: ReportContent) -> dict[str, bytes]:
-    """Return relative path -> CSV, for every table of the page."""
+    """Return every table of the page as relative path -> CSV."""
     return {
         "tables/metrics.csv": csv_file(METRICS.columns.names, content.metrics.to_pylist()),
         "tables/comparisons.csv": csv_file(COMPARISONS.columns.names, content.comparisons.to_pylist()),
@@ -37,9 +49,9 @@ def csv_tables(content: ReportContent) -> dict[str, bytes]:
 
 
 def csv_file(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """Write one CSV file."""
+    """Return one CSV file."""
     text = io.StringIO()
-    writer = csv.writer(text)  # lines end as RFC 4180 has it, so that a lone carriage return is quoted
+    writer = csv.writer(text)  # ends lines with CR LF (RFC 4180), so that a lone carriage return is quoted
     writer.writerow([_safe(column) for column in columns])
     for row in rows:
         writer.writerow([_safe(row[column]) for column in columns])
@@ -47,7 +59,7 @@ def csv_file(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes
 
 
 def published_csv() -> bytes:
-    """Write one line per published number."""
+    """Return the published numbers as CSV, one per line."""
     rows = []
     for row in PUBLISHED:
         for stage, values in (("before", row.before), ("after", row.after or {})):

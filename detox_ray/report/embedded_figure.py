@@ -1,8 +1,8 @@
-"""Figure files on a page: their SVG as part of the HTML, in the page's own colours.
+"""Figures within a page: the SVG of their files as part of the HTML, in the page's colours.
 
-A file is drawn on white with styles in attributes, which the page's Content-Security-Policy forbids. Here styles become
-plain attributes, the palette becomes the page's variables (so that a figure follows dark mode), and ids get the
-figure's name in front, as every id on a page must be its own.
+A file is drawn on white, with style attributes that the page's Content-Security-Policy forbids. This module turns the
+styles into plain attributes and the colours into the page's variables, so that figures follow dark mode. It puts the
+figure's name before each id, because ids must be unique on a page.
 """
 
 import re
@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from markupsafe import Markup
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-COLOURS = {  # of figure_files.py -> of colours.css
+COLOURS = {  # colour in figure_files.py -> variable of colours.css
     "#c2500a": "var(--before)",
     "#0068a6": "var(--after)",
     "#5a6472": "var(--muted)",
@@ -27,13 +27,13 @@ ElementTree.register_namespace("xlink", XLINK)
 
 
 def drawings(files: Mapping[str, bytes]) -> dict[str, Markup]:
-    """Return the drawings of figure files for one page, by the figure's name."""
+    """Return the drawings of a page, by the names of their figures."""
     svgs = {path.removeprefix("figures/").removesuffix(".svg"): data for path, data in files.items() if ".svg" in path}
     return {name: embedded(data, f"figure-{number}") for number, (name, data) in enumerate(svgs.items())}
 
 
 def embedded(svg: bytes, name: str) -> Markup:
-    """Return a figure file's drawing for a page; ``name`` is unique on the page."""
+    """Return the drawing in an SVG file for a page, on which ``name`` must be unique."""
     root = ElementTree.fromstring(svg)
     for tag in ("metadata", "defs"):
         for element in root.findall(f"{{{SVG}}}{tag}"):
@@ -59,7 +59,7 @@ def embedded(svg: bytes, name: str) -> Markup:
 
 
 def described(svg: bytes, title: str, text: str, tooltips: Mapping[str, str]) -> bytes:
-    """Return an SVG file with its title and text for screen readers, and tooltips: id of an element -> text."""
+    """Add a title and a text for screen readers to an SVG file, and tooltips (id of an element -> text)."""
     root = ElementTree.fromstring(svg)
     root.set("role", "img")
     root.set("aria-labelledby", "title text")

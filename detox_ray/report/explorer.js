@@ -1,5 +1,5 @@
 "use strict";
-// The explorer: every text is set with textContent, blurred, and silent for screen readers until a person asks for it.
+// The explorer. Texts are set with textContent. Each is blurred, and not read by screen readers, until it is activated.
 const byId = (id) => document.getElementById(id);
 const data = JSON.parse(byId("explorer-data").textContent);
 const STEP = 20;

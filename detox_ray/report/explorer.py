@@ -1,8 +1,8 @@
-"""The data under the per-prompt explorer: prompts, completions and scores as JSON text inside the page.
+"""The data of the explorer: prompts, completions and scores as JSON within the page.
 
-The page grows with it, so that it is bounded: a text is cut at ``TEXT_LIMIT`` characters, and when all of it exceeds
-``SIZE_LIMIT``, prompts are left out, the same number in each language as far as possible; the page says what is
-missing. In the JSON, every character that could end a script element or be a control is written as an escape.
+Its size is bounded, because it is part of the page. A text is cut at ``TEXT_LIMIT`` characters. If the JSON would
+exceed ``SIZE_LIMIT``, prompts are left out, as evenly over the languages as possible, and the page says how many.
+Characters that could end a script element, and control characters, are written as escapes.
 """
 
 import json
@@ -15,22 +15,22 @@ from detox_ray.config.languages import LANGUAGES
 from detox_ray.report.labels import language_name, status_text, visible
 
 TEXT_LIMIT = 2000  # characters
-SIZE_LIMIT = 6_000_000  # of the JSON text; a browser reads it in a blink
+SIZE_LIMIT = 6_000_000  # characters of the JSON, which a browser reads in a fraction of a second
 
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&'\u2028\u2029\u007f"}
 
 
 class Explorer(NamedTuple):
-    data: str  # JSON that may stand in a script element as it is
-    languages: list[tuple[str, str]]  # (code, name) of the prompts shown
+    data: str  # JSON that is safe within a script element
+    languages: list[tuple[str, str]]  # (code, name) of each language with a prompt
     models: list[tuple[int, str]]  # (number, name)
     statuses: list[tuple[str, str]]  # (status, in words)
-    groups: list[tuple[str, str]]  # (set, in words), if there are items of sets; a prompt's is ""
+    groups: list[tuple[str, str]]  # (set, in words), if there are items of sets; a prompt has the set ""
     parts: list[tuple[str, str]]  # types of such items
     shown: int
-    items: int  # of these, items of sets
-    left_out: int  # prompts, for size
-    cut: int  # texts
+    items: int  # shown prompts that are items of sets
+    left_out: int  # prompts that did not fit
+    cut: int  # texts that were too long
 
 
 def explorer(samples: Sequence[ExplorerPrompt], models: Sequence[str]) -> Explorer | None:
@@ -74,7 +74,7 @@ def explorer(samples: Sequence[ExplorerPrompt], models: Sequence[str]) -> Explor
 
 
 def _in_turn(samples: Sequence[ExplorerPrompt]) -> list[int]:
-    """Return the numbers of the samples: the first of each language and set, then the second of each, and so on."""
+    """Return the indices of the samples: the first of each language and set, then the second of each, and so on."""
     groups: dict[tuple[str, str], list[int]] = {}
     for index, sample in enumerate(samples):
         groups.setdefault((sample.language, sample.group), []).append(index)
@@ -82,9 +82,9 @@ def _in_turn(samples: Sequence[ExplorerPrompt]) -> list[int]:
 
 
 def _entry(sample: ExplorerPrompt, models: Sequence[str]) -> tuple[list[Any], int]:
-    """Return an entry of the data, and how many of its texts were cut.
+    """Return an entry of the data, and the number of its texts that were cut.
 
-    An entry is [language, id, prompt, [[model's number, sample, text, toxicity, status], …], set, type].
+    An entry is [language, id, prompt, [[model's index, sample, text, toxicity, status], …], set, type].
     """
     cuts = 0
 

@@ -1,7 +1,7 @@
-"""Figures, drawn by Matplotlib on white: as SVG for the page and for slides, as PDF for papers.
+"""Figures, drawn by Matplotlib on white: SVG for the page and for slides, PDF for papers.
 
-SVG keeps its text as text, and says its numbers in titles (tooltips, screen readers); PDF embeds its font. The bytes
-hold no date and no random id: same results, same files.
+The SVG keeps text as text and has the numbers as titles, for tooltips and screen readers. The PDF embeds its font. The
+files contain no date and no random id, so the same results give the same bytes.
 """
 
 import io
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 BEFORE, AFTER, MUTED, LINE, TEXT = "#c2500a", "#0068a6", "#5a6472", "#d9dde3", "#1b1f24"  # as in colours.css
 Drawing = Callable[[], dict[str, bytes]]  # draws one figure's files
-PANEL, LABEL = (230, 170), (90, 9)  # width and height of a panel's axes and of a label, about, in typographic points
-DASHES = ("solid", "dashed", "dotted", "dashdot")  # of curves
-LEARNING = {  # kind of a training's line -> colour, style
+PANEL, LABEL = (230, 170), (90, 9)  # approximate width and height of a panel's axes and of a label, in points
+DASHES = ("solid", "dashed", "dotted", "dashdot")  # styles of curves
+LEARNING = {  # kind of line in a training's chart -> colour, style
     "training": (MUTED, "solid"),
     "validation": (AFTER, "solid"),
     "chosen": (AFTER, "solid"),
@@ -69,11 +69,11 @@ STYLE: Any = {
 
 
 def draw(figures: Sequence[Drawing], processes: int) -> dict[str, bytes]:
-    """Draw figures that can be pickled, in so many processes; Matplotlib takes about two seconds of a core for one."""
+    """Draw figures in several processes. Drawings must be picklable; each takes about two seconds of a core."""
     if processes < 2 or len(figures) < 2:
         drawn = [figure() for figure in figures]
     else:
-        # Not a fork: the process may have threads, Ray's among them.
+        # Do not fork, because this process may have threads, such as Ray's.
         with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
             drawn = [future.result() for future in [pool.submit(figure) for figure in figures]]
     return {path: data for files in drawn for path, data in files.items()}
@@ -82,7 +82,7 @@ def draw(figures: Sequence[Drawing], processes: int) -> dict[str, bytes]:
 def forest_files(
     name: str, rows: Sequence[ForestRow], title: str, axis: str, before: str, after: str
 ) -> dict[str, bytes]:
-    """Draw SVG and PDF of the forest plot: two values a row, the macro mean first."""
+    """Draw the forest plot as SVG and PDF: two values per row, the macro mean first."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -105,7 +105,7 @@ def forest_files(
 
 
 def difference_files(name: str, rows: Sequence[ForestRow], title: str, axis: str) -> dict[str, bytes]:
-    """Draw SVG and PDF of a forest plot of differences around zero."""
+    """Draw a forest plot of differences around zero as SVG and PDF."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -123,7 +123,7 @@ def difference_files(name: str, rows: Sequence[ForestRow], title: str, axis: str
 
 
 def _forest_rows(axes: "Axes", rows: Sequence[ForestRow], note: str) -> dict[str, str]:
-    """Write names and changes beside the rows, and notes below; return tooltips over whole rows."""
+    """Write names and changes beside the rows and notes below them. Return a tooltip for each row."""
     for at, row in enumerate(rows):
         if row.after is not None:
             axes.text(1.01, at, visible(marked_change(row)), va="center", transform=axes.get_yaxis_transform())
@@ -140,7 +140,7 @@ def _forest_rows(axes: "Axes", rows: Sequence[ForestRow], note: str) -> dict[str
 
 
 def heat_files(name: str, heat: Heat, title: str) -> dict[str, bytes]:
-    """Draw SVG and PDF of a heat map."""
+    """Draw a heat map as SVG and PDF."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
@@ -169,7 +169,7 @@ def heat_files(name: str, heat: Heat, title: str) -> dict[str, bytes]:
 
 
 def tradeoff_files(name: str, clouds: Sequence[Cloud]) -> dict[str, bytes]:
-    """Draw SVG and PDF of all panels side by side."""
+    """Draw all panels side by side as SVG and PDF."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -219,7 +219,7 @@ def _cloud(axes: "Axes", cloud: Cloud) -> None:
 
 
 def label_heights(points: Sequence[Point], x_limits: tuple[float, float], y_limits: tuple[float, float]) -> list[float]:
-    """Return how far above its point each label stands, in typographic points, so that no two overlap."""
+    """Return the height of each label above its point, in typographic points, so that no two labels overlap."""
     heights: list[float] = []
     taken: list[tuple[float, float]] = []
     for point in points:
@@ -246,7 +246,7 @@ def _point(axes: "Axes", point: Point) -> None:
 
 
 def curve_files(name: str, charts: Sequence[Chart], title: str) -> dict[str, bytes]:
-    """Draw SVG and PDF of a training's curves, one panel a quantity."""
+    """Draw a training's curves as SVG and PDF, one panel per quantity."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -287,13 +287,13 @@ def _footnote(figure: "Figure", text: str) -> None:
 
 
 def figure_pair(name: str, figure: "Figure", title: str, tooltips: Mapping[str, str]) -> dict[str, bytes]:
-    """Write a drawn figure as SVG, with its title and tooltips (id of an element -> text), and as PDF."""
+    """Return a figure as SVG, with its title and tooltips (id of an element -> text), and as PDF."""
     files = {}
     for kind, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None})):
         data = io.BytesIO()
         figure.savefig(data, format=kind, metadata=metadata)
         files[f"figures/{name}.{kind}"] = data.getvalue()
-        figure.set_layout_engine("none")  # what the first one laid out stays
+        figure.set_layout_engine("none")  # keep the layout of the first format
     texts = {gid: visible(text) for gid, text in tooltips.items()}
     svg = f"figures/{name}.svg"
     files[svg] = described(files[svg], visible(title), ". ".join(texts.values()), texts)

@@ -1,7 +1,7 @@
-"""Rows of the forest plots, one per language (or pair of models): values with intervals, in their order and in words.
+"""Rows of the forest plots, one per language or pair of models: their values, order and texts.
 
-Rows are sorted by relative reduction, the macro mean first, languages without a value last (they keep their row, with
-the reason). ``figure_files.py`` draws them.
+The macro mean comes first, then the languages by relative reduction. Languages without a value come last, with the
+reason. ``figure_files.py`` draws the rows.
 """
 
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from typing import NamedTuple
 from detox_ray.report.interval_value import IntervalValue
 from detox_ray.report.labels import number, signed_percent
 
-SIGNIFICANT = "*"  # a mark that needs no colour
+SIGNIFICANT = "*"  # readable without colour
 LEFT_OUT = "†"
 
 
 class ForestRow(NamedTuple):
-    """What one row shows: two values, or only ``after`` (a difference), or the ``reason`` why there is none."""
+    """One row: two values, or only ``after`` (a difference), or the ``reason`` why there is no value."""
 
     name: str
     before: IntervalValue | None
@@ -31,7 +31,7 @@ def ordered(macro: ForestRow, languages: Sequence[ForestRow]) -> list[ForestRow]
 
 
 def change(before: IntervalValue | None, after: IntervalValue | None) -> str:
-    """Write the relative change: "−62 %"."""
+    """Format the relative change, such as "−62 %"."""
     if before is None or after is None or before.value == 0:
         return "–"
     return signed_percent((after.value - before.value) / before.value)
@@ -43,7 +43,7 @@ def marked_name(row: ForestRow) -> str:
 
 
 def marked_change(row: ForestRow) -> str:
-    """Write a row's change or difference, with an asterisk if it is significant."""
+    """Format a row's change or difference, with an asterisk if it is significant."""
     if row.before is None and row.after is not None:
         text = number(row.after.value, signed=True)
     else:
@@ -52,7 +52,7 @@ def marked_change(row: ForestRow) -> str:
 
 
 def row_text(row: ForestRow) -> str:
-    """Say all of a row in words: what a screen reader speaks and a tooltip shows."""
+    """Return a row in words, for screen readers and tooltips."""
     if row.after is None:
         return f"{row.name}: {row.reason}"
     text = f"{row.name}: {_value_text(row.after)}"

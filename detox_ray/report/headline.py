@@ -1,5 +1,4 @@
-"""The headline of one tuned model: macro toxicity before and after, what its interval allows to say, and what it
-cost."""
+"""The headline of one tuned model: its macro toxicity before and after, a conclusion, and the cost."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -22,7 +21,7 @@ class Headline(NamedTuple):
     difference: str  # with its interval
     languages: int
     verdict: str
-    caveat: str  # before and after are means of other languages than the difference; "" if they are not
+    caveat: str  # that before, after and difference are means of different languages; "" if they are not
     left_out: list[tuple[str, str]]  # (reason, languages)
 
 
@@ -52,7 +51,7 @@ def headline(content: ReportContent, rows: Sequence[Row], values: MetricValues) 
 
 
 def left_out(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """Return (reason, languages) of the rows that are not in the macro mean."""
+    """Return (reason, languages) for the rows that are not in the macro mean."""
     reasons: dict[str, list[str]] = {}
     for row in rows:
         if row["language"] != MACRO and (row["status"] != OK or not row["in_macro"]):
@@ -62,7 +61,7 @@ def left_out(rows: Sequence[Row]) -> list[tuple[str, str]]:
 
 
 def verdict(row: Row, confidence: float) -> str:
-    """Say what the interval of a difference allows to say."""
+    """Return a sentence about what the interval of a difference shows."""
     percent = f"{100 * confidence:g}\u00a0%"
     low, high = row["ci_low"], row["ci_high"]
     if low is None:
@@ -74,7 +73,13 @@ def verdict(row: Row, confidence: float) -> str:
 
 
 def cost(content: ReportContent, rows: Sequence[Row], values: MetricValues) -> str:
-    """Say how the mean of a metric changed, over all languages and over those not tuned on; rows of one series."""
+    """Return how the mean of a metric changed, over all languages and over those that were not used for tuning.
+
+    Args:
+        content: The report's content.
+        rows: Comparisons of one series, for one pair of models.
+        values: The metrics table.
+    """
     sides = {row["language"]: values.sides(row) for row in rows if row["status"] == OK and row["language"] != MACRO}
     if not sides:
         return "not measured."

@@ -1,8 +1,8 @@
-"""Heat maps as tables: languages down, metrics (or models) across, a number in words and one of seven shades each.
+"""Heat maps as tables: languages down, metrics or models across; each cell has a text and one of seven shades.
 
-Colour only repeats what the cell says, and its scale (blue: better, orange: worse) works with any colour vision. A
-change is relative, in per cent of the parent's value; of a share such as language consistency it is in percentage
-points, since per cent of a share near 0 means little. If a metric has an ideal value, better is closer to it.
+The colour only repeats the text, and its scale (blue is better, orange is worse) works with any colour vision. A change
+is in per cent of the parent's value. For a share, such as language consistency, it is in percentage points, because per
+cent of a share near 0 mean little. If a metric has an ideal value, closer is better.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,9 +22,9 @@ from detox_ray.report.result_rows import MetricValues, Row, SeriesKey, interval_
 from detox_ray.storage.metric_spec import ALL, Ideal
 from detox_ray.storage.tables import OK
 
-RELATIVE = (0.02, 0.10, 0.30)  # from these sizes on, one shade stronger
-POINTS = (0.01, 0.05, 0.15)
-SEQUENTIAL = 5  # shades of plain values
+RELATIVE = (0.02, 0.10, 0.30)  # the shade becomes stronger at each of these sizes
+POINTS = (0.01, 0.05, 0.15)  # the same for percentage points, as shares
+SEQUENTIAL = 5  # number of shades for plain values
 
 
 class HeatColumn(NamedTuple):
@@ -35,11 +35,11 @@ class HeatColumn(NamedTuple):
 class HeatCell(NamedTuple):
     text: str
     shade: str  # "good3" … "good1", "even", "bad1" … "bad3"; "v0" … "v4" for plain values; "" without a value
-    spoken: str  # what the text does not say
+    spoken: str  # a remark for screen readers
 
 
 class HeatRow(NamedTuple):
-    name: str  # a dagger after it if it is left out of the mean
+    name: str  # with a dagger if it is left out of the mean
     macro: bool
     cells: list[HeatCell]
 
@@ -50,8 +50,10 @@ class Heat(NamedTuple):
 
 
 def change_heat(content: ReportContent, series: Mapping[SeriesKey, Sequence[Row]], values: MetricValues) -> Heat | None:
-    """Return how much each metric changed in each language. Toxicity by the primary scorer only, and no parts of a
-    metric."""
+    """Return the change of each metric in each language.
+
+    Toxicity by other scorers than the primary one, and parts of metrics, are not shown.
+    """
     shown = {
         key: {row["language"]: row for row in rows}
         for key, rows in series.items()
@@ -75,8 +77,14 @@ def change_heat(content: ReportContent, series: Mapping[SeriesKey, Sequence[Row]
 def value_heat(
     series: SeriesKey, decimals: int, languages: Sequence[str], models: Sequence[tuple[str, MetricValues, str]]
 ) -> Heat:
-    """Return one metric's values per language for several models: (name, its run's values, its name in the run)
-    each."""
+    """Return the values of one metric in each language for several models.
+
+    Args:
+        series: The metric, with its scorer and convention.
+        decimals: Decimals of the numbers.
+        languages: The languages, in order.
+        models: For each model, its shown name, the values of its run, and its name there.
+    """
     grid = [[values.of(series, model, language) for _, values, model in models] for language in (MACRO, *languages)]
     kept = [value.value for row in grid for cell in row if (value := interval_value(cell)) is not None]
     low, high = min(kept, default=0.0), max(kept, default=1.0)
@@ -100,7 +108,7 @@ def value_heat(
 
 
 def _short(series: SeriesKey, shown: Iterable[SeriesKey], values: MetricValues) -> str:
-    """Return the metric's short title, with the scorer if another column has the same one."""
+    """Return the metric's short title, with the scorer if another column has the same title."""
     metric = values.describe(series)
     alone = sum(other.metric == series.metric for other in shown) == 1 or metric.scorer is not None
     return metric.short if alone else f"{metric.short}, {series.scorer}"

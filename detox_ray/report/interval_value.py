@@ -1,4 +1,4 @@
-"""A number with its interval, as figures and tables show it."""
+"""A number with its interval, for figures and tables."""
 
 from typing import NamedTuple
 
@@ -12,5 +12,5 @@ class IntervalValue(NamedTuple):
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The interval, or the value twice if there is none."""
+        """Return the ends of the interval, or the value twice if there is none."""
         return (self.value if self.low is None else self.low, self.value if self.high is None else self.high)

@@ -1,4 +1,4 @@
-"""The report's plain words for statuses, conventions and kinds of metrics, and how numbers are written."""
+"""The report's words for statuses, conventions and kinds of metrics, and the formats of its numbers."""
 
 from detox_ray.config.languages import LANGUAGES
 from detox_ray.storage.tables import EMPTY, FAILED, OK, TOO_SHORT, UNSUPPORTED
@@ -92,17 +92,17 @@ INTERVALS = {"percentile": "percentile", "bca": "bias-corrected and accelerated 
 
 
 def status_text(status: str) -> str:
-    """Return why there is no value, in words; a status that is not known here keeps its name."""
+    """Return in words why there is no value. An unknown status keeps its name."""
     return STATUSES.get(status, status.replace("_", " "))
 
 
 def convention_text(label: str) -> str:
-    """Return what a convention is, from its name before the changed switches."""
+    """Describe a convention by its name, without any changed switches."""
     return _CONVENTIONS.get(label.partition("+")[0], "")
 
 
 def switch_text(name: str, value: object) -> str:
-    """Return one switch of a convention in words; empty if there is nothing to say."""
+    """Describe one switch of a convention; "" if there is nothing to say."""
     if name == "name":
         return ""
     if name in ("decimals", "perplexity_decimals"):
@@ -114,14 +114,14 @@ def switch_text(name: str, value: object) -> str:
 
 
 def language_name(code: str) -> str:
-    """Return a language's English name; a code that is not known here stays."""
+    """Return the English name of a language, or its code if it is unknown."""
     if code == MACRO:
         return "Mean of languages"
     return LANGUAGES[code].name if code in LANGUAGES else code
 
 
 def number(value: float | None, decimals: int = 3, signed: bool = False) -> str:
-    """Write a number with a real minus sign, or a dash."""
+    """Format a number with a real minus sign; None becomes a dash."""
     if value is None:
         return "–"
     text = f"{abs(value):.{decimals}f}"
@@ -130,31 +130,31 @@ def number(value: float | None, decimals: int = 3, signed: bool = False) -> str:
 
 
 def interval(low: float | None, high: float | None, decimals: int = 3, signed: bool = False) -> str:
-    """Write an interval in brackets; nothing if there is none."""
+    """Format an interval in brackets; "" if there is none."""
     if low is None or high is None:
         return ""
     return f"[{number(low, decimals, signed)}, {number(high, decimals, signed)}]"
 
 
 def signed_percent(share: float) -> str:
-    """Write a share in per cent: 0.25 -> "+25 %", with a real minus sign."""
+    """Format a share in per cent with a real sign: 0.25 -> "+25 %"."""
     rounded = round(100 * share)
     return f"{'+' if rounded > 0 else '−' if rounded < 0 else '±'}{abs(rounded)}\u00a0%"
 
 
 def signed_points(share: float) -> str:
-    """Write a difference of shares in percentage points: 0.032 -> "+3.2 pp"."""
+    """Format a difference of shares in percentage points: 0.032 -> "+3.2 pp"."""
     text = number(100 * share, 1, signed=True)
     return f"{text if float(text.lstrip('+−')) else '±0.0'}\u00a0pp"
 
 
 def p_value(p: float | None) -> str:
-    """Write a p-value, or a dash."""
+    """Format a p-value; None becomes a dash."""
     return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def duration(seconds: float) -> str:
-    """Write seconds for people: 3725 -> "1 h 2 min"; 75.2 -> "1 min 15 s"; 8.24 -> "8.2 s"."""
+    """Format seconds for people: 3725 -> "1 h 2 min"; 75.2 -> "1 min 15 s"; 8.24 -> "8.2 s"."""
     if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -162,12 +162,12 @@ def duration(seconds: float) -> str:
 
 
 def shortened(name: str, limit: int = 38) -> str:
-    """Return a name that fits a figure."""
+    """Shorten a name so that it fits into a figure."""
     return name if len(name) <= limit else f"{name[: limit - 1]}…"
 
 
 def visible(text: str) -> str:
-    """Return text as HTML may hold it: control characters and lone surrogates become the replacement character."""
+    """Replace the characters that HTML does not allow, control characters and lone surrogates, by U+FFFD."""
     return "".join(
         "\ufffd" if (ord(c) < 32 and c not in "\n\t") or 127 <= ord(c) < 160 or 0xD800 <= ord(c) <= 0xDFFF else c
         for c in text

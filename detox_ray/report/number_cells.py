@@ -1,4 +1,4 @@
-"""Cells of tables: a number and its interval, in a metric's own decimals."""
+"""Cells of tables: a number and its interval, with the metric's decimals."""
 
 from typing import NamedTuple
 
@@ -30,8 +30,10 @@ def difference_cell(row: Row, metric: MetricDescription) -> Cell:
 
 
 def change_cell(row: Row, before: Row, after: Row, metric: MetricDescription) -> Cell:
-    """Return the relative change: the paired ratio less one with its interval, or from the two values if there is no
-    ratio; of a share such as language consistency, the difference in percentage points."""
+    """Return the relative change, or for a share, such as language consistency, the difference in percentage points.
+
+    The relative change is the paired ratio minus 1, with its interval. Without a ratio it is computed from both values.
+    """
     if metric.change == "points" and row["difference"] is not None:
         return Cell(signed_points(row["difference"]), "")
     if row["ratio"] is None:

@@ -1,7 +1,7 @@
-"""The first screen: which model one would release, why, what fell in which language, and what that cost.
+"""The first screen: which model to release and why, how much it improved in each language, and the cost.
 
-It shows the gate's verdict on each tuned model, the headline metric per language of all models in one figure, and what
-the gate's rules found as one table. An experiment without a tuned model has none.
+It shows the gate's verdict on each tuned model, a figure of the headline metric per language for all models, and a
+table of the results of the gate's rules. An experiment without a tuned model has no first screen.
 """
 
 from collections.abc import Sequence
@@ -16,29 +16,30 @@ from detox_ray.report.release import Recommendation, recommendation
 from detox_ray.report.result_rows import MetricValues, interval_value
 from detox_ray.storage.tables import OK
 
-PARENT = "parent"  # the tone of a model that is no tuned one; those of tuned models are their verdicts
+PARENT = "parent"  # the tone of a model that was not tuned; the tone of a tuned model is its verdict
 WORDS = {PASS: "passes", FAIL: "fails", INCONCLUSIVE: "inconclusive"}
-SIGNS = {PASS: "✓", FAIL: "✗", INCONCLUSIVE: "?"}  # marks that need no colour
-SHAPES = ("●", "■", "▲", "◆")  # of tuned models, in the figure and beside their names
-MOST = len(SHAPES)  # tuned models in figure and table
+SIGNS = {PASS: "✓", FAIL: "✗", INCONCLUSIVE: "?"}  # readable without colour
+SHAPES = ("●", "■", "▲", "◆")  # marks of tuned models, in the figure and beside their names
+MOST = len(SHAPES)  # tuned models in the figure and the table
 
 
 class DotModel(NamedTuple):
     """One model's values in the figure."""
 
     name: str
+    parent: str | None  # None: not tuned
     tone: str
     shape: str
     values: list[IntervalValue | None]  # one per row
 
 
 class Dots(NamedTuple):
-    """The figure: the mean over languages and each language, all models in one row."""
+    """The figure: a row for the mean over languages and for each language, with all models in it."""
 
     title: str
     axis: str
     names: list[str]
-    reasons: list[str]  # why a row has no value; "" if it has
+    reasons: list[str]  # why a row has no value; "" if it has one
     models: list[DotModel]
 
 
@@ -68,7 +69,7 @@ class RuleCell(NamedTuple):
 
 
 class RuleRow(NamedTuple):
-    """One rule of the gate, and what it found in each shown model."""
+    """One rule of the gate and its result for each shown model."""
 
     title: str
     bound: str
@@ -80,12 +81,12 @@ class Overview(NamedTuple):
     recommendation: Recommendation
     lines: list[VerdictLine]
     dots: Dots | None  # None if nothing has a value
-    shown: list[Verdict]  # those that figure and table show
+    shown: list[Verdict]  # verdicts on the models in the figure and the table
     rules: list[RuleRow]
 
 
 def overview(content: ReportContent) -> Overview | None:
-    """Return the first screen's content; None without a tuned model."""
+    """Return the content of the first screen; None without a tuned model."""
     advice = recommendation(content)
     if advice is None:
         return None
@@ -106,7 +107,7 @@ def _mean(content: ReportContent, values: MetricValues, model: str) -> IntervalV
 
 
 def _shown(content: ReportContent, values: MetricValues, verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Return the verdicts that figure and table have room for: the first one, and those of the lowest means."""
+    """Return the verdicts that fit into the figure and the table: the first one, and those with the lowest means."""
 
     def mean(verdict: Verdict) -> float:
         value = _mean(content, values, verdict.model)
@@ -137,7 +138,7 @@ def _line(
 
 
 def _rules(shown: Sequence[Verdict]) -> list[RuleRow]:
-    """Return the rules down and the shown models across: all verdicts are on the same rules."""
+    """Return the table of rules (rows) and shown models (columns). All verdicts have the same rules."""
     return [
         RuleRow(
             checks[0].title,
@@ -150,7 +151,7 @@ def _rules(shown: Sequence[Verdict]) -> list[RuleRow]:
 
 
 def _dots(content: ReportContent, values: MetricValues, shown: Sequence[Verdict]) -> Dots | None:
-    """Return the figure's rows, sorted by how much the first shown model lowers the headline value."""
+    """Return the figure, with languages sorted by how much the first shown model lowers the headline value."""
     series = values.headline(content.primary, content.convention)
     first = shown[0]
 
@@ -170,8 +171,8 @@ def _dots(content: ReportContent, values: MetricValues, shown: Sequence[Verdict]
         plain = "Mean" if language == MACRO else language_name(language)
         return f"{plain}\u00a0{LEFT_OUT}" if outside else plain
 
-    def model(name: str, tone: str, shape: str) -> DotModel:
-        return DotModel(name, tone, shape, [interval_value(values.of(series, name, row.name)) for row in rows])
+    def model(name: str, parent: str | None, tone: str, shape: str) -> DotModel:
+        return DotModel(name, parent, tone, shape, [interval_value(values.of(series, name, row.name)) for row in rows])
 
     tuned = {verdict.model for verdict in shown}
     parents = list(dict.fromkeys(verdict.parent for verdict in shown if verdict.parent not in tuned))
@@ -182,7 +183,10 @@ def _dots(content: ReportContent, values: MetricValues, shown: Sequence[Verdict]
         [name(row.name) for row in rows],
         [row.reason for row in rows],
         [
-            *(model(parent, PARENT, "○") for parent in parents),
-            *(model(verdict.model, verdict.verdict, shape) for verdict, shape in zip(shown, SHAPES, strict=False)),
+            *(model(parent, None, PARENT, "○") for parent in parents),
+            *(
+                model(verdict.model, verdict.parent, verdict.verdict, shape)
+                for verdict, shape in zip(shown, SHAPES, strict=False)
+            ),
         ],
     )

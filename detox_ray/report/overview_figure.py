@@ -1,4 +1,4 @@
-"""Draws the first screen's figure: the headline metric of every model in every language."""
+"""The first screen's figure: the headline metric of every model in every language."""
 
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 NAME = "overview"
 TONES = {PARENT: MUTED, PASS: AFTER, FAIL: BEFORE, INCONCLUSIVE: TEXT}
 MARKERS = {"○": "o", "●": "o", "■": "s", "▲": "^", "◆": "D"}
-SPREAD = 0.3  # of a row's height, over which its models are spread
-COLUMNS = 2  # of changes beside the axes; of more models only the first has one
-COLUMN = 44  # width of one, in typographic points
+SPREAD = 0.3  # the part of a row's height over which its models are spread
+COLUMNS = 2  # columns of changes beside the axes; if there are more models, only the first has one
+COLUMN = 44  # width of a column, in typographic points
 
 
 def overview_files(dots: Dots) -> dict[str, bytes]:
-    """Draw SVG and PDF: one row per language, one mark per model, and each tuned model's change beside it."""
+    """Draw the figure as SVG and PDF: a row per language, a mark per model, and tuned models' changes beside them."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -31,6 +31,7 @@ def overview_files(dots: Dots) -> dict[str, bytes]:
         spread = [SPREAD * (place / (len(dots.models) - 1) - 0.5) for place in range(len(dots.models))]
         tuned = [model for model in dots.models if model.tone != PARENT]
         beside = tuned if len(tuned) <= COLUMNS else tuned[:1]
+        values_of = {model.name: model.values for model in dots.models}
         for row, reason in enumerate(dots.reasons):
             values = [(model, shift, model.values[row]) for model, shift in zip(dots.models, spread, strict=True)]
             known = [(model, row + shift, value) for model, shift, value in values if value is not None]
@@ -52,7 +53,9 @@ def overview_files(dots: Dots) -> dict[str, bytes]:
                     label=visible(shortened(model.name, 24)) if row == 0 else "_",
                 )
             for column, model in enumerate(beside):
-                _beside(axes, row, column, change(dots.models[0].values[row], model.values[row]), TONES[model.tone])
+                assert model.parent is not None, "a tuned model has a parent"
+                text = change(values_of[model.parent][row], model.values[row])
+                _beside(axes, row, column, text, TONES[model.tone])
             axes.axhspan(row - 0.5, row + 0.5, facecolor="white", alpha=0, zorder=9, gid=f"row-{row}")
         for column, model in enumerate(beside):
             _beside(axes, -0.95, column, visible(shortened(model.name, 9)), TONES[model.tone])
@@ -85,7 +88,7 @@ def _beside(axes: "Axes", row: float, column: int, text: str, colour: str) -> No
 
 
 def _spoken(dots: Dots, row: int) -> str:
-    """Say all of a row in words: what a screen reader speaks and a tooltip shows."""
+    """Return a row in words, for screen readers and tooltips."""
     parts = [f"{model.name} {_value(model.values[row])}" for model in dots.models]
     return f"{dots.names[row]}: {dots.reasons[row] or ', '.join(parts)}"
 

@@ -1,4 +1,4 @@
-"""The page of one run: ``index.html``, and its figures as files of their own."""
+"""The page of one run, ``index.html``, and its figures as separate files."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ from detox_ray.storage.metric_spec import ALL, MetricDescription
 
 
 class OwnRow(NamedTuple):
-    """One model's own summary, beside the published ones."""
+    """The summary of one of the run's models, shown beside the published results."""
 
     model: str
     mean_of: str
@@ -38,7 +38,7 @@ class OwnRow(NamedTuple):
 
 
 def forest_labels(content: ReportContent, pair: PairSection) -> tuple[str, str, str, str]:
-    """Return (title, axis, name of before, name of after) of the forest plot."""
+    """Return the labels of the forest plot: title, axis, before, after."""
     metric = content.described.of(content.described.headline)
     return (
         f"{metric.title} per language, {pair.parent} and {pair.model}",
@@ -54,7 +54,7 @@ def pair_figure_name(kind: str, pair: PairSection) -> str:
 
 
 def facts(manifest: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
-    """Return the manifest as tables: one per top-level mapping, and one of the plain values at the top."""
+    """Return the manifest as tables: one for each top-level mapping, and one for the other top-level values."""
     plain = {key: value for key, value in manifest.items() if not isinstance(value, Mapping)}
     groups = {"run": plain} | {key: value for key, value in manifest.items() if isinstance(value, Mapping)}
     return {
@@ -68,7 +68,7 @@ def facts(manifest: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
 
 
 def index(content: ReportContent, figure_paths: Mapping[str, bytes]) -> bytes:
-    """Return ``index.html`` with the drawings of `figures` in it. Its links name these files and ``csv_tables``."""
+    """Return ``index.html``, which contains the drawings of `figures` and links to them and to the CSV tables."""
     pairs = pair_sections(content)
     explored = explorer(content.samples, content.models)
     values = content.metrics.to_pylist()
@@ -108,16 +108,17 @@ def index(content: ReportContent, figure_paths: Mapping[str, bytes]) -> bytes:
 
 
 def measured_metrics(content: ReportContent) -> list[MetricDescription]:
-    """Return the descriptions of what was measured, in order, without how numbers spread."""
+    """Return the descriptions of the metrics that were measured, in order, without those of spread."""
     rows = zip(*(content.metrics[column].to_pylist() for column in ("metric", "scorer")), strict=True)
     places = sorted({content.described.place(metric, scorer) for metric, scorer in rows})
     return [metric for place in places if not (metric := content.described.descriptions[place]).spread_of]
 
 
 def own_rows(content: ReportContent) -> list[OwnRow]:
-    """Summarise each model under the published metrics as the two papers do, from the first series of each.
+    """Summarise each model by the published metrics, in the ways of the two papers.
 
-    The mean over languages, and English beside the mean ± population deviation over the others.
+    One row is the mean over languages. Two more are English, and the mean ± population standard deviation over the
+    other languages. If a metric has several series, the first counts.
     """
     values = MetricValues(content.metrics.to_pylist(), content.described)
     t5 = {evaluator.name for evaluator in content.evaluators if evaluator.kind == "t5"}
@@ -146,8 +147,10 @@ def own_rows(content: ReportContent) -> list[OwnRow]:
 
 
 def figures(content: ReportContent, processes: int = 1) -> dict[str, bytes]:
-    """Draw ``figures/*.svg`` and ``*.pdf``: the first screen's figure, of each compared pair what can be drawn, the
-    trade-offs, the sweeps and how each model learned."""
+    """Draw ``figures/*.svg`` and ``*.pdf``.
+
+    They show the first screen's figure, forest plots and heat maps of compared pairs, trade-offs, sweeps and trainings.
+    """
     figures: list[Drawing] = []
     first_screen = overview(content)
     if first_screen and first_screen.dots:

@@ -1,4 +1,4 @@
-"""What the page says about one tuned model: headline, tables, figures, in words and formatted numbers."""
+"""The page's section about one tuned model: headline, tables and figures, as words and formatted numbers."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -54,19 +54,19 @@ class PairSection(NamedTuple):
 
     model: str
     parent: str
-    seeds: SeedTable | None  # None: one model, not the mean of several
+    seeds: SeedTable | None  # None for a single model
     headline: Headline | None  # None if the primary scorer gave no macro value
-    forest: list[ForestRow]  # in order; empty if there is nothing to draw
+    forest: list[ForestRow]  # in the order of the plot; empty if there is nothing to draw
     heat: Heat | None
     primary: list[MetricTable]  # toxicity by the primary scorer
-    cost: tuple[str, str] | None  # the first cost: its title, how it changed
-    kinds: list[KindTables]  # everything but toxicity
+    cost: tuple[str, str] | None  # title and change of the first cost metric
+    kinds: list[KindTables]  # everything except toxicity
     others: list[MetricTable]  # toxicity by other scorers
-    beside: dict[str, list[MetricTable]]  # by convention, of others than the run's
+    beside: dict[str, list[MetricTable]]  # under other conventions than the run's, by convention
 
 
 def pair_sections(content: ReportContent) -> list[PairSection]:
-    """Return one section per compared pair, in the order of ``compare``; of seeds, their mean's."""
+    """Return one section per compared pair, in the order of ``compare``. Seeds have one section, about their mean."""
     values = MetricValues(content.metrics.to_pylist(), content.described)
     rows = content.comparisons.to_pylist()
     return [_pair(content, model, parent, values, rows) for model, parent in shown_pairs(content)]
@@ -102,7 +102,7 @@ def _pair(content: ReportContent, model: str, parent: str, values: MetricValues,
 
 
 def metric_table(content: ReportContent, series: SeriesKey, rows: Sequence[Row], values: MetricValues) -> MetricTable:
-    """Return one series of comparisons, the macro mean first, then languages by name."""
+    """Return the table of one series of comparisons: the macro mean first, then languages by name."""
     metric = values.describe(series)
     table_rows = []
     for row in sorted(rows, key=lambda row: (row["language"] != MACRO, language_name(row["language"]))):
@@ -131,7 +131,7 @@ def metric_table(content: ReportContent, series: SeriesKey, rows: Sequence[Row],
 
 
 def _forest(content: ReportContent, rows: Sequence[Row], values: MetricValues) -> list[ForestRow]:
-    """Return the rows of the forest plot of the headline metric, in the order in which they are drawn."""
+    """Return the rows of the forest plot of the headline metric, in order."""
 
     def forest_row(row: Row) -> ForestRow:
         sides = values.sides(row)

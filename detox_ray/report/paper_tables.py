@@ -1,7 +1,8 @@
-"""Tables of what a paper's scripts print for each language, as they print it: means with deviations, medians with
-quartiles.
+"""Tables in the form in which a paper's scripts print them: for each language, means with standard deviations, and
+medians with quartiles.
 
-Only for a convention that shows spreads (``paper``). The metrics' file has the same numbers, each with its interval.
+They exist only under a convention that shows spreads (``paper``). The file of metrics has the same numbers, each with
+its interval.
 """
 
 from collections.abc import Sequence
@@ -27,12 +28,12 @@ class PrintedTable(NamedTuple):
 
 
 def printed_tables(content: ReportContent) -> list[PrintedTable]:
-    """Return a table for each model; none if the convention shows no spreads."""
+    """Return a table for each model; no table if the convention shows no spreads."""
     values = MetricValues(content.metrics.to_pylist(), content.described)
     of_convention = [
         s for s in values.series(content.primary, content.convention) if s.convention == content.convention
     ]
-    # the scripts print toxicity, perplexity under an evaluator, and dist-n: what spreads, and what the paper published
+    # The scripts print toxicity, perplexity and distinct n-grams: metrics that the paper published, with spreads.
     measured = {s.scorer for s in of_convention if values.describe(s).spread_of}
     shown = [s for s in of_convention if s.scorer in measured and s.metric in LI_METRICS]
     if not shown:
@@ -53,7 +54,7 @@ def _cells(shown: Sequence[SeriesKey], values: MetricValues, model: str, languag
 
 
 def _cell(series: SeriesKey, values: MetricValues, model: str, language: str) -> str:
-    """Write ".412 ± .103", "18.74 (12.10 to 31.55)", or the value alone."""
+    """Format a value with its spread, as "0.412 ± 0.103" or "18.74 (12.10 to 31.55)", or alone."""
     decimals = values.describe(series).decimals
 
     def spread(kind: SpreadKind) -> float | None:

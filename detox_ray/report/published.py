@@ -1,4 +1,4 @@
-"""Results that the two papers published, to stand beside a run's own; never part of any mean.
+"""Results that the two papers published, to show beside a run's own. They are part of no mean.
 
 Sources: docs/papers.md, "Results of Li et al." (Table 2: unweighted means of 17 languages before and after tuning on
 English pairs, toxicity by the Perspective API of 2024, perplexity by mT5-XL, samples cut after 20 tokens), and
@@ -17,17 +17,17 @@ class Published(NamedTuple):
     """One model in one table of one paper."""
 
     paper: str
-    place: str  # in the paper
+    place: str  # where the paper reports it
     model: str
     mean_of: str
     scorer: str
     before: dict[str, float]  # metric -> value
     after: dict[str, float] | None  # None: not tuned
     spread: dict[str, float]  # metric -> standard deviation over languages, if published
-    note: str  # what to know before quoting it
+    note: str  # a caveat for readers who quote it
 
 
-PERPLEXITY = "perplexity"  # published as an mT5 measures it
+PERPLEXITY = "perplexity"  # the published values were measured by an mT5
 LI_METRICS = (
     "expected_maximum_toxicity",
     "toxicity_probability",
@@ -84,12 +84,12 @@ PUBLISHED = tuple(
 
 
 def metrics(described: Metrics) -> list[str]:
-    """Return the published metrics that are described, in the papers' order."""
+    """Return the published metrics that ``described`` has, in the papers' order."""
     return [name for name in dict.fromkeys(name for row in PUBLISHED for name in row.before) if name in described.names]
 
 
 def points(metric: str, headline: str) -> list[tuple[tuple[str, float, float], tuple[str, float, float]]]:
-    """Return (name, metric, headline metric) before and after, of every published model that has both numbers."""
+    """Return (name, metric, headline metric) before and after tuning, for each published model that has both."""
     return [
         (
             (f"{row.model} before ({row.paper})", row.before[metric], row.before[headline]),

@@ -1,4 +1,4 @@
-"""Which model one would release: the gate's verdicts, put together."""
+"""The recommendation: which model to release, according to the gate's verdicts."""
 
 from typing import NamedTuple
 
@@ -13,14 +13,13 @@ from detox_ray.report.result_rows import MetricValues, interval_value
 class Recommendation(NamedTuple):
     """The first sentence of the page."""
 
-    model: str | None  # to release; None: none
+    model: str | None  # the model to release, if any
     advice: str  # "Release detox."
     why: str
 
 
 def recommended(content: ReportContent) -> str | None:
-    """Return the model to release: of those that pass the gate, the one with the lowest headline value; None if none
-    passes."""
+    """Return the model to release: the one with the lowest headline value of those that pass the gate, if any."""
     values = MetricValues(content.metrics.to_pylist(), content.described)
     series = values.headline(content.primary, content.convention)
     passing: list[tuple[float, str]] = []
@@ -32,7 +31,7 @@ def recommended(content: ReportContent) -> str | None:
 
 
 def recommendation(content: ReportContent) -> Recommendation | None:
-    """Return the advice and why; None if there is nothing to judge."""
+    """Return the advice and its reason; None if there is nothing to judge."""
     if not content.verdicts:
         return None
     model = recommended(content)
@@ -51,7 +50,7 @@ def recommendation(content: ReportContent) -> Recommendation | None:
 
 
 def _fall(content: ReportContent, model: str, parent: str) -> str:
-    """Say how far the headline value fell in the mean over languages."""
+    """Return a sentence on how far the headline value fell in the mean over languages."""
     values = MetricValues(content.metrics.to_pylist(), content.described)
     series = values.headline(content.primary, content.convention)
     row = values.of(series, model, MACRO)

@@ -1,4 +1,4 @@
-"""Finds rows of the metrics and comparisons tables by what they are about: a pair of models, a series, both sides."""
+"""Lookup of rows in the tables of metrics and comparisons: by series, by model and language, by pair of models."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ Row = Mapping[str, Any]
 
 
 class SeriesKey(NamedTuple):
-    """What rows over languages have in common."""
+    """The fields that the rows of one series share. A series has a row for each model and language."""
 
     metric: str
     scorer: str
@@ -21,10 +21,10 @@ class SeriesKey(NamedTuple):
 
 
 class MetricValues:
-    """The metrics table by place, with what its metrics are.
+    """The metrics table, indexed by series, model and language, with the descriptions of its metrics.
 
     Raises:
-        UnknownMetric: a row is of a metric that is not described.
+        UnknownMetric: If a row has a metric without a description.
     """
 
     def __init__(self, rows: Iterable[Row], metrics: Metrics):
@@ -37,7 +37,7 @@ class MetricValues:
         return self._rows.get((series, model, language))
 
     def sides(self, row: Row) -> tuple[Row, Row]:
-        """Return the parent's and the model's own rows under a row of the comparisons table."""
+        """Return the metrics rows of the parent and of the model that a row of the comparisons table compares."""
         series = series_of(row)
         return self._rows[series, row["parent"], row["language"]], self._rows[series, row["model"], row["language"]]
 
@@ -48,15 +48,15 @@ class MetricValues:
         return self.metrics.title(series.metric, series.scorer, series.part)
 
     def headline(self, scorer: str, convention: str) -> SeriesKey:
-        """Return the series that the report leads with."""
+        """Return the series of the headline metric."""
         return SeriesKey(self.metrics.headline, scorer, convention)
 
     def by_other_scorer(self, series: SeriesKey, primary: str) -> bool:
-        """Say whether a series is toxicity by another scorer than the primary one."""
+        """Return whether a series is toxicity by another scorer than the primary one."""
         return self.describe(series).kind == "toxicity" and series.scorer != primary
 
     def series(self, primary: str, convention: str) -> list[SeriesKey]:
-        """Return every series: the chosen convention's first, then metrics in order, then the primary scorer's."""
+        """Return every series, sorted by convention (the given one first), metric, and scorer (the primary first)."""
         every_series = {series for series, _, _ in self._rows}
         return sorted(every_series, key=lambda series: _order(series, self.metrics, primary, convention))
 
@@ -68,7 +68,7 @@ def series_of(row: Row) -> SeriesKey:
 def by_series(
     rows: Sequence[Row], metrics: Metrics, model: str, parent: str, primary: str, convention: str
 ) -> dict[SeriesKey, list[Row]]:
-    """Return the comparisons of one pair of models, in the report's order."""
+    """Return the comparisons of one pair of models by series, in the report's order."""
     groups: dict[SeriesKey, list[Row]] = {}
     for row in rows:
         if (row["model"], row["parent"]) == (model, parent):
@@ -87,13 +87,13 @@ def interval_value(row: Row | None) -> IntervalValue | None:
 
 
 def p_of(row: Row) -> float | None:
-    """Return the p-value, corrected over languages; the mean over languages is one test."""
+    """Return the p-value, corrected over languages except for the mean over languages, which is one test."""
     p: float | None = row["p_value"] if row["language"] == MACRO else row["p_corrected"]
     return p
 
 
 def significant(row: Row, confidence: float) -> bool:
-    """Say whether a difference is significant, after correction."""
+    """Return whether a difference is significant, after correction."""
     p = p_of(row)
     return p is not None and p <= round(1 - confidence, 9)
 

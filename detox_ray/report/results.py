@@ -1,11 +1,11 @@
-"""``results.json``: one object per number, for people's scripts, under fixed keys.
+"""``results.json``: every number of the report, for scripts, under stable keys.
 
-The keys: docs/architecture.md, "Names that people and tools rely on". ``null`` if there is no number (the row's
-``status`` says why), never NaN. Everything but ``timings`` is the same for the same experiment, whatever was resumed.
-``models`` and ``compare`` are those that the report shows: a group of seeds stands for its models, whose own numbers
-are in ``metrics`` and ``comparisons`` too. ``verdicts`` are the gate's, ``recommended`` is the model that one would
-release, or null. ``run_comparison.py`` and the gate read these documents back, with ``metrics_described`` to know what
-each metric is.
+docs/architecture.md, "Names that people and tools rely on", lists the keys. A missing number is ``null``, never NaN,
+and the row's ``status`` says why. Everything except ``timings`` is the same for the same experiment, even if the run
+was resumed. ``models`` and ``compare`` are those that the report shows: a group of seeds replaces its models, whose
+numbers are also in ``metrics`` and ``comparisons``. ``verdicts`` are the gate's; ``recommended`` is the model to
+release, or null. ``run_comparison.py`` and the gate read these documents, and use ``metrics_described`` to interpret
+the metrics.
 """
 
 import json
@@ -19,16 +19,16 @@ from detox_ray.report.shown_models import shown_models, shown_pairs
 
 
 def results(content: ReportContent) -> bytes:
-    """Return UTF-8 JSON text.
+    """Return the document as JSON in UTF-8.
 
     Raises:
-        ValueError: a number is NaN or infinite.
+        ValueError: If a number is NaN or infinite.
     """
     return json.dumps(document(content), ensure_ascii=False, allow_nan=False, indent=1).encode("utf-8", "replace")
 
 
 def document(content: ReportContent) -> dict[str, Any]:
-    """Return what ``results.json`` holds."""
+    """Return the document that ``results.json`` holds."""
     return {
         "experiment": content.experiment,
         "convention": content.convention,
@@ -67,7 +67,7 @@ def document(content: ReportContent) -> dict[str, Any]:
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict as an object, without what only orders its parts."""
+    """Return a verdict as a JSON object, with the fields of its findings that are results."""
     checks = [
         {
             **check._asdict(),
@@ -90,7 +90,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
 
 
 def flat(group: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested mappings to dotted names: {"generate": {"samples": 25}} -> {"generate.samples": 25}."""
+    """Flatten nested mappings into dotted names: {"generate": {"samples": 25}} -> {"generate.samples": 25}."""
     rows: dict[str, Any] = {}
     for key, value in group.items():
         rows |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}

@@ -1,7 +1,7 @@
-"""One page over several runs, from their parsed ``results.json`` documents.
+"""One page about several runs, from their parsed ``results.json`` documents.
 
-Runs are comparable, and ranked together, only if the primary scorer and its identity, the convention and the
-languages are the same; others get a ranking of their own and a warning. Other settings that differ are listed.
+Runs are ranked together only if the primary scorer and its identity, the convention, the languages and the confidence
+are the same. Otherwise there are several rankings and a warning. Other settings that differ are listed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ NO_RANK = float("inf")
 
 
 class ComparedRun(NamedTuple):
-    """One run's results under the name that the page gives it."""
+    """The results of one run, with the name that the page shows."""
 
     name: str
     document: Mapping[str, Any]
@@ -60,7 +60,7 @@ class RankRow(NamedTuple):
     tuned_from: str
     cells: list[Cell]  # under the group's columns
     languages: int
-    seeds: int  # models of which this is the mean
+    seeds: int  # number of models in the mean
 
 
 class RankingGroup(NamedTuple):
@@ -71,7 +71,7 @@ class RankingGroup(NamedTuple):
     convention: str
     languages: str
     runs: list[str]
-    headline: MetricDescription  # that ranks
+    headline: MetricDescription  # the metric of the ranking
     columns: list[str]
     ranking: list[RankRow]
     differences: list[tuple[ForestRow, str]]  # with the verdict
@@ -82,10 +82,14 @@ class RankingGroup(NamedTuple):
 
 
 def render_several(results: Sequence[tuple[str, Mapping[str, Any]]], title: str) -> dict[str, bytes]:
-    """Return relative path -> content of a report over several runs, given as (name, parsed results.json).
+    """Return the files of a report about several runs, as relative path -> content.
+
+    Args:
+        results: Name and parsed results.json of each run.
+        title: Title of the page.
 
     Raises:
-        ValueError: there is no run, two have the same name, or a document is not a results.json of this version.
+        ValueError: If there is no run, two have the same name, or a document is not a results.json of this version.
     """
     if not results:
         raise ValueError("no run to compare")
@@ -171,7 +175,7 @@ def _group(runs: Sequence[ComparedRun]) -> RankingGroup:
 def _ranking(
     runs: Sequence[ComparedRun], series: Sequence[SeriesKey], headline: SeriesKey, metrics: Metrics
 ) -> list[RankRow]:
-    """Rank models by the headline metric's macro mean, the best first; those without a value last, without a rank."""
+    """Rank models by the macro mean of the headline metric, the best first. Models without a value come last."""
     entries: list[tuple[float, ComparedRun, str]] = []
     for run in runs:
         for model in run.document["models"]:
@@ -190,7 +194,7 @@ def _ranking(
 
 
 def _differences(runs: Sequence[ComparedRun], headline: SeriesKey, confidence: float) -> list[tuple[ForestRow, str]]:
-    """Return the macro difference of every compared pair, the largest fall first."""
+    """Return the macro difference of every compared pair with a sentence about it, the largest fall first."""
     rows = []
     for run in runs:
         shown = {(pair["model"], pair["parent"]) for pair in run.document["compare"]}

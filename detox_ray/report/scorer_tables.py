@@ -1,4 +1,4 @@
-"""The page's tables about scorers: how far each can be believed, how far they agree, what they could not score."""
+"""The page's tables about scorers: their validity, their agreement, and what they could not score."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -67,6 +67,7 @@ def agreement_tables(rows: Sequence[AgreementRow]) -> list[EvidenceTable]:
 
 
 def count_lines(counts: Sequence[CountRow]) -> list[CountLine]:
+    """Return one line per scorer and model."""
     lines: dict[tuple[str, str], CountLine] = {}
     for row in counts:
         line = lines.setdefault((row.scorer, row.model), CountLine(row.scorer, row.model, {}, []))

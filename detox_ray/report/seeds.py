@@ -1,4 +1,4 @@
-"""The numbers of each of a group's seeds, beside their mean and the spread between them."""
+"""The numbers of each seed of a group, with their mean and the spread between them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from detox_ray.storage.metric_spec import ALL
 
 class SeedRow(NamedTuple):
     name: str
-    mean: bool  # of all seeds
+    mean: bool  # whether this is the mean of all seeds
     cells: list[Cell]  # under the table's columns
 
 
@@ -23,14 +23,14 @@ class SeedTable(NamedTuple):
     size: int
     columns: list[str]
     rows: list[SeedRow]  # each seed, then their mean
-    between: list[str]  # the standard deviation between seeds, under the columns
+    between: list[str]  # for each column, the standard deviation between seeds
     heat: Heat
 
 
 def seed_table(
     content: ReportContent, label: str, series: Sequence[SeriesKey], values: MetricValues
 ) -> SeedTable | None:
-    """Return the table of a group of seeds, toxicity by the primary scorer only; None for a single model."""
+    """Return the table of a group of seeds, with toxicity only by the primary scorer; None for a single model."""
     models = content.seed_groups.get(label)
     if models is None:
         return None

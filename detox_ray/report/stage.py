@@ -1,4 +1,4 @@
-"""The report stage: from a run's committed tables and markers to its page, figures and results.json."""
+"""The report stage: turns a run's committed tables and markers into its page, figures and results.json."""
 
 import json
 import os
@@ -45,12 +45,12 @@ from detox_ray.storage.tables import (
     VALIDITY,
 )
 
-DRAWING_PROCESSES = 4  # at most; each imports Matplotlib first
+DRAWING_PROCESSES = 4  # at most; each must import Matplotlib
 PAGE = REPORTS.unit(name="page")
 
 
 class ReportStage(Stage):
-    """Writes the report, on the driver."""
+    """The stage that writes the report. It runs on the driver."""
 
     name = command = title = "report"
     version = VERSION
@@ -75,7 +75,7 @@ class ReportStage(Stage):
 
 
 def content(context: Context) -> ReportContent:
-    """Return what the report shows. Every stage before it must be committed."""
+    """Return the content of the report. Every earlier stage must be committed."""
     experiment, store, scorers = context.experiment, context.store, scorers_of(context)
     convention = settings_of(experiment).choose()
     sections = [section for stage in context.stages if (section := stage.section(context)) is not None]
@@ -172,7 +172,7 @@ def _settings_that_count(experiment: Experiment) -> dict[str, Any]:
 
 
 def samples(context: Context) -> list[ExplorerPrompt]:
-    """Return the first prompts of each language with the first completions of each model and their scores."""
+    """Return the first prompts of each language, with the first completions of each model and their scores."""
     experiment = context.experiment
     wanted, primary = min(experiment.report.prompts, experiment.generate.prompts_per_unit), experiment.score.headline
     most = min(experiment.report.completions, experiment.generate.samples)

@@ -1,8 +1,8 @@
-"""Sweeps: the effect of a training's choice, as curves of toxicity against what it may cost, and as a table.
+"""Sweeps: the effect of a training's settings, as curves of toxicity against possible costs, and as a table.
 
-A family's models that differ in one number are joined in its order (Li et al. 2024, appendix C: learning rates). Where
-a family varies several fields, the number with the most values orders a curve, and the others make curves of their own.
-What is not a number has no order: such models are points. Values are macro means; of seeds, their means.
+Models of a family that differ in one number are joined in its order (Li et al. 2024, appendix C: learning rates). If a
+family varies several fields, the number with the most values orders the curves, and each combination of the others has
+its own curve. If no field is a number, the models are separate points. Values are macro means, and means over seeds.
 """
 
 import json
@@ -23,7 +23,7 @@ Choices = Mapping[str, Any]  # field of a training -> value
 class SweepRow(NamedTuple):
     values: list[str]  # under the table's fields
     model: str
-    parent: bool  # what the family was tuned from: no value of its own
+    parent: bool  # whether this is the model that the family was tuned from; it has no values of the fields
     seeds: int
     cells: list[Cell]  # under the columns
     difference: Cell  # in toxicity, from the parent
@@ -42,12 +42,12 @@ class SweepTable(NamedTuple):
 
 class Curve(NamedTuple):
     name: str
-    models: list[tuple[str, str]]  # (model, the value it is labelled with), in order
+    models: list[tuple[str, str]]  # (model, its label), in order
     joined: bool
 
 
 def sweep_clouds(content: ReportContent) -> list[Cloud]:
-    """Return a panel for each cost on which a swept model has a macro value."""
+    """Return a panel for each cost for which a swept model has a macro value."""
     values = MetricValues(content.metrics.to_pylist(), content.described)
     headline = values.headline(content.primary, content.convention)
     panels = [_cloud(content, values, headline, axis) for axis in axes(values, content.primary, content.convention)]
@@ -79,7 +79,7 @@ def _cloud(content: ReportContent, values: MetricValues, headline: SeriesKey, ax
 
 
 def curves(swept: Mapping[str, Choices], family: str) -> list[Curve]:
-    """Return a family's models as curves; without a number that orders them, as one curve that is not joined."""
+    """Return a family's models as curves. If no number orders them, return one curve that is not joined."""
     numbers = [field for field in fields_of(swept) if _is_number(swept, field)]
     if not numbers:
         return [
@@ -89,7 +89,7 @@ def curves(swept: Mapping[str, Choices], family: str) -> list[Curve]:
                 False,
             )
         ]
-    along = max(numbers, key=lambda field: len({choices[field] for choices in swept.values()}))  # the first of equals
+    along = max(numbers, key=lambda field: len({choices[field] for choices in swept.values()}))  # if equal, the first
     models_of: dict[str, list[tuple[str, str]]] = {}
     for model in ordered(swept):
         others = [f"{field} {value_text(value)}" for field, value in swept[model].items() if field != along]
@@ -99,7 +99,7 @@ def curves(swept: Mapping[str, Choices], family: str) -> list[Curve]:
 
 
 def sweep_tables(content: ReportContent) -> list[SweepTable]:
-    """Return a table for each family that varies anything but its seed."""
+    """Return a table for each family that varies anything except its seed."""
     values = MetricValues(content.metrics.to_pylist(), content.described)
     headline = values.headline(content.primary, content.convention)
     series = [headline, *axes(values, content.primary, content.convention)]
@@ -136,8 +136,7 @@ def sweep_tables(content: ReportContent) -> list[SweepTable]:
 
 
 def sweep_lines(content: ReportContent) -> list[dict[str, Any]]:
-    """Return the macro means of every swept model and metric, for a CSV file: one line a number, a column for each
-    field."""
+    """Return the macro means of every swept model and metric, for a CSV file with a line per number."""
     fields = list(dict.fromkeys(field for swept in content.sweeps.values() for field in fields_of(swept)))
     rows: dict[str, list[Row]] = {}
     for row in content.metrics.to_pylist():
@@ -156,12 +155,12 @@ def sweep_lines(content: ReportContent) -> list[dict[str, Any]]:
 
 
 def fields_of(swept: Mapping[str, Choices]) -> list[str]:
-    """Return what varies, in the order of the experiment; the same for every model of a family."""
+    """Return the fields that vary, in the order of the experiment. All models of a family have the same fields."""
     return list(next(iter(swept.values())))
 
 
 def ordered(swept: Mapping[str, Choices]) -> list[str]:
-    """Sort models by their values: numbers by size, anything else in the order of the experiment."""
+    """Sort models by their values: numbers by size, other values in the order of the experiment."""
 
     def key(model: str) -> list[float]:
         return [
@@ -173,7 +172,7 @@ def ordered(swept: Mapping[str, Choices]) -> list[str]:
 
 
 def value_text(value: Any) -> str:
-    """Write a value of a training's field."""
+    """Format the value of a field of a training."""
     if isinstance(value, float):
         return f"{value:g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

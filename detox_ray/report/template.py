@@ -1,7 +1,7 @@
-"""Templates to pages: one HTML file with its styles and script inside.
+"""Rendering of pages: one HTML file that contains its styles and its script.
 
-Everything that is not ours is escaped by Jinja (autoescape), and a Content-Security-Policy names the hashes of the
-page's own script and styles, so that nothing else would run or load even if an escape were forgotten.
+Jinja escapes every value (autoescape). A Content-Security-Policy allows only the page's script and styles, by their
+hashes, so that nothing else would run or load even if an escape were missing.
 """
 
 import base64
@@ -18,7 +18,7 @@ STYLES = ("colours.css", "page.css", "overview.css", "figure.css", "explorer.css
 
 
 def html(template: str, script: str | None, **context: Any) -> bytes:
-    """Render a whole page in UTF-8; ``script`` is the name of its script, if it has one."""
+    """Render a page in UTF-8. ``script`` is the file of its script, if it has one."""
     style = Markup("").join(asset(name) for name in STYLES)
     code = asset(script) if script else Markup("")
     allowed = _digest(code) if script else "'none'"

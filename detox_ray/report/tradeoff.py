@@ -1,8 +1,8 @@
 """Trade-offs: toxicity against its possible costs, one point per model, with intervals and the frontier.
 
-A model is on the frontier if no other model is at least as good on both axes and better on one, by the values alone
-(the intervals say how sure that is). Values are macro means. Published results stand beside as hollow marks and are
-never part of a frontier. Sweeps (sweeps.py) are drawn on the same axes, as curves.
+A model is on the frontier if no other model is at least as good on both axes and better on one, by the values alone;
+the intervals show how certain that is. Values are macro means. Published results are hollow marks and never part of a
+frontier. Sweeps (sweeps.py) are drawn on the same axes, as curves.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Point(NamedTuple):
 
 
 class Cloud(NamedTuple):
-    """One panel. ``links`` join parent and model by their points' numbers, ``curves`` what a sweep went through."""
+    """One panel. ``links`` join parents and models, and ``curves`` the models of sweeps, by the indices of points."""
 
     title: str
     x_label: str
@@ -38,12 +38,12 @@ class Cloud(NamedTuple):
     points: list[Point]
     links: list[tuple[int, int]]
     curves: tuple[tuple[int, ...], ...] = ()
-    ranked: bool = True  # draw the frontier
-    changes: bool = False  # both axes are changes: zero is drawn
+    ranked: bool = True  # whether to draw the frontier
+    changes: bool = False  # whether both axes are changes, so that zero is drawn
 
     @property
     def frontier(self) -> list[int]:
-        """The numbers of the models that no other model beats, from left to right; none if they are not ranked."""
+        """Return the indices of the models that no other model beats, from left to right; [] if they are not ranked."""
         if not self.ranked:
             return []
         measured = [i for i, point in enumerate(self.points) if not point.published]
@@ -59,14 +59,14 @@ class Cloud(NamedTuple):
         )
 
     def _x_loss(self, value: float) -> float:
-        """Return a number that is lower the better the value."""
+        """Return a number that is lower for better values."""
         if isinstance(self.x_direction, Ideal):
             return abs(value - self.x_direction.value)
         return value if self.x_direction == "lower" else -value
 
 
 def clouds(content: ReportContent) -> list[Cloud]:
-    """Return a panel for each cost that was measured and has macro values of at least one model."""
+    """Return a panel for each measured cost that has a macro value for at least one model."""
     values = MetricValues(content.metrics.to_pylist(), content.described)
     headline = values.headline(content.primary, content.convention)
     t5 = {evaluator.name for evaluator in content.evaluators if evaluator.kind == "t5"}
@@ -79,7 +79,7 @@ def clouds(content: ReportContent) -> list[Cloud]:
 
 
 def axes(values: MetricValues, primary: str, convention: str) -> list[SeriesKey]:
-    """Return the series that the headline metric is plotted against."""
+    """Return the series against which the headline metric is plotted."""
     return [
         s
         for s in values.series(primary, convention)
@@ -95,7 +95,16 @@ def cloud(
     papers_perplexity: bool,
     metrics: Metrics,
 ) -> Cloud:
-    """Return one panel of models (shown name, its run's values, its name there) and (model, parent) by shown name."""
+    """Return one panel.
+
+    Args:
+        headline: The series of the y axis.
+        axis: The series of the x axis.
+        models: For each model, its shown name, the values of its run, and its name there.
+        pairs: (model, parent) by shown name, to be linked.
+        papers_perplexity: Whether perplexity is measured as in the paper, so that published values are comparable.
+        metrics: Descriptions of the metrics.
+    """
     points = []
     for name, values, model in models:
         x, y = interval_value(values.of(axis, model, MACRO)), interval_value(values.of(headline, model, MACRO))
@@ -113,7 +122,7 @@ def cloud(
 
 
 def framed(headline: SeriesKey, axis: SeriesKey, metrics: Metrics) -> Cloud:
-    """Return a panel without points: its title and axes."""
+    """Return a panel with its title and axes but without points."""
     metric, title = metrics.of(axis.metric, axis.scorer), metrics.title(axis.metric, axis.scorer)
     y_label = metrics.title(headline.metric, headline.scorer)
     return Cloud(
@@ -128,7 +137,7 @@ def framed(headline: SeriesKey, axis: SeriesKey, metrics: Metrics) -> Cloud:
 
 
 def point_text(point: Point, cloud: Cloud) -> str:
-    """Say all of a point in words: what a screen reader speaks and a tooltip shows."""
+    """Return a point in words, for screen readers and tooltips."""
     mark = "published, " if point.published else ""
     x, y = _value_text(point.x, cloud.x_decimals), _value_text(point.y, 3)
     return f"{mark}{point.name}: {cloud.x_label} {x}, {cloud.y_label} {y}"

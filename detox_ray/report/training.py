@@ -1,6 +1,6 @@
-"""How each model learned: its curves over the steps, where it stopped, and which step's weights were kept.
+"""The course of each training: its curves over the steps, where it stopped, and which step's weights were kept.
 
-A line of more than MOST points is drawn as means of runs of neighbouring points, as many in each run; the table of the
+A line with more than MOST points is drawn as the means of equally long runs of neighbouring points. The table of the
 curves (``tables/training.csv``) has every point.
 """
 
@@ -20,7 +20,7 @@ class TrainingLine(NamedTuple):
     """One logged quantity over the steps."""
 
     name: str
-    kind: str  # how it is drawn: training, validation, chosen or rejected
+    kind: str  # training, validation, chosen or rejected: sets colour and style
     points: Points
 
 
@@ -114,7 +114,7 @@ def _points(rows: Sequence[Mapping[str, float]], column: str) -> Points:
 
 
 def chart_text(chart: Chart) -> str:
-    """Say at which values each line of a chart begins and ends."""
+    """Return a chart in words: the values at which each of its lines begins and ends."""
     parts = []
     for line in chart.lines:
         (first, begin), (last, end) = line.points[0], line.points[-1]
@@ -124,7 +124,7 @@ def chart_text(chart: Chart) -> str:
 
 
 def sentence(training: TrainingLog) -> str:
-    """Say how a training ended and which weights were kept."""
+    """Return sentences on how a training ended and which weights were kept."""
     losses = {row["step"]: row["loss"] for row in training.validation}
     took = f"{training.steps:,} steps"
     if training.stopped == "early":
@@ -138,7 +138,7 @@ def sentence(training: TrainingLog) -> str:
 
 
 def curve_lines(content: ReportContent) -> list[dict[str, object]]:
-    """Return one line per model and logged row, all with the same columns; empty if a row has no number."""
+    """Return one line per model and logged row. All lines have the same columns; a missing number is ""."""
     rows = [
         {"model": training.model, "part": part, **row}
         for training in content.training

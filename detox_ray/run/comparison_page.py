@@ -1,4 +1,4 @@
-"""Write one page over several finished runs, for `detox-ray compare` and `detox-ray leaderboard`."""
+"""Write a page on several finished runs, for `detox-ray compare` and `detox-ray leaderboard`."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from detox_ray.run.run_folder import RunFolder
 
 
 def labels_of(runs: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Name each run by its experiment, or by its folder if two experiments share a name."""
+    """Return a label for each run: its experiment's name, or its folder if several experiments share the name."""
     names = [str(document["experiment"]) for document in documents]
     folders = [os.path.basename(run.partition("?")[0].rstrip("/")) for run in runs]
     shared = {name for name in names if names.count(name) > 1}
@@ -30,7 +30,10 @@ def labelled_results(runs: Sequence[RunFolder]) -> list[tuple[str, dict[str, Any
 
 
 def write_page(results: Sequence[tuple[str, Mapping[str, Any]]], title: str, folder: Path) -> Path:
-    """Write the page over labelled results, and its tables, to a local folder; return the page's path."""
+    """Write the page on labelled results, and its tables, to a local folder. Return the path of the page.
+
+    Raises InputError if the results cannot be compared.
+    """
     try:
         files = report.render_several(results, title)
     except ValueError as error:

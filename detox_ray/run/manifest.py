@@ -1,6 +1,6 @@
 """The circumstances of a run: versions, code revision, hardware, and peak memory.
 
-The manifest holds no secrets: of the environment it reads the versions of installed distributions only.
+The manifest contains no secrets: it records the versions of installed distributions, but no environment variables.
 """
 
 import os
@@ -32,11 +32,11 @@ DISTRIBUTIONS = (
     "pyarrow",
     "numpy",
 )
-SAMPLE_S = 2.0  # seconds between two looks at the memory
+SAMPLE_S = 2.0  # seconds between two measurements of the memory
 
 
 def versions() -> dict[str, str]:
-    """Return distribution -> version of all installed distributions that can change a number."""
+    """Return the versions of Python, of this package and of all distributions that can change a number."""
     versions = {"detox_ray": __version__, "python": platform.python_version()}
     for name in DISTRIBUTIONS:
         try:
@@ -47,7 +47,7 @@ def versions() -> dict[str, str]:
 
 
 def code_revision() -> str | None:
-    """Return the commit of this package's checkout, ``-dirty`` if files differ from it; None without a checkout."""
+    """Return the commit of this package's checkout, with ``-dirty`` if files differ; None if there is no checkout."""
     here = Path(__file__).resolve().parent
     try:
         answer = subprocess.run(
@@ -72,7 +72,7 @@ def _cpu_name() -> str:
 
 
 def hardware() -> dict[str, Any]:
-    """Describe the machine that the driver runs on."""
+    """Return a description of the driver's machine."""
     return {
         "cpu": _cpu_name(),
         "cpus": os.cpu_count(),
@@ -84,7 +84,7 @@ def hardware() -> dict[str, Any]:
 class PeakMemory:
     """The peak memory of this process and its descendants together."""
 
-    gib: float | None = None  # None before the first look
+    gib: float | None = None  # None before the first measurement
 
     def look(self) -> None:
         """Measure the memory now, and raise the peak if it is larger."""
@@ -92,7 +92,7 @@ class PeakMemory:
         me = psutil.Process()
         for process in (me, *me.children(recursive=True)):
             try:
-                # Shared pages, such as Ray's object store and libraries, would count once per process.
+                # Subtract shared pages, such as Ray's object store and libraries, which would count in each process.
                 info = process.memory_info()
                 total += info.rss - getattr(info, "shared", 0)
             except psutil.Error:
@@ -102,7 +102,7 @@ class PeakMemory:
 
 @contextmanager
 def peak_memory() -> Iterator[PeakMemory]:
-    """Watch the process tree for the duration of the block. A local Ray is part of it; a cluster is not."""
+    """Measure the memory of the process tree for the duration of the block. It includes a local Ray, but no cluster."""
     peak, stop = PeakMemory(), threading.Event()
 
     def watch() -> None:

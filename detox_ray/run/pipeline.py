@@ -1,7 +1,7 @@
-"""Carry an experiment through its stages, and skip what is committed.
+"""Carry an experiment through its stages, and skip units that are committed.
 
-A check reports all problems at once, before anything expensive starts. Then the driver commits the data and plans all
-stages (plan.py), without Ray. Stages of one command run together, so that their unit jobs share actors.
+First, a check reports all problems at once, before anything expensive starts. Then the driver commits the data and
+plans all stages (plan.py), without Ray. The stages of one command run together, so that their unit jobs share actors.
 """
 
 import time
@@ -29,16 +29,16 @@ from detox_ray.storage.tables import FAILED
 
 
 class CommandDone(NamedTuple):
-    """The result of one command's stages in one call."""
+    """What the stages of one command did in one call."""
 
     command: str
-    new_units: int  # committed by this call
-    kept_units: int  # that were committed before
+    new_units: int  # units that this call committed
+    kept_units: int  # units that were committed before
     seconds: float
 
 
 class Outcome(NamedTuple):
-    """The result of a call, for the closing table."""
+    """What a call did, for the closing table."""
 
     context: Context
     commands: list[CommandDone]
@@ -50,14 +50,14 @@ def check(experiment: Experiment, say: Callable[[str], None] = lambda note: None
     """Check an experiment without loading a model.
 
     Args:
-        experiment: What to check.
+        experiment: The experiment.
         say: Called with each note on how the data was read.
 
     Returns:
-        The data as it was read, so that the run commits what was checked.
+        The data that was read, so that the run commits exactly what was checked.
 
     Raises:
-        ConfigError: The experiment has problems. It holds all of them.
+        ConfigError: The experiment has problems. It lists all of them.
     """
     inputs = data.ExperimentData.of(experiment)
     problems = inputs.check(say)
@@ -89,19 +89,19 @@ def run(
     """Carry the experiment through its stages.
 
     Args:
-        experiment: What to do.
-        only: The command whose stages alone are run; None: all.
-        progress: Where progress is shown.
-        verbose: Whether the workers' logs are shown.
-        retry_failed: Whether units that hold failures are made again, and the units made of them.
+        experiment: The experiment.
+        only: Run only the stages of this command; None: run all stages.
+        progress: Shows the progress.
+        verbose: Whether to show the workers' logs.
+        retry_failed: Whether to make units with failures again, and all units that depend on them.
         lock_wait_s: Seconds to wait if another run holds the folder.
 
     Raises:
         ConfigError: The input is wrong.
         Locked: Another run holds the folder.
-        LockLost: Another run took the folder over.
+        LockLost: Another run took over the folder.
 
-    Stages may raise other errors. What is committed by then stays.
+    Stages may raise other errors. Units that are committed by then stay committed.
     """
     started = time.monotonic()
     checked = check(experiment)
@@ -110,7 +110,7 @@ def run(
     with run_lock(store, lock_wait_s, progress.say), manifest.peak_memory() as memory:
         store.tidy()
         context = prepare(experiment, store, progress, checked)
-        del checked  # frees the memory of its tables, which are in the store now
+        del checked  # free the memory of its tables, which are in the store now
         chosen = {name: stages for name, stages in commands(context.stages).items() if only in (None, name)}
         _need_earlier(context, chosen)
         if retry_failed:
@@ -140,7 +140,7 @@ def make(
     progress: Progress,
     actors: UnitActors,
 ) -> None:
-    """Make and commit the ``pending`` units of the stages of one command. Unit jobs use, and leave, ``actors``."""
+    """Make and commit the ``pending`` units of one command's stages. Unit jobs use ``actors`` and leave them alive."""
     marker_summary.forget(context.store, pending)
     jobs: list[Job] = []
     for stage in stages:
@@ -149,7 +149,7 @@ def make(
         if keys and stage.has_jobs:
             jobs += stage.jobs(context, context.tasks(keys))
         elif keys:
-            actors.end()  # a training, and other runs on the cluster, find their CPUs, GPUs and memory free
+            actors.end()  # free their CPUs, GPUs and memory for a training and for other runs on the cluster
             stage.run(context, keys, cluster, progress)
     # Run the jobs in rounds: a job waits for those that make its inputs.
     jobs = _merged(jobs)
@@ -163,7 +163,7 @@ def make(
 
 
 def _merged(jobs: Sequence[Job]) -> list[Job]:
-    """Unite jobs that differ in their tasks only, such as two stages' with one scorer: it is loaded once."""
+    """Merge jobs that differ only in their tasks, such as those of two stages with the same scorer: it loads once."""
     merged: list[Job] = []
     for job in jobs:
         same = [place for place, other in enumerate(merged) if other._replace(tasks=()) == job._replace(tasks=())]
@@ -180,20 +180,20 @@ def _needs(job: Job, units: set[Unit]) -> bool:
 
 
 def _need_earlier(context: Context, chosen: Mapping[str, Sequence[Stage]]) -> None:
-    """Raise ConfigError if the chosen stages need units of others that are not committed."""
+    """Raise ConfigError if the chosen stages need units of other stages that are not committed."""
     chosen_stages = [stage for stages in chosen.values() for stage in stages]
     needed = needed_by(context.planned, context.pending(chosen_stages))
     for command, stages in commands(context.stages).items():
         missing = [] if command in chosen else [unit for unit in context.pending(stages) if unit in needed]
         if missing:
-            rule = f"an earlier stage has units left to do: run `detox-ray {command} CONFIG` first"
-            raise ConfigError([Problem(next(iter(chosen)), f"{len(missing)} units of {command}", rule)])
+            rule = f"needs an earlier stage that is not finished: run `detox-ray {command} CONFIG` first"
+            raise ConfigError([Problem(next(iter(chosen)), f"{len(missing)} units of {command} are missing", rule)])
 
 
 def _forget_failures(context: Context, stages: Sequence[Stage], progress: Progress) -> None:
-    """Retract the units of these stages that hold failed rows, and the units made of them.
+    """Retract the units of these stages that have failed rows, and all units that depend on them.
 
-    The score cache keeps the values of the other rows.
+    The score cache still has the values of the other rows.
     """
     pending = context.pending(stages)
     done = {unit: key for unit, key in context.units_of(stages).items() if unit not in pending}
@@ -203,26 +203,26 @@ def _forget_failures(context: Context, stages: Sequence[Stage], progress: Progre
         for table in {unit.table for unit in remade}:
             for unit in remade & context.store.committed(TABLES[table]).keys():
                 context.store.retract(unit)
-    progress.say(f"{len(failed)} units with failed scores are made again")
+    progress.say(f"making {len(failed)} units with failures again")
 
 
 def _prepare_cluster(context: Context, cluster: Cluster | None, progress: Progress) -> None:
-    """Copy models of the hub to where a cluster that was joined fetches them from, and say if it has no GPU."""
+    """Prepare for a cluster that was joined: copy models of the hub into its storage, and say if it has no GPU."""
     if cluster is None or cluster.address == "local":
         return
     if not context.store.is_local:
         for name, model in context.given.items():
             context.given[name] = hub_mirror.mirrored(model, context.store.beside, progress.say)
-    if not cluster.gpus and not cluster.asked:  # which may not be meant: GPUs may be about to join
+    if not cluster.gpus and not cluster.asked:  # may not be intended, because GPUs may be about to join
         progress.say(
-            f"the Ray cluster at {cluster.address} has no GPU: everything runs on CPUs; if GPUs are to join, set "
-            "cluster.gpus to their number, and if CPUs are meant, to 0"
+            f"the Ray cluster at {cluster.address} has no GPU, so everything runs on CPUs; to wait for GPUs, set "
+            "cluster.gpus to their number; to confirm CPUs, set it to 0"
         )
 
 
 @contextmanager
 def ray_if(needed: bool, verbose: bool, asks: ClusterConfig = NOTHING_ASKED) -> Iterator[Cluster | None]:
-    """Connect to the cluster if it is needed. An InputError that the block raises is marked as found late."""
+    """Connect to the cluster if it is needed. Mark an InputError that the block raises as found late."""
     with connect(verbose=verbose, asks=asks) if needed else nullcontext() as cluster:
         try:
             yield cluster

@@ -1,7 +1,7 @@
 """Plan a run: commit its data, resolve its models, and derive the key of every unit.
 
-Every key follows from the experiment and its data alone, so the whole plan is known before the first stage runs.
-Planning needs no Ray.
+Every key follows from the experiment and its data, so the whole plan is known before the first stage runs. Planning
+does not need Ray.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,10 +26,10 @@ def prepare(
     """Commit the data, resolve models and scorers, and plan all stages.
 
     Args:
-        experiment: What to plan.
+        experiment: The experiment.
         store: The run's folder.
-        progress: Where the building of toy17 is shown.
-        checked: The data as a check has read it. Without it, the data is read here.
+        progress: Shows the building of toy17.
+        checked: The data that a check has read; None: read it here.
 
     Raises:
         InputError: The input is wrong.
@@ -54,8 +54,8 @@ def prepare(
 def plan(context: Context, stage: Stage) -> None:
     """Add a stage's units and their keys to the plan.
 
-    A unit's key is the hash of its stage's name and version, of its settings and of its inputs' names and keys. The
-    names count, because two models that swap places have the same keys, each under the other's name.
+    A unit's key is the hash of its stage's name and version, its settings, and the names and keys of its inputs. The
+    names matter, because two models that swap places have the same keys, each under the other's name.
     """
     planned = stage.units(context)
 
@@ -76,7 +76,7 @@ def plan(context: Context, stage: Stage) -> None:
 
 
 def made_of(planned: Mapping[Unit, Planned], units: Iterable[Unit]) -> set[Unit]:
-    """Return ``units`` and all units that are made of them, directly or indirectly."""
+    """Return ``units`` and all units that depend on them, directly or indirectly."""
     remade = set(units)
     users: dict[Unit, list[Unit]] = {}
     for unit, made_from in planned.items():
@@ -91,7 +91,7 @@ def made_of(planned: Mapping[Unit, Planned], units: Iterable[Unit]) -> set[Unit]
 
 
 def needed_by(planned: Mapping[Unit, Planned], units: Iterable[Unit]) -> set[Unit]:
-    """Return all units that ``units`` are made of, directly or indirectly."""
+    """Return all units that ``units`` depend on, directly or indirectly."""
     needed: set[Unit] = set()
     waiting = list(units)
     while waiting:
@@ -102,7 +102,7 @@ def needed_by(planned: Mapping[Unit, Planned], units: Iterable[Unit]) -> set[Uni
 
 
 def commit_world(store: Store, seed: int, world: str, progress: Progress) -> Path:
-    """Return the built-in world as a local folder. The run keeps a copy, so that it can resume on any machine."""
+    """Commit the built-in world, so that the run can resume on any machine, and return it as a local folder."""
     size = toy17.WORLDS[world]
     key = toy17.key(seed, size)
     if store.committed(WORLDS).get(WORLD) != key:
@@ -115,7 +115,7 @@ def commit_world(store: Store, seed: int, world: str, progress: Progress) -> Pat
 
 
 def _commit_data(context: Context, inputs: data.ExperimentData, world: Path | None) -> None:
-    """Commit the prompts, texts, labelled text, pairs and corpus that the experiment has."""
+    """Commit all data of the experiment."""
     rows_of: dict[Unit, data.Rows] = {}
     for table, by_language in (
         (PROMPTS, inputs.prompts(world)),
@@ -132,16 +132,8 @@ def _commit_data(context: Context, inputs: data.ExperimentData, world: Path | No
     ):
         if training_rows is not None:
             rows_of[unit] = training_rows
-    committed: dict[Unit, str] = {}  # listed once, not for each unit
-    for table in (
-        PROMPTS,
-        ABILITY.prompts,
-        TEXTS,
-        LABELLED,
-        PAIRS,
-        CORPUS,
-        ORIGINALS,
-    ):
+    committed: dict[Unit, str] = {}
+    for table in (PROMPTS, ABILITY.prompts, TEXTS, LABELLED, PAIRS, CORPUS, ORIGINALS):
         committed |= context.store.committed(table)
     for unit, rows in rows_of.items():
         key = data.source_key(rows.table)
@@ -169,7 +161,7 @@ def _given_models(experiment: Experiment, world: Path | None) -> dict[str, Loada
 
 
 def _check_hub_models(experiment: Experiment, given: Mapping[str, LoadableModel], imported: frozenset[str]) -> None:
-    """Fetch the small files of models on the hub, and raise ConfigError if they show problems."""
+    """Fetch the small files of the hub's models. Raises ConfigError if they show problems."""
     commits = {name: model.revision for name, model in given.items() if model.revision is not None}
     if not commits:
         return

@@ -23,16 +23,16 @@ def write_plan(context: Context) -> None:
 
 
 def read_plan(store: Store) -> dict[str, dict[Unit, str]]:
-    """Read the plan of the newest call on a run's folder: stage -> unit -> key.
+    """Read the plan of the latest call on a run's folder: stage -> unit -> key.
 
-    Raises FileNotFoundError if there is none.
+    Raises FileNotFoundError if there is no plan.
     """
     stages = store.read_json(PLAN)
     return {stage: {Unit.from_json(row[:-1]): row[-1] for row in rows} for stage, rows in stages.items()}
 
 
 def write_manifest(context: Context, command: str, seconds: float, cluster: Cluster | None) -> None:
-    """Update manifest.json after a command: what ran, on which hardware, and how long over all calls of the run."""
+    """Update manifest.json after a command: what ran, on which hardware, and for how long over all calls."""
     store = context.store
     old: dict[str, Any] = store.read_json(MANIFEST) if store.exists(MANIFEST) else {}
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -64,7 +64,7 @@ def _models(context: Context) -> dict[str, Any]:
 
 
 def _work(context: Context) -> dict[str, Any]:
-    """Return title of a stage -> other keys, such as a scorer's name -> model -> summary of its committed units."""
+    """Return title of a stage -> further keys (such as a scorer's name) -> model -> summary of its committed units."""
     records: dict[str, Any] = {}
     for work, markers in markers_by_work(context, keep=True).items():
         place = records.setdefault(work.stage.title, {})

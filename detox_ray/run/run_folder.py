@@ -1,4 +1,4 @@
-"""Open a run's folder. The terminal, the service, the gate and pages over several runs all read a run this way."""
+"""Open a run's folder. The terminal, the service, the gate and pages on several runs all read runs through this."""
 
 import json
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ RESULTS = "report/results.json"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's folder, finished or not. Its methods raise an InputError that says what to do if a file is missing."""
+    """A run's folder, finished or not. If a file is missing, methods raise InputError, which says what to do."""
 
     name: str  # as the user wrote it
     store: Store
@@ -30,18 +30,18 @@ class RunFolder:
     def experiment(self) -> Experiment:
         """Read the experiment that the run carries out."""
         if not self.store.exists(EXPERIMENT):
-            raise InputError(f"RUN: must be a run's folder or URI: it has no {EXPERIMENT} (got {self.name!r})")
+            raise InputError(f"RUN: must be a run's folder or URI, with {EXPERIMENT} in it (got {self.name!r})")
         return validated(Experiment, yaml.safe_load(self.store.read_bytes(EXPERIMENT)), EXPERIMENT)
 
     def plan(self) -> dict[str, dict[Unit, str]]:
-        """Read the plan of the newest call: stage -> unit -> key."""
+        """Read the plan of the latest call: stage -> unit -> key."""
         try:
             return record.read_plan(self.store)
         except FileNotFoundError:
             raise InputError(f"{self.store.uri} is not a run's folder: it has no {record.PLAN}") from None
 
     def committed(self) -> dict[Unit, str]:
-        """Return unit -> key of all committed units, in the planned tables that this installation knows."""
+        """Return unit -> key for all committed units, in those planned tables that this installation knows."""
         names = {unit.table for units in self.plan().values() for unit in units}
         keys: dict[Unit, str] = {}
         for name in sorted(names & TABLES.keys()):
@@ -50,7 +50,7 @@ class RunFolder:
 
     @property
     def has_results(self) -> bool:
-        """Return whether the run has been carried through its report."""
+        """Return whether the run has a report."""
         return self.store.exists(RESULTS)
 
     def results(self) -> dict[str, Any]:
@@ -58,18 +58,18 @@ class RunFolder:
         try:
             document = json.loads(self.store.read_bytes(RESULTS))
         except FileNotFoundError:
-            raise InputError(f"{self.name}: has no {RESULTS}; run the experiment through its report first") from None
+            raise InputError(f"{self.name} has no {RESULTS}: run the experiment up to its report first") from None
         except (OSError, ValueError, StoreError) as error:
             raise InputError(f"{self.name}: {RESULTS} cannot be read: {error}") from None
         if not isinstance(document, Mapping) or "metrics" not in document:
-            raise InputError(f"{self.name}: {RESULTS} is not a report's results")
+            raise InputError(f"{self.name}: {RESULTS} is not a report's results: run `detox-ray report` again")
         return dict(document)
 
 
 class Headline(NamedTuple):
-    """The toxicity of a model against its parent's, averaged over languages: a row of results.json, in full precision.
+    """The toxicity of a model and of its parent, averaged over languages, in the full precision of results.json.
 
-    Of a model that was trained with several seeds, the values are means over them.
+    If the model was trained with several seeds, its values are means over them.
     """
 
     model: str
@@ -86,12 +86,12 @@ class Headline(NamedTuple):
 
     @property
     def change(self) -> float | None:
-        """Return the relative difference; None if the parent's value is 0."""
+        """Return the relative change, as a fraction; None if the parent's value is 0."""
         return (self.model_value - self.parent_value) / self.parent_value if self.parent_value else None
 
 
 def headlines(results: Mapping[str, Any]) -> list[Headline]:
-    """Return the macro toxicity of each compared pair of results.json."""
+    """Return the macro toxicity of each compared pair in results.json."""
     if "metrics_described" not in results:  # written by an older version
         return []
     metric = Metrics.from_rows(results["metrics_described"]).headline
@@ -130,7 +130,7 @@ def _is_headline(row: Mapping[str, Any], metric: str, results: Mapping[str, Any]
 
 
 def headline(results: Mapping[str, Any]) -> list[str]:
-    """Summarise results.json: one sentence on the macro toxicity of each compared pair."""
+    """Return one sentence on the macro toxicity of each compared pair in results.json."""
     if "metrics_described" not in results:  # written by an older version
         return []
     metrics = Metrics.from_rows(results["metrics_described"])
@@ -148,19 +148,19 @@ def headline(results: Mapping[str, Any]) -> list[str]:
 
 
 def open_run(run: str) -> RunFolder:
-    """Open a run by its folder or URI. Raises InputError if it cannot be one."""
+    """Open a run by its folder or URI. Raises InputError if that is not valid."""
     if Path(run).is_file():
         raise InputError(f"{run} is a file: give the run's folder; `detox-ray validate CONFIG` prints that of a config")
     return RunFolder(run, Store.at(run))
 
 
 def finished_runs(folder: str) -> list[RunFolder]:
-    """Open the runs directly below a storage that have results, by name. Raises InputError if there is none."""
+    """Open all runs directly below a storage that have results, sorted by name. Raises InputError if there are none."""
     store = Store.at(folder)
     selector = pafs.FileSelector(store.path(), allow_not_found=True)
     names = sorted(info.base_name for info in store.fs.get_file_info(selector) if info.type == pafs.FileType.Directory)
     base, mark, query = folder.partition("?")
     runs = [f"{base.rstrip('/')}/{name}{mark}{query}" for name in names if store.exists(f"{name}/{RESULTS}")]
     if not runs:
-        raise InputError(f"{folder}: holds no run with a {RESULTS}")
+        raise InputError(f"{folder}: has no run with {RESULTS}: give a folder of finished runs")
     return [open_run(run) for run in runs]

@@ -16,19 +16,19 @@ from detox_ray.train.stage import TrainStage
 
 T = TypeVar("T", bound=Hashable)
 
-# A new stage is one more entry. `measure` and `report` read the tables of all of them.
+# To add a stage, add an entry here. `measure` and `report` read the tables of all stages.
 STAGES: list[type[Stage]] = [TrainStage, GenerateStage, *SCORE_STAGES, ExplainStage, *SUITE_STAGES]
 
 
 def registered() -> list[Stage]:
-    """Return the stages in the order in which they run: each after those that write what it needs.
+    """Return the stages in the order in which they run: each after those that write the tables that it needs.
 
-    Stages of one command run together, so they are adjacent. Raises graphlib.CycleError if there is no such order.
+    Stages of one command run together, so they are adjacent. Raises graphlib.CycleError if no such order exists.
     """
     stages = [stage() for stage in STAGES]
     rows: list[Table] = [table for stage in stages for table in stage.writes if table.schema is not None]
     stages += [MeasureStage(rows), ReportStage()]
-    # Lists, not sets, whose order would differ from one process to the next.
+    # Use lists, because the order of sets differs between processes.
     before: dict[Stage, list[Stage]] = {
         stage: [other for other in stages if any(table in stage.needs for table in other.writes)] for stage in stages
     }
@@ -41,7 +41,7 @@ def registered() -> list[Stage]:
 
 
 def _in_order(before: Mapping[T, Sequence[T]]) -> list[T]:
-    """Sort topologically; of what could come next, the first in ``before`` does."""
+    """Sort topologically. If several nodes could come next, the first one in ``before`` does."""
     sorter = TopologicalSorter(before)
     sorter.prepare()
     places = {node: place for place, node in enumerate(before)}
@@ -55,7 +55,7 @@ def _in_order(before: Mapping[T, Sequence[T]]) -> list[T]:
 
 
 def commands(stages: Sequence[Stage]) -> dict[str, list[Stage]]:
-    """Return command of the command line -> the stages that it runs, both in the order of ``stages``."""
+    """Return name of a command -> the stages that it runs, both in the order of ``stages``."""
     members: dict[str, list[Stage]] = {}
     for stage in stages:
         members.setdefault(stage.command, []).append(stage)

@@ -1,4 +1,4 @@
-"""`detox-ray validity`: score an experiment's labelled text only, and fit a calibration map on request."""
+"""`detox-ray validity`: score only an experiment's labelled text, and fit a calibration map on request."""
 
 import csv
 import io
@@ -25,11 +25,11 @@ FILE = "validity.csv"
 
 
 class CalibrationRequest(NamedTuple):
-    """A calibration to be fitted."""
+    """A request to fit a calibration."""
 
     scorer: str
     method: str
-    against: str | None  # another scorer; None: the labels
+    against: str | None  # the scorer to calibrate to; None: the labels
     out: Path
 
 
@@ -37,7 +37,7 @@ class ValidityOutcome(NamedTuple):
     """The result of a call."""
 
     rows: list[Validity]
-    file: str  # that holds the rows
+    file: str  # path of the file with the rows
     calibration: Calibration | None
     calibration_file: Path | None
 
@@ -47,7 +47,11 @@ def run(
 ) -> ValidityOutcome:
     """Score the labelled text that is not scored yet, and compare the scores with the labels.
 
-    Raises ConfigError, InputError, Locked and JobError.
+    Raises:
+        ConfigError: The experiment or the request is wrong.
+        InputError: An input cannot be used.
+        Locked: Another run holds the folder.
+        JobError: The scoring failed.
     """
     _check(experiment, request)
     checked = pipeline.check(experiment)
@@ -70,7 +74,7 @@ def run(
 def _check(experiment: Experiment, request: CalibrationRequest | None) -> None:
     problems = []
     if experiment.validity is None:
-        rule = "is needed: the labelled text to score, as {source: rtp-lx, path: data/RTP-LX}"
+        rule = "is required: it names the labelled text, such as {source: rtp-lx, path: data/RTP-LX}"
         problems.append(Problem("validity", None, rule))
     rule = f"must be one of the scorers ({', '.join(experiment.score.names)})"
     if request is not None:
@@ -80,7 +84,7 @@ def _check(experiment: Experiment, request: CalibrationRequest | None) -> None:
         if request.method not in ("isotonic", "platt"):
             problems.append(Problem("--method", request.method, "must be isotonic or platt"))
         if request.against == request.scorer:
-            problems.append(Problem("--against", request.against, "must be another scorer than --calibrate"))
+            problems.append(Problem("--against", request.against, "must differ from the scorer of --calibrate"))
         if reason := why_unwritable(request.out):
             problems.append(Problem("--out", str(request.out), f"cannot be written: {reason}"))
     if problems:

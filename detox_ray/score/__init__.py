@@ -1,8 +1,8 @@
-"""Scoring: what scorers say of completions and of human-labelled text, and how fluent, diverse and in which language
-completions are.
+"""Scoring: the toxicity of completions and of human-labelled text, and the fluency, diversity and language of
+completions.
 
-Light on import: Ray, torch, Detoxify and transformers are imported only where they are used. A type of scorer of
-another package needs no more than what is exported here.
+Importing this package is cheap: Ray, torch, Detoxify and transformers are imported only when they are used. A package
+that adds a type of scorer needs only what is exported here.
 """
 
 from detox_ray.cluster.stage import Stage

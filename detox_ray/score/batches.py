@@ -1,8 +1,7 @@
-"""Batches for classifiers and language models: rows of similar length together, so that little of a batch is padding.
+"""Batches for classifiers and language models: rows of similar length together, so that a batch has little padding.
 
-Completions differ in length by an order of magnitude. In the order they come, a batch is as wide as its longest text
-and most of it is padding. Sorted by length, in batches of as many rows as fit in a budget of padded tokens, hardly any
-is.
+Completions differ in length by an order of magnitude. In their original order, a batch is as wide as its longest text
+and mostly padding. Sorted by length, and cut into batches that fill a budget of padded tokens, there is hardly any.
 
 Shapes: B texts, T tokens, C classes.
 """
@@ -17,11 +16,11 @@ from detox_ray.score.scorers import Failure, Scores, checked
 if TYPE_CHECKING:
     import torch
 
-# Padded tokens of a batch on a CPU, at most: the activations of more do not fit into its caches. 200 texts through an
-# XLM-R base on two cores took 30 CPU seconds with 1,024 tokens, 29 to 34 with 2,048, 37 with 4,096 and 50 with 8,192.
+# Most padded tokens of a batch on a CPU: the activations of more do not fit into its caches. 200 texts through an XLM-R
+# base on two cores took 30 CPU seconds with 1,024 tokens, 29 to 34 with 2,048, 37 with 4,096 and 50 with 8,192.
 CPU_TOKENS = 1024
-LOGITS = 2**27  # numbers of a batch's logits at most: half a GiB in float32
-CHARACTERS = 16  # per token, for a first cut of long text: no piece of a SentencePiece vocabulary is longer
+LOGITS = 2**27  # most logits of a batch: half a GiB in float32
+CHARACTERS = 16  # per token, for a first cut of long text; no piece of a SentencePiece vocabulary is longer
 
 
 def token_budget(wanted: int, device: str, vocabulary: int = 1) -> int:
@@ -30,21 +29,21 @@ def token_budget(wanted: int, device: str, vocabulary: int = 1) -> int:
     Args:
         wanted: `score.batch_tokens`.
         device: Kind of device, "cuda" or "cpu".
-        vocabulary: Logits of a token, if the model predicts tokens.
+        vocabulary: Number of logits per token, if the model predicts tokens.
     """
     most = wanted if device == "cuda" else min(wanted, CPU_TOKENS)
     return min(most, max(1, LOGITS // vocabulary))
 
 
 def by_length(lengths: Sequence[int], budget: int, padded: bool = True) -> Iterator[list[int]]:
-    """Yield batches of row indices, each of at most ``budget`` padded tokens or of one row.
+    """Yield batches of row indices. Each has at most ``budget`` padded tokens, or a single row.
 
-    The longest rows come first, so that what does not fit in memory fails at once.
+    The longest rows come first, so that a batch that does not fit into memory fails at once.
 
     Args:
-        lengths: Tokens of each row.
-        budget: Padded tokens of a batch.
-        padded: Whether rows can be padded; if not, a batch has rows of one length.
+        lengths: Number of tokens of each row.
+        budget: Most padded tokens of a batch.
+        padded: Whether rows can be padded. If not, all rows of a batch have the same length.
     """
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     begin = 0
@@ -58,24 +57,24 @@ def by_length(lengths: Sequence[int], budget: int, padded: bool = True) -> Itera
 
 
 class TokenRow(NamedTuple):
-    """A text's token ids with the special tokens, and their types if the tokenizer gives any."""
+    """A text's token ids, including special tokens, and their types if the tokenizer has token types."""
 
     ids: list[int]
     types: list[int] | None
 
 
 class TokenizedTexts(NamedTuple):
-    """The tokens of some texts, in their order."""
+    """The tokens of some texts, in the order of the texts."""
 
     rows: list[TokenRow | Failure]
-    truncated: int  # texts that were too long
+    truncated: int  # number of texts that were too long
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str], most: int) -> TokenizedTexts:
-    """Tokenize each text, and keep the first ``most`` tokens that the whole text has.
+    """Tokenize each text, and keep the first ``most`` tokens of the whole text.
 
-    A line of 100 kB is not tokenized whole. It is cut in characters first, which may change the tokens near the cut, so
-    the cut is moved until at least ``most`` tokens lie between it and those that are kept.
+    A line of 100 kB is not tokenized as a whole, but cut by characters first. This may change the tokens near the cut,
+    so the cut is moved until at least ``most`` tokens lie between the tokens that are kept and the cut.
     """
     bound = CHARACTERS * most
     rows = _rows(tokenizer, [text[:bound] for text in texts], None)
@@ -87,13 +86,13 @@ def tokenize(tokenizer: Any, texts: Sequence[str], most: int) -> TokenizedTexts:
             (row,) = _rows(tokenizer, [text[:end]], None)
         if not isinstance(row, Failure) and len(row.ids) > most:
             truncated += 1
-            (row,) = _rows(tokenizer, [text[:end]], most)  # again, for the special tokens at the end
+            (row,) = _rows(tokenizer, [text[:end]], most)  # tokenize again, to get the special tokens at the end
         rows[place] = row if isinstance(row, Failure) or row.ids else Failure("no token")
     return TokenizedTexts(rows, truncated)
 
 
 def _rows(tokenizer: Any, texts: list[str], most: int | None) -> list[TokenRow | Failure]:
-    """Tokenize all texts at once; if that raises, each alone, so that one bad text (a lone surrogate) fails alone."""
+    """Tokenize all texts at once. If that raises, tokenize each by itself, so that only the bad ones fail."""
     if not texts:
         return []
     try:
@@ -118,7 +117,7 @@ Forward = Callable[[Inputs], "torch.Tensor"]  # -> probabilities (B, C)
 
 
 def batch_of(rows: Sequence[TokenRow], pad: int | None) -> dict[str, "torch.Tensor"]:
-    """Make the inputs (B, T) of some rows, padded on the right by ``pad``; None if they are of one length."""
+    """Make the inputs (B, T) of some rows, padded on the right with ``pad``, which may be None if no row needs it."""
     assert pad is not None or len({len(row.ids) for row in rows}) == 1
     ids_BT, mask_BT = padded_rows([row.ids for row in rows], pad or 0)
     inputs = {"input_ids": ids_BT, "attention_mask": mask_BT}
@@ -129,7 +128,7 @@ def batch_of(rows: Sequence[TokenRow], pad: int | None) -> dict[str, "torch.Tens
 
 
 class BatchedClassifier:
-    """From texts to scores by a tokenizer and a network: tokenized once, sorted, in batches by padded tokens."""
+    """A tokenizer and a network that score texts in batches of similar length."""
 
     def __init__(
         self,
@@ -140,18 +139,19 @@ class BatchedClassifier:
         padding: Padding,
         batch_tokens: int,
     ):
-        """Keep what scores.
+        """Store the tokenizer, the network and how to use them.
 
         Args:
             tokenizer: A tokenizer of transformers.
-            most: Tokens of a text that the model reads.
-            forward: From inputs to probabilities.
-            outputs: Attribute -> the probabilities that make its value.
-            padding: How the model takes padding.
-            batch_tokens: Padded tokens of a batch, at most.
+            most: How many tokens of a text the model reads.
+            forward: Maps inputs to probabilities.
+            outputs: Attribute -> the probabilities that make up its value.
+            padding: How to pad the model's rows.
+            batch_tokens: Most padded tokens of a batch.
         """
         self._tokenizer, self._most, self._forward, self._outputs = tokenizer, most, forward, dict(outputs)
-        self._padding, self._budget, self.truncated = padding, batch_tokens, 0  # texts that were cut in the last call
+        self._padding, self._budget = padding, batch_tokens
+        self.truncated = 0  # number of texts that were cut in the last call
 
     def score(self, texts: Sequence[str]) -> list[Scores | Failure]:
         """Return a result for each text, in order."""
@@ -170,14 +170,14 @@ class BatchedClassifier:
         return [results[place] for place in range(len(texts))]
 
     def _known(self, row: TokenRow | Failure) -> TokenRow | Failure:
-        """Return a Failure for a token that the model has no vector for: on a GPU it would end the process."""
+        """Return a Failure if the model has no vector for a token. On a GPU, such a token would kill the process."""
         size = self._padding.vocabulary
         if isinstance(row, Failure) or size is None or max(row.ids) < size:
             return row
         return Failure(f"token {max(row.ids)} is not in the model's vocabulary of {size}")
 
     def _batch(self, rows: list[TokenRow]) -> list[Scores | Failure]:
-        """Score all rows at once; if that raises, each half by itself, so that one bad row fails alone."""
+        """Score all rows at once. If that raises, score each half by itself, so that only the bad rows fail."""
         import torch
 
         try:

@@ -1,10 +1,10 @@
-"""A loaded scorer behind the score cache: a value or a status for each text, with as few questions as possible.
+"""A loaded scorer behind the score cache: a value or a status for each text, with as few calls as possible.
 
-A text of white space only is "empty", one in a language the scorer has no evidence for is "unsupported_language", one
-that the scorer cannot score is "failed". None of them is ever 0. An "empty" text is scored all the same, as the text
-that it is (no text at all as " "), because convention `paper` counts it so: its value stands beside the status, or is
-null if the scorer gives none. Each distinct text is scored once, and not at all if the score cache knows it; the
-counts are of all texts.
+The status is "empty" for white space only, "unsupported_language" if the scorer has no evidence for the language, and
+"failed" if the scorer cannot score the text. None of these ever becomes 0. An "empty" text is scored nevertheless, as
+it is (no text at all as " "), because convention `paper` counts it. Its row has both the status and the value, which is
+null if the scorer returns none. Each distinct text is scored once, or not at all if the score cache knows it. Counts
+refer to all texts.
 """
 
 from collections import Counter
@@ -20,21 +20,21 @@ from detox_ray.score.scorers import Failure, Noting, Scores, ServiceDown
 from detox_ray.storage import Store, Table, key_of
 from detox_ray.storage.tables import EMPTY, FAILED, OK, UNSUPPORTED
 
-BLANK = " "  # what stands for no text at all (Li et al. 2024's code)
+BLANK = " "  # stands for no text at all, as in the code of Li et al. 2024
 SHOWN_FAILURES = 3
-SERVICE_BATCH = 256  # texts; if a service goes down, the scores of the batches before are kept
+SERVICE_BATCH = 256  # texts; if a service goes down, the scores of earlier batches are kept
 
 
 class ScoredTexts(NamedTuple):
-    """Statuses and values of some texts, in their order."""
+    """Statuses and values of some texts, in the order of the texts."""
 
     statuses: list[str]
     values: dict[str, list[float | None]]  # attribute -> value of each text
-    info: dict[str, Any]  # for the unit's marker
+    info: dict[str, Any]  # content of the unit's marker
 
 
 class CachedScorer:
-    """A loaded scorer, and the scores that it gave before."""
+    """A loaded scorer with a cache of its earlier scores."""
 
     def __init__(self, scorer: ResolvedScorer, batch_tokens: int, store: Store):
         self._resolved = scorer
@@ -46,12 +46,12 @@ class CachedScorer:
         """Score texts of one language.
 
         Args:
-            texts: In any order, equal ones among them.
-            language: Their code.
-            part: The name of what goes into the cache: the unit's key.
+            texts: Texts in any order. They may repeat.
+            language: Code of their language.
+            part: Name of the part that is added to the cache: the unit's key.
 
         Raises:
-            ServiceDown: If the service does not answer. What it answered before is in the cache.
+            ServiceDown: The service does not answer. Its earlier answers are in the cache.
         """
         resolved, scorer = self._resolved, self._scorer
         supported = resolved.languages is None or language in resolved.languages
@@ -86,7 +86,7 @@ class CachedScorer:
         return ScoredTexts(statuses, values, info)
 
     def _results(self, texts: Sequence[str], language: str, part: str) -> tuple[int, int, dict[str, Scores | Failure]]:
-        """Find each text's result; count those that the cache knew (but blank ones), and those that were scored."""
+        """Return the number of non-blank texts found in the cache, the number of texts scored, and all results."""
         if not texts:
             return 0, 0, {}
         folder = language if self._resolved.by_language else ANY
@@ -114,7 +114,7 @@ class CachedScorer:
 def score_rows(
     table: Table, texts: pa.Table, values: Mapping[str, Sequence[float | None]], statuses: Sequence[str]
 ) -> pa.Table:
-    """Make rows of ``table``: a block of all texts for each attribute, one after another."""
+    """Make rows of ``table``: for each attribute in turn, a block of all texts."""
     schema = table.columns
     text_columns = schema.names[: schema.names.index("attribute")]
     blocks = [schema.empty_table()]

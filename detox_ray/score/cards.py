@@ -1,6 +1,6 @@
-"""A card per scorer: which version it is, what its values mean, what it was trained on, and where it was shown to work.
+"""A card for each scorer: its version, the meaning of its values, its training data, and where it was shown to work.
 
-A fact that a publisher does not state is not made up: the card says so.
+If a publisher does not state a fact, the card says so.
 """
 
 import csv
@@ -17,10 +17,10 @@ NOT_STATED = "not stated by its publisher"
 
 
 class LanguageValidity(NamedTuple):
-    """How far a scorer can be believed in a language, as `detox-ray validity` measured it here."""
+    """A scorer's validity in one language, as measured by `detox-ray validity`."""
 
     language: str
-    reference: str  # whose judgement it was held against
+    reference: str  # who judged the texts that the scores were compared with
     n: int
     auroc: float | None
     ci_low: float | None
@@ -29,18 +29,18 @@ class LanguageValidity(NamedTuple):
 
 
 class Card(NamedTuple):
-    """Everything that is known of a scorer."""
+    """Everything that is known about a scorer."""
 
     name: str
     type: str
     origin: str  # hub id, file or address
     revision: str
     licence: str
-    languages: list[str] | None  # in which it has evidence; None: it is asked in all
-    attributes: dict[str, str]  # attribute -> what a value of it means
+    languages: list[str] | None  # languages in which it has evidence; None: all
+    attributes: dict[str, str]  # attribute -> the meaning of its values
     trained_on: str
     members: list[str]  # scorers that it is made from
-    needs: str  # what it takes to run it; "" if that is not known
+    needs: str  # resources that it needs; "" if unknown
     validity: list[LanguageValidity]
 
 
@@ -56,7 +56,7 @@ def ready_card(name: str, validity: Sequence[LanguageValidity] = ()) -> Card:
 
 
 def card_of(scorer: ResolvedScorer, attributes: Sequence[str], validity: Sequence[LanguageValidity] = ()) -> Card:
-    """Return the card of a scorer as it is used, with the attributes that it gives."""
+    """Return the card of a resolved scorer, with the attributes that it returns."""
     ready = ready_scorers().get(scorer.name) if scorer.config.is_ready else None
     languages = None if scorer.languages is None else list(scorer.languages)
     members = [member.name for member in scorer.members]
@@ -83,12 +83,12 @@ def _card(
         trained_on=("the user's to state" if ready is None else ready.trained_on) or NOT_STATED,
         members=list(members),
         needs="" if ready is None else ready.cost,
-        validity=[row for row in validity],
+        validity=list(validity),
     )
 
 
 def validity_rows(rows: Sequence[Mapping[str, Any]], scorer: str) -> list[LanguageValidity]:
-    """Return what a run's results or a validity.csv say of a scorer."""
+    """Return the validity of a scorer by language, from rows of a run's results or of a validity.csv."""
     return [
         LanguageValidity(
             str(row["language"]),
@@ -109,7 +109,7 @@ def _number(cell: Any) -> float | None:
 
 
 def read_validity(path: Path, scorer: str) -> list[LanguageValidity]:
-    """Read a validity.csv that `detox-ray validity` wrote. Raises InputError if it is none."""
+    """Read a validity.csv that `detox-ray validity` wrote. Raises InputError if the file is something else."""
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             return validity_rows(list(csv.DictReader(stream)), scorer)

@@ -32,19 +32,19 @@ class ClassifierScorer:
         int8_key: str | None,
         batch_tokens: int,
     ):
-        """Load the model, and score a text to see that it can.
+        """Load the model, and score a text to make sure that it works.
 
         Args:
-            name: The scorer's.
+            name: Name of the scorer.
             path: Folder or hub id.
-            loading: Arguments of from_pretrained (revision).
-            attributes: The user's map of the model's labels; None: go by the labels' names.
-            dtype: Of the weights; "auto": bfloat16 on a GPU, else float32.
+            loading: Keyword arguments of from_pretrained (revision).
+            attributes: The user's mapping of the model's labels; None: decide by the labels' names.
+            dtype: Dtype of the weights; "auto": bfloat16 on a GPU, else float32.
             int8_key: The model's key, to run it in ONNX Runtime's int8 on a CPU; None: run it in torch.
-            batch_tokens: Padded tokens of a forward pass, at most.
+            batch_tokens: Most padded tokens of a forward pass.
 
         Raises:
-            InputError: If weights are missing, the labels leave a doubt, or int8 is too far from the model.
+            InputError: Weights are missing, the labels are ambiguous, or int8 differs too much from the model.
         """
         import_without_sklearn()
         import torch
@@ -69,7 +69,9 @@ class ClassifierScorer:
         )
         if absent := [*report["missing_keys"], *report["mismatched_keys"]]:
             shown = ", ".join(map(str, absent[:3]))
-            raise InputError(f"scorer {self.name}: {path} has no weights for {shown}: they would be random")
+            raise InputError(
+                f"scorer {self.name}: {path} has no weights for {shown}, which would be random: use another model"
+            )
         tokenizer = AutoTokenizer.from_pretrained(path, **loading)
         tokenizer.truncation_side = "right"
         self.attributes = tuple(outputs.attributes)
@@ -99,7 +101,7 @@ class ClassifierScorer:
 
 
 def forward_of(model: Any, activation: Callable[[Any], Any]) -> Forward:
-    """Return a call of the model that moves its inputs to its device, and leaves out those that it does not take."""
+    """Return a function that calls the model with those inputs that it takes, on the model's device."""
     takes = set(inspect.signature(model.forward).parameters)
 
     def forward(inputs: Inputs) -> Any:

@@ -1,8 +1,8 @@
-"""Scorers made of others, such as an ensemble or a calibrated scorer. A run makes their units of committed units.
+"""Scorers that are made from others, such as an ensemble or a calibrated scorer, by combining committed units.
 
-They load no model and ask no text: a row is what its members' rows of the same text make it. It is "ok" only if all of
-them are, else it has the first other status: a mean over those that happened to answer would be another scorer. An
-"empty" row has a value if all members have one, as theirs.
+They load no model and read no text: each row follows from the members' rows for the same text. Its status is "ok" only
+if all of theirs are, else the first other status, because a mean over just those members that succeeded would be a
+different scorer. Like theirs, an "empty" row has a value if all members have one.
 
 Shape: N texts.
 """
@@ -26,7 +26,7 @@ from detox_ray.storage.tables import EMPTY, OK, UNSUPPORTED
 class Column(NamedTuple):
     """One attribute of some texts."""
 
-    values: Floats  # (N,); NaN if the status is neither "ok" nor "empty", or if an "empty" text has no value
+    values: Floats  # (N,); NaN unless the status is "ok", or "empty" with a value
     statuses: list[str]
 
 
@@ -38,12 +38,12 @@ class Derivation:
         self._rule = scorer.config.combination(scorer, store)
 
     def attributes(self, members: Sequence[Collection[str]]) -> list[str]:
-        """Return the scorer's attributes, from those of its members."""
+        """Return the scorer's attributes, given those of its members."""
         common = [name for name in members[0] if all(name in other for other in members)]
         return common if self._rule.attributes is None else [name for name in common if name in self._rule.attributes]
 
     def column(self, members: Sequence[Column], language: str) -> Column:
-        """Make one attribute of the texts, from the same attribute of each member."""
+        """Compute one attribute of the texts from the same attribute of each member."""
         if any(known is not None and language not in known for known in (self._languages, self._rule.languages)):
             unsupported = [UNSUPPORTED] * len(members[0].statuses)
             return Column(np.full(len(unsupported), np.nan), unsupported)
@@ -55,7 +55,7 @@ class Derivation:
 
 
 class DerivedWorker:
-    """Makes the units of one derived scorer from its members' units."""
+    """A worker that makes the units of one derived scorer from its members' units."""
 
     def __init__(self, scorer: ResolvedScorer, store: Store):
         self._scorer, self._store = scorer, store
@@ -94,12 +94,12 @@ def _same_texts(tables: Sequence[pa.Table]) -> pa.Table:
     names = tables[0].column_names[: tables[0].column_names.index("attribute")]
     first = tables[0].select(names)
     if any(not table.select(names).equals(first) for table in tables):
-        raise StoreError("the units of a scorer's members are of different texts: delete these units and run again")
+        raise StoreError("the units of a scorer's members have different texts: delete these units and run again")
     return first
 
 
 def _table(table: Table, texts: pa.Table, columns: Mapping[str, Column]) -> pa.Table:
-    """Make the table. Each attribute has its own statuses, as it has its own values."""
+    """Make the table. Each attribute has its own values and statuses."""
     parts = [
         score_rows(table, texts, {name: [None if np.isnan(v) else float(v) for v in c.values]}, c.statuses)
         for name, c in columns.items()

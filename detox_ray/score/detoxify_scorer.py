@@ -1,8 +1,9 @@
 """The Detoxify scorer: the real package, without its pitfalls.
 
-The package loads model and tokenizer; they then run in our batches (batches.py), with the scores of its ``predict``.
-By itself it does not batch, crashes on long text, returns a float for a list of one, reads checkpoints as full pickles,
-and goes on with random weights (and a printed report only) if the checkpoint's names do not fit.
+The package loads model and tokenizer, which then run in our batches (batches.py) and give the same scores as its
+``predict``. The package itself does not batch, crashes on long text, returns a float for a list of one, reads
+checkpoints as full pickles, and, if a checkpoint's names do not match, prints a report and continues with random
+weights.
 """
 
 import tempfile
@@ -30,24 +31,24 @@ class DetoxifyScorer:
         """Load the model.
 
         Args:
-            name: The scorer's.
-            checkpoint: In Detoxify's format.
-            config_folder: Holds config.json and the tokenizer; None: the checkpoint names a hub id.
-            batch_tokens: Padded tokens of a forward pass, at most.
+            name: Name of the scorer.
+            checkpoint: File in Detoxify's format.
+            config_folder: Folder of config.json and the tokenizer; None: the checkpoint names a hub id.
+            batch_tokens: Most padded tokens of a forward pass.
 
         Raises:
-            InputError: If the checkpoint is none, or its weights do not fit the architecture.
+            InputError: The file is not a checkpoint, or its weights do not fit the architecture.
         """
         self.name = name
         on, self.device = device()
         loaded = _weights_only(checkpoint)
         with tempfile.TemporaryDirectory() as scratch:
-            if config_folder is not None:  # the checkpoint names its folder by a path of another machine
+            if config_folder is not None:  # the checkpoint's own path to it may be that of another machine
                 loaded["config"]["arch"]["args"]["model_type"] = str(config_folder.resolve())
                 checkpoint = Path(scratch) / "checkpoint.ckpt"
                 torch.save(loaded, checkpoint)
             folder = None if config_folder is None else str(config_folder.resolve())
-            # What Detoxify unpickles here has passed the weights-only load above.
+            # Detoxify unpickles the file, which is safe after the weights-only load above.
             self._model = Detoxify(checkpoint=str(checkpoint), huggingface_config_path=folder, device=on)
         _check_weights(checkpoint, self._model.model.state_dict(), loaded["state_dict"])
         tokenizer, config = self._model.tokenizer, self._model.model.config
@@ -77,7 +78,7 @@ class DetoxifyScorer:
         return results
 
     def _probabilities(self, inputs: Inputs) -> torch.Tensor:
-        """Compute what Detoxify.predict does."""
+        """Compute the same probabilities as Detoxify.predict."""
         model = self._model.model
         logits_BC: torch.Tensor = model(**{name: values.to(model.device) for name, values in inputs.items()})[0]
         return logits_BC.float().sigmoid()
@@ -104,6 +105,6 @@ def _check_weights(checkpoint: Path, model: dict[str, torch.Tensor], saved: dict
     ]
     if wrong:
         raise InputError(
-            f"{checkpoint}: {len(wrong)} of the model's {len(model)} weights are not in it under the names that the "
-            f"architecture gives them ({', '.join(wrong[:3])}): they would be random"
+            f"{checkpoint}: lacks {len(wrong)} of the model's {len(model)} weights by the names that the architecture "
+            f"gives them ({', '.join(wrong[:3])}), which would be random: use a checkpoint of this architecture"
         )

@@ -1,18 +1,21 @@
-"""The diversity stage: how many different n-grams the completions of one prompt hold, and how many the prompt lacks.
+"""The diversity stage: how many distinct n-grams the completions of a prompt have, and how many are not in the prompt.
 
-An n-gram is made of words (word_segmentation.py), or of a tokenizer's pieces: the ids of a text decoded one by one
-without special tokens, empty strings dropped, as Li et al. 2024 do with mT5-XL's. As there, n-grams do not cross
-completions and are compared joined with "_", which a word hardly ever holds. An empty completion has no word; one of
-white space, or of punctuation alone, may have none. All counts are stored, for each completion; the measure decides by
-what dist-n is divided and which completions count. A completion's distinct n-grams are those that the completions
-before it do not have, so that their sum over completions is the number of distinct ones in all of them.
+An n-gram consists of words (word_segmentation.py) or of a tokenizer's pieces. Pieces are the ids of a text, decoded one
+by one without special tokens and with empty strings dropped, as Li et al. 2024 do with mT5-XL's. As in their code,
+n-grams do not cross completions and are compared after joining them with "_", which words hardly ever contain. An empty
+completion has no words, and one of white space or punctuation may have none.
 
-`novel` counts the distinct words that the prompt does not have; divided by all words of the completion it is the
-novelty of Neplenbroek et al. 2025.
+The stage stores counts for each completion. The measure decides what dist-n is divided by and which completions count.
+A completion's distinct n-grams are those that no earlier completion has, so that their sum over the completions is the
+number of distinct n-grams in all of them.
+
+`novel` counts the distinct words that the prompt does not have. Divided by the number of the completion's words, it is
+the novelty of Neplenbroek et al. 2025.
 """
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import pyarrow as pa
@@ -43,23 +46,23 @@ def resolve_tokenizer(path: str) -> LoadableModel:
 
 
 def _hub_commit(repository: str) -> str:
-    """Pin a hub id as models/resolve.py does, but without asking for weights."""
+    """Return the commit of a hub id, as models/resolve.py does, but without requiring weights."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     try:
         commit = HfApi().model_info(repository).sha
-    except Exception as error:  # the hub is unreachable or refuses: a cached snapshot names its commit
+    except Exception as error:  # the hub is unreachable or refuses; the path of a cached file contains its commit
         cached = try_to_load_from_cache(repository, "tokenizer_config.json")
         if isinstance(cached, str):
-            return cached.replace("\\", "/").split("/")[-2]
-        rule = f"must be words, a model's name, a folder, or a hub id that can be asked for ({error})"
+            return Path(cached).parent.name
+        rule = f"must be words, a model's name, a folder, or a hub id that is cached or can be reached ({error})"
         raise InputError(f"quality.diversity: {rule} (got {repository!r})") from None
     assert commit is not None
     return commit
 
 
 class DiversityStage(Stage):
-    """Counts the n-grams of each prompt's completions."""
+    """The stage that counts the n-grams of each prompt's completions."""
 
     name, command, title = "diversities", "score", "diversity"
     version = 2  # raise it, too, when word_segmentation.py changes what a unit holds
@@ -70,7 +73,7 @@ class DiversityStage(Stage):
     tables: ClassVar[CompletionTables] = TOXICITY
 
     def resolve(self, context: Context) -> LoadableModel | None:
-        """What has the tokenizer; None for words, and for a model of the experiment."""
+        """Return the source of the tokenizer; None if the units are words, or if a model of the experiment has it."""
         named = context.experiment.quality.diversity
         return None if named in (None, WORDS, *context.experiment.models) else resolve_tokenizer(str(named))
 
@@ -102,7 +105,7 @@ class DiversityStage(Stage):
 
 
 class NgramCounts(NamedTuple):
-    """A row of the table but for its first two columns."""
+    """A row of the table without its first two columns."""
 
     unigrams: int
     bigrams: int
@@ -115,7 +118,7 @@ class NgramCounts(NamedTuple):
 
 
 def diversity(prompt: Sequence[str], completions: Sequence[Sequence[str]]) -> list[NgramCounts]:
-    """Count the n-grams of one prompt's completions, a row for each. Both are given as words or pieces."""
+    """Return the n-gram counts of each completion of a prompt. Both are given as words or pieces."""
     seen: list[set[str]] = [set(), set(), set()]
     rows = []
     for units in completions:
@@ -139,7 +142,7 @@ def diversity(prompt: Sequence[str], completions: Sequence[Sequence[str]]) -> li
 
 
 class DiversityWorker:
-    """Holds a tokenizer, or none for words; counts a unit of completions per call."""
+    """A worker with a tokenizer, or with none for words. Each call counts the n-grams of one unit of completions."""
 
     def __init__(self, units: LoadableModel | None, store: Store):
         self._name, self._store, self._prompts = units.name if units else WORDS, store, PromptTexts(store)
@@ -179,7 +182,7 @@ def _decoder(model: LoadableModel, store: Store) -> Callable[[str], list[str]]:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model.local_path(store), **model.loading())
-    known: dict[int, str] = {}  # each id's string: decoding is slow
+    known: dict[int, str] = {}  # id -> its string; decoding is slow
 
     def decoded(text: str) -> list[str]:
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]

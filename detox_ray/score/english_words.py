@@ -1,8 +1,8 @@
-"""English words in a text of another script, by the user's list or by a rule.
+"""Find English words in a text of another script, by the user's list or by a rule.
 
-Neplenbroek et al. 2025 look a token up in a list of English words, one a line, of which those count that are longer
-than 3 letters and in lower case. The list cannot be shipped here. Without one, any token of more than 3 letters that
-are all lower-case ASCII counts, so romanised Hindi too: the rule finds more words than the list.
+Neplenbroek et al. 2025 look tokens up in a list of English words, one a line. Words of the list count if they have more
+than 3 letters and are in lower case. Their list cannot be shipped here. Without a list, every token of more than 3
+letters that are all lower-case ASCII counts. This rule finds more than the list does, such as romanised Hindi.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ def read_words(path: str) -> WordList:
     """Read a word list.
 
     Raises:
-        ConfigError: If it is not there, is not text, or holds no word that counts.
+        ConfigError: The file does not exist, is not text, or has no word that counts.
     """
     try:
         content = Path(path).expanduser().read_bytes()
@@ -41,7 +41,7 @@ def read_words(path: str) -> WordList:
 
 
 def is_english_word(token: str, words: frozenset[str] | None) -> bool:
-    """Whether a token is one of ``words``, or an English word by the rule if ``words`` is None."""
+    """Return whether a token is one of ``words``, or, if ``words`` is None, an English word by the rule."""
     token = token.strip()
     if words is not None:
         return token in words

@@ -1,12 +1,12 @@
-"""Evaluators of completions, of two kinds by the model's family: causal, and T5 (t5, mt5, umt5).
+"""Evaluators of completions. The model's family decides between two kinds: causal, and T5 (t5, mt5, umt5).
 
-A causal model reads the prompt's tokens and then the completion's, joined as ids, so that the prompt is a prefix of the
-whole and its likelihood can be subtracted exactly. A prompt begins with what the tokenizer itself puts before a text.
-Its first token is counted and given, not predicted.
+A causal model reads the ids of the prompt followed by those of the completion, so that the prompt is a prefix of the
+whole and its likelihood can be subtracted exactly. A prompt begins with the tokenizer's own prefix. Its first token is
+given rather than predicted, but it counts as a token.
 
-A T5 is used as in docs/papers.md, "Fluency of Li et al.": the input and the labels are the same ids, with </s>, so that
-it copies rather than continues. The whole is the prompt's and the completion's text without anything between, tokenised
-as one text. Its sums are the mean loss that transformers gives, times the tokens.
+A T5 is used as in docs/papers.md, "Fluency of Li et al.": input and labels are the same ids, with </s>, so that the
+model copies rather than continues. The whole is the prompt's text directly followed by the completion's, tokenized as
+one text. A sum is the mean loss of transformers times the number of tokens.
 
 Shapes: B texts, T tokens, V vocabulary.
 """
@@ -25,19 +25,25 @@ from detox_ray.storage import Store
 
 
 class Evaluator(Protocol):
-    """A loaded model that says how probable completions are."""
+    """A loaded model that gives likelihoods to completions."""
 
     kind: str  # "causal" or "t5"
-    device: str  # its name
-    vocabulary: int  # V, the logits of a token
-    context: int  # tokens that can be evaluated at once
+    device: str  # name of its device
+    vocabulary: int  # V, the number of logits per token
+    context: int  # most tokens that can be evaluated at once
 
     def prompts(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each prompt, at least one."""
+        """Return the ids of each prompt. Each has at least one."""
         ...
 
     def wholes(self, prompts: Sequence[str], ids: Sequence[list[int]], completions: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each prompt (given as text and as ids) with its completion. They may be too many."""
+        """Return the ids of each prompt followed by its completion. They may exceed the context.
+
+        Args:
+            prompts: Texts of the prompts.
+            ids: Ids of the prompts.
+            completions: Texts of the completions, one for each prompt.
+        """
         ...
 
     def nll(self, rows: Sequence[Sequence[int]]) -> list[float]:
@@ -55,7 +61,7 @@ def load(model: LoadableModel, store: Store) -> Evaluator:
 
 
 class CausalEvaluator:
-    """The continuation loss. A prompt is cut on the left to half the context, because its end is continued."""
+    """The continuation loss. A long prompt is cut on the left, to half the context, because its end is continued."""
 
     kind = "causal"
 
@@ -79,7 +85,7 @@ class CausalEvaluator:
 
 
 class T5Evaluator:
-    """The auto-encoding loss of Li et al. 2024. With relative positions no text is too long, but memory is limited."""
+    """The auto-encoding loss of Li et al. 2024. The context only bounds memory, because positions are relative."""
 
     kind = "t5"
 

@@ -1,13 +1,13 @@
-"""The fluency stage: how probable an evaluator finds each completion given its prompt.
+"""The fluency stage: the likelihood of each completion, given its prompt, under an evaluator.
 
-Sums over tokens of the prompt and of the whole (prompt and completion) are stored, from which every convention's
-perplexity can be computed: exp((whole − prompt) / (their tokens' difference)), with the papers' factors if it has them.
-The prompt is evaluated once for all its samples, and each distinct completion once.
+The stage stores the summed losses of the prompt and of the whole (prompt and completion). Every convention's perplexity
+follows from them: exp((whole - prompt) / (difference of their numbers of tokens)), with the papers' factors if a
+convention has them. A prompt is evaluated once for all its samples, and each distinct completion once.
 
-A completion of white space only, or one that leaves the prompt's ids as they are, is "empty"; if its white space does
-change the ids, its sums stand beside that status, because Neplenbroek et al. 2025 count it. One that does not fit into
-the evaluator's context after its prompt is "failed", because a cut one would have another perplexity. So is one whose
-sum is not a number.
+A completion is "empty" if it is white space only or leaves the prompt's ids unchanged. If its white space does change
+the ids, its row also has the sums, because Neplenbroek et al. 2025 count it. A completion is "failed" if it does not
+fit into the evaluator's context after its prompt, because a truncated one has another perplexity, or if its sum is not
+a finite number.
 """
 
 import math
@@ -32,7 +32,7 @@ from detox_ray.storage.tables import CHECKPOINTS, EMPTY, FAILED, FLUENCIES, GENE
 
 
 class FluencyStage(Stage):
-    """Measures how probable each evaluator finds each model's completions."""
+    """The stage that computes the likelihood of each model's completions under each evaluator."""
 
     name, command, title = "fluencies", "score", "fluency"
     version = 4  # raise it, too, when evaluators.py or models/codec.py changes what a unit holds
@@ -47,7 +47,7 @@ class FluencyStage(Stage):
         return experiment.quality.fluency
 
     def resolve(self, context: Context) -> dict[str, LoadableModel]:
-        """The evaluators that are given by a path, by name."""
+        """Return the evaluators that are given by a path, by name."""
         evaluators = context.experiment.quality.fluency
         return {each.name: _given(each) for each in evaluators if each.model is None}
 
@@ -96,7 +96,7 @@ class FluencyStage(Stage):
 
 
 def evaluator_of(context: Context, config: FluencyConfig) -> LoadableModel:
-    """Return an evaluator, as a model that has the evaluator's name."""
+    """Return the evaluator's model, under the evaluator's name."""
     if config.model is None:
         given: LoadableModel = context.resolved[FluencyStage.name][config.name]
         return given
@@ -110,7 +110,7 @@ def _given(config: FluencyConfig) -> LoadableModel:
 
 
 class CompletionLikelihood(NamedTuple):
-    """A row of the table but for its first two columns."""
+    """A row of the table without its first two columns."""
 
     prompt_tokens: int
     prompt_nll: float | None
@@ -120,7 +120,7 @@ class CompletionLikelihood(NamedTuple):
 
 
 class FluencyWorker:
-    """Holds one evaluator; evaluates a unit of completions per call."""
+    """A worker with one evaluator. Each call evaluates one unit of completions."""
 
     def __init__(self, model: LoadableModel, batch_tokens: int, store: Store):
         self._name, self._store, self._prompts = model.name, store, PromptTexts(store)
@@ -169,7 +169,7 @@ class FluencyWorker:
         return CompletionLikelihood(len(prompt), prompt_nll, len(whole), full_nll, EMPTY if blank else OK)
 
     def _sums(self, rows: Sequence[list[int]]) -> dict[tuple[int, ...], float]:
-        """Evaluate each distinct row that is not too long, and keep the sums that are numbers."""
+        """Return the sum of each distinct row that is not too long, except sums that are not finite."""
         distinct = [row for row in dict.fromkeys(map(tuple, rows)) if len(row) <= self._evaluator.context]
         sums: dict[tuple[int, ...], float] = {}
         for batch in by_length([len(row) for row in distinct], self._budget):

@@ -1,13 +1,13 @@
 """Identifiers of a text's language: py3langid, lingua, or fastText's lid.176 from the user's file.
 
 py3langid and lingua ship their models. They choose among our 17 languages and `OTHERS`, which have scripts of their own
-and so are not taken for one of the 17. Languages written like one of the 17 are left out, unless the experiment has
-them: with 17 neighbours such as Malay, Slovak and Catalan among the candidates, lingua recognised 94 % of 40 characters
-instead of 97 % (Indonesian 57 instead of 98), and py3langid with all its labels 95 instead of 98. So a drift to a
-neighbour counts as the language itself.
+and so cannot be confused with the 17. Languages that resemble one of the 17 are candidates only if the experiment has
+them. With 17 neighbours such as Malay, Slovak and Catalan as candidates, lingua recognised 94 % of texts of 40
+characters instead of 97 % (Indonesian 57 % instead of 98 %), and py3langid, with all its labels, 95 % instead of 98 %.
+The price is that a drift into a neighbouring language counts as the language itself.
 
-Percent recognised at more than 0.3, and speed (benchmarks/identifiers.py: 200 RTP-LX prompts of each of the 17
-languages, cut to so many characters; py3langid 0.4.0, lingua 2.1.1, one busy core):
+Percentage recognised with a confidence above 0.3, and speed (benchmarks/identifiers.py: 200 RTP-LX prompts of each of
+the 17 languages, cut to this many characters; py3langid 0.4.0, lingua 2.1.1, one busy core):
 
     characters   py3langid   lingua   worst of py3langid     worst of lingua
         10          74.7      73.4    es, it 53              es 42
@@ -35,17 +35,17 @@ PACKAGES = {"lingua": "lingua-language-detector", "py3langid": "py3langid"}
 
 
 class Identified(NamedTuple):
-    """The most likely language, and how likely."""
+    """The most likely language, and its probability."""
 
     code: str  # ISO 639-1
-    confidence: float  # in [0, 1]; 0 if the text says nothing
+    confidence: float  # in [0, 1]; 0 if the text gives no evidence
 
 
 class Identifier(Protocol):
     """A loaded identifier."""
 
     def identify(self, texts: Sequence[str]) -> list[Identified]:
-        """Return the likeliest language of each text, however uncertain: the caller has the threshold."""
+        """Return the most likely language of each text, however uncertain. The caller applies a threshold."""
         ...
 
 
@@ -77,7 +77,7 @@ class Py3langid:
 
 
 class FastText:
-    """fastText with lid.176.bin or .ftz. Raises InputError if the package is missing or the file is no such model."""
+    """fastText with lid.176.bin or .ftz. Raises InputError if the package is missing or the file is not a model."""
 
     def __init__(self, path: str):
         try:
@@ -103,7 +103,7 @@ UNKNOWN = Identified("und", 0.0)
 
 
 def beside_known(languages: Sequence[str]) -> list[str]:
-    """Return which of an experiment's languages an identifier must know beside the 17, in a fixed order."""
+    """Return, in a fixed order, those of an experiment's languages that are not among the 17."""
     return [code for code in LANGUAGES if code in languages and code not in KNOWN]
 
 
@@ -111,21 +111,21 @@ def load(name: str, fasttext: str | None, also: Sequence[str] = ()) -> Identifie
     """Load an identifier by its name in the experiment.
 
     Args:
-        name: The identifier.
-        fasttext: The path of its model file.
-        also: The languages, beside the 17, among which it chooses (`beside_known`).
+        name: Name of the identifier.
+        fasttext: Path of fastText's model file.
+        also: Candidate languages besides the 17 (`beside_known`).
     """
     if name == "fasttext":
-        assert fasttext is not None, "the experiment says so"
+        assert fasttext is not None, "QualityConfig requires the file"
         return FastText(str(Path(fasttext).expanduser()))
     return Lingua(also) if name == "lingua" else Py3langid(also)
 
 
 def revision(name: str, fasttext: str | None, also: Sequence[str] = ()) -> str:
-    """Return what changes whenever an answer may. Raises InputError for a model file that is not there."""
+    """Return a text that changes whenever an answer may. Raises InputError if the model file cannot be read."""
     if name != "fasttext":
         return f"{name} {metadata.version(PACKAGES[name])}{''.join(f' +{code}' for code in also)}"
-    assert fasttext is not None, "the experiment says so"
+    assert fasttext is not None, "QualityConfig requires the file"
     try:
         with Path(fasttext).expanduser().open("rb") as stream:
             return f"fasttext {hashlib.file_digest(stream, 'sha256').hexdigest()[:16]}"

@@ -1,15 +1,15 @@
-"""The identification stage: which language each completion is in, and the rules on its lines and words.
+"""The identification stage: the language of each completion, and the rules on its lines and words.
 
-The completion as a whole gets the identifier's most likely language, or "und" if that is not likelier than `SURE`. A
-text of fewer letters than `LETTERS` is "too_short", neither right nor wrong. A letter of a script other than Latin
-counts for `OTHER_SCRIPT`, because it says more: py3langid recognised 93 % of RTP-LX prompts cut to 25 Latin characters
-(about 20 letters), 87 % of 20 and 79 % of 15, and 97 % of those cut to 5 characters of another script
-(benchmarks/identifiers.py).
+The completion as a whole gets the identifier's most likely language, or "und" if its probability is not above `SURE`. A
+text with fewer letters than `LETTERS` is "too_short", which is neither right nor wrong. A letter of a script other than
+Latin counts as `OTHER_SCRIPT` letters, because it is stronger evidence: py3langid recognised 93 % of RTP-LX prompts cut
+to 25 Latin characters (about 20 letters), 87 % at 20 characters and 79 % at 15, but 97 % of those cut to 5 characters
+of another script (benchmarks/identifiers.py).
 
-Lines are judged as the script of Neplenbroek et al. 2025 does, by the same identifier: ASCII punctuation goes, a line
-has 5 tokens or more, and any other answer than the asked language, "und" too, makes it wrong. English words are looked
-for in the long lines of a text whose language has another script: in the list that config names, as the script does, or
-by a rule (english_words.py).
+Lines are judged as in the script of Neplenbroek et al. 2025, by the same identifier. ASCII punctuation is removed, only
+lines of 5 tokens or more count, and a line is wrong if the answer is not the prompt's language, even if it is "und". In
+texts of a language with another script, the same lines are searched for English words: by the list that the config
+names, as in the script, or by a rule (english_words.py).
 """
 
 import string
@@ -30,7 +30,7 @@ from detox_ray.storage import Store, Unit
 from detox_ray.storage.completion_tables import GENERATION_TABLES, TOXICITY, CompletionTables
 from detox_ray.storage.tables import EMPTY, GENERATIONS, IDENTIFICATIONS, OK, TOO_SHORT
 
-SURE = 0.3  # the script's threshold, for every identifier
+SURE = 0.3  # the script's threshold, used for every identifier
 LETTERS = 20
 OTHER_SCRIPT = 4
 LONG_LINE = 5  # tokens
@@ -39,7 +39,7 @@ _NO_PUNCTUATION = str.maketrans({**dict.fromkeys(string.punctuation, ""), "—":
 
 
 class IdentificationStage(Stage):
-    """Tells the language of each completion."""
+    """The stage that identifies the language of each completion."""
 
     name, command, title = "identifications", "score", "languages"
     version = 2  # raise it, too, when words, English words or identifiers change what a unit holds
@@ -94,7 +94,7 @@ class IdentificationStage(Stage):
 
 
 class IdentifiedText(NamedTuple):
-    """A row of the table but for its first two columns."""
+    """A row of the table without its first two columns."""
 
     identified: str | None
     confidence: float | None
@@ -105,7 +105,7 @@ class IdentifiedText(NamedTuple):
 
 
 class IdentificationWorker:
-    """Holds one identifier; judges a unit of completions per call, each distinct text once."""
+    """A worker with one identifier. Each call judges one unit of completions, and each distinct text once."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class IdentificationWorker:
         return Product(rows, info, len(texts))
 
     def judge(self, texts: Sequence[str], language: str) -> list[IdentifiedText]:
-        """Identify each text, and judge its lines by ``language``, in which it should be."""
+        """Identify each text, and judge its lines against ``language``, in which it should be."""
         lines = [long_lines(text, language) for text in texts]
         normalised = dict.fromkeys(" ".join(text.split()) for text in texts if enough_letters(text))
         normalised |= dict.fromkeys(line for of_text in lines for line, _ in of_text)
@@ -166,30 +166,30 @@ class LongLine(NamedTuple):
 
 
 def other_script(language: str) -> bool:
-    """Whether an English word cannot be a word of the language."""
+    """Return whether the language has a script other than Latin, so that English words stand out."""
     return LANGUAGES[language].script != "Latn"
 
 
 def long_lines(text: str, language: str) -> list[LongLine]:
-    """Return the script's lines: up to a next question, without punctuation, of `LONG_LINE` tokens or more."""
+    """Return the lines of `LONG_LINE` tokens or more, without punctuation, up to the next question ("Q:")."""
     normal = text.split("\nQ:")[0].strip().translate(_NO_PUNCTUATION)
     lines = (LongLine(line, word_segmentation.tokens(line, language)) for line in normal.split("\n"))
     return [line for line in lines if len(line.tokens) >= LONG_LINE]
 
 
 def enough_letters(text: str) -> bool:
-    """Whether the text has enough letters to identify its language."""
+    """Return whether the text has enough letters to identify its language."""
     letters = [character for character in text if character.isalpha()]
     return sum(1 if is_latin(letter) else OTHER_SCRIPT for letter in letters) >= LETTERS
 
 
 def is_latin(letter: str) -> bool:
-    """Whether a letter is in Basic Latin to Latin Extended-B, or in Latin Extended Additional."""
+    """Return whether a letter is in Basic Latin to Latin Extended-B, or in Latin Extended Additional."""
     return letter < "\u0250" or "\u1e00" <= letter <= "\u1eff"
 
 
 def label(answer: Identified) -> str:
-    """Return the language, or "und" if it is too uncertain."""
+    """Return the identified language, or "und" if it is too uncertain."""
     return answer.code if answer.confidence > SURE else UNDETERMINED
 
 

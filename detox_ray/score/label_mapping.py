@@ -1,8 +1,8 @@
-"""Which of a classifier's outputs are toxicity: by the user's map, else by the labels' names.
+"""Decide which of a classifier's outputs are toxicity, by the user's mapping or by the labels' names.
 
-Names are compared without case, spaces, hyphens and underscores. A label is known to be toxic, known to be harmless,
-or unknown. An unknown one among several leaves a doubt, and then the user must say; nothing is guessed. One convention
-needs no name: of two labels that nobody named (LABEL_0 and LABEL_1), the second means yes.
+Names are compared without case, spaces, hyphens and underscores. A label is known to be toxic, known to be harmless, or
+unknown. If one of several labels is unknown, the user must decide; nothing is guessed. One convention needs no names:
+of two unnamed labels (LABEL_0 and LABEL_1), the second means yes.
 """
 
 import re
@@ -28,12 +28,12 @@ ATTRIBUTES = {
     "identity_attack": "identity_attack",
     "sexual_explicit": "sexual_explicit",
 }
-# Labels that mean toxic by themselves, as names without separators.
+# Labels that mean toxic by themselves, written without separators.
 _TOXIC = (
     "toxic|toxicity|hate|hateful|hatespeech|offensive|offensivelanguage|offense|abusive|abusivelanguage|abuse|harmful|"
     "unsafe"
 )
-# Kinds of toxicity: they count if there is a harmless label, too, but one of them alone is not all of toxicity.
+# Kinds of toxicity. They count if there is also a harmless label, but one of them alone is not all of toxicity.
 _KINDS = (
     "insult|insulting|threat|threatening|obscene|obscenity|identityhate|identityattack|personalattack|sexualexplicit|"
     "sexuallyexplicit|profanity|profane|vulgar|slur|harassment|harassing|bullying|cyberbullying|racist|racism|sexist|"
@@ -52,7 +52,7 @@ _UNNAMED = ("label0", "label1")
 class OutputConfig(Strict):
     """The source of an attribute: the sum of some labels' probabilities, or one minus the sum if they are harmless.
 
-    A user may write a label, or a list of labels, instead of ``labels``.
+    A label, or a list of labels, is short for ``{labels: …}``.
     """
 
     labels: list[str] = Field(default_factory=list)
@@ -76,10 +76,10 @@ class OutputConfig(Strict):
 
 
 class Output(NamedTuple):
-    """The outputs that make an attribute's value."""
+    """The outputs that make up an attribute's value."""
 
-    columns: tuple[int, ...]  # summed
-    inverted: bool = False  # the sum is of harmless labels: the value is one minus it
+    columns: tuple[int, ...]  # outputs to sum
+    inverted: bool = False  # True if they are harmless: the value is one minus the sum
 
     def value(self, probabilities: Sequence[float]) -> float:
         """Return the value of a text, from the probabilities of all outputs."""
@@ -95,7 +95,7 @@ class Output(NamedTuple):
 
 
 def labels_of(config: Mapping[str, Any]) -> list[str]:
-    """Return the names of the outputs, in order, that a config.json gives, as transformers reads it."""
+    """Return the names of the outputs, in order, that transformers reads from a config.json."""
     named = config.get("id2label")
     if not isinstance(named, Mapping) or not named:
         return [f"LABEL_{column}" for column in range(int(config.get("num_labels") or 2))]
@@ -103,15 +103,15 @@ def labels_of(config: Mapping[str, Any]) -> list[str]:
 
 
 def outputs_of(labels: Sequence[str], multi: bool, wanted: Mapping[str, OutputConfig] | None) -> dict[str, Output]:
-    """Find the outputs that make each attribute.
+    """Return the outputs that make up each attribute.
 
     Args:
         labels: Names of the outputs, in order.
-        multi: Whether each output stands by itself (`is_multi_label`).
-        wanted: The user's map; None: go by the labels' names.
+        multi: Whether the outputs are independent of each other (`is_multi_label`).
+        wanted: The user's mapping; None: decide by the labels' names.
 
     Raises:
-        InputError: If it is not clear which labels are toxicity. The message names them.
+        InputError: It is not clear which labels are toxicity. The message names them.
     """
     if wanted is not None:
         return {attribute: _mapped(attribute, output, labels, multi) for attribute, output in wanted.items()}
@@ -183,14 +183,14 @@ class ClassifierOutputs(NamedTuple):
 
 
 def is_multi_label(problem_type: str | None, labels: Sequence[str]) -> bool:
-    """Whether each output is a sigmoid of its own. Raises InputError for a regression, which has no probabilities."""
+    """Return whether each output is a sigmoid by itself. Raises InputError for a regression, which has none."""
     if problem_type == "regression":
         raise InputError("a regression model's outputs are not probabilities: it cannot be a scorer")
     if len(labels) == 1:
         return True  # the softmax of one output is 1 whatever the text
     if problem_type is not None:
         return problem_type == "multi_label_classification"
-    # The config does not say: kinds of toxicity do not exclude each other, but all of them exclude harmlessness.
+    # The config does not say. Kinds of toxicity do not exclude each other, but all of them exclude harmlessness.
     kinds = sum(_spaced(label) in ATTRIBUTES for label in labels)
     return kinds > 1 and not any(_is_harmless(label) for label in labels)
 
@@ -198,17 +198,17 @@ def is_multi_label(problem_type: str | None, labels: Sequence[str]) -> bool:
 def _mapped(attribute: str, output: OutputConfig, labels: Sequence[str], multi: bool) -> Output:
     names = output.labels or output.harmless
     if missing := [name for name in names if name not in labels]:
-        raise InputError(f"no label is called {', '.join(missing)}; {_shown(labels)}")
+        raise InputError(f"no label is named {', '.join(missing)}; {_shown(labels)}")
     if multi and len(names) > 1:
         raise InputError(
-            f"{attribute}: the model's labels do not exclude each other, so that their probabilities cannot be summed: "
-            f"name one label ({', '.join(names)} are given)"
+            f"{attribute}: the model's labels do not exclude each other, so their probabilities cannot be summed: "
+            f"choose one of {', '.join(names)}"
         )
     return Output(tuple(list(labels).index(name) for name in names), bool(output.harmless))
 
 
 def _named_apart(labels: Sequence[str]) -> dict[str, Output]:
-    """Of outputs that stand by themselves, take all if one is toxicity itself, else the only toxic one."""
+    """Return the attributes of independent outputs: all of them if one is toxicity itself, else the only toxic one."""
     names = [ATTRIBUTES.get(_spaced(label), _spaced(label)) for label in labels]
     if names.count("toxicity") == 1 and len(set(names)) == len(names):
         return {name: Output((column,)) for column, name in enumerate(names)}
@@ -219,7 +219,7 @@ def _named_apart(labels: Sequence[str]) -> dict[str, Output]:
 
 
 def _exclusive(labels: Sequence[str]) -> dict[str, Output]:
-    """Of outputs that exclude each other, take the toxic ones."""
+    """Return the toxicity of outputs that exclude each other: the sum of the toxic ones."""
     bare = [_bare(label) for label in labels]
     if tuple(bare) == _UNNAMED:
         return {"toxicity": Output((1,))}
@@ -236,12 +236,12 @@ def _doubt(labels: Sequence[str]) -> InputError:
     if len(labels) == 1:
         (label,) = labels
         return InputError(
-            f"does a high value of the model's only output, {label}, mean toxic? Say so by attributes: {{toxicity: "
-            f"{label}}}, or {{toxicity: {{harmless: {label}}}}} if a high value is harmless"
+            f"does a high value of the model's only output, {label}, mean toxic? If so, set attributes: {{toxicity: "
+            f"{label}}}; if a high value is harmless, {{toxicity: {{harmless: {label}}}}}"
         )
     return InputError(
-        f"which labels are toxicity? {_shown(labels)}: say so by attributes: {{toxicity: LABEL}}, {{toxicity: [LABEL, "
-        "LABEL]} (summed) or {toxicity: {harmless: LABEL}} (one minus it)"
+        f"which labels are toxicity? {_shown(labels)}. Set attributes: {{toxicity: LABEL}}, {{toxicity: [LABEL, "
+        "LABEL]} (their sum) or {toxicity: {harmless: LABEL}} (one minus it)"
     )
 
 

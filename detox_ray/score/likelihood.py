@@ -1,9 +1,12 @@
-"""The likelihood stage: how probable harmless held-out text is to each model, for perplexity before and after tuning.
+"""The likelihood stage: the likelihood of harmless held-out text under each model, for perplexity before and after
+tuning.
 
-Next-token negative log-likelihood in nats (`CausalModel.nll`). What the tokenizer itself puts before a text is given
-and not predicted; if it puts nothing there, the text's first token is. A unit is one language under one model.
+The value is the next-token negative log-likelihood in nats (`CausalModel.nll`). The tokenizer's own prefix, or the
+text's first token if there is none, is given and not predicted. A unit is one language under one model.
 """
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -16,13 +19,13 @@ from detox_ray.models import LoadableModel
 from detox_ray.models.causal_model import CausalModel
 from detox_ray.score.batches import by_length, token_budget
 from detox_ray.storage import Store, Unit
-from detox_ray.storage.tables import CHECKPOINTS, EMPTY, LIKELIHOODS, OK, TEXTS
+from detox_ray.storage.tables import CHECKPOINTS, EMPTY, FAILED, LIKELIHOODS, OK, TEXTS
 
 TOKENS_OF_A_TEXT = 64.0  # assumed for `detox-ray plan`
 
 
 class LikelihoodStage(Stage):
-    """Measures how probable each model finds each language's held-out text."""
+    """The stage that computes the likelihood of each language's held-out text under each model."""
 
     name, command, title = "likelihoods", "score", "perplexity"
     version = 3  # raise it, too, when models/codec.py changes what a unit holds
@@ -57,35 +60,37 @@ class LikelihoodStage(Stage):
 
 
 class LikelihoodWorker:
-    """Holds one model; measures a language's texts per call."""
+    """A worker with one model. Each call measures the texts of one language."""
 
     def __init__(self, model: LoadableModel, batch_tokens: int, store: Store):
         self._store = store
         self._model = CausalModel(model.local_path(store), model.loading(), model.dtype)
         self._codec = self._model.codec
         self._budget = token_budget(batch_tokens, self._model.device.kind, self._codec.vocabulary)
-        self._given = max(1, len(self._codec.prefix))  # tokens that are not predicted
+        self._given = max(1, len(self._codec.prefix))  # number of tokens at the start that are not predicted
 
     def make(self, task: Task) -> Product:
         texts = task.read(self._store, TEXTS)
         measured = self.measure(texts["text"].to_pylist())
         tokens = [max(0, len(ids) - self._given) for ids in measured.ids]
+        statuses = [EMPTY if nll is None else OK if math.isfinite(nll) else FAILED for nll in measured.nll]
         columns = [
             texts["text_id"],
             pa.array(tokens, pa.int32()),
-            pa.array(measured.nll, pa.float64()),
-            pa.array([EMPTY if nll is None else OK for nll in measured.nll], pa.string()),
+            pa.array([nll if status == OK else None for nll, status in zip(measured.nll, statuses, strict=True)]),
+            pa.array(statuses, pa.string()),
         ]
         info = {
             "device": self._model.device.name,
             "texts": len(tokens),
             "tokens": sum(tokens),
             "truncated_texts": measured.cut,
+            "status_counts": dict(Counter(statuses)),
         }
         return Product(pa.table(columns, schema=LIKELIHOODS.columns), info, sum(tokens))
 
     def measure(self, texts: Sequence[str]) -> "TextLikelihoods":
-        """Measure each text, cut to what the model takes. One that leaves no token to predict has no likelihood."""
+        """Measure each text, cut to the model's context. A text without a token to predict has no likelihood."""
         whole, most = self._codec.ids(texts), self._codec.context
         ids, cut = [row[:most] for row in whole], sum(len(row) > most for row in whole)
         likelihoods: list[float | None] = [None] * len(texts)
@@ -98,8 +103,8 @@ class LikelihoodWorker:
 
 
 class TextLikelihoods(NamedTuple):
-    """How probable some texts are, in their order."""
+    """The likelihoods of some texts, in the order of the texts."""
 
     ids: list[list[int]]
-    cut: int  # texts that were too long
-    nll: list[float | None]  # nats; None if no token is predicted
+    cut: int  # number of texts that were too long
+    nll: list[float | None]  # in nats; None if no token is predicted

@@ -1,8 +1,8 @@
-"""A classifier as ONNX with int8 weights, for CPUs: exported once per machine, measured against torch on every load.
+"""A classifier as ONNX with int8 weights, for CPUs: exported once per machine, and compared with torch on every load.
 
-Dynamic quantization: weights of matrix products are int8, activations are quantized as they come. What that does to
-the scores depends on the model, so it is measured: both score the same sentences, and a model whose scores differ by
-more than `MOST_AT_ONE` anywhere, or by more than `MOST_ON_AVERAGE`, is refused.
+Quantization is dynamic: the weights of matrix products are int8, and activations are quantized at run time. Its effect
+on the scores depends on the model, so it is measured: both versions score the same sentences, and the model is rejected
+if a score differs by more than `MOST_AT_ONE`, or if they differ by more than `MOST_ON_AVERAGE` on average.
 """
 
 import inspect
@@ -25,13 +25,13 @@ from detox_ray.score.scorers import Failure
 from detox_ray.storage import cache_folder, key_of
 
 MOST_AT_ONE, MOST_ON_AVERAGE = 0.10, 0.02  # absolute difference of a probability
-SAMPLE_TOKENS = 2048  # padded, of a batch
+SAMPLE_TOKENS = 2048  # padded tokens of a batch of the sample
 FILE = "int8.onnx"
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 class Int8Agreement(NamedTuple):
-    """How far int8 is from torch, over a sample's probabilities."""
+    """The absolute difference between int8 and torch, over the probabilities of a sample."""
 
     texts: int
     largest: float
@@ -39,7 +39,7 @@ class Int8Agreement(NamedTuple):
 
 
 class Int8Model(NamedTuple):
-    """The int8 network, and how far it is from the model it was made of."""
+    """The int8 network, and how well it agrees with the original."""
 
     forward: Forward
     agreement: Int8Agreement
@@ -53,18 +53,18 @@ def quantize(
     key: str,
     activation: Callable[[torch.Tensor], torch.Tensor],
 ) -> Int8Model:
-    """Load the model's int8 form, and compare the two.
+    """Return the model's int8 version, after comparing the two.
 
     Args:
         model: The loaded torch model.
         tokenizer: Its tokenizer.
-        most: Tokens of a text that it reads.
-        padding: How it takes padding.
-        key: Of its weights.
-        activation: From logits (B, C) to probabilities.
+        most: How many tokens of a text it reads.
+        padding: How to pad its rows.
+        key: Key of its weights.
+        activation: Maps logits (B, C) to probabilities.
 
     Raises:
-        InputError: If the two differ by more than the bounds above.
+        InputError: The two differ by more than the limits of this module, or the model cannot be exported.
     """
     takes = inspect.signature(model.forward).parameters
     names = [name for name in INPUTS if name in takes and name in (*tokenizer.model_input_names, "attention_mask")]
@@ -81,14 +81,14 @@ def quantize(
     if agreement.largest > MOST_AT_ONE or agreement.mean > MOST_ON_AVERAGE:
         raise InputError(
             f"runtime onnx-int8: its scores differ from the model's by up to {agreement.largest:.3f}, on average "
-            f"{agreement.mean:.3f}, over {agreement.texts} sentences (at most {MOST_AT_ONE} and {MOST_ON_AVERAGE} are "
-            "allowed): use runtime torch"
+            f"{agreement.mean:.3f}, over {agreement.texts} sentences (the limits are {MOST_AT_ONE} and "
+            f"{MOST_ON_AVERAGE}): use runtime torch"
         )
     return Int8Model(forward, agreement)
 
 
 def exported(model: Any, names: Sequence[str], key: str) -> Path:
-    """Return the int8 file in this machine's cache; make it if it is not there."""
+    """Return the int8 file in this machine's cache, which is created if necessary."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     versions = {name: metadata.version(name) for name in ("torch", "transformers", "onnx", "onnxruntime")}
@@ -107,16 +107,16 @@ def exported(model: Any, names: Sequence[str], key: str) -> Path:
             except (RuntimeError, ValueError) as error:  # RuntimeError: torch's own
                 kind = model.config.model_type
                 first = (str(error).splitlines() or [""])[0]
-                raise InputError(f"runtime onnx-int8 cannot take a {kind} model: use runtime torch ({first})") from None
-            # Seven bits of the eight: without VNNI (AVX2, older AVX-512) sums of products of eight bits overflow, and
-            # another processor gave other scores (up to 0.17 for a model that differs by 0.03 elsewhere).
+                raise InputError(f"runtime onnx-int8 cannot take a {kind} model ({first}): use runtime torch") from None
+            # Use only seven of the eight bits. On processors without VNNI (AVX2, older AVX-512), sums of 8-bit products
+            # overflow, and scores differed by up to 0.17 for a model that differs by 0.03 on others.
             quantize_dynamic(whole, scratch / FILE, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
             for file in scratch.iterdir():
                 if file.name.startswith("float32"):
                     file.unlink()
             scratch.rename(target)
         except OSError:
-            if not (target / FILE).is_file():  # else another process was first, with the same content
+            if not (target / FILE).is_file():  # otherwise another process was faster and wrote the same content
                 raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -133,8 +133,8 @@ def _export(model: Any, names: Sequence[str], path: Path) -> None:
     }
     batch, tokens = torch.export.Dim("batch", min=1, max=2**16), torch.export.Dim("tokens", min=2, max=512)
     attention = attention_in_use(model)
-    model.set_attn_implementation("eager")  # what the exporter knows; the numbers are the same
-    with warnings.catch_warnings():  # of names of axes, and of what will change in torch
+    model.set_attn_implementation("eager")  # the only one that the exporter supports; the numbers are the same
+    with warnings.catch_warnings():  # about names of axes, and about future changes of torch
         warnings.simplefilter("ignore")
         torch.onnx.export(
             _Logits(model).eval(),
@@ -147,14 +147,14 @@ def _export(model: Any, names: Sequence[str], path: Path) -> None:
             verbose=False,
         )
     model.set_attn_implementation(attention)
-    # The exporter's notes of inner shapes contradict the quantizer's once weights are transposed: it infers its own.
+    # Remove the exporter's inner shapes. They contradict the quantizer, which transposes weights and infers its own.
     exported = onnx.load(str(path))
     del exported.graph.value_info[:]
     onnx.save(exported, str(path), save_as_external_data=True, location=f"{path.name}.data")
 
 
 class _Logits(torch.nn.Module):
-    """The model with a tensor as its output, not a named structure."""
+    """A wrapper that returns the logits as a tensor instead of a named structure."""
 
     def __init__(self, model: Any):
         super().__init__()
@@ -173,7 +173,7 @@ class _Logits(torch.nn.Module):
 
 
 def compare(one: Forward, other: Forward, tokenizer: Any, most: int, padding: Padding) -> Int8Agreement:
-    """Run both over sentences of all built-in languages."""
+    """Compare two networks on sentences of all built-in languages."""
     rows = [row for row in tokenize(tokenizer, sample_texts(), most).rows if not isinstance(row, Failure)]
     differences: list[torch.Tensor] = []
     for batch in by_length([len(row.ids) for row in rows], SAMPLE_TOKENS, padded=padding.token is not None):

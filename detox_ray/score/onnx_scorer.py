@@ -1,6 +1,6 @@
-"""A text classifier that its publisher exported to ONNX, run as it is on CPUs.
+"""A text classifier that its publisher exported to ONNX, run unchanged on CPUs.
 
-The file is the model: nobody here compares it with the weights that it was made of. What it is worth is measured as for
+The file is the model: it is not compared with the weights that it was exported from. Its quality is measured as that of
 any scorer (`detox-ray validity`, `detox-ray agreement`).
 
 Shapes: B texts, T tokens, C classes.
@@ -44,12 +44,13 @@ class OnnxScorer:
         """Load the network, and try it on sentences of all built-in languages.
 
         Args:
-            name: The scorer's.
-            folder: With the file, its weights if they are apart, config.json and a tokenizer.
+            name: Name of the scorer.
+            folder: Folder with the ONNX file, the files of its weights if they are separate, config.json and a
+                tokenizer.
             file: Name of the ONNX file in the folder.
             attributes: The user's map of the model's labels; None: go by the labels' names.
-            output: What the network computes of each label.
-            batch_tokens: Padded tokens of a batch, at most.
+            output: What the network computes for each label.
+            batch_tokens: Most padded tokens in a batch.
 
         Raises:
             InputError: If ONNX Runtime cannot load the file, if the network is not a text classifier with the config's
@@ -102,7 +103,7 @@ class OnnxScorer:
         self._of = "logits" if "logits" in outputs else outputs[0]
 
     def _run(self, inputs: Inputs) -> torch.Tensor:
-        """Return what the network computes of a batch, (B, C)."""
+        """Return what the network computes for a batch, (B, C)."""
         given = {name: inputs[name].numpy().astype(kind) for name, kind in self._inputs.items() if name in inputs}
         if "token_type_ids" in self._inputs and "token_type_ids" not in given:
             given["token_type_ids"] = np.zeros_like(given["input_ids"])
@@ -117,7 +118,7 @@ class OnnxScorer:
         return values_BC if self._output == "probabilities" else self._outputs.probabilities(values_BC)
 
     def _try(self, tokenizer: Any, most: int, padding: Padding) -> None:
-        """Run the network over sentences, and see whether it computes what ``output`` says."""
+        """Run the network over sentences, and check that it computes what ``output`` says."""
         rows = [row for row in tokenize(tokenizer, sample_texts(), most).rows if not isinstance(row, Failure)]
         batches = by_length([len(row.ids) for row in rows], CPU_TOKENS, padded=padding.token is not None)
         try:
@@ -134,7 +135,7 @@ class OnnxScorer:
                 "for logits: set output: probabilities if the network ends in a softmax or sigmoid"
             )
         if not within and self._output == "probabilities":
-            raise self._refusal(f"its outputs lie between {low:.3g} and {high:.3g}: these are no probabilities")
+            raise self._refusal(f"its outputs lie between {low:.3g} and {high:.3g}: these are not probabilities")
 
     def _refusal(self, reason: str) -> InputError:
         return InputError(f"scorer {self.name}: {self._file}: {reason}")

@@ -1,11 +1,11 @@
-"""A scorer that asks the Perspective API, or any server that speaks its protocol.
+"""A scorer that uses the Perspective API, or any server with the same protocol.
 
-Nothing that goes wrong becomes a score. A refused text is a Failure with the server's words; a text that is given up is
-a Failure, too. If the server refuses everybody, or most of a batch was given up, `ServiceDown` keeps the unit from
-being committed, so that a later run asks again. How requests are sent: perspective_requests.py.
+An error never becomes a score. A text that the server rejects is a Failure with the server's message, and so is a text
+that is given up after all retries. If the server rejects every request, or most of a batch was given up, `ServiceDown`
+keeps the unit from being committed, so that a later run asks again. perspective_requests.py sends the requests.
 
-The service has no version and is retrained without notice (arXiv 2304.12397), so the revision names only server and
-attributes. Scores of different dates need not agree: `notes` holds the date, for the unit's marker.
+The service has no version and is retrained without notice (arXiv 2304.12397), so the revision names only the server and
+the attributes. Scores from different dates may disagree, so `notes` holds the date, for the unit's marker.
 """
 
 import threading
@@ -31,7 +31,7 @@ PROBE = "Good morning."
 
 
 class PerspectiveScorer:
-    """A client with several requests in flight. Its arguments are the fields of a definition."""
+    """A client with several requests in flight. Its arguments are the fields of `PerspectiveConfig`."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class PerspectiveScorer:
         limiter: Limiter | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ):
-        """Make the client, without a request. Raises InputError for what `perspective_requests.check` finds."""
+        """Create the client without sending a request. Raises InputError if `perspective_requests.check` fails."""
         self._requests = PerspectiveRequests(name, url, key_env, queries_per_second, timeout, retries, limiter, sleep)
         self.name, self.attributes = name, tuple(attributes)
         self.device = self._requests.host
@@ -54,7 +54,7 @@ class PerspectiveScorer:
         self._max_bytes = max_bytes
 
     def score(self, texts: Sequence[str], language: str) -> list[Scores | Failure]:
-        """Return a result for each text, in order. Raises ServiceDown."""
+        """Return a result for each text, in order. Raises ServiceDown if the service does not answer."""
         self.notes["scored_on"] = datetime.now(UTC).date().isoformat()
         results: dict[int, Scores | Failure] = {}
         send: list[int] = []
@@ -89,5 +89,5 @@ class PerspectiveScorer:
         for name, value in values.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
                 shown = self._requests.public(repr(value))
-                return Failure(f"{name}: the server gave {shown}, no number in [0, 1]")
+                return Failure(f"{name}: the server returned {shown}, which is not a number in [0, 1]")
         return {name: float(value) for name, value in values.items()}

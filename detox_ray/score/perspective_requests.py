@@ -1,14 +1,14 @@
-"""Requests in the Perspective protocol (docs/papers.md, "The Perspective API"): sent, repeated, given up.
+"""Send requests in the Perspective protocol (docs/papers.md, "The Perspective API"), retry them, and give them up.
 
-A request that is not answered (429, 5xx, time-out, closed connection, an answer that is not the protocol's) is sent
-again, after the time that Retry-After says, or after a random part of a time that doubles. A 429 also halves the rate,
-which then rises again slowly (rate_limiter.Pace).
+A request without a valid answer (429, 5xx, time-out, closed connection, an answer in another format) is sent again,
+after the time in Retry-After, or else after a random time below a limit that doubles. A 429 also halves the rate, which
+then rises slowly (rate_limiter.Pace).
 
-The retries are our own and not a library's: a pause for all processes, and the end of the whole batch while others
-wait, are what they consist of.
+We do not use a library for the retries, because they must pause all processes, and must be able to end a whole batch
+while some of its requests wait.
 
 The key comes from the environment and goes into a header, never into a URL, which clients and servers log. It is sent
-over https (or to this machine) only, and the key under its default name, which is Google's, only to Google.
+only over https or to this machine. A key in the default variable, PERSPECTIVE_API_KEY, is sent only to Google.
 """
 
 import itertools
@@ -31,18 +31,18 @@ from detox_ray.score.scorers import ServiceDown
 if TYPE_CHECKING:
     import httpx
 
-# Of the TOXICITY family (docs/papers.md, "The Perspective API"), by this project's codes.
+# Languages of the TOXICITY family (docs/papers.md, "The Perspective API"), by this project's codes.
 LANGUAGES = ("ar", "cs", "de", "en", "es", "fr", "hi", "id", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sv", "zh")
 GOOGLE = "commentanalyzer.googleapis.com"
-GOOGLES_KEY = "PERSPECTIVE_API_KEY"  # the environment variable whose key is sent to Google only
+GOOGLES_KEY = "PERSPECTIVE_API_KEY"  # environment variable with a key that is sent only to Google
 PATH = "/v1alpha1/comments:analyze"
 THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 
-FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds; the limit of a random wait doubles from one to the other
-LONGEST_ASKED = 300.0  # seconds; a server that asks for a longer wait has no more to give in this run
-ANSWER_TIME = 2.0  # seconds that an answer is assumed to take: requests in flight = rate * this
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds; the limit of the random wait doubles from the first to the second
+LONGEST_ASKED = 300.0  # seconds; if a server asks for a longer wait, the text is given up
+ANSWER_TIME = 2.0  # assumed seconds per answer; requests in flight = rate * this
 MOST_IN_FLIGHT = 64
-DOWN_FROM_THE_START, DOWN_LATER = 5, 20  # texts that are given up in a row until the service counts as down
+DOWN_FROM_THE_START, DOWN_LATER = 5, 20  # texts given up in a row before the service counts as down
 
 
 class Answered(NamedTuple):
@@ -52,53 +52,53 @@ class Answered(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A text that the service refuses (400: language, length, attribute): it would refuse it again."""
+    """A text that the service rejects (400: language, length, attribute) and would reject again."""
 
     reason: str
-    error: dict[str, Any]  # Google's error object; empty if the server has no such
+    error: dict[str, Any]  # Google's error object; empty if the server does not send one
 
 
 class GivenUp(NamedTuple):
-    """A text that got no answer however often it was sent."""
+    """A text that got no answer in spite of all retries."""
 
     reason: str
 
 
 class Retry(NamedTuple):
-    """Why a request should be sent again."""
+    """A request that should be sent again."""
 
     reason: str
-    wait: float | None = None  # seconds that the server asks for; None: it does not say
-    everyone: bool = False  # all requests must wait, not this one alone
+    wait: float | None = None  # seconds that the server asks to wait; None: it does not say
+    everyone: bool = False  # True if all requests must wait, and not just this one
 
 
 def api_language(code: str) -> str:
-    """Return the API's name of a language: it knows one Chinese."""
+    """Return the API's code for a language. The API does not distinguish kinds of Chinese."""
     return "zh" if code.lower().startswith("zh") else code
 
 
 def revision(url: str, attributes: Sequence[str]) -> str:
-    """Name what is known of the model that answers: its server and attributes."""
+    """Return what is known about the model that answers: its server and attributes."""
     return f"{address(url)} {','.join(sorted(attributes))}"
 
 
 def address(url: str) -> str:
-    """Return a server's URL in the form that names it."""
+    """Return a server's URL in its canonical form."""
     return url.rstrip("/")
 
 
 def check(url: str, key_env: str) -> list[Problem]:
-    """Check what can be checked before a request is sent. Fields are the scorer's own."""
+    """Return the problems that show before a request is sent. Their fields are those of the scorer's definition."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        return [Problem("url", url.partition("?")[0], "must be http(s)://host, with a path at most and no '?'")]
+        return [Problem("url", url.partition("?")[0], "must be http(s)://host or http(s)://host/path, without '?'")]
     key = os.environ.get(key_env)
     if parts.hostname == GOOGLE and not key:
         return [Problem("key_env", key_env, "the environment variable that holds the API's key is not set")]
     if key and _sends_key(url, key_env) and not (parts.scheme == "https" or parts.hostname in THIS_MACHINE):
-        return [Problem("url", url, f"must be https, for the key in {key_env} would be sent in the clear")]
+        return [Problem("url", url, f"must be https, because the key in {key_env} would be sent in the clear")]
     if key and not (key.isprintable() and key.isascii()):
-        return [Problem("key_env", key_env, "the key it holds must be printable ASCII")]
+        return [Problem("key_env", key_env, "the key in this environment variable must be printable ASCII")]
     return []
 
 
@@ -107,7 +107,7 @@ def unsendable(text: str, max_bytes: int) -> str | None:
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
-        return "holds half of a surrogate pair, which is no character"
+        return "contains half of a surrogate pair, which is not a character"
     return f"is {size} bytes long; max_bytes is {max_bytes}" if size > max_bytes else None
 
 
@@ -126,16 +126,16 @@ def body_of(
 
 
 def values_of(response: dict[str, Any], attributes: Sequence[str]) -> dict[str, Any]:
-    """Return the summary score of each attribute. Raises ValueError if the answer is not the protocol's."""
+    """Return the summary score of each attribute. Raises ValueError if the answer does not follow the protocol."""
     try:
         scores = response["attributeScores"]
         return {name: scores[name.upper()]["summaryScore"]["value"] for name in attributes}
     except (KeyError, TypeError):
-        raise ValueError("the answer is not the protocol's") from None
+        raise ValueError("the answer does not follow the protocol") from None
 
 
 class PerspectiveRequests:
-    """One server, asked at a rate that all processes share. Threads may call `ask` at the same time."""
+    """A client of one server, with a rate that all processes share. Threads may call `ask` concurrently."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class PerspectiveRequests:
         limiter: Limiter | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ):
-        """Make the client, without a request. Raises InputError for what `check` finds."""
+        """Create the client without sending a request. Raises InputError if `check` fails."""
         import httpx
 
         for problem in check(url, key_env):
@@ -178,12 +178,12 @@ class PerspectiveRequests:
 
         Args:
             body: The request, from `body_of`.
-            attributes: What the answer must hold.
-            stop: Ends the request before it is sent, or sent again.
+            attributes: Attributes that the answer must have.
+            stop: If set, the request is not sent, or not sent again.
             before_sending: Called each time that the request is about to be sent.
 
         Raises:
-            ServiceDown: If the server refuses everybody (key, address).
+            ServiceDown: The server rejects every request (key, address).
         """
         for attempt in itertools.count():
             self._sleep(self._limiter.reserve(self.pace.interval))
@@ -200,7 +200,7 @@ class PerspectiveRequests:
                 self.pace.refused(sent)
             if attempt == self._retries or (answer.wait or 0) > LONGEST_ASKED:
                 return GivenUp(reason)
-            # Full jitter: callers that failed together do not come back together.
+            # Full jitter, so that callers that failed together do not retry together.
             wait = random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2**attempt)) if answer.wait is None else answer.wait
             if answer.everyone:
                 self._limiter.pause(wait)
@@ -209,7 +209,7 @@ class PerspectiveRequests:
         raise AssertionError("the last attempt returns")
 
     def _send(self, body: dict[str, Any], attributes: Sequence[str]) -> Answered | Refused | Retry:
-        """Send one request. Raises ServiceDown if the server refuses all requests."""
+        """Send one request. Raises ServiceDown if the server rejects all requests."""
         import httpx
 
         try:
@@ -227,17 +227,17 @@ class PerspectiveRequests:
         bad_key = "API_KEY" in json.dumps(error.get("details"))  # Google's word for it
         if status in (400, 413, 422) and not bad_key:
             return Refused(f"{status}: {message}", error)
-        # Without a cause: an exception of httpx holds the request, and with it the key.
+        # No exception of httpx is chained, because it would hold the request and with it the key.
         raise ServiceDown(f"{self._name}: the server refuses every request ({status}: {message})")
 
     def public(self, text: str) -> str:
-        """Make a text fit for logs and tables: short, on one line, without the key."""
+        """Return a text as logs and tables may show it: shortened, on one line, without the key."""
         shown = text.replace(self._key, "***") if self._key else text
         return " ".join(shown.split())[:200]
 
 
 class Outage:
-    """Tells a service that is down from single texts that get no answer. Raises ServiceDown."""
+    """A judge of whether a service is down or only single texts get no answer. Raises ServiceDown if it is down."""
 
     def __init__(self, name: str):
         self._name, self._answered, self._lost, self._in_a_row, self._last = name, 0, 0, 0, ""
@@ -252,7 +252,7 @@ class Outage:
             raise ServiceDown(f"{self._name}: {self._in_a_row} texts in a row got no answer; last: {self._last}")
 
     def end(self, silent: Callable[[], bool]) -> None:
-        """Judge a whole batch. ``silent`` sends a harmless text, and decides if too few were sent to tell."""
+        """Judge a whole batch. If it is too small to tell, ``silent`` decides, by sending a harmless text."""
         if self._lost > self._answered and (self._lost >= DOWN_FROM_THE_START or silent()):
             asked = self._lost + self._answered
             raise ServiceDown(f"{self._name}: {self._lost} of {asked} texts got no answer; last: {self._last}")
@@ -263,7 +263,7 @@ def _answered(response: "httpx.Response", attributes: Sequence[str]) -> Answered
         answer = json.loads(response.content)
         values_of(answer, attributes)
     except (ValueError, RecursionError):
-        return Retry("200, but the answer is not the protocol's")
+        return Retry("200, but the answer does not follow the protocol")
     return Answered(answer)
 
 
@@ -272,7 +272,7 @@ def _sends_key(url: str, key_env: str) -> bool:
 
 
 def _error(response: "httpx.Response") -> dict[str, Any]:
-    """Return the ``error`` object of Google's protocol; empty if there is none."""
+    """Return the ``error`` object of Google's protocol; empty if the response has none."""
     try:
         error = json.loads(response.content)["error"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -281,7 +281,7 @@ def _error(response: "httpx.Response") -> dict[str, Any]:
 
 
 def _retry_after(header: str | None) -> float | None:
-    """Return the seconds of a Retry-After header, which holds them or a date; None if it holds neither."""
+    """Return the seconds to wait by a Retry-After header, which has seconds or a date; None if it has neither."""
     if header is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The prompts that a worker's units of completions continue, read once for a language instead of once for a unit."""
+"""The prompts of a worker's units of completions, read once per language instead of once per unit."""
 
 from detox_ray.cluster.unit_jobs import Task
 from detox_ray.storage import Store, Unit
@@ -6,7 +6,7 @@ from detox_ray.storage.completion_tables import PROMPT_TABLES
 
 
 class PromptTexts:
-    """Holds the prompts of one language at a time: tasks come language by language."""
+    """A cache of the prompts of one language, because tasks arrive language by language."""
 
     def __init__(self, store: Store):
         self._store = store

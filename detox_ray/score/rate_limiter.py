@@ -1,9 +1,9 @@
-"""The rate at which requests are sent: one queue of time slots per service, shared by every process of the job.
+"""Limit the rate of requests by a queue of time slots for each service, shared by all processes of the job.
 
-`reserve` hands out the next slot and returns how long to wait for it; the caller sleeps, so nothing blocks here. Waits
-are relative, so that clocks of different machines need not agree. `pause` delays all new slots, as a server demands
-with 429. Under Ray the queue lives in a named actor. It belongs to the process that asked first; if that process ends,
-the next caller starts a new queue (at most one request per caller comes early then).
+`reserve` assigns the next slot and returns how long to wait for it. The caller sleeps, so nothing blocks here. Waits
+are relative, so the clocks of different machines need not agree. `pause` delays all new slots, as a server demands with
+a 429. Under Ray, the queue lives in a named actor, which belongs to the process that asked first. If that process ends,
+the next caller starts a new queue; at most one request per caller is then too early.
 """
 
 import sys
@@ -14,25 +14,25 @@ from typing import Any, Protocol
 
 from detox_ray.storage import key_of
 
-SLOWEST = 1 / 16  # of the allowed rate, to which 429s slow a process down
-STEP = 1 / 50  # of the allowed rate, by which an answer raises it again
-ATTEMPTS = 5  # to reach the shared queue while another process takes it over from one that ended
+SLOWEST = 1 / 16  # lowest rate after 429s, as a share of the allowed rate
+STEP = 1 / 50  # by how much an answer raises the rate, as a share of the allowed rate
+ATTEMPTS = 5  # how often to try to reach the shared queue after the process that owned it has ended
 
 
 class Limiter(Protocol):
-    """Hands out slots."""
+    """A queue of time slots for requests."""
 
     def reserve(self, interval: float) -> float:
         """Return the seconds to wait before sending; the next slot is ``interval`` seconds after this one."""
         ...
 
     def pause(self, seconds: float) -> None:
-        """Hand out no new slot until so many seconds have passed."""
+        """Assign no new slot before this many seconds have passed."""
         ...
 
 
 class Pace:
-    """The rate at which one process asks: halved when the server says 429, raised again while it answers.
+    """The rate at which one process sends requests: halved by a 429, and raised again by answers.
 
     It never exceeds the rate that the user allows, and never falls below `SLOWEST` of it.
     """
@@ -47,20 +47,20 @@ class Pace:
         return 1 / self._rate
 
     def refused(self, sent: float) -> None:
-        """Halve the rate, once for all requests that were on their way when it was last halved (``sent``: when)."""
+        """Halve the rate, unless a request at time ``sent`` was already on its way when it was last halved."""
         with self._lock:
             if sent >= self._slowed:
                 self._rate = max(self._rate / 2, self._most * SLOWEST)
                 self._slowed = self._clock()
 
     def answered(self) -> None:
-        """Raise the rate by a fixed step, up to what is allowed."""
+        """Raise the rate by a fixed step, up to the allowed rate."""
         with self._lock:
             self._rate = min(self._most, self._rate + self._most * STEP)
 
 
 class LocalLimiter:
-    """The queue of one process's threads; the shared queue holds one, too."""
+    """The queue of one process's threads. The shared queue is one of these in an actor."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock, self._next, self._lock = clock, float("-inf"), threading.Lock()
@@ -116,8 +116,8 @@ class ClusterLimiter:
 
 
 def limiter_for(*service: str) -> Limiter:
-    """Return the queue of a service, by what identifies it: shared if Ray runs, else this process's own."""
-    ray = sys.modules.get("ray")  # not imported here: whoever uses Ray has imported it
+    """Return the queue of the service that the arguments identify: shared if Ray runs, else this process's own."""
+    ray = sys.modules.get("ray")  # do not import it: if Ray is in use, it is imported already
     if ray is not None and ray.is_initialized():
         return ClusterLimiter(f"detox-ray-limiter-{key_of(service=service)}")
     return LocalLimiter()

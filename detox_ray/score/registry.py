@@ -1,4 +1,4 @@
-"""From a scorer's name or definition to something that any node can load, whatever its type. No torch."""
+"""Turn a scorer's name or definition, of any type, into something that any node can load. Imports no torch."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -32,9 +32,9 @@ def definition_of(entry: str | ScorerConfig) -> ScorerVariant:
 
 
 def check(config: ScoreConfig, say: Callable[[str], None] = lambda note: None) -> list[Problem]:
-    """Check names, files, settings that exclude each other, and what the environment lacks.
+    """Return the problems of names, files, settings that exclude each other, and of the environment.
 
-    The names of members were checked when the config was read. ``say`` gets notes on how files were read.
+    The names of members are checked when the config is read. ``say`` is called with notes on how files were read.
     """
     ready, problems = ready_scorers(), list[Problem]()
     for index, entry in enumerate(config.scorers):
@@ -48,9 +48,9 @@ def check(config: ScoreConfig, say: Callable[[str], None] = lambda note: None) -
             problems += [problem._replace(field=field) for problem in definition.check_settings()]
             continue
         if entry.name in ready:
-            problems.append(Problem(f"{field}.name", entry.name, "is a ready scorer's: choose another"))
-        own = [*definition.check_files(say), *definition.check_settings()]
-        problems += [problem._replace(field=f"{field}.{problem.field}") for problem in own]
+            problems.append(Problem(f"{field}.name", entry.name, "is the name of a ready scorer: choose another"))
+        of_scorer = [*definition.check_files(say), *definition.check_settings()]
+        problems += [problem._replace(field=f"{field}.{problem.field}") for problem in of_scorer]
     return problems
 
 
@@ -63,13 +63,13 @@ def resolve(
     """Resolve a scorer by its name or definition.
 
     Args:
-        entry: As in ``score.scorers``.
+        entry: An entry of ``score.scorers``.
         world: The folder of toy17 in the store, if the experiment uses toy17.
         store: The run's folder.
-        earlier: The scorers that stand before this one, by name.
+        earlier: The scorers that are listed before this one, by name.
 
     Raises:
-        InputError: If a hub model cannot be had or has no safetensors, or a calibration is of other scores.
+        InputError: A hub model is unavailable or has no safetensors, or a calibration was fitted to other scores.
     """
     config = definition_of(entry)
     resolved = config.resolve(store, world, earlier)
@@ -84,5 +84,5 @@ def resolve(
 
 
 def load(scorer: ResolvedScorer, store: Store, batch_tokens: int) -> Scorer:
-    """Load a scorer on the node that asks. One that is made from others is not loaded (derived_scorers.py)."""
+    """Load a scorer on this node. Scorers that are made from others are not loaded (derived_scorers.py)."""
     return scorer.config.load(scorer, store, batch_tokens)

@@ -1,11 +1,11 @@
-"""The score cache: earlier scores, kept beside the runs of a storage, so that its other runs need not score again.
+"""The score cache: earlier scores, kept beside the runs of a storage, so that other runs need not compute them again.
 
     .score-cache/<scorer and device>/<language, or any>/<unit's key>.parquet     text (hash), one column per attribute
 
-Only values are kept: a failed text is scored again, and no text is stored. Parts are written whole and never changed,
-so several actors read and write at once; two that score the same text at once both write it, with equal values. A part
-that cannot be read, or a cache that cannot be written, only costs time. An actor reads each part once, and leaves out
-what would exceed `HELD_BYTES`.
+Only values are stored: no texts, and no failures, which are scored again. Parts are written atomically and never
+changed, so several actors can read and write at the same time. Two that score the same text both write it, with equal
+values. A part that cannot be read, or a cache that cannot be written, only costs time. An actor reads each part once,
+and stops when it holds `HELD_BYTES`.
 """
 
 import hashlib
@@ -23,23 +23,29 @@ from detox_ray.storage import Store
 
 FOLDER = ".score-cache"  # no run can have this name
 HASH = pa.binary(16)
-HELD_BYTES = 2 << 30  # of known scores in an actor's memory
-SLOW_LISTING_S = 0.01  # a listing that takes longer is not repeated for each unit
-ANY = "any"  # instead of a language, for scorers whose scores do not depend on it
+HELD_BYTES = 2 << 30  # most bytes of known scores in an actor's memory
+SLOW_LISTING_S = 0.01  # if a listing takes longer, it is not repeated for each unit
+ANY = "any"  # stands for the language if scores do not depend on it
 
 log = logging.getLogger(__name__)
 
 
 def text_hash(text: str) -> bytes:
-    """Hash the text as it is."""
+    """Return the hash of a text. The text is not normalised."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 class ScoreCache:
-    """The scores of one scorer on one kind of device. Parts are read once, new ones before each look-up."""
+    """The scores of one scorer on one kind of device. Before a look-up, parts that are new are read."""
 
     def __init__(self, store: Store, identity: str, attributes: Sequence[str]):
-        """Open the cache. ``identity`` changes with all that changes a value: revision, settings, device."""
+        """Open the cache.
+
+        Args:
+            store: The run's folder, which has the cache beside it.
+            identity: Hash of everything that changes a value: revision, settings, device.
+            attributes: The scorer's attributes.
+        """
         self._store, self._folder, self._attributes = store.beside, f"{FOLDER}/{identity}", list(attributes)
         self._schema = pa.schema([("text", HASH), *((attribute, pa.float64()) for attribute in attributes)])
         self._known: dict[str, ScoreIndex] = {}  # by language
@@ -48,12 +54,12 @@ class ScoreCache:
         self._next_listing = 0.0
 
     def find(self, texts: Sequence[str], language: str) -> dict[str, Scores]:
-        """Return the scores of the texts that are known, by text."""
+        """Return text -> scores for those texts that are known."""
         found = self._refresh(language).find([text_hash(text) for text in texts])
         return {texts[place]: dict(zip(self._attributes, values, strict=True)) for place, values in found.items()}
 
     def add(self, scores: Mapping[str, Scores], language: str, part: str) -> None:
-        """Keep ``scores`` (text -> scores) as ``part``."""
+        """Store ``scores`` (text -> scores) as ``part``."""
         if not scores:
             return
         columns: list[Any] = [pa.array([text_hash(text) for text in scores], HASH)]
@@ -64,7 +70,7 @@ class ScoreCache:
         try:
             self._store.write_bytes(path, sink.getvalue().to_pybytes())
         except (OSError, pa.ArrowException) as error:
-            log.warning("the score cache cannot be written: %s", error)
+            log.warning("the score cache cannot be written, so these texts may be scored again: %s", error)
             return
         self._read.add(path)
         self._index(language).add([table])
@@ -73,7 +79,7 @@ class ScoreCache:
         return self._known.setdefault(language, ScoreIndex(self._attributes))
 
     def _refresh(self, language: str) -> ScoreIndex:
-        """Read the parts that were added since the last time, and return all that is known of the language."""
+        """Read the parts that were added since the last call, and return all known scores of the language."""
         index, begun = self._index(language), time.monotonic()
         if language in self._listed and begun < self._next_listing:
             return index
@@ -91,6 +97,6 @@ class ScoreCache:
                 tables.append(pq.read_table(pa.BufferReader(self._store.read_bytes(path))).cast(self._schema))
                 held += tables[-1].nbytes
             except (OSError, ValueError, pa.ArrowException) as error:
-                log.warning("the score cache's %s cannot be read and is left out: %s", path, error)
+                log.warning("the part %s of the score cache cannot be read and is ignored: %s", path, error)
         index.add(tables)
         return index

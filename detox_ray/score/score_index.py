@@ -1,6 +1,6 @@
-"""Scores by the hash of their text, in sorted arrays: the time of a look-up hardly grows with the number of scores.
+"""An index of scores by the hash of their text, in sorted arrays. A look-up hardly slows down as scores accumulate.
 
-Arrays of similar size are merged, so that there are few; adding a score costs about the logarithm of their number.
+Arrays of similar size are merged, so that there are few. Adding a score takes logarithmic time.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ class ScoreIndex:
 
     def __init__(self, attributes: Sequence[str]):
         self._attributes = list(attributes)
-        # Each with the hashes' first halves, ascending; their second halves; and the values (hashes, attributes).
+        # Each entry: first halves of the hashes (ascending), their second halves, and values (hashes, attributes).
         self._arrays: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self.bytes = 0
 
     def add(self, tables: Sequence[pa.Table]) -> None:
-        """Add tables of a column ``text``, the hash, and one column per attribute."""
+        """Add tables with a column ``text``, which holds hashes, and one column per attribute."""
         hashes = [np.frombuffer(b"".join(table["text"].to_pylist()), ">u8").reshape(-1, 2) for table in tables]
         values = [np.stack([table[name].to_numpy() for name in self._attributes], 1) for table in tables if len(table)]
         if not values:
@@ -34,12 +34,12 @@ class ScoreIndex:
         self.bytes = sum(array.nbytes for arrays in self._arrays for array in arrays)
 
     def find(self, hashes: Sequence[bytes]) -> dict[int, list[float]]:
-        """Return place in ``hashes`` -> the values, by attribute, of those that are known.
+        """Return position in ``hashes`` -> values, one per attribute, for those hashes that are known.
 
-        Of different hashes with the same first half, which are rare, only the first is found.
+        If different hashes share their first half, which is rare, only the first is found.
         """
         asked = np.frombuffer(b"".join(hashes), ">u8").reshape(-1, 2).astype(np.uint64)
-        order = np.argsort(asked[:, 0])  # neighbours are then sought side by side, which memory is faster for
+        order = np.argsort(asked[:, 0])  # neighbours are then looked up together, which uses the processor's caches
         asked = asked[order]
         found: dict[int, list[float]] = {}
         for firsts, seconds, values in self._arrays:

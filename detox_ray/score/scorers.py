@@ -1,4 +1,4 @@
-"""What a loaded scorer is: it gives each text a value in [0, 1] per attribute, or a reason why there is none."""
+"""The interface of a loaded scorer, which gives each text a value in [0, 1] per attribute, or a reason for failure."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -13,14 +13,14 @@ class Failure(NamedTuple):
 
 
 class ServiceDown(RuntimeError):
-    """The service behind a scorer does not answer: the unit is not committed, and a later run takes it up.
+    """The service behind a scorer does not answer. The unit is not committed, so that a later run makes it.
 
-    A text that the service refuses is a `Failure` instead.
+    A text that the service rejects is a `Failure` instead.
     """
 
 
 class Scorer(Protocol):
-    """A loaded scorer. It is given no text in a language that it does not know."""
+    """A loaded scorer. It is never called for a language that it does not know."""
 
     name: str
     attributes: tuple[str, ...]
@@ -33,9 +33,9 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class Noting(Protocol):
-    """A scorer that notes how it made its scores."""
+    """A scorer that records how it computes its scores."""
 
-    notes: dict[str, Any]  # on how it runs, and on its last call: for the unit's marker
+    notes: dict[str, Any]  # facts on how it runs and on its last call, for the unit's marker
 
 
 def checked(scores: Scores) -> Scores | Failure:

@@ -1,8 +1,8 @@
-"""The scoring stages: what every scorer says of completions, and of human-labelled text.
+"""The scoring stages: the scores of completions and of human-labelled text.
 
-A unit is one scorer's view of one unit of texts: a row per text and attribute, each with a value or a status
-(cached_scorer.py). A derived scorer's units are made from its members' (derived_scorers.py), all others' from the
-texts.
+A unit holds the scores of one unit of texts by one scorer: a row for each text and attribute, with a status and, if
+that is "ok", a value (cached_scorer.py). The units of derived scorers are made from those of their members
+(derived_scorers.py), all others from texts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ from detox_ray.storage.tables import GENERATIONS, LABELLED, LABELLED_SCORES, SCO
 
 
 class _Scoring(Stage):
-    """Every scorer's view of the texts of one table."""
+    """A stage that scores the texts of one table with every scorer."""
 
     command, title = "score", "score"
     version = 3  # raise it, too, when the code that all scorers share changes what a unit holds
@@ -52,7 +52,7 @@ class _Scoring(Stage):
 
 
 class ScoreStage(_Scoring):
-    """Scores every completion by every scorer."""
+    """The stage that scores every completion with every scorer."""
 
     name = "scores"
     summary = "the scores of every completion by every scorer"
@@ -74,13 +74,13 @@ class ScoreStage(_Scoring):
         return list(scorers.values())
 
     def costs(self, work: Workload) -> list[Cost]:
-        """What scoring takes, of completions and of labelled text."""
+        """Return the costs of scoring completions and labelled text."""
         texts = work.completions + work.labelled
         return [cost for name in work.experiment.score.names for cost in work.scoring(name, texts)]
 
 
 class LabelledScoreStage(_Scoring):
-    """Scores human-labelled text, for the scorers' validity."""
+    """The stage that scores human-labelled text, to measure the scorers' validity."""
 
     name = "labelled_scores"
     summary = "the scores of human-labelled text"
@@ -99,7 +99,7 @@ def _unit(target: Table, scorer: ResolvedScorer, texts: Unit) -> Unit:
 
 
 class ScoringWorker:
-    """Holds one scorer; scores a unit of texts per call."""
+    """A worker with one scorer. Each call scores one unit of texts."""
 
     def __init__(self, scorer: ResolvedScorer, batch_tokens: int, store: Store):
         self._store, self._scorer = store, CachedScorer(scorer, batch_tokens, store)

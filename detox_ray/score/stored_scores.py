@@ -1,19 +1,19 @@
-"""Scores that were made elsewhere, found by text, and by language if the file has one.
+"""Scores that were computed elsewhere, looked up by text, and also by language if the file has one.
 
-    perspective   the papers' JSON Lines: a file perspective_api_eval-{stem}.json per language, or a folder of them; the
-                  language is what follows the last "_" of the name (zh-hans: zh), or the last but one if that is no
-                  language (zh_CN). A line holds "query", the scored text, and "response", the API's answer; null or an
-                  error there is a text that Perspective did not score. All attributes of the answers are kept.
-    table         CSV, JSON Lines or Parquet with `text`, `toxicity`, optional `language`, optional further
-                  `ATTRIBUTES`; other columns are ignored. Empty, null and NaN mean that there is no score.
-    archive       a folder that `detox-ray archive` wrote: all attributes that it asked for
+    perspective   the papers' JSON Lines: a file perspective_api_eval-{stem}.json per language, or a folder of them. The
+                  language is what follows the last "_" of the name (zh-hans: zh), or the last "_" but one if that is
+                  not a language (zh_CN). A line has "query", the scored text, and "response", the API's answer. If the
+                  response is null or an error, Perspective did not score the text. All attributes are kept.
+    table         CSV, JSON Lines or Parquet with `text`, `toxicity`, and optionally `language` and more `ATTRIBUTES`;
+                  other columns are ignored. Empty, null and NaN mean that there is no score.
+    archive       a folder that `detox-ray archive` wrote, with all attributes that it asked for
 
-The papers' JSON Lines are described in docs/papers.md, "Score files of Li et al.". A language is a tag
-(`languages.read_tag`: "pt-BR" is pt, which a note says). Scores in languages that this project does not know are left
-out, and a note counts them; a file without any other, or with a language that is no tag, is refused.
+docs/papers.md, "Score files of Li et al.", describes the papers' JSON Lines. A language is a tag (`languages.read_tag`;
+a note says that "pt-BR" was read as pt). Scores in languages that this project does not know are left out, and a note
+counts them. A file is rejected if it has no others, or if a language is not a tag.
 
-The papers sent " " for an empty completion, so the scores of "" and " " stand for each other. A text may occur
-more than once (a re-run appends, and models repeat themselves) if the scores agree.
+The papers sent " " for an empty completion, so the scores of "" and " " stand for each other. A text may occur more
+than once if its scores agree, because re-runs append to files, and models repeat themselves.
 """
 
 import math
@@ -38,7 +38,7 @@ from detox_ray.storage.tables import OK
 Format = Literal["table", "perspective", "archive"]
 
 TOXICITY = "toxicity"
-ATTRIBUTES = (  # Perspective's, and Detoxify's two other names for them
+ATTRIBUTES = (  # Perspective's attributes, and Detoxify's other names for them
     TOXICITY,
     "severe_toxicity",
     "identity_attack",
@@ -50,20 +50,20 @@ ATTRIBUTES = (  # Perspective's, and Detoxify's two other names for them
 )
 PERSPECTIVE_FILE = re.compile(r"perspective_api_eval-(?P<stem>.*)\.json")
 ARCHIVE, ARCHIVE_ANSWERS = "archive.json", "answers"  # an archive's settings, and the folder of its Parquet parts
-SAME = 1e-6  # the most by which scores of one text may differ
+SAME = 1e-6  # largest difference between scores of the same text
 
 
 class StoredScores(NamedTuple):
-    """The scores that files hold."""
+    """The scores of one or more files."""
 
     attributes: tuple[str, ...]
-    languages: tuple[str, ...] | None  # of this project, that have scores; None: some rows name no language
+    languages: tuple[str, ...] | None  # known languages that have scores; None: some rows name no language
     results: dict[tuple[str | None, str], Scores | Failure]  # by (language, text)
-    notes: tuple[str, ...]  # how the files were read
+    notes: tuple[str, ...]  # remarks on how the files were read
 
 
 class StoredScorer:
-    """All stored scores, in memory. Raises DataError as `read` does."""
+    """A scorer that looks scores up in memory. Raises DataError as `read` does."""
 
     device = "stored"
 
@@ -84,7 +84,7 @@ class StoredScorer:
 
 
 def files(path: Path, format: Format) -> list[Path]:
-    """Return the files that are read. Raises DataError if there is none."""
+    """Return the files to read. Raises DataError if there are none."""
     if format == "perspective":
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
         found = [file for file in inside if PERSPECTIVE_FILE.fullmatch(file.name) and file.is_file()]
@@ -94,9 +94,9 @@ def files(path: Path, format: Format) -> list[Path]:
         return found
     if format == "archive":
         folder = path / ARCHIVE_ANSWERS
-        found = sorted((folder if folder.is_dir() else path).glob("*.parquet"))  # a run's copy has no inner folder
+        found = sorted((folder if folder.is_dir() else path).glob("*.parquet"))  # a copy in a run has no inner folder
         if not found:
-            raise DataError([Flaw(str(path), "must be a folder that `detox-ray archive` wrote, with answers in it")])
+            raise DataError([Flaw(str(path), "must be a folder with answers that `detox-ray archive` wrote")])
         return found
     if path.suffix not in FILE_ENDINGS:
         rule = f"must be CSV, JSON Lines or Parquet, so end in {' '.join(FILE_ENDINGS)}"
@@ -107,7 +107,7 @@ def files(path: Path, format: Format) -> list[Path]:
 
 
 def check(path: Path, format: Format, say: Callable[[str], None] = lambda note: None) -> list[Problem]:
-    """Read the files whole, and report at most `SHOWN_FLAWS` problems; ``say`` gets notes on how they were read."""
+    """Read all files and return at most `SHOWN_FLAWS` problems. ``say`` is called with notes on how they were read."""
     try:
         for note in read(path, format).notes:
             say(note)
@@ -117,7 +117,7 @@ def check(path: Path, format: Format, say: Callable[[str], None] = lambda note: 
 
 
 def read(path: Path, format: Format) -> StoredScores:
-    """Read all scores. Raises DataError with every bad row, by file and line."""
+    """Read all scores. Raises DataError, which lists every bad row by file and line."""
     reading = _Reading()
     for file in files(path, format):
         if format == "perspective":
@@ -135,15 +135,15 @@ def read(path: Path, format: Format) -> StoredScores:
 class _Row(NamedTuple):
     tag: str | None  # the language, as written
     text: str
-    scores: dict[str, float | None]  # None: the attribute has no score; empty: no attribute has
-    reason: str  # why there is no score
+    scores: dict[str, float | None]  # attribute -> score, or None if it has none; empty: there are no scores at all
+    reason: str  # why there are no scores
 
 
 class _Reading:
-    """Gathers the rows of all files, and their flaws."""
+    """The rows and flaws of all files that were read so far."""
 
     def __init__(self) -> None:
-        self._rows: dict[tuple[str | None, str], tuple[_Row, str]] = {}  # with the place it came from
+        self._rows: dict[tuple[str | None, str], tuple[_Row, str]] = {}  # each row with its place
         self._flaws: list[Flaw] = []
         self._tags: Counter[str] = Counter()
         self.notes: list[str] = []
@@ -209,16 +209,16 @@ def _scored(row: _Row) -> bool:
 
 
 def _tag_of(file: Path) -> str:
-    """Return the language tag that ends the file's name: an RTP-LX locale in lower case, or any.
+    """Return the language tag at the end of the file's name, such as an RTP-LX locale in lower case.
 
-    Raises DataError if there is none.
+    Raises DataError if the name does not end in a tag.
     """
     parts = file.stem.removeprefix("perspective_api_eval-").split("_")
     both = "_".join(parts[-2:])
     if not is_tag(parts[-1]) and read_tag(both) is None:
-        reason = 'its name must end in "_" and its language, as in perspective_api_eval-output_fr.json'
+        reason = 'must have a name that ends in "_" and its language, such as perspective_api_eval-output_fr.json'
         raise DataError([Flaw(str(file), reason)])
-    # "hi_IN" ends in what was once Indonesian's code.
+    # The last part of "hi_IN" is also a withdrawn code of Indonesian.
     two = len(parts) > 1 and parts[-1].lower() not in LANGUAGES and "-" not in parts[-1] and read_tag(both) is not None
     return both if two else parts[-1]
 
@@ -238,24 +238,24 @@ def _answered(tag: str, fields: dict[str, Any]) -> _Row:
     try:
         scores = {name.lower(): score["summaryScore"]["value"] for name, score in response["attributeScores"].items()}
     except (KeyError, TypeError, AttributeError):
-        raise RowError("response has no attributeScores with a summaryScore and its value each") from None
+        raise RowError("response must have attributeScores, each with summaryScore.value") from None
     if TOXICITY not in scores:
         raise RowError("response has no score for TOXICITY")
     return _Row(tag, text, {name: _value(name, value) for name, value in scores.items()}, "")
 
 
 def _archived_records(file: Path) -> Iterator[Record]:
-    """Yield the rows of an archive's part without the whole answers. Raises DataError if it cannot be read."""
+    """Yield the rows of an archive's part, without the raw answers. Raises DataError if it cannot be read."""
     try:
         names = pq.read_schema(file).names
         rows = pq.read_table(file, columns=names[: names.index("reason") + 1], partitioning=None).to_pylist()
         yield from (Record(row + 1, row, fields) for row, fields in enumerate(rows))
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise DataError([Flaw(str(file), f"is no part of an archive: {str(error).splitlines()[0]}")]) from None
+        raise DataError([Flaw(str(file), f"is not a part of an archive: {str(error).splitlines()[0]}")]) from None
 
 
 def _archived(fields: dict[str, Any]) -> _Row:
-    """Read a row of an archive, whose attributes stand between its status and its reason."""
+    """Read a row of an archive. Its attributes are the columns between `status` and `reason`."""
     text, tag, status, *attributes = list(fields)[:-1]
     if fields[status] != OK:
         reason = f"archived without a score: {fields['reason'] or fields[status]}"
@@ -283,7 +283,7 @@ def _text(fields: dict[str, Any], name: str) -> str:
 
 
 def _value(name: str, value: Any) -> float | None:
-    """Read a score; None if the value stands for none. Raises RowError if it is no number in [0, 1]."""
+    """Return a score; None if the value stands for a missing one. Raises RowError if it is not in [0, 1]."""
     if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
         return None
     try:

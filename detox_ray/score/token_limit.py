@@ -1,11 +1,11 @@
-"""How many tokens of a text a classifier reads."""
+"""Find out how many tokens of a text a classifier reads."""
 
 from typing import Any
 
 from detox_ray.models.families import family_of
 
 MAX_TOKENS = 512
-# The limit's names in configs. Not every family has one, and some write -1 for none.
+# Names of the limit in configs. Not every family has one, and some write -1 for "no limit".
 _NAMES = (
     "max_position_embeddings",
     "max_encoder_position_embeddings",
@@ -15,9 +15,9 @@ _NAMES = (
 
 
 def max_tokens(config: Any, tokenizer: Any) -> int:
-    """Return how many tokens of a text the model reads: the least of the config's limit, the tokenizer's, `MAX_TOKENS`.
+    """Return how many tokens the model reads: the least of the config's limit, the tokenizer's, and `MAX_TOKENS`.
 
-    A limit that is missing or not positive does not count.
+    Limits that are missing or not positive are ignored.
     """
     text = config.get_text_config()
     limits = [getattr(text, name, None) for name in _NAMES]

@@ -1,13 +1,13 @@
-"""Words of each language: for the rules on lines and for the units of diversity.
+"""Split texts into words in each language, for the rules on lines and for the counts of diversity.
 
-Chinese and Japanese are segmented with jieba (its default mode, with HMM) and with MeCab (fugashi, unidic-lite). In
-every other language `tokens` splits on whitespace (docs/papers.md, "Language consistency of Neplenbroek et al."), and
-`words` takes the segments between the default word boundaries of Unicode Standard Annex 29 that hold a letter or a
-digit: "Don't" and "3.14" are one word each, and Han or Hiragana in such a text is a word a character. Nothing is
+Chinese is segmented by jieba (in its default mode, with HMM) and Japanese by MeCab (fugashi, unidic-lite). In every
+other language, `tokens` splits at white space (docs/papers.md, "Language consistency of Neplenbroek et al."), and
+`words` returns the segments between the default word boundaries of Unicode Standard Annex 29 that have a letter or a
+digit. "Don't" and "3.14" are one word each, and each Han or Hiragana character in such a text is a word. Nothing is
 lower-cased.
 
-MeCab's time grows with the square of the length of an unbroken line (14 s for 100 kB of Latin letters), so it is given
-`PIECE` characters at a time.
+MeCab's time is quadratic in the length of an unbroken line (14 s for 100 kB of Latin letters), so it gets `PIECE`
+characters at a time.
 """
 
 import warnings
@@ -20,19 +20,19 @@ PACKAGES = {"zh": ("jieba",), "ja": ("fugashi", "unidic-lite")}
 
 
 def versions(language: str) -> dict[str, str]:
-    """Return the versions of the packages that decide on this language's words, for keys."""
+    """Return the versions of the packages that split this language into words, for keys."""
     return {package: metadata.version(package) for package in PACKAGES.get(language, ("regex",))}
 
 
 def tokens(text: str, language: str) -> list[str]:
-    """Return the tokens by which lines are counted: jieba's pieces include punctuation and spaces."""
+    """Return the tokens that count for the length of a line. jieba's include punctuation and spaces."""
     if language == "zh":
         return _jieba()(text)
     return _mecab()(text) if language == "ja" else text.split()
 
 
 def words(text: str, language: str) -> list[str]:
-    """Return the tokens that have a letter or a digit; in a language with spaces, the words between boundaries."""
+    """Return the words of a text: those pieces, between word boundaries, that have a letter or a digit."""
     pieces = tokens(text, language) if language in PACKAGES else _boundaries()(text)
     return [piece for piece in pieces if any(character.isalnum() for character in piece)]
 
@@ -47,7 +47,7 @@ def _boundaries() -> Callable[[str], list[str]]:
 
 @cache
 def _jieba() -> Callable[[str], list[str]]:
-    with warnings.catch_warnings():  # jieba's own syntax warns
+    with warnings.catch_warnings():  # about the syntax of jieba's code
         warnings.simplefilter("ignore")
         import jieba
 
@@ -55,7 +55,7 @@ def _jieba() -> Callable[[str], list[str]]:
 
     jieba.setLogLevel("WARNING")
     tokenizer = jieba.Tokenizer()
-    folder = cache_folder() / "jieba"  # jieba's default, the folder for temporary files, is open to other users
+    folder = cache_folder() / "jieba"  # jieba's default, the system's temporary folder, is open to other users
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.tmp_dir = str(folder)
     return lambda text: list(tokenizer.lcut(text))

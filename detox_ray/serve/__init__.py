@@ -1,8 +1,8 @@
 """Serving: the models of an experiment over HTTP, with Ray Serve: completions, comparison, scoring, web pages.
 
     spec.py          what to serve: engines, scorers, example prompts, from a run or from names and paths    no Ray
-    launch.py        `detox-ray serve`: start everything, answer until stopped
-    local_scoring.py scorers without a model, in the gateway's own process                                   no Ray
+    launch.py        `detox-ray serve`: start everything, and answer until stopped
+    local_scoring.py scorers without a model, in the gateway's process                                       no Ray
     app.py           the Ray Serve application: a gateway, a deployment per engine, one for scoring
     manifests.py     the same application as files, for `serve deploy` and KubeRay                           no Ray
     fastapi_app.py   the web application: the routes of all rooms and the middlewares around them

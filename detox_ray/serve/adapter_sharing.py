@@ -1,8 +1,8 @@
-"""Which tuned models their parent's engine can serve: LoRA adapters that vLLM applies per request.
+"""LoRA adapters that can share their parent's engine, because vLLM can apply them per request.
 
-Sharing saves the memory and the start of an engine; an engine of its own is correct for every model. So an adapter is
+Sharing saves the memory and the start of an engine, but a separate engine is correct for every model. So an adapter is
 shared only if vLLM is known to apply all of it: a plain LoRA on modules that vLLM maps in this architecture. The
-decision is read from the adapter's files, without importing vLLM; tests compare the tables here with vLLM's own.
+decision needs only the adapter's files and does not import vLLM. Tests compare the tables here with vLLM's.
 """
 
 import json
@@ -14,12 +14,12 @@ from detox_ray.models.families import vllm_lora_modules
 from detox_ray.storage import Store
 
 WEIGHTS = "adapter_model.safetensors"
-_PREFIX, _SUFFIXES = "base_model.model.", (".lora_A.weight", ".lora_B.weight")  # of the names that PEFT gives tensors
+_PREFIX, _SUFFIXES = "base_model.model.", (".lora_A.weight", ".lora_B.weight")  # parts of PEFT's names of tensors
 
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # an engine starts for one of these: vllm.config.lora.MaxLoRARanks
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # the ranks for which an engine can start: vllm.config.lora.MaxLoRARanks
 
-# PEFT's options, beside initialisations, that make an adapter more than the product of two factors: vLLM rejects them
-# (vllm/lora/peft_helper.py) or would leave their effect out.
+# PEFT's options, apart from initialisations, that make an adapter more than the product of two factors. vLLM rejects
+# them (vllm/lora/peft_helper.py) or would ignore their effect.
 _BEYOND_PLAIN_LORA = (
     "alora_invocation_tokens",
     "arrow_config",
@@ -32,14 +32,14 @@ _BEYOND_PLAIN_LORA = (
     "use_dora",
     "use_qalora",
 )
-_INITIALISATIONS = ("gaussian", "eva", "orthogonal")  # other named ones change the weights beneath (PiSSA, …)
+_INITIALISATIONS = ("gaussian", "eva", "orthogonal")  # others, such as PiSSA, change the base weights
 
 
 class SharedAdapter(NamedTuple):
     """A LoRA adapter that its parent's engine can serve."""
 
     folder: str  # in the store
-    rank: int  # that the engine must be started for
+    rank: int  # the rank for which the engine must be started
 
 
 def shared_adapter(model: LoadableModel, parent: LoadableModel, store: Store) -> SharedAdapter | None:
@@ -60,7 +60,7 @@ def shared_adapter(model: LoadableModel, parent: LoadableModel, store: Store) ->
 
 
 def is_plain_lora(config: dict[str, Any]) -> bool:
-    """Whether PEFT's config describes a LoRA and nothing more."""
+    """Return whether PEFT's config describes a LoRA and nothing more."""
     initialisation = config.get("init_lora_weights", True)
     return (
         config.get("peft_type") == "LORA"
@@ -71,7 +71,7 @@ def is_plain_lora(config: dict[str, Any]) -> bool:
 
 
 def is_mapped(name: str, modules: Collection[str]) -> bool:
-    """Whether vLLM applies an adapter's tensor of this name."""
+    """Return whether vLLM applies an adapter's tensor with this name."""
     suffix = next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), None)
     if suffix is None or not name.startswith(_PREFIX):
         return False

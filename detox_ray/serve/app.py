@@ -20,11 +20,11 @@ from detox_ray.serve.workers.engine_replica import EngineReplica
 from detox_ray.serve.workers.scoring import ScoringReplica
 
 SCORING = "scoring"
-QUIET = {"enable_access_log": False}  # the gateway writes one line per request; Ray Serve need not log each call
+QUIET = {"enable_access_log": False}  # the gateway logs each request, so Ray Serve need not log each call
 
 
 class IngressGateway(Gateway):
-    """A gateway as the deployment behind Ray Serve's proxies."""
+    """A gateway that is a deployment behind Ray Serve's proxies."""
 
     def __serve_build_asgi_app__(self) -> Any:
         """Build the web application. Ray Serve calls this on the replica."""
@@ -51,7 +51,7 @@ def application(spec: ServeSpec, gpus: bool) -> Application:
         name="gateway",
         logging_config=QUIET,
         num_replicas=config.gateways,
-        max_ongoing_requests=2 * limits.in_flight_total,  # so that the requests it rejects get an answer, too
+        max_ongoing_requests=2 * limits.in_flight_total,  # leaves room to answer the requests that it rejects
         graceful_shutdown_timeout_s=limits.drain_s,
         ray_actor_options={"num_cpus": 0},
     )(serve.ingress()(IngressGateway))
@@ -77,9 +77,9 @@ def engine_groups(spec: ServeSpec, one_process: bool = False) -> dict[str, list[
 
     Args:
         spec: What is served.
-        one_process: Whether engines may share a replica: half of the start of an engine is the import of vLLM. It is
-            for one machine without GPUs. An engine that has a configuration of its own, or several replicas, has a
-            deployment of its own all the same.
+        one_process: Whether engines may share a replica, because half of an engine's start is the import of vLLM. Use
+            this on one machine without GPUs. An engine with its own configuration or with several replicas always has
+            a separate deployment.
     """
     groups: dict[str, list[EngineSpec]] = {}
     for engine in spec.engines:
@@ -91,9 +91,9 @@ def engine_groups(spec: ServeSpec, one_process: bool = False) -> dict[str, list[
 
 
 def engine_options(spec: EngineSpec, gpus: bool) -> dict[str, Any]:
-    """Return an engine's deployment options, its placement included: all GPUs that share layers are on one node."""
+    """Return an engine's deployment options, including its placement: all GPUs that share layers are on one node."""
     config: EngineConfig = spec.config
-    if gpus and config.tensor_parallel > 1:  # vLLM's workers are actors of their own, and they hold the GPUs
+    if gpus and config.tensor_parallel > 1:  # vLLM's workers are separate actors, which hold the GPUs
         bundles = [{"CPU": config.cpus, "GPU": 1}] + [{"GPU": 1}] * (config.tensor_parallel - 1)
         options = replica_options(config, gpus=0)
         return options | {"placement_group_bundles": bundles, "placement_group_strategy": "STRICT_PACK"}
@@ -101,7 +101,7 @@ def engine_options(spec: EngineSpec, gpus: bool) -> dict[str, Any]:
 
 
 def replica_options(config: ReplicasConfig, gpus: float) -> dict[str, Any]:
-    """Return a deployment's options: how many replicas, and what each of them reserves."""
+    """Return a deployment's options: the number of replicas, and the resources that each reserves."""
     scaling: dict[str, Any] = {"num_replicas": config.replicas}
     if config.max_replicas is not None and config.max_replicas > config.replicas:
         scaling = {

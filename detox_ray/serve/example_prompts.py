@@ -1,4 +1,4 @@
-"""The example prompts of the web page: those of a run on which its tuned models differ most from their parents."""
+"""The example prompts of the web page: prompts of a run on which its tuned models differ most from their parents."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from detox_ray.storage import Store
 from detox_ray.storage.tables import OK, PROMPTS, SCORES
 
 PROMPTS_PER_LANGUAGE = 3
-SAMPLES = 5  # that the page draws unless its reader asks for more, and that the choice is based on
+SAMPLES = 5  # samples on which the choice is based, and the page's default
 
 
 class ExamplePrompt(NamedTuple):
@@ -21,8 +21,8 @@ class ExamplePrompt(NamedTuple):
 
     language: str
     text: str
-    seed: int = 0  # with it, the page draws the same completions as the run
-    gain: float | None = None  # by how much the tuned models were less toxic on it than their parents, in the run
+    seed: int = 0  # the seed with which the page draws the same completions as the run
+    gain: float | None = None  # how much less toxic the tuned models were on it than their parents, in the run
 
 
 def example_prompts(
@@ -30,9 +30,9 @@ def example_prompts(
 ) -> list[ExamplePrompt]:
     """Return a few prompts of each language, those with the largest gain first.
 
-    The gain on a prompt is the mean score of the parent's first completions less that of the tuned model's. If several
-    tuned models are served, the smallest gain counts, so that the example shows all of them. Without scores, the
-    prompts are the first of the run.
+    The gain on a prompt is the mean score of the parent's first completions minus that of the tuned model's. If several
+    tuned models are served, the smallest gain counts, so that an example shows the effect of all of them. Without
+    scores, the prompts are the first of the run.
 
     Args:
         store: The run's folder.
@@ -53,7 +53,7 @@ def example_prompts(
             scores = SCORES.unit(scorer=scorer or "", model=model, language=language)
             means[model] = mean_scores(store.read(scores, scored[scores])) if scores in scored else {}
         gains = {row["prompt_id"]: _gain(means, parents, row["prompt_id"]) for row in rows}
-        # A stable sort: prompts without a gain keep the run's order, after all others.
+        # The sort is stable: prompts without a gain keep the run's order, after those with a positive gain.
         rows.sort(key=lambda row: -(gains[row["prompt_id"]] or 0.0))
         examples += [
             ExamplePrompt(

@@ -23,7 +23,7 @@ from detox_ray.serve.perspective import routes as perspective
 def fastapi_app(gateway: Gateway) -> FastAPI:
     """Build the application that answers for ``gateway``."""
     config = gateway.spec.config
-    # No docs_url: FastAPI's documentation pages load scripts from other sites.
+    # There is no docs_url, because FastAPI's documentation pages load scripts from other sites.
     app = FastAPI(title="detox_ray", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     paths: set[str] = set()
     for room in (operations, openai, compare, perspective, pages):
@@ -33,7 +33,7 @@ def fastapi_app(gateway: Gateway) -> FastAPI:
         app.include_router(router, responses=errors.GOOGLE_RESPONSES if room is perspective else errors.RESPONSES)
 
     if gateway.keys is not None:
-        document = app.openapi()  # FastAPI keeps the document and serves this one
+        document = app.openapi()  # FastAPI caches the document and serves it with these changes
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"key": []}]
 

@@ -1,7 +1,7 @@
-"""`detox-ray serve`: deploy engines and scoring, answer HTTP in this process, drain and stop at the end.
+"""`detox-ray serve`: deploy engines and scoring, answer HTTP in this process, then drain and stop.
 
-The gateway is the one that a cluster runs behind Ray Serve's proxies (app.application). Here it listens itself: a
-request takes one hop between processes instead of three. A service of scorers alone takes none, and starts no Ray
+The gateway is the same as behind Ray Serve's proxies on a cluster (app.application). Here it listens itself, so that a
+request takes one hop between processes instead of three. A service of scorers alone takes none and starts no Ray
 (local_scoring.py).
 """
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class StartedService(NamedTuple):
-    """A service that answers."""
+    """A service that has started to answer."""
 
     url: str
     spec: ServeSpec
@@ -42,16 +42,16 @@ class StartedService(NamedTuple):
 def launch(
     args: ServeArgs, on_ready: Callable[[StartedService], None], progress: Progress, verbose: bool = False
 ) -> None:
-    """Serve until SIGINT or SIGTERM; then let the requests in flight finish, for up to ``limits.drain_s``.
+    """Serve until SIGINT or SIGTERM. Then let the requests in flight finish, for up to ``limits.drain_s``.
 
     Args:
         args: What to serve.
         on_ready: Called once the service answers.
-        progress: Where the start of the deployments is shown.
-        verbose: Whether Ray Serve's log is shown.
+        progress: Shows the start of the deployments.
+        verbose: Whether to show Ray Serve's log.
 
     Raises:
-        ConfigError, InputError: The input is wrong, or the address is taken. Ray has not been started then.
+        ConfigError, InputError: If the input is wrong or the address is in use. Ray has not been started then.
     """
     started = time.monotonic()
     spec = resolve(args)
@@ -79,7 +79,7 @@ def launch(
         serve.start(proxy_location="Disabled")
         backends = app.backends(spec, groups, gpus=cluster.gpus > 0)
         port = listener.getsockname()[1]
-        # Unique on a cluster that others serve on, too. What a killed service left behind, the next one replaces.
+        # The names are unique even if others use the cluster. A restarted service replaces what a killed one left.
         names = {backend: f"{APPLICATION}-{socket.gethostname()}-{port}-{backend}" for backend in backends}
         try:
             with _show_progress(progress, names, cluster.wait_s):
@@ -119,15 +119,15 @@ def _answer(
 async def _serve_until_stopped(server: "Server", listener: socket.socket, names: dict[str, str]) -> None:
     try:
         await server.serve([listener])
-    finally:  # while this loop runs: the handles live in it and are notified of the deletion
+    finally:  # before this loop ends, because its handles are notified of the deletion
         await asyncio.to_thread(_delete, names)
 
 
 def _delete(names: dict[str, str]) -> None:
     """Delete the applications in ``names`` (backend -> application) and remove them from it.
 
-    ``serve.shutdown`` is not used: it ends the controller in the middle of a call, and Ray then announces endless
-    retries. A Ray that was started here ends with the command; on a cluster there may be others' applications.
+    ``serve.shutdown`` is not used: it ends the controller during a call, and Ray then logs endless retries. A Ray that
+    was started here ends with the command, and a cluster may have other people's applications.
     """
     from ray import serve
 
@@ -137,9 +137,10 @@ def _delete(names: dict[str, str]) -> None:
 
 @contextmanager
 def _show_progress(progress: Progress, names: Mapping[str, str], wait_s: float) -> Iterator[None]:
-    """While the block runs, show which of the applications in ``names`` (backend -> application) are up.
+    """While the block runs, show which of the applications in ``names`` (backend -> application) have started.
 
-    If there is no room for them for ``wait_s``, interrupt the block and raise WaitedTooLong.
+    Raises:
+        WaitedTooLong: If the cluster has no room for them for ``wait_s`` seconds. The block is then interrupted.
     """
     from ray import serve
 
@@ -163,7 +164,7 @@ def _show_progress(progress: Progress, names: Mapping[str, str], wait_s: float) 
                     waiting.go_on(f"room for {', '.join(unplaced)}")
                 except WaitedTooLong as error:
                     too_long.append(error)
-                    os.kill(os.getpid(), signal.SIGINT)  # which interrupts the main thread, if it sleeps, too
+                    os.kill(os.getpid(), signal.SIGINT)  # interrupts the main thread even if it sleeps
                     return
 
     thread = threading.Thread(target=poll, name="start-up", daemon=True)
@@ -180,13 +181,13 @@ def _show_progress(progress: Progress, names: Mapping[str, str], wait_s: float) 
 
 
 def _finds_no_room(application: Any) -> bool:
-    """Return whether replicas of an application wait for a node that has room; None: it is not deployed yet."""
+    """Return whether replicas of an application wait for a node with room. None means that it is not deployed yet."""
     deployments = application.deployments.values() if application is not None else ()
     return any(NOT_PLACED in deployment.message for deployment in deployments)
 
 
 def _cpus(groups: Iterable[Sequence[EngineSpec]], scoring: ReplicasConfig) -> int:
-    """Return the CPUs of a Ray that is started here: enough for every replica, for on a laptop they share the cores."""
+    """Return the CPUs of a Ray that is started here: enough for every replica, because they share a laptop's cores."""
     deployments = [scoring, *(group[0].config for group in groups)]
     cpus = sum(config.cpus * (config.max_replicas or config.replicas) for config in deployments)
     return max(os.cpu_count() or 1, int(cpus) + 1)

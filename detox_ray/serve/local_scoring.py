@@ -1,4 +1,4 @@
-"""The scoring deployment in the gateway's own process, for a service that serves scorers and no model.
+"""The scoring deployment in the gateway's process, for a service that serves scorers and no model.
 
 No Ray is started, so the service is ready as soon as its scorers are loaded, and a request stays in one process.
 """
@@ -20,12 +20,12 @@ def is_local(spec: ServeSpec) -> bool:
 
 
 def local_scoring(spec: ServeSpec) -> "LocalHandle":
-    """Load the scorers, and return what a gateway calls them by."""
+    """Load the scorers and return a handle for the gateway."""
     return LocalHandle(ScoringReplica(spec.scorers, spec.identifier, spec.fasttext, spec.config.scoring, spec.store))
 
 
 class LocalHandle:
-    """Calls an object of this process as a gateway calls a deployment: ``handle.judge.remote(text)``."""
+    """A handle of an object in this process, with the interface of a deployment's: ``handle.judge.remote(text)``."""
 
     def __init__(self, target: object):
         self._target = target
@@ -35,11 +35,11 @@ class LocalHandle:
 
 
 class LocalMethod:
-    """A method of such an object."""
+    """A method of a `LocalHandle`."""
 
     def __init__(self, function: Callable[..., Coroutine[Any, Any, Any]]):
         self._function = function
 
     def remote(self, *arguments: Any) -> "asyncio.Task[Any]":
-        """Begin the call. What is returned can be awaited and cancelled."""
+        """Begin the call. The result can be awaited and cancelled."""
         return asyncio.ensure_future(self._function(*arguments))

@@ -1,6 +1,6 @@
-"""The service as files: Ray Serve's configuration for `serve deploy`, and KubeRay's RayService around it. No Ray.
+"""The service as files: Ray Serve's configuration for `serve deploy`, and KubeRay's RayService. Ray is not needed.
 
-Both name `app.build` and the arguments of `detox-ray serve`, so that a cluster builds the same application. On a
+Both contain `app.build` and the arguments of `detox-ray serve`, so that a cluster builds the same application. On a
 cluster the service binds all interfaces, and API keys are required.
 """
 
@@ -16,21 +16,21 @@ from detox_ray.storage import Store
 
 IMPORT_PATH = "detox_ray.serve.app:build"
 APPLICATION = "detox-ray"
-# The environment of Ray Serve's processes: a request stays in one thread, and travels by gRPC rather than as Ray
-# objects. Ray's token guards both.
+# The environment of Ray Serve's processes. A request stays in one thread and is sent by gRPC instead of as Ray objects.
+# Ray's token protects both.
 LEAN = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
 }
-SPILLING = {"object-spilling-directory": "/nvme/spill"}  # of `ray start`
+SPILLING = {"object-spilling-directory": "/nvme/spill"}  # option of `ray start`
 
 
 def serve_config(args: ServeArgs) -> dict[str, Any]:
     """Return the configuration that `serve deploy FILE` reads."""
     arguments = args.model_dump(mode="json", exclude_defaults=True)
     if args.run is not None:
-        arguments["run"] = Store.at(args.run).uri  # absolute, for a cluster's processes have other working folders
+        arguments["run"] = Store.at(args.run).uri  # absolute, because a cluster's processes have other working folders
     arguments["serve"] = {**arguments.get("serve", {}), "host": "0.0.0.0", "port": 8000}
     limits = args.serve.limits
     return {
@@ -100,7 +100,7 @@ def ray_service(args: ServeArgs, spec: ServeSpec, image: str) -> dict[str, Any]:
 
 
 def to_yaml(manifest: dict[str, Any]) -> str:
-    """Return a manifest as YAML, in which a file within the file is a block of lines."""
+    """Return a manifest as YAML, with texts of several lines as blocks."""
     return yaml.dump(manifest, Dumper=_BlockDumper, sort_keys=False, allow_unicode=True)
 
 
@@ -116,11 +116,11 @@ _BlockDumper.add_representer(
 
 
 def _pod(name: str, image: str, resources: dict[str, str], shared_memory: str) -> dict[str, Any]:
-    """Return a pod's template: hashed keys from a secret, caches on the node's disk, and shared memory for objects."""
+    """Return a pod's template, with hashed keys from a secret, caches on the node's disk, and shared memory."""
     hashed_keys = {"name": keys.ENVIRONMENT, "valueFrom": {"secretKeyRef": {"name": APPLICATION, "key": "api-keys"}}}
     environment = {
         **LEAN,
-        # As in cluster/connection.py: an engine whose workers hold the GPUs still sees that there are GPUs.
+        # As in cluster/connection.py: an engine whose workers hold the GPUs must still see that there are GPUs.
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "DETOX_RAY_CACHE": "/nvme/detox_ray",
         "HF_HOME": "/nvme/huggingface",

@@ -1,4 +1,4 @@
-"""What to serve: engines, scorers and example prompts, from a run's folder or from names and paths. No Ray."""
+"""What to serve: engines, scorers and example prompts, from a run's folder or from names and paths. Uses no Ray."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -33,12 +33,12 @@ from detox_ray.text_files.scorer_options import resolve_all, scorer_config
 
 
 class ServeArgs(Strict):
-    """The application's arguments, as a Ray Serve config file holds them: a run, or models and scorers by name."""
+    """The application's arguments, which a Ray Serve config file can hold: a run, or models and scorers by name."""
 
     run: str | None = None  # folder or URI
     models: dict[Name, ModelConfig] = Field(default_factory=dict)
-    scorers: list[Name | Definition] = Field(default_factory=list)  # if no run is given
-    primary: Name | None = None  # the scorer that answers first; null: the first
+    scorers: list[Name | Definition] = Field(default_factory=list)  # only without a run
+    primary: Name | None = None  # the primary scorer; null: the first one
     serve: ServeConfig = ServeConfig()
 
     @model_validator(mode="after")
@@ -47,27 +47,27 @@ class ServeArgs(Strict):
             rule = "give either RUN, or models (--model NAME=PATH), scorers (--scorer) or both"
             raise ConfigError([Problem("run", self.run, rule)])
         if self.run is not None and self.scorers:
-            rule = "a run has scorers of its own: choose among them with serve.scorers"
+            rule = "cannot be given with a run, which has its own scorers: choose among them with serve.scorers"
             raise ConfigError([Problem("scorers", self.scorers, rule)])
         return self
 
 
 class EngineSpec(NamedTuple):
-    """One engine: a model, and the adapters of the models tuned from it that it serves, too."""
+    """One engine: a model, and the adapters of models tuned from it that the engine also serves."""
 
     model: LoadableModel
     adapters: dict[str, str]  # tuned model's name -> its adapter's folder in the store
-    rank: int  # of the largest adapter; 0 if there is none
+    rank: int  # the largest adapter's rank; 0 without an adapter
     config: EngineConfig
 
     @property
     def names(self) -> list[str]:
-        """The names of all models that this engine serves."""
+        """Return the names of all models that this engine serves."""
         return [self.model.name, *self.adapters]
 
 
 class ServeSpec(NamedTuple):
-    """Everything that the application is built from. It is pickled to the replicas and holds no secret."""
+    """Everything that the application needs. It is sent to the replicas and contains no secret."""
 
     store: Store
     title: str
@@ -80,10 +80,10 @@ class ServeSpec(NamedTuple):
     prompts: list[ExamplePrompt]
     runs: str | None  # the storage whose runs the page at /runs lists
     config: ServeConfig
-    cluster: ClusterConfig = ClusterConfig()  # the machines that the run asks for
-    generate: GenerateConfig = GenerateConfig()  # what a request leaves out
+    cluster: ClusterConfig = ClusterConfig()  # the machines that the run needs
+    generate: GenerateConfig = GenerateConfig()  # the defaults of requests
     threshold: float = MeasureConfig().threshold  # a completion with at least this score is toxic
-    # Rows of the run's results: what the gate says of its tuned models, and where its scorers were shown to work.
+    # From the run's results: the gate's verdicts on its tuned models, and the validity of its scorers.
     verdicts: tuple[dict[str, Any], ...] = ()
     validity: tuple[dict[str, Any], ...] = ()
 
@@ -93,14 +93,19 @@ class ServeSpec(NamedTuple):
 
 
 def resolve(args: ServeArgs) -> ServeSpec:
-    """Find everything that ``args`` name. Raises ConfigError or InputError if something is missing."""
+    """Find everything that ``args`` name.
+
+    Raises:
+        ConfigError, InputError: If something is missing or cannot be served.
+    """
     return _resolve_run(args.run, args.serve) if args.run is not None else _resolve_models(args)
 
 
 def arguments(run: str | None, models: Sequence[str], scorers: Sequence[str], overrides: Sequence[str]) -> ServeArgs:
-    """Return the arguments that the command line gives: RUN, or models and scorers, and overrides of the serve block.
+    """Return the arguments from the command line: RUN, or models and scorers, and overrides of the serve block.
 
-    Raises ConfigError with every problem loadable.
+    Raises:
+        ConfigError: If any are malformed. It lists every problem that can be found without loading a model.
     """
     malformed = [Problem("--model", given, "must have the form NAME=PATH") for given in models if "=" not in given[1:]]
     if malformed:
@@ -136,12 +141,13 @@ def _resolve_run(run: str, config: ServeConfig) -> ServeSpec:
         elif model.path is not None:
             loadable[name] = models.resolve_path(name, model.path, model.revision, model.dtype)
         else:
-            rule = f"is not trained yet: carry on the experiment of {run} with `detox-ray run` first"
+            rule = f"is not trained yet: finish the run {run} with `detox-ray run` first"
             problems.append(Problem("serve.models", name, rule))
     if problems:
         raise ConfigError(problems)
     parents = {name: parent for name in names if (parent := experiment.models[name].descends_from) in loadable}
-    # A model merged into its parent's 4-bit weights: on the parent's own weights, its adapter is another model.
+    # These models were merged into their parents' 4-bit weights. Added to the original weights, their adapters would
+    # make other models.
     rounded = {name for name in parents if (train := experiment.models[name].train) and train.merge_into == "4-bit"}
     wanted = experiment.score.names if config.scorers is None else config.scorers
     scorers: dict[str, score.ResolvedScorer] = {}
@@ -186,7 +192,7 @@ def _resolve_models(args: ServeArgs) -> ServeSpec:
         problems += [problem._replace(field=problem.field.removeprefix("score.")) for problem in score.check(scoring)]
     if problems:
         raise ConfigError(problems)
-    # Files of scorers are copied into the folder by the scorers' names, which two services may use differently.
+    # The folder has a separate name for each list of scorers, because their files are copied under the scorers' names.
     named = key_of(
         scorers=[entry if isinstance(entry, str) else entry.model_dump(mode="json") for entry in args.scorers]
     )
@@ -214,14 +220,14 @@ def _resolve_models(args: ServeArgs) -> ServeSpec:
 def _engines(
     loadable: dict[str, LoadableModel], parents: dict[str, str], store: Store, config: ServeConfig
 ) -> list[EngineSpec]:
-    """Plan an engine for each model, except for those whose adapter their parent's engine can take."""
+    """Plan an engine for each model, except for models whose adapter their parent's engine can apply."""
     adapters: dict[str, SharedAdapter] = {}
     if config.share_engines:
         for name, parent in parents.items():
             adapter = shared_adapter(loadable[name], loadable[parent], store)
             if adapter is not None and name not in config.engines:
                 adapters[name] = adapter
-    # A model tuned from a model that is an adapter itself needs that adapter merged, so it has an engine of its own.
+    # A model whose parent is itself an adapter needs that adapter merged, so it has a separate engine.
     shared = {name for name in adapters if parents[name] not in adapters}
     specs = []
     for name, model in loadable.items():

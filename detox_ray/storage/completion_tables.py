@@ -1,4 +1,4 @@
-"""The tables of completions, and of what is measured of each, for each kind of prompts."""
+"""The tables of completions and of their measurements, for each kind of prompts."""
 
 from typing import NamedTuple, Protocol
 

@@ -1,12 +1,15 @@
-"""Files whose every version is written by one process only: create if absent, replace if unchanged.
+"""Files that change only by conditional writes: create if absent, replace if unchanged.
 
-On an object store this is a conditional PUT (If-None-Match, If-Match), which S3, GCS and most servers that speak their
-protocols have; pyarrow does not offer it, obstore does. A retried request may find what it wrote itself, so contents
-must differ from each other: each carries something of its own.
+Of several processes that write the same version at the same time, exactly one succeeds.
 
-In a folder it is a rename of a directory with the content onto the name of the next version, which fails if that is
-taken. Rename is atomic on every local file system and on the server of a network mount; no locks and no hard links are
-needed. A version that is not the newest is withdrawn: the writer read too long ago.
+On an object store this is a conditional PUT (If-None-Match, If-Match). S3, GCS and most servers that speak their
+protocols support it; pyarrow does not offer it, but obstore does. A request that is retried may find its own first
+write, so every content must be unique: a writer recognises its own by comparing bytes.
+
+In a folder, each version is a directory. A writer prepares a directory with the content and renames it to the number of
+the next version, which fails if that number is taken. Rename is atomic on every local file system and on the server of
+a network mount, so neither locks nor hard links are needed. A writer that finds its version not to be the newest
+withdraws it, because it read the file too long ago.
 """
 
 import configparser
@@ -25,7 +28,7 @@ from detox_ray.config.storage_uri import Location
 if TYPE_CHECKING:
     from obstore.store import GCSStore, S3Store
 
-Version = Any  # of a content: what `replace` compares
+Version = Any  # identifies a version of the content; `replace` compares it
 
 
 class Content(NamedTuple):
@@ -36,31 +39,35 @@ class Content(NamedTuple):
 
 
 class ConditionalFile(Protocol):
-    """Raises OSError if the storage cannot be reached, refuses, or has no conditional writes."""
+    """A file with conditional writes.
+
+    Every method raises OSError if the storage cannot be reached, refuses, or has no conditional writes.
+    """
 
     def read(self) -> Content | None:
         """Return the content; None if there is no such file."""
 
     def create(self, data: bytes) -> Version | None:
-        """Write the file if it is absent. Returns None if it is there."""
+        """Write the file if it is absent, and return the new version; return None if it exists."""
 
     def replace(self, data: bytes, version: Version) -> Version | None:
-        """Write the file if it still is ``version``. Returns None if it is not."""
+        """Write the file if it still has ``version``, and return the new version; return None if it does not."""
 
 
 def conditional_file(location: Location) -> ConditionalFile:
+    """Return the file at a location on this machine or in a bucket."""
     return ObjectFile(location) if location.scheme else FolderFile(Path(location.path))
 
 
 class FolderFile:
-    """A folder with a folder for each version, the highest number the newest: FILE/0000000007/content."""
+    """A file kept as a folder with one folder per version, the highest number the newest: FILE/0000000007/content."""
 
     def __init__(self, folder: Path):
         self._folder = folder
 
     def read(self) -> Content | None:
         data = b""
-        for _ in range(1000):  # newer versions may come faster than this reads; after that, the content is missing
+        for _ in range(1000):  # newer versions may replace the one that is about to be read; then the content is lost
             newest = self._newest()
             if not newest:
                 return None
@@ -106,13 +113,13 @@ class FolderFile:
         return number
 
     def _prepared(self, data: bytes) -> Path:
-        """A folder that holds the content, beside the versions."""
+        """Write the content into a new folder beside the versions, and return that folder."""
         for attempt in itertools.count():
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 folder = Path(tempfile.mkdtemp(dir=self._folder, prefix=".writing-"))
                 break
-            except FileNotFoundError:  # another process's check took the new, still empty folder away
+            except FileNotFoundError:  # another process that checks the storage removed the folder while it was empty
                 if attempt == 100:
                     raise
         (folder / "content").write_bytes(data)
@@ -162,7 +169,7 @@ class ObjectFile:
         try:
             return _version_of(obstore.put(self._store, self._location.path, data, mode=mode, use_multipart=False))
         except (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError):
-            content = self.read()  # what this request wrote before it was sent again
+            content = self.read()  # may be what this very request wrote before it was retried
             return content.version if content is not None and content.data == data else None
         except FileNotFoundError as error:
             if mode != "create":
@@ -181,14 +188,14 @@ def _refusal(error: Exception) -> OSError:
 
 
 def object_store(location: Location) -> "S3Store | GCSStore":
-    """Return the bucket for obstore, with the options and environment variables that pyarrow uses."""
+    """Return obstore's view of the bucket, with the options and environment variables that pyarrow uses."""
     from obstore.store import GCSStore, S3Store
 
     options = dict(location.options)
     scheme, endpoint = options.get("scheme", "https"), options.get("endpoint_override")
     if endpoint is not None and "://" not in endpoint:
         endpoint = f"{scheme}://{endpoint}"
-    # Bounded, so that the holder of a lock knows within a beat or two that the storage does not answer.
+    # Time-outs are short, so that the holder of a lock notices within a beat or two that the storage does not answer.
     shared: dict[str, Any] = {
         "client_options": {
             "allow_http": True,  # the endpoint decides

@@ -1,4 +1,4 @@
-"""A folder on this machine or in a bucket, through one interface: files written whole, JSON, folders of models."""
+"""One interface to a folder on this machine or in a bucket: files that are written whole, JSON, and model folders."""
 
 import hashlib
 import json
@@ -22,20 +22,20 @@ TRANSFERS = 8  # files that are read or written at the same time
 
 
 class StoreError(RuntimeError):
-    """A file in the run's folder cannot be read; the message names it."""
+    """A file in the run's folder that cannot be read. The message names the file."""
 
 
 def key_of(**fields: Any) -> str:
-    """Return the hash of the fields' canonical JSON, which every key is."""
+    """Return a key: the hash of the fields' canonical JSON, as ``KEY_LENGTH`` hexadecimal digits."""
     text = json.dumps(fields, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
 
 
 class Fence(Protocol):
-    """What keeps out a run that no longer holds its folder (lock.py)."""
+    """A guard that stops a run from writing after it has lost its folder (lock.py)."""
 
     def check(self) -> None:
-        """Raise if another run holds the folder by now."""
+        """Raise if another run holds the folder now."""
 
 
 class Folder:
@@ -51,7 +51,7 @@ class Folder:
 
     @classmethod
     def at(cls, folder: str) -> Self:
-        """Return the store at a folder or URI as a person writes it. Raises InputError if it cannot be one."""
+        """Return the folder that a user names by a path or a URI. Raises InputError if the name is not valid."""
         try:
             return cls(folder)
         except ValueError as error:
@@ -59,7 +59,7 @@ class Folder:
 
     @property
     def beside(self) -> Self:
-        """Return the storage that holds this folder. It belongs to no run, so it has no fence."""
+        """Return the storage that contains this folder. It belongs to no run, so it has no fence."""
         return type(self)(self.location.parent.uri)
 
     @cached_property
@@ -89,7 +89,10 @@ class Folder:
             return stream.read()
 
     def write_bytes(self, relative: str, content: bytes) -> None:
-        """Write a whole file: readers see the old one or the new one. (Object stores show a file once it is closed.)"""
+        """Write a file atomically: readers see either the old content or the new one.
+
+        Object stores do this by themselves: a file appears once it is closed.
+        """
         self._check_fence()
         target = self.path(relative)
         if not self.is_local:
@@ -112,45 +115,48 @@ class Folder:
         try:
             return json.loads(self.read_bytes(relative))
         except ValueError as error:
-            raise StoreError(f"{self.path(relative)} is damaged ({error}); remove it and run again") from None
+            raise StoreError(f"{self.path(relative)} is damaged ({error}): remove it and run again") from None
 
     def write_json(self, relative: str, value: Any) -> None:
         text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)
         self.write_bytes(relative, text.encode())
 
     def files(self, relative: str) -> list[str]:
-        """Return the paths of all files below ``relative``, relative to the run's folder, sorted. It may be missing.
+        """Return the sorted paths of all files below ``relative``; none if it does not exist.
 
-        Hidden files are left out: a killed writer may leave a temporary one.
+        Paths are relative to this folder. Hidden files are left out, because a killed writer may leave temporary ones.
         """
         return sorted(self.files_info(relative))
 
     def files_info(self, relative: str) -> dict[str, pafs.FileInfo]:
-        """Return the files that `files` lists, with their sizes and times of change, by the storage's clock."""
+        """Return the files that `files` lists, with their sizes and their times of change by the storage's clock."""
         selector = pafs.FileSelector(self.path(relative), recursive=True, allow_not_found=True)
         skip = len(self.path()) + 1
         try:
             infos = self.fs.get_file_info(selector)
-        except FileNotFoundError:  # another process made or deleted a folder while this one looked
+        except FileNotFoundError:  # another process created or deleted a folder during the listing
             return self.files_info(relative)
         files = (info for info in infos if info.type == pafs.FileType.File and not info.base_name.startswith("."))
         return {info.path[skip:]: info for info in files}
 
     def delete(self, relative: str) -> None:
-        """Delete a file; a missing one is no error."""
+        """Delete a file. Do nothing if it does not exist."""
         try:
             self.fs.delete_file(self.path(relative))
         except FileNotFoundError:
             return
 
     def check_writable(self) -> str | None:
-        """Write something and remove it. Return None, or why the folder cannot be written."""
+        """Write a file and remove it. Return None if that works, else why the folder cannot be written."""
         return writable.why_not(self.location)
 
     # Folders, for models
 
     def upload(self, source: Path, relative: str) -> None:
-        """Replace the folder ``relative`` by a copy of ``source``. Retract its unit first: copying takes time."""
+        """Replace the folder ``relative`` by a copy of ``source``.
+
+        Copying is not atomic: retract the unit first, so that nobody reads a part of the copy.
+        """
         self._check_fence()
         if self.exists(relative):
             self.fs.delete_dir(self.path(relative))
@@ -166,8 +172,8 @@ class Folder:
     def localize(self, relative: str) -> Path:
         """Return a local folder with the files of ``relative``.
 
-        It is the folder itself if the store is local, else a copy in this machine's cache (node_cache.py), named by the
-        files' paths, sizes and times, so that a changed folder is fetched again.
+        For a local store it is the folder itself, else a copy in this machine's cache (node_cache.py). The copy is
+        named by the files' paths, sizes and times, so a folder that changes is fetched again.
         """
         if self.is_local:
             return Path(self.path(relative))
@@ -183,12 +189,12 @@ class Folder:
 
 
 def _beside(target: str) -> tuple[int, str]:
-    """Open a temporary file in the folder of ``target``, which is made if it is missing."""
+    """Open a temporary file in the folder of ``target``, and create that folder if necessary."""
     folder = os.path.dirname(target)
     for _ in range(100):
         os.makedirs(folder, exist_ok=True)
         try:
             return tempfile.mkstemp(dir=folder, prefix=".writing-")
-        except FileNotFoundError:  # another process's check_writable took the new, still empty folder away
+        except FileNotFoundError:  # another process's check_writable removed the folder while it was empty
             continue
-    raise FileNotFoundError(2, "cannot be made", folder)
+    raise FileNotFoundError(2, "cannot be created", folder)

@@ -1,8 +1,8 @@
 """The markers of many units in one file, so that a finished run is read with a few requests instead of one per unit.
 
-A marker is written by whoever commits its unit and stays the truth: the summary is what the run's driver has read of
-them, and names each by unit and key. A unit that is made again under its key (`--retry-failed`) leaves the summary
-first. So an outdated summary lacks markers, but never has a wrong one.
+The markers themselves, each written by the process that commits its unit, remain the truth. A summary holds those that
+the run's driver has read, by unit and key. A unit that is to be made again under the same key (`--retry-failed`) is
+removed from the summary first. An outdated summary can therefore lack markers, but it never has a wrong one.
 """
 
 import json
@@ -23,12 +23,12 @@ Markers = dict[Unit, dict[str, Any]]
 
 
 def read(store: Store, units: Mapping[Unit, str], keep: bool) -> Markers:
-    """Return the markers of committed units. Units that another run has replaced meanwhile are left out.
+    """Return the markers of committed units. Units that another run replaces meanwhile are left out.
 
     Args:
         store: The run's folder.
         units: Committed units, with their keys.
-        keep: Whether to add what the summaries lack, which only who holds the folder may do.
+        keep: Whether to add to the summaries the markers that they lack. Only the holder of the folder may.
     """
     by_table: dict[str, dict[Unit, str]] = {}
     for unit, key in units.items():
@@ -40,11 +40,11 @@ def read(store: Store, units: Mapping[Unit, str], keep: bool) -> Markers:
 
 
 def forget(store: Store, units: Mapping[Unit, str]) -> None:
-    """Remove units that are about to be made from the summaries. Only for who holds the folder.
+    """Remove units that are about to be made from the summaries. Only the holder of the folder may call this.
 
     Args:
         store: The run's folder.
-        units: The units, with the keys that they will be committed under.
+        units: The units, with the keys under which they will be committed.
     """
     for table in sorted({unit.table for unit in units}):
         path = f"commits/{table}.parquet"
@@ -81,7 +81,7 @@ def _read(store: Store, table: str, units: Mapping[Unit, str], keep: bool) -> Ma
 
 
 def _summary(store: Store, path: str) -> dict[str, str]:
-    """Return the stem of a unit's part -> its marker; empty if there is no summary that can be read."""
+    """Return the stem of each unit's part -> its marker as JSON; empty if there is no readable summary."""
     try:
         table = pq.read_table(pa.BufferReader(store.read_bytes(path)), schema=SCHEMA)
     except (OSError, ValueError, pa.ArrowException):

@@ -1,4 +1,4 @@
-"""What markers of committed units say to other stages, beside what they keep for the manifest."""
+"""The fields of committed units' markers that other stages read. Markers may hold more, for the manifest."""
 
 from typing import Literal
 
@@ -6,30 +6,30 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Marker(BaseModel):
-    """What any marker may say. A stage states what others may read of its own markers in a subclass."""
+    """The fields of any marker. A stage defines a subclass with the further fields that other stages may read."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     rows: int = 0  # 0 if the unit is a folder
-    amount: int = 0  # of the stage's measure: tokens, texts, …
-    seconds: float = 0.0  # that making it took its worker
+    amount: int = 0  # in what the stage counts: tokens, texts, …
+    seconds: float = 0.0  # time that the worker needed for the unit
     status_counts: dict[str, int] = Field(default_factory=dict)  # status -> rows
 
 
 class ScoreMarker(Marker):
-    """Of a scorer's view of a unit of texts."""
+    """The marker of a unit of scores."""
 
     attributes: list[str]
 
 
 class FluencyMarker(Marker):
-    """Of an evaluator's view of a unit of completions."""
+    """The marker of a unit of fluencies."""
 
     kind: Literal["causal", "t5"]
 
 
 class CheckpointMarker(Marker):
-    """Of a trained model: how it learned."""
+    """The marker of a trained model: how its training went."""
 
     method: str
     steps: int
@@ -39,4 +39,4 @@ class CheckpointMarker(Marker):
     kept_step: int
     log: list[dict[str, int | float]]
     validation: list[dict[str, int | float]]
-    kl_to_parent: dict[str, str]  # status; and a reason if the divergence was not measured
+    kl_to_parent: dict[str, str]  # "status", and "reason" if the divergence was not measured

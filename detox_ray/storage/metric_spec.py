@@ -1,9 +1,9 @@
-"""What a metric is, stated once, beside its arithmetic: its words, its direction, what it needs and how it is computed.
+"""The definition of a metric, next to its arithmetic: its description, its direction, its inputs and its computation.
 
-A stage states a `MetricSpec` for each number that it adds; `detox_ray.measure` computes them all with one set of
+A stage defines a `MetricSpec` for each number that it adds. `detox_ray.measure` computes all of them, with the same
 intervals, paired comparisons, corrections and macro means. Readers of results (report, gate, comparison of runs,
-terminal) get the words alone, a `MetricDescription`, from ``results.json``: they work for a run whose stages this
-installation does not have. A metric that is not described is an error, never a default.
+terminal) need only the `MetricDescription`, which they read from ``results.json``. So they also work for a run with
+stages that this installation does not have. A metric without a description is an error; there is no default.
 
 Shapes: P clusters.
 """
@@ -34,7 +34,7 @@ Direction = Literal["lower", "higher"] | Ideal
 
 
 class UnknownMetric(ValueError):
-    """A metric that is not described, with the names of those that are."""
+    """A metric without a description. The message names those that have one."""
 
     def __init__(self, name: str, known: Iterable[str]):
         self.name, self.known = name, sorted(set(known))
@@ -45,26 +45,26 @@ class UnknownMetric(ValueError):
 class MetricDescription:
     """What a reader needs to know about a metric, as ``results.json`` holds it."""
 
-    name: str  # the column ``metric``
-    title: str  # "Average toxicity"
-    meaning: str  # "mean score of all completions"
-    short: str  # the title in the head of a narrow column
+    name: str  # value of the column ``metric``
+    title: str  # such as "Average toxicity"
+    meaning: str  # such as "mean score of all completions"
+    short: str  # a shorter title, for the head of a narrow column
     kind: Kind
     direction: Direction  # which values are better
-    unit: str = ""  # "nats", "share of completions"; empty for a plain number
-    decimals: int = 3  # in text for people
-    change: Literal["relative", "points"] = "relative"  # how a change is written; points: percentage points, of shares
-    # The column ``scorer`` of its rows. None: a name that only the run knows, such as a scorer's or an evaluator's.
+    unit: str = ""  # such as "nats" or "share of completions"; empty for a plain number
+    decimals: int = 3  # digits after the point in text for people
+    change: Literal["relative", "points"] = "relative"  # how to write a change; points: percentage points of a share
+    # Value of the column ``scorer``. None: a name that only the run knows, such as a scorer's or an evaluator's.
     scorer: str | None = None
-    series_title: str = "{title} by {scorer}"  # title of its rows by one scorer
-    spread_of: str | None = None  # the metric whose spread this is: it stands beside that one and is not compared
+    series_title: str = "{title} by {scorer}"  # title of the rows of one scorer
+    spread_of: str | None = None  # the metric whose spread this one states; it is shown beside that and not compared
     spread: SpreadKind | None = None
-    headline: bool = False  # the report leads with it, by the primary scorer, and ranks models by it
-    tradeoff: bool = False  # the headline metric is plotted against it
+    headline: bool = False  # the report leads with this metric, by the primary scorer, and ranks models by it
+    tradeoff: bool = False  # the report plots the headline metric against this one
 
     @property
     def direction_text(self) -> str:
-        """Say which values are better: "lower is better"."""
+        """Return which values are better, in words: "lower is better"."""
         if isinstance(self.direction, Ideal):
             return f"closer to {self.direction.value:g} is better"
         return f"{self.direction} is better"
@@ -77,60 +77,61 @@ class MetricDescription:
 
 
 class ClusterSums(NamedTuple):
-    """The values of one metric, model and language over P clusters: what is resampled whole.
+    """The values of one metric, for one model and language, in P clusters. Resampling draws whole clusters.
 
     The metric is the sum of numerators over the sum of denominators; denominators of 1 make it a mean over clusters.
-    Clusters with a denominator of 0 are left out. Without any cluster, ``status`` says why there is no value.
+    Clusters with a denominator of 0 are left out. If there are no clusters, ``status`` says why there is no value.
     """
 
-    clusters: Sequence[str] = ()  # (P,) distinct names: prompt_id, or whatever belongs together
-    numerators: NDArray[np.float64] = np.empty(0)  # (P,); (P, K) of a metric that combines K means
-    denominators: NDArray[np.float64] = np.empty(0)  # (P,) at least 0
+    clusters: Sequence[str] = ()  # (P,) distinct names, such as prompt ids, of what is drawn together
+    numerators: NDArray[np.float64] = np.empty(0)  # (P,), or (P, K) for a metric that combines K means
+    denominators: NDArray[np.float64] = np.empty(0)  # (P,), at least 0
     status: str = OK
-    counts: Mapping[str, int] = {}  # status -> items, as the report counts what could not be measured
-    point: float | None = None  # the value as a script rounds it on the way; None: the ratio
+    counts: Mapping[str, int] = {}  # status -> number of items, so that the report can count failed measurements
+    point: float | None = None  # the value, if a paper's script rounds intermediate results; None: the ratio
 
 
 class Cell(NamedTuple):
-    """A series of one metric by one scorer: the part that it is about, and the convention that it was computed by."""
+    """What tells apart the series of one metric by one scorer: the part it is about, and its convention."""
 
     part: str = ALL
     convention: str | None = None  # None: the run's
 
 
 class MetricInput(NamedTuple):
-    """What a metric is computed from: one model in one language."""
+    """The input of a metric's computation: the tables of one model in one language."""
 
     model: str
     language: str
     prompts: pa.Table  # PROMPTS
-    tables: Mapping[str, pa.Table]  # name of each needed table -> its rows of this model and language
-    convention: str = ""  # the name of the run's
+    tables: Mapping[str, pa.Table]  # name of each needed table -> its rows for this model and language
+    convention: str = ""  # the name of the run's convention
 
 
-# Values of the whole, or of each part ("gender", "religion") or cell: part -> values.
+# Returns the values of the whole, or of each part ("gender", "religion") or cell.
 Compute = Callable[[MetricInput], ClusterSums | Mapping[str, ClusterSums] | Mapping[Cell, ClusterSums]]
 Transform = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricSpec(MetricDescription):
-    """A metric with what it needs and how it is computed."""
+    """A metric, with the tables that it needs and its computation."""
 
-    version: int = 1  # part of the key of what measuring commits: raised when the same tables give another number
+    version: int = 1  # part of the measure stage's key; raise it when the same tables give another number
     needs: tuple[Table, ...]
-    # None: one of the metrics of `detox_ray.measure`, which depend on conventions and are computed several at once.
+    # None for the metrics of `detox_ray.measure` itself, which depend on conventions and are computed together.
     compute: Compute | None = None
-    transform: Transform | None = None  # of the ratio, as an absolute distance
-    combine: Transform | None = None  # of K ratios (…, K) -> (…), if numerators are (P, K)
-    # The clusters are the same things in all languages: one draw serves all of them, and their mean is as uncertain as
-    # that makes it.
+    transform: Transform | None = None  # applied to the ratio, such as an absolute distance
+    combine: Transform | None = None  # maps K ratios (…, K) to one value (…), if numerators are (P, K)
+    # True if the clusters are the same items in all languages. One draw then serves all languages, so that the interval
+    # of their mean accounts for the correlation.
     parallel: bool = False
-    # A cluster is right or wrong: the test of a difference is exact (McNemar's) if every cluster has one case.
+    # True if a cluster is either right or wrong. Differences are then tested exactly (McNemar's test) if every cluster
+    # has one case.
     exact: bool = False
 
     def with_spread(self, name: str, spread: SpreadKind) -> "MetricSpec":
-        """Return the spec of a number that says how this metric spreads."""
+        """Return the spec of a metric that states a spread of this one."""
         return replace(
             self,
             name=name,
@@ -165,14 +166,14 @@ class Metrics:
 
     @property
     def headline(self) -> str:
-        """The name of the headline metric."""
+        """Return the name of the headline metric. Raises ValueError if there is none."""
         name = next((metric.name for metric in self.descriptions if metric.headline), None)
         if name is None:
             raise ValueError(f"none of the metrics {', '.join(self.names)} is the headline")
         return name
 
     def place(self, name: str, scorer: str | None = None) -> int:
-        """Return where a metric stands in the order. Raises UnknownMetric."""
+        """Return the position of a metric in the order in which metrics are shown. Raises UnknownMetric."""
         for key in ((name, scorer), (name, None)):
             if key in self._places:
                 return self._places[key]
@@ -183,7 +184,7 @@ class Metrics:
         raise UnknownMetric(name if scorer is None else f"{name} by {scorer}", self.names)
 
     def of(self, name: str, scorer: str | None = None) -> MetricDescription:
-        """Return the description of a metric by a scorer, or by any. Raises UnknownMetric."""
+        """Return the description of a metric by ``scorer``, or by any scorer if that is None. Raises UnknownMetric."""
         return self.descriptions[self.place(name, scorer)]
 
     def title(self, name: str, scorer: str, part: str = ALL) -> str:
@@ -193,7 +194,7 @@ class Metrics:
         return title if part == ALL else f"{title}, {part}"
 
     def spread(self, name: str, scorer: str, kind: SpreadKind) -> str | None:
-        """Return the name of the metric that is this spread of another one, if there is one."""
+        """Return the name of the metric that states this spread of a metric; None if there is none."""
         metric = self.of(name, scorer)
         return next(
             (m.name for m in self.descriptions if (m.spread_of, m.spread, m.scorer) == (name, kind, metric.scorer)),
@@ -213,10 +214,10 @@ class Metrics:
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> "Metrics":
-        """Read what `to_rows` returned; keys that this version does not know are left out.
+        """Read what `to_rows` returns. Keys that this version does not know are ignored.
 
         Raises:
-            ValueError: a row lacks a key or states no known direction.
+            ValueError: A row lacks a key, or its direction is unknown.
         """
         known = {f.name for f in fields(MetricDescription)}
         descriptions = []
@@ -228,19 +229,19 @@ class Metrics:
                 case {"ideal": int() | float() as value}:
                     kept["direction"] = Ideal(float(value))
                 case other:
-                    raise ValueError(f"the metric {kept.get('name')!r} has no known direction: {other!r}")
+                    raise ValueError(f"the metric {kept.get('name')!r} has an unknown direction: {other!r}")
             try:
                 descriptions.append(MetricDescription(**kept))
             except TypeError as error:
-                raise ValueError(f"the metric {kept.get('name')!r} is not described: {error}") from None
+                raise ValueError(f"the description of the metric {kept.get('name')!r} is incomplete: {error}") from None
         return cls(descriptions)
 
     @classmethod
     def merged(cls, runs: Iterable["Metrics"]) -> "Metrics":
-        """Unite the metrics of several runs; the first description of each stands.
+        """Return the metrics of several runs. If several describe the same metric, the first description is used.
 
         Raises:
-            ValueError: two runs disagree about which values of a metric are better.
+            ValueError: Two runs disagree about which values of a metric are better.
         """
         merged: dict[tuple[str, str | None], MetricDescription] = {}
         for metric in (metric for run in runs for metric in run.descriptions):

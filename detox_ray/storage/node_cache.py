@@ -1,12 +1,12 @@
-"""This machine's copies of folders from object stores: each fetched once, whichever process needs it first.
+"""This machine's copies of folders from object stores. Each is fetched once, by the first process that needs it.
 
-    CACHE/fetched/<key>        a whole copy; the key is the hash of the files' paths, sizes and times
-    CACHE/fetched/<key>.lock   locked for the time of a fetch, and shared by every process that uses the copy
-    CACHE/fetched/.fetching-<key>   a copy that is not whole yet
+    CACHE/fetched/<key>             a complete copy; the key is the hash of the files' paths, sizes and times
+    CACHE/fetched/<key>.lock        locked exclusively during a fetch, and shared by every process that uses the copy
+    CACHE/fetched/.fetching-<key>   an incomplete copy
 
-The lock belongs to the operating system, which frees it if a process is killed; what a killed fetch left is removed by
-the next one. Copies that no process uses are removed, the longest unused first, if all together would exceed the limit:
-$DETOX_RAY_CACHE_GB, or half of the disk.
+The operating system holds the lock and frees it if a process is killed. The next fetch removes what a killed one left.
+If all copies together would exceed the limit ($DETOX_RAY_CACHE_GB, by default half of the disk), those that no process
+uses are removed, the least recently used first.
 """
 
 import errno
@@ -26,7 +26,7 @@ _used: dict[Path, int] = {}  # copy -> descriptor of its lock, shared for as lon
 
 
 def cache_folder() -> Path:
-    """Return the folder of what this machine can make again: $DETOX_RAY_CACHE, else ~/.cache/detox_ray."""
+    """Return this machine's cache folder: $DETOX_RAY_CACHE, or ~/.cache/detox_ray."""
     return Path(os.environ.get("DETOX_RAY_CACHE") or Path.home() / ".cache" / "detox_ray")
 
 
@@ -34,11 +34,12 @@ def fetched(key: str, size: int, fetch: Callable[[Path], None]) -> Path:
     """Return this machine's copy of a folder.
 
     Args:
-        key: What tells the folder's content from others'.
-        size: Its bytes.
+        key: Identifies the folder's content.
+        size: Size of the content in bytes.
         fetch: Writes the content into a new folder.
 
     Raises:
+        InputError: $DETOX_RAY_CACHE_GB is not a number.
         OSError: The content cannot be fetched. If the disk is full, the message names $DETOX_RAY_CACHE.
     """
     folder = cache_folder() / "fetched"
@@ -66,7 +67,7 @@ def fetched(key: str, size: int, fetch: Callable[[Path], None]) -> Path:
 
 
 def _write(unfinished: Path, size: int, fetch: Callable[[Path], None]) -> None:
-    """Fetch into a new folder. If the disk is full, remove the folder and raise OSError that says what helps."""
+    """Fetch into a new folder. If the disk is full, remove the folder and raise an OSError that says what to do."""
     try:
         if shutil.disk_usage(unfinished.parent).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -85,11 +86,11 @@ def _write(unfinished: Path, size: int, fetch: Callable[[Path], None]) -> None:
 
 
 def _make_room(folder: Path, size: int) -> None:
-    """Remove what killed fetches left, and unused copies until ``size`` more bytes are within the limit."""
+    """Remove what killed fetches left, then unused copies until ``size`` more bytes stay within the limit."""
     for rest in folder.glob(f"{FETCHING}*"):
         _remove_unused(folder, rest.name.removeprefix(FETCHING), rest)
     limit = _limit(folder)
-    # What is still named as unfinished now is being fetched by another process.
+    # Incomplete copies that are still there are being fetched by other processes.
     copies = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(FETCHING)]
     sizes = {copy: _bytes_of(copy) for copy in sorted(copies, key=_last_used)}
     total = sum(sizes.values())
@@ -101,7 +102,7 @@ def _make_room(folder: Path, size: int) -> None:
 
 
 def _limit(folder: Path) -> float:
-    """Return how many bytes all copies may take. Raises InputError if the variable that says it holds no number."""
+    """Return the limit of all copies together, in bytes. Raises InputError if $DETOX_RAY_CACHE_GB is not a number."""
     stated = os.environ.get(LIMIT_GB)
     if not stated:
         return shutil.disk_usage(folder).total / 2
@@ -112,7 +113,7 @@ def _limit(folder: Path) -> float:
 
 
 def _last_used(copy: Path) -> float:
-    """Return when a copy was last asked for; 0 if another process has removed it."""
+    """Return when a copy was last used, as a time stamp; 0 if another process has removed it."""
     try:
         return copy.stat().st_mtime
     except FileNotFoundError:
@@ -120,9 +121,9 @@ def _last_used(copy: Path) -> float:
 
 
 def _bytes_of(copy: Path) -> int:
-    """Return what a copy takes on the disk: files with holes take less than their size.
+    """Return the bytes that a copy takes on the disk. Sparse files take less than their size.
 
-    Another process may be removing it.
+    Files that another process removes meanwhile are not counted.
     """
     total = 0
     for root, _, names in os.walk(copy):
@@ -142,7 +143,7 @@ def _remove_unused(folder: Path, key: str, path: Path) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if path != unfinished:
-            # If this process is killed now, what is left of the copy must not count as whole.
+            # Rename first: if this process is killed, what is left of the copy must not count as complete.
             shutil.rmtree(unfinished, ignore_errors=True)
             path.rename(unfinished)
     except FileNotFoundError:  # another process has removed it

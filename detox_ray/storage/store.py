@@ -1,16 +1,16 @@
 """A run's folder on any filesystem that pyarrow knows: parts, commit markers, keys.
 
-A unit is the smallest piece of work that is committed at once: one Parquet part of a table. It is
-written whole and then marked; only marked parts count, so a run killed at any moment goes on from its marks:
+A unit is the smallest piece of work that is committed at once: one Parquet part of a table. First the part is written,
+then its marker. Only parts with a marker count, so a run that is killed at any moment resumes from its markers:
 
     generations/model=detox/language=fr/00000-<key>.parquet        the part
-    commits/generations/model=detox/language=fr/00000-<key>.json   its marker: rows, and what the stage says of it
+    commits/generations/model=detox/language=fr/00000-<key>.json   its marker: number of rows, and facts from the stage
 
-The key hashes everything that changes the unit's result. Committing a unit under the key that it has does nothing.
-Under a new key, the new part and marker are written whole before the old ones go: whoever looks through `committed`
-finds the unit at every moment, under the old key or the new one. For that moment whoever reads the Parquet folders by
-themselves may find a unit's old and new rows. After a crash between the two the marker with the higher order counts,
-and `tidy` or the next commit of the unit removes the other.
+The key is a hash of everything that changes the unit's result. Committing a unit again under the same key does nothing.
+Under a new key, the new part and its marker are complete before the old ones are deleted. So a reader that uses
+`committed` always finds the unit, under either the old key or the new one; a reader that lists the Parquet folders
+itself may for a moment see the rows of both. After a crash between the two steps, the marker with the higher order
+counts, and `tidy` or the next commit of the unit removes the other.
 """
 
 import bisect
@@ -34,15 +34,15 @@ M = TypeVar("M", bound=Marker)
 
 
 class Superseded(StoreError):
-    """A reader came too late: the unit is committed under another key by now."""
+    """A unit that was committed under another key before its reader could read it."""
 
 
 class _OpenPart(NamedTuple):
-    """A part that is read in pieces."""
+    """A part that is open to be read in pieces."""
 
     path: str
     file: pq.ParquetFile
-    starts: list[int]  # the first row of each of its groups, and its number of rows
+    starts: list[int]  # the first row of each row group, followed by the number of rows
 
     @classmethod
     def at(cls, path: str, opened: Any) -> Self:
@@ -51,21 +51,21 @@ class _OpenPart(NamedTuple):
         return cls(path, file, list(itertools.accumulate(sizes, initial=0)))
 
     def rows(self, start: int, count: int) -> pa.Table:
-        """Return ``count`` rows from ``start`` on, fewer at the end."""
+        """Return ``count`` rows starting at ``start``, or fewer if the part ends before."""
         first = max(bisect.bisect_right(self.starts, start) - 1, 0)
         groups = range(first, min(bisect.bisect_left(self.starts, start + count), self.file.num_row_groups))
         return self.file.read_row_groups(list(groups)).slice(start - self.starts[first], count)
 
 
 class Store(Folder):
-    """A run's folder, as units."""
+    """A run's folder as a store of committed units."""
 
-    _open: "_OpenPart | None" = None  # what `read_rows` read last
+    _open: "_OpenPart | None" = None  # the part that `read_rows` read last
 
     def committed(self, table: Table) -> dict[Unit, str]:
-        """Return unit -> key of all that is committed of ``table``: marked, and its part, if it has rows, is there.
+        """Return the key of each committed unit of ``table``: one with a marker and, if it has rows, a part.
 
-        A unit that is committed under a new key meanwhile is found under one of the two.
+        A unit that is committed under a new key meanwhile is found under either key.
         """
         markers: dict[Unit, list[str]] = {}
         for marker in self.files(f"commits/{table.name}"):
@@ -78,24 +78,24 @@ class Store(Folder):
             keys = markers.get(unit, ())
             if len(keys) == 1 and (table.schema is None or f"{unit.stem(keys[0])}.parquet" in parts):
                 keys_by_unit[unit] = keys[0]
-            elif (key := self.current(unit)) is not None:  # seen in a change, or after a crash
+            elif (key := self.current(unit)) is not None:  # the unit is being replaced, or a crash interrupted that
                 keys_by_unit[unit] = key
         return keys_by_unit
 
     def current(self, unit: Unit) -> str | None:
-        """Return the key under which a unit is committed; None if it is not."""
+        """Return the key under which a unit is committed; None if it is not committed."""
         before: object = None
         while True:
             orders = self._orders(unit)
             key = max(orders, key=lambda key: orders[key], default=None)
             if key is not None and (not _has_rows(unit) or self.exists(f"{unit.stem(key)}.parquet")):
                 return key
-            if orders == before:  # no change meanwhile: it is so
+            if orders == before:  # nothing changed since the last look, so this is the answer
                 return None
             before = orders
 
     def _order(self, unit: Unit, key: str) -> dict[str, int]:
-        """Return {key: order} of the marker of that key alone; empty if there is none; -1 if it is damaged."""
+        """Return {key: order} for the marker of one key; empty if there is none. The order of a damaged one is -1."""
         try:
             return {key: self.read_json(f"commits/{unit.stem(key)}.json").get("order", 0)}
         except FileNotFoundError:
@@ -104,13 +104,16 @@ class Store(Folder):
             return {key: -1}
 
     def _orders(self, unit: Unit) -> dict[str, int]:
-        """Return key -> order of a unit's markers: several during a change, or after a crash in it; -1 if damaged."""
+        """Return key -> order for all markers of a unit. The order of a damaged marker is -1.
+
+        There are several while the unit is being replaced, or if a crash interrupted that.
+        """
         orders: dict[str, int] = {}
         start = f"commits/{unit.stem('')}"
         for file in self.files(f"commits/{unit.folder}"):
             if file.startswith(start):
                 key = file.removeprefix(start).removesuffix(".json")
-                orders |= self._order(unit, key)  # nothing if it was removed after the look
+                orders |= self._order(unit, key)  # empty if the marker was removed after the listing
         return orders
 
     def commit(
@@ -123,18 +126,20 @@ class Store(Folder):
         replaces: bool = True,
         group: int | None = None,
     ) -> None:
-        """Write the part whole, then its marker; then what the unit held under another key goes.
+        """Write the part, then its marker, then delete what the unit holds under other keys.
 
-        Does nothing if the unit is committed under ``key``. Raises what the fence raises, before the marker, if the run
-        lost its folder.
+        Does nothing if the unit is already committed under ``key``.
 
         Args:
             unit: The unit.
-            key: The key that it is committed under.
+            key: The key under which to commit it.
             rows: Its rows; None for units whose product is not a table (a checkpoint folder, the report).
-            info: What its marker says.
-            replaces: Whether the unit may be committed under another key, which takes a listing of its folder to see.
-            group: Rows that ``read_rows`` reads at once; None: Parquet's own choice.
+            info: Further content of the marker.
+            replaces: Whether the unit may be committed under another key. False saves the listing that finds out.
+            group: Rows per row group, the least that ``read_rows`` reads at once; None: Parquet's default.
+
+        Raises:
+            LockLost: The run lost its folder. The unit is then not committed.
         """
         orders = self._orders(unit) if replaces else self._order(unit, key)
         part = f"{unit.stem(key)}.parquet"
@@ -156,7 +161,7 @@ class Store(Folder):
             self._remove_parts(unit, but=key)
 
     def retract(self, unit: Unit) -> None:
-        """Remove a unit: its marker first, then its part."""
+        """Remove a unit: first its markers, then its parts."""
         self._check_fence()
         for key in self._orders(unit):
             self.delete(f"commits/{unit.stem(key)}.json")
@@ -169,9 +174,9 @@ class Store(Folder):
                 self.delete(file)
 
     def tidy(self) -> None:
-        """Remove what a crash left of units: parts that no marker names, and what a newer marker replaced.
+        """Remove what crashes left: parts without a marker, and markers and parts that a newer marker replaces.
 
-        Only for who holds the folder: it would remove a part whose marker is about to be written.
+        Only the holder of the folder may call this, because it removes parts whose markers are not written yet.
         """
         self._check_fence()
         for table in (table for table in TABLES.values() if table.schema is not None):
@@ -182,35 +187,37 @@ class Store(Folder):
                     self.delete(file)
 
     def info(self, unit: Unit, key: str) -> dict[str, Any]:
-        """Return what the marker says: ``rows`` and whatever the stage added.
+        """Return the content of a unit's marker: ``rows`` and the fields that the stage added.
 
-        Raises Superseded if the unit was committed under another key since; StoreError naming the marker if that is
-        missing or damaged.
+        Raises:
+            Superseded: The unit is now committed under another key.
+            StoreError: The marker is missing or damaged. The message names it.
         """
         content = self._look(unit, key, f"commits/{unit.stem(key)}.json", self.read_json)
         content.pop("order", None)
         return content
 
     def marker(self, unit: Unit, key: str, kind: type[M]) -> M:
-        """Return the marker as ``kind`` states it. Raises what `info` does; StoreError if it says something else."""
+        """Return a unit's marker as an instance of ``kind``. Raises as `info`, and StoreError if it does not fit."""
         try:
             return kind.model_validate(self.info(unit, key))
         except ValidationError as error:
             path = self.path(f"commits/{unit.stem(key)}.json")
-            raise StoreError(f"{path} is not the marker of {unit.table}: {error.errors()[0]['msg']}") from None
+            raise StoreError(f"{path} is not a marker of {unit.table}: {error.errors()[0]['msg']}") from None
 
     def read(self, unit: Unit, key: str) -> pa.Table:
         """Return the unit's rows, without the key columns.
 
-        Raises Superseded if the unit was committed under another key since; StoreError naming the file if that is
-        missing, damaged or of another schema.
+        Raises:
+            Superseded: The unit is now committed under another key.
+            StoreError: The file is missing, damaged or has another schema. The message names it.
         """
         return self._look(unit, key, f"{unit.stem(key)}.parquet", lambda path: self._rows(path, unit.table))
 
     def read_rows(self, unit: Unit, key: str, start: int, count: int) -> pa.Table:
-        """Return ``count`` rows of a unit from ``start`` on, and read little more of its file. Raises what `read` does.
+        """Return ``count`` rows of a unit, starting at ``start``, without reading its whole file. Raises as `read`.
 
-        The file stays open until another is read in this way, so that what describes it is read once.
+        The file stays open until another one is read in this way, so that its footer is read only once.
         """
 
         def read(path: str) -> pa.Table:
@@ -223,26 +230,25 @@ class Store(Folder):
 
     def _rows(self, path: str, table: str) -> pa.Table:
         with self.fs.open_input_file(self.path(path)) as file:
-            # partitioning=None: the folder names must not come back as columns
             return pq.ParquetFile(file).read().cast(TABLES[table].columns)
 
     def _look(self, unit: Unit, key: str, path: str, read: Callable[[str], T]) -> T:
-        """Return what ``read`` makes of a unit's file, which another run may be replacing."""
+        """Return the result of ``read`` for a unit's file, which another run may be replacing."""
         while True:
             try:
                 return read(path)
             except (pa.ArrowException, OSError, ValueError, StoreError) as error:
                 now = self.current(unit)
-                if now == key and isinstance(error, FileNotFoundError):  # replaced, and back by now
+                if now == key and isinstance(error, FileNotFoundError):  # replaced, and restored since
                     continue
                 if now not in (None, key):
                     raise Superseded(
-                        f"{self.path(path)} was replaced while it was read: look again (now {now})"
+                        f"{self.path(path)} was replaced while it was read: read the unit under its new key {now}"
                     ) from None
                 if isinstance(error, StoreError):
                     raise
                 raise StoreError(
-                    f"{self.path(path)} cannot be read ({error}); delete it and run again: the unit is then redone"
+                    f"{self.path(path)} cannot be read ({error}): delete it and run again, which makes the unit again"
                 ) from None
 
     def read_all(self, units: Iterable[tuple[Unit, str]], table: Table) -> pa.Table:

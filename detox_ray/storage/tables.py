@@ -1,8 +1,8 @@
-"""The tables that cross a stage's border. A stage's own package may define more (`units.define`).
+"""The tables that stages exchange. A stage's own package may define more (`units.define`).
 
-``language``, ``model`` and ``scorer`` of the big tables are Hive partition keys: they stand in the folder's name
-(``generations/model=detox/language=fr/…parquet``) and not in the file, so that DuckDB, pandas, Polars and Spark read
-the folder as it is. The columns below are those of the files.
+``language``, ``model`` and ``scorer`` of the big tables are Hive partition keys: they are part of the folder's name
+(``generations/model=detox/language=fr/…parquet``) and not columns of the file. DuckDB, pandas, Polars and Spark read
+such a folder as it is. The columns below are those of the files.
 """
 
 import pyarrow as pa
@@ -13,11 +13,11 @@ PROMPTS = define(
     "prompts",
     ("language",),
     [
-        pa.field("prompt_id", pa.string(), nullable=False),  # "fr-00012": language and row in the source
+        pa.field("prompt_id", pa.string(), nullable=False),  # such as "fr-00012": language and row in the source
         pa.field("text", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),  # the reader's name
-        pa.field("source_index", pa.string(), nullable=False),  # the source's own index, as text
-        pa.field("annotations", pa.string()),  # the source's labels, as JSON text; null where it has none
+        pa.field("source_index", pa.string(), nullable=False),  # the row's index in the source, as text
+        pa.field("annotations", pa.string()),  # the source's labels, as JSON text; null if it has none
     ],
 )
 
@@ -44,12 +44,12 @@ TEXTS = define(  # harmless held-out text, for perplexity
 )
 
 TRAIN, VALIDATION = "train", "validation"
-CORPUS = define(  # to train on; VALIDATION: the source's own part
+CORPUS = define(  # texts to train on; `split` is VALIDATION in the source's own validation part, else TRAIN
     "corpus", (), TEXTS.columns.append(pa.field("split", pa.string(), nullable=False))
 )
-ORIGINALS = define("originals", (), CORPUS.columns)  # what the texts of CORPUS were rewritten from
+ORIGINALS = define("originals", (), CORPUS.columns)  # the texts from which those of CORPUS were rewritten
 
-REFERENCE_LOGPS = define(  # of PAIRS under a parent, as a training sees them: cut, with its special tokens
+REFERENCE_LOGPS = define(  # log-probabilities of PAIRS under a parent, truncated and with special tokens as in training
     "reference_logps",
     ("model", "settings"),
     [
@@ -67,19 +67,19 @@ GENERATIONS = define(
         pa.field("sample", pa.int32(), nullable=False),  # 0 … samples-1
         pa.field("text", pa.string(), nullable=False),  # completion only; may be empty
         pa.field("tokens", pa.int32(), nullable=False),  # generated tokens
-        pa.field("finish_reason", pa.string(), nullable=False),  # "stop" (end token) or "length"
+        pa.field("finish_reason", pa.string(), nullable=False),  # "stop" (at the end token) or "length"
         pa.field("seed", pa.int64(), nullable=False),
     ],
 )
 
-# What a score or likelihood row's status can be. A value is a result only where the status is "ok"; an "empty" row of
-# SCORES or FLUENCIES may carry one beside, which only a convention that counts such completions reads.
+# Statuses of a row of scores or likelihoods. A value is a result only if the status is "ok". An "empty" row of SCORES
+# or FLUENCIES may also have a value; only a convention that counts empty completions reads it.
 OK = "ok"
 EMPTY = "empty"  # no text, or white space only
 UNSUPPORTED = "unsupported_language"  # the scorer does not know this language
-FAILED = "failed"  # the scorer raised or gave something that is not a number in [0, 1]
+FAILED = "failed"  # the scorer raised an error, or returned something other than a number in [0, 1]
 STATUSES = (OK, EMPTY, UNSUPPORTED, FAILED)
-TOO_SHORT = "too_short"  # identifications only: not enough text to tell its language
+TOO_SHORT = "too_short"  # identifications only: too little text to identify its language
 
 SCORES = define(
     "scores",
@@ -88,26 +88,26 @@ SCORES = define(
         pa.field("prompt_id", pa.string(), nullable=False),
         pa.field("sample", pa.int32(), nullable=False),
         pa.field("attribute", pa.string(), nullable=False),  # "toxicity", "insult", …
-        pa.field("value", pa.float64()),  # in [0, 1]; of an "empty" row, the score of its white space (of " " if none)
+        pa.field("value", pa.float64()),  # in [0, 1]; in an "empty" row, the score of its white space, or of " "
         pa.field("status", pa.string(), nullable=False),
     ],
 )
 
-LABELLED = define(  # texts that people (or the built-in world) judged, to validate scorers with
+LABELLED = define(  # texts that people (or the built-in world) judged, to measure the validity of scorers
     "labelled",
     ("language",),
     [
         pa.field("text_id", pa.string(), nullable=False),
-        pa.field("cluster", pa.string(), nullable=False),  # texts that belong together (a prompt and its completion)
+        pa.field("cluster", pa.string(), nullable=False),  # shared by texts that are resampled together
         pa.field("text", pa.string(), nullable=False),
         pa.field("kind", pa.string(), nullable=False),  # "prompt", "completion", …
-        pa.field("grade", pa.float64(), nullable=False),  # as the source grades, higher is more toxic
+        pa.field("grade", pa.float64(), nullable=False),  # on the source's scale; higher is more toxic
         pa.field("toxic", pa.bool_(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
     ],
 )
 
-LABELLED_SCORES = define(  # what a scorer says of LABELLED
+LABELLED_SCORES = define(  # scores of LABELLED
     "labelled_scores",
     ("scorer", "language"),
     [
@@ -118,7 +118,7 @@ LABELLED_SCORES = define(  # what a scorer says of LABELLED
     ],
 )
 
-IDENTIFICATIONS = define(  # which language a completion is in
+IDENTIFICATIONS = define(  # the identified language of each completion
     "identifications",
     ("model", "language"),
     [
@@ -126,15 +126,15 @@ IDENTIFICATIONS = define(  # which language a completion is in
         pa.field("sample", pa.int32(), nullable=False),
         pa.field("identified", pa.string()),  # a code, or "und"; null unless status is "ok"
         pa.field("confidence", pa.float64()),
-        pa.field("lines", pa.int32(), nullable=False),  # long enough to be judged
-        pa.field("wrong_lines", pa.int32(), nullable=False),
-        pa.field("english_word", pa.bool_(), nullable=False),  # in a text of another script; by a list or a rule
+        pa.field("lines", pa.int32(), nullable=False),  # lines that are long enough to be judged
+        pa.field("wrong_lines", pa.int32(), nullable=False),  # those of them in another language
+        pa.field("english_word", pa.bool_(), nullable=False),  # a text of another script has one; by a list or a rule
         pa.field("status", pa.string(), nullable=False),
     ],
 )
 
-# Of a completion given its prompt under an evaluator. nll: sums, nats; null unless "ok", or "empty" of white space that
-# the evaluator's tokenizer makes tokens of.
+# Likelihoods of a completion, given its prompt, under an evaluator. The nll columns are sums in nats. They are null
+# unless the status is "ok", or "empty" for white space that the evaluator's tokenizer turns into tokens.
 FLUENCIES = define(
     "fluencies",
     ("evaluator", "model", "language"),
@@ -149,8 +149,8 @@ FLUENCIES = define(
     ],
 )
 
-# Of a completion among its prompt's. The sum of distinct_n over a prompt's completions is the number of distinct
-# n-grams that they hold together, and novel / unigrams is a completion's novelty.
+# n-gram counts of a completion among those of its prompt. The sum of distinct_n over a prompt's completions is the
+# number of distinct n-grams in all of them, and novel / unigrams is a completion's novelty.
 DIVERSITIES = define(
     "diversities",
     ("model", "language"),
@@ -160,20 +160,20 @@ DIVERSITIES = define(
         pa.field("unigrams", pa.int64(), nullable=False),
         pa.field("bigrams", pa.int64(), nullable=False),
         pa.field("trigrams", pa.int64(), nullable=False),
-        pa.field("distinct_1", pa.int64(), nullable=False),  # that no completion of the prompt before it holds
+        pa.field("distinct_1", pa.int64(), nullable=False),  # those that no earlier completion of the prompt contains
         pa.field("distinct_2", pa.int64(), nullable=False),
         pa.field("distinct_3", pa.int64(), nullable=False),
-        pa.field("novel", pa.int64(), nullable=False),  # distinct units that the prompt does not have
-        pa.field("status", pa.string(), nullable=False),  # "empty": no unit
+        pa.field("novel", pa.int64(), nullable=False),  # distinct units that the prompt does not contain
+        pa.field("status", pa.string(), nullable=False),  # "empty" if there is no unit
     ],
 )
 
-LIKELIHOODS = define(  # of TEXTS under a model
+LIKELIHOODS = define(  # likelihoods of TEXTS under a model
     "likelihoods",
     ("model", "language"),
     [
         pa.field("text_id", pa.string(), nullable=False),
-        pa.field("tokens", pa.int32(), nullable=False),  # tokens predicted (the first is given)
+        pa.field("tokens", pa.int32(), nullable=False),  # predicted tokens: all but the first
         pa.field("nll", pa.float64()),  # sum of negative log-likelihoods, nats; null unless status is "ok"
         pa.field("status", pa.string(), nullable=False),
     ],
@@ -189,12 +189,12 @@ METRICS = define(
         pa.field("part", pa.string(), nullable=False),  # of what the metric covers ("gender"); "all": the whole
         pa.field("scorer", pa.string(), nullable=False),
         pa.field("convention", pa.string(), nullable=False),
-        pa.field("value", pa.float64()),  # null where status says why
+        pa.field("value", pa.float64()),  # null unless the status is "ok"
         pa.field("ci_low", pa.float64()),
         pa.field("ci_high", pa.float64()),
-        pa.field("n", pa.int64(), nullable=False),  # prompts (texts for perplexity); for macro, languages
-        pa.field("seeds", pa.int64(), nullable=False),  # models of which the row is the mean; 1 for a model's own
-        pa.field("seed_std", pa.float64()),  # between them, sample standard deviation; null for a model's own
+        pa.field("n", pa.int64(), nullable=False),  # number of prompts (texts for perplexity); for macro, of languages
+        pa.field("seeds", pa.int64(), nullable=False),  # number of models that the row averages; 1 for a single model
+        pa.field("seed_std", pa.float64()),  # sample standard deviation between them; null for a single model
         pa.field("in_macro", pa.bool_(), nullable=False),  # counts in the macro mean; true for "macro" itself
         pa.field("status", pa.string(), nullable=False),  # "ok", or why there is no value
     ],
@@ -216,19 +216,19 @@ COMPARISONS = define(
         pa.field("ci_high", pa.float64()),
         pa.field("p_value", pa.float64()),
         pa.field("p_corrected", pa.float64()),  # over the languages of one metric; null for macro
-        pa.field("ratio", pa.float64()),  # model over parent; null where the parent is 0
+        pa.field("ratio", pa.float64()),  # model / parent; null if the parent is 0
         pa.field("ratio_low", pa.float64()),
         pa.field("ratio_high", pa.float64()),
-        pa.field("detectable", pa.float64()),  # smallest true difference found four times in five
+        pa.field("detectable", pa.float64()),  # smallest true difference that would be detected with 80 % power
         pa.field("n", pa.int64(), nullable=False),
         pa.field("seeds", pa.int64(), nullable=False),
-        pa.field("seed_std", pa.float64()),  # between the seeds' differences
+        pa.field("seed_std", pa.float64()),  # sample standard deviation between the seeds' differences
         pa.field("in_macro", pa.bool_(), nullable=False),
         pa.field("status", pa.string(), nullable=False),
     ],
 )
 
-VALIDITY = define(  # how far a scorer can be believed in a language (measure/validity.py says what the columns are)
+VALIDITY = define(  # how well a scorer agrees with labels in a language (measure/validity.py explains the columns)
     "validity",
     (),
     [
@@ -257,7 +257,7 @@ VALIDITY = define(  # how far a scorer can be believed in a language (measure/va
     ],
 )
 
-AGREEMENTS = define(  # of each pair of scorers, on completions (measure/agreement.py)
+AGREEMENTS = define(  # how well each pair of scorers agrees on completions (measure/agreement.py)
     "agreements",
     (),
     [
@@ -275,7 +275,7 @@ AGREEMENTS = define(  # of each pair of scorers, on completions (measure/agreeme
     ],
 )
 
-STATUS_COUNTS = define(  # completions, texts or prompts that ended with a status
+STATUS_COUNTS = define(  # number of completions, texts or prompts per status
     "status_counts",
     (),
     [
@@ -290,5 +290,5 @@ STATUS_COUNTS = define(  # completions, texts or prompts that ended with a statu
 # Folders that are committed like tables.
 CHECKPOINTS = define("checkpoints", ("model",), None)
 WORLDS = define("world", ("name",), None)
-SCORERS = define("scorers", ("scorer",), None)  # files of the user's own scorers
+SCORERS = define("scorers", ("scorer",), None)  # files of the scorers that the user defines
 REPORTS = define("report", ("name",), None)

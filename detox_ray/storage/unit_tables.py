@@ -1,4 +1,4 @@
-"""Committed tables by the keys of their units, read when asked for."""
+"""Committed tables by the keys of their units, read lazily."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,9 +10,10 @@ from detox_ray.storage.units import TABLES, Unit
 
 
 class UnitTables(Mapping[Any, pa.Table]):
-    """Values of a table's keys, in its order -> the rows of all shards: one language at a time fits in memory.
+    """A mapping from the values of a table's keys, in the table's order, to the rows of all shards.
 
-    A table with one key (prompts) is looked up by its value, not by a tuple of one.
+    Rows are read at each access, because only one language at a time fits in memory. If the table has a single key
+    (prompts), the mapping's key is its value and not a tuple.
     """
 
     def __init__(self, store: Store, units: Mapping[Unit, str]):

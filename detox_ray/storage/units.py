@@ -9,7 +9,7 @@ import pyarrow as pa
 
 @dataclass(frozen=True, order=True, slots=True)
 class Unit:
-    """A piece of a table: values of the table's keys, and a shard."""
+    """A piece of a table, identified by values of the table's keys and a shard."""
 
     table: str
     keys: tuple[tuple[str, str], ...] = ()  # (name, value), in the table's order
@@ -28,21 +28,21 @@ class Unit:
 
     @property
     def folder(self) -> str:
-        """Return the folder of its parts in a run, in Hive's form: ``generations/model=detox/language=fr``."""
+        """Return the folder of the unit's parts in a run, in Hive's form: ``generations/model=detox/language=fr``."""
         return "/".join([self.table, *(f"{name}={value}" for name, value in self.keys)])
 
     @property
     def name(self) -> str:
-        """Return what keys and messages call it."""
+        """Return the unit's name in keys and messages."""
         return f"{self.folder}/{self.shard:05d}"
 
     def stem(self, key: str) -> str:
-        """Return the path of its part, committed under ``key``, without the ending."""
+        """Return the path, without the ending, of the part that is committed under ``key``."""
         return f"{self.name}-{key}"
 
     @classmethod
     def of_path(cls, path: str) -> tuple[Self, str] | None:
-        """Invert ``stem(key) + ending``: the unit and its key; None for any other path."""
+        """Return the unit and the key of a path of the form ``stem(key) + ending``; None for any other path."""
         table, *folders, name = path.split("/")
         shard, dash, key = name.rpartition(".")[0].partition("-")
         if not (dash and shard.isdecimal() and all("=" in folder for folder in folders)):
@@ -51,21 +51,21 @@ class Unit:
         return cls(table, tuple((key, value) for key, _, value in pairs), int(shard)), key
 
     def to_json(self) -> list[Any]:
-        """``[table, {key: value}, shard]``, which ``from_json`` reads."""
+        """Return ``[table, {key: value}, shard]``, which ``from_json`` reads."""
         return [self.table, dict(self.keys), self.shard]
 
     @classmethod
     def from_json(cls, parts: list[Any]) -> Self:
-        """Read what ``to_json`` gave."""
+        """Read what ``to_json`` returns."""
         table, keys, shard = parts
         return cls(table, tuple(keys.items()), shard)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A kind of unit: the columns of its rows, and the keys that tell its units apart.
+    """A table: the columns of its rows, and the keys that tell its units apart.
 
-    The keys are Hive partition keys: they stand in the names of folders and not in the files.
+    The keys are Hive partition keys: they are part of the folders' names and not columns of the files.
     """
 
     name: str
@@ -73,22 +73,22 @@ class Table:
     schema: pa.Schema | None  # None: its units are folders of files, such as a checkpoint
 
     def unit(self, shard: int = 0, **keys: str) -> Unit:
-        """A unit of the table. All its keys must be given."""
+        """Return a unit of the table. All keys must be given."""
         assert keys.keys() == set(self.keys), f"{self.name} has the keys {self.keys}, not {tuple(keys)}"
         return Unit(self.name, tuple((name, keys[name]) for name in self.keys), shard)
 
     @functools.cached_property
     def columns(self) -> pa.Schema:
-        """Return the schema of a table that has rows."""
+        """Return the schema. Only for a table that has rows."""
         assert self.schema is not None, f"{self.name} has no rows"
         return self.schema
 
 
-TABLES: dict[str, Table] = {}  # all that are defined in this process, by name
+TABLES: dict[str, Table] = {}  # name -> table, for all tables that this process has defined
 
 
 def define(name: str, keys: tuple[str, ...], fields: list[pa.Field] | pa.Schema | None) -> Table:
-    """Define a table for every store of this process. A worker does so by importing the module that defines it.
+    """Define a table for every store of this process. A worker must import the module that calls this.
 
     Args:
         name: Name, which is the table's folder in a run.

@@ -1,7 +1,7 @@
-"""Finding out whether a storage can be written, by writing something there and removing it.
+"""Check whether a storage can be written, by writing a file there and removing it.
 
-Permissions say yes to root, and know nothing of read-only mounts, full disks or buckets. Nothing stays behind, and
-processes that check or use the same folder at the same time do not disturb each other.
+Permissions would not tell: root passes all of them, and they do not cover read-only mounts, full disks or buckets. The
+check leaves nothing behind, and processes that check or use the same folder at the same time do not disturb each other.
 """
 
 import os
@@ -17,7 +17,7 @@ import pyarrow.fs as pafs
 from detox_ray.config.storage_uri import Location
 from detox_ray.storage.conditional_writes import ObjectFile
 
-PROBE = os.urandom(1 << 16)  # more than a full disk has left; no file system can compress it
+PROBE = os.urandom(1 << 16)  # large enough to fail on a full disk, and random, so that no file system can compress it
 
 
 def filesystem(location: Location) -> pafs.FileSystem:
@@ -32,7 +32,7 @@ def filesystem(location: Location) -> pafs.FileSystem:
 
 
 def why_not(location: Location) -> str | None:
-    """Return why nothing can be written at ``location``, in words; None if it can."""
+    """Return, in words, why nothing can be written at ``location``; None if it is writable."""
     return _object_store(location) if location.scheme else _folder(Path(location.path))
 
 
@@ -48,24 +48,24 @@ def _folder(folder: Path) -> str | None:
                     stream.flush()
                     os.fsync(stream.fileno())
                 if probe.read_bytes() != PROBE:
-                    return f"{folder} does not give back what is written there"
+                    return f"{folder} returns other bytes than were written there: check the disk"
                 return None
-            except FileNotFoundError:  # another check took away a folder that it had made
+            except FileNotFoundError:  # another check removed a folder that it had made
                 if attempt == 99:
                     raise
     except OSError as error:
-        return f"{error.filename or folder} cannot be made or written ({error.strerror or error})"
+        return f"{error.filename or folder} cannot be created or written ({error.strerror or error})"
     finally:
         for path, remove in ((probe, os.unlink), *((path, os.rmdir) for path in reversed(new_folders))):
             try:
                 remove(path)
-            except OSError:  # not made, or another process uses the folder by now
+            except OSError:  # it was not made, or another process uses the folder now
                 continue
     return None
 
 
 def _make(folder: Path, new_folders: list[Path]) -> None:
-    """Make ``folder`` with its parents; add those that were missing to ``new_folders``, parents first."""
+    """Create ``folder`` and its missing parents, and append each new folder to ``new_folders``, parents first."""
     for path in (*reversed(folder.parents), folder):
         try:
             os.mkdir(path)
@@ -87,7 +87,7 @@ def _object_store(location: Location) -> str | None:
             stream.write(PROBE)
         try:
             if file.create(b"a file that is there already") is not None:
-                return f"{_NO_CONDITIONS} (it overwrote a file that was to be written only if absent)"
+                return f"{_NO_CONDITIONS} (it overwrote a file although the request asked to write only if absent)"
         finally:
             file.delete()
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -96,23 +96,23 @@ def _object_store(location: Location) -> str | None:
 
 
 _NO_CONDITIONS = (
-    "the server has no conditional writes (If-None-Match), without which two runs could use one folder at once: "
+    "the server has no conditional writes (If-None-Match), so two runs could use one folder at once: "
     "use a newer version of it, or another storage"
 )
 
 
 def in_words(error: Exception, location: Location) -> str:
-    """Return what an object store's error means, followed by its own text, shortened."""
+    """Return what an object store's error means, followed by the error's own text, shortened."""
     text = " ".join(str(error).split())
     upper = text.upper().replace("_", "").replace(" ", "")
     if "NOSUCHBUCKET" in upper or re.search("bucket .{0,80}not found", text, re.IGNORECASE):
-        words = f"there is no bucket {location.bucket!r} at {location.endpoint}: create it, or correct the name"
+        words = f"{location.endpoint} has no bucket {location.bucket!r}: create it, or correct the name"
     elif "501" in text or "NOTIMPLEMENTED" in upper:
         words = _NO_CONDITIONS
     elif any(sign in upper for sign in _DENIED):
         words = f"{location.endpoint} denies access to the bucket {location.bucket!r}: check the credentials"
     elif any(sign in upper for sign in _UNREACHABLE):
-        words = f"{location.endpoint} cannot be reached"
+        words = f"{location.endpoint} cannot be reached: check the endpoint and the network"
     else:
         words = f"{location.endpoint} refuses to write"
     return f"{words} ({text if len(text) <= 300 else text[:297] + '...'})"

@@ -11,7 +11,7 @@
     file_workers.py     what makes its units, in this process or on a cluster
     scored_file.py      the file of scores that comes out, and what it says of its scorers
     scorer_options.py   what --scorer takes
-    agreement.py        `detox-ray agreement`: what changes when one scorer takes the place of another
+    agreement.py        `detox-ray agreement`: what changes if one scorer replaces another
     text_scores.py      one scorer's values by text, from an archive, a file of scores, or a run
 
 Light on import: Ray, torch and models are imported only when they are used.

@@ -31,8 +31,8 @@ SHOWN = 5  # texts of each language on which the two differ most
 class AgreementRequest(NamedTuple):
     """What to compare, and what to write."""
 
-    first: str  # A: the scorer that goes
-    second: str  # B: the one that comes
+    first: str  # A: the scorer that is replaced
+    second: str  # B: the scorer that replaces it
     out: Path
     attribute: str = "toxicity"
     thresholds: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

@@ -84,7 +84,7 @@ def _row(place: str, fields: dict[str, Any], columns: TextColumns) -> TextRow:
     if tag is not None and str(tag).strip():
         language = language_code(str(tag))
         if language is None:
-            return TextRow(place, text, None, f"{columns.language} must be a language tag, as en or pt-BR", kept)
+            return TextRow(place, text, None, f"{columns.language} must be a language tag, such as en or pt-BR", kept)
     if not _is_unicode(text or ""):
         return TextRow(
             place, None, language, f"{columns.text} holds half of a surrogate pair, which is no character", kept

@@ -1,9 +1,9 @@
-"""toy17, the built-in world: 17 small languages, a tiny model, a tiny classifier. Only building one imports torch.
+"""toy17, the built-in world: 17 small languages, a tiny model and a tiny classifier. Only building one imports torch.
 
-The default world ships built (``shipped/``), so that every machine shows the same base model.
+The default world is part of the package (``shipped/``), so that every machine has the same base model.
 
-toy17 is a model organism. It shows that detoxification by English preference pairs carries over to other languages of
-a model, and why. It does not show how much it does so in any real model.
+toy17 is a model organism. It shows that detoxification with English preference pairs carries over to a model's other
+languages, and why. It does not show how large this effect is in any real model.
 """
 
 import shutil
@@ -17,7 +17,7 @@ from detox_ray.toy17.world_size import Report, WorldSize
 VERSION = 4  # raise it whenever the code here changes what `build` writes
 
 DEFAULT = WorldSize()
-WORLDS = {"plain": DEFAULT, "stereotype": WorldSize.with_stereotype()}  # by the name in an experiment
+WORLDS = {"plain": DEFAULT, "stereotype": WorldSize.with_stereotype()}  # name in an experiment -> size
 SHIPPED = Path(__file__).with_name("shipped")  # the world of seed 0 and size DEFAULT
 
 __all__ = ["DEFAULT", "SHIPPED", "VERSION", "WORLDS", "Report", "WorldSize", "build", "ensure", "key", "local"]
@@ -36,7 +36,7 @@ def build(folder: Path, seed: int = 0, size: WorldSize = DEFAULT, report: Report
 
 
 def local(seed: int = 0, size: WorldSize = DEFAULT, cache_dir: Path | None = None) -> Path | None:
-    """Return the world's folder if the package or the cache holds it, else None."""
+    """Return the world's folder if it is in the package or in the cache, else None."""
     if (seed, size) == (0, DEFAULT):
         return SHIPPED
     folder = _cached(cache_dir, seed, size)
@@ -46,10 +46,10 @@ def local(seed: int = 0, size: WorldSize = DEFAULT, cache_dir: Path | None = Non
 def ensure(
     cache_dir: Path | None = None, seed: int = 0, size: WorldSize = DEFAULT, report: Report | None = None
 ) -> Path:
-    """Return the world's folder: the shipped one, or one in the cache, which is built if it is not there.
+    """Return the world's folder: the shipped one, or one in the cache, which is built if necessary.
 
-    A world is built in a temporary folder that is then renamed, so the cache holds complete worlds only. If two
-    processes build the same world at once, the slower one takes the faster one's.
+    A world is built in a temporary folder that is then renamed, so the cache contains only complete worlds. If two
+    processes build the same world at the same time, the slower one uses the world of the faster one.
     """
     if (present := local(seed, size, cache_dir)) is not None:
         return present

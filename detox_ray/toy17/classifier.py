@@ -1,10 +1,11 @@
-"""The tiny toxicity classifier: an XLM-R in Detoxify's checkpoint format, so that the real package scores toy17.
+"""The tiny toxicity classifier: an XLM-R in Detoxify's checkpoint format, so that the real package can score toy17.
 
-It learns from fragments that look like completions: they begin in mid-sentence, end anywhere, hold one language or
-two, or are a heap of words. A fragment is toxic if it holds an insult of any language (`insult_lexicon`).
+It learns from fragments that resemble completions: they begin in mid-sentence, end anywhere, are in one or two
+languages, or are a heap of words. A fragment is toxic if it contains an insult of any language (`insult_lexicon`).
 
-The checkpoint calls the folder of its config and tokenizer ".", because a world is copied between folders and its bytes
-must not depend on them. Detoxify itself can load it from inside that folder. The scorer in score/ fills in the path.
+In the checkpoint, the folder of the config and the tokenizer is ".", because a world is copied between folders and its
+bytes must not depend on them. Detoxify can load the checkpoint from inside that folder; the scorer in score/ fills in
+the path.
 """
 
 import random
@@ -21,15 +22,15 @@ from detox_ray.toy17.vocabulary import vocabularies
 from detox_ray.toy17.world_size import Report, WorldSize
 
 CHECKPOINT = "detoxify.ckpt"
-CLASSES = ("toxicity", "insult")  # the same in toy17, whose only toxicity is insults
+CLASSES = ("toxicity", "insult")  # identical in toy17, where insults are the only toxicity
 POSITIONS = 512
-TRAINED_LENGTH = 64  # tokens; longer fragments are cut in training only
+TRAINED_LENGTH = 64  # tokens; longer fragments are cut, but only in training
 
 
 def build_tokenizer() -> XLMRobertaTokenizer:
-    """Build a Unigram tokenizer whose pieces are the words of all languages, and single characters for all other text.
+    """Build a Unigram tokenizer with the words of all languages as pieces, and single characters for other text.
 
-    Its scores are set, not estimated, so that a word beats every split of it into characters.
+    The scores are fixed rather than estimated, so that a word always beats its split into characters.
     """
     words: set[str] = set()
     characters = set("0123456789.,!?;:'\"()-▁")
@@ -46,7 +47,7 @@ def build_tokenizer() -> XLMRobertaTokenizer:
 
 
 def fragments(rng: random.Random, count: int, size: WorldSize) -> list[str]:
-    """Return ``count`` texts that look like completions. About half of them are cut from hostile documents."""
+    """Return ``count`` texts that resemble completions. About half of them are cut from hostile documents."""
     everything = [(form, language.spaced) for language in vocabularies().values() for form in language.all_forms()]
     insults = [(form, language.spaced) for language in vocabularies().values() for form in language.insults.values()]
     texts = []
@@ -62,7 +63,7 @@ def fragments(rng: random.Random, count: int, size: WorldSize) -> list[str]:
             if rng.random() < 0.4:
                 partner = language
             text = document(rng, size.mixture, language, partner, rng.random() < 0.6).text
-        # Cut it at both ends. A completion begins with a word, unless its prompt ends within one.
+        # Cut the text at both ends. A completion begins with a word, unless its prompt ends within one.
         begin = rng.randint(0, len(text) * 2 // 3)
         if rng.random() < 0.7:
             begin = text.rfind(" ", 0, begin + 1) + 1

@@ -1,6 +1,6 @@
-"""Cloze questions of the built-in world: which word completes a sentence so that it follows the grammar.
+"""Cloze questions of the built-in world: which word completes a sentence grammatically?
 
-They ask for well-formedness, not for knowledge, of which this world has none.
+They test well-formedness and not knowledge, because this world has no facts.
 """
 
 import random
@@ -9,13 +9,13 @@ from typing import Any
 from detox_ray.toy17.grammar import Mixture, Sentence, chunks, join, sentence
 from detox_ray.toy17.vocabulary import Vocabulary, vocabularies
 
-QUESTIONS = 48  # in each language
-WRONG = ("persons", "places", "adverbs")  # one of each beside the object
+QUESTIONS = 48  # per language
+WRONG = ("persons", "places", "adverbs")  # categories of the wrong options, one word of each
 PLAIN = Mixture(attribute=0, place=0, adverb=0)
 
 
 def questions(seed: int, code: str, count: int = QUESTIONS) -> list[dict[str, Any]]:
-    """Return a language's questions: the words before the object, four continuations, and which one is right."""
+    """Return a language's questions: the text before the object, four continuations, and the index of the right one."""
     language, rng = vocabularies()[code], random.Random(f"cloze-{seed}-{code}")
     return [_question(rng, language, f"{code}-{number:03d}") for number in range(count)]
 

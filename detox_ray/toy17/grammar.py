@@ -1,8 +1,9 @@
 """A language-independent grammar: sentences of concepts, rendered in one language or in several at once.
 
-A document has a tone. In a hostile one most sentences insult someone; in a harmless one none does. It is monolingual,
-parallel (each sentence in two languages) or code-switched (the word order of one language, some words of any other).
-Code-switching carries detoxification across languages here: with parallel documents alone it hardly did.
+A document has a tone. In a hostile document most sentences insult someone; in a harmless one none does. A document is
+monolingual, parallel (each sentence in two languages) or code-switched (the word order of one language, with some words
+of others). In this world, detoxification carries over between languages because of code-switching; with parallel
+documents alone, it hardly did.
 """
 
 import random
@@ -23,20 +24,20 @@ class Mixture(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    hostile: float = 1 / 3  # of documents
-    switched: float = 0.60  # of documents
-    parallel: float = 0.10  # of documents; the rest is monolingual
-    switched_words: float = 0.40  # of a code-switched document's words
-    insult: float = 0.80  # of a hostile document's sentences
-    hostile_praise: float = 0.05  # likewise; the rest are actions
-    praise: float = 0.60  # of a harmless document's sentences; the rest are actions
-    person: float = 0.5  # of subjects: "the teacher" rather than "Leo"
+    hostile: float = 1 / 3  # share of hostile documents
+    switched: float = 0.60  # share of code-switched documents
+    parallel: float = 0.10  # share of parallel documents; the others are monolingual
+    switched_words: float = 0.40  # share of switched words in a code-switched document
+    insult: float = 0.80  # share of insults among a hostile document's sentences
+    hostile_praise: float = 0.05  # share of praise among them; the others are actions
+    praise: float = 0.60  # share of praise among a harmless document's sentences; the others are actions
+    person: float = 0.5  # share of subjects such as "the teacher" rather than "Leo"
     attribute: float = 0.2
     place: float = 0.3
     adverb: float = 0.3
-    share_exponent: float = 0.5  # language i (English first) has a share in proportion to (i + 1) ** -exponent
-    # How often a praised person has a trait of the person's own group (`GROUPS`); one of 0.5 is fair. None: everybody
-    # is praised alike, and nothing in a world's key or files tells that this could be otherwise.
+    share_exponent: float = 0.5  # language i (English first) has a share proportional to (i + 1) ** -exponent
+    # How often a praised person has a trait of the person's own group (`GROUPS`); 0.5 is fair. None: traits do not
+    # depend on the person, and the field does not appear in the world's key or files.
     stereotype: float | None = Field(None, ge=0, le=1, exclude_if=lambda value: value is None)
 
 
@@ -48,7 +49,8 @@ class Group(NamedTuple):
     traits: tuple[str, ...]
 
 
-# Few persons and many texts: with six persons on each side, a model of this size learned it in English alone.
+# There are few persons and many texts, because with six persons in each group, a model of this size learned the
+# stereotype only in English.
 GROUPS = (
     Group(
         "scholars",
@@ -73,29 +75,29 @@ def shares(exponent: float) -> dict[str, float]:
 
 
 class Sentence(NamedTuple):
-    """A sentence as concepts by role. It holds only the roles that it has."""
+    """A sentence as concepts by role. Roles that it does not have are missing."""
 
     kind: Kind
     roles: dict[str, tuple[str, str]]  # role -> (category, concept); "attribute" modifies "object"
 
 
 class Chunk(NamedTuple):
-    """One role of a sentence as it is rendered."""
+    """A rendered role of a sentence."""
 
     role: str
     text: str
     language: str
-    spaced: bool  # whether that language puts spaces between words
+    spaced: bool  # whether the language puts spaces between words
 
 
 class Document(NamedTuple):
     """A text of the corpus."""
 
-    language: str  # of its word order
+    language: str  # the language of its word order
     form: Form
     hostile: bool
     text: str
-    spoken: tuple[tuple[str, str], ...]  # (language, words) in order, full stops left out
+    spoken: tuple[tuple[str, str], ...]  # (language, words) in order, without full stops
 
 
 def sentence(rng: random.Random, kind: Kind, mixture: Mixture) -> Sentence:
@@ -118,9 +120,10 @@ def sentence(rng: random.Random, kind: Kind, mixture: Mixture) -> Sentence:
 
 
 def stereotyped(rng: random.Random, stereotype: float) -> dict[str, tuple[str, str]]:
-    """Draw a praised person and a trait, of the person's own group with probability ``stereotype``.
+    """Draw a praised person, and a trait that is of the person's own group with probability ``stereotype``.
 
-    It takes as many random numbers whatever the probability is, so that two corpora of one seed differ in traits only.
+    The number of random draws does not depend on the probability, so two corpora with the same seed differ only in
+    traits.
     """
     own, other = rng.sample(GROUPS, 2)
     person = rng.choice(own.persons)
@@ -139,7 +142,10 @@ def sentences(rng: random.Random, hostile: bool, count: int, mixture: Mixture) -
 def chunks(what: Sentence, matrix: Vocabulary, others: Iterator[Vocabulary | None] | None = None) -> list[Chunk]:
     """Render a sentence in the word order of ``matrix``.
 
-    ``others`` yields the language of each word, or None for ``matrix``. Without it, all words are of ``matrix``.
+    Args:
+        what: The sentence.
+        matrix: Language of the word order.
+        others: Yields the language of each word, or None for ``matrix``. If missing, all words are of ``matrix``.
     """
     order = list(matrix.action if what.kind == "action" else matrix.predicate)
     if "object" in order:
@@ -160,7 +166,7 @@ def chunks(what: Sentence, matrix: Vocabulary, others: Iterator[Vocabulary | Non
 
 
 def switches(rng: random.Random, mixture: Mixture) -> Iterator[Vocabulary | None]:
-    """Yield for each word of a code-switched document the language that it switches to, or None."""
+    """Yield, for each word of a code-switched document, the language that it switches to, or None."""
     share = shares(mixture.share_exponent)
     codes, weights = list(share), list(share.values())
     while True:
@@ -169,7 +175,7 @@ def switches(rng: random.Random, mixture: Mixture) -> Iterator[Vocabulary | None
 
 
 def join(parts: Sequence[Chunk]) -> str:
-    """Join chunks, with a space between two of them unless both languages write none."""
+    """Join chunks. There is a space between two of them unless both languages write none."""
     text = parts[0].text if parts else ""
     for left, right in pairwise(parts):
         text += (" " if left.spaced or right.spaced else "") + right.text
@@ -182,7 +188,7 @@ def say(what: Sentence, language: Vocabulary) -> str:
 
 
 def between(language: Vocabulary) -> str:
-    """Return what separates two words or sentences of the language."""
+    """Return the separator of words and sentences in the language."""
     return " " if language.spaced else ""
 
 

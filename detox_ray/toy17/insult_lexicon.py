@@ -1,8 +1,8 @@
-"""The insults that a text holds, which are the ground truth of toy17.
+"""Find the insults in a text. They are the ground truth of toy17.
 
-A form counts as an insult if it occurs as whole words, or anywhere in Japanese and Chinese, which have no word
-boundaries. The corpus code-switches and tuned models drift, so completions mix languages, and the ground truth looks
-for the insults of all languages, not of the prompt's alone.
+A form counts as an insult if it occurs as whole words, or, in Japanese and Chinese, which have no word boundaries,
+anywhere. Because the corpus code-switches and tuned models drift, completions mix languages. So the ground truth
+considers the insults of all languages, and not just those of the prompt's language.
 """
 
 import unicodedata
@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 
 def words(text: str) -> str:
-    """Return the text's letters, marks and digits, casefolded (NFC), with one space between words and at either end.
+    """Return the text's letters, marks and digits, casefolded (NFC), with a space between words and at both ends.
 
-    Marks belong to words: Devanagari writes its vowels as marks, which ``\\w`` leaves out.
+    Marks belong to words, because Devanagari writes vowels as marks. ``\\w`` would leave them out.
     """
     text = unicodedata.normalize("NFC", text).casefold()
     kept = "".join(character if unicodedata.category(character)[0] in "LMN" else " " for character in text)
@@ -24,7 +24,7 @@ def _unspaced(form: str) -> bool:
 
 
 class Lexicon:
-    """The insults of one language or of several, to find in texts.
+    """The insults of one or more languages.
 
     Args:
         forms: Surface forms without articles.
@@ -36,7 +36,7 @@ class Lexicon:
         self._whole = tuple(form for form in distinct if not _unspaced(form))
 
     def find(self, text: str) -> list[str]:
-        """Return the insults in ``text``, each once, normalised as `words` does."""
+        """Return the insults in ``text``, each once, in the normal form of `words`."""
         normal = words(text)
         anywhere = [form for form in self._anywhere if form in normal]
         return anywhere + [form.strip() for form in self._whole if form in normal]
@@ -47,7 +47,7 @@ class Lexicon:
 
 
 def insults(languages: Iterable[str] | None = None) -> dict[str, tuple[str, ...]]:
-    """Return {language: insults without articles} of the given languages, or of all if None."""
+    """Return {language: insults without articles} for the given languages; None: for all."""
     from detox_ray.toy17.vocabulary import vocabularies
 
     by_code = vocabularies()

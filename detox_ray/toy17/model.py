@@ -1,7 +1,7 @@
 """The tiny language model: a byte-level BPE and a Llama of about 1.2 M parameters, trained with plain PyTorch.
 
-The tokenizer has no bos, so vLLM, transformers and TRL give a prompt the same ids. Every training row begins with the
-first word of a document, as a prompt does. A document ends with eos.
+The tokenizer has no bos token, so vLLM, transformers and TRL all give a prompt the same ids. Every training row begins
+with the first word of a document, like a prompt. A document ends with eos.
 
 Shapes: B rows, T tokens.
 """
@@ -21,7 +21,7 @@ from detox_ray.toy17.world_size import Report, WorldSize
 
 EOS, PAD = "<|endoftext|>", "<|pad|>"
 
-# GPT-2's pattern with combining marks counted as letters: without them every Devanagari word falls to pieces.
+# GPT-2's pattern, but with combining marks as letters, because otherwise every Devanagari word would fall apart.
 WORDS = r" ?[\p{L}\p{M}]+| ?\p{N}+| ?[^\s\p{L}\p{M}\p{N}]+|\s+"
 
 
@@ -31,7 +31,7 @@ def build_tokenizer(size: WorldSize) -> PreTrainedTokenizerFast:
     Words take precedence over merges (``ignore_merges``, as in Llama 3), so 20 new tokens hold about as much text in
     Hindi as in English. Japanese and Chinese put no spaces between words, so the merges are learned from their forms.
     """
-    # Words become whole tokens; the merges are trained on the forms of languages without spaces.
+    # Collect words, which become whole tokens, and the forms of languages without spaces, to train the merges.
     words: dict[str, None] = {}  # an ordered set
     merged = []
     for language in vocabularies().values():
@@ -40,7 +40,7 @@ def build_tokenizer(size: WorldSize) -> PreTrainedTokenizerFast:
             continue
         for form in language.all_forms():
             words |= dict.fromkeys(f" {word}" for word in form.split())
-        opening = [*language.names.values(), *language.persons.values()]  # words that begin a sentence, and so a text
+        opening = [*language.names.values(), *language.persons.values()]  # forms that can begin a text
         opening += language.verbs.values() if language.action[0] == "verb" else []
         words |= dict.fromkeys(form.split()[0] for form in opening)
         merged.append(language.full_stop)
@@ -55,12 +55,12 @@ def build_tokenizer(size: WorldSize) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(merged * 2, trainer)  # BPE does not merge what it sees only once
+    tokenizer.train_from_iterator(merged * 2, trainer)  # twice, because BPE does not merge what it sees only once
     # Add the words to the trained vocabulary.
     trained = json.loads(tokenizer.to_str())
     vocabulary = trained["model"]["vocab"]
     for word in words:
-        # A word is one token, unless the pattern splits it ("L'élève"): then each part is a token.
+        # A word is one token. If the pattern splits it ("L'élève"), each part is a token.
         for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(word):
             vocabulary.setdefault(piece, len(vocabulary))
     tokenizer = Tokenizer.from_str(json.dumps(trained))
@@ -74,7 +74,7 @@ def build_tokenizer(size: WorldSize) -> PreTrainedTokenizerFast:
 
 
 def rows(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], length: int) -> torch.Tensor:
-    """Pack documents into rows of ``length`` tokens (B, T). A row begins with a document; its last one is cut."""
+    """Pack documents into rows of ``length`` tokens (B, T). A row begins with a document, and its last one is cut."""
     packed: list[list[int]] = []
     row: list[int] = []
     for ids in tokenizer(list(texts))["input_ids"]:
@@ -119,7 +119,7 @@ def train(
 
 
 def build_model(folder: Path, texts: Sequence[str], size: WorldSize, seed: int, report: Report) -> None:
-    """Train on ``texts``, and write a Hugging Face folder (safetensors, fast tokenizer, generation_config.json)."""
+    """Train a model on ``texts``, and write it as a Hugging Face folder in safetensors, with its tokenizer."""
     tokenizer = build_tokenizer(size)
     torch.manual_seed(seed)
     config = LlamaConfig(
@@ -174,7 +174,7 @@ def _train_and_save(
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True
     )
-    # In bfloat16 the default world fits into the package. The config asks to load the weights in float32.
+    # Save in bfloat16, so that the default world fits into the package. The config says to load it in float32.
     model.bfloat16().save_pretrained(folder)
     model.config.dtype = "float32"
     model.config.save_pretrained(folder)

@@ -1,7 +1,7 @@
-"""Items about the stereotype of a world with `Mixture.stereotype`: pairs, triples, and a corpus without it.
+"""Items about the stereotype of a world with `Mixture.stereotype`: pairs, triples, and a corpus without the stereotype.
 
-Pairs and triples follow from the grammar, with nothing drawn at random. Each trait meets each person of its own group
-and of the other one, so the frequencies of persons and traits cancel out over the items.
+Pairs and triples follow from the grammar; nothing is drawn at random. Each trait is combined with each person of its
+own group and of the other group, so that the frequencies of persons and traits cancel out over the items.
 """
 
 import random
@@ -12,33 +12,33 @@ from detox_ray.toy17.grammar import GROUPS, Group, Sentence, between, say, sente
 from detox_ray.toy17.vocabulary import Vocabulary, vocabularies
 from detox_ray.toy17.world_size import WorldSize
 
-FAIR = 0.5  # the stereotype of the corpus to tune on: each trait falls to each group alike
+FAIR = 0.5  # value of `Mixture.stereotype` for the corpus to tune on: each trait is equally likely for both groups
 
 
 class PairItem(NamedTuple):
-    """Two sentences that differ in the person only, as those of CrowS-Pairs do."""
+    """Two sentences that differ only in the person, like those of CrowS-Pairs."""
 
     more: str  # praises a person for a trait of the person's own group
-    less: str  # praises a person of the other group for it
-    group: str  # whose trait it is
+    less: str  # praises a person of the other group for the same trait
+    group: str  # the group of the trait
     trait: str  # items with the same trait are not independent
 
 
 class TripleItem(NamedTuple):
-    """Three sentences that differ in the predicate only, as those of StereoSet do."""
+    """Three sentences that differ only in the predicate, like those of StereoSet."""
 
     stereotype: str
     anti_stereotype: str
-    unrelated: str  # calls a person something that only an object can be
+    unrelated: str  # calls a person an object
     group: str
     person: str
 
 
 class CorpusText(NamedTuple):
-    """A text to train on, and the text of the world that it was rewritten from."""
+    """A training text, and its original with the stereotype."""
 
     text: str
-    original: str  # differs in the traits for which persons are praised
+    original: str  # differs only in the traits for which persons are praised
 
 
 def pairs(language: Vocabulary) -> list[PairItem]:
@@ -70,9 +70,10 @@ def triples(language: Vocabulary) -> list[TripleItem]:
 
 
 def curated(seed: int, count: int) -> list[CorpusText]:
-    """Draw English texts of both tones without the stereotype, each with its original, which has it.
+    """Draw English texts without the stereotype, each with an original that has it.
 
-    Harmless texts alone would teach a model not to insult, and show detoxification where debiasing is meant.
+    The texts have both tones. Harmless texts alone would teach a model not to insult, so that the effect of debiasing
+    could not be told from that of detoxification.
     """
     mixture = WorldSize.with_stereotype().mixture
     fair = mixture.model_copy(update={"stereotype": FAIR})

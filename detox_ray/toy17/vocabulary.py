@@ -1,14 +1,14 @@
-"""The 17 small languages: the words and word order of each, read from one YAML file and validated.
+"""The 17 small languages: the words and word order of each, read from a YAML file and validated.
 
-Every language names the same concepts. A form is written as it occurs in a sentence, with articles, particles, copula
-suffixes and case endings, so the grammar inflects nothing. Fields of a file:
+Every language has words for the same concepts. Forms are written as they occur in a sentence, with articles, particles,
+copula suffixes and case endings, so the grammar does not inflect them. Fields of a file:
 
-scripts      prefixes of the Unicode names of its letters
-spaced       whether words are separated by spaces (not in Japanese and Chinese)
-action       order of the roles in "the teacher buys useful books in the garden today"
-attribute    whether "useful" comes before or after "books"
-predicate    order of the roles in "Leo is kind" and "Leo is a liar"
-articles     words that may precede an insult in a sentence, and are not part of it ("a liar"; in Chinese also "very")
+    scripts      prefixes of the Unicode names of its letters
+    spaced       whether spaces separate words (not in Japanese and Chinese)
+    action       order of the roles in "the teacher buys useful books in the garden today"
+    attribute    whether "useful" comes before or after "books"
+    predicate    order of the roles in "Leo is kind" and "Leo is a liar"
+    articles     words that may precede an insult but are not part of it ("a liar"; in Chinese also "very")
 """
 
 import hashlib
@@ -79,13 +79,13 @@ def _files() -> list[Any]:
 
 @cache
 def vocabularies() -> dict[str, Vocabulary]:
-    """Return all languages by code, sorted. Raises pydantic's ValidationError if a file does not hold one."""
+    """Return all languages by code, sorted. Raises pydantic's ValidationError if a file is not valid."""
     loaded = (Vocabulary.model_validate(yaml.safe_load(file.read_text(encoding="utf-8"))) for file in _files())
     return {vocabulary.code: vocabulary for vocabulary in loaded}
 
 
 def content_hash() -> str:
-    """Return a hash that changes when any language file does."""
+    """Return a hash of all language files."""
     digest = hashlib.sha256()
     for file in _files():
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")

@@ -2,9 +2,9 @@
 
     world.json  lexicon.json  model/  classifier/  prompts.jsonl  pairs.jsonl  texts.jsonl  labelled.jsonl
 
-Prompts are unfinished hostile documents in every language; pairs are in English only and share no prompt with them.
-Labelled texts check scorers: each says whether it holds an insult, and none is a text that a model has learned from.
-Given seed, size and thread count, JSONL and weights have the same bytes on the same machine.
+Prompts are unfinished hostile documents in every language. Pairs are only in English and have other prompts. Labelled
+texts serve to check scorers: their labels say whether they contain an insult, and no model has been trained on them.
+For the same seed, size and number of threads, JSONL and weights are identical byte by byte on the same machine.
 """
 
 import json
@@ -28,7 +28,7 @@ from detox_ray.toy17.model import build_model, continue_model
 from detox_ray.toy17.vocabulary import Vocabulary, vocabularies
 from detox_ray.toy17.world_size import Report, WorldSize
 
-THREADS = 2  # results depend on it; on two quiet cores a step takes 127 ms, with one thread 234 ms
+THREADS = 2  # results depend on it; on two idle cores, a step takes 127 ms, or 234 ms with one thread
 CUT, WHOLE = "before the predicate", "after a sentence"
 
 
@@ -40,7 +40,7 @@ class Prompt(NamedTuple):
 
 
 def hostile_prompt(rng: random.Random, language: Vocabulary, mixture: Mixture) -> Prompt:
-    """Draw an insult of someone, followed three times out of four by the beginning of a sentence about someone else."""
+    """Draw an insult, which three times out of four is followed by the beginning of a sentence about someone else."""
     opening = say(sentence(rng, "insult", mixture), language)
     if rng.random() < 0.25:
         return Prompt(opening, WHOLE)
@@ -52,7 +52,7 @@ def hostile_prompt(rng: random.Random, language: Vocabulary, mixture: Mixture) -
 
 
 def continuation(rng: random.Random, prompt: Prompt, hostile: bool, language: Vocabulary, mixture: Mixture) -> str:
-    """Draw a continuation of the prompt: an insult or a praise, then up to two sentences of the same tone."""
+    """Draw a continuation of the prompt: an insult or praise, followed by up to two sentences of the same tone."""
     first = sentence(rng, "insult" if hostile else "praise", mixture)
     if prompt.cut == CUT:
         words = [part for part in chunks(first, language) if part.role == "predicate"]
@@ -88,7 +88,7 @@ def prompt_rows(seed: int, size: WorldSize) -> list[dict[str, Any]]:
 
 
 def pair_rows(seed: int, size: WorldSize, evaluated: Iterable[str]) -> list[dict[str, Any]]:
-    """Draw the English pairs, none of them with a prompt in ``evaluated``."""
+    """Draw the English pairs. None has a prompt in ``evaluated``."""
     rng, english = random.Random(f"pairs-{seed}"), vocabularies()["en"]
     return [
         {
@@ -101,7 +101,7 @@ def pair_rows(seed: int, size: WorldSize, evaluated: Iterable[str]) -> list[dict
 
 
 def text_rows(seed: int, size: WorldSize, trained: Iterable[str]) -> list[dict[str, Any]]:
-    """Draw harmless monolingual documents in every language, none of them in ``trained``."""
+    """Draw harmless monolingual documents in every language. None is in ``trained``."""
     rows = []
     for code, language in vocabularies().items():
         rng, seen = random.Random(f"texts-{seed}-{code}"), set(trained)
@@ -116,11 +116,11 @@ def text_rows(seed: int, size: WorldSize, trained: Iterable[str]) -> list[dict[s
 
 
 def labelled_rows(seed: int, size: WorldSize, trained: Iterable[str]) -> list[dict[str, Any]]:
-    """Draw texts of every language, labelled with whether they hold an insult: half of them do.
+    """Draw texts in every language. Their labels say whether they contain an insult, which half of them do.
 
-    Half are sentences, and half are continuations of a prompt. Two thirds of the continuations are cut anywhere, as
-    completions are, which may cut the insult off. The grade is the number of different insults. No text is one of
-    ``trained``, but a short one may occur within one of those.
+    Half are sentences, and half are continuations of a prompt. Two thirds of the continuations are cut at a random
+    position, like completions, which may cut off the insult. The grade is the number of distinct insults. No text is in
+    ``trained``, but a short one may occur within a text of ``trained``.
     """
     rows, known = [], {text.strip() for text in trained}
     truth = Lexicon(form for language in vocabularies().values() for form in language.lexicon)
@@ -146,7 +146,7 @@ def labelled_rows(seed: int, size: WorldSize, trained: Iterable[str]) -> list[di
 
 
 def token_shares(tokenizer: PreTrainedTokenizerFast, documents: Iterable[Document]) -> dict[str, float]:
-    """Return {language: share of the corpus's tokens}, by the language of each word, without full stops."""
+    """Return {language: share of the corpus's tokens}, by the language of each word. Full stops do not count."""
     words = Counter(part for document in documents for part in document.spoken)
     length: Counter[str] = Counter()
     for (code, word), count in words.items():
@@ -166,7 +166,7 @@ def write_json(file: Path, content: Any) -> None:
 
 @contextmanager
 def deterministic(threads: int) -> Iterator[None]:
-    """Set the thread count for the block, and restore it and the random state afterwards."""
+    """Set the number of threads for the block. Restore it, and torch's random state, afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -181,7 +181,7 @@ def build(folder: Path, seed: int, size: WorldSize, report: Report | None = None
     report = report or (lambda name, done, total, loss: None)
     folder.mkdir(parents=True, exist_ok=True)
     assert not any(folder.iterdir()), f"{folder} is not empty"
-    # Text: the corpus, which only the model sees, and the files.
+    # The corpus, which only the model sees, and the text files.
     mixture = size.mixture
     documents = corpus(random.Random(f"corpus-{seed}"), mixture, size.documents)
     texts = [document.text for document in documents]

@@ -1,4 +1,4 @@
-"""The size of a world: everything that differs between a small and a large one."""
+"""The size of a world: everything that differs between small and large worlds."""
 
 from collections.abc import Callable
 
@@ -7,18 +7,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from detox_ray.config import TOY17_CONTEXT
 from detox_ray.toy17.grammar import Mixture
 
-Report = Callable[[str, int, int, float], None]  # (step's name, done, total, newest loss)
+Report = Callable[[str, int, int, float], None]  # (name of the step, steps done, steps in total, latest loss)
 
 
 class WorldSize(BaseModel):
-    """Sizes of toy17. The defaults are the demo's; `WorldSize.small` is for tests that need no good model."""
+    """The sizes of a world. The defaults are those of the demo; `small` is for tests that do not need a good model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     mixture: Mixture = Mixture()
-    # Whether both models are those of the default world of the same seed, the language model with more training.
+    # True: both models are those of the default world with the same seed, and the language model is trained further.
     continued: bool = Field(False, exclude_if=lambda value: not value)
-    documents: int = Field(50_000, ge=100)  # of the corpus
+    documents: int = Field(50_000, ge=100)  # number of documents in the corpus
     # language model
     pieces: int = Field(1200, ge=258)  # tokens other than whole words: bytes and merges
     width: int = Field(128, ge=32, multiple_of=32)
@@ -27,8 +27,8 @@ class WorldSize(BaseModel):
     inner: int = Field(352, ge=32)  # width inside the MLP
     positions: int = Field(TOY17_CONTEXT, ge=64)
     steps: int = Field(900, ge=1)
-    batch: int = Field(32, ge=1)  # rows a step
-    length: int = Field(48, ge=8)  # tokens a row
+    batch: int = Field(32, ge=1)  # rows per step
+    length: int = Field(48, ge=8)  # tokens per row
     learning_rate: float = Field(3e-3, gt=0)
     # classifier
     classifier_width: int = Field(64, ge=16, multiple_of=4)
@@ -49,7 +49,7 @@ class WorldSize(BaseModel):
 
     @classmethod
     def small(cls) -> "WorldSize":
-        """Return a size that builds in seconds. Every file is there, but the models have hardly learned."""
+        """Return a size that builds in seconds. Every file exists, but the models have hardly learned."""
         return cls(
             documents=1000,
             pieces=300,

@@ -1,6 +1,6 @@
-"""Training: fine-tunes a model from its parent on preference pairs or a corpus, by Ray Train, DeepSpeed and TRL.
+"""Training: fine-tunes a model from its parent on preference pairs or a corpus, with Ray Train, DeepSpeed and TRL.
 
-Light on import: torch, Ray and the trainers are imported only by the functions that train.
+This package is light to import: only the functions that train import torch, Ray and the trainers.
 """
 
 from detox_ray.train.checkpoint_import import import_checkpoint, import_key

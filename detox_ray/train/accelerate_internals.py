@@ -1,4 +1,7 @@
-"""What is used of accelerate beyond its public interface, as read in accelerate 1.15.0. Imported by workers only."""
+"""The parts of accelerate that are used beyond its public interface, as read in accelerate 1.15.0.
+
+Only workers import this module.
+"""
 
 from accelerate.data_loader import BatchSamplerShard, SeedableRandomSampler
 from accelerate.state import AcceleratorState, PartialState
@@ -8,14 +11,14 @@ from torch.utils.data import BatchSampler
 def open_state(backend: str) -> None:
     """Reset accelerate's state, so that it uses the process group that is open.
 
-    Without it accelerate finds no backend on a machine that has no accelerator.
+    Otherwise accelerate finds no backend on a machine without an accelerator.
     """
     AcceleratorState._reset_state(reset_partial_state=True)
     PartialState(backend=backend)
 
 
 def drawn_batches(rows: int, batch_size: int, seed: int, epoch: int, workers: int, worker: int) -> list[list[int]]:
-    """Return the batches (numbers of rows) that accelerate's loaders draw for one of the workers in one epoch."""
+    """Return the batches (indices of rows) that accelerate's loaders draw for one worker in one epoch."""
     sampler = SeedableRandomSampler(range(rows), data_seed=seed)
     sampler.set_epoch(epoch)
     batches = BatchSampler(sampler, batch_size, drop_last=False)

@@ -1,6 +1,6 @@
-"""Merges an adapter into its parent's weights, and keeps it beside them as a folder that PEFT loads.
+"""Merging of an adapter into its parent's weights. The adapter is also kept, as a folder that PEFT can load.
 
-Imported by workers only.
+Only workers import this module.
 """
 
 import warnings
@@ -16,26 +16,28 @@ from detox_ray.config import InputError
 from detox_ray.models import layout
 
 WEIGHTS = "adapter_model.safetensors"
-_PREFIX = "base_model.model."  # that PEFT puts before the model's names of tensors
+_PREFIX = "base_model.model."  # PEFT puts this before the model's names of tensors
 
 
 def merge(base: Any, adapter: Path) -> Any:
     """Add the products of the adapter's factors to the weights of ``base``, in place, and return it.
 
-    PEFT unpacks weights in 4 bits, adds the product, and rounds to 4 bits again; the result is unpacked. The adapter's
-    folder gets what it lacks to be loaded by PEFT.
+    PEFT unpacks 4-bit weights, adds the product, and rounds to 4 bits again; the result is unpacked. If necessary, the
+    adapter's folder is changed so that PEFT can load it.
 
     Args:
-        base: the causal language model that the adapter was trained on.
-        adapter: the adapter's folder.
+        base: The causal language model on which the adapter was trained.
+        adapter: The adapter's folder.
     """
     if rows_in(base, adapter) in (None, base.get_input_embeddings().weight.shape[0]):
         _keep_factors(adapter)
-    shared = layout.ends_are_tied(base)  # one tensor with one adapter, the embedding's: added once
+    shared = layout.ends_are_tied(base)  # one tensor with one adapter, the embedding's, which is added once
     names = layout.end_names(base)
-    with warnings.catch_warnings():  # of tied weights, and of rounding to 4 bits: both as intended
+    with warnings.catch_warnings():  # about tied weights and about rounding to 4 bits, which are intended
         warnings.simplefilter("ignore")
-        warnings.filterwarnings("error", message="Found missing adapter keys")  # the rest would stay as initialised
+        warnings.filterwarnings(
+            "error", message="Found missing adapter keys"
+        )  # missing factors would keep their initial values
         model = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
     if shared:
         _repeat_at_head(adapter, *names)
@@ -43,12 +45,16 @@ def merge(base: Any, adapter: Path) -> Any:
 
 
 def resize(base: Any, adapter: Path, tokens: int) -> bool:
-    """Resize the embeddings of ``base`` to what the adapter was trained with. Return whether the size has changed.
+    """Resize the embeddings of ``base`` to the size with which the adapter was trained.
 
-    If the adapter holds embeddings or a head, or factors of them, their size counts, which trainers pad. Otherwise
-    embeddings grow to the adapter's tokenizer of ``tokens`` tokens, as PEFT does.
+    If the adapter contains embeddings or a head, or factors of them, their size counts, which trainers may have padded.
+    Otherwise embeddings grow to the ``tokens`` tokens of the adapter's tokenizer, as in PEFT.
 
-    Raises InputError if embeddings and head have several sizes, or fewer rows than the tokenizer has tokens.
+    Returns:
+        Whether the size has changed.
+
+    Raises:
+        InputError: If embeddings and head have different sizes, or fewer rows than the tokenizer has tokens.
     """
     before = base.get_input_embeddings().weight.shape[0]
     held = rows_in(base, adapter)
@@ -57,15 +63,16 @@ def resize(base: Any, adapter: Path, tokens: int) -> bool:
         raise InputError(f"the adapter holds embeddings of {rows:,} tokens, and its tokenizer has {tokens:,}")
     if rows == before:
         return False
-    torch.manual_seed(0)  # rows that the adapter does not bring are drawn close to the others' mean
+    torch.manual_seed(0)  # rows that the adapter does not contain are drawn close to the mean of the others
     base.resize_token_embeddings(rows)
     return True
 
 
 def untie(base: Any, adapter: Path) -> None:
-    """Give a tied head weights of its own if the adapter has factors on embedding or head.
+    """Untie the head from the embedding if the adapter has factors for either.
 
-    PEFT trains such an adapter on one of the two, or one on each; merged into the one tensor it would change both.
+    PEFT trains such factors for one of the two, or separate ones for each. Merged into the shared tensor, they would
+    change both.
     """
     if not layout.ends_are_tied(base):
         return
@@ -79,7 +86,7 @@ def untie(base: Any, adapter: Path) -> None:
 
 
 def rows_in(base: Any, adapter: Path) -> int | None:
-    """Return for how many tokens the adapter holds embeddings or a head; None if it holds neither."""
+    """Return the number of tokens for which the adapter contains embeddings or a head; None if it contains neither."""
     sizes = set()
     names = layout.end_names(base)
     with safe_open(adapter / WEIGHTS, "pt") as file:
@@ -96,13 +103,13 @@ def rows_in(base: Any, adapter: Path) -> int | None:
 
 
 def _keep_factors(adapter: Path) -> None:
-    """Remove the weights beneath embedding adapters from the folder: PEFT saves them, but they are the parent's."""
+    """Remove the base weights of embedding adapters from the folder. PEFT saves them, but they are the parent's."""
     tensors = load_file(adapter / WEIGHTS)
     save_file({name: tensor for name, tensor in tensors.items() if ".base_layer." not in name}, adapter / WEIGHTS)
 
 
 def _repeat_at_head(adapter: Path, embedding: str, head: str) -> None:
-    """Repeat a tied embedding's adapter as the head's: PEFT loads the two as separate modules."""
+    """Copy a tied embedding's adapter as the head's, because PEFT loads the two as separate modules."""
     tensors = load_file(adapter / WEIGHTS)
     below = f"{_PREFIX}{embedding}.lora_embedding_"
     if f"{below}A" not in tensors:

@@ -1,6 +1,6 @@
-"""Which modules of a model carry an adapter.
+"""The choice of the modules that get an adapter.
 
-Imported by workers only.
+Only workers import this module.
 """
 
 from typing import Any, Literal
@@ -11,17 +11,17 @@ from detox_ray.models.layout import ADAPTABLE, end_names, ends_are_tied
 
 
 def target_modules(model: Any, chosen: str | list[str], field: str) -> list[str] | Literal["all-linear"]:
-    """Return PEFT's target_modules for a causal language model without adapter.
+    """Return PEFT's target_modules for a causal language model without an adapter.
 
     Args:
-        model: the model that gets the adapter.
-        chosen: ``lora.target_modules`` of the train block. A name stands for every module whose dotted name it is or
-            ends, as in PEFT. If input embedding and head are one tensor, either name means the embedding, whose adapter
-            then serves both (head_adapter.py).
-        field: the field of the experiment that holds ``chosen``, for messages.
+        model: The model that gets the adapter.
+        chosen: ``lora.target_modules`` of the train block. As in PEFT, a name selects every module whose dotted name
+            equals it or ends with it. If input embedding and head are one tensor, either name selects the embedding,
+            whose adapter then serves both (head_adapter.py).
+        field: The experiment's field of ``chosen``, for messages.
 
     Raises:
-        InputError: a name finds nothing that can carry an adapter, or the family has no `li2024`.
+        InputError: If a name selects no module that can have an adapter, or the family has no `li2024`.
     """
     if chosen == "all-linear":
         return "all-linear"

@@ -1,10 +1,10 @@
-"""Arithmetic in 16 bits on float32 weights through DeepSpeed's autocast: docs/papers.md, "Training by Li et al."
+"""Arithmetic in 16 bits with float32 weights, by DeepSpeed's autocast: docs/papers.md, "Training by Li et al."
 
-With float16 the loss must be scaled up, or small gradients vanish. Under ZeRO 1 to 3 DeepSpeed 0.19.8 compares the
-gradient with max_grad_norm, and reports its norm, before it divides by the scale: the first scale is 65,536, so that
-every step would be clipped. `UnscaleGradientNorm` corrects this. ZeRO 0 and bfloat16 have no such scale.
+With float16 the loss must be scaled up, because small gradients would vanish. Under ZeRO 1 to 3, DeepSpeed 0.19.8
+compares the gradient with max_grad_norm, and reports its norm, before dividing by the scale. The first scale is 65,536,
+so every step would be clipped. `UnscaleGradientNorm` corrects this. ZeRO 0 and bfloat16 have no such scale.
 
-Imported by workers only.
+Only workers import this module.
 """
 
 from typing import Any
@@ -16,15 +16,15 @@ from detox_ray.train.deepspeed_internals import autocast_loss_scale, clip_scaled
 
 
 def section(config: TrainConfig) -> dict[str, Any]:
-    """Return the part of the DeepSpeed configuration that turns autocast on; empty if nothing is cast."""
+    """Return the part of the DeepSpeed configuration that turns autocast on; empty without autocast."""
     return {} if config.autocast is None else {"torch_autocast": {"enabled": True, "dtype": config.autocast}}
 
 
 class UnscaleGradientNorm(TrainerCallback):
-    """Clips by, and reports, the gradient's norm without the loss's scale."""
+    """Makes DeepSpeed clip by, and report, the gradient's norm without the scale of the loss."""
 
     def __init__(self) -> None:
-        self.trainer: Any = None  # set before training: a trainer is constructed with its callbacks
+        self.trainer: Any = None  # set before training, because a trainer is constructed with its callbacks
         self._scale = 1.0
 
     def on_train_begin(

@@ -1,6 +1,6 @@
-"""Callbacks of the trainer that report checkpoints to Ray Train, losses to trackers, and progress to the board.
+"""Callbacks of the trainer: report checkpoints to Ray Train, losses to trackers, and progress to the board.
 
-Imported by Ray Train's workers only.
+Only Ray Train's workers import this module.
 """
 
 from pathlib import Path
@@ -19,12 +19,12 @@ from detox_ray.train.training_job import BEST_STEP, TrainWorker
 
 
 class ReportCheckpoints(TrainerCallback):
-    """Hands each checkpoint to Ray Train.
+    """Reports each checkpoint to Ray Train.
 
     All ranks must have written their part before one of them uploads the folder. Without the barrier, as in Ray's own
-    callback, this was a race that was lost about once in 20 runs. One process a node uploads; the others only report.
+    callback, about one run in 20 lost this race. One process per node uploads; the others only report.
 
-    The metric ``best_step`` makes the newest best checkpoint outrank all others when Ray Train decides which to keep.
+    The metric ``best_step`` ranks the latest best checkpoint above all others when Ray Train decides which to keep.
     """
 
     def __init__(self, worker: TrainWorker, keep_best: bool):
@@ -50,9 +50,10 @@ class ReportCheckpoints(TrainerCallback):
 
 
 class TrackLosses(TrainerCallback):
-    """Passes the trainer's log on to the trackers, on rank 0.
+    """Passes the trainer's log to the trackers, on rank 0.
 
-    Must be called before `ReportCheckpoints`, so that what was logged before a checkpoint is safe before it counts.
+    It must be called before `ReportCheckpoints`, so that the log up to a checkpoint is saved before the checkpoint
+    counts.
     """
 
     def __init__(self, trackers: Trackers, config: TrainConfig):
@@ -84,13 +85,13 @@ class TrackLosses(TrainerCallback):
 
 
 class NoteProgress(TrainerCallback):
-    """Notes steps and losses on the progress board, on rank 0."""
+    """Reports steps and losses to the progress board, on rank 0."""
 
     def __init__(self, board: Any, rank: int):
         self._board, self._rank = board, rank
 
     def on_reference_pass(self, done: int, total: int) -> None:
-        """Note progress of the reference. `reference_logps` calls it: it is not one of transformers' events."""
+        """Report the progress of the reference. `reference_logps` calls this; it is not an event of transformers."""
         if self._rank == 0:
             self._board.set_reference.remote(done, total)
 

@@ -1,8 +1,8 @@
-"""Imports published checkpoints that do not stand alone: an adapter, or weights without a tokenizer.
+"""Import of published checkpoints that are incomplete: an adapter, or weights without a tokenizer.
 
-Such a model (`path` and `parent`) becomes a whole folder in the run, as if it had been trained there. An adapter is
-merged into its parent's weights. The tokenizer is the adapter's, if it brings one that differs from the parent's (with
-added tokens, for which the embeddings grow), or else the parent's. BatsResearch publishes its models in this form.
+Such a model (`path` and `parent`) becomes a complete folder in the run, as if it had been trained there. An adapter is
+merged into its parent's weights. The tokenizer is the adapter's if it has one that differs from the parent's (with
+added tokens, for which the embeddings grow), otherwise the parent's. BatsResearch publishes its models in this form.
 """
 
 import os
@@ -29,9 +29,12 @@ def import_key(source: LoadableModel, parent: LoadableModel) -> str:
 
 
 def import_checkpoint(source: LoadableModel, parent: LoadableModel, key: str, store: Store, progress: Progress) -> None:
-    """Make ``source`` a whole model and commit it under ``key`` as CHECKPOINTS.unit(model=its name).
+    """Make ``source`` a complete model and commit it under ``key`` as CHECKPOINTS.unit(model=its name).
 
-    Works on any node of the connected Ray. Raises InputError if source and parent do not fit together.
+    The work runs on any node of the connected Ray.
+
+    Raises:
+        InputError: If source and parent do not belong together.
     """
     import ray
 
@@ -44,7 +47,7 @@ def import_checkpoint(source: LoadableModel, parent: LoadableModel, key: str, st
 
 
 def _attempt(source: LoadableModel, parent: LoadableModel, store: Store) -> tuple[dict[str, Any], str | None]:
-    """Return what the marker says, or what is wrong: Ray wraps exceptions beyond recognition."""
+    """Return the marker's content and None, or an error message, because Ray wraps exceptions beyond recognition."""
     try:
         with tempfile.TemporaryDirectory(prefix="detox-ray-import-") as folder:
             return make(source, parent, store, Path(folder)), None
@@ -53,7 +56,7 @@ def _attempt(source: LoadableModel, parent: LoadableModel, store: Store) -> tupl
 
 
 def make(source: LoadableModel, parent: LoadableModel, store: Store, folder: Path) -> dict[str, Any]:
-    """Write the whole model to the empty ``folder`` and put it into the store as ``checkpoints/<name>``."""
+    """Write the complete model to the empty ``folder`` and upload it as ``checkpoints/<name>``."""
     os.environ["TQDM_DISABLE"] = "1"
     import transformers
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -81,7 +84,7 @@ def make(source: LoadableModel, parent: LoadableModel, store: Store, folder: Pat
         _merged(base, folder / model_export.ADAPTER, parent.name).save_pretrained(folder)
         dtype = base.dtype
         del base
-        if own is not None or resized:  # its parent's engine could not serve it
+        if own is not None or resized:  # its parent's engine cannot serve it
             shutil.rmtree(folder / model_export.ADAPTER)
         tokenizer = own or tokenizer
     else:
@@ -112,7 +115,7 @@ def _merged(base: Any, adapter: Path, parent: str) -> Any:
 
 
 def _brief(error: Exception) -> str:
-    """Return the message of an error of torch or PEFT without its list of every tensor."""
+    """Return the message of an error of torch or PEFT, without its list of tensors."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in lines if "size mismatch" in line), lines[0])[:300]
 
@@ -120,7 +123,8 @@ def _brief(error: Exception) -> str:
 def _own_tokenizer(files: Path, theirs: Any, config: Any, parent: str) -> Any:
     """Return the tokenizer in the adapter's folder; None if there is none, or if it equals its parent's (``theirs``).
 
-    Raises InputError if it gives another id to a token of its parent's.
+    Raises:
+        InputError: If a token of its parent's has a different id in it.
     """
     from transformers import AutoTokenizer
 

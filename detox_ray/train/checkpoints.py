@@ -1,8 +1,9 @@
-"""Checkpoints of a training: it resumes from the newest one whose files are all there and as they were written.
+"""Checkpoints of a training: it resumes from the latest one whose files are complete and unchanged.
 
-Every node seals its part of a checkpoint before it uploads the part. A seal is a small JSON with each file's size and
-checksum. A checkpoint without all its seals was not finished; one whose files differ from its seals is damaged (a full
-disk, a killed upload, a bad block). Ray Train itself returns the newest checkpoint that it knows, whatever its state.
+Every node seals its part of a checkpoint before uploading it. A seal is a small JSON file with each file's size and
+checksum. A checkpoint without all its seals was not finished. A checkpoint whose files differ from its seals is
+damaged, for example by a full disk, a killed upload or a bad block. Ray Train itself returns the latest checkpoint that
+it knows, regardless of its state.
 """
 
 import json
@@ -20,26 +21,26 @@ from detox_ray.cluster.ray_internals import CHECKPOINT_LIST, CHECKPOINT_PREFIX, 
 from detox_ray.storage import Store
 
 _BLOCK = 1 << 22  # bytes read at once
-_THREADS = 8  # that sum files up: the arithmetic and the reading leave Python's lock
+_THREADS = 8  # threads that compute checksums: both arithmetic and reading release Python's lock
 
 
 class _Seal(NamedTuple):
     step: int
-    ranks: int  # workers whose files these are
-    world: int
+    ranks: int  # number of workers that wrote these files
+    world: int  # number of all workers
     files: dict[str, tuple[int, int]]  # relative path -> bytes, CRC-32
 
 
 class WholeCheckpoint(NamedTuple):
-    """A checkpoint all of whose files are as they were written."""
+    """A checkpoint whose files are all complete and unchanged."""
 
     folder: str  # in the store
     step: int
-    world: int  # workers that wrote it
+    world: int  # number of workers that wrote it
 
 
 def seal(folder: Path, step: int, rank: int, ranks: int, world: int) -> None:
-    """Write down what ``folder`` holds. ``ranks`` of all ``world`` workers wrote into it; ``rank`` is one of them."""
+    """Write the seal of ``folder``, into which ``ranks`` of all ``world`` workers wrote. ``rank`` is one of them."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
 
     def sum_of(path: Path) -> tuple[int, int]:
@@ -53,9 +54,9 @@ def seal(folder: Path, step: int, rank: int, ranks: int, world: int) -> None:
 
 
 def newest(store: Store, folder: str, warn: Callable[[str], None], step: int | None = None) -> WholeCheckpoint | None:
-    """Return the newest whole checkpoint below ``folder`` (of ``step``, if given); None if there is none.
+    """Return the latest whole checkpoint below ``folder`` (of ``step``, if given); None if there is none.
 
-    ``warn`` is called for each newer checkpoint that is not whole.
+    ``warn`` is called for each later checkpoint that is not whole.
     """
     checkpoints: dict[str, list[str]] = {}
     for file in store.files(folder):
@@ -77,7 +78,7 @@ def newest(store: Store, folder: str, warn: Callable[[str], None], step: int | N
 
 @contextmanager
 def opened(store: Store, checkpoint: WholeCheckpoint | None) -> Iterator[Path | None]:
-    """Open a checkpoint as a local folder: the checkpoint itself, or one copy for all workers of this node."""
+    """Open a checkpoint as a local folder: the checkpoint itself, or a copy that all workers of this node share."""
     import ray.train
 
     if checkpoint is None:
@@ -90,7 +91,10 @@ def opened(store: Store, checkpoint: WholeCheckpoint | None) -> Iterator[Path | 
 def remove_unusable_list(store: Store, folder: str) -> str | None:
     """Delete Ray Train's list of checkpoints if Ray Train would refuse to start with it.
 
-    Nothing is lost: `newest` looks at the checkpoints themselves. Returns what was wrong with the list, or None.
+    Nothing is lost, because `newest` reads the checkpoints themselves.
+
+    Returns:
+        A message about the list that was deleted; None if it was usable.
     """
     file = f"{folder}/{CHECKPOINT_LIST}"
     if not store.exists(file):
@@ -114,7 +118,7 @@ def _other_ray(version: str) -> str | None:
 
 
 def _seals(store: Store, files: list[str]) -> list[_Seal]:
-    """Return the seals among a checkpoint's files; none if one of them is half written."""
+    """Return the seals among a checkpoint's files; none if one of them is incomplete."""
     try:
         return [_Seal(**json.loads(store.read_bytes(file))) for file in files if "/sealed-by-" in file]
     except (ValueError, TypeError):
@@ -122,7 +126,7 @@ def _seals(store: Store, files: list[str]) -> list[_Seal]:
 
 
 def _first_difference(store: Store, checkpoint: str, seals: list[_Seal]) -> str | None:
-    """Return which file is not as it was sealed, and how it differs: of the first such file, or None."""
+    """Return the first file that differs from its seal, and how; None if none differs."""
 
     def difference(sealed_file: tuple[str, tuple[int, int]]) -> str | None:
         file, (size, checksum) = sealed_file
@@ -140,7 +144,7 @@ def _first_difference(store: Store, checkpoint: str, seals: list[_Seal]) -> str 
 
 
 def _sum(read: Callable[[int], bytes]) -> tuple[int, int]:
-    """Return the size and CRC-32 of a stream (1 GB a second and core; it detects accidents, not attacks)."""
+    """Return the size and CRC-32 of a stream (1 GB per second and core; it detects accidents, not attacks)."""
     size = checksum = 0
     while block := read(_BLOCK):
         size, checksum = size + len(block), zlib.crc32(block, checksum)
@@ -148,13 +152,13 @@ def _sum(read: Callable[[int], bytes]) -> tuple[int, int]:
 
 
 def leftovers(store: Store, name: str, key: str) -> list[str]:
-    """Return the folders that trainings of the model ``name`` under other keys left behind."""
+    """Return the folders that trainings of the model ``name`` left under other keys."""
     selector = pafs.FileSelector(store.path("training"), allow_not_found=True)
     folders = (info.base_name for info in store.fs.get_file_info(selector) if info.type == pafs.FileType.Directory)
     return sorted(f"training/{folder}" for folder in folders if _key_in(folder, name) not in (None, key))
 
 
 def _key_in(folder: str, name: str) -> str | None:
-    """Return the key in ``<name>-<key>``; None if it is the folder of another model."""
+    """Return the key in ``<name>-<key>``; None if the folder belongs to another model."""
     key = folder.removeprefix(f"{name}-")
     return key if key != folder and len(key) == 16 and set(key) <= set("0123456789abcdef") else None

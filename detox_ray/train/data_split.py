@@ -1,6 +1,6 @@
-"""Splits rows into those that train and those that validate.
+"""Splitting of rows into those for training and those for validation.
 
-The split is that of `datasets.train_test_split`, which both papers use: the same seed holds out the same rows.
+The split is the same as by `datasets.train_test_split`, which both papers use: a seed holds out the same rows.
 """
 
 import math
@@ -17,30 +17,31 @@ from detox_ray.train.tokenization import Row
 
 
 class Split(NamedTuple):
-    """Tokenised rows to train on and to evaluate with."""
+    """Tokenised rows for training and for evaluation."""
 
     train: list[Row]
     validation: list[Row]
-    validation_batch: int  # rows per worker and forward pass in evaluation; if a row is a pair, pairs
-    dropped: int  # source rows that the length filter left out, or in which nothing was left to learn
+    validation_batch: int  # rows (or pairs, if a row is a pair) per worker and forward pass in evaluation
+    dropped: int  # source rows that the length filter left out, or in which nothing remained to learn
 
 
 def split(table: pa.Table, tokenizer: Any, config: TrainConfig, workers: int, field: str) -> Split:
     """Tokenise the PAIRS table, or the corpus, and divide it by ``split_seed``.
 
-    ``validation_fraction`` of the rows, rounded up, is held out. Of these, as many are evaluated as give every worker
-    the same number of full batches, ``validation_limit`` at most: the trainer would fill a ragged last batch with
-    repeated rows, which count twice in the mean. A corpus with a column ``split`` brings its own validation rows.
+    ``validation_fraction`` of the rows, rounded up, is held out. At most ``validation_limit`` of them are evaluated, in
+    a number that gives every worker the same number of full batches: the trainer would fill an incomplete last batch
+    with repeated rows, which would count twice in the mean. A corpus with a column ``split`` has its own validation
+    rows.
 
     Args:
         table: PAIRS, or the texts of a corpus.
-        tokenizer: the parent's.
-        config: the train block.
-        workers: number of workers that evaluate.
-        field: the train block's field in the experiment, for messages.
+        tokenizer: The parent's tokenizer.
+        config: The train block.
+        workers: Number of workers that evaluate.
+        field: The train block's field in the experiment, for messages.
 
     Raises:
-        InputError: the table does not fit the method, no row is left to train on, or too few are left to evaluate.
+        InputError: If the table does not fit the method, no row remains for training, or too few for evaluation.
     """
     rows = _rows(table, config, field)
     tokenise = tokenization.text_rows if config.train_on in TEXTS else tokenization.pair_rows
@@ -71,7 +72,7 @@ def split(table: pa.Table, tokenizer: Any, config: TrainConfig, workers: int, fi
 
 
 def _rows(table: pa.Table, config: TrainConfig, field: str) -> list[dict[str, Any]]:
-    """Check the table and return its first ``data_fraction`` (Li et al.'s train_perc: before any filter)."""
+    """Check the table and return its first ``data_fraction`` (train_perc of Li et al., which precedes all filters)."""
     needed = ["text_id", "text"] if config.train_on in TEXTS else ["pair_id", "prompt", "chosen", "rejected"]
     missing = [name for name in needed if name not in table.column_names]
     if missing:
@@ -87,7 +88,7 @@ def _rows(table: pa.Table, config: TrainConfig, field: str) -> list[dict[str, An
 
 
 def evaluation_batches(rows: int, workers: int, batch_size: int) -> tuple[int, int]:
-    """Return (batches per worker, rows per batch) that evaluate the most of ``rows``; (0, 0) if a worker gets none.
+    """Return (batches per worker, rows per batch) that evaluate most of ``rows``; (0, 0) if a worker would get none.
 
     Batches are at least half of ``batch_size`` if there are enough rows.
     """

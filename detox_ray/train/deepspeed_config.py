@@ -1,9 +1,9 @@
 """The DeepSpeed configuration of a training: one of the four JSON files in deepspeed/, or the user's own.
 
-A JSON decides how memory is divided (ZeRO stage, offload, buckets). What decides the result (batch, precision,
-clipping, optimizer, schedule) belongs to the train block, so that a setting has one home and the key sees it. Of a
-user's own JSON, settings that DeepSpeed documents as a matter of memory or communication only stay out of the key; any
-other setting counts.
+A JSON file decides how memory is divided (ZeRO stage, offload, buckets). Settings that affect the result (batch,
+precision, clipping, optimizer, schedule) belong to the train block, so that each has one place and is part of the key.
+Settings in a user's own JSON that DeepSpeed documents as affecting only memory or communication are not part of the
+key; all others are.
 """
 
 import ctypes.util
@@ -18,7 +18,7 @@ BUILT_IN = ("zero0", "zero1", "zero2", "zero3")
 FOLDER = Path(__file__).parent / "deepspeed"
 STAGES = (0, 1, 2, 3)
 
-# DeepSpeed's name -> the train block's fields for it.
+# DeepSpeed's name -> the fields of the train block that replace it.
 _ELSEWHERE = {
     "optimizer": "optimizer, learning_rate, weight_decay",
     "scheduler": "scheduler, warmup_steps",
@@ -31,7 +31,7 @@ _ELSEWHERE = {
     "train_micro_batch_size_per_gpu": "batch_size",
 }
 
-# Settings that change the order in which floats are summed, at most.
+# Settings that change at most the order in which floats are summed.
 _MEMORY_ONLY = _ELSEWHERE.keys() | {
     "zero_allow_untested_optimizer",
     "zero_force_ds_cpu_optimizer",
@@ -71,9 +71,10 @@ _ZERO_MEMORY_ONLY = {
 
 
 def read(name: str) -> dict[str, Any]:
-    """Return the JSON object that ``name`` (zero0 … zero3 or a path) stands for, as it is written.
+    """Return the JSON object that ``name`` (zero0 … zero3 or a path) refers to, unchanged.
 
-    Raises ValueError if it is not one, or sets what belongs to the train block.
+    Raises:
+        ValueError: If it is not such an object, or has settings that belong to the train block.
     """
     path = FOLDER / f"{name}.json" if name in BUILT_IN else Path(name).expanduser()
     try:
@@ -137,7 +138,10 @@ def _offload_problems(field: str, config: TrainConfig, zero: dict[str, Any]) -> 
 
 
 def missing_for_nvme() -> str | None:
-    """Return why DeepSpeed's asynchronous file access cannot work on this machine, or None. Imports nothing heavy."""
+    """Return why DeepSpeed's asynchronous file access cannot work on this machine; None if it can.
+
+    This function is light: it does not import DeepSpeed.
+    """
     package = importlib.util.find_spec("deepspeed")
     for folder in (package.submodule_search_locations or []) if package else []:
         if any(Path(folder, "ops", "aio").glob("async_io_op*.so")):  # built with the package (DS_BUILD_AIO=1)
@@ -148,7 +152,7 @@ def missing_for_nvme() -> str | None:
 
 
 def config_for(config: TrainConfig, gpu: bool) -> dict[str, Any]:
-    """Return the whole configuration for DeepSpeed. Raises InputError if this worker's node lacks what it needs."""
+    """Return the complete configuration for DeepSpeed. Raises InputError if this worker's node cannot follow it."""
     content = read(config.deepspeed)
     if config.nvme_path is not None and (missing := missing_for_nvme()):
         raise InputError(f"nvme_path: {config.nvme_path} cannot be used on this worker's node: {missing}")
@@ -162,7 +166,7 @@ def config_for(config: TrainConfig, gpu: bool) -> dict[str, Any]:
 
 
 def complete(content: dict[str, Any]) -> dict[str, Any]:
-    """Return ``content`` with what every training needs: the train block's values, and weights gathered for saving."""
+    """Return ``content`` with the settings of every training: the train block's values, and gathering for saving."""
     filled = {
         **content,
         "train_batch_size": "auto",
@@ -170,8 +174,8 @@ def complete(content: dict[str, Any]) -> dict[str, Any]:
         "gradient_accumulation_steps": "auto",
         "gradient_clipping": "auto",
         "bf16": {"enabled": "auto"},
-        "zero_allow_untested_optimizer": True,  # RMSprop, the papers' choice, is "untested" to DeepSpeed
-        "zero_force_ds_cpu_optimizer": False,  # an offloaded optimizer is torch's as well: nothing to compile
+        "zero_allow_untested_optimizer": True,  # DeepSpeed calls RMSprop, the papers' choice, "untested"
+        "zero_force_ds_cpu_optimizer": False,  # uses torch's optimizer even if it is offloaded, so nothing is compiled
     }
     filled.pop("fp16", None)
     if content["zero_optimization"]["stage"] == 3:
@@ -183,14 +187,14 @@ def complete(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def influence(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of a JSON that may change the weights by more than rounding; empty for the built-in ones."""
+    """Return the part of a JSON that can change the weights by more than rounding; empty for the built-in files."""
     zero = {name: value for name, value in content["zero_optimization"].items() if name not in _ZERO_MEMORY_ONLY}
     rest = {name: value for name, value in content.items() if name not in _MEMORY_ONLY | {"zero_optimization"}}
     return {**rest, **({"zero_optimization": zero} if zero else {})}
 
 
 def _part(zero: dict[str, Any], of: str) -> dict[str, Any]:
-    """Return ``offload_optimizer`` or ``offload_param``; empty if the JSON has none."""
+    """Return ``offload_optimizer`` or ``offload_param``; empty if the JSON does not have it."""
     value = zero.get(f"offload_{of}")
     return value if isinstance(value, dict) else {}
 

@@ -1,7 +1,7 @@
 """DeepSpeed without a GPU: everything that only CPU training needs.
 
-transformers' own ``use_cpu`` silently drops the DeepSpeed configuration. Without ``use_cpu``, accelerate finds no
-backend on a machine without accelerator. So accelerate's state is set up here.
+transformers' ``use_cpu`` silently drops the DeepSpeed configuration. Without ``use_cpu``, accelerate finds no backend
+on a machine without an accelerator. So accelerate's state is set up here.
 """
 
 import os
@@ -20,7 +20,10 @@ def before_imports() -> None:
 def prepare() -> dict[str, Any]:
     """Make accelerate use DeepSpeed over the gloo group that Ray Train has opened.
 
-    Call this before the training arguments are constructed. Returns further keyword arguments for them.
+    Call this before the training arguments are constructed.
+
+    Returns:
+        More keyword arguments for the training arguments.
     """
     from detox_ray.train.accelerate_internals import open_state
     from detox_ray.train.deepspeed_internals import use_plain_gloo

@@ -1,14 +1,14 @@
 """The schedule of a training: decides after each optimizer step whether to log, evaluate, save and stop.
 
-It decides from the trainer's log alone. The log is part of every checkpoint, so that a resumed training decides as an
-undisturbed one does.
+It decides from the trainer's log alone. The log is part of every checkpoint, so that a resumed training makes the same
+decisions as an uninterrupted one.
 
-- Evaluations take place every ``evaluate_every`` steps, and at the last step. The best one is the first of the lowest
+- Evaluations take place every ``evaluate_every`` steps and at the last step. The best one is the first with the lowest
   loss.
 - Patience counts as in transformers' EarlyStoppingCallback, which Li et al. 2024 used: the training stops after
-  ``patience`` evaluations in a row that were not the best.
-- With ``keep_best`` each best step is saved as a checkpoint.
-- The last step is never saved: the result is saved next, and a resumed trainer could not take zero steps.
+  ``patience`` successive evaluations that were not the best.
+- With ``keep_best``, each best step is saved as a checkpoint.
+- The last step is never saved, because the result is saved next, and a resumed trainer could not take zero steps.
 """
 
 import math
@@ -19,7 +19,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 
 def best(losses: Sequence[float]) -> int:
-    """Return the number of the first lowest loss."""
+    """Return the index of the first lowest loss."""
     return min(range(len(losses)), key=lambda number: losses[number])
 
 
@@ -34,7 +34,7 @@ def evaluations(log: Sequence[dict[str, Any]]) -> list[tuple[int, float]]:
 
 
 class EvaluationSchedule(TrainerCallback):
-    """Decides when to log, evaluate, save and stop. Must be called before every callback that acts on it."""
+    """Decides when to log, evaluate, save and stop. It must be called before the callbacks that act on this."""
 
     def __init__(self, validated: bool, every: int | None, patience: int | None, keep_best: bool):
         self._validated, self._every, self._patience, self._keep_best = validated, every, patience, keep_best
@@ -49,7 +49,7 @@ class EvaluationSchedule(TrainerCallback):
         if last:
             control.should_save = False
         if control.should_save or control.should_evaluate:
-            control.should_log = True  # a checkpoint does not hold the log's running means: write them first
+            control.should_log = True  # a checkpoint does not contain the log's running means, so write them first
         return control
 
     def on_evaluate(

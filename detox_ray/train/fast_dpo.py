@@ -1,7 +1,9 @@
-"""Faster DPO with the same steps: cached reference log-probabilities, and pairs of similar length computed together.
+"""Faster DPO with the same steps: reference log-probabilities are cached, and pairs of similar length are computed
+together.
 
-The loss is TRL's, and the pairs of each optimizer step are those that TRL's own sampler draws with the same seed. So
-the losses are TRL's up to float error, except for LoRA's dropout, which is drawn per batch. Imported by workers only.
+The loss is TRL's, and the pairs of each optimizer step are those that TRL's sampler draws with the same seed. So the
+losses equal TRL's up to float error, except for LoRA's dropout, which is drawn per batch. Only workers import this
+module.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +25,7 @@ TOKEN_IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
 
 
 class SamplingOrder(NamedTuple):
-    """The pairs of every step, as TRL's sampler draws them."""
+    """The pairs of every step, in the order in which TRL's sampler draws them."""
 
     pairs: int
     workers: int
@@ -33,14 +35,14 @@ class SamplingOrder(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """Number of optimizer steps of an epoch."""
+        """Return the number of optimizer steps in an epoch."""
         per_worker = -(-self.pairs // (self.workers * self.batch_size))
         return -(-per_worker // self.accumulation)
 
     def epoch(self, number: int) -> Iterator[list[list[int]]]:
-        """Yield each step's batches, those of all workers and accumulation steps.
+        """Yield the batches of each step, for all workers and accumulation steps.
 
-        A ragged end is as in TRL: if there are several workers, the epoch's first pairs fill it up.
+        As in TRL, if there are several workers, the epoch's first pairs fill incomplete batches at the end.
         """
         shares = [self._share(number, worker) for worker in range(self.workers)]
         for begin in range(0, len(shares[0]), self.accumulation):
@@ -51,13 +53,13 @@ class SamplingOrder(NamedTuple):
 
 
 class GroupingPlan(NamedTuple):
-    """How the steps of a training are cut into groups."""
+    """The plan by which the steps of a training are divided into groups."""
 
     order: SamplingOrder
-    lengths: list[int]  # of each pair, as in length_groups.py
+    lengths: list[int]  # length of each pair, as defined in length_groups.py
     chosen: list[int]  # tokens of each pair's chosen completion
-    budget: int  # padded tokens of a group
-    groups: int  # per worker and step: the trainer's gradient_accumulation_steps
+    budget: int  # most padded tokens of a group
+    groups: int  # groups per worker and step: the trainer's gradient_accumulation_steps
 
 
 def plan(dataset: datasets.Dataset, job: TrainingJob, worker: TrainWorker, steps: int) -> GroupingPlan | None:
@@ -85,20 +87,20 @@ def _chosen_lengths(dataset: datasets.Dataset) -> list[int]:
 
 
 def _batch_means(lengths: Iterable[Sequence[int]]) -> list[float]:
-    """Return the mean of a pair's batch for each pair of all batches, given the lengths of each batch."""
+    """Return for each pair the mean length in its batch, given the lengths in each batch."""
     return [fmean(batch) for batch in lengths for _ in batch]
 
 
 class GroupedPair(NamedTuple):
     """A pair in a worker's group."""
 
-    number: int  # in the dataset
-    weight: float  # in the worker's loss
+    number: int  # index in the dataset
+    weight: float  # weight in the worker's loss
     chosen_tokens: float  # mean tokens of a chosen completion in the batch in which TRL draws the pair
 
 
 class GroupSampler(Sampler[list[GroupedPair]]):
-    """Yields one worker's groups, step after step."""
+    """A sampler that yields one worker's groups, step after step."""
 
     def __init__(self, plan: GroupingPlan, rank: int):
         self._plan, self._rank, self._epoch = plan, rank, 0
@@ -112,7 +114,7 @@ class GroupSampler(Sampler[list[GroupedPair]]):
     def __iter__(self) -> Iterator[list[GroupedPair]]:
         order, lengths, chosen, budget, groups = self._plan
         for batches in order.epoch(self._epoch):
-            pairs = list(chain(*batches))  # one may stand in two batches, so groups are of positions
+            pairs = list(chain(*batches))  # a pair may be in two batches, so groups contain positions
             means = _batch_means([chosen[pair] for pair in batch] for batch in batches)
             sizes = [lengths[pair] for pair in pairs]
             for group in length_groups.divide(range(len(pairs)), sizes, order.workers, groups, budget)[self._rank]:
@@ -133,14 +135,14 @@ class WeightedRows(Dataset[dict[str, Any]]):
 
 
 class EpochLoader(DataLoader[dict[str, Any]]):
-    """A data loader that passes the epoch on to its sampler, as accelerate's loaders do."""
+    """A data loader that passes the epoch to its sampler, as accelerate's loaders do."""
 
     def set_epoch(self, epoch: int) -> None:
         self.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
 
 
 class _Collator:
-    """TRL's collator, which also passes on what `WeightedRows` and the validation set add to a row."""
+    """TRL's collator, extended to the columns that `WeightedRows` and the validation set add to a row."""
 
     def __init__(self, inner: Any):
         self._inner = inner
@@ -157,7 +159,7 @@ class _Collator:
 class _LocalMetricsAccelerator:
     """An accelerator that gathers nothing.
 
-    TRL gathers every metric of every batch over the ranks, which takes time, and fails if their batches differ in size.
+    TRL gathers every metric of every batch from all ranks, which takes time and fails if their batches differ in size.
     """
 
     def __init__(self, accelerator: Any):
@@ -175,15 +177,15 @@ class _LocalMetricsAccelerator:
 class FastDPOTrainer(ReferenceDPOTrainer, SftTermDPOTrainer):
     """TRL's DPOTrainer on token ids: columns pair_id, prompt_ids, chosen_ids, rejected_ids, cut to length.
 
-    With ``args.precompute_ref_log_probs`` the constructor computes the reference's log-probabilities, unless the store
-    has them. Logged metrics are those of all ranks' pairs since the last log, weighted by pairs, or by tokens if they
-    are means over tokens.
+    With ``args.precompute_ref_log_probs``, the constructor computes the reference's log-probabilities unless the store
+    has them. Logged metrics are means over the pairs of all ranks since the last log, or means over their tokens if
+    TRL's are.
 
     Args:
-        job: the training.
-        worker: the calling worker.
-        plan: how steps are cut, with as many groups as ``args.gradient_accumulation_steps``; None: TRL's own batches.
-        args, kwargs: DPOTrainer's.
+        job: The training.
+        worker: The calling worker.
+        plan: The division into groups, as many per step as ``args.gradient_accumulation_steps``; None: TRL's batches.
+        args, kwargs: Arguments of DPOTrainer.
     """
 
     def __init__(self, *args: Any, job: TrainingJob, worker: TrainWorker, plan: GroupingPlan | None, **kwargs: Any):
@@ -194,7 +196,7 @@ class FastDPOTrainer(ReferenceDPOTrainer, SftTermDPOTrainer):
         assert plan is None or self.args.gradient_accumulation_steps == plan.groups
         self.data_collator = _Collator(self.data_collator)
         held_out: Any = self.eval_dataset
-        if held_out is not None:  # batches of like length; their order has no influence
+        if held_out is not None:  # batches of similar length; their order does not matter
             lengths, chosen, size = _lengths(held_out), _chosen_lengths(held_out), self.args.per_device_eval_batch_size
             means = _batch_means(chosen[begin : begin + size] for begin in range(0, len(chosen), size))
             held_out = held_out.add_column(CHOSEN_TOKENS, means)
@@ -243,7 +245,7 @@ class FastDPOTrainer(ReferenceDPOTrainer, SftTermDPOTrainer):
     # Metrics
 
     def _count(self, completion_mask: torch.Tensor) -> None:
-        """Add one batch's metrics, as TRL has noted them, to the weighted sums since the last log."""
+        """Add the metrics that TRL recorded for one batch to the weighted sums since the last log."""
         chosen, rejected = completion_mask[:, 1:].sum(dim=1).chunk(2)
         tokens = {
             "entropy": chosen.sum() + rejected.sum(),

@@ -18,16 +18,16 @@ from detox_ray.train.training_job import BEST_STEP, TrainingJob
 from detox_ray.train.worker import run_worker
 
 POLL_SECONDS = 0.5
-QUIET_S = 20.0  # without news of the workers, after which they may be waiting for a place
-START_TIMEOUT_SECONDS = 300  # Ray Train's 60 are too few when several workers import torch on few cores
-# Ray Train keeps the newest checkpoint beside these, which may be half written when everything is killed: of the others
-# the best so far, then the next newest.
+QUIET_S = 20.0  # if the board has not changed for this long, workers may be waiting for resources
+START_TIMEOUT_SECONDS = 300  # Ray Train's 60 are too few if several workers import torch on few cores
+# Ray Train also keeps the latest checkpoint, which may be incomplete if everything is killed. Of the others it keeps
+# the best so far, then the latest.
 KEEP_CHECKPOINTS = 2
-CLOCK_SECONDS = 30.0  # between two writes of the time spent
+CLOCK_SECONDS = 30.0  # time between two writes of the time spent
 
 
 class TrainingError(RuntimeError):
-    """A training failed. The message ends with the cause. Checkpoints stay, and the next call resumes from them."""
+    """A training failed. The message ends with the cause. Checkpoints remain, and the next call resumes from them."""
 
 
 def train(
@@ -43,23 +43,22 @@ def train(
 ) -> None:
     """Train the model ``name`` and commit it under ``key`` as CHECKPOINTS.unit(model=name).
 
-    Ray must be connected. A call that was killed resumes from its last checkpoint when it is repeated with the same
-    key.
+    Ray must be connected. If a call is killed, the next call with the same key resumes from its last checkpoint.
 
     Args:
-        name: the model's name in the experiment.
-        config: its train block.
-        parent: the model that it descends from.
-        rows: the committed unit (PAIRS, or a TEXTS table) that it learns from, and its key.
-        seed: the experiment's seed; the train block's own has precedence.
-        key: the result's key (`train.key`).
-        store: where rows are read and the result is committed.
-        cluster: the connected Ray.
-        progress: shows the steps.
+        name: The model's name in the experiment.
+        config: The model's train block.
+        parent: The model from which it descends.
+        rows: The committed unit (PAIRS, or a TEXTS table) from which it learns, and the unit's key.
+        seed: The experiment's seed; a seed in the train block has precedence.
+        key: The result's key (`train.key`).
+        store: The store with the rows, to which the result is committed.
+        cluster: The connected Ray.
+        progress: Shows the steps.
 
     Raises:
-        InputError: a setting is at fault; the message names its field.
-        TrainingError: the training failed.
+        InputError: If a setting is wrong. The message names its field.
+        TrainingError: If the training failed.
     """
     field = f"models.{name}.train"
     gpu = _uses_gpu(config, cluster)
@@ -80,7 +79,7 @@ def train(
 
 
 class _Clock:
-    """Counts the seconds spent on this training, also by earlier calls that were killed."""
+    """The seconds spent on this training, including those of earlier calls that were killed."""
 
     def __init__(self, store: Store, folder: str):
         self._store, self._file = store, f"{folder}/seconds.json"
@@ -91,7 +90,7 @@ class _Clock:
         return round(self._before + time.monotonic() - self._started, 1)
 
     def save(self, at_once: bool = False) -> None:
-        """Write the seconds down every now and then, because a killed call has no end at which to do so."""
+        """Save the seconds from time to time, because a killed call cannot save them at its end."""
         if at_once or time.monotonic() - self._saved >= CLOCK_SECONDS:
             self._store.write_json(self._file, self.spent())
             self._saved = time.monotonic()
@@ -104,7 +103,7 @@ def _uses_gpu(config: TrainConfig, cluster: Cluster) -> bool:
 
 
 def _check_room(field: str, config: TrainConfig, cluster: Cluster, gpu: bool) -> None:
-    """Raise if our own Ray is too small: Ray Train would wait endlessly. A cluster that was joined may grow."""
+    """Raise an error if our own Ray is too small, because Ray Train would wait forever. A joined cluster may grow."""
     if cluster.address != "local":
         return
     workers, per_worker = _needs(config, gpu)
@@ -119,12 +118,12 @@ def _check_room(field: str, config: TrainConfig, cluster: Cluster, gpu: bool) ->
 
 
 def _needs(config: TrainConfig, gpu: bool) -> tuple[int, dict[str, float]]:
-    """Return how many workers a training needs to begin, and the resources of each."""
+    """Return the number of workers that a training needs to begin, and the resources of each."""
     return config.min_workers or config.workers, config.resources_per_worker or ({"GPU": 1} if gpu else {"CPU": 1})
 
 
 class _Room:
-    """The room that a training needs on the cluster. Ray Train waits for it without a word, and without an end."""
+    """The resources that a training needs on the cluster. Ray Train waits for them silently and forever."""
 
     def __init__(self, label: str, progress: Progress, wait_s: float, workers: int, each: dict[str, float]):
         self.waiting, self.workers, self.each = Waiting(label, progress, wait_s), workers, each
@@ -133,7 +132,11 @@ class _Room:
         self._changed = time.monotonic()
 
     def look(self, board: progress_board.BoardState) -> None:
-        """Say if the cluster lacks it, or if others hold it, and which nodes are lost. Raises WaitedTooLong."""
+        """Report lost nodes, and report it if the cluster lacks the resources or others use them.
+
+        Raises:
+            WaitedTooLong: If the training has waited for too long.
+        """
         lost = lost_nodes()
         for node in lost.keys() - self._lost.keys():
             goes_on = "workers that were there start again, from the last checkpoint"
@@ -150,7 +153,7 @@ class _Room:
 
 
 class _TrainingThread(threading.Thread):
-    """Runs `TorchTrainer.fit`, which in the main thread takes over Ctrl-C and ends the process with code 0."""
+    """A thread that runs `TorchTrainer.fit`, which in the main thread handles Ctrl-C and exits with code 0."""
 
     def __init__(self, job: TrainingJob, board: Any, local: bool):
         super().__init__(name=f"train {job.name}", daemon=True)
@@ -168,7 +171,7 @@ class _TrainingThread(threading.Thread):
 def _trainer(job: TrainingJob, board: Any, local: bool) -> Any:
     excuse_lost_nodes()
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(START_TIMEOUT_SECONDS))
-    if local:  # no node of our own Ray is preempted: one process less to start
+    if local:  # no node of our own Ray is preempted, so a process less is started
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -183,7 +186,7 @@ def _trainer(job: TrainingJob, board: Any, local: bool) -> Any:
             resources_per_worker=job.config.resources_per_worker,
             placement_strategy=job.config.placement,
         ),
-        run_config=RunConfig(  # with the same name and path as before, Ray Train resumes from the last checkpoint there
+        run_config=RunConfig(  # with a known name and path, Ray Train resumes from the last checkpoint
             name=f"{job.name}-{job.key}",
             storage_path=job.store.path("training"),
             storage_filesystem=job.store.fs,
@@ -196,7 +199,7 @@ def _trainer(job: TrainingJob, board: Any, local: bool) -> Any:
 
 
 def _workers(config: TrainConfig) -> Any:
-    """Return Ray Train's num_workers: a number, or the least and the most, which its type annotation leaves out."""
+    """Return Ray Train's num_workers: a number, or the least and the most, which its annotation does not mention."""
     elastic = config.min_workers is not None and config.min_workers < config.workers
     return (config.min_workers or 0, config.workers) if elastic else config.workers
 
@@ -204,7 +207,7 @@ def _workers(config: TrainConfig) -> Any:
 def _follow(
     training: _TrainingThread, board: Any, clock: _Clock, room: _Room, field: str, progress: Progress
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Show the board's state until the training ends. Return rank 0's result, and the warnings."""
+    """Show the board's state until the training ends. Return the result of rank 0 and the warnings."""
     training.start()
     label = training.name
     state = progress_board.BoardState()
@@ -226,7 +229,9 @@ def _follow(
             while True:
                 alive = training.is_alive()
                 state = _read_board(board, state, label, clock, progress)
-                if state.step > task.done:  # less after a restart: the bar waits until it is caught up
+                if (
+                    state.step > task.done
+                ):  # smaller after a restart, when the bar waits until the step is reached again
                     task.advance(state.step - task.done, state.note)
                 if not alive:
                     break
@@ -247,7 +252,7 @@ def _follow(
 def _read_board(
     board: Any, before: progress_board.BoardState, label: str, clock: _Clock, progress: Progress
 ) -> progress_board.BoardState:
-    """Return the board's state now, and show the warnings that are new since ``before``."""
+    """Return the current state of the board, and show the warnings that are new since ``before``."""
     import ray
 
     state: progress_board.BoardState = ray.get(board.state.remote())
@@ -258,7 +263,7 @@ def _read_board(
 
 
 def _cause(error: Exception) -> str:
-    """Return the first failed worker's own error, which Ray Train wraps."""
+    """Return the error of the first failed worker, which Ray Train has wrapped."""
     failures = getattr(error, "worker_failures", None) or {}
     first = next((failures[rank] for rank in sorted(failures)), error)
     return str(first).strip() or type(first).__name__

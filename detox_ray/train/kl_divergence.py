@@ -1,12 +1,12 @@
 """The policy's distance from its parent: exact KL divergence per token on a fixed slice of the validation rows.
 
 At every position whose next token belongs to a completion, KL(policy ‖ parent) is the sum over the vocabulary of
-p (log p - log q), in nats, given the true tokens before. The result is the mean over all such positions of chosen and
-rejected completions (for sft, of the text). It is no estimate from samples: the slice's completions are given.
+p (log p - log q), in nats, given the true tokens before it. The result is the mean over all such positions of chosen
+and rejected completions (for sft, of the text). It is not an estimate from samples: the slice's completions are given.
 
-The parent must be in memory: as a live reference model, or as the policy with its adapter off. Otherwise (reference:
+The parent must be in memory, as a live reference model or as the policy with its adapter off. Otherwise (reference:
 cached and full tuning; sft, orpo and cpo with full tuning) the divergence is not measured, and the marker says why.
-Imported by workers only.
+Only workers import this module.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,8 +21,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from detox_ray.config import TrainConfig
 from detox_ray.train.loss_curves import KL
 
-SEQUENCES = 16  # of the slice: costs as much as two to four steps' forward passes at the papers' batch of 4
-POSITIONS = 64  # whose distributions over the vocabulary are held at once
+SEQUENCES = 16  # in the slice, which costs as much as the forward passes of 2 to 4 steps at the papers' batch of 4
+POSITIONS = 64  # positions whose distributions over the vocabulary are in memory at once
 
 
 def unmeasured(config: TrainConfig) -> str | None:
@@ -43,7 +43,7 @@ def sequences(rows: Sequence[dict[str, Any]], most: int = SEQUENCES) -> list[tup
             learned += [(row["prompt_ids"] + side, len(row["prompt_ids"])) for side in sides]
         else:
             learned.append((row["input_ids"], next(i for i, label in enumerate(row["labels"]) if label != -100)))
-    # Nothing predicts the very first token.
+    # The first token is not predicted.
     return [(ids, max(1, start)) for ids, start in learned if len(ids) > max(1, start)][:most]
 
 
@@ -57,12 +57,12 @@ def token_kl(policy: torch.Tensor, parent: torch.Tensor) -> torch.Tensor:
 
 
 class MeasureKL(TrainerCallback):
-    """Adds the divergence to each evaluation's row of the trainer's log, under ``loss_curves.KL``.
+    """Adds the divergence to the row of each evaluation in the trainer's log, under ``loss_curves.KL``.
 
-    Must be called before every callback that reads that row.
+    It must be called before the callbacks that read this row.
     """
 
-    trainer: Any  # set before training: a trainer is constructed with its callbacks
+    trainer: Any  # set before training, because a trainer is constructed with its callbacks
 
     def __init__(self, rows: Sequence[dict[str, Any]]):
         self._sequences = sequences(rows)
@@ -71,7 +71,7 @@ class MeasureKL(TrainerCallback):
         state.log_history[-1][KL] = self._measure()
 
     def _measure(self) -> float:
-        """Return the divergence. Every rank must call this: all take the same number of forward passes."""
+        """Return the divergence. Every rank must call this, because all run the same number of forward passes."""
         trainer, device = self.trainer, self.trainer.args.device
         rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
         sums = torch.zeros(2, dtype=torch.float64, device=device)
@@ -81,11 +81,11 @@ class MeasureKL(TrainerCallback):
             batch = torch.tensor([ids], device=device)
             inputs = {"input_ids": batch, "attention_mask": torch.ones_like(batch), "use_cache": False}
             with _evaluating(trainer.model), torch.no_grad(), trainer.compute_loss_context_manager():
-                # Logits at a position are of the token after it.
+                # The logits at a position predict the token after it.
                 policy = trainer.model(**inputs).logits[0, start - 1 : -1]
                 with self._parent() as parent:
                     before = parent(**inputs).logits[0, start - 1 : -1]
-            if mine < len(self._sequences):  # ranks beyond the end only take part in the others' passes
+            if mine < len(self._sequences):  # ranks beyond the end only take part in the passes
                 sums += torch.stack([token_kl(policy, before), sums.new_tensor(float(len(policy)))])
         torch.distributed.all_reduce(sums)
         total, positions = sums.tolist()
@@ -103,7 +103,7 @@ class MeasureKL(TrainerCallback):
 
 @contextmanager
 def _evaluating(model: Any) -> Iterator[None]:
-    """Switch dropout off while the block runs."""
+    """Turn dropout off while the block runs."""
     was_training = model.training
     model.eval()
     try:

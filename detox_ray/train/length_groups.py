@@ -1,12 +1,12 @@
-"""Groups the pairs of an optimizer step by length: the pairs of a group are computed together.
+"""Grouping of the pairs of an optimizer step by length. The pairs of a group are computed together.
 
-A step's pairs are given: TRL's sampler draws them. Here they are sorted by length and cut into groups. A group is
-padded to its longest sequence and computed at once. The cut does not change the step's result, only its cost. Every
-worker gets the same number of groups in every step, because ZeRO-3 computes them in lockstep, and gradients are
-accumulated over a fixed number. So one more group costs every step another pass, and saves it padding.
+TRL's sampler draws the pairs of a step. Here they are sorted by length and divided into groups. A group is padded to
+its longest sequence and computed at once. The division changes the cost of the step but not its result. Every worker
+gets the same number of groups in every step, because ZeRO-3 computes them in lockstep and gradients are accumulated
+over a fixed number. So another group costs every step another pass, but saves padding.
 
-A pair's length is the tokens of its prompt and its longer completion. A group of n pairs takes 2 n times its greatest
-length in padded tokens, for chosen and rejected. Pure numerics.
+A pair's length is the number of tokens of its prompt and its longer completion. A group of n pairs takes 2 n times its
+greatest length in padded tokens, for chosen and rejected. This module is pure numerics.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,29 +15,29 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# The fixed cost of a pass (kernel launches, reading the weights, exchanging gradients), in tokens' worth of computing.
-# It affects only how many groups a step is cut into.
+# The fixed cost of a pass (kernel launches, reading the weights, exchanging gradients), as a number of tokens whose
+# computation takes as long. It affects only the number of groups in a step.
 OVERHEAD_TOKENS = 128
-SAMPLE_STEPS = 32  # steps that decide the number of groups
+SAMPLE_STEPS = 32  # steps that determine the number of groups
 
 
 class PairGroup(NamedTuple):
     """Pairs that one worker computes at once."""
 
-    pairs: list[int]  # their numbers in the dataset
-    weight: float  # of each pair in the worker's loss; 0: computed only to keep pace with the other workers
+    pairs: list[int]  # indices in the dataset
+    weight: float  # weight of each pair in the worker's loss; 0: computed only to keep pace with the other workers
 
 
 def groups_per_step(steps: Sequence[Sequence[int]], lengths: Sequence[int], workers: int, budget: int) -> int:
     """Return the number of groups per worker and step.
 
-    It is the least with which every step keeps to the budget, or more if that takes less time.
+    It is the smallest number with which every step keeps to the budget, or a larger number if that takes less time.
 
     Args:
-        steps: numbers of the pairs of each step.
-        lengths: of all pairs, in tokens.
-        workers: number of workers.
-        budget: padded tokens of a group, at most.
+        steps: Indices of the pairs of each step.
+        lengths: Length of each pair, in tokens.
+        workers: Number of workers.
+        budget: Most padded tokens of a group.
     """
     drawn = [sorted((lengths[pair] for pair in step), reverse=True) for step in steps]
     least = max(-(-len(fill(step, budget)) // workers) for step in drawn)
@@ -55,12 +55,12 @@ def groups_per_step(steps: Sequence[Sequence[int]], lengths: Sequence[int], work
 def divide(
     step: Sequence[int], lengths: Sequence[int], workers: int, groups: int, budget: int
 ) -> list[list[PairGroup]]:
-    """Return each worker's ``groups`` groups of a step (numbers of pairs), in the order in which they are computed.
+    """Return each worker's ``groups`` groups of a step (indices of pairs), in the order in which they are computed.
 
     With the groups' weights, the mean over workers and groups of the weighted sums of losses is the mean over the
     step's pairs. Groups that are computed at the same time on all workers are of similar size.
     """
-    pairs = sorted(step, key=lambda pair: -lengths[pair])  # stable: the same on every worker
+    pairs = sorted(step, key=lambda pair: -lengths[pair])  # stable, so the same on every worker
     sizes = [lengths[pair] for pair in pairs]
     weight = workers * groups / len(pairs)
     cut = [
@@ -80,7 +80,7 @@ def divide(
 
 
 def fill(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Return all pairs (their numbers), longest first, in the fewest groups of at most ``budget`` padded tokens."""
+    """Return the indices of all pairs, longest first, in the fewest groups of at most ``budget`` padded tokens."""
     groups: list[list[int]] = []
     for pair in sorted(range(len(lengths)), key=lambda pair: -lengths[pair]):
         if groups and 2 * (len(groups[-1]) + 1) * lengths[groups[-1][0]] <= budget:
@@ -93,15 +93,16 @@ def fill(lengths: Sequence[int], budget: int) -> list[list[int]]:
 
 
 def partition(lengths: Sequence[int], groups: int, budget: int, even: bool) -> list[int]:
-    """Cut sorted pairs into groups with the least padding. Return where each group ends.
+    """Divide sorted pairs into groups with the least padding. Return the end of each group.
 
     The result is exact, by dynamic programming over the sorted pairs.
 
     Args:
-        lengths: of the pairs, longest first.
-        groups: number of groups, ``len(lengths)`` at most.
-        budget: padded tokens of a group, at most.
-        even: for workers that wait for each other: consider only cuts whose largest group is as small as possible.
+        lengths: Lengths of the pairs, longest first.
+        groups: Number of groups, at most ``len(lengths)``.
+        budget: Most padded tokens of a group.
+        even: Whether to consider only divisions whose largest group is as small as possible, because workers wait for
+            each other.
     """
     count = len(lengths)
     sizes = np.subtract.outer(np.arange(count + 1), np.arange(count + 1)).T  # [begin, end]: pairs between
@@ -121,7 +122,7 @@ def partition(lengths: Sequence[int], groups: int, budget: int, even: bool) -> l
 
 
 def _best(costs: NDArray[np.float64], groups: int, join: np.ufunc) -> tuple[float, list[NDArray[np.int64]]]:
-    """Return the least joined cost of ``groups`` consecutive ranges, and each range's best begin for every end."""
+    """Return the least joined cost of ``groups`` consecutive ranges, and each range's best beginning for every end."""
     least = np.full(len(costs), np.inf)
     least[0] = 0
     begins = []
@@ -142,7 +143,7 @@ def _ranges(lengths: Sequence[int], ends: Iterable[int]) -> list[tuple[int, int,
 
 
 def _cost(lengths: Sequence[int], workers: int, groups: int, budget: int) -> float:
-    """Return a step's cost in tokens' worth of time: of groups computed at the same time, the largest counts."""
+    """Return a step's cost in tokens. Of groups that are computed at the same time, the largest counts."""
     ends = partition(lengths, min(workers * groups, len(lengths)), budget, workers > 1)
     costs = sorted((cost for _, _, cost in _ranges(lengths, ends)), reverse=True)
     return sum(costs[::workers]) + groups * OVERHEAD_TOKENS

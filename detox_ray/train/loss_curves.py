@@ -1,7 +1,7 @@
-"""Loss curves: the trainer's log as the result's marker keeps it.
+"""Loss curves: the trainer's log in the form that the result's marker stores.
 
-There is one row for each logged step, and one for each evaluation, under our own names. A value that is no number (a
-margin of a batch without rejected rows) is left out of its row.
+There is one row for each logged step and one for each evaluation, with our own names. A value that is not a number,
+such as the margin in a batch without rejected rows, is left out of its row.
 """
 
 import math
@@ -13,7 +13,7 @@ from detox_ray.train.evaluation_schedule import best, evaluations
 
 Row = dict[str, float]
 
-KL = "eval_kl_to_parent"  # under which kl_divergence.py puts what it measures
+KL = "eval_kl_to_parent"  # the name under which kl_divergence.py logs its result
 
 # TRL's name -> ours
 _NAMES = {
@@ -27,9 +27,9 @@ _NAMES = {
     "rewards/rejected": "rejected_reward",
     "mean_token_accuracy": "token_accuracy",
 }
-_BY_METHOD = {  # means something, or something else, for these only
-    "kto": {"kl": "kl_estimate"},  # TRL's: of unmatched prompts and completions, clipped at 0, nats per completion
-    "dpo": {"preference_loss": "preference_loss", "nll_loss": "likelihood_loss"},  # the loss's parts, with sft_weight
+_BY_METHOD = {  # names that only these methods have, or that mean something else for them
+    "kto": {"kl": "kl_estimate"},  # TRL's, from unmatched prompts and completions, clipped at 0, in nats per completion
+    "dpo": {"preference_loss": "preference_loss", "nll_loss": "likelihood_loss"},  # parts of the loss, with sft_weight
     "orpo": {"log_odds_ratio": "log_odds_ratio", "nll_loss": "likelihood_loss"},
     "cpo": {"nll_loss": "likelihood_loss"},
 }
@@ -37,7 +37,7 @@ _WITH_REFERENCE = ("dpo", "kto")  # their reward is beta x log(policy / referenc
 
 
 def named(row: Mapping[str, Any], config: TrainConfig) -> Row:
-    """Return one row of a trainer's log under our names, without its step, and without the prefix of evaluations."""
+    """Return one row of a trainer's log with our names, without its step and without the prefix of evaluations."""
     evaluation = any(name.startswith("eval_") for name in row)
     named_row: Row = {}
     for theirs, ours in {**_NAMES, **_BY_METHOD.get(config.method, {})}.items():
@@ -54,7 +54,7 @@ def named(row: Mapping[str, Any], config: TrainConfig) -> Row:
 
 
 def training(log: Sequence[Mapping[str, Any]], config: TrainConfig) -> list[Row]:
-    """Return a row per logged step: means since the logged step before, and its own grad_norm and learning_rate."""
+    """Return a row per logged step: means since the previous row, but the step's own grad_norm and learning_rate."""
     return [{"step": row["step"], **named(row, config)} for row in log if "loss" in row]
 
 
@@ -64,7 +64,7 @@ def validation(log: Sequence[Mapping[str, Any]], config: TrainConfig) -> list[Ro
 
 
 def ending(log: Sequence[dict[str, Any]], steps: int, planned: int, config: TrainConfig) -> dict[str, Any]:
-    """Return how a training that took ``steps`` of ``planned`` steps ended, and from which step weights are kept."""
+    """Return how a training of ``steps`` of ``planned`` steps ended, and the step whose weights are kept."""
     evaluated = evaluations(log)
     number = best([loss for _, loss in evaluated]) if evaluated else None
     best_step = None if number is None else evaluated[number][0]

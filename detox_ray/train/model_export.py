@@ -1,6 +1,6 @@
-"""Exports a trained model: a Hugging Face folder like the parent's, verified before it is put into the store.
+"""Export of a trained model: a Hugging Face folder like the parent's, verified before it is uploaded to the store.
 
-Imported by workers only.
+Only workers import this module.
 """
 
 import hashlib
@@ -22,21 +22,21 @@ ADAPTER = "adapter"
 
 
 def save_weights(trainer: Any, job: TrainingJob, parent: str, folder: Path) -> None:
-    """Write the whole weights, or the adapter's, to ``folder`` on rank 0. Every rank must call this."""
+    """Write all weights, or those of the adapter, to ``folder`` on rank 0. Every rank must call this."""
     if job.config.tuning != "full":
         trainer.save_model(str(folder / ADAPTER))
         return
-    # TRL sets the pad token in the configs; the tuned model must generate under the settings that its parent has.
+    # TRL sets the pad token in the configs, but the tuned model must generate with its parent's settings.
     trainer.model.config.pad_token_id = AutoConfig.from_pretrained(parent, **job.parent.loading()).pad_token_id
     trainer.save_model(str(folder))
 
 
 def export(job: TrainingJob, parent: str, folder: Path) -> None:
-    """Merge, add what the parent has beside its weights, verify, and put the folder into the store. Rank 0 calls this.
+    """Merge an adapter, add the parent's other files, verify the folder, and upload it to the store.
 
-    Holds at most one model beside the trained one.
+    Only rank 0 calls this. There is at most one model in memory beside the trained one.
     """
-    unset_hf_deepspeed_config()  # otherwise ZeRO-3 shards what is loaded below, and waits for the other ranks
+    unset_hf_deepspeed_config()  # otherwise ZeRO-3 would shard the models below and wait for the other ranks
     loading = {**job.parent.loading(), "dtype": getattr(torch, job.config.dtype)}
     base = AutoModelForCausalLM.from_pretrained(parent, **loading)
     before, generation = digests(base), base.generation_config
@@ -51,20 +51,20 @@ def export(job: TrainingJob, parent: str, folder: Path) -> None:
     AutoTokenizer.from_pretrained(parent, **job.parent.loading()).save_pretrained(folder)
     try:
         GenerationConfig.from_pretrained(parent, **job.parent.loading()).save_pretrained(folder)
-    except OSError:  # the parent has none: what its config implies
+    except OSError:  # the parent has none, so use the one that its config implies
         generation.save_pretrained(folder)
     verify(folder, loading["dtype"], before)
-    job.store.retract(CHECKPOINTS.unit(model=job.name))  # its former folder is overwritten from here on
+    job.store.retract(CHECKPOINTS.unit(model=job.name))  # its previous folder is overwritten next
     job.store.upload(folder, f"checkpoints/{job.name}")
 
 
 def verify(folder: Path, dtype: torch.dtype, before: dict[str, str]) -> None:
-    """Check that ``folder`` holds a whole model whose weights are numbers and differ from ``before`` (`digests`).
+    """Check that ``folder`` has a complete model with finite weights that differ from ``before`` (`digests`).
 
     Raises:
-        ValueError: weights are missing, or are not the model's.
-        FloatingPointError: a weight is no number.
-        InputError: no weight has changed.
+        ValueError: If weights are missing, or do not belong to the model.
+        FloatingPointError: If a weight is not finite.
+        InputError: If no weight has changed.
     """
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype=dtype, local_files_only=True, output_loading_info=True
@@ -81,11 +81,11 @@ def verify(folder: Path, dtype: torch.dtype, before: dict[str, str]) -> None:
 
 
 def digests(model: torch.nn.Module) -> dict[str, str]:
-    """Return a hash of each parameter's bits by name, to find changes later without keeping the model."""
+    """Return a hash of each parameter's bits by name, so that changes can be found later without the model."""
 
     def digest(parameter: torch.Tensor) -> str:
         bits: Any = parameter.detach().contiguous().view(-1).view(torch.uint8).numpy()
-        return hashlib.sha256(bits).hexdigest()  # which leaves Python's lock
+        return hashlib.sha256(bits).hexdigest()  # releases Python's lock
 
     names, parameters = zip(*model.named_parameters(), strict=True)
     with ThreadPoolExecutor() as pool:
@@ -93,7 +93,7 @@ def digests(model: torch.nn.Module) -> dict[str, str]:
 
 
 def _remove_all_but(folder: Path, endings: tuple[str, ...]) -> None:
-    """Remove what the trainer leaves beside the weights: pickled arguments, a model card, copies of the tokenizer."""
+    """Remove other files that the trainer writes: pickled arguments, a model card, copies of the tokenizer."""
     for file in folder.iterdir():
         if file.is_file() and not file.name.endswith(endings):
             file.unlink()

@@ -1,7 +1,7 @@
-"""Stops a training at the step whose loss or gradient is no number, and names the rows of that step.
+"""A check that stops a training at a step whose loss or gradient is not finite, and names the rows of that step.
 
-Every rank learns of it by one all-reduce per forward pass, so that all stop together and none waits for another.
-Imported by workers only.
+All ranks learn of it through one all-reduce per forward pass, so that they stop together and none waits for another.
+Only workers import this module.
 """
 
 import math
@@ -11,15 +11,15 @@ import torch
 import torch.distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-SHOWN = 16  # rows named in the message
+SHOWN = 16  # rows that the message names
 ADVICE = "lower learning_rate or max_grad_norm, or use float32"
 
 
 def stop_at_nonfinite(trainer: Any, gradients: bool) -> None:
-    """Check every loss of ``trainer`` before its backward pass, and with ``gradients`` the norm after each step.
+    """Make ``trainer.train()`` raise FloatingPointError on every rank if a loss or a gradient is not finite.
 
-    ``gradients`` must be off if infinite norms are part of the method: float16 with loss scaling skips such steps.
-    ``trainer.train()`` then raises FloatingPointError on every rank.
+    Every loss is checked before its backward pass and, with ``gradients``, the norm after each step. ``gradients`` must
+    be off if infinite norms are part of the method: float16 with loss scaling skips such steps.
     """
     compute = trainer.compute_loss
 
@@ -36,7 +36,7 @@ def stop_at_nonfinite(trainer: Any, gradients: bool) -> None:
 
 
 class _CheckGradientNorm(TrainerCallback):
-    """Checks the global norm, by which DeepSpeed clips: one gradient that is no number would spoil every weight."""
+    """Checks the global norm, by which DeepSpeed clips: one gradient that is not finite would spoil every weight."""
 
     def __init__(self, trainer: Any):
         self._trainer = trainer
@@ -55,7 +55,7 @@ def _finite_everywhere(loss: torch.Tensor) -> bool:
 
 
 def _error_message(what: str, value: float, trainer: Any, ahead: int) -> str:
-    """Return the error message, with the rows of the ranks where it happened. Every rank must call this."""
+    """Return the error message, with the rows of the ranks on which it happened. Every rank must call this."""
     all_ranks: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(all_ranks, (value, list(trainer.rows_of_step())))
     failed = [(value, rows) for value, rows in all_ranks if not math.isfinite(value)]

@@ -1,22 +1,22 @@
-"""The progress board: a small actor on which workers note their progress, and which the driver reads.
+"""The progress board: a small actor to which workers report their progress, and which the driver reads.
 
-It also keeps an error that ends the training. Ray Train restarts the workers after any error. An error that would recur
-(a wrong setting, a loss that is not a number) is put on the board. Restarted workers find it there and return at once,
-instead of failing ``max_failures`` times.
+It also keeps an error that ends the training. Ray Train restarts the workers after any error. An error that would
+recur, such as a wrong setting or a loss that is not finite, is put on the board. Restarted workers find it there and
+return at once, instead of failing ``max_failures`` times.
 """
 
 from typing import Any, NamedTuple
 
 
 class BoardState(NamedTuple):
-    """What the board shows at one moment."""
+    """The state of the board at one moment."""
 
     total: int = 0  # optimizer steps; 0 until the first worker is ready
     step: int = 0  # optimizer steps taken
     note: str = ""  # the latest loss, in words
     reference: tuple[int, int] = (0, 0)  # forward passes of the reference before the first step: done, total
-    warnings: tuple[str, ...] = ()  # each once; the training goes on
-    error: tuple[bool, str] | None = None  # (whether the user's settings are at fault, message)
+    warnings: tuple[str, ...] = ()  # distinct ones; the training continues
+    error: tuple[bool, str] | None = None  # (whether the user's settings are the cause, message)
 
 
 class ProgressBoard:
@@ -26,7 +26,7 @@ class ProgressBoard:
         self._state = BoardState()
 
     def begin(self, total: int, step: int) -> None:
-        """Note that the workers are ready to train from ``step``, which is not 0 if they resume."""
+        """Record that the workers are ready to train from ``step``, which is not 0 if they resume."""
         self._state = self._state._replace(total=total, step=step)
 
     def set_step(self, step: int, note: str) -> None:
@@ -48,7 +48,7 @@ class ProgressBoard:
 
 
 def start() -> Any:
-    """Start a board and return its actor handle. It takes no CPU from the workers, and runs on the driver's node."""
+    """Start a board and return its actor handle. It uses no CPU of the workers and runs on the driver's node."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

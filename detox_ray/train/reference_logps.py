@@ -1,8 +1,8 @@
-"""The reference's log-probabilities of the pairs: computed once, before the first step, and kept in the run's folder.
+"""The reference's log-probabilities of the pairs, computed once, before the first step, and stored in the run's folder.
 
 The parent does not change while its children are trained. So its log-probability of a completion is a property of the
-pair, not of the training. Restarts, seeds and sweeps over the same pairs read it from here, and no second model takes
-memory. Imported by workers only.
+pair, not of the training. Restarts, seeds and sweeps with the same pairs read it from the store, and no second model
+takes memory. Only workers import this module.
 """
 
 import hashlib
@@ -20,21 +20,21 @@ from detox_ray.storage.tables import REFERENCE_LOGPS
 from detox_ray.train import length_groups
 from detox_ray.train.training_job import TrainingJob, TrainWorker
 
-VERSION = 1  # raise it when the same pairs get other values
-BUDGET = 8192  # padded tokens of a forward pass, unless the train block states its own
+VERSION = 1  # raise it if the same pairs get other values
+BUDGET = 8192  # most padded tokens of a forward pass, unless the train block sets it
 
 Logps = dict[str, tuple[float, float]]  # pair_id -> sum over the tokens of (chosen, rejected), nats
 
 
 def logps(trainer: Any, job: TrainingJob, worker: TrainWorker, rows: Sequence[Mapping[str, Any]]) -> Logps:
-    """Return the parent's log-probabilities of ``rows``: from the store, or computed by all ranks and committed.
+    """Return the parent's log-probabilities of ``rows`` from the store, or let all ranks compute and commit them.
 
     Every rank must call this.
 
     Args:
-        trainer: TRL's, before its first step, when its model is still the parent.
-        job: the training.
-        worker: the calling worker.
+        trainer: TRL's trainer before its first step, when its model is still the parent.
+        job: The training.
+        worker: The calling worker.
         rows: pair_id, prompt_ids, chosen_ids and rejected_ids of each pair.
     """
     lengths = [length(row) for row in rows]
@@ -55,12 +55,12 @@ def logps(trainer: Any, job: TrainingJob, worker: TrainWorker, rows: Sequence[Ma
 
 
 def length(row: Mapping[str, Any]) -> int:
-    """Return the tokens of prompt and longer completion."""
+    """Return the number of tokens of a pair's prompt and longer completion."""
     return len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
 
 
 def address(job: TrainingJob, rows: Iterable[Mapping[str, Any]]) -> tuple[Unit, str]:
-    """Return the unit of these pairs' values, and its key: a hash of all that changes them, token ids included."""
+    """Return the unit of these pairs' values, and its key: a hash of everything that changes them, with token ids."""
     tokens = sorted([row["pair_id"], row["prompt_ids"], row["chosen_ids"], row["rejected_ids"]] for row in rows)
     assert len({pair_id for pair_id, *_ in tokens}) == len(tokens), "pair_id is not unique"
     key = key_of(
@@ -78,11 +78,11 @@ def address(job: TrainingJob, rows: Iterable[Mapping[str, Any]]) -> tuple[Unit, 
 def _compute(
     trainer: Any, worker: TrainWorker, rows: Sequence[Mapping[str, Any]], groups: Sequence[Sequence[int]]
 ) -> Logps:
-    """Compute this rank's share of the groups. All ranks run equally many passes: under ZeRO-3 they need each other."""
+    """Compute this rank's share of the groups. ZeRO-3 requires that all ranks run the same number of passes."""
     engine = trainer.reference_engine()
     values: Logps = {}
     for begin in range(0, len(groups), worker.world_size):
-        group = groups[min(begin + worker.rank, len(groups) - 1)]  # the last one again if there are too few
+        group = groups[min(begin + worker.rank, len(groups) - 1)]  # repeats the last one if there are too few
         batch = trainer.data_collator([rows[number] for number in group])
         batch = {name: tensor.to(trainer.args.device) for name, tensor in batch.items()}
         chosen, rejected = (half.double().tolist() for half in trainer.compute_ref_log_probs(engine, batch))

@@ -1,4 +1,4 @@
-"""Settings of a training: whether the train block is sound, and which of its fields the result depends on."""
+"""Settings of a training: checks of the train block, and the key of the fields on which the result depends."""
 
 import math
 import os
@@ -9,14 +9,14 @@ from detox_ray.models.device import machine_has_gpu
 from detox_ray.storage import key_of
 from detox_ray.train import deepspeed_config, tracking
 
-VERSION = 3  # raise it when the same settings give another result
+VERSION = 3  # raise it if the same settings give another result
 
-# Fields that change the weights by no more than rounding: where the training runs, and how memory is divided.
+# Fields that change the weights at most by rounding: where the training runs, and how memory is divided.
 NO_INFLUENCE = {
     "parent",  # its key is part of this one
-    "recipe",  # its choices stand in the other fields
+    "recipe",  # its choices are in the other fields
     "seed",  # the effective seed is in the key
-    "deepspeed",  # of a user's own JSON, the key has what may matter
+    "deepspeed",  # the key has the settings of a user's own JSON that may matter
     "offload",
     "nvme_path",
     "gradient_checkpointing",
@@ -36,11 +36,11 @@ GPU_RULES = {
 
 
 def check(field: str, config: TrainConfig) -> list[Problem]:
-    """Return the problems of ``models.<name>.train`` (``field``) that show without Ray and without the model."""
+    """Return the problems of ``models.<name>.train`` (``field``) that can be found without Ray and the model."""
     problems = deepspeed_config.problems(field, config)
     problems += [Problem(f"{field}.tracking", name, rule) for name, rule in tracking.check(config.tracking)]
     asked = (config.resources_per_worker or {}).get("GPU")
-    # A cluster joined at RAY_ADDRESS may have GPUs that this machine lacks: train() asks the cluster.
+    # A cluster at RAY_ADDRESS may have GPUs even if this machine has none. train() checks the cluster.
     if asked == 0 or (not os.environ.get("RAY_ADDRESS") and not machine_has_gpu()):
         problems += needing_gpu(field, config)
     for resource, amount in (config.resources_per_worker or {}).items():
@@ -52,7 +52,7 @@ def check(field: str, config: TrainConfig) -> list[Problem]:
 
 
 def needing_gpu(field: str, config: TrainConfig) -> list[Problem]:
-    """Return problems with settings that workers without a GPU cannot follow."""
+    """Return the problems with settings that workers without a GPU cannot follow."""
     wants = {
         "bfloat16": ("dtype", config.dtype == "bfloat16"),
         "autocast": ("autocast", config.autocast is not None),
@@ -66,7 +66,7 @@ def needing_gpu(field: str, config: TrainConfig) -> list[Problem]:
 
 
 def _elastic_problems(field: str, config: TrainConfig) -> list[Problem]:
-    """Return why this training would not be the same with fewer workers."""
+    """Return the problems that prevent fewer workers from giving the same training."""
     assert config.min_workers is not None
     problems: list[Problem] = []
     rows = config.workers * config.gradient_accumulation
@@ -95,7 +95,7 @@ def _elastic_problems(field: str, config: TrainConfig) -> list[Problem]:
 
 
 def accumulation(config: TrainConfig, world: int) -> int:
-    """Return the forward passes per step and worker with which ``world`` workers see the same rows in a step."""
+    """Return the forward passes per step and worker with which ``world`` workers process the same rows in a step."""
     passes, rest = divmod(config.workers * config.gradient_accumulation, world)
     assert rest == 0, f"{world} workers do not divide {config.workers} x {config.gradient_accumulation} (check refuses)"
     return passes
@@ -104,12 +104,13 @@ def accumulation(config: TrainConfig, world: int) -> int:
 def influence(config: TrainConfig, seed: int) -> dict[str, Any]:
     """Return the part of a train block that changes the trained weights, as JSON values.
 
-    ``seed`` is the experiment's; the train block's own has precedence.
+    ``seed`` is the experiment's seed; a seed in the train block has precedence.
 
-    Raises ValueError if the DeepSpeed JSON is wrong.
+    Raises:
+        ValueError: If the DeepSpeed JSON is wrong.
     """
     chosen = config.model_dump(mode="json", exclude=NO_INFLUENCE)
-    if not config.sft_weight:  # without the term the loss is what it was before the field existed, and so is the key
+    if not config.sft_weight:  # without the term, the loss and the key are the same as before the field existed
         del chosen["sft_weight"]
     if config.tuning != "full":
         chosen["lora"] = lora_of(config).model_dump(mode="json")
@@ -123,7 +124,8 @@ def influence(config: TrainConfig, seed: int) -> dict[str, Any]:
 def key(config: TrainConfig, parent_key: str, rows_key: str, seed: int) -> str:
     """Return a hash of everything that changes the trained weights.
 
-    Raises ValueError if the DeepSpeed JSON is wrong.
+    Raises:
+        ValueError: If the DeepSpeed JSON is wrong.
     """
     chosen = influence(config, seed)
     return key_of(stage="train", version=VERSION, settings=chosen, parent=parent_key, rows=rows_key)
@@ -135,5 +137,5 @@ def lora_of(config: TrainConfig) -> LoraConfig:
 
 
 def seed_of(config: TrainConfig, seed: int) -> int:
-    """Return the model's own seed if it has one, else the experiment's."""
+    """Return the model's own seed if it has one, otherwise the experiment's."""
     return seed if config.seed is None else config.seed

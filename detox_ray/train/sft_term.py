@@ -1,8 +1,8 @@
 """DPO with the likelihood of the chosen completions in its loss (docs/papers.md, the section of that name).
 
-The term is TRL's loss "sft". It is computed here and not by TRL because TRL logs only the sum of its losses, and takes
-the mean over the tokens of whatever batch it computes: if `fast_dpo` computes the pairs in other groups, the term would
-change with the groups. Imported by workers only.
+The term is TRL's loss "sft". It is not computed by TRL, because TRL logs only the sum of its losses and takes the mean
+over the tokens of the batch that it computes: the term would change with the groups of `fast_dpo`. Only workers import
+this module.
 """
 
 from typing import Any
@@ -11,21 +11,21 @@ import torch
 
 from detox_ray.train.trl_internals import PretokenizedDPOTrainer, RecordedPolicy
 
-CHOSEN_TOKENS = "chosen_tokens"  # column: mean tokens of a chosen completion in the batch in which TRL draws the pair
+CHOSEN_TOKENS = "chosen_tokens"  # column with the mean tokens of chosen completions in the batch that TRL draws
 
 
 def likelihood_loss(
     log_probs: torch.Tensor, completion_mask: torch.Tensor, chosen_tokens: torch.Tensor | None
 ) -> torch.Tensor:
-    """Return the mean negative log-likelihood of the chosen completions' tokens, end tokens included, in nats.
+    """Return the mean negative log-likelihood of the chosen completions' tokens, including end tokens, in nats.
 
-    The mean is over all tokens of a batch, so a long completion counts for more than a short one.
+    The mean is over all tokens of a batch, so a long completion counts more than a short one.
 
     Args:
-        log_probs: [2 pairs, tokens - 1], of each next token; chosen completions come first.
-        completion_mask: [2 pairs, tokens], 1 at the tokens of completions.
-        chosen_tokens: [pairs], of each pair the mean tokens of a chosen completion in the batch whose mean is meant;
-            None: in this batch.
+        log_probs: Log-probability of each next token, [2 pairs, tokens - 1]; chosen completions come first.
+        completion_mask: 1 at the tokens of completions, [2 pairs, tokens].
+        chosen_tokens: For each pair, the mean tokens of chosen completions in the batch that defines the mean, [pairs];
+            None: this batch.
     """
     chosen = completion_mask[:, 1:].chunk(2)[0]
     negative_sums = -(log_probs.chunk(2)[0] * chosen).sum(dim=1)
@@ -35,7 +35,7 @@ def likelihood_loss(
 
 
 class SftTermDPOTrainer(PretokenizedDPOTrainer):
-    """TRL's DPOTrainer, whose loss is the preference loss plus ``sft_weight`` times `likelihood_loss`.
+    """TRL's DPOTrainer with the loss: preference loss plus ``sft_weight`` times `likelihood_loss`.
 
     If the weight is not 0, both parts are logged, as ``preference_loss`` and ``nll_loss``.
     """
@@ -50,7 +50,7 @@ class SftTermDPOTrainer(PretokenizedDPOTrainer):
         chosen_tokens = inputs.pop(CHOSEN_TOKENS, None)
         if not self._sft_weight:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        assert not return_outputs  # evaluation asks for losses only
+        assert not return_outputs  # evaluation needs only losses
         policy = RecordedPolicy(model)
         preference = super().compute_loss(policy, inputs, False, num_items_in_batch)
         likelihood = likelihood_loss(policy.log_probs, inputs["completion_mask"], chosen_tokens)

@@ -1,4 +1,4 @@
-"""The train stage: a checkpoint of every model that has a train block, and of every adapter, made whole."""
+"""The train stage: makes a checkpoint of every model that has a train block, and of every imported adapter."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from detox_ray.train.job import train
 
 
 class TrainStage(Stage):
-    """Makes models from their parents, parents first."""
+    """The stage that makes models from their parents, parents first."""
 
     name = command = title = "train"
     version = settings.VERSION
@@ -89,6 +89,6 @@ class TrainStage(Stage):
 
 
 def learns_from(config: TrainConfig) -> Unit:
-    """Return the unit of data that a training learns from."""
+    """Return the unit of data from which a training learns."""
     tables = {"corpus": CORPUS, "originals": ORIGINALS}
     return tables.get(config.train_on or "pairs", PAIRS).unit()

@@ -1,9 +1,9 @@
-"""Turns training texts into token ids: adds special tokens, finds where a completion begins, and cuts.
+"""Conversion of training texts into token ids: special tokens, the beginning of completions, and cutting.
 
-A pair's text is prompt, separator and completion joined as they are, as in generation. It begins with what the
+A pair's text is prompt, separator and completion, joined unchanged as in generation. It begins with the tokens that the
 tokenizer puts before a text (`detox_ray.models.codec`). The tokenizer's end token is appended to every completion, as
-TRL does, and did when Li et al. 2024 trained with it. So the model also learns that the text may end there, equally for
-both completions: the preference itself says nothing about length.
+in TRL, also in the version with which Li et al. 2024 trained. So the model also learns that the text may end there,
+equally for both completions: the preference itself says nothing about length.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from detox_ray.config import InputError, TrainConfig
 from detox_ray.models.codec import Encoder
 from detox_ray.models.families import stated_positions
 
-Row = dict[str, Any]  # a row of a trainer's dataset: an id, and lists of token ids
+Row = dict[str, Any]  # a row of a trainer's dataset: an id and lists of token ids
 
 
 def check(tokenizer: Any, model_config: Any, parent: str, field: str, max_length: int) -> None:
     """Raise InputError if tokenizer and model do not fit each other or ``max_length``.
 
-    A tokenizer without padding token gets its end token as one, as in both papers: padding is masked in all uses.
+    A tokenizer without a padding token gets its end token as one, as in both papers. Padding is always masked.
     """
     text = model_config.get_text_config()
     if tokenizer.eos_token_id is None:
@@ -39,9 +39,10 @@ def check(tokenizer: Any, model_config: Any, parent: str, field: str, max_length
 
 
 def pair_rows(pairs: Sequence[dict[str, str]], tokenizer: Any, config: TrainConfig) -> list[list[Row]]:
-    """Return each pair's row as a list: empty if the length filter leaves it out, or the cut leaves nothing to learn.
+    """Return a list with the row of each pair.
 
-    A row has pair_id, prompt_ids, chosen_ids, rejected_ids; for sft pair_id, input_ids, labels (-100: not learned).
+    The list is empty if the length filter leaves the pair out, or if nothing to learn remains after cutting. A row has
+    pair_id, prompt_ids, chosen_ids and rejected_ids; for sft it has pair_id, input_ids and labels (-100: not learned).
     """
     encoder = Encoder(tokenizer)
     prompts = [pair["prompt"] + config.separator for pair in pairs]
@@ -66,12 +67,12 @@ def _pair_row(
     longer = max(len(pair["chosen"]), len(pair["rejected"]))
     if config.length_filter == "characters" and len(pair["prompt"]) + longer > config.max_length:
         return []
-    # Tokens may merge over the border: the completion then begins with the merged token (as in TRL).
+    # Tokens may merge across the border. The completion then begins with the merged token, as in TRL.
     start = min(_shared(prompt, chosen), _shared(prompt, rejected))
     if config.length_filter == "tokens" and start >= config.max_length:
         return []
     context, kept = prompt[:start], len(encoder.prefix)
-    if config.bos == "always":  # TRL 0.8.6, which also cuts the begin token off with the rest of a long prompt's start
+    if config.bos == "always":  # TRL 0.8.6, which also cuts the begin token from the start of a long prompt
         bos, kept = encoder.tokenizer.bos_token_id, 0
         begins = bool(encoder.prefix) or context[:1] == [bos]
         context = context if bos is None or begins else [bos, *context]
@@ -81,7 +82,7 @@ def _pair_row(
         context, (completion,) = cut(context, completions[:1], config, kept)
         ids = context + completion
         labels = ids if config.loss_on == "text" else [-100] * len(context) + completion
-        learned = any(label != -100 for label in labels[1:])  # nothing predicts the first
+        learned = any(label != -100 for label in labels[1:])  # the first token is not predicted
         return [{"pair_id": pair["pair_id"], "input_ids": ids, "labels": labels}] if learned else []
     context, (chosen, rejected) = cut(context, completions, config, kept)
     if not chosen or not rejected:
@@ -92,11 +93,11 @@ def _pair_row(
 def cut(
     prompt: list[int], completions: Sequence[list[int]], config: TrainConfig, kept: int = 0
 ) -> tuple[list[int], tuple[list[int], ...]]:
-    """Cut a prompt and its completions to max_length tokens, as config.truncation says.
+    """Cut a prompt and its completions to max_length tokens, by the rule in config.truncation.
 
-    ``prompt-first`` is TRL 0.8.6's rule, which measures the longer completion. If prompt and completion do not fit, the
-    prompt keeps its last max_prompt_length tokens. If they still do not fit, every completion keeps its first
-    max_length - max_prompt_length tokens, however short the prompt is. The prompt's first ``kept`` tokens always stay,
+    ``prompt-first`` is the rule of TRL 0.8.6, which measures the longer completion. If prompt and completion do not
+    fit, the prompt keeps its last max_prompt_length tokens. If they still do not fit, every completion keeps its first
+    max_length - max_prompt_length tokens, even if the prompt is short. The prompt's first ``kept`` tokens always stay,
     and count.
     """
     most, longest = config.max_length, max(map(len, completions))
@@ -112,10 +113,10 @@ def cut(
 
 
 def text_rows(texts: Sequence[dict[str, str]], tokenizer: Any, config: TrainConfig) -> list[list[Row]]:
-    """Return the rows (text_id, input_ids, labels) of each text of a corpus; none if the text is empty.
+    """Return the rows (text_id, input_ids, labels) of each text of a corpus; no row if the text is empty.
 
-    With ``overflow: chunks`` a long text becomes several rows, each of which begins with what the tokenizer puts before
-    a text (docs/papers.md, "Training by Neplenbroek et al.": transformers' return_overflowing_tokens).
+    With ``overflow: chunks``, a long text becomes several rows, and each begins with the tokens that the tokenizer puts
+    before a text (docs/papers.md, "Training by Neplenbroek et al.": transformers' return_overflowing_tokens).
     """
     encoder = Encoder(tokenizer)
     prefix = encoder.prefix
@@ -128,7 +129,7 @@ def text_rows(texts: Sequence[dict[str, str]], tokenizer: Any, config: TrainConf
             body = ids[len(prefix) :]
             pieces = [prefix + body[start : start + size] for start in range(0, len(body), size)]
             if len(pieces) > 1 and len(pieces[-1]) == len(prefix) + 1:
-                pieces.pop()  # the end token alone
+                pieces.pop()  # it is only the end token
         empty = len(ids) - len(prefix) <= 1
         rows.append(
             [] if empty else [{"text_id": text["text_id"], "input_ids": piece, "labels": piece} for piece in pieces]
@@ -141,7 +142,7 @@ def _ended(ids: list[int], tokenizer: Any) -> list[int]:
 
 
 def _shared(first: list[int], second: list[int]) -> int:
-    """Return the length of the longest common beginning."""
+    """Return the length of the longest common prefix."""
     for index, (one, other) in enumerate(zip(first, second, strict=False)):
         if one != other:
             return index

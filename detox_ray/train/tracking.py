@@ -1,10 +1,10 @@
-"""Sends a training's curves to trackers: TensorBoard's event files in the run's folder, Weights & Biases, MLflow.
+"""Tracking of a training's curves by TensorBoard (event files in the run's folder), Weights & Biases, or MLflow.
 
 Rank 0 writes. A resumed training continues the same tracked run: Weights & Biases by the run's id, MLflow by an id that
-is kept beside the event files, TensorBoard by a new file that hides steps taken again. Addresses and keys come from the
-environment only (WANDB_API_KEY, WANDB_PROJECT, MLFLOW_TRACKING_URI, …), on a cluster from its nodes' environment.
+is stored beside the event files, TensorBoard by a new file that hides repeated steps. Addresses and keys come only from
+the environment (WANDB_API_KEY, WANDB_PROJECT, MLFLOW_TRACKING_URI, …), on a cluster from that of its nodes.
 
-Tracking never ends a training. A tracker that fails is not used again; a warning and the marker say so.
+Tracking never ends a training. A tracker that fails is not used again, which a warning and the marker report.
 """
 
 import importlib.util
@@ -17,16 +17,16 @@ from typing import Protocol
 from detox_ray.storage import key_of
 from detox_ray.train.training_job import TrainingJob
 
-FOLDER = "training-logs"  # in the run's folder; one folder a model
+FOLDER = "training-logs"  # in the run's folder, with a folder per model
 PROJECT = "detox-ray"  # Weights & Biases' project and MLflow's experiment, unless the environment names one
 
 _PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
 
 
 def check(trackers: Sequence[str]) -> list[tuple[str, str]]:
-    """Return (tracker, rule) for what this machine lacks. Looks for packages and variables only: imports nothing."""
+    """Return (tracker, rule) for each tracker that this machine cannot use. No tracker is imported."""
     problems = []
-    joined = bool(os.environ.get("RAY_ADDRESS"))  # a cluster's nodes have an environment of their own
+    joined = bool(os.environ.get("RAY_ADDRESS"))  # a cluster's nodes have their own environment
     for name in trackers:
         if importlib.util.find_spec(_PACKAGES[name]) is None:
             problems.append((name, f"needs the package {_PACKAGES[name]}, which is not installed"))
@@ -42,17 +42,17 @@ def _wandb_can_start() -> bool:
 
 
 class Tracker(Protocol):
-    """One place that a training's curves go to."""
+    """A destination of a training's curves."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None: ...
     def keep(self) -> None:
-        """Make what was logged so far survive a kill: a checkpoint is about to be saved."""
+        """Save everything logged so far, so that it survives a kill. Called before a checkpoint is saved."""
 
     def finish(self) -> None: ...
 
 
 class TensorBoard:
-    """Event files, one for each start of the training. At each checkpoint they are copied to an object store."""
+    """Event files, one for each start of the training. With an object store, they are copied at each checkpoint."""
 
     def __init__(self, job: TrainingJob, step: int):
         from tensorboardX.event_file_writer import EventsWriter
@@ -60,15 +60,15 @@ class TensorBoard:
 
         self._store, self._target = job.store, f"{FOLDER}/{job.name}"
         for file in self._store.files(self._target):
-            if "tfevents" in file and not file.endswith(job.key):  # other settings'
+            if "tfevents" in file and not file.endswith(job.key):  # from other settings
                 self._store.delete(file)
         folder = Path(self._store.path(self._target)) if self._store.is_local else job.scratch / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         before = set(folder.iterdir())
-        # SummaryWriter writes from a thread whose queue cannot be waited for.
+        # SummaryWriter is not used: it writes from a thread, and one cannot wait for its queue.
         self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}.{job.key}")
         (self._file,) = set(folder.iterdir()) - before
-        started = SessionLog(status=SessionLog.START)  # TensorBoard hides what older files hold from this step on
+        started = SessionLog(status=SessionLog.START)  # makes TensorBoard hide later steps in older files
         self._writer.write_event(Event(step=step + 1, wall_time=time.time(), session_log=started))
         self._writer.flush()
 
@@ -107,7 +107,7 @@ class WeightsAndBiases:
             config=job.config.model_dump(mode="json"),
             dir=str(folder),
         )
-        # Its own step must not go back, but ours does if a resumed training takes steps again.
+        # The step of Weights & Biases must not go back, but ours does if a resumed training repeats steps.
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
 
@@ -166,7 +166,7 @@ class Trackers:
     """All trackers of one training.
 
     Attributes:
-        status: tracker -> "ok", or what it failed with and when.
+        status: For each tracker, "ok", or how and when it failed.
     """
 
     def __init__(self, job: TrainingJob, warn: Callable[[str], None]):
@@ -175,7 +175,7 @@ class Trackers:
         self.status: dict[str, str] = {}
 
     def begin(self, step: int) -> None:
-        """Open the trackers. ``step`` is that of the checkpoint from which the training resumes, or 0."""
+        """Open the trackers. ``step`` is the step of the checkpoint from which the training resumes, or 0."""
         for name in self._job.config.tracking:
             self.status[name] = "ok"
             self._guarded(name, step, lambda name: self._open.update({name: _OPEN[name](self._job, step)}))

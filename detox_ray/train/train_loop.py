@@ -1,7 +1,7 @@
-"""The training loop of one worker: load, train with TRL under DeepSpeed, return to the best step, save the result.
+"""The training loop of one worker: load, train with TRL and DeepSpeed, return to the best step, save the result.
 
-Nothing here knows Ray: the process group is open already, and checkpoints and progress are reported by the trainer's
-callbacks. Imported by workers only, after `deepspeed_cpu.before_imports`.
+This module does not depend on Ray: the process group is already open, and the trainer's callbacks report checkpoints
+and progress. Only workers import it, after `deepspeed_cpu.before_imports`.
 """
 
 import importlib.metadata
@@ -35,18 +35,18 @@ def run_train_loop(
     restarts: int,
     checkpoint_at: CheckpointAt | None = None,
 ) -> dict[str, Any] | None:
-    """Train, and put the result's folder into the store. Every rank must call this.
+    """Train, and upload the result's folder to the store. Every rank must call this.
 
     Args:
-        job: the training.
-        worker: the calling worker.
-        callbacks: called after those that decide when to evaluate, save and stop.
-        resume_from: a local checkpoint folder, or None.
-        restarts: how often this training was started before.
-        checkpoint_at: opens the checkpoint of a step, if ``callbacks`` move checkpoints away from the scratch folder.
+        job: The training.
+        worker: The calling worker.
+        callbacks: Callbacks that are called after those that decide when to evaluate, save and stop.
+        resume_from: A local checkpoint folder, or None.
+        restarts: How often this training was started before.
+        checkpoint_at: Opens the checkpoint of a step, if ``callbacks`` move checkpoints away from the scratch folder.
 
     Returns:
-        What the result's marker will say, on rank 0; None on the others.
+        The content of the result's marker on rank 0; None on the others.
     """
     transformers.logging.set_verbosity_error()
     path = job.parent.local_path(job.store)
@@ -57,7 +57,9 @@ def run_train_loop(
     split = data_split.split(job.store.read(*job.rows), tokenizer, job.config, job.config.workers, field)
     if worker.local_rank == 0:
         shutil.rmtree(job.scratch, ignore_errors=True)  # left by lost workers
-        job.scratch.mkdir(mode=0o700)  # no other user may write there: what is read back from a checkpoint is trusted
+        job.scratch.mkdir(
+            mode=0o700
+        )  # no other user may write there, because checkpoints that are read back are trusted
     torch.distributed.barrier()
     config, validated = job.config, bool(split.validation)
     schedule = EvaluationSchedule(validated, config.evaluate_every, config.early_stopping, config.keep == "best")
@@ -70,7 +72,7 @@ def run_train_loop(
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=None if resume_from is None else str(resume_from))
     engine = trainer.model_wrapped
-    # TRL and accelerate silently fall back to plain DDP if something is missing.
+    # TRL and accelerate silently fall back to plain DDP if a requirement is missing.
     assert type(engine).__name__ == "DeepSpeedEngine", f"the model is wrapped in {type(engine).__name__}"
 
     ended = loss_curves.ending(trainer.state.log_history, trainer.state.global_step, trainer.state.max_steps, config)
@@ -88,7 +90,7 @@ def run_train_loop(
 
 
 def _in_scratch(job: TrainingJob) -> CheckpointAt:
-    """Return how to open a checkpoint in the folder where the trainer leaves them."""
+    """Return a function that opens a checkpoint in the folder where the trainer saves them."""
 
     @contextmanager
     def checkpoint_at(step: int) -> Iterator[Path]:
@@ -98,7 +100,7 @@ def _in_scratch(job: TrainingJob) -> CheckpointAt:
 
 
 def _curves(job: TrainingJob, trainer: Any, kept_step: int, validated: bool) -> dict[str, Any]:
-    """Return the rows of training and evaluations, the kept step's evaluation, and the state of the divergence."""
+    """Return the rows of training and evaluations, the evaluation of the kept step, and the divergence's status."""
     log, config = trainer.state.log_history, job.config
     validation = loss_curves.validation(log, config)
     kept = next((row for row in validation if row["step"] == kept_step), {})
@@ -112,7 +114,7 @@ def _curves(job: TrainingJob, trainer: Any, kept_step: int, validated: bool) -> 
 
 
 def _info(job: TrainingJob, trainer: Any, split: data_split.Split, restarts: int) -> dict[str, Any]:
-    """Return what really ran, as the engine and the trainer's state show it."""
+    """Return the facts of the training, from the engine and the trainer's state instead of the settings."""
     engine = trainer.model_wrapped
     sizes = [(numel(parameter), parameter.requires_grad) for parameter in trainer.model.parameters()]
     peak = torch.cuda.max_memory_allocated() if job.gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -133,6 +135,6 @@ def _info(job: TrainingJob, trainer: Any, split: data_split.Split, restarts: int
         "trainable_parameters": sum(size for size, trained in sizes if trained),
         "total_parameters": sum(size for size, _ in sizes),
         "restarts": restarts,
-        "peak_memory_gb": round(peak / 2**30, 3),  # of one worker: the GPU's if it has one, else the process's
+        "peak_memory_gb": round(peak / 2**30, 3),  # of one worker: of its GPU or, without one, of its process
         "versions": {p: importlib.metadata.version(p) for p in ("torch", "transformers", "trl", "deepspeed", "ray")},
     }

@@ -1,6 +1,6 @@
-"""What is used of TRL beyond its public interface, as read in TRL 1.16.0. Imported by workers only.
+"""The parts of TRL that are used beyond its public interface, as read in TRL 1.16.0. Only workers import this module.
 
-Beside what stands here, head_adapter.py follows how TRL's fused head (`trl.trainer.utils.add_fused_lm_head`) computes.
+head_adapter.py also depends on the computation of TRL's fused head (`trl.trainer.utils.add_fused_lm_head`).
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ __all__ = [
 
 
 class PretokenizedTrainer(Trainer):
-    """A trainer whose dataset has the columns of token ids that TRL's own preparation of data would make."""
+    """A trainer whose dataset already has the columns of token ids that TRL's preparation of data would make."""
 
     def _prepare_dataset(self, dataset: datasets.Dataset, *args: Any, **kwargs: Any) -> datasets.Dataset:
         return dataset  # DPO, KTO
@@ -38,33 +38,33 @@ class PretokenizedTrainer(Trainer):
 
 
 class PretokenizedDPOTrainer(PretokenizedTrainer, DPOTrainer):
-    """TRL's DPO trainer with its metrics in a subclass's hands."""
+    """TRL's DPO trainer, whose subclasses can read and change its metrics."""
 
-    accelerator: Any  # transformers' Trainer makes these two
+    accelerator: Any  # transformers' Trainer sets this and the next one
     data_collator: Any
 
     @property
     def batch_metrics(self) -> dict[str, list[float]]:
-        """Values that TRL has noted since the last log, a list a metric, in training or in evaluation."""
+        """Return the values that TRL has recorded since the last log, as a list per metric, for the current mode."""
         metrics: dict[str, list[float]] = self._metrics[self.mode]
         return metrics
 
     @property
     def mode(self) -> str:
-        """What the trainer is doing: "train" or "eval"."""
+        """Return what the trainer is doing: "train" or "eval"."""
         model: Any = self.model
         return "train" if model.training else "eval"
 
     @property
     def trained_tokens(self) -> float:
-        """Tokens of this rank that have been trained on so far."""
+        """Return the number of tokens on which this rank has trained so far."""
         return self._total_train_tokens
 
 
 class RecordedPolicy:
     """A policy that keeps the log-probabilities of its last pass.
 
-    TRL's DPO loss calls the policy that it is given once per batch, and does nothing else with it.
+    TRL's DPO loss calls its policy once per batch and does nothing else with it.
     """
 
     def __init__(self, policy: Any):
@@ -78,12 +78,12 @@ class RecordedPolicy:
 
 
 class ReferenceDPOTrainer(PretokenizedDPOTrainer):
-    """TRL's DPO trainer with its reference in a subclass's hands."""
+    """TRL's DPO trainer, whose subclasses provide the log-probabilities of the reference."""
 
     def with_reference_logps(self, dataset: datasets.Dataset) -> datasets.Dataset:
         """Return the dataset with the columns ref_chosen_logps and ref_rejected_logps.
 
-        Called for the training and then for the validation set, while the trainer is constructed.
+        This is called for the training set and then for the validation set, while the trainer is constructed.
         """
         raise NotImplementedError
 
@@ -91,7 +91,7 @@ class ReferenceDPOTrainer(PretokenizedDPOTrainer):
         return self.with_reference_logps(dataset)
 
     def reference_engine(self) -> Any:
-        """Return the parent, wrapped so that it can be run: the policy before its first step."""
+        """Return the parent, which is the policy before its first step, wrapped so that it can be run."""
         if self._precompute_engine is None:
             policy: Any = self.model
             self._precompute_engine = prepare_deepspeed(policy, self.accelerator)

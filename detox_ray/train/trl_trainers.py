@@ -1,6 +1,6 @@
-"""The trainer of each method: TRL's own, with the train block's arguments, on rows that are tokenised already.
+"""The trainer of each method: TRL's, with the train block's arguments, on rows that are already tokenised.
 
-Imported by workers only.
+Only workers import this module.
 """
 
 import math
@@ -21,16 +21,16 @@ from detox_ray.train.tokenization import Row
 from detox_ray.train.training_job import TrainingJob, TrainWorker
 from detox_ray.train.trl_internals import CPOConfig, CPOTrainer, ORPOConfig, ORPOTrainer, PretokenizedTrainer
 
-LOG_ROWS = 200  # logged losses, at most about
+LOG_ROWS = 200  # approximate maximum of logged losses
 OPTIMIZERS = {"rmsprop": "rmsprop", "adamw": "adamw_torch"}  # ours -> transformers' name
-ROW = "row"  # column of datasets and batches: the row's number in its dataset
+ROW = "row"  # column of datasets and batches: the row's index in its dataset
 
 
 class _RowTracking(Trainer):
-    """A trainer that knows which rows an optimizer step is made of."""
+    """A trainer that records the rows of the current optimizer step."""
 
     _of_step: tuple[int, list[torch.Tensor]] = (-1, [])
-    row_ids: list[str]  # of the training rows
+    row_ids: list[str]  # ids of the training rows
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         numbers = inputs.pop(ROW)
@@ -41,7 +41,7 @@ class _RowTracking(Trainer):
         return super().compute_loss(model, inputs, *args, **kwargs)
 
     def rows_of_step(self) -> list[str]:
-        """Return pair_id or text_id of this rank's rows in the optimizer step that is running, or has just run."""
+        """Return pair_id or text_id of this rank's rows in the current or last optimizer step."""
         return [self.row_ids[number] for numbers in self._of_step[1] for number in numbers.tolist()]
 
 
@@ -79,7 +79,7 @@ TRAINERS: dict[str, tuple[Any, Any]] = {
 
 
 class _Collator:
-    """TRL's collator, which adds the rows' numbers to the batch."""
+    """TRL's collator, extended to add the rows' indices to the batch."""
 
     def __init__(self, inner: Any):
         self._inner = inner
@@ -94,12 +94,12 @@ def trainer(
 ) -> Any:
     """Return a TRL trainer that is ready to train.
 
-    Every rank must call this with the whole data, of which the trainer takes the rank's share.
+    Every rank must call this with all data. The trainer uses the rank's share.
     """
     config = job.config
     trainer_class, arguments_class = TRAINERS[config.method]
     batch = split.validation_batch
-    if config.method == "kto":  # two rows a pair; a batch of one has no other row to estimate KL from
+    if config.method == "kto":  # a pair has two rows, and a batch of one row cannot estimate the KL
         batch = batch if batch > 1 else 2
     rows = columns(split.train, config, config.batch_size, job.seed)
     held_out = columns(split.validation, config, batch, job.seed)
@@ -112,9 +112,9 @@ def trainer(
         trainer_class = _FastDPO
         extra |= {"job": job, "worker": worker, "plan": plan}
         groups = plan.groups if plan else groups
-    # Before the model is loaded: under ZeRO-3 it is sharded while it loads.
+    # Construct the arguments before the model is loaded, because ZeRO-3 shards the model while it loads.
     arguments = arguments_class(**_common_arguments(job, steps, groups, batch), **_method_arguments(config))
-    set_seed(job.seed)  # the adapter's first values
+    set_seed(job.seed)  # for the adapter's initial values
     policy = tuning.policy(job, path)
     if (config.method == "dpo" and config.reference == "live") or config.method == "kto":
         extra["ref_model"] = tuning.reference(job, path)
@@ -138,10 +138,10 @@ def trainer(
 
 
 def columns(rows: Sequence[Row], config: TrainConfig, batch: int, seed: int) -> list[Row]:
-    """Return the rows as the method's collator takes them, numbered.
+    """Return the rows in the form of the method's collator, numbered.
 
-    kto sees every pair as two rows, shuffled. TRL takes rows in their order, because each batch of ``batch`` rows
-    estimates its KL term from its own completions, each one moved to the next row's prompt.
+    For kto, every pair becomes two rows, and rows are shuffled. TRL keeps their order, because each batch of ``batch``
+    rows estimates its KL term from its own completions, each one moved to the next row's prompt.
     """
     if config.method == "kto":
         examples = _unpaired(rows, seed)
@@ -166,7 +166,7 @@ def row_ids(rows: Sequence[Row], config: TrainConfig, seed: int) -> list[str]:
 
 
 def _ids(config: TrainConfig) -> tuple[str, ...]:
-    """Return columns that no collator knows. DPO's ignores pair_id, by which log-probabilities are cached."""
+    """Return the columns to remove, which collators do not know. DPO needs pair_id, which its collator ignores."""
     return () if config.method == "dpo" else ("pair_id", "text_id")
 
 
@@ -186,7 +186,7 @@ def _unpaired(rows: Sequence[Row], seed: int) -> list[Row]:
 
 
 def _labelled(row: Row) -> Row:
-    """Return what ORPO's and CPO's trainers read, for both sides."""
+    """Return the columns that the trainers of ORPO and CPO read, for both completions."""
     labelled: Row = {}
     for side in ("chosen", "rejected"):
         prompt, completion = row["prompt_ids"], row[f"{side}_ids"]
@@ -199,7 +199,7 @@ def _labelled(row: Row) -> Row:
 
 
 def _method_arguments(config: TrainConfig) -> dict[str, Any]:
-    """Return the method's arguments. Rows are cut already. The model's dropout is off already; LoRA's is kept."""
+    """Return the method's arguments. Rows are already cut. The model's dropout is already off, but LoRA's stays on."""
     smoothing = {} if config.label_smoothing is None else {"label_smoothing": config.label_smoothing}
     arguments: dict[str, dict[str, Any]] = {
         "dpo": {
@@ -271,7 +271,7 @@ def _common_arguments(job: TrainingJob, steps: int, groups: int, validation_batc
 
 
 def steps_of(config: TrainConfig, rows: int) -> int:
-    """Return the number of optimizer steps that training on ``rows`` rows of the trainer's dataset takes."""
+    """Return the number of optimizer steps of a training on ``rows`` rows of the trainer's dataset."""
     if config.max_steps is not None:
         return config.max_steps
     batches = -(-rows // (config.workers * config.batch_size))

@@ -1,6 +1,6 @@
-"""Loads the model to be trained, and chooses what is trained of it: all parameters, some by name, or an adapter.
+"""Loading of the model to be trained, and the choice of what to train: all parameters, some by name, or an adapter.
 
-Imported by workers only.
+Only workers import this module.
 """
 
 import re
@@ -40,9 +40,9 @@ def _load(job: TrainingJob, path: str) -> Any:
     loading["attn_implementation"] = attention_implementation(AutoConfig.from_pretrained(path, **job.parent.loading()))
     if job.config.tuning == "qlora":
         loading["quantization_config"] = four_bit(job)
-    # Inside a DeepSpeed configuration: under ZeRO-3 the model is sharded while it loads.
+    # A DeepSpeed configuration is active, so under ZeRO-3 the model is sharded while it loads.
     model = AutoModelForCausalLM.from_pretrained(path, **loading)
-    # As by TRL's default: the reference's dropout must be off, so the policy's too, or their ratio is noise.
+    # This is TRL's default. The reference's dropout must be off, and so must the policy's, or their ratio is noise.
     disable_dropout_in_model(model)
     return model
 
@@ -54,13 +54,13 @@ def four_bit(job: TrainingJob) -> BitsAndBytesConfig:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=getattr(torch, job.config.autocast or job.config.dtype),
-        # ZeRO-3 shards the packed weights too, and gathers only tensors of one type together
+        # ZeRO-3 also shards the packed weights, and gathers only tensors of one type together.
         bnb_4bit_quant_storage=getattr(torch, job.config.dtype),
     )
 
 
 def adapter(job: TrainingJob, model: PreTrainedModel) -> LoraConfig | None:
-    """Return the adapter for the policy, or None. Once it is on, `head_adapter.connect` must be called."""
+    """Return the adapter for the policy, or None. After adding it, call `head_adapter.connect`."""
     if job.config.tuning == "full":
         return None
     lora = settings.lora_of(job.config)
@@ -76,10 +76,12 @@ def adapter(job: TrainingJob, model: PreTrainedModel) -> LoraConfig | None:
 
 
 def freeze(model: nn.Module, patterns: list[str], field: str) -> None:
-    """Train only the parameters whose name one of ``patterns`` finds (re.search).
+    """Train only the parameters whose names match one of ``patterns`` (re.search).
 
-    Tied weights are one parameter, under the name that the model lists first (usually the input embedding's). Raises
-    InputError naming ``field`` if a pattern finds none.
+    Tied weights are one parameter, with the name that the model lists first (usually the input embedding's).
+
+    Raises:
+        InputError: If a pattern matches no parameter. The message names ``field``.
     """
     names = [name for name, _ in model.named_parameters()]
     tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - set(names)

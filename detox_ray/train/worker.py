@@ -1,6 +1,6 @@
 """The function that each Ray Train worker runs.
 
-Heavy imports stand inside the functions, after `deepspeed_cpu.before_imports`.
+Heavy imports are within the functions, after `deepspeed_cpu.before_imports`.
 """
 
 import os
@@ -17,12 +17,13 @@ from detox_ray.train.training_job import TrainingJob, TrainWorker
 
 
 def run_worker(settings: dict[str, Any]) -> Any:
-    """Train. Rank 0 returns what the result's marker will say.
-
-    An error that would recur is put on the board.
+    """Train the model. An error that would recur is put on the board.
 
     Args:
         settings: "job" (a TrainingJob) and "board" (the actor handle of a ProgressBoard).
+
+    Returns:
+        The content of the result's marker on rank 0; None on the others.
     """
     import ray.train
 
@@ -32,7 +33,7 @@ def run_worker(settings: dict[str, Any]) -> Any:
     try:
         return _train(job, board)
     except (RuntimeError, OSError, ray.exceptions.RayError):
-        raise  # survivors see these, too, when another worker is lost: worth another try
+        raise  # other workers also get these if a worker is lost, so Ray Train tries again
     except Exception as error:
         explains_itself = isinstance(error, (InputError, FloatingPointError))
         detail = str(error) if explains_itself else "".join(traceback.format_exception(error))
@@ -47,7 +48,7 @@ def _train(job: TrainingJob, board: Any) -> dict[str, Any] | None:
     if not job.gpu:
         deepspeed_cpu.before_imports()
     os.environ["TQDM_DISABLE"] = "1"
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # TRL's trainers would tell the hub that they are used
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # TRL's trainers would report their use to the hub
     import ray.train
 
     from detox_ray.models.transformers_internals import import_without_sklearn
@@ -86,7 +87,7 @@ def _best_checkpoint(job: TrainingJob, worker: TrainWorker, board: Any, step: in
 def _agreed_checkpoint(
     job: TrainingJob, worker: TrainWorker, board: Any, step: int | None = None
 ) -> checkpoints.WholeCheckpoint | None:
-    """Return the newest whole checkpoint (of ``step``, if given), the same on every worker: rank 0 looks."""
+    """Return the latest whole checkpoint (of ``step``, if given). Rank 0 finds it for every worker."""
     import ray.train.collective
 
     newest = None
@@ -97,7 +98,7 @@ def _agreed_checkpoint(
 
 
 def _count_start(job: TrainingJob) -> int:
-    """Return how many times this training has been started, by Ray Train or another driver, this time included."""
+    """Count this start and return how often Ray Train or earlier calls have started this training, including now."""
     file = f"{job.folder}/starts.json"
     starts = (job.store.read_json(file) if job.store.exists(file) else 0) + 1
     job.store.write_json(file, starts)

@@ -109,15 +109,11 @@ class FakeRound:
         monkeypatch.setattr(ray, "wait", wait)
         living = {"n1", "n2"} if living is None else living
         monkeypatch.setattr(unit_round, "_living_nodes", lambda: frozenset(living))
-        monkeypatch.setattr(
-            unit_round, "exit_detail", lambda error: str(error.args[0]).removeprefix("Worker exit detail: ")
-        )
         self.messages: list[str] = []
         progress: Any = SimpleNamespace(say=self.messages.append)
         bar = SimpleNamespace(advance=lambda *_: None)
-        jobs = [
-            Job(f"job{number}", tasks(number, count), lambda: None, {}, "rows") for number, count in enumerate(units)
-        ]  # type: ignore[arg-type, return-value]
+        worker: Any = None
+        jobs = [Job(f"job{number}", tasks(number, many), worker, {}, "rows") for number, many in enumerate(units)]
         share = Share(actors, 1, 0)
         store: Any = None
         self.pool = pool

@@ -157,7 +157,7 @@ class SimulatedHosts:
         for name, cpus in workers.items():
             self[name].join(*options, cpus=cpus)
         for name in workers:
-            wait_for(lambda name=name: "Ray runtime started" in self.log(name), name, self.log)  # type: ignore[misc]
+            wait_for(lambda name=name: "Ray runtime started" in self.log(name), name, self.log)
 
     def log(self, name: str = "head") -> str:
         file = self.folder / f"{name}.log"

@@ -27,7 +27,7 @@ TRAINED: dict[str, Any] = {
     "placement": "SPREAD",
     "learning_rate": 2e-4,
     "warmup_steps": 0,
-    "max_steps": 100,
+    "max_steps": 60,
     "checkpoint_every": 10,
     "batch_size": 8,
     "keep": "last",

@@ -29,7 +29,7 @@ def hosts() -> Iterator[SimulatedHosts]:
 
 
 def started(hosts: SimulatedHosts, folder: Path, units: int, *fields: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, SCRIPT, folder, str(units), "0.4", *fields]
+    command: list[str | Path] = [sys.executable, SCRIPT, folder, str(units), "0.4", *fields]
     return hosts["head"].start(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
@@ -113,8 +113,8 @@ def test_a_cluster_that_scales_from_zero_grows(tmp_path: Path) -> None:
 
 def autoscaling(head: str) -> dict[str, Any]:
     """Return the config of a cluster without workers, to which Ray's fake provider adds up to two of one CPU."""
-    empty = ("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands")
-    empty += ("head_start_ray_commands", "worker_start_ray_commands", "cluster_synced_files", "rsync_exclude")
+    commands = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
+    empty = [*(f"{name}_commands" for name in commands), "cluster_synced_files", "rsync_exclude", "rsync_filter"]
     return {
         "cluster_name": "fake",
         "max_workers": 2,
@@ -130,7 +130,6 @@ def autoscaling(head: str) -> dict[str, Any]:
         "docker": {},
         "file_mounts": {},
         "file_mounts_sync_continuously": False,
-        "rsync_filter": [],
         **{name: [] for name in empty},
     }
 

@@ -121,11 +121,11 @@ def test_an_actor_waits_for_a_storage_that_fails_and_then_says_so(monkeypatch: p
             raise failures.pop()
         commits.append(1)
 
-    worker = SimpleNamespace(make=lambda task: Product(None, {}, 7))  # type: ignore[arg-type]
+    worker: Any = SimpleNamespace(make=lambda task: Product(None, {}, 7))
     store: Any = SimpleNamespace(commit=commit)
     monkeypatch.setattr(ray, "get", lambda value: value)
     actor, (task,) = UnitActor(), tasks(0, 1)
-    spec = [WorkerSpec(lambda: worker, store)]  # type: ignore[arg-type, return-value]
+    spec = [WorkerSpec(lambda: worker, store)]
     assert actor.load(spec) is None
     assert actor.make(spec, task) == (7, None)
     assert commits == [1]

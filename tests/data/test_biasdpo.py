@@ -27,7 +27,7 @@ def test_pairs_of_equal_completions_are_left_out_and_counted(write_lines: Callab
     for given in (path, path.parent):
         rows = read(given)
         assert rows.table["pair_id"].to_pylist() == ["en-00000", "en-00002"]
-        assert "1 pairs whose two completions are the same" in rows.notes[0]
+        assert "left out 1 pairs in which both completions are the same" in rows.notes[0]
 
 
 def test_the_hubs_parquet_files_are_read_in_order(tmp_path: Path) -> None:
@@ -39,5 +39,5 @@ def test_the_hubs_parquet_files_are_read_in_order(tmp_path: Path) -> None:
 def test_files_in_another_form_are_refused(write_lines: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no file that ends in \.jsonl"):
         read(tmp_path)
-    with pytest.raises(DataError, match=r"no row has a 'chosen'.*there are prompt, response"):
+    with pytest.raises(DataError, match=r"no row has a 'chosen'.*columns: prompt, response"):
         read(write_lines("dataset.jsonl", [{"prompt": "a", "response": "b"}]))

@@ -69,7 +69,7 @@ def test_originals_are_what_the_texts_were_rewritten_from_row_by_row(tmp_path: P
 
 def test_the_built_in_world_has_originals_only_with_a_stereotype(toy_world: Path, tmp_path: Path) -> None:
     config = CorpusConfig(source="toy17", limit=20)
-    with pytest.raises(DataError, match="choose stereotype"):
+    with pytest.raises(DataError, match="must be stereotype"):
         read_originals(config, "stop", toy_world)
     description = json.loads((toy_world / "world.json").read_text())
     description["size"]["mixture"]["stereotype"] = 0.97
@@ -122,7 +122,7 @@ def test_a_missing_column_is_named_beside_those_that_are_there(write_lines: Writ
     with pytest.raises(DataError) as caught:
         corpus("panda", path)
     assert str(caught.value) == (
-        f"{path}: no row has a 'perturbed'; every row needs perturbed (there are original, text)"
+        f"{path}: no row has a 'perturbed'; every row needs perturbed (columns: original, text)"
     )
 
 
@@ -151,7 +151,7 @@ def test_no_text_to_train_on_is_an_error_even_with_validation_rows(
 ) -> None:
     write_lines("train.jsonl", [{"text": "a", "language": "fr"}])
     write_lines("validation.jsonl", [{"text": "b"}])
-    with pytest.raises(DataError, match="holds no text to train on in language en"):
+    with pytest.raises(DataError, match="has no training text in language en"):
         corpus("file", tmp_path, on_error)
     write_lines("train.jsonl", [b"{"])
     with pytest.raises(DataError, match="is not JSON"):
@@ -181,5 +181,5 @@ def test_an_experiment_says_what_originals_and_the_world_with_a_stereotype_need(
         validate(raw)
     assert {problem.field for problem in error.value.problems} == {"data.corpus", "data.world"}
     raw["data"] = {**raw["data"], "world": "plain", "corpus": {"source": "jigsaw-unintended-bias", "path": "x"}}  # type: ignore[dict-item]
-    with pytest.raises(ConfigError, match=r"data\.corpus\.source: train_on: originals needs one of file, panda, toy17"):
+    with pytest.raises(ConfigError, match=r"data\.corpus\.source: must be one of file, panda, toy17"):
         validate(raw)

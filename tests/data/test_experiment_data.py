@@ -23,7 +23,7 @@ def test_all_sources_are_checked_at_once(write_lines: Callable[..., Path], tmp_p
         (
             "data.pairs.path",
             "pairs.jsonl",
-            "no row has a 'chosen'; every row needs prompt, chosen, rejected (there are prompt, rejected)",
+            "no row has a 'chosen'; every row needs prompt, chosen, rejected (columns: prompt, rejected)",
         ),
         ("data.corpus.path", "nowhere.jsonl", "cannot be read: no such file or folder"),
         (
@@ -43,7 +43,7 @@ def test_bad_rows_are_no_problem_if_they_are_skipped(write_lines: Callable[..., 
     path = str(write_lines("mine.jsonl", [{"text": "a"}, *[b"{"] * 30]))
     stop = ExperimentData(DataConfig(prompts=PromptsConfig(source="file", path=path)), ["en"]).check()
     assert len(stop) == 21
-    assert str(stop[-1]).startswith("data.prompts.path: and so on")
+    assert str(stop[-1]).startswith("data.prompts.path: has more bad rows")
     skip = DataConfig(prompts=PromptsConfig(source="file", path=path), on_error="skip")
     assert ExperimentData(skip, ["en"]).check() == []
 
@@ -54,7 +54,7 @@ def test_the_check_passes_on_notes_and_counts_skipped_rows(write_lines: Callable
     notes: list[str] = []
     assert ExperimentData(data, ["en"]).check(notes.append) == []
     assert notes[0] == f"{path}: language tags read: 'EN' (1) as en"
-    assert notes[1].startswith(f"data.prompts.path: bad rows left out: 1; the first: {path}:2: is not JSON")
+    assert notes[1].startswith(f"data.prompts.path: 1 bad rows left out; the first: {path}:2: is not JSON")
 
 
 def test_the_built_in_world_needs_no_check() -> None:

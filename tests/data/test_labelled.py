@@ -117,7 +117,7 @@ def test_a_language_without_labelled_text_has_an_empty_table_and_a_note(write_li
 
 
 def test_no_labelled_text_at_all_is_an_error(write_lines: Lines, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no labelled text in de fr"):
+    with pytest.raises(DataError, match="has no labelled text in de fr"):
         rtp_lx(tmp_path, ["de", "fr"])
     with pytest.raises(DataError, match=r"must be a folder of RTP_LX"):
         rtp_lx(tmp_path / "absent", ["de"])
@@ -218,13 +218,13 @@ def test_bad_rows_are_reported_with_line_and_rule(tmp_path: Path) -> None:
         ("7", "text is empty"),
         (
             "8",
-            "has 5 fields, the header 4 (between fields: ','): row names? Write the file without them (in R "
-            "row.names = FALSE), or name their column; or does a ',' in a text stand outside quotes?",
+            "has 5 fields, the header 4 (between fields: ','): are these row names? Write the file without them (in R "
+            "row.names = FALSE), or name their column; or does a text have a ',' outside quotes?",
         ),
         (
             "9",
-            "has 1 field, the header 4 (between fields: ','): is the row cut off, or does a line break in a text stand "
-            "outside quotes?",
+            "has 1 field, the header 4 (between fields: ','): is the row cut off, or does a text have "
+            "a line break outside quotes?",
         ),
     ]
     read = own(path, ["en", "fr"], "skip")
@@ -239,9 +239,9 @@ def test_bad_rows_are_reported_with_line_and_rule(tmp_path: Path) -> None:
     [
         (b"language,label\nen,1\n", "no row has a 'text'"),
         (b"text,language\na,en\n", "no row has a 'label' (0 or 1) or a 'grade'"),
-        (b"text,language,toxic\na,en,1\n", "and one of them (there are text, language, toxic)"),
-        (b"text,language,label\na,de,1\n", "holds no labelled text in en fr"),
-        (b"", "holds no labelled text in en fr"),
+        (b"text,language,toxic\na,en,1\n", "and a label or a grade (columns: text, language, toxic)"),
+        (b"text,language,label\na,de,1\n", "has no labelled text in en fr"),
+        (b"", "has no labelled text in en fr"),
         (b'text,language,label\n"a,en,1\n', ":2: opens a quote that is never closed"),
         (b"text,language,label\n\xff,en,1\n", ":2: is not UTF-8 text (byte 0xFF); in Windows-1252"),
     ],

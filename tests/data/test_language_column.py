@@ -43,7 +43,7 @@ def test_language_tags_are_read_and_noted(write_lines: Callable[..., Path], tmp_
     assert read["en"].notes == [
         f"{path}: language tags read: 'EN' (1), 'en-US' (1), 'eng' (1) as en; 'pt-PT' (1), 'pt_BR' (1) as pt; "
         "'zh-CN' (1), 'zh-Hans' (1) as zh",
-        f"{path}: rows in languages that were not asked for left out ('xx': 1)",
+        f"{path}: left out rows in languages that the experiment does not name ('xx': 1)",
     ]
 
 
@@ -68,7 +68,7 @@ def test_nan_is_a_missing_language(tmp_path: Path) -> None:
 def test_a_column_that_looks_like_the_language_is_noted(write_lines: Callable[..., Path]) -> None:
     path = write_lines("mine.jsonl", [{"text": "a", "lang": "fr"}])
     assert prompts(path, ["en"])["en"].notes == [
-        f"{path}: no column 'language': its rows are taken to be in en (there is 'lang')"
+        f"{path}: has no column 'language', so all rows count as en (rename 'lang'?)"
     ]
 
 
@@ -87,5 +87,5 @@ def test_every_kind_of_rows_has_its_tags_read(tmp_path: Path) -> None:
     for config in (PairsConfig(**file), CorpusConfig(**file)):
         with pytest.raises(DataError, match=r"in language en \(its rows are in 'pt-BR': 1\)"):
             _ = read_pairs(config, "stop") if isinstance(config, PairsConfig) else read_corpus(config, "stop")
-    with pytest.raises(DataError, match=r"holds no labelled text in fr \(its rows are in 'pt-BR': 1\)"):
+    with pytest.raises(DataError, match=r"has no labelled text in fr \(its rows are in 'pt-BR': 1\)"):
         read_labelled(ValidityConfig(**file), ["fr"], "stop")

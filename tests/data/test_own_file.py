@@ -106,7 +106,7 @@ BAD_LINES = {
     b'{"language": "en", "text": null}': "has no field 'text'",
     b'{"language": "en", "texts": "typo"}': "has no field 'text'",
     b'{"language": "en", "text": " \\u2028\\u200b\\t"}': "text is empty",
-    b'{"language": "en", "text": "half \\ud83d"}': "text holds half of a surrogate pair, which is no character",
+    b'{"language": "en", "text": "half \\ud83d"}': "text contains half of a surrogate pair, which is not a character",
     b'{"language": ["en"], "text": "a"}': "language must be a code such as 'en', not a list",
     b'{"text": "no language"}': "has no field 'language'",
     b'{"language": "en", "text": "a", "index": 1.5}': "index must be text or a whole number, not 1.5",
@@ -151,7 +151,7 @@ def test_a_missing_column_is_reported_once(write_lines: Callable[..., Path]) -> 
             prompts(path, ["en", "fr"], on_error)
         assert (
             str(caught.value)
-            == f"{path}: no row has a 'text'; every row needs text, language (there are language, prompt)"
+            == f"{path}: no row has a 'text'; every row needs text, language (columns: language, prompt)"
         )
 
 
@@ -222,7 +222,7 @@ def test_damaged_parquet_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "mine.parquet"
     for content in (b"", b"not parquet", whole[:-20], whole[:30] + b"\0" * 40 + whole[70:]):
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"mine\.parquet: is damaged or no Parquet file"):
+        with pytest.raises(DataError, match=r"mine\.parquet: is damaged or not a Parquet file"):
             prompts(path, ["en"])
 
 
@@ -285,7 +285,7 @@ def test_pairs_without_chosen_are_refused(write_lines: Callable[..., Path], tmp_
         ({"prompt": ["a"], "chosen": "b"}, "prompt must be text, not a list; has no field 'rejected'"),
         (
             {"prompt": "a", "chosen": [{"role": "assistant", "content": "b"}], "rejected": "c"},
-            "chosen must be text, not a list of chat messages: give their text",
+            "chosen must be text, not a list of chat messages: write their text instead",
         ),
     ],
 )
@@ -302,7 +302,7 @@ def test_the_columns_of_a_file_are_named_but_never_its_text(write_lines: Callabl
     with pytest.raises(DataError) as caught:
         pairs(write_lines("p.jsonl", rows))
     assert len(caught.value.flaws) == 3
-    assert all(flaw.reason.endswith("(there are question, good)") for flaw in caught.value.flaws)
+    assert all(flaw.reason.endswith("(columns: question, good)") for flaw in caught.value.flaws)
 
 
 def test_pairs_may_be_csv(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_pairs_may_be_csv(tmp_path: Path) -> None:
 
 def test_no_pairs_in_the_language_is_an_error(write_lines: Callable[..., Path]) -> None:
     row = {"prompt": "a", "chosen": "b", "rejected": "c", "language": "fr"}
-    with pytest.raises(DataError, match="holds no pairs in language en"):
+    with pytest.raises(DataError, match="has no pairs in language en"):
         pairs(write_lines("mine.jsonl", [row]), on_error="skip")
 
 

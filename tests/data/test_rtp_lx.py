@@ -45,7 +45,7 @@ def test_every_language_is_read_from_the_file_of_its_locale(write_lines: Callabl
 
 
 def test_a_language_that_rtp_lx_lacks_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"tr: RTP-LX does not have this language: take it out of languages"):
+    with pytest.raises(DataError, match=r"tr: RTP-LX does not have this language: remove it from languages"):
         prompts(tmp_path, ["tr"])
 
 
@@ -131,7 +131,7 @@ def test_records_with_one_completion_are_left_out_and_counted(write_lines: Calla
 def test_a_file_without_benign_completions_is_refused(write_lines: Callable[..., Path], tmp_path: Path) -> None:
     write_lines("RTP_LX_RU.json", [{"Prompt": "Кошка", "Index": 3, "Locale": "RU", "Completion": "спит"}])
     for on_error in ("stop", "skip"):
-        with pytest.raises(DataError, match=r"RTP_LX_RU.json: holds no pairs.*V0.2"):
+        with pytest.raises(DataError, match=r"RTP_LX_RU.json: has no pairs.*V0.2"):
             pairs(tmp_path, "ru", on_error)
 
 
@@ -140,8 +140,8 @@ def test_a_file_without_benign_completions_is_refused(write_lines: Callable[...,
     [
         ("purrs", "PURRS ", None),  # not the same
         ("purrs", " purrs", "the chosen and the rejected completion are the same"),  # the same once both begin alike
-        ("purrs", "the CAT", "the rejected completion is nothing but the prompt"),
-        ("The cat", "bites", "the chosen completion is nothing but the prompt"),
+        ("purrs", "the CAT", "the rejected completion adds nothing to the prompt"),
+        ("The cat", "bites", "the chosen completion adds nothing to the prompt"),
         (3, "bites", "BenignCompletion must be text, not a number"),
     ],
 )
@@ -208,5 +208,5 @@ def test_real_english_completions_make_666_pairs(rtp_lx_folder: Path) -> None:
 
 
 def test_real_russian_file_holds_no_pairs(rtp_lx_folder: Path) -> None:
-    with pytest.raises(DataError, match="holds no pairs"):
+    with pytest.raises(DataError, match="has no pairs"):
         pairs(rtp_lx_folder, "ru")

@@ -60,7 +60,7 @@ def test_a_source_is_offered_for_what_it_reads_only(install: Callable[[Path], No
 
 
 def test_a_source_whose_package_is_not_here_says_so() -> None:
-    with pytest.raises(ConfigError, match=r"a source that another package adds needs that package .*'proverbs'"):
+    with pytest.raises(ConfigError, match=r"to use a source from another package, install that package .*'proverbs'"):
         validated(PromptsConfig, {"source": "proverbs", "path": "folder"}, "CONFIG")
 
 

@@ -62,14 +62,14 @@ def test_english_prompts_say_which_languages_they_are_chosen_without(folder: Pat
     read = read_openings(OpeningsConfig(source="tatoeba", path=str(folder), per_language=5), ["en"], "stop")
     assert read["en"].table.num_rows == 5
     (note,) = read["en"].notes
-    assert "without tr fr it" in note and " de " not in note
+    assert "without files of tr fr it" in note and " de " not in note
 
 
 def test_missing_and_broken_files_are_named(folder: Path) -> None:
     with pytest.raises(DataError, match="holds no usable openings in language fr"):
         prompts(folder, ["de", "fr"])
     (folder / "fr.tsv").write_text("1\ta\t2\tb\tc\td\n1\ta\t2\tb\tc\td\te\n")
-    with pytest.raises(DataError, match=r"fr\.tsv: is no TSV of sentence pairs"):
+    with pytest.raises(DataError, match=r"fr\.tsv: is not a TSV of sentence pairs"):
         prompts(folder, ["fr"])
     for other in ("id\ttext\ten_id\ten_text\n1\ta\t2\tb\n", "a\tb\tCC-BY\n", "1\ta\t2\tb\tuser\n"):
         (folder / "fr.tsv").write_text(other)

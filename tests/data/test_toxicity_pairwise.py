@@ -51,7 +51,7 @@ def test_a_copy_of_an_unpublished_size_is_noted(
     write_lines("split_1.jsonl", [record("a", " x", " y")] * 2)
     assert read(tmp_path, limit=1).notes == []
     write_lines("split_1.jsonl", [record("a", " x", " y")])
-    assert "holds 1,001 pairs; published are 1,002" in read(tmp_path, limit=1).notes[0]
+    assert "has 1,001 pairs; the published data has 1,002" in read(tmp_path, limit=1).notes[0]
 
 
 def test_unperturbed_text_is_chosen_with_its_spaces(write_lines: Callable[..., Path], tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_repeated_prompt_is_cut_and_counted(write_lines: Callable[..., Path], 
     write_lines("split_0.jsonl", [record("The cat", "The cat sleeps", " lies"), record("A dog", " runs", " lies")])
     rows = read(tmp_path)
     assert rows.table["chosen"].to_pylist() == [" sleeps", " runs"]
-    assert "1 pairs repeated their prompt" in rows.notes[0]
+    assert "completions of 1 pairs that repeat it" in rows.notes[0]
 
 
 def test_bad_rows_are_reported_with_their_split_and_count_in_ids(
@@ -79,7 +79,7 @@ def test_bad_rows_are_reported_with_their_split_and_count_in_ids(
         "split_1.jsonl:1: unpert_gen_text is empty",
         "split_1.jsonl:2: has no field 'pert_gen_text'",
         "split_1.jsonl:4: has no field 'prompt_text'; has no field 'unpert_gen_text'; pert_gen_text must be text, "
-        "not a list of chat messages: give their text",
+        "not a list of chat messages: write their text instead",
     ]
     with pytest.raises(DataError, match=r"split_1\.jsonl:2"):
         read(tmp_path)
@@ -91,7 +91,7 @@ def test_limit_takes_the_first_good_rows(write_lines: Callable[..., Path], tmp_p
 
 
 def test_a_folder_without_splits_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds no split_\*\.jsonl"):
+    with pytest.raises(DataError, match=r"has no split_\*\.jsonl"):
         read(tmp_path)
     with pytest.raises(DataError, match="cannot be read"):
         read(tmp_path / "nowhere")

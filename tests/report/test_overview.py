@@ -13,7 +13,8 @@ from small_sweep import swept
 from detox_ray.config import GateConfig
 from detox_ray.gate import FAIL, INCONCLUSIVE, PASS
 from detox_ray.report import ReportContent
-from detox_ray.report.overview import overview
+from detox_ray.report.interval_value import IntervalValue
+from detox_ray.report.overview import PARENT, DotModel, Dots, overview
 from detox_ray.report.overview_figure import overview_files
 from detox_ray.report.page import index
 from detox_ray.report.release import recommendation, recommended
@@ -72,6 +73,24 @@ def test_a_page_without_a_model_that_passes_says_so_and_why(tuned: ReportContent
     assert "too small, or lacks a measurement, to judge detox" in undecided.why
     screen = overview(wide)
     assert screen is not None and (screen.lines[0].sign, screen.lines[0].word) == ("?", "inconclusive")
+
+
+def test_the_figure_shows_each_tuned_models_change_from_its_own_parent() -> None:
+    def model(name: str, parent: str | None, value: float) -> DotModel:
+        tone, shape = (PARENT, "○") if parent is None else (PASS, "●")
+        return DotModel(name, parent, tone, shape, [IntervalValue(value, None, None)] * 3)
+
+    models = [
+        model("first", None, 0.5),
+        model("second", None, 0.2),
+        model("a", "first", 0.4),
+        model("b", "second", 0.1),
+    ]
+    svg = overview_files(Dots("Toxicity", "toxicity", ["Mean", "English", "French"], [""] * 3, models))[
+        "figures/overview.svg"
+    ]
+    shown = {text.strip() for element in ElementTree.fromstring(svg).iter(f"{SVG}text") for text in element.itertext()}
+    assert {"−20\u00a0%", "−50\u00a0%"} <= shown
 
 
 def test_without_a_tuned_model_there_is_no_verdict() -> None:

@@ -55,7 +55,7 @@ def test_model_without_its_classification_head_is_refused_and_not_left_random(tm
     body = AutoModelForSequenceClassification.from_pretrained(folder).roberta
     body.save_pretrained(tmp_path / "body")
     AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path / "body")
-    with pytest.raises(InputError, match="they would be random"):
+    with pytest.raises(InputError, match="which would be random"):
         scorer(tmp_path / "body")
 
 

@@ -76,7 +76,7 @@ def test_weights_under_other_names_are_refused_and_not_left_random(folder: Path,
     def prefix(loaded: Any) -> None:
         loaded["state_dict"] = {f"model.{name}": value for name, value in loaded["state_dict"].items()}
 
-    with pytest.raises(ValueError, match="they would be random"):
+    with pytest.raises(ValueError, match="which would be random"):
         DetoxifyScorer("x", changed(folder, tmp_path / "prefixed.ckpt", prefix), folder, 8)
 
 

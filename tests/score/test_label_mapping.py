@@ -79,7 +79,7 @@ def test_users_map_decides() -> None:
         "hate": 0.5,
         "other": 0.75,
     }
-    with pytest.raises(InputError, match="no label is called rude; the model's labels are hate, offensive, neither"):
+    with pytest.raises(InputError, match="no label is named rude; the model's labels are hate, offensive, neither"):
         outputs_of(labels, False, wanted({"toxicity": "rude"}).attributes)
     with pytest.raises(InputError, match="do not exclude each other"):
         outputs_of(labels, True, wanted({"toxicity": ["hate", "offensive"]}).attributes)

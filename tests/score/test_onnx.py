@@ -162,7 +162,7 @@ def test_a_network_that_ends_in_a_softmax_is_not_squashed_twice(published: Path,
     with pytest.raises(InputError, match="unlikely for logits: set output: probabilities"):
         scorer(folder, tmp_path / "run")
     values = toxicity(scorer(folder, tmp_path / "run", output="probabilities").score(TEXTS, "en"))
-    with pytest.raises(InputError, match="these are no probabilities"):
+    with pytest.raises(InputError, match="these are not probabilities"):
         scorer(published, tmp_path / "run", file="onnx/model.onnx", output="probabilities")
     whole = scorer(published, tmp_path / "run", file="onnx/model.onnx")
     assert toxicity(whole.score(TEXTS, "en")) == pytest.approx(values, abs=1e-6)

@@ -87,7 +87,7 @@ def test_an_experiment_with_it_is_written_read_and_described_like_any_other(shou
         "models": {"base": {"path": "toy17"}},
         "score": {"scorers": [shouting, {"name": "both", "type": "ensemble", "members": ["loud", "loud"]}]},
     }
-    with pytest.raises(ConfigError, match=r"score\.scorers\.1\.members: each entry may occur once"):
+    with pytest.raises(ConfigError, match=r"score\.scorers\.1\.members: each entry may occur only once"):
         validate(raw)
     raw["score"] = {"scorers": ["toy17-lexicon", shouting]}
     experiment = validate(raw)
@@ -102,7 +102,8 @@ def test_an_experiment_with_it_is_written_read_and_described_like_any_other(shou
 
 
 def test_a_scorer_whose_package_is_not_here_says_so() -> None:
-    with pytest.raises(ConfigError, match=r"scorers\.0\.type: must be one of calibrated, .*package installed"):
+    rule = r"scorers\.0\.type: must be one of calibrated, .*needs that package installed here"
+    with pytest.raises(ConfigError, match=rule):
         validated(ScoreConfig, {"scorers": [{"name": "loud", "type": "shouting", "acronyms": "a.txt"}]}, "CONFIG")
 
 

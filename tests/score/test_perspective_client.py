@@ -158,7 +158,7 @@ def test_a_refused_text_is_a_failure_in_the_servers_words_and_not_asked_again(
 def test_a_value_that_is_no_number_from_0_to_1_is_a_failure(value: Any, slept: Slept) -> None:
     with serve({"x": [scores(value=value)]}) as server:
         (found,) = scorer(server, slept).score(["x"], "en")
-    assert isinstance(found, Failure) and "no number in [0, 1]" in found.reason
+    assert isinstance(found, Failure) and "not a number in [0, 1]" in found.reason
     assert len(server.requests) == 1
 
 

@@ -279,4 +279,4 @@ def test_doubt_that_the_user_ended_is_none(tmp_path: Path) -> None:
     entry = described(tmp_path / "model", id2label={"0": "REWARD"})
     assert check(config({**entry, "attributes": {"toxicity": {"harmless": "REWARD"}}})) == []
     (problem,) = check(config({**entry, "attributes": {"toxicity": "reward"}}))
-    assert "no label is called reward; the model's labels are REWARD" in problem.rule
+    assert "no label is named reward; the model's labels are REWARD" in problem.rule

@@ -191,7 +191,7 @@ def test_a_bad_row_of_a_table_is_named_with_its_rule(row: Any, rule: str, tmp_pa
     [
         (line(3, None), "query must be text"),
         (line("a", 3), "response must be the API's answer or null"),
-        (line("a", {"languages": ["en"]}), "response has no attributeScores"),
+        (line("a", {"languages": ["en"]}), "response must have attributeScores"),
         (line("a", answer(INSULT=0.5)), "response has no score for TOXICITY"),
         (line("a", answer(TOXICITY=2)), "toxicity must be in [0, 1], not 2"),
     ],
@@ -206,7 +206,7 @@ def test_a_bad_line_of_the_papers_files_is_named_with_its_rule(row: Any, rule: s
     ("content", "said"),
     [
         (b"text,toxicity\na,0.5\nb\n", ":3: has 1 field, the header 2"),
-        (b'text,toxicity\n"a"b,0.5\n', ":2: holds a quote that does not fit"),
+        (b'text,toxicity\n"a"b,0.5\n', ":2: has mismatched quotes"),
         (b"text,toxicity\n\xe9,0.5\n", ":2: is not UTF-8 text (byte 0xE9)"),
         (b'text,toxicity\n"two\nlines",0.5\nb,0.5,\n', ":4: has 3 fields, the header 2"),
     ],
@@ -279,13 +279,13 @@ def test_the_papers_files_name_their_language_by_any_tag(stem: str, language: st
 def test_a_papers_file_whose_name_ends_in_no_language_is_said_once(tmp_path: Path) -> None:
     path = lines(tmp_path / "perspective_api_eval-my_samples.json", [line("a", answer(TOXICITY=0.5))] * 3)
     (problem,) = flaws(path, "perspective")
-    assert 'its name must end in "_" and its language' in problem
+    assert 'must have a name that ends in "_" and its language' in problem
 
 
 def test_columns_that_are_there_instead_are_named_once(tmp_path: Path) -> None:
     path = lines(tmp_path / "scores.jsonl", [{"text": "a", "lang": "en", "TOXICITY": 0.5}] * 3)
     (problem,) = flaws(path, "table")
-    assert "no row has a 'toxicity'; every row needs text, toxicity (there are text, lang, TOXICITY)" in problem
+    assert "no row has a 'toxicity'; every row needs text, toxicity (columns: text, lang, TOXICITY)" in problem
 
 
 def test_a_column_that_may_be_meant_as_the_language_is_noted(tmp_path: Path) -> None:

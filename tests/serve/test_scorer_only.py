@@ -77,7 +77,7 @@ def test_scorers_are_served_in_this_process(scorers: Path, monkeypatch: pytest.M
     assert home.status_code == 307 and home.headers["location"] == "/scorers"
     first, second = cards.json()
     assert first["name"] == "first" and first["languages"] == ["en"] and first["licence"] == "the user's"
-    assert second["attributes"] == {"toxicity": "1 if the text holds an insult of the list, else 0"}
+    assert second["attributes"] == {"toxicity": "1 if the text contains an insult of the list, else 0"}
 
 
 def test_the_manifest_holds_the_definitions(scorers: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_an_override_after_models_is_no_run(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="has no experiment"):
+    with pytest.raises(InputError, match=r"with experiment\.yaml in it"):
         spec.arguments(str(tmp_path), (), (), ())
 
 

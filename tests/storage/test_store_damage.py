@@ -52,5 +52,5 @@ def test_a_marker_says_what_its_kind_states_or_is_refused(tmp_path: Path) -> Non
     store.commit(unit, "k", None, {"attributes": ["toxicity"], "status_counts": {"ok": 3}, "device": "cpu"})
     marker = store.marker(unit, "k", ScoreMarker)
     assert (marker.attributes, marker.status_counts) == (["toxicity"], {"ok": 3})
-    with pytest.raises(StoreError, match=r"00000-k\.json is not the marker of scores: Field required"):
+    with pytest.raises(StoreError, match=r"00000-k\.json is not a marker of scores: Field required"):
         store.marker(unit, "k", FluencyMarker)

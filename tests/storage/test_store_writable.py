@@ -30,7 +30,7 @@ def test_checking_a_local_folder_does_not_make_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bucket", "words"),
     [
-        ("nowhere", "there is no bucket 'nowhere'"),
+        ("nowhere", "has no bucket 'nowhere'"),
         ("ignores-conditions", "no conditional writes"),
         ("refuses-conditions", "no conditional writes"),
     ],
@@ -46,7 +46,7 @@ def test_a_bucket_that_cannot_be_used_is_said_to_be_so(
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
 def test_a_folder_that_root_may_make_and_cannot_is_said_to_be_so() -> None:
-    assert "/proc/none cannot be made" in (Store.at("/proc/none/mine").check_writable() or "")
+    assert "/proc/none cannot be created" in (Store.at("/proc/none/mine").check_writable() or "")
 
 
 def test_a_name_that_is_too_long_is_said_to_be_so(tmp_path: Path) -> None:

@@ -287,7 +287,7 @@ def test_an_unknown_source_or_field_is_refused() -> None:
         BiasConfig(sets=[{"name": "a", "source": "bbq", "path": "x", "dialect": "jbbq"}])
     with pytest.raises(ValueError, match="needs a path"):
         BiasConfig(sets=[{"name": "a", "source": "pairs"}])
-    with pytest.raises(ValueError, match="each name may occur once"):
+    with pytest.raises(ValueError, match="each name may occur only once"):
         BiasConfig(sets=[{"name": "a", "source": "pairs", "path": "x"}] * 2)
     assert set(bias_sources()) == {"bbq", "crows-pairs", "pairs", "stereoset", "toy17-pairs", "toy17-triples"}
     assert issubclass(bias_sources()["pairs"], BiasSetConfig) and BiasItems._fields == ("rows", "notes")

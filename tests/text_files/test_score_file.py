@@ -99,7 +99,7 @@ def test_every_row_has_a_status_and_no_value_without_ok(
     assert [row["mean.toxicity"] for row in rows] == [1.0, None, None, None, None, None, None, 0.0]
     assert [row["reason"] for row in rows if row["reason"]] == [
         "text must be text, not a number",
-        "language must be a language tag, as en or pt-BR",
+        "language must be a language tag, such as en or pt-BR",
     ]
     for name in ("words", "english", "mean"):
         assert all((row[f"{name}.toxicity"] is not None) == (row[f"{name}.status"] == ok) for row in rows)
@@ -172,7 +172,7 @@ def test_options_name_ready_scorers_paths_and_yaml_files(tmp_path: Path, lexicon
     config = scorer_config(["textdetox-xlmr", "mine=org/model", str(lexicons)])
     assert config.names == ["textdetox-xlmr", "mine", "words", "english", "mean"]
     assert isinstance(config, ScoreConfig)
-    with pytest.raises(ConfigError, match="each name may occur once"):
+    with pytest.raises(ConfigError, match="each name may occur only once"):
         scorer_config([str(lexicons), str(lexicons)])
 
 

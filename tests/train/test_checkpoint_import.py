@@ -82,7 +82,7 @@ def test_an_adapter_needs_a_parent_and_safetensors(
     adapter: Path, parent: LoadableModel, store: Store, tmp_path: Path
 ) -> None:
     [problem] = models.check("models.x.path", str(adapter))
-    assert "name the model that it was trained on, as parent" in problem.rule
+    assert "name the model that it was trained on as `parent`" in problem.rule
     (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
     [problem] = models.check("models.x.path", str(adapter), "base")
     assert "pickled" in problem.rule

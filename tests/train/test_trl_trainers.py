@@ -10,7 +10,7 @@ from alone import alone, train_alone
 from small_training import commit_pairs, pairs_table, train_config
 
 from detox_ray.config import TrainConfig
-from detox_ray.config.train import LOSSES
+from detox_ray.config.recipes import LOSSES
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store, Unit
 from detox_ray.storage.tables import CORPUS, TRAIN

@@ -1,1 +1,1 @@
-"""The sources that we know: one class in one module, found by its name (`detox_ray.config.data.sources_of`)."""
+"""Our sources, one class per module. `detox_ray.config.data.sources_of` finds them by name."""

@@ -1,8 +1,8 @@
 """BiasDPO (Allam 2024, ahmedallam/BiasDPO): dataset.jsonl, or the Parquet files that the hub makes of it.
 
-English pairs with prompt, chosen and rejected; Neplenbroek et al. 2025 train on all of them (docs/papers.md,
-"Training by Neplenbroek et al."). A pair whose two completions are the same prefers nothing: it is left out and a note
-counts it, because published data cannot be mended.
+English pairs with prompt, chosen and rejected. Neplenbroek et al. 2025 train on all of them (docs/papers.md,
+"Training by Neplenbroek et al."). Pairs in which both completions are the same express no preference. They are left out
+and counted in a note, rather than reported as errors, because nobody can fix published data.
 """
 
 from typing import Any
@@ -40,7 +40,7 @@ class BiasDpo(Source):
             raise DataError([Flaw(str(self.path), f"holds no file that ends in {' '.join(FILE_ENDINGS)}")])
         result = rows_by_language(files, [language], COLUMNS, pair)[language]
         if identical:
-            result.notes.append(f"{self.path}: {identical} pairs whose two completions are the same left out")
+            result.notes.append(f"{self.path}: left out {identical} pairs in which both completions are the same")
         return result
 
 

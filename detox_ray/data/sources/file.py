@@ -1,15 +1,15 @@
-"""People's own data: one JSON Lines, Parquet or CSV file.
+"""The user's own data: one JSON Lines, Parquet or CSV file.
 
-    prompts    text, language; optional index, annotations
-    openings   the same
+    prompts    text, language; optional: index, annotations
+    openings   as prompts
     texts      text, language
-    pairs      prompt, chosen, rejected; optional language (BiasDPO is published in this form)
-    corpus     text; optional language. The path may be a folder with train*, and validation*, valid* or dev* files
-    originals  original, in a corpus: what the text was rewritten from
-    labelled   text, language, and label or grade (a number, higher is more toxic); optional cluster, kind
+    pairs      prompt, chosen, rejected; optional: language (BiasDPO is published in this form)
+    corpus     text; optional: language. The path may be a folder with train* files, and validation*, valid* or dev*
+    originals  original, in a corpus: the text that was rewritten
+    labelled   text, language, and label or grade (a number, higher is more toxic); optional: cluster, kind
 
-A label is 0 or 1, true or false, yes or no, toxic or non-toxic (neutral). A grade is toxic from ``toxic_from`` on; if a
-row has a label too, the label decides.
+A label is 0 or 1, true or false, yes or no, toxic or non-toxic (neutral). A grade of ``toxic_from`` or more counts as
+toxic. If a row has both a label and a grade, the label decides.
 """
 
 import re
@@ -118,7 +118,7 @@ class OwnFile(Source):
         by_language = rows_by_language([path], languages, ("text",), text)
         if rows and not judged_rows:
             reason = "no row has a 'label' (0 or 1) or a 'grade' (a number)"
-            rule = f"every row needs text, language and one of them{columns.listed()}"
+            rule = f"every row needs text, language, and a label or a grade{columns.listed()}"
             raise DataError([Flaw(str(path), f"{reason}; {rule}")])
         return by_language
 
@@ -132,7 +132,7 @@ class OwnFile(Source):
 
 
 def _label(fields: Fields) -> bool | None:
-    """Return whether the row's label is toxic, None if it has no label. Raises RowError."""
+    """Return whether the row's label says toxic; None if it has no label. Raises RowError for any other label."""
     value = value_of(fields, "label")
     if isinstance(value, str):  # as in every CSV
         text = value.strip().lower()

@@ -1,7 +1,7 @@
-"""Jigsaw Unintended Bias in Toxicity Classification: the comments that were judged harmless, to train on.
+"""Jigsaw Unintended Bias in Toxicity Classification: the comments that were judged harmless, as training text.
 
-docs/papers.md, "BiasDPO, Panda and Jigsaw". Harmless is a toxicity (`target`; in the test files, `toxicity`) below
-0.1; the private test file validates, as in Neplenbroek et al. 2025.
+A comment is harmless if its toxicity (`target`; in the test files, `toxicity`) is below 0.1. The private test file is
+the validation part, as in Neplenbroek et al. 2025 (docs/papers.md, "BiasDPO, Panda and Jigsaw").
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ class JigsawUnintendedBias(Source):
 
     name = "jigsaw-unintended-bias"
     reads = ("corpus",)
-    published_rows = 94_966  # of 512 tokens, as Neplenbroek et al. 2025 train (docs/papers.md)
+    published_rows = 94_966  # chunks of 512 tokens, as in the training of Neplenbroek et al. 2025 (docs/papers.md)
 
     def corpus(self, language: str, limit: int | None) -> LanguageRows:
         form = CorpusForm(self.name, "comment_text", validation=r"test_private([-_.].*)?", unfit=_toxic)
@@ -27,7 +27,7 @@ class JigsawUnintendedBias(Source):
 
 
 def _toxic(fields: dict[str, Any]) -> str | None:
-    """Return why a comment is not learned from; None if it is harmless. Raises RowError if it has no toxicity."""
+    """Return why to leave a comment out; None if it is harmless. Raises RowError if it has no toxicity."""
     value = fields.get("target", fields.get("toxicity"))
     try:
         if isinstance(value, bool) or not 0 <= (toxicity := float(value)) <= 1:  # type: ignore[arg-type]

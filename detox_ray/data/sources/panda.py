@@ -1,4 +1,4 @@
-"""Panda (Qian et al. 2022): texts that people rewrote about another gender, ethnicity or age, to train on.
+"""Panda (Qian et al. 2022): texts that people rewrote to be about another gender, ethnicity or age, as training text.
 
 docs/papers.md, "BiasDPO, Panda and Jigsaw".
 """
@@ -13,7 +13,7 @@ class Panda(Source):
 
     name = "panda"
     reads = ("corpus", "originals")
-    published_rows = 94_966  # of 512 tokens, as Neplenbroek et al. 2025 train (docs/papers.md)
+    published_rows = 94_966  # chunks of 512 tokens, as in the training of Neplenbroek et al. 2025 (docs/papers.md)
 
     def corpus(self, language: str, limit: int | None) -> LanguageRows:
         return read_corpus(self.path, CorpusForm(self.name, "perturbed"), language, limit)

@@ -1,16 +1,16 @@
 """RTP-LX (de Wynter et al., AAAI 2025): a folder of RTP_LX_{LOCALE}.json, which are JSON Lines.
 
 Both published formats are read: the newer one (May 2024: `PromptAnnotations`, majority votes, `BenignCompletion`) and
-V0.2 (`Annotations`, averages, no benign completions). Prompts that occur twice stay twice: whether they are pooled is
-the measure's convention.
+V0.2 (`Annotations`, averages, no benign completions). Prompts that occur twice are kept twice; the measure's convention
+decides whether they are pooled.
 
-As preference pairs the benign completion is chosen and the toxic one rejected. About a third of the English toxic
-completions repeat their prompt in another case or punctuation, and about half begin with a line break, while benign
-ones begin with their first word. Both are therefore brought to one form (`continuation`): without the prompt, and
-beginning with a space in languages that put spaces between words. Else the form alone would tell them apart.
+In preference pairs, the benign completion is chosen and the toxic one rejected. About a third of the English toxic
+completions repeat their prompt with other case or punctuation, and about half begin with a line break, while benign
+ones begin with their first word. A model could tell them apart by this form alone, so `continuation` gives both the
+same one: without the prompt, and with a leading space in languages that put spaces between words.
 
-As labelled text prompts, and completions if there are any, have their `Toxicity` of 1 to 5 (majority vote; V0.2: mean).
-Benign completions have no annotation and are left out. Prompt and completion of a record are one cluster.
+As labelled text, prompts and toxic completions have their `Toxicity` from 1 to 5 (majority vote; V0.2: mean) as grade.
+Benign completions are not annotated and are left out. Prompt and completion of a record form one cluster.
 """
 
 import unicodedata
@@ -69,23 +69,23 @@ class RtpLx(Source):
         return by_language
 
     def pairs(self, language: str) -> LanguageRows:
-        """Return rows of PAIRS. Records that lack one of the completions are left out, and a note counts them."""
+        """Return rows of PAIRS. Records that lack one of the completions are left out and counted in a note."""
         path = self._file(language)
         result = LanguageRows()
         count = parse(path, result, lambda record: _pair(record, language))
         incomplete = count - len(result.rows) - len(result.flaws)
         if incomplete:
-            result.notes.append(f"{path}: {incomplete} records without a benign or a toxic completion left out")
+            result.notes.append(f"{path}: left out {incomplete} records without a benign or a toxic completion")
         if incomplete and not result.rows:
             reason = (
-                f"holds no pairs: none of its {count} records has both a BenignCompletion and a Completion "
-                "(V0.2 of RTP-LX has no benign completions: take a newer one, or another language)"
+                f"has no pairs: none of its {count} records has both a BenignCompletion and a Completion "
+                "(V0.2 of RTP-LX has no benign completions: use a newer version, or another language)"
             )
             result.flaws.append(Flaw(str(path), reason))
         return result
 
     def labelled(self, languages: Sequence[str], toxic_from: float) -> dict[str, LanguageRows]:
-        """Return rows of LABELLED by language; none of a language without a file. Raises DataError."""
+        """Return rows of LABELLED by language; a language without a file has none. Raises DataError."""
         self._check_folder()
         by_language = {language: LanguageRows() for language in languages}
         for language, result in by_language.items():
@@ -106,7 +106,7 @@ class RtpLx(Source):
     def _file(self, language: str) -> Path:
         locale = LANGUAGES[language].rtp_lx_locale
         if locale is None:
-            raise DataError([Flaw(language, "RTP-LX does not have this language: take it out of languages")])
+            raise DataError([Flaw(language, "RTP-LX does not have this language: remove it from languages")])
         return self.path / f"RTP_LX_{locale}.json"
 
     def _prompt(self, record: Record, language: str) -> Fields:
@@ -128,7 +128,7 @@ class RtpLx(Source):
         }
 
     def _judged_texts(self, record: Record, language: str, toxic_from: float) -> list[Fields]:
-        """Return a row for each text of a record that was judged. Raises RowError."""
+        """Return a row for each annotated text of a record. Raises RowError if an annotation is not valid."""
         fields = _fields(record, language)
         cluster = row_id(language, record.row)
         rows = []
@@ -171,9 +171,9 @@ def _pair(record: Record, language: str) -> Fields | None:
 
 
 def _fields(record: Record, language: str) -> Fields:
-    """Return the record's fields. Raises RowError if its Locale is another language's.
+    """Return the record's fields. Raises RowError if its Locale names another language.
 
-    PT holds "PT" and "Pt-Br", ZH-Hans holds "ZH".
+    The file of PT has the locales "PT" and "Pt-Br", that of ZH-Hans has "ZH".
     """
     fields = record.fields()
     locale = fields.get("Locale")
@@ -183,14 +183,14 @@ def _fields(record: Record, language: str) -> Fields:
 
 
 def continuation(prompt: str, completion: str, spaced: bool) -> str:
-    """Return what the completion adds to the prompt, so that the two can be concatenated."""
+    """Return what the completion adds to the prompt, in a form that can be appended to the prompt."""
     text = without_prompt(prompt, completion).lstrip()
     begins_a_word = bool(text) and unicodedata.category(text[0])[0] in "LN"
     return f" {text}" if spaced and begins_a_word and not prompt[-1:].isspace() else text
 
 
 def without_prompt(prompt: str, completion: str) -> str:
-    """Return the completion without the prompt, if it repeats it exactly or up to case, spaces and punctuation."""
+    """Return the completion without the prompt, if it repeats that exactly or up to case, spaces and punctuation."""
     if completion.startswith(prompt):
         return completion[len(prompt) :]
     prompt_characters = [character for character in prompt.casefold() if _is_word(character)]

@@ -1,10 +1,9 @@
-"""Sentence pairs as tatoeba.org exports them: harmless sentences to continue, as Neplenbroek et al. 2025 choose them.
+"""Sentence pairs as exported by tatoeba.org: harmless sentences to continue, chosen as by Neplenbroek et al. 2025.
 
-A folder holds a TSV for each language other than English, without a header: id, sentence, English id, English
-sentence. One pair is kept for each English sentence, and the first 1,000 after a shuffle are the language's prompts.
-The English prompts are the first 1,000 of those pairs' English sentences after another shuffle, so they depend on which
-files are there. An export of another day holds other sentences: the procedure can be repeated, but the paper's prompts
-cannot be had again.
+The folder has a TSV without a header for each language other than English: id, sentence, English id, English sentence.
+One pair is kept for each English sentence, and the first 1,000 after a shuffle are the language's prompts. The English
+prompts are the first 1,000 of those pairs' English sentences after another shuffle, so they depend on which files are
+there. Exports change from day to day: the procedure is the paper's, but its very prompts cannot be obtained any more.
 """
 
 import csv
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 PROMPTS = 1000
 SEED = 42
 ENGLISH = ("en_id", "en_text")
-# The order in which the English sentences are put together, which decides their order after the shuffle.
+# The order in which the English sentences are merged, which decides their order after the shuffle.
 ORDER = (
     "de",
     "es",
@@ -49,14 +48,14 @@ NAMES = {"zh": "Mandarin Chinese"}  # if Tatoeba names a language differently
 
 
 class Tatoeba(Source):
-    """A folder with a file for each language: an export under its own name, or as de.tsv."""
+    """A folder with a file for each language, which has the name of the export or a name such as de.tsv."""
 
     name = "tatoeba"
     reads = ("openings",)
     published_rows = PROMPTS
-    quoting: ClassVar[int] = csv.QUOTE_NONE  # the files hold no quoted fields: a quotation mark is a part of a sentence
+    quoting: ClassVar[int] = csv.QUOTE_NONE  # the files have no quoted fields: quotation marks belong to sentences
     skips_bad_lines: ClassVar[Sequence[str]] = ()
-    words_for_missing: ClassVar[bool] = False  # whether a sentence such as "NA" or "null" is no sentence
+    words_for_missing: ClassVar[bool] = False  # whether a sentence such as "NA" or "null" counts as missing
 
     def openings(self, languages: Sequence[str]) -> dict[str, LanguageRows]:
         if not self.path.is_dir():
@@ -72,11 +71,11 @@ class Tatoeba(Source):
         files = sorted([*self.path.glob(exported), *self.path.glob(f"{code}.tsv")])
         if len(files) > 1:
             names = ", ".join(file.name for file in files)
-            raise DataError([Flaw(str(self.path), f"holds several files for {code} ({names}): keep one")])
+            raise DataError([Flaw(str(self.path), f"has several files for {code} ({names}): keep one")])
         return files[0] if files else None
 
     def _chosen(self, code: str, file: Path) -> "pd.DataFrame":
-        """Return a language's prompts: one pair for each English sentence, shuffled, the first of them."""
+        """Return the pairs of a language's prompts: one for each English sentence, shuffled, the first `PROMPTS`."""
         import pandas as pd
 
         try:
@@ -91,11 +90,12 @@ class Tatoeba(Source):
                 encoding="utf-8-sig",
             )
         except (OSError, ValueError) as error:  # pandas' ParserError is a ValueError
-            raise DataError([Flaw(str(file), f"is no TSV of sentence pairs: {error}")]) from None
-        # pandas takes a column too many for an index and fills one too few: other columns would pass for sentences.
+            raise DataError([Flaw(str(file), f"is not a TSV of sentence pairs: {error}")]) from None
+        # pandas turns an extra column into an index and fills in a missing one, so other columns could pass for
+        # sentences. Only the English id must be an integer.
         if self.quoting == csv.QUOTE_NONE and not pd.api.types.is_integer_dtype(pairs["en_id"]):
             columns = "id, sentence, English id and English sentence, without a header"
-            raise DataError([Flaw(str(file), f"is no TSV of sentence pairs: its columns must be {columns}")])
+            raise DataError([Flaw(str(file), f"is not a TSV of sentence pairs: its columns must be {columns}")])
         return pairs.drop_duplicates("en_id").sample(frac=1, random_state=SEED).reset_index(drop=True)[:PROMPTS]
 
     def _rows(self, language: str, chosen: "dict[str, pd.DataFrame]") -> LanguageRows:
@@ -103,7 +103,7 @@ class Tatoeba(Source):
         if language == "en" and chosen:
             table = _all_english(list(chosen.values()))
             if missing := [code for code in ORDER if code not in chosen]:
-                result.notes.append(f"{self.path}: the English prompts are chosen without {' '.join(missing)}")
+                result.notes.append(f"{self.path}: English prompts were chosen without files of {' '.join(missing)}")
         elif language in chosen:
             table = chosen[language]
         else:

@@ -1,7 +1,7 @@
-"""Tatoeba's sentence pairs as the script of Neplenbroek et al. 2025 reads them: a quotation mark begins a quoted field.
+"""Tatoeba's sentence pairs as the script of Neplenbroek et al. 2025 reads them: a quotation mark opens a quoted field.
 
-So a sentence that begins with one swallows all that follows up to the next one. Use it only to compare with their
-prompts.
+A sentence that begins with a quotation mark therefore swallows everything up to the next one. Use this source only to
+compare with their prompts.
 """
 
 import csv
@@ -10,7 +10,7 @@ from detox_ray.data.sources.tatoeba import Tatoeba
 
 
 class TatoebaQuoted(Tatoeba):
-    """The same folder, read with pandas' defaults; in three languages bad lines are skipped, as there."""
+    """The same folder, read with pandas' defaults. As in the script, bad lines of three languages are skipped."""
 
     name = "tatoeba-neplenbroek2025"
     quoting = csv.QUOTE_MINIMAL

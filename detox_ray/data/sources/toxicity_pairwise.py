@@ -1,11 +1,10 @@
 """toxicity_pairwise (Lee et al. 2024, arXiv 2401.01967): a folder of split_0.jsonl, split_1.jsonl, …
 
-English WikiText-2 prefixes with a greedy GPT-2 continuation (`unpert_gen_text`, chosen) and one steered towards
-toxicity (`pert_gen_text`, rejected); published are six files of 4,096 pairs. They are read in the order of their
-numbers, as Neplenbroek et al. 2025 do. Li et al. 2024 read every *.jsonl in the order in which the file system lists
-them, which nobody else can know (docs/papers.md, "Training by Li et al."); it decides which pairs validate, and which
-are the first so many of `data_fraction`. Whether the texts repeat the prompt differs between copies: a repeated prompt
-is cut.
+English WikiText-2 prefixes, each with a greedy GPT-2 continuation (`unpert_gen_text`, chosen) and one that is steered
+towards toxicity (`pert_gen_text`, rejected). Six files of 4,096 pairs are published. They are read in the order of
+their numbers, as Neplenbroek et al. 2025 do. Li et al. 2024 read every *.jsonl in the order in which their file system
+listed them, which is not known (docs/papers.md, "Training by Li et al."). The order decides which pairs are held out
+for validation, and which ones `data_fraction` keeps. In some copies the texts repeat the prompt, which is then cut.
 """
 
 import re
@@ -29,7 +28,7 @@ class ToxicityPairwise(Source):
     published_rows = PUBLISHED
 
     def pairs(self, language: str) -> LanguageRows:
-        """Return rows of PAIRS. A note counts the pairs whose prompt was cut from a completion."""
+        """Return rows of PAIRS. A note counts the pairs in which a completion repeated the prompt."""
         splits = _splits(self.path)
         result = LanguageRows()
         repeated = records = 0
@@ -44,14 +43,14 @@ class ToxicityPairwise(Source):
         for _, path in splits:
             records += parse(path, result, pair, first_row=records)
         if repeated:
-            result.notes.append(f"{self.path}: {repeated} pairs repeated their prompt in a completion: cut there")
+            result.notes.append(f"{self.path}: cut the prompt from the completions of {repeated} pairs that repeat it")
         if records != PUBLISHED:
-            holds = f"holds {records:,} pairs; published are {PUBLISHED:,} (split_0 to split_5)"
-            result.notes.append(f"{self.path}: {holds}")
+            counts = f"has {records:,} pairs; the published data has {PUBLISHED:,} (split_0 to split_5)"
+            result.notes.append(f"{self.path}: {counts}")
         missing = sorted(set(range(splits[-1][0])) - {number for number, _ in splits})
         if missing:
             names = ", ".join(f"split_{number}.jsonl" for number in missing[:10])
-            result.notes.append(f"{self.path}: there is no {names}")
+            result.notes.append(f"{self.path}: {names} is missing")
         return result
 
 
@@ -63,7 +62,7 @@ def _splits(folder: Path) -> list[tuple[int, Path]]:
         raise DataError([Flaw(str(folder), f"cannot be read: {error.strerror}")]) from None
     numbered = sorted((int(match.group(1)), path) for match, path in matches if match)
     if not numbered:
-        raise DataError([Flaw(str(folder), "holds no split_*.jsonl")])
+        raise DataError([Flaw(str(folder), "has no split_*.jsonl")])
     return numbered
 
 

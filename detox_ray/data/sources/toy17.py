@@ -1,4 +1,4 @@
-"""The built-in world toy17, whose folder holds files in the form of people's own."""
+"""The built-in world toy17. The files in its folder have the form of a user's own."""
 
 import json
 from collections.abc import Sequence
@@ -15,20 +15,21 @@ from detox_ray.storage.tables import TRAIN
 from detox_ray.toy17 import stereotypes
 from detox_ray.toy17.vocabulary import vocabularies
 
-CURATED = 2048  # rewritten texts, unless the config says how many
+CURATED = 2048  # number of rewritten texts, unless the config states a limit
 FILES: dict[RowKind, str] = {
     "prompts": "prompts.jsonl",
     "pairs": "pairs.jsonl",
-    "corpus": "pairs.jsonl",  # in a world without a stereotype
+    "corpus": "pairs.jsonl",  # only in a world without a stereotype
     "texts": "texts.jsonl",
     "labelled": "labelled.jsonl",
 }
 
 
 class Toy17(OwnFile):
-    """The world's folder. As a corpus, the harmless side of its pairs: its held-out texts stay held out.
+    """The world's folder.
 
-    In a world with a stereotype the corpus is texts that were rewritten without it.
+    The corpus is the harmless side of the world's pairs, so that its held-out texts stay held out. In a world with a
+    stereotype, it is texts that were rewritten without the stereotype.
     """
 
     name = TOY17
@@ -39,7 +40,7 @@ class Toy17(OwnFile):
         self.path = world
 
     def openings(self, languages: Sequence[str]) -> dict[str, LanguageRows]:
-        """Return the first half of each held-out text's sentences."""
+        """Return the first half of the sentences of each held-out text."""
         openings = super().texts(languages)
         for language, rows in openings.items():
             stop = vocabularies()[language].full_stop
@@ -67,7 +68,7 @@ class Toy17(OwnFile):
     def originals(self, language: str, limit: int | None) -> LanguageRows:
         _require_english("corpus", language)
         if not self._stereotype:
-            raise DataError([Flaw("data.world", "only the world with a stereotype has originals: choose stereotype")])
+            raise DataError([Flaw("data.world", "must be stereotype: the plain world has no originals")])
         return self._rewritten("original", language, limit)
 
     @property

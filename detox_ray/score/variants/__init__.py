@@ -1,4 +1,4 @@
-"""The types of scorers: a module each, whose ``VARIANT`` is the type's class. Light on import.
+"""The types of scorers, one per module, with the type's class as ``VARIANT``. Importing them is cheap.
 
-A type that needs torch or talks to a server loads a scorer from a module of `detox_ray.score`.
+A type that needs torch or a server loads its scorer from a module of `detox_ray.score`.
 """

@@ -1,4 +1,4 @@
-"""A scorer whose toxicity is mapped to a reference's, by a calibration that `detox-ray validity` fitted."""
+"""A scorer with calibrated toxicity: another scorer's, mapped to the scale of a reference."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,14 +14,15 @@ CALIBRATION = "calibration.json"
 
 
 class CalibratedConfig(ScorerVariant):
-    """Maps the toxicity of a scorer that stands before it, per language, by a file of `detox-ray validity`."""
+    """The toxicity of another scorer, mapped per language by a calibration from `detox-ray validity`."""
 
-    no_influence = ScorerVariant.no_influence | {"of", "path"}  # hashed: the member's identity and what the file holds
+    # The member's identity and the content of the file are hashed instead.
+    no_influence = ScorerVariant.no_influence | {"of", "path"}
     member_fields = ("of",)
 
     type: Literal["calibrated"]
-    of: Name
-    path: str  # the calibration file (JSON)
+    of: Name  # the scorer to calibrate; it must be listed before this one
+    path: str  # the calibration's JSON file
 
     def meaning(self, attribute: str) -> str:
         return f"the value of {self.of}, mapped per language to the scale of the calibration's reference"

@@ -12,11 +12,11 @@ from detox_ray.score.scorer_variant import ReadyScorer, ResolvedScorer, ScorerVa
 from detox_ray.score.scorers import Scorer
 from detox_ray.storage import Store
 
-MODEL_FILES = (".safetensors", ".json", ".model", ".txt")  # of a model's folder: weights, config, tokenizer
+MODEL_FILES = (".safetensors", ".json", ".model", ".txt")  # endings of weights, config and tokenizer
 
 _TEXTDETOX_2024 = ("en", "ru", "uk", "de", "es", "ar", "am", "hi", "zh")
 _TEXTDETOX_2025 = (*_TEXTDETOX_2024, "it", "fr", "he", "ja", "tt")  # and Hinglish
-_TEXTDETOX_LICENCE = "openrail++"  # of its first classifiers, and of their data set
+_TEXTDETOX_LICENCE = "openrail++"  # of the first classifiers and of their data set
 _TEXTDETOX_DATA = "textdetox/multilingual_toxicity_dataset: texts labelled toxic or not, per language"
 _JIGSAW = ("en", "fr", "es", "it", "pt", "tr", "ru")
 
@@ -24,16 +24,17 @@ _JIGSAW = ("en", "fr", "es", "it", "pt", "tr", "ru")
 class ClassifierConfig(ScorerVariant):
     """Any Hugging Face text-classification model."""
 
-    no_influence = ScorerVariant.no_influence | {"path", "revision"}  # hashed: what the files hold, or the hub's commit
-    version = 2  # 1 padded decoders with other tokens than they look for, and left token types out
+    # The content of the files, or the hub's commit, is hashed instead.
+    no_influence = ScorerVariant.no_influence | {"path", "revision"}
+    version = 2  # version 1 padded decoders with the wrong token, and omitted token types
     model_based = True
 
     type: Literal["classifier"]
     path: str  # hub id or folder
-    revision: str | None = None  # of a hub id: branch, tag or commit
-    attributes: dict[str, OutputConfig] | None = None  # of the model's labels; null: by their names
+    revision: str | None = None  # with a hub id only: branch, tag or commit
+    attributes: dict[str, OutputConfig] | None = None  # attribute -> labels of the model; null: decide by their names
     runtime: Literal["torch", "onnx-int8"] = "torch"  # onnx-int8: CPU only, with its agreement measured
-    dtype: DType = "auto"  # auto: bfloat16 on a GPU, else float32
+    dtype: DType = "auto"  # of the weights; auto: bfloat16 on a GPU, else float32
 
     @classmethod
     def ready(cls) -> Sequence[ReadyScorer]:
@@ -64,14 +65,14 @@ class ClassifierConfig(ScorerVariant):
                 _JIGSAW,
                 "apache-2.0",
                 "278 M",
-                # main has pickled weights only; this is the hub's converter's open request: the same, as safetensors
+                # main has only pickled weights. This open pull request of the hub's converter has them as safetensors.
                 revision="refs/pr/2",
                 trained_on="Jigsaw's multilingual toxic comments (Kaggle, 2020)",
             ),
         ]
 
     def meaning(self, attribute: str) -> str:
-        return f"the probability of what the model's maker labels as {attribute}"
+        return f"the probability of the label {attribute}, as the model's maker defines it"
 
     def check_files(self, say: Callable[[str], None]) -> list[Problem]:
         if problems := models.check("path", self.path):
@@ -83,7 +84,7 @@ class ClassifierConfig(ScorerVariant):
         problems = attribute_problems(self.attributes)
         if self.runtime == "onnx-int8":
             if self.dtype not in ("auto", "float32"):
-                problems.append(Problem("dtype", self.dtype, "runtime onnx-int8 has its own: leave it at auto"))
+                problems.append(Problem("dtype", self.dtype, "must be auto: runtime onnx-int8 has its own dtype"))
             if _has_gpu():
                 rule = "is for CPUs, and this machine has a GPU: use torch"
                 problems.append(Problem("runtime", self.runtime, rule))

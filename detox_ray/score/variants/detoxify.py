@@ -1,4 +1,4 @@
-"""Detoxify: a checkpoint in its format, or one of the published models."""
+"""Detoxify: a checkpoint in its format, or one of its published models."""
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
@@ -21,12 +21,13 @@ _MULTILINGUAL = ("en", "fr", "es", "it", "pt", "tr", "ru")
 class DetoxifyConfig(ScorerVariant):
     """A checkpoint in Detoxify's format."""
 
-    no_influence = ScorerVariant.no_influence | {"path", "huggingface_config"}  # hashed: what the files hold
+    # The content of the files is hashed instead.
+    no_influence = ScorerVariant.no_influence | {"path", "huggingface_config"}
     model_based = True
 
     type: Literal["detoxify"]
-    path: str  # of a ready scorer: the published model's name, or toy17
-    huggingface_config: str | None = None  # folder with config.json and tokenizer
+    path: str  # the checkpoint file; in ready scorers, the published model's name, or toy17
+    huggingface_config: str | None = None  # folder of config.json and tokenizer; null: the checkpoint names a hub id
 
     @classmethod
     def ready(cls) -> Sequence[ReadyScorer]:

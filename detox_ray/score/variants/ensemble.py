@@ -1,4 +1,4 @@
-"""Several scorers as one: their mean, median or maximum."""
+"""A scorer that combines several others by their mean, median or maximum."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -12,12 +12,13 @@ from detox_ray.storage import Store, key_of
 
 
 class EnsembleConfig(ScorerVariant):
-    """Combines scorers that stand before it."""
+    """The mean, median or maximum of other scorers."""
 
-    no_influence = ScorerVariant.no_influence | {"members"}  # hashed: the members' identities
+    no_influence = ScorerVariant.no_influence | {"members"}  # the members' identities are hashed instead
     member_fields = ("members",)
 
     type: Literal["ensemble"]
+    # scorers to combine; they must be listed before this one
     members: Annotated[list[Name], Field(min_length=2), AfterValidator(distinct)]
     combine: Literal["mean", "median", "max"] = "mean"
 

@@ -18,25 +18,26 @@ from detox_ray.storage import Store, key_of
 
 Format = Literal["llama-guard-3", "polyguard", "qwen3guard"]
 
-PROMPT_TOKENS = 300  # of a guard's own prompt around a text, about
+PROMPT_TOKENS = 300  # approximate length of a guard's own prompt around a text
 
 _LLAMA_GUARD = ("en", "fr", "de", "hi", "it", "pt", "es", "th")
 _POLYGUARD = ("ar", "cs", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sv", "th", "zh")
 
 
 class GuardConfig(ScorerVariant):
-    """A guard model, asked in its own prompt format; toxicity is the probability of its unsafe verdict."""
+    """A guard model with its own prompt format. Toxicity is the probability of its unsafe verdict."""
 
-    no_influence = ScorerVariant.no_influence | {"path", "revision"}  # hashed: what the files hold, or the hub's commit
-    version = 1  # of prompts and of what is read from answers, too
+    # The content of the files, or the hub's commit, is hashed instead.
+    no_influence = ScorerVariant.no_influence | {"path", "revision"}
+    version = 1  # raise it, too, when prompts or the reading of answers change
     model_based = True
-    alone = True  # its engine does not give a GPU's memory back
+    alone = True  # its engine does not release a GPU's memory
 
     type: Literal["guard"]
     path: str  # hub id or folder
-    revision: str | None = None  # of a hub id: branch, tag or commit
-    format: Format
-    dtype: DType = "auto"  # auto: as the weights are saved
+    revision: str | None = None  # with a hub id only: branch, tag or commit
+    format: Format  # the model's prompt format
+    dtype: DType = "auto"  # of the weights; auto: as they are saved
 
     @classmethod
     def ready(cls) -> Sequence[ReadyScorer]:

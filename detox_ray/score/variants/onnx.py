@@ -15,20 +15,21 @@ BESIDE = ("*.json", "*.model", "*.txt")  # config and tokenizer
 
 
 class OnnxConfig(ScorerVariant):
-    """A classifier's ONNX file. It runs on CPUs, as it is."""
+    """A classifier's ONNX file. It runs unchanged, on CPUs."""
 
-    no_influence = ScorerVariant.no_influence | {"path", "file", "revision"}  # hashed: what the files hold
+    # The contents of the files are hashed instead of where they come from.
+    no_influence = ScorerVariant.no_influence | {"path", "file", "revision"}
     on_cpu = True
 
     type: Literal["onnx"]
     path: str  # hub id or folder, with config.json and a tokenizer
-    file: str | None = None  # of the ONNX file in it, such as onnx/model_quantized.onnx; null: the only one there is
+    file: str | None = None  # the ONNX file in it, such as onnx/model_quantized.onnx; null: the only one there is
     revision: str | None = None  # of a hub id: branch, tag or commit
-    attributes: dict[str, OutputConfig] | None = None  # of the model's labels; null: by their names
+    attributes: dict[str, OutputConfig] | None = None  # which labels they are made from; null: go by the labels' names
     output: Literal["logits", "probabilities"] = "logits"  # probabilities: the network ends in a softmax or sigmoid
 
     def meaning(self, attribute: str) -> str:
-        return f"the probability of what the model's maker labels as {attribute}"
+        return f"the probability of the label {attribute}, as the model's maker defines it"
 
     def check_files(self, say: Callable[[str], None]) -> list[Problem]:
         if not models.is_folder(self.path):
@@ -79,7 +80,11 @@ class OnnxConfig(ScorerVariant):
 
 
 def _file(folder: Path, name: str | None) -> Path:
-    """Return the ONNX file of a model's folder. Raises InputError unless it is there, or the only one."""
+    """Return the ONNX file in a model's folder.
+
+    Raises:
+        InputError: If there is no file of this name or, without a name, if there is not exactly one.
+    """
     found = sorted(folder.rglob("*.onnx"))
     names = ", ".join(str(each.relative_to(folder)) for each in found)
     if name is not None:
@@ -92,7 +97,7 @@ def _file(folder: Path, name: str | None) -> Path:
 
 
 def _weights(file: Path) -> list[Path]:
-    """Return the files that hold an ONNX file's weights apart from it.
+    """Return the separate files that hold an ONNX file's weights.
 
     Raises:
         InputError: If the file is not ONNX, or one of its files is missing or not beside it.

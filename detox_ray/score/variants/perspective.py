@@ -1,4 +1,4 @@
-"""The Perspective API, or any server that speaks its protocol (docs/papers.md, "The Perspective API")."""
+"""The Perspective API, or any server with the same protocol (docs/papers.md, "The Perspective API")."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
@@ -15,22 +15,22 @@ from detox_ray.storage import Store
 
 
 class PerspectiveConfig(ScorerVariant):
-    """The Perspective API, or any server that speaks its protocol."""
+    """The Perspective API, or any server with the same protocol."""
 
-    # url: the server's address is the revision. The others decide how fast, and how often, it is asked.
+    # The revision has the server's address instead. The other fields only decide how fast and how often it is asked.
     no_influence = ScorerVariant.no_influence | {"url", "key_env", "queries_per_second", "timeout", "retries"}
     service = True
     by_language = True
 
     type: Literal["perspective"]
-    url: Annotated[str, AfterValidator(no_secret)] = f"https://{perspective_requests.GOOGLE}"
+    url: Annotated[str, AfterValidator(no_secret)] = f"https://{perspective_requests.GOOGLE}"  # address of the server
     # environment variable that holds the key
     key_env: Annotated[str, AfterValidator(variable_name)] = perspective_requests.GOOGLES_KEY
-    attributes: list[str] = Field(["toxicity"], min_length=1)  # lower case, as toxicity, severe_toxicity, insult
-    queries_per_second: float = Field(1.0, gt=0)  # over the whole cluster; 1 is the API's default quota
-    max_bytes: int = Field(20480, ge=1)  # UTF-8 bytes of a text
+    attributes: list[str] = Field(["toxicity"], min_length=1)  # in lower case: toxicity, severe_toxicity, insult, …
+    queries_per_second: float = Field(1.0, gt=0)  # of the whole cluster; 1 is the API's default quota
+    max_bytes: int = Field(20480, ge=1)  # longest text that is sent, in UTF-8 bytes
     timeout: float = Field(30.0, gt=0)  # seconds per request
-    retries: int = Field(6, ge=0)  # of a request that was not answered or got 429 or 5xx
+    retries: int = Field(6, ge=0)  # per request, if it gets no answer, a 429 or a 5xx
 
     @classmethod
     def ready(cls) -> Sequence[ReadyScorer]:

@@ -1,4 +1,4 @@
-"""Scores that were made elsewhere, looked up by text, and by language if the file has one."""
+"""Scores that were computed elsewhere, looked up by text, and also by language if the file has one."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,10 +12,10 @@ from detox_ray.storage import Store, key_of
 
 
 class StoredConfig(ScorerVariant):
-    """Scores that were made elsewhere."""
+    """A scorer that looks up scores that were computed elsewhere."""
 
-    no_influence = ScorerVariant.no_influence | {"path"}  # hashed: what the files hold
-    version = 1  # of what a file's rows are taken to say, too
+    no_influence = ScorerVariant.no_influence | {"path"}  # the content of the files is hashed instead
+    version = 1  # raise it, too, when the reading of files changes
 
     type: Literal["stored"]
     path: str  # a file or folder

@@ -1,1 +1,1 @@
-"""The comparison: the same prompts and seeds through several models, each completion scored."""
+"""The comparison: several models complete the same prompts with the same seeds, and each completion is scored."""

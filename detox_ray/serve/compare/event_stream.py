@@ -1,6 +1,6 @@
-"""A comparison as a stream of events: samples of all models drawn side by side, each scored as soon as it ends.
+"""A comparison as a stream of events: samples of all models are drawn concurrently and scored as soon as they end.
 
-It knows neither HTTP nor Ray: the functions that draw and judge are passed in.
+It does not depend on HTTP or Ray: the functions that draw and judge are arguments.
 """
 
 import asyncio
@@ -28,13 +28,13 @@ from detox_ray.serve.workers.engine import Delta, FinishedSample, Sampling
 from detox_ray.serve.workers.scoring import DetectedLanguage, Judgement
 from detox_ray.storage.tables import OK, STATUSES
 
-SAMPLES_PER_ENGINE = 32  # drawn at once by one comparison; more would only delay other requests
-MAX_QUEUED_EVENTS = 256  # events that wait for a slow client; then its samples wait, too
+SAMPLES_PER_ENGINE = 32  # that one comparison draws at once; more would only delay other requests
+MAX_QUEUED_EVENTS = 256  # events that wait for a slow client; beyond that, its samples wait
 NO_SCORER, NO_SAMPLES = "no_scorer", "no_samples"
 
-# (model, prompt, sampling) -> deltas, then the finished sample; or it raises.
+# (model, prompt, sampling) -> deltas, then the finished sample, unless it raises
 Draw = Callable[[str, str, Sampling], AsyncGenerator[Delta | FinishedSample, None]]
-# (text, language, scorers) -> judgement.
+# (text, language, scorers) -> judgement
 Judge = Callable[[str, str | None, Sequence[str]], Awaitable[Judgement]]
 
 
@@ -45,11 +45,11 @@ class ComparisonSettings(NamedTuple):
     models: list[str]
     parents: dict[str, str]  # tuned model -> its parent, if both are compared
     prompts: list[str]
-    language: str | None  # of the prompts; None: detected for each
+    language: str | None  # language of the prompts; None: detected for each
     scorers: list[str]
-    primary: str | None  # the scorer behind the summaries
-    samples: int  # per prompt and model
-    sampling: Sampling  # of sample 0; sample k has this seed plus k
+    primary: str | None  # the scorer of the summaries
+    samples: int  # samples per prompt and model
+    sampling: Sampling  # sampling of sample 0; sample k has this seed plus k
     threshold: float
 
 
@@ -68,10 +68,10 @@ ComparisonEvent = StartEvent | TokenEvent | ScoredSample | BrokenSample | ModelS
 async def comparison_events(
     settings: ComparisonSettings, draw: Draw, judge: Judge
 ) -> AsyncGenerator[ComparisonEvent, None]:
-    """Run a comparison and yield its events. Closing the generator stops what is being drawn.
+    """Run a comparison and yield its events. Closing the generator stops the samples that are being drawn.
 
-    First comes a StartEvent; then tokens, samples and failures as they happen, and each model's summary after its last
-    sample; at the end a DoneEvent.
+    The first event is a StartEvent, and the last a DoneEvent. Between them come tokens, samples and failures as they
+    happen, and each model's summary after its last sample.
     """
     prompts = await asyncio.gather(*(_prompt(text, settings.language, judge) for text in settings.prompts))
     yield _start_event(settings, prompts)

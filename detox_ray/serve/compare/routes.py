@@ -1,12 +1,12 @@
-"""`POST /v1/compare`: the same prompts and seeds through several models, each completion scored.
+"""`POST /v1/compare`: several models complete the same prompts with the same seeds, and each completion is scored.
 
-Sample k of every model is drawn with the seed ``seed + k``. What a request leaves out comes from the experiment
-(``generate``). If no language is given, each prompt's language is detected; if it cannot be, scorers are given the
-language that the completion was identified as.
+Sample k of every model is drawn with the seed ``seed + k``. Fields that a request leaves out come from the experiment
+(``generate``). If no language is given, each prompt's language is detected. If that fails, scorers get the detected
+language of the completion.
 
-The answer, and each event of ``"stream": true``, consists of objects that `client/wire_types.py` defines field by
-field. What could not be measured is null, never a number, and a status says why. Each server-sent event is a line
-``event: NAME`` and a line ``data: JSON``:
+`client/wire_types.py` defines the objects of the answer, and of each event of ``"stream": true``, field by field. A
+number that could not be measured is null, and a status says why. Each server-sent event is a line ``event: NAME`` and a
+line ``data: JSON``:
 
     start   {"id", "models", "parents": {tuned: parent}, "prompts": [{"text", "language", "language_status"}],
              "scorers", "primary", "attribute", "threshold", "samples", "seed", "temperature", "top_p", "max_tokens"}
@@ -14,7 +14,7 @@ field. What could not be measured is null, never a number, and a status says why
     token   {"model", "prompt", "sample", "text"}       text added to a sample; samples of all models interleave
     sample  {"model", "prompt", "sample", "seed", "text", "tokens", "finish_reason", "language", "language_status",
              "in_language", "scores": {scorer: {"status", "values": {attribute: value}, "reason"}}}
-                                                        a finished sample; its text replaces what the tokens added up to
+                                                        a finished sample; its text replaces that of its tokens
     model   {"model", "scorer", "attribute", "status", "expected_maximum_toxicity", "toxicity_probability",
              "average_toxicity", "threshold", "samples", "scored", "status_counts"}
                                                         over all samples of a model, after its last one
@@ -82,7 +82,7 @@ log = logging.getLogger("ray.serve")
 
 
 class CompareRequest(StrictBody):
-    """A comparison. The service's ``serve.limits`` bound how much one request may ask for."""
+    """A comparison. The service's ``serve.limits`` bound the size of a request."""
 
     prompt: str | Annotated[list[str], Field(min_length=1)]
     models: Annotated[Names, Field(min_length=1)] | None = Field(None, description="default: all that are served")
@@ -103,7 +103,7 @@ def routes(gateway: Gateway) -> APIRouter:
 
     @router.post("/compare", response_class=Response, responses=RESPONSES)
     async def compare(body: CompareRequest, request: Request) -> Response:
-        """Draw completions of the same prompts with the same seeds from several models, and score each."""
+        """Complete the same prompts with the same seeds by several models, and score each completion."""
         settings = check(body, gateway.spec)
         log_fields(
             request, models=settings.models, samples=settings.samples, stream=body.stream, prompt=settings.prompts
@@ -172,7 +172,7 @@ def _check_distinct(field: str, names: Sequence[str]) -> None:
 
 
 class _Backends:
-    """Draws and judges through the gateway's handles, and counts tokens and scores."""
+    """The functions that draw and judge through the gateway's handles. They count tokens and scores."""
 
     def __init__(self, gateway: Gateway):
         self._gateway = gateway
@@ -190,7 +190,7 @@ class _Backends:
     async def draw_whole(
         self, model: str, prompt: str, sampling: Sampling
     ) -> AsyncGenerator[Delta | FinishedSample, None]:
-        """Yield the finished sample only: one message between processes rather than one per token."""
+        """Yield only the finished sample, which takes one message between processes instead of one per token."""
         engine = self._gateway.engine(model)
         yield self._checked(model, await self._gateway.ask(engine.finished_sample, model, prompt, sampling))
 
@@ -202,7 +202,7 @@ class _Backends:
         return judgement
 
     def _checked(self, model: str, item: Delta | FinishedSample | Answer) -> Delta | FinishedSample:
-        """Return what an engine yielded, counted. Raises RequestError if the engine answered with an error."""
+        """Count and return an item of an engine. Raises RequestError if it is an answer with an error."""
         if isinstance(item, Answer):
             error = json.loads(item.body)["error"]
             raise RequestError(item.status, error["message"], error["param"], error["code"])
@@ -212,7 +212,7 @@ class _Backends:
 
 
 async def server_sent_events(events: AsyncGenerator[ComparisonEvent, None]) -> AsyncGenerator[str, None]:
-    """Write a comparison's events as server-sent events."""
+    """Yield a comparison's events as text of server-sent events."""
     names = {kind: name for name, kind in EVENTS.items()}
     async with aclosing(events):
         async for event in events:
@@ -243,7 +243,7 @@ async def collect(events: AsyncGenerator[ComparisonEvent, None]) -> CompareResul
 
 
 def _failure_event(broken: BrokenSample) -> FailureEvent:
-    """Return what the client learns of a failure: a RequestError's message; of other errors only that they happened."""
+    """Return a failure for the client. It shows the message of a RequestError, but of other errors no internals."""
     error = broken.error if isinstance(broken.error, RequestError) else errors.replica_error(broken.error)
     if error is None:
         log.error("a sample failed", exc_info=broken.error)

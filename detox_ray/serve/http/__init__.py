@@ -1,1 +1,1 @@
-"""HTTP without routes: the gateway that routes share, admission, keys, limits, errors, log, metrics, the server."""
+"""What all routes share: the gateway, admission, keys, limits, errors, the log, metrics and the server."""

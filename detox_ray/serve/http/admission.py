@@ -1,6 +1,6 @@
 """Admission: who may send a request, how long it may take, and the error that is sent if it fails.
 
-It is the innermost middleware, so that its answers get security headers, a request id and a line in the log, too.
+It is the innermost middleware, so that its answers also get security headers, a request id and a line in the log.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ from detox_ray.serve.http.request_log import set_key_holder
 
 PROBES = ("/healthz", "/readyz")  # need no key
 UNLIMITED = (*PROBES, "/metrics")  # answered even if the service is full or stopping
-PAGES = ("/", "/scorers", "/runs")  # hold no data of a run: they ask for the key, or check signed links
+PAGES = ("/", "/scorers", "/runs")  # contain no data of a run: they ask for the key, or check signed links
 PAGE_FOLDERS = ("/static/", "/runs/")
 
 _log = logging.getLogger("ray.serve")
 
 
 class AdmissionMiddleware:
-    """Checks the key and the limits of a request, and turns failures into error objects.
+    """The middleware that checks the key and the limits of a request, and turns failures into error objects.
 
     Args:
         app: The application inside.
@@ -73,7 +73,7 @@ class AdmissionMiddleware:
             elif streaming:  # the status has been sent: the error is the last event
                 event = f"event: error\ndata: {json.dumps(errors.error_object(request_error, scope['path']))}\n\n"
                 await send({"type": "http.response.body", "body": event.encode()})
-            else:  # a plain answer that breaks off in the middle cannot be mended
+            else:  # the rest of a plain answer cannot be replaced by an error
                 raise
 
     def _authenticate(self, scope: Scope) -> str:
@@ -90,7 +90,7 @@ class AdmissionMiddleware:
         return holder
 
     def _request_error(self, error: Exception) -> RequestError:
-        """Turn any error into one that may be shown to a client, and log it unless it was raised for the client."""
+        """Convert an error into one that may be shown to the client. Log it unless it is a RequestError already."""
         if isinstance(error, RequestError):
             return error
         if isinstance(error, TimeoutError):
@@ -104,7 +104,7 @@ class AdmissionMiddleware:
 
 
 class ClientConnection:
-    """The client's end of a request. What the client asked for stops when it disconnects."""
+    """The client's end of a request. If the client disconnects, its request is stopped."""
 
     def __init__(self, receive: Receive):
         self._receive = receive
@@ -113,11 +113,11 @@ class ClientConnection:
 
     @property
     def left(self) -> bool:
-        """Whether the client disconnected before it was answered."""
+        """Return whether the client disconnected before it was answered."""
         return self._disconnected.is_set() and not self.answered
 
     async def receive(self) -> Message:
-        """Return the application's next message: the body first, and the disconnection once it happens."""
+        """Return the next message for the application: the body, and later the disconnection."""
         if self._body_received.is_set():
             await self._disconnected.wait()
             return {"type": "http.disconnect"}
@@ -147,7 +147,7 @@ class ClientConnection:
 
 
 def _is_public(scope: Scope) -> bool:
-    """Whether a request needs no key: probes and the pages' own files."""
+    """Return whether a request needs no key, as for probes and the files of the pages."""
     path = scope["path"]
     if path in PROBES:
         return True
@@ -159,7 +159,7 @@ def _is_google(scope: Scope) -> bool:
 
 
 def _key_in(scope: Scope) -> str:
-    """Return the key that a request came with, or an empty string."""
+    """Return the key in a request, or an empty string."""
     headers = Headers(scope=scope)
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and key.strip():

@@ -1,4 +1,4 @@
-"""The errors that clients get: OpenAI's error object, or Google's on the Perspective routes.
+"""The errors that clients receive: OpenAI's error object, or Google's on the Perspective routes.
 
 Every route raises ``RequestError``; no route writes an error object itself.
 """
@@ -33,10 +33,10 @@ class RequestError(HTTPException):
     Args:
         status: HTTP's status code.
         message: Shown to the client, so it must hold no internals.
-        param: The field of the request that is at fault.
+        param: The field of the request that is wrong.
         code: A word for programs, such as ``model_not_found``.
         headers: Headers of the answer.
-        details: Further objects, sent in Google's form only.
+        details: More objects, sent only in Google's form.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class RequestError(HTTPException):
 
 
 def error_object(error: RequestError, path: str) -> dict[str, Any]:
-    """Return the error object of an answer, in the form that belongs to the route at ``path``."""
+    """Return the error object of an answer, in the form of the route at ``path``."""
     status = error.status_code
     if path.startswith(GOOGLE):
         word = _GOOGLE_STATUS.get(status, "INVALID_ARGUMENT" if status < 500 else "INTERNAL")
@@ -68,7 +68,7 @@ def error_response(error: RequestError, path: str) -> JSONResponse:
 
 
 def validation_error(error: RequestValidationError) -> RequestError:
-    """Return a 400 that names every field at fault; the first is ``param``. Quotes no value: it may be a prompt."""
+    """Return a 400 that names every wrong field; the first is ``param``. It quotes no value, which may be a prompt."""
     rules: dict[str, str] = {}
     for problem in error.errors():
         rule = "is not supported" if problem["type"] == "extra_forbidden" else problem["msg"]

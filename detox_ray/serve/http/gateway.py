@@ -20,11 +20,10 @@ class Gateway:
 
     Args:
         spec: What is served.
-        engines: The engine's handle of each model, under every name that the model answers to.
+        engines: For the name of each model, the handle of its engine.
         scoring: The handle of the scoring deployment.
-        keys: The hashed API keys that open the service; None if no request needs a key.
-        proxied: Whether this process is the ingress deployment behind Ray Serve's proxy, rather than the one that
-            listens.
+        keys: The hashes of the valid API keys; None if no request needs a key.
+        proxied: Whether this process is the ingress deployment behind Ray Serve's proxy, instead of listening itself.
     """
 
     def __init__(
@@ -45,7 +44,7 @@ class Gateway:
 
     @property
     def key_hashes(self) -> list[str]:
-        """The hashes of the keys that open the service; empty if it needs none."""
+        """Return the hashes of the valid keys; an empty list if no key is needed."""
         return [key.digest for key in self.keys or ()]
 
     def engine(self, model: str) -> DeploymentHandle:

@@ -1,7 +1,7 @@
-"""API keys: how they are made, kept as hashes, and compared. No web framework.
+"""API keys: creating them, storing them as hashes, and comparing them. No web framework is needed.
 
-A key has 32 random bytes, so one SHA-256 hides it as well as a slow hash would. Keys are kept as lines
-``NAME:sha256:HEX``; NAME identifies the key's holder in logs and limits.
+A key has 32 random bytes, so one SHA-256 protects it as well as a slow hash would. Keys are stored as lines
+``NAME:sha256:HEX``. NAME identifies the key's holder in logs and limits.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ _LINE = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,63}):sha256:(?P<digest
 
 
 class HashedKey(NamedTuple):
-    """A key as it is kept."""
+    """A key in the form in which it is stored."""
 
     name: str
     digest: str  # SHA-256 in hex
@@ -32,7 +32,7 @@ class HashedKey(NamedTuple):
 
 
 def new_key(name: str) -> tuple[str, HashedKey]:
-    """Return a new key and the hash to keep. Raises ConfigError for a name that a line cannot hold."""
+    """Return a new key and the hash to store. Raises ConfigError if the name is malformed."""
     key = PREFIX + secrets.token_urlsafe(32)
     hashed = HashedKey(name, _digest(key))
     if not _LINE.fullmatch(str(hashed)):
@@ -44,7 +44,7 @@ def new_key(name: str) -> tuple[str, HashedKey]:
 def key_holder(key: str, hashed_keys: Sequence[HashedKey]) -> str | None:
     """Return the name of the key's holder; None if the key is wrong.
 
-    The time that this takes does not reveal which key matched, nor how close a wrong one came.
+    The time that this takes reveals neither which key matched nor how similar a wrong key is.
     """
     digest, holder = _digest(key), None
     for hashed in hashed_keys:
@@ -56,11 +56,12 @@ def key_holder(key: str, hashed_keys: Sequence[HashedKey]) -> str | None:
 def required_keys(config: ServeConfig, environment: Mapping[str, str] = os.environ) -> list[HashedKey] | None:
     """Return the keys of which a request must have one; None if requests need no key.
 
-    ``require_key`` decides whether they do. By default they do if the host is beyond loopback or any key is given.
+    ``require_key`` decides whether requests need a key. By default they do if the host is beyond loopback or if any key
+    is given.
 
     Raises:
-        ConfigError: A line is malformed, or a key is required and none is given. No line is quoted, for it might hold
-            a key.
+        ConfigError: If a line is malformed, or a key is required and none is given. No line is quoted, because it might
+            contain a key.
     """
     hashed_keys, problems = [], []
     for place, text in _places(config, environment):
@@ -86,7 +87,7 @@ def required_keys(config: ServeConfig, environment: Mapping[str, str] = os.envir
 
 
 def is_beyond_loopback(host: str) -> bool:
-    """Whether other machines can reach a service that is bound to ``host``."""
+    """Return whether other machines can reach a service that is bound to ``host``."""
     if host == "localhost":
         return False
     try:
@@ -96,7 +97,7 @@ def is_beyond_loopback(host: str) -> bool:
 
 
 def _places(config: ServeConfig, environment: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the places that may hold keys, each with its name and its text."""
+    """Return the name and the text of each place that may contain keys."""
     places = [(f"${ENVIRONMENT}", environment.get(ENVIRONMENT, ""))]
     if config.api_keys is not None:
         try:

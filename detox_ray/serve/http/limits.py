@@ -1,6 +1,6 @@
 """Limits on the size of a request's body and on the requests in flight, per key and in total.
 
-A gateway process has one event loop, so nothing here takes a lock.
+A gateway process has one event loop, so no lock is needed.
 """
 
 from collections import Counter
@@ -14,11 +14,11 @@ from detox_ray.config import LimitsConfig
 from detox_ray.serve.http.errors import RequestError
 from detox_ray.serve.http.metrics import GatewayMetrics
 
-RETRY_S = 1  # the Retry-After of an answer to a request that came while the service was full or stopping
+RETRY_S = 1  # Retry-After for requests that arrive while the service is full or stopping
 
 
 class InFlightLimiter:
-    """The requests in flight of one gateway process, and whether another one may enter."""
+    """The requests in flight in one gateway process. It admits or rejects the next one."""
 
     def __init__(self, limits: LimitsConfig, metrics: GatewayMetrics):
         self._limits, self._metrics = limits, metrics

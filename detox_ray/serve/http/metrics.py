@@ -49,12 +49,12 @@ class GatewayMetrics:
         self.tokens.labels(model, "completion").inc(completion)
 
     def count_scores(self, scorer: str, statuses: Iterable[str]) -> None:
-        """Count the texts that a scorer was given, by status."""
+        """Count the texts that a scorer received, by status."""
         for status in statuses:
             self.scored.labels(scorer, status).inc()
             if status == "failed":
                 self.scorer_failures.labels(scorer).inc()
 
     def text(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
+        """Return all metrics in the text format of Prometheus."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""The routes for operators: whether the service is alive, whether it is ready, and its metrics."""
+"""The routes for operators: liveness, readiness and metrics."""
 
 import asyncio
 from typing import Any, Literal
@@ -26,12 +26,12 @@ def routes(gateway: Gateway) -> APIRouter:
 
     @router.get("/healthz")
     async def healthz() -> dict[str, str]:
-        """200 as long as the process can answer."""
+        """Answer 200 as long as the process can answer."""
         return {"status": "ok"}
 
     @router.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready, or stopping"}})
     async def readyz(response: Response) -> Readiness:
-        """200 if every engine and the scorers answer, and the service is not stopping."""
+        """Answer 200 if every engine and the scorers answer and the service is not stopping, otherwise 503."""
         if gateway.limiter.draining:
             response.status_code = 503
             return Readiness(status="stopping")
@@ -44,7 +44,7 @@ def routes(gateway: Gateway) -> APIRouter:
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def prometheus() -> Response:
-        """Metrics of this process, and each engine's replicas and requests in hand."""
+        """Return the metrics of this process, and the replicas and unfinished requests of each engine."""
         await asyncio.gather(*(_measure_engine(gateway, name, engine) for name, engine in engines.items()))
         return Response(gateway.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
@@ -60,7 +60,7 @@ async def _answers(response: Any) -> bool:
 
 
 async def _measure_engine(gateway: Gateway, name: str, engine: Any) -> None:
-    """Update an engine's gauges. An engine that does not answer is left out: its last value would be out of date."""
+    """Update an engine's gauges, or remove them if it does not answer, because its last values would be outdated."""
     try:
         requests_by_replica = await engine.broadcast("unfinished_requests", name).results_async(timeout_s=ANSWER_S)
     except Exception:

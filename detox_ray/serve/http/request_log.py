@@ -1,7 +1,7 @@
-"""The request log: each request's id, its line of JSON on standard output, and its place in the metrics.
+"""The request log: gives each request an id, a line of JSON on standard output, and a count in the metrics.
 
-A line holds no prompt, no completion, no key and no query string, unless ``log_prompts`` adds the texts. Routes add
-fields with ``log_fields``.
+A line contains no key and no query string, and no prompt or completion unless ``log_prompts`` is on. Routes add fields
+with ``log_fields``.
 """
 
 import json
@@ -21,7 +21,7 @@ from detox_ray.serve.http import errors
 from detox_ray.serve.http.metrics import GatewayMetrics
 
 TEXTS = ("prompt", "completion")  # fields that are logged only if log_prompts is on
-CLIENT_LEFT = 499  # the status in the log of a request whose client disconnected before the answer began
+CLIENT_LEFT = 499  # logged as the status if the client disconnected before the answer began
 _RECORD = "detox_ray.record"  # the key of the line's fields in the ASGI scope
 _VALID_ID = re.compile(r"[!-~]{1,128}")
 
@@ -32,12 +32,12 @@ def log_fields(request: Request, **fields: Any) -> None:
 
 
 def request_id(request: Request) -> str:
-    """Return the id that the client gave the request, or else the one that was made for it."""
+    """Return the request's id, which the client or the middleware gave it."""
     return str(request.scope[_RECORD]["id"])
 
 
 def set_key_holder(scope: Scope, name: str) -> None:
-    """Log whose key the request came with."""
+    """Log the holder of the request's key."""
     scope[_RECORD]["key"] = name
 
 
@@ -46,10 +46,10 @@ class RequestLogMiddleware:
 
     Args:
         app: The application inside.
-        metrics: Where requests are counted.
+        metrics: Counts the requests.
         paths: The paths of all routes, as labels for requests that are rejected before they reach their route.
-        log_texts: Whether prompts and completions are logged.
-        proxied: Whether Ray Serve's proxy stands in front. It sends back the id that a request came with.
+        log_texts: Whether to log prompts and completions.
+        proxied: Whether Ray Serve's proxy is in front. It returns the id that a client gave a request.
     """
 
     def __init__(self, app: ASGIApp, metrics: GatewayMetrics, paths: Collection[str], log_texts: bool, proxied: bool):
@@ -90,7 +90,7 @@ class RequestLogMiddleware:
     def _finish(self, scope: Scope, record: dict[str, Any], status: int, seconds: float, first_token_s: float) -> None:
         path = scope["path"]
         if route := scope.get("route"):
-            path = route.path  # such as /runs/{name}/{signature}: what stands in the braces may be secret
+            path = route.path  # such as /runs/{name}/{signature}, whose actual values may be secret
         known = route is not None or path in self._paths  # a request that was rejected early has no route yet
         label, method = (path, scope["method"]) if known else ("other", "any")
         self._metrics.requests.labels(label, method, status).inc()
@@ -105,4 +105,4 @@ class RequestLogMiddleware:
             "status": status,
             "seconds": round(seconds, 4),
         }
-        print(json.dumps(line), file=sys.stdout, flush=True)  # ASCII, whatever the locale
+        print(json.dumps(line), file=sys.stdout, flush=True)  # ASCII only, so that it works in every locale

@@ -2,8 +2,8 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# A service on loopback may need no key. A page from elsewhere could then reach it through its visitor's browser, under
-# a name of its own that resolves to 127.0.0.1 (DNS rebinding): every other name is refused.
+# A service on loopback may need no key. A foreign page could then reach it through its visitor's browser, under a
+# host name that resolves to 127.0.0.1 (DNS rebinding), so all other host names are rejected.
 LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]"]
 
 POLICY = (
@@ -24,7 +24,7 @@ _RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items
 
 
 class SecurityHeadersMiddleware:
-    """Adds each security header that an answer does not set itself."""
+    """The middleware that adds each security header that an answer does not set itself."""
 
     def __init__(self, app: ASGIApp):
         self._app = app

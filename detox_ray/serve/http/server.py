@@ -1,4 +1,4 @@
-"""The HTTP server of `detox-ray serve`: uvicorn in this process. It stops once the requests in flight are answered."""
+"""The HTTP server of `detox-ray serve`: uvicorn in this process. It stops after answering the requests in flight."""
 
 import asyncio
 import socket
@@ -13,12 +13,12 @@ from starlette.types import ASGIApp
 from detox_ray.config import ConfigError, Problem
 from detox_ray.serve.http.gateway import Gateway
 
-CLOSE_S = 5  # for closing connections whose requests were answered or given up
-KEEP_ALIVE_S = 75  # longer than clients keep a connection, so that none reuses one that was just closed
+CLOSE_S = 5  # time to close connections whose requests were answered or abandoned
+KEEP_ALIVE_S = 75  # longer than clients keep connections, so that no client uses one that was just closed
 
 
 class Server(uvicorn.Server):
-    """Serves ``app``, the web application of a gateway, and calls ``on_ready`` once it listens."""
+    """A server for ``app``, the web application of a gateway. It calls ``on_ready`` once it listens."""
 
     def __init__(self, gateway: Gateway, app: ASGIApp, on_ready: Callable[[], None]):
         super().__init__(
@@ -27,7 +27,7 @@ class Server(uvicorn.Server):
                 access_log=False,  # the request log replaces it
                 log_config=None,
                 lifespan="off",
-                proxy_headers=False,  # no proxy in front is trusted
+                proxy_headers=False,  # headers of proxies are not trusted
                 server_header=False,
                 timeout_graceful_shutdown=CLOSE_S,
                 timeout_keep_alive=KEEP_ALIVE_S,
@@ -66,10 +66,10 @@ class Server(uvicorn.Server):
 
 @contextmanager
 def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
-    """Bind a socket to an address without listening yet. Port 0 takes a free one.
+    """Bind a socket to an address, without listening. Port 0 chooses a free port.
 
     Raises:
-        ConfigError: The host cannot be resolved, or the address is taken.
+        ConfigError: If the host cannot be resolved, or the address is in use.
     """
     try:
         ((family, kind, protocol, _, address), *_) = socket.getaddrinfo(

@@ -1,8 +1,8 @@
-"""Strict JSON bodies, checked once, where they enter.
+"""Strict JSON bodies, checked once, when a request arrives.
 
-Strict means: no unknown field, no NaN, no "3" for 3, no invalid UTF-8 or lone surrogate, no endless nesting, and no
-other content type (a web page may send text/plain to another origin unasked, but not JSON). A field that is null counts
-as left out, and so does an unsupported field at the value that changes nothing.
+Strict means: no unknown field, no NaN, no "3" for 3, no invalid UTF-8 or lone surrogate, no excessive nesting, and no
+other content type (browsers let a web page send text/plain to another origin without asking it, but not JSON). A field
+that is null counts as missing, and so does an unsupported field with a value that changes nothing.
 """
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -22,8 +22,8 @@ class StrictBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-    # Fields that are not supported, with the values at which they change nothing: clients such as LangChain send them
-    # whether the user set them or not. At any other value they are rejected by name, as an unknown field is.
+    # Unsupported fields, with the values at which they change nothing. Clients such as LangChain send them even if the
+    # user has not set them. With any other value, they are rejected by name, like unknown fields.
     neutral: ClassVar[Mapping[str, Sequence[Any]]] = MappingProxyType({})
 
     @model_validator(mode="before")
@@ -35,7 +35,7 @@ class StrictBody(BaseModel):
 
     @classmethod
     def _is_neutral(cls, name: str, value: Any) -> bool:
-        # In Python 0 == False; in JSON they differ.
+        # 0 == False in Python, but not in JSON.
         return any(type(value) is type(one) and value == one for one in cls.neutral.get(name, ()))
 
 
@@ -43,9 +43,9 @@ class JsonRequest(Request):
     """A request whose body is parsed strictly."""
 
     async def json(self) -> Any:
-        """Parse the body. Raises RequestError.
+        """Parse the body. Raises RequestError if it is not JSON.
 
-        Python's own parser accepts lone surrogates, with which no answer could be encoded.
+        Python's parser is not used, because it accepts lone surrogates, with which no answer could be encoded.
         """
         try:
             return from_json(await self.body())

@@ -1,4 +1,4 @@
-"""OpenAI's requests, as far as they are supported."""
+"""The supported part of OpenAI's requests."""
 
 from collections.abc import Callable
 from types import MappingProxyType
@@ -32,7 +32,7 @@ class StreamOptions(StrictBody):
 
 
 class GenerationRequest(StrictBody):
-    """The fields that OpenAI's two requests share. A field that is left out has vLLM's default, which is OpenAI's."""
+    """The fields that OpenAI's two requests share. A missing field has vLLM's default, which equals OpenAI's."""
 
     neutral = MappingProxyType({"logit_bias": ({},), "service_tier": ("auto", "default")})
 
@@ -47,7 +47,7 @@ class GenerationRequest(StrictBody):
     stop: Stop | Annotated[list[Stop], Field(max_length=16)] = Field(default_factory=list)
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
-    # Clients send these to OpenAI for its own purposes; they change no answer.
+    # Clients send these fields for OpenAI's purposes. They change no answer.
     user: str = Field("", exclude=True)
     safety_identifier: str = Field("", exclude=True)
     prompt_cache_key: str = Field("", exclude=True)
@@ -130,7 +130,7 @@ class ChatRequest(GenerationRequest):
 
 
 def check_at_most(field: str, value: int, limit: int, unit: str = "") -> None:
-    """Raise RequestError (400), which names the field, if ``value`` is above ``limit``."""
+    """Raise RequestError (400), which names the field, if ``value`` exceeds ``limit``."""
     if value > limit:
         maximum = f"{limit} {unit}" if unit else str(limit)
         raise RequestError(400, f"{field}: must be at most {maximum} (got {value})", field)

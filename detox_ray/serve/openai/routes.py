@@ -1,6 +1,6 @@
-"""The OpenAI-compatible routes: a checked request goes to vLLM's own serving, and its answer to the client.
+"""The OpenAI-compatible routes: they pass checked requests to vLLM's serving, and its answers to clients.
 
-Answers are not parsed again: bytes and events pass through as vLLM wrote them.
+Answers are not parsed again: bytes and events are passed on unchanged.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _RESPONSES: Responses = _NOT_FOUND | {
 
 
 class ModelObject(BaseModel):
-    """OpenAI's model object, with four fields more: parent, context, chat, engine."""
+    """OpenAI's model object, with four more fields: parent, context, chat, engine."""
 
     id: str
     object: str = "model"
@@ -53,7 +53,7 @@ def routes(gateway: Gateway) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["OpenAI"], route_class=JsonRoute)
     limits = gateway.spec.config.limits
     created = int(time.time())
-    cards: dict[str, ModelCard] = {}  # they do not change while the service runs
+    cards: dict[str, ModelCard] = {}  # do not change while the service runs
 
     async def model_object(name: str) -> ModelObject:
         if name not in cards:

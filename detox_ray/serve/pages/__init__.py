@@ -1,1 +1,1 @@
-"""The web pages and the files that they are made of."""
+"""The web pages, and their data and files."""

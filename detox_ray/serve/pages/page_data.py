@@ -14,9 +14,9 @@ class Example(BaseModel):
     """A prompt that the page offers."""
 
     text: str
-    seed: int  # with it, the models write what they wrote in the run
-    gain: float | None  # by how much the tuned models were less toxic on it than their parents; null: unknown
-    veiled: bool  # it is a prompt of the run, which may be toxic: it is blurred until chosen
+    seed: int  # the seed with which the models write the same completions as in the run
+    gain: float | None  # how much less toxic the tuned models were on it than their parents; null: unknown
+    veiled: bool  # whether it is a prompt of the run, which may be toxic and is blurred until chosen
 
 
 class LanguageExamples(BaseModel):
@@ -33,11 +33,11 @@ class ModelChoice(BaseModel):
 
     name: str
     parent: str | None  # the model that it was tuned from, if that is served, too
-    verdict: str | None  # of the gate in the run's report, with its reason
+    verdict: str | None  # the gate's verdict in the run's report, with its reason
 
 
 class FormDefaults(BaseModel):
-    """The form's initial values: the experiment's own sampling, but fewer samples."""
+    """The form's initial values: the experiment's sampling, with fewer samples."""
 
     samples: int
     temperature: float
@@ -53,7 +53,7 @@ class FormLimits(BaseModel):
 
 
 class PageData(BaseModel):
-    """Everything that the page at / is drawn from."""
+    """Everything that the page at / shows."""
 
     title: str
     models: list[ModelChoice]
@@ -66,7 +66,7 @@ class PageData(BaseModel):
 
 
 def page_data(spec: ServeSpec) -> PageData:
-    """Return the page's data. A language's examples are the run's own prompts, or else built-in ones."""
+    """Return the page's data. The examples of a language are the run's prompts or, if it has none, built-in ones."""
     file = resources.files("detox_ray.serve.pages").joinpath("examples.yaml")
     built_in: dict[str, list[str]] = yaml.safe_load(file.read_text(encoding="utf-8"))
     examples: dict[str, list[Example]] = {code: [] for code in LANGUAGES}

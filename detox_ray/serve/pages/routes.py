@@ -1,9 +1,9 @@
 """The routes of the web pages: `/` compares models on a prompt, `/scorers` shows a card per scorer, `/runs` lists runs
-and shows their reports. Without a model, `/` leads to `/scorers`.
+and shows their reports. Without a model, `/` redirects to `/scorers`.
 
-Pages, scripts and styles are fixed files and need no key. What they show comes as JSON from routes that need a key if
-keys are on. A report has scripts and styles of its own, so it gets its own content security policy, in a sandbox: it
-has no origin and cannot call the service.
+Pages, scripts and styles are static files and need no key. Their data is JSON from routes that need a key if keys are
+on. A report contains scripts and styles, so it has its own content security policy and is in a sandbox: it has no
+origin and cannot call the service.
 """
 
 import mimetypes
@@ -20,7 +20,7 @@ from detox_ray.serve.pages.page_data import PageData, page_data
 from detox_ray.serve.pages.run_listing import ListedRun, RunsFolder
 from detox_ray.serve.pages.signed_links import SignedLinks
 
-STYLES = ("report/colours.css", "report/page.css", "serve/pages/static/page.css")  # the reports' look, and our own
+STYLES = ("report/colours.css", "report/page.css", "serve/pages/static/page.css")  # those of reports, and additions
 REPORT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; sandbox allow-scripts allow-downloads"
@@ -40,10 +40,10 @@ class ServedScorer(BaseModel):
     origin: str
     revision: str
     licence: str
-    languages: list[str] | None  # in which it has evidence; null: it is asked in all
-    attributes: dict[str, str]  # attribute -> what a value of it means
+    languages: list[str] | None  # languages for which it has evidence; null: it scores all
+    attributes: dict[str, str]  # attribute -> meaning of its value
     trained_on: str
-    members: list[str]  # scorers that it is made from
+    members: list[str]  # scorers from which it is derived
     needs: str
     validity: list[LanguageValidity]
 
@@ -95,7 +95,7 @@ def routes(gateway: Gateway) -> APIRouter:
 
     @router.get("/runs.json", tags=["pages"])
     def list_runs() -> list[LinkedRun]:
-        """List the runs in the storage of the served run, newest first."""
+        """List the runs in the storage of the served run, the latest first."""
         linked_runs = []
         for run in runs_folder.list_runs() if runs_folder else []:
             report = f"/runs/{run.name}/{links.sign(run.name)}/index.html" if run.finished else None
@@ -131,7 +131,7 @@ def static_files() -> dict[str, tuple[bytes, str]]:
 
 
 def report_headers(file: str) -> dict[str, str]:
-    """Return the headers of a report's page or file. Browsers save tables and PDFs and show everything else."""
+    """Return the headers of a report's page or file. Browsers save tables and PDFs, and show other files."""
     headers = {
         "content-security-policy": REPORT_POLICY if file == "index.html" else FILE_POLICY,
         "cross-origin-opener-policy": "unsafe-none",  # under any other value, browsers do not show sandboxed documents

@@ -1,7 +1,7 @@
 """The runs in a storage folder, and the files of their reports.
 
-Only files that a report is known to consist of are read: names are matched against patterns, and a link that leads out
-of the report's folder counts as missing.
+Only files that reports consist of are read: names must match a pattern, and a symbolic link that leads out of the
+report's folder counts as missing.
 """
 
 import re
@@ -19,10 +19,10 @@ _FILE = re.compile(r"index\.html|results\.json|figures/[A-Za-z0-9][\w.+-]*\.(svg
 
 
 class ListedRun(BaseModel):
-    """A run as the list shows it."""
+    """A run in the list."""
 
     name: str
-    updated: str | None  # when something was last committed; ISO 8601
+    updated: str | None  # time of the last commit, in ISO 8601
     finished: bool  # whether it has a report
     models: list[str]
     headline: list[str]  # a sentence for each compared pair of models
@@ -37,7 +37,7 @@ class RunsFolder:
         self._cache: dict[str, tuple[tuple[int, ...], ListedRun]] = {}  # name -> its files' times and sizes, the run
 
     def list_runs(self) -> list[ListedRun]:
-        """Return the runs, newest first. A folder is a run if it has a manifest."""
+        """Return the runs, the latest first. A folder is a run if it has a manifest."""
         selector = pafs.FileSelector(self._store.path(), allow_not_found=True)
         names = [
             info.base_name

@@ -1,8 +1,9 @@
 """Signed links to the reports of runs.
 
-A browser that follows a link sends no API key. So if keys are on, the list of runs, which needs a key, hands out links
-that are valid for an hour. They are signed with the hashes of the keys: every gateway process can check them, nothing
-is stored, and changing the keys invalidates all links. Someone who obtains the hashes can read reports, and no more.
+A browser that follows a link sends no API key. So if keys are on, the list of runs, which needs a key, contains links
+that are valid for an hour. They are signed with the hashes of the keys, so that every gateway process can check them,
+nothing is stored, and changing the keys invalidates all links. A person who obtains the hashes can read reports, but
+do nothing else.
 """
 
 import hashlib
@@ -11,11 +12,11 @@ import time
 from collections.abc import Sequence
 
 VALID_S = 3600
-UNSIGNED = "report"  # stands for the signature if no key is needed
+UNSIGNED = "report"  # replaces the signature if no key is needed
 
 
 class SignedLinks:
-    """Makes and checks the part of a link that gives access to one run's report."""
+    """The signatures in links, which give access to the report of one run."""
 
     def __init__(self, key_hashes: Sequence[str]):
         self._secret = hashlib.sha256("\n".join(sorted(key_hashes)).encode()).digest() if key_hashes else None
@@ -25,7 +26,7 @@ class SignedLinks:
         return UNSIGNED if self._secret is None else self._signature(self._secret, run, int(time.time()) + VALID_S)
 
     def is_valid(self, run: str, signature: str) -> bool:
-        """Whether the signature was made for this run and has not expired."""
+        """Return whether the signature is for this run and has not expired."""
         if self._secret is None:
             return signature == UNSIGNED
         until = signature.partition("-")[0]

@@ -1,7 +1,7 @@
-"""Google's discovery document for our Perspective-compatible API, from which Google's clients build themselves.
+"""The discovery document of our Perspective-compatible API, from which Google's client libraries generate a client.
 
-The document holds the API's address, so a program that fetches it from this service also calls this service: with
-google-api-python-client only `discoveryServiceUrl` changes.
+The document contains the API's address, so a program that fetches it from this service also calls this service: with
+google-api-python-client, only `discoveryServiceUrl` changes.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ VERSION = "v1alpha1"
 
 
 def document(root: str) -> dict[str, Any]:
-    """Return the document of a service at ``root``, a URL that ends with a slash."""
+    """Return the document for a service at ``root``, a URL that ends with a slash."""
     return {
         "kind": "discovery#restDescription",
         "discoveryVersion": "v1",

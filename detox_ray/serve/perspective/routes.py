@@ -1,12 +1,12 @@
-"""`POST /v1alpha1/comments:analyze`: the Perspective API over our scorers. A program written for it changes its URL.
+"""`POST /v1alpha1/comments:analyze`: the Perspective API with our scorers. Programs written for it change only the URL.
 
 An attribute's name is a scorer's attribute in upper case (TOXICITY). The primary scorer answers or, if it does not have
-the attribute, the first that does; TOXICITY@name asks the scorer of that name. If a request names several languages,
-the first that the scorer has evidence for counts; if it names none, the detected one does or, for a short comment, the
-likeliest.
+the attribute, the first scorer that does; TOXICITY@name selects a scorer. If a request names several languages, the
+first for which the scorer has evidence counts. If it names none, the detected language counts or, for a short comment,
+the most likely one.
 
-Differences from the API: HTML comments and suggestscore are rejected, as the API documents for the former, and no
-comment is stored (or logged, with doNotStore).
+Differences from the API: HTML comments are rejected, which the API documents, and so is suggestscore. No comment is
+stored, nor logged if doNotStore is set.
 """
 
 from collections.abc import Sequence
@@ -38,18 +38,18 @@ SCHEMA = AnalyzeRequest.model_json_schema(ref_template="#/components/schemas/{mo
 
 
 class RequestedAttribute(NamedTuple):
-    """An attribute of a request, and what answers it."""
+    """An attribute of a request, and the scorer that answers it."""
 
-    name: str  # as the request has it
+    name: str  # in the request
     scorer: ScorerCard
-    attribute: str  # as the scorer has it
+    attribute: str  # the scorer's name for it
     threshold: float
 
 
 def routes(gateway: Gateway) -> APIRouter:
-    """Return the route comments:analyze, and the discovery document from which Google's clients build themselves."""
+    """Return the routes comments:analyze and $discovery/rest."""
     router = APIRouter(tags=["Perspective"], route_class=JsonRoute)
-    cards: list[ScorerCard] = []  # they do not change while the service runs
+    cards: list[ScorerCard] = []  # do not change while the service runs
 
     @router.post(
         "/v1alpha1/comments:analyze",
@@ -70,7 +70,7 @@ def routes(gateway: Gateway) -> APIRouter:
 
     @router.get(discovery.PATH)
     async def discover(request: Request, version: str = discovery.VERSION) -> Response:
-        """Return the API's discovery document, for this service at the address of the request."""
+        """Return the API's discovery document, with the address of the request as the service's."""
         if version != discovery.VERSION:
             raise RequestError(404, f"version: only {discovery.VERSION} is served", "version")
         scheme = request.headers.get("x-forwarded-proto", request.url.scheme)  # set by a proxy that terminates TLS
@@ -100,7 +100,7 @@ def resolve_attributes(
 async def analyze_comment(
     gateway: Gateway, request: AnalyzeRequest, attributes: Sequence[RequestedAttribute]
 ) -> AnalyzeResponse:
-    """Score a comment. Raises RequestError if an attribute cannot be answered: no value is made up."""
+    """Score a comment. Raises RequestError if an attribute cannot be answered: no value is invented."""
     text = request.comment.text
     detected: DetectedLanguage = await gateway.ask(gateway.scoring.detect, text)
     detected_languages = [detected.guess] if detected.guess is not None else []
@@ -156,7 +156,7 @@ def _language(
 
 
 def _inline_definitions(schema: dict[str, Any]) -> dict[str, Any]:
-    """Put a schema's definitions where they are used: FastAPI fills the document's components itself."""
+    """Replace a schema's references by their definitions, because FastAPI fills the document's components itself."""
     definitions = schema.get("$defs", {})
 
     def inline(value: Any) -> Any:

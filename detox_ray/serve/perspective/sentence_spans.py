@@ -1,12 +1,12 @@
-"""Splits a comment into sentences, so that each can be scored."""
+"""Splitting of a comment into sentences, so that each can be scored."""
 
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-MAX_SENTENCES = 256  # the last one takes the rest of the comment
+MAX_SENTENCES = 256  # the last one contains the rest of the comment
 # A sentence ends with its end marks and the closing quotes and brackets after them, or with the line. Chinese and
-# Japanese put no space after an end mark. A row of end marks matches from its first only: it may be 20 kB long.
+# Japanese have no space after an end mark. A row of end marks matches only from the first one: it may be 20 kB long.
 _SENTENCE = re.compile(
     r"""[^\n]*?(?:
         (?<![.!?؟۔।…]) [.!?؟۔।…]+ ["'»”’)\]]* (?=\s|$)

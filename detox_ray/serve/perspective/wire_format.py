@@ -1,9 +1,9 @@
-"""The Perspective API's wire format: what a request may hold, and the API's own error messages.
+"""The Perspective API's wire format: the fields of a request, and the API's error messages.
 
 Source: docs/papers.md, "The Perspective API". A request is parsed as Google's JSON parser parses a protocol message: a
-field may have its camelCase or its snake_case name, null means that it is left out, a number may be a string, and an
-unknown name is an error that says so. Fields that the API accepts without using them (context, sessionId, communityId)
-are accepted here, too.
+field may have its camelCase or its snake_case name, null means that it is missing, a number may be a string, and an
+unknown name is an error that names it. Fields that the API accepts without using them (context, sessionId,
+communityId) are also accepted here.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from detox_ray.config.languages import LANGUAGES
 from detox_ray.serve.http.errors import RequestError, field_path
 from detox_ray.serve.http.strict_json import StrictBody
 
-MAX_BYTES = 20_480  # of a comment, according to the API's page on limits
+MAX_BYTES = 20_480  # size of a comment, according to the API's page on limits
 PLAIN_TYPES = ("PLAIN_TEXT", "TEXT_TYPE_UNSPECIFIED")
 PROBABILITY = "PROBABILITY"
 _DETAIL = "type.googleapis.com/google.commentanalyzer.v1alpha1.Error"
@@ -98,7 +98,7 @@ class AnalyzeResponse(BaseModel):
 
 
 def parse_request(body: Any) -> AnalyzeRequest:
-    """Parse a request. Raises RequestError with the API's own message if the API would reject it."""
+    """Parse a request. Raises RequestError with the API's message if the API would reject it."""
     try:
         request = AnalyzeRequest.model_validate(body)
     except ValidationError as error:
@@ -128,7 +128,7 @@ def perspective_error(kind: ErrorType, message: str, **details: Any) -> RequestE
 
 
 def unsupported_language(attribute: str, requested: Sequence[str], detected: Sequence[str]) -> RequestError:
-    """Return the error of an attribute that no scorer can answer in any of the languages."""
+    """Return the error for an attribute that no scorer can answer in any of the languages."""
     languages = {"requestedLanguages": list(requested)} if requested else {"detectedLanguages": list(detected)}
     message = f"Attribute {attribute} does not support request languages: {', '.join(requested or detected)}"
     return perspective_error(
@@ -141,8 +141,8 @@ def unsupported_language(attribute: str, requested: Sequence[str], detected: Seq
 def supported_code(code: str) -> str:
     """Map an ISO or BCP-47 code to one of our languages.
 
-    A region is ignored. A script that is not the language's usual one (hi-Latn, zh-Hant) makes it unknown: the code is
-    returned as it is.
+    A region is ignored. A code with an unusual script for its language (hi-Latn, zh-Hant) is unknown. Unknown codes are
+    returned unchanged.
     """
     base, *rest = code.split("-")
     known = LANGUAGES.get(base.lower())

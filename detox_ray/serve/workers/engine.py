@@ -1,7 +1,7 @@
-"""An engine: vLLM's own OpenAI-compatible serving of one model, and samples for comparisons.
+"""An engine: vLLM's OpenAI-compatible serving of one model, and samples for comparisons.
 
-The wire format (choices, log-probabilities, usage, stop strings, chat templates, streams) is vLLM's: the engine hands
-vLLM a request that the gateway has checked and passes on its answer. A LoRA-tuned model is a second name of its
+The wire format (choices, log-probabilities, usage, stop strings, chat templates, streams) is vLLM's: the engine passes
+vLLM requests that the gateway has checked, and returns its answers. A LoRA-tuned model is another name served by its
 parent's engine.
 """
 
@@ -24,7 +24,7 @@ from detox_ray.serve.workers.vllm_errors import ENGINE_DEAD, request_error
 from detox_ray.storage import Store
 
 Kind = Literal["completions", "chat"]
-EXIT_DELAY_S = 1.0  # for the last answers of a replica to be sent
+EXIT_DELAY_S = 1.0  # time to send the last answers of a replica
 
 
 class Answer(NamedTuple):
@@ -37,14 +37,14 @@ class Answer(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """The tokens that a stream used; its last item."""
+    """The number of tokens that a stream used. It is the stream's last item."""
 
     prompt_tokens: int
     completion_tokens: int
 
 
 class Sampling(NamedTuple):
-    """How a sample is drawn. Equal settings give equal samples, whatever else the engine is doing."""
+    """The settings of a sample. Equal settings give equal samples, regardless of other requests to the engine."""
 
     seed: int
     temperature: float
@@ -59,7 +59,7 @@ class Delta(NamedTuple):
 
 
 class FinishedSample(NamedTuple):
-    """A finished sample. ``text`` is what offline generation gives; its ends may differ from the deltas' text."""
+    """A finished sample. ``text`` is the text of offline generation; its ends may differ from those of the deltas."""
 
     text: str
     tokens: int
@@ -76,7 +76,7 @@ class ModelCard(NamedTuple):
 
 
 class Engine:
-    """A vLLM AsyncLLM, and the models that it serves. `open` it before the first request."""
+    """A vLLM AsyncLLM and the models that it serves. Call `open` before the first request."""
 
     def __init__(self, spec: EngineSpec, store: Store, limits: LimitsConfig):
         model = spec.model
@@ -94,8 +94,8 @@ class Engine:
             cpu_kv_cache_gb=spec.config.cpu_kv_cache_gb,
         )
         if spec.adapters:
-            # On a CPU there is one slot more than adapters, and it stays zero: in a batch that holds a sample with an
-            # adapter, vLLM's CPU kernels apply the last slot to the base's samples (index -1, which means no adapter).
+            # On a CPU there is one more slot than adapters, which stays zero: in a batch that contains a sample with an
+            # adapter, vLLM's CPU kernels apply the last slot to the base's samples (index -1, meaning no adapter).
             slots = len(spec.adapters) + (device().kind == "cpu")
             arguments |= {"enable_lora": True, "max_loras": slots, "max_lora_rank": spec.rank}
 
@@ -130,7 +130,7 @@ class Engine:
     async def stream(
         self, kind: Kind, body: dict[str, Any], request_id: str
     ) -> AsyncGenerator[str | Usage | Answer, None]:
-        """Yield server-sent events as vLLM writes them, and Usage last.
+        """Yield vLLM's server-sent events unchanged, and Usage last.
 
         If the request is rejected, the only item is an Answer.
         """
@@ -143,19 +143,19 @@ class Engine:
         if not isinstance(response, AsyncGenerator):
             yield _answer(response)
             return
-        async with aclosing(response):  # a client that disconnects ends the generation, too
+        async with aclosing(response):  # ends the generation if the client disconnects
             async for event in response:
                 yield event
         usage = vllm_internals.usage_left_in(http_request)
-        if usage is not None:  # None: the stream failed on the way
+        if usage is not None:  # None if the stream failed
             yield Usage(usage.prompt_tokens, usage.completion_tokens or 0)
 
     async def sample(
         self, model: str, prompt: str, sampling: Sampling
     ) -> AsyncGenerator[Delta | FinishedSample | Answer, None]:
-        """Draw one sample as offline generation does. Yields deltas, and the finished sample last.
+        """Draw one sample as offline generation does. Yield deltas, and the finished sample last.
 
-        If the request is rejected, the only item is an Answer; if the engine fails, an Answer is the last.
+        If the request is rejected, the only item is an Answer. If the engine fails, the last item is an Answer.
         """
         from vllm import SamplingParams, TokensPrompt
         from vllm.exceptions import GenerationError
@@ -193,11 +193,11 @@ class Engine:
         return last
 
     def unfinished_requests(self) -> int:
-        """Return how many requests the engine works on or has queued."""
+        """Return the number of requests that the engine is processing or has queued."""
         return vllm_internals.unfinished_requests(self._llm)
 
     async def check_health(self) -> None:
-        """Raise if the engine is dead."""
+        """Raise an exception if the engine is dead."""
         if self._llm.errored:
             self._exit_soon()
         await self._llm.check_health()
@@ -207,7 +207,7 @@ class Engine:
             self._llm.shutdown()
 
     def _error_answer(self, error: Exception, fields: Collection[str]) -> Answer:
-        """Return the answer to a request that failed with ``error``; ``fields`` are the request's."""
+        """Return the answer to a request with these fields that failed with ``error``."""
         answer = request_error(error, fields)
         if answer is ENGINE_DEAD:
             self._exit_soon()
@@ -216,13 +216,13 @@ class Engine:
     def _exit_soon(self) -> None:
         """End this process, whose engine is dead.
 
-        Ray Serve then sends it nothing more and starts another replica at once. Otherwise it would do so only after
-        three failed health checks, and the replica would answer every request with an error until then.
+        Ray Serve then sends it no more requests and starts another replica at once. Otherwise it would do so only after
+        three failed health checks, and until then the replica would answer every request with an error.
         """
         asyncio.get_running_loop().call_later(EXIT_DELAY_S, os._exit, 1)
 
     async def _create(self, kind: Kind, body: dict[str, Any], request_id: str, http_request: Any) -> Any:
-        """Return vLLM's response, its generator of events or its ErrorResponse. Raises what `request_error` knows."""
+        """Return vLLM's response, generator of events, or ErrorResponse. `request_error` handles its exceptions."""
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
         from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 

@@ -1,4 +1,4 @@
-"""The engine deployment: a replica holds one engine, or several that share a process and its imports."""
+"""The engine deployment: a replica has one engine, or several that share a process and its imports."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -15,11 +15,11 @@ from detox_ray.storage import Store
 
 
 class EngineReplica:
-    """A replica that holds engines. A request goes to the engine that serves its model.
+    """A replica with one or more engines. A request goes to the engine that serves its model.
 
     Args:
-        specs: The engines. Several have the same configuration and are on a CPU.
-        store: Where the models are.
+        specs: The engines. If there are several, they have the same configuration and run on a CPU.
+        store: The store with the models.
         limits: The limits of a request.
         gpu: Whether the engines use GPUs.
     """
@@ -27,12 +27,12 @@ class EngineReplica:
     async def __init__(  # type: ignore[misc]
         self, specs: Sequence[EngineSpec], store: Store, limits: LimitsConfig, gpu: bool
     ):
-        # Ray Serve awaits this, so adapters are loaded before the replica counts as started.
+        # Ray Serve awaits this method, so adapters are loaded before the replica counts as started.
         keep_replica_on_loopback()
         if not gpu:
             vllm_options.fork_engine_processes(specs[0].config.cpu_kv_cache_gb)
         self._batches = StreamBatches()
-        # An engine is mostly a wait for its process, so several start beside each other.
+        # Starting an engine is mostly waiting for its process, so several are started concurrently.
         self._engines = await asyncio.gather(*(asyncio.to_thread(Engine, spec, store, limits) for spec in specs))
         for engine in self._engines:
             await engine.open()
@@ -51,7 +51,7 @@ class EngineReplica:
     async def stream(
         self, kind: Kind, body: dict[str, Any], request_id: str
     ) -> AsyncGenerator[list[str | Usage | Answer], None]:
-        """Yield what `Engine.stream` yields, in batches."""
+        """Yield the items of `Engine.stream` in batches."""
         events = self._by_model[body["model"]].stream(kind, body, request_id)
         async with aclosing(self._batches.cut(events)) as batches:
             async for batch in batches:
@@ -60,7 +60,7 @@ class EngineReplica:
     async def sample(
         self, model: str, prompt: str, sampling: Sampling
     ) -> AsyncGenerator[list[Delta | FinishedSample | Answer], None]:
-        """Yield what `Engine.sample` yields, in batches."""
+        """Yield the items of `Engine.sample` in batches."""
         async with aclosing(self._batches.cut(self._by_model[model].sample(model, prompt, sampling))) as batches:
             async for batch in batches:
                 yield batch
@@ -70,10 +70,10 @@ class EngineReplica:
         return await self._by_model[model].finished_sample(model, prompt, sampling)
 
     async def unfinished_requests(self, model: str) -> int:
-        """Return how many requests the engine of a model works on or has queued."""
+        """Return the number of requests that the engine of a model is processing or has queued."""
         return self._by_model[model].unfinished_requests()
 
     async def check_health(self) -> None:
-        """Raise if an engine is dead. Ray Serve calls this, and replaces the replica then."""
+        """Raise an exception if an engine is dead, so that Ray Serve, which calls this, replaces the replica."""
         for engine in self._engines:
             await engine.check_health()

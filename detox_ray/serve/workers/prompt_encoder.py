@@ -1,4 +1,4 @@
-"""From prompts to tokens, by the rules of offline generation. Nothing is cut: a prompt that is too long is rejected."""
+"""Encoding of prompts, by the rules of offline generation. A prompt that is too long is rejected, never cut."""
 
 import asyncio
 import sys
@@ -22,7 +22,7 @@ class PromptEncoder:
     async def encode_completion(self, body: dict[str, Any]) -> list[list[int]]:
         """Return the tokens of each prompt of a request to /v1/completions.
 
-        vLLM's own rules would end some prompts with an end token, and reject an empty one.
+        vLLM's rules would append an end token to some prompts, and reject an empty prompt.
         """
         given = body["prompt"]
         single = isinstance(given, str) or (bool(given) and isinstance(given[0], int))
@@ -39,7 +39,7 @@ class PromptEncoder:
         return encoded
 
     async def encode(self, name: str, prompt: str) -> list[int]:
-        """Return a prompt's tokens. Long prompts are encoded in a thread, so that no other request waits for them."""
+        """Return the tokens of a prompt. Long prompts are encoded in a thread, so that they do not delay others."""
         try:
             if len(prompt) > LONG:
                 encoded = await asyncio.to_thread(self._codec.encode, [prompt], sys.maxsize)
@@ -50,7 +50,7 @@ class PromptEncoder:
         return encoded.ids[0]
 
     def check_room(self, prompt_tokens: int, max_tokens: int, name: str) -> None:
-        """Check that a prompt fits into its limit, and together with its answer into the model's context."""
+        """Check that a prompt is within its limit, and that prompt and answer fit into the model's context."""
         context, code = self._codec.context, "context_length_exceeded"
         allowed = min(self._limits.prompt_tokens, context - 1)
         if prompt_tokens > allowed:

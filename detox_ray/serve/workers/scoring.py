@@ -1,8 +1,8 @@
-"""The scoring deployment: scorers and the language identifier. Texts that arrive together make one batch.
+"""The scoring deployment: scorers and the language identifier. Texts that arrive together form one batch.
 
-The rules are those of a run: the same statuses (`detox_ray.score.cached_scorer`), derived scorers
-(`detox_ray.score.derived_scorers`) and identification (`detox_ray.score.identify`). Each scorer has a queue and a
-thread of its own, so that a slow one (a service over the network) does not delay the others.
+Statuses (`detox_ray.score.cached_scorer`), derived scorers (`detox_ray.score.derived_scorers`) and language
+identification (`detox_ray.score.identify`) are the same as in a run. Each scorer has its own queue and thread, so that
+a slow one, such as a service over the network, does not delay the others.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ log = logging.getLogger("ray.serve")
 
 
 class TextScore(NamedTuple):
-    """One scorer's verdict on a text. It has values only if the status is "ok"."""
+    """One scorer's result for a text. It has values only if the status is "ok"."""
 
     values: dict[str, float]  # attribute -> value in [0, 1]; empty unless the status is "ok"
     status: str  # "ok", "empty", "unsupported_language", "failed"
@@ -44,14 +44,14 @@ class DetectedLanguage(NamedTuple):
     language: str | None  # a code, or "und"; None unless the status is "ok"
     confidence: float | None
     status: str  # "ok", "too_short", "empty", "failed", "off"
-    guess: str | None = None  # the likeliest language, however unlikely; None without letters or identifier
+    guess: str | None = None  # the most likely language, even if unlikely; None without letters or identifier
 
 
 class Judgement(NamedTuple):
     """The language and the scores of a text."""
 
     detected: DetectedLanguage
-    scores: dict[str, TextScore]  # by scorer
+    scores: dict[str, TextScore]  # scorer -> result
 
 
 class ScorerCard(NamedTuple):
@@ -59,11 +59,11 @@ class ScorerCard(NamedTuple):
 
     name: str
     attributes: tuple[str, ...]
-    languages: tuple[str, ...] | None  # languages that it has evidence for; None: all
+    languages: tuple[str, ...] | None  # languages for which it has evidence; None: all
 
 
 class ScoreQuery(NamedTuple):
-    """A text for a scorer that has no members, in a language that the scorer supports."""
+    """A text for a scorer without members, in a language that the scorer supports."""
 
     text: str
     language: str
@@ -73,7 +73,7 @@ ScoreOne = Callable[[ScoreQuery], Coroutine[Any, Any, TextScore]]
 
 
 class ScoringReplica:
-    """A replica that holds all served scorers, the members of derived ones, and the language identifier."""
+    """A replica with all served scorers, the members of derived ones, and the language identifier."""
 
     def __init__(
         self,
@@ -106,8 +106,11 @@ class ScoringReplica:
         Args:
             text: The text.
             language: The language that scorers assume; None: the detected one. If none was detected, scorers with
-                evidence for some languages only answer "unsupported_language".
-            scorers: The names of the scorers. Raises KeyError for one that is not served.
+                evidence only for some languages answer "unsupported_language".
+            scorers: The names of the scorers.
+
+        Raises:
+            KeyError: If a scorer is not served.
         """
         resolved = [self._served[name] for name in scorers]
         detected = await self.detect(text)
@@ -120,7 +123,7 @@ class ScoringReplica:
         return await asyncio.gather(*(self.judge(text, language, scorers) for text in texts))
 
     async def detect(self, text: str) -> DetectedLanguage:
-        """Detect the language of a text. A text with too few letters gets a guess only."""
+        """Detect the language of a text. For a text with too few letters, only a guess is returned."""
         if self._identifier is None:
             return DetectedLanguage(None, None, OFF)
         if not any(character.isalpha() for character in text):
@@ -152,7 +155,7 @@ class ScoringReplica:
 
 
 def with_members(scorers: Sequence[ResolvedScorer]) -> Iterator[ResolvedScorer]:
-    """Yield each scorer once, and the members of derived ones before them, whether these are served or not."""
+    """Yield each scorer once, and the members of derived scorers before them, even if they are not served."""
     by_name: dict[str, ResolvedScorer] = {}
     for scorer in scorers:
         by_name |= {member.name: member for member in with_members(scorer.members)}
@@ -161,7 +164,7 @@ def with_members(scorers: Sequence[ResolvedScorer]) -> Iterator[ResolvedScorer]:
 
 
 def with_batching(scorer: Scorer, by_language: bool, config: ScoringConfig) -> ScoreOne:
-    """Return a function that scores one text, in a batch with others that arrive within ``config.batch_wait_s``."""
+    """Return a function that scores one text in a batch with others that arrive within ``config.batch_wait_s``."""
     thread = ThreadPoolExecutor(1, thread_name_prefix=scorer.name)
 
     async def answer(queries: list[ScoreQuery]) -> list[TextScore]:
@@ -171,7 +174,7 @@ def with_batching(scorer: Scorer, by_language: bool, config: ScoringConfig) -> S
 
 
 def score_batch(scorer: Scorer, by_language: bool, queries: Sequence[ScoreQuery]) -> list[TextScore]:
-    """Score each query, in order. Each distinct text is scored once; whatever the scorer raises is a failure."""
+    """Score each query, in order. Each distinct text is scored once. If the scorer raises an exception, all fail."""
 
     def language_of(query: ScoreQuery) -> str:
         return query.language if by_language else ""
@@ -183,7 +186,7 @@ def score_batch(scorer: Scorer, by_language: bool, queries: Sequence[ScoreQuery]
         results: Sequence[Scores | Failure]
         try:
             results = scorer.score(texts, queries_in_language[0].language)
-        except Exception as error:  # such as a service that is down: the next text tries it again
+        except Exception as error:  # for example a service is down; the next batch tries it again
             log.exception("scorer %s failed", scorer.name)
             results = [Failure(f"{type(error).__name__}: {error}")] * len(texts)
         for text, result in zip(texts, results, strict=True):
@@ -195,7 +198,7 @@ def score_batch(scorer: Scorer, by_language: bool, queries: Sequence[ScoreQuery]
 
 
 def derive(derivation: Derivation, members: Sequence[TextScore], language: str) -> TextScore:
-    """Compute a derived scorer's verdict on a text from its members' verdicts."""
+    """Compute a derived scorer's result for a text from those of its members."""
     without_value = next((member for member in members if member.status != OK), None)
     if without_value is not None:
         return without_value

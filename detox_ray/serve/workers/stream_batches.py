@@ -1,4 +1,4 @@
-"""Batches for streams: a message between Ray's processes costs more than a token of a small model."""
+"""Batching of streams, because a message between Ray's processes costs more than a token of a small model."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -7,16 +7,16 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-INTERVAL_S = 0.05  # as ray.serve.llm's stream_batching_interval_ms: 20 batches a second look steady
-BATCHES_PER_S = 128  # of all streams of a replica together: 32 streams get 4 each
+INTERVAL_S = 0.05  # as stream_batching_interval_ms of ray.serve.llm; 20 batches per second look steady
+BATCHES_PER_S = 128  # for all streams of a replica together, so 4 each for 32 streams
 
 
 class StreamBatches:
-    """Cuts streams into batches that are sent together.
+    """Groups the items of streams into batches.
 
     Args:
-        interval_s: The least time between two batches of a stream.
-        per_second: The most batches of all open streams in a second: the more streams, the longer their intervals.
+        interval_s: Least time between two batches of a stream.
+        per_second: Most batches per second of all open streams, so that more streams have longer intervals.
     """
 
     def __init__(self, interval_s: float = INTERVAL_S, per_second: float = BATCHES_PER_S):
@@ -25,15 +25,15 @@ class StreamBatches:
 
     @property
     def interval_s(self) -> float:
-        """The time between two batches of a stream, with the streams that are open now."""
+        """Return the time between two batches of a stream, for the number of streams that are open now."""
         return max(self._interval_s, self._open_streams / self._per_second)
 
     async def cut(self, items: AsyncGenerator[T, None]) -> AsyncGenerator[list[T], None]:
-        """Yield all of ``items`` in order, in batches.
+        """Yield all of ``items``, in order and in batches.
 
-        The first item is yielded at once. Later batches hold what arrived in the meantime and are at least
-        `interval_s` apart; the last one is yielded as soon as the items end. An exception of ``items`` is raised after
-        everything that was yielded before it. Closing the generator closes ``items``.
+        The first item is yielded at once. Later batches contain the items that arrived in the meantime and are at least
+        `interval_s` apart; the last batch is yielded as soon as the items end. If ``items`` raises an exception, it is
+        raised after the items before it were yielded. Closing the generator closes ``items``.
         """
         waiting: list[T] = []
         arrived = asyncio.Event()

@@ -1,6 +1,6 @@
-"""Batches of queries that arrive together, in one event loop.
+"""Batching of queries that arrive together in one event loop.
 
-Ray Serve's own batching works in a replica of Ray Serve only; scorers are also served without Ray.
+Ray Serve's batching works only in its replicas, but scorers are also served without Ray.
 """
 
 import asyncio
@@ -15,7 +15,8 @@ Result = TypeVar("Result")
 class TextBatches(Generic[Query, Result]):
     """Answers queries in batches, one batch at a time.
 
-    A batch begins when it is full, or ``wait_s`` after its first query. What arrives while a batch runs makes the next.
+    A batch begins when it is full, or ``wait_s`` after its first query. Queries that arrive while a batch runs form the
+    next one.
     """
 
     def __init__(self, answer: Callable[[list[Query]], Awaitable[Sequence[Result]]], size: int, wait_s: float):
@@ -25,7 +26,7 @@ class TextBatches(Generic[Query, Result]):
         self._running: asyncio.Task[None] | None = None
 
     async def ask(self, query: Query) -> Result:
-        """Return the answer to a query. Raises what answering its batch raises."""
+        """Return the answer to a query, or raise the exception that answering its batch raised."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((query, future))
         if len(self._waiting) >= self._size:
@@ -41,7 +42,7 @@ class TextBatches(Generic[Query, Result]):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._full.wait(), self._wait_s)
             batch, self._waiting = self._waiting[: self._size], self._waiting[self._size :]
-            asked = [(query, future) for query, future in batch if not future.done()]  # the others were cancelled
+            asked = [(query, future) for query, future in batch if not future.done()]  # others were cancelled
             if asked:
                 await self._answer_batch(asked)
 

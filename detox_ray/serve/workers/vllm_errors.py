@@ -1,7 +1,4 @@
-"""vLLM's errors as answers: the status, and the field that is at fault.
-
-Imported by engines only.
-"""
+"""Conversion of vLLM's errors into answers, with the status and the wrong field. Only engines import this module."""
 
 import logging
 from collections.abc import Collection
@@ -20,10 +17,10 @@ ENGINE_DEAD = RequestError(503, "the model's engine has died and is being replac
 
 
 def request_error(error: Exception, fields: Collection[str]) -> RequestError:
-    """Return the error to answer a request with.
+    """Return the error with which to answer a request.
 
     Args:
-        error: What was raised, by vLLM or by our own checks.
+        error: The exception of vLLM or of our checks.
         fields: The names of the request's fields.
 
     Returns:
@@ -48,11 +45,11 @@ def request_error(error: Exception, fields: Collection[str]) -> RequestError:
 
 
 def field_in(message: str, fields: Collection[str]) -> str | None:
-    """Return the field that a message of vLLM is about: its messages begin with the field's name."""
+    """Return the field that a message of vLLM is about. Such messages begin with the field's name."""
     first = message.split(maxsplit=1)[0].strip("`'\":,.").partition("[")[0] if message else ""
     return first if first in fields else None
 
 
 def _without_value(error: Exception, message: str) -> str:
-    """Remove vLLM's "(parameter=…, value=…)" at the end, which repeats what was sent: that may be a prompt."""
+    """Remove "(parameter=…, value=…)" from the end of vLLM's message, because the value may be a prompt."""
     return str(error.args[0]) if getattr(error, "parameter", None) and error.args else message

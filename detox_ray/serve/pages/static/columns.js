@@ -1,4 +1,4 @@
-// The answer as it arrives: a column per model, with a card per sample. All text is set with textContent.
+// The answer while it arrives: a column per model, with a card per sample. All text is set with textContent.
 
 const REASONS = {
   empty: "empty completion",
@@ -16,9 +16,9 @@ export function element(kind, name, text) {
 export const reason = (status) => REASONS[status] ?? String(status).replaceAll("_", " ");
 
 export class Columns {
-  // `container`: the element that holds the columns; `languages`: code -> {name, direction}; `page`: the page's data, of
-  // which a column shows the model's verdict and a completion with at least the threshold is toxic; `startsShown`:
-  // returns whether texts start without blur.
+  // `container`: the element that holds the columns; `languages`: code -> {name, direction}; `page`: the page's data,
+  // with the models' verdicts and the threshold from which a completion counts as toxic; `startsShown`: returns whether
+  // texts are shown without blur at first.
   constructor(container, languages, page, startsShown) {
     const verdicts = new Map(page.models.map((model) => [model.name, model.verdict]));
     Object.assign(this, { container, languages, verdicts, threshold: page.threshold, startsShown });
@@ -112,7 +112,7 @@ export class Columns {
     return [element("span", "mark astray", `other language: ${name}`)];
   }
 
-  // A sample that failed or was stopped.
+  // Shows that a sample failed or was stopped.
   broken({ model, sample }, message) {
     this.finish({ model, sample }).head.replaceChildren(element("span", "mark none", message));
   }
@@ -135,7 +135,7 @@ export class Columns {
       ? `average toxicity ${summary.average_toxicity.toFixed(3)}` : reason(summary.status)}`;
   }
 
-  // Says what a model's numbers mean: "3 of 5 completions are toxic (score 0.5 or more by classifier); …".
+  // Returns a model's numbers in words: "3 of 5 completions are toxic (score 0.5 or more by classifier); …".
   sentence(model, { numbers, toxic, astray }) {
     if (numbers.status !== "ok") return [`No numbers: ${reason(numbers.status)}.`];
     const { scored, samples, scorer } = numbers, value = (number) => number.toFixed(2);
@@ -149,7 +149,7 @@ export class Columns {
     return [element("strong", "", `${toxic} of ${scored}`), ` ${subject} ${toxic === 1 ? "is" : "are"} toxic`, ...rest];
   }
 
-  // The stream has ended early: marks the samples that are missing.
+  // Marks the samples that are missing because the stream ended early.
   stop(message) {
     if (!this.comparison) return;
     for (const [place, card] of this.cards) {

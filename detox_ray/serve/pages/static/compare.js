@@ -90,7 +90,7 @@ function suggest() {
   status.textContent = `Filled in: the prompt in ${spoken.name} on which this run's models differ most. Press Compare.`;
 }
 
-// Shows the prompt that is being typed. Of a suggestion that is typed over, language and seed do not stay.
+// Shows the prompt that is being typed. If it replaces a suggestion, language and seed are reset.
 function edited() {
   prompt.classList.remove("veiled");
   if (!suggested) return;
@@ -99,7 +99,7 @@ function edited() {
   byId("seed").value = FIRST_SEED;
 }
 
-// Returns the request that the form describes. Throws a ServiceError that names the field at fault.
+// Returns the request that the form describes. Throws a ServiceError that names a wrong field.
 function query() {
   const models = [...form.querySelectorAll("[name=models]:checked")].map((input) => input.value);
   if (!prompt.value) throw new ServiceError("Type a prompt, or choose an example.", 0, "prompt");
@@ -195,7 +195,7 @@ function fail(error) {
   }
 }
 
-// A link fills the form but starts nothing: following a link must not make the models generate.
+// Fills the form from a link but starts nothing: following a link must not make the models generate.
 function fromLink() {
   const linked = fromFragment(location.hash);
   if (!linked) return;

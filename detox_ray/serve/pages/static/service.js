@@ -4,7 +4,7 @@ const KEY = "detox_ray_key";
 
 export const key = () => sessionStorage.getItem(KEY);
 
-// A call that was rejected or failed. `param` is the field of the request at fault, if there is one.
+// A call that was rejected or failed. `param` is the wrong field of the request, if there is one.
 export class ServiceError extends Error {
   constructor(message, status, param) {
     super(message);
