@@ -215,10 +215,15 @@ def test_scorers_are_listed_with_their_licence(call: Call) -> None:
 
 def test_validity_needs_labelled_text_and_known_scorers(call: Call, tmp_path: Path) -> None:
     config = Path(__file__).parents[1] / "configs" / "toy17.yaml"
-    asked = ("--calibrate", "nobody", "--method", "magic")
+    asked = ("--calibrate", "nobody", "--method", "magic", "--out", tmp_path)
     result = call("validity", config, f"storage={tmp_path}", "validity=null", *asked)
     assert result.exit_code == 2
-    for field in ("validity: is required", "--calibrate: must be one of", "--method: must be isotonic or platt"):
+    for field in (
+        "validity: is required",
+        "--calibrate: must be one of",
+        "--method: must be isotonic or platt",
+        "--out: cannot",
+    ):
         assert field in flat(result)
     assert not (tmp_path / "toy17").exists()
 
@@ -279,3 +284,9 @@ def test_a_full_disk_is_named_with_what_to_do(capsys: pytest.CaptureFixture[str]
         raise OSError(errno.ENOSPC, "Error writing bytes to file. Detail: [errno 28] No space left on device")
     assert ended.value.exit_code == FAILED
     assert "no space is left on the disk of the storage" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_named_without_its_number(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), exit_codes():
+        Path("/proc/none/page.html").write_text("a")
+    assert "failed: /proc/none/page.html: No such file or directory" in capsys.readouterr().err

@@ -351,7 +351,7 @@ def test_each_language_passes_on_its_own_interval_and_fails_on_one_that_is_wide_
     assert judge(consistency({"fr": (-0.075, 0.02)}), EACH).verdict == PASS
     # [-0.145, -0.105] is beyond it, but one of 17 good languages may look like that: the wider one is not.
     verdict = judge(consistency({"fr": (-0.125, 0.02)}), EACH)
-    assert verdict.verdict == INCONCLUSIVE and "if so many languages are asked at once" in verdict.reason
+    assert verdict.verdict == INCONCLUSIVE and "once several languages are judged together" in verdict.reason
     assert judge(consistency({"fr": (-0.14, 0.02)}), EACH).verdict == FAIL  # [-0.170, -0.110] at 1 - 0.05 / 17
     assert (
         judge(

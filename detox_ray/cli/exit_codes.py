@@ -34,6 +34,8 @@ def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         place = error.filename or "the disk of the storage, of the cache or of temporary files"
         return f"no space is left on {place}: free some, and give the same command again"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
     return str(error) or type(error).__name__
 
 

@@ -258,8 +258,16 @@ def square_figure(
     return _svg(bottom + BOTTOM, parts, title)
 
 
-def line_figure(curves: Sequence[Curve], x_axis: str, y_axis: str, title: str) -> str:
-    """Return a figure of curves, with their names below it."""
+def line_figure(curves: Sequence[Curve], x_axis: str, y_axis: str, title: str, whole: bool = False) -> str:
+    """Return a figure of curves, with their names below it.
+
+    Args:
+        curves: what is drawn; "" is returned if there is no point.
+        x_axis: name of the horizontal axis.
+        y_axis: name of the vertical axis.
+        title: for screen readers.
+        whole: whether x counts something, such as layers, so that the axis has whole numbers alone.
+    """
     points = [point for curve in curves for point in curve.points]
     points += [(x, y) for curve in curves for x, low, high in curve.band for y in (low, high)]
     if not points:
@@ -277,7 +285,8 @@ def line_figure(curves: Sequence[Curve], x_axis: str, y_axis: str, title: str) -
         return bottom - (value - y_low) * PLOT / (y_high - y_low)
 
     parts = [_line(left, bottom, WIDTH - RIGHT, bottom, LINE), _line(left, TOP, left, bottom, LINE)]
-    parts += [_text(x(tick), bottom + 16, _number(tick), "middle") for tick in _ticks(x_low, x_high)]
+    x_ticks = [tick for tick in _ticks(x_low, x_high) if not whole or tick == int(tick)]
+    parts += [_text(x(tick), bottom + 16, _number(tick), "middle") for tick in x_ticks]
     parts += [_text(left - 6, y(tick) + 4, _number(tick), "end") for tick in _ticks(y_low, y_high)]
     parts += [
         _text((left + WIDTH) / 2, bottom + 32, x_axis, "middle", MUTED),

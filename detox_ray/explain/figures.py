@@ -44,16 +44,23 @@ def probe_figure(rows: list[dict[str, Any]], languages: list[str]) -> str:
 
 
 def layers_figure(rows: list[dict[str, Any]]) -> str:
-    """Return how well a probe of each layer does: mean and range over languages; "" without such probes."""
+    """Return how well a probe of each layer does, the last one after the final norm; "" without such probes.
+
+    Args:
+        rows: PROBES.
+    """
+    after_norm = 1 + max((row["layer"] for row in rows if row["layer"] is not None), default=-1)
     by_layer: dict[int, list[float]] = {}
     for row in rows:
-        if row["split"] == "labelled" and row["layer"] is not None and row["auroc"] is not None:
-            by_layer.setdefault(row["layer"], []).append(row["auroc"])
+        if (row["split"], row["control"]) == ("labelled", "none") and row["auroc"] is not None:
+            layer = after_norm if row["layer"] is None else row["layer"]
+            by_layer.setdefault(layer, []).append(row["auroc"])
     layers = sorted(by_layer)
     points = [(float(layer), float(np.mean(by_layer[layer]))) for layer in layers]
     ranges = tuple((float(layer), min(by_layer[layer]), max(by_layer[layer])) for layer in layers)
     curves = [Curve("mean over languages", points, band=ranges)] if len(layers) > 1 else []
-    return line_figure(curves, "layer that the probe reads", "AUROC", "How well a probe of each layer does")
+    title = "How well a probe of each layer does"
+    return line_figure(curves, "layer that the probe reads", "AUROC", title, whole=True)
 
 
 def effect_curves(found: Mapping[Edit, Outcome], edited: str) -> list[Curve]:

@@ -106,7 +106,7 @@ def _shifts(read: SectionTables, name: str) -> dict[str, Any]:
         points = [(float(layer), float(np.mean(of_layer))) for layer, of_layer in values]
         ranges = tuple((float(layer), min(of_layer), max(of_layer)) for layer, of_layer in values)
         curves.append(Curve(title, points, colour, dashed, ranges))
-    figure = line_figure(curves, "layer", "", f"Residual shift, {name}") if len(layers) > 1 else ""
+    figure = line_figure(curves, "layer", "", f"Residual shift, {name}", whole=True) if len(layers) > 1 else ""
     return {"shift_figure": Markup(figure), "shift_parallel": bool(rows) and rows[0]["status"] != OK}
 
 

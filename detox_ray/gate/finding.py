@@ -107,9 +107,9 @@ def finding(
     if bound.broken(*widened(row, value, low, high, levels.failing, measured.confidence)):
         return result(FAIL, f"{moved}; {bound.allowed}")
     if not bound.met(*widened(row, value, low, high, levels.passing, measured.confidence)):
-        open_because = "which the interval leaves open"
+        open_because = "but the interval does not settle it"
         if bound.broken(low, high) or bound.met(low, high):
-            open_because += " if so many languages are asked at once"
+            open_because += " once several languages are judged together"
         elif bound.quantity == "difference" and row["detectable"] is not None:
             amount = sentences.amount(measured.metric, row["detectable"])
             open_because += f" (a difference of {amount} could be detected)"

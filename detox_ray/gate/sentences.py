@@ -86,7 +86,7 @@ def toxicity_words(rule: ToxicityRule, metric: MetricDescription) -> BoundWords:
 
 
 def _fall(size: str) -> BoundWords:
-    return BoundWords(f"at least {size} lower", f"a fall of at least {size} is asked")
+    return BoundWords(f"at least {size} lower", f"a fall of at least {size} is required")
 
 
 def movement(metric: MetricDescription, quantity: str, sides: Sides, interval: Interval) -> str:

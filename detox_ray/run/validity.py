@@ -17,6 +17,7 @@ from detox_ray.run import pipeline
 from detox_ray.run.plan import prepare
 from detox_ray.score import scorers_of
 from detox_ray.storage import Store, UnitTables
+from detox_ray.storage.local_files import why_unwritable
 from detox_ray.storage.lock import run_lock
 from detox_ray.storage.tables import LABELLED, LABELLED_SCORES
 
@@ -66,7 +67,6 @@ def run(
         fitted = None
         if request is not None:
             fitted = _fit(context, request)
-            request.out.parent.mkdir(parents=True, exist_ok=True)
             request.out.write_text(fitted.to_json(), encoding="utf-8")
     return ValidityOutcome(rows, store.path(FILE), fitted, request and request.out)
 
@@ -85,6 +85,8 @@ def _check(experiment: Experiment, request: CalibrationRequest | None) -> None:
             problems.append(Problem("--method", request.method, "must be isotonic or platt"))
         if request.against == request.scorer:
             problems.append(Problem("--against", request.against, "must differ from the scorer of --calibrate"))
+        if reason := why_unwritable(request.out):
+            problems.append(Problem("--out", str(request.out), f"cannot be written: {reason}"))
     if problems:
         raise ConfigError(problems)
 

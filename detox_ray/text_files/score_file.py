@@ -21,6 +21,7 @@ from detox_ray.cluster.unit_jobs import Job, Task, UnitActors, run_jobs
 from detox_ray.config import ConfigError, Problem, ScoreConfig
 from detox_ray.score import ResolvedScorer, check, identifiers
 from detox_ray.storage import Store, Unit, cache_folder, key_of
+from detox_ray.storage.local_files import why_unwritable
 from detox_ray.storage.lock import run_lock
 from detox_ray.storage.tables import FAILED
 from detox_ray.text_files import scored_file
@@ -79,7 +80,7 @@ def check_request(request: ScoreFileRequest) -> list[str]:
         for name in request.columns.keep
         if name in own
     ]
-    if request.out is not None and (reason := scored_file.check_writable(request.out)):
+    if request.out is not None and (reason := why_unwritable(request.out)):
         problems.append(Problem("--out", str(request.out), f"cannot be written: {reason}"))
     storage = Store.at(_storage(request))
     if reason := storage.check_writable():

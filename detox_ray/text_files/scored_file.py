@@ -14,7 +14,6 @@ import io
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,18 +91,6 @@ class Writer(Protocol):
     def write(self, table: pa.Table) -> None: ...
 
     def close(self) -> None: ...
-
-
-def check_writable(path: Path) -> str | None:
-    """Return why the file cannot be written, as far as can be known beforehand; None if nothing is in the way."""
-    if path.is_dir():
-        return "it is a folder"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            return None
-    except OSError as error:
-        return error.strerror or str(error)
 
 
 @contextmanager

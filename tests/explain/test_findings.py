@@ -64,6 +64,9 @@ def test_figures_hold_their_numbers_as_text_and_escape_names() -> None:
     text = " ".join(ElementTree.fromstring(line_figure(curves, "dose", "toxicity", "title")).itertext())
     assert "chosen, \N{MINUS SIGN}2: 0.2" in text
     assert line_figure([], "x", "y", "title") == ""
+    layers = [Curve("", [(0.0, 0.2), (3.0, 0.9)])]
+    assert ">0.5</text>" in line_figure(layers, "dose", "AUROC", "title").split("AUROC")[0]
+    assert ">1.5</text>" not in line_figure(layers, "layer", "AUROC", "title", whole=True)
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-0.03, 0.4), (-5.0, 0.0), (0.0, 104.0), (-13.2, 2.5)])

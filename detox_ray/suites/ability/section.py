@@ -47,7 +47,7 @@ def _figures(context: Context, rows: list[Row], pair: Any) -> Iterator[Markup]:
         if (row["model"], row["parent"]) == (pair.model, pair.parent):
             cells.setdefault((row["metric"], row["scorer"]), {})[row["language"]] = row
     specs = {spec.name: spec for spec in SPECS}
-    shown = [(specs[metric], by_language) for metric, title in TITLES.items() for by_language in _of(cells, metric)]
+    shown = [(specs[metric], by_language) for metric in TITLES for by_language in _of(cells, metric)]
     languages = [code for code in (*context.experiment.languages, MACRO) if any(code in of for _, of in shown)]
     if not languages:
         return
@@ -71,8 +71,8 @@ def _of(cells: Mapping[tuple[str, str], dict[str, Row]], metric: str) -> list[di
     return [by_language for (name, _), by_language in cells.items() if name == metric][:1]
 
 
-def _dot(spec: MetricSpec, row: Row) -> Dot:
-    """Return a change as a dot: a ratio of a number without bounds, else a difference."""
+def _dot(spec: MetricSpec, row: Row) -> Dot | None:
+    """Return a change as a dot: a ratio of a number without bounds, else a difference; None if there is no ratio."""
     ratio = spec.change == "relative"
     value, low, high = (
         (row["ratio"], row["ratio_low"], row["ratio_high"])
@@ -80,6 +80,8 @@ def _dot(spec: MetricSpec, row: Row) -> Dot:
         else (row["difference"], row["ci_low"], row["ci_high"])
     )
     none = 1.0 if ratio else 0.0
+    if value is None:
+        return None  # the parent's value is 0
     sure = low is not None and high is not None and not low <= none <= high
     better = (value < none) == (spec.direction == "lower")
     colour = "var(--muted)" if not sure else AFTER if better else BEFORE
