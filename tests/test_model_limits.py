@@ -40,6 +40,14 @@ def test_toy17_takes_512_tokens_and_its_children_too() -> None:
     assert said(experiment("toy17", 511, detox={"train": TRAIN})) == []
 
 
+def test_completions_of_every_stage_must_fit() -> None:
+    asked = experiment("toy17").model_dump(mode="json", exclude_unset=True)
+    asked["ability"] = {"prompts": {"source": "toy17"}, "max_tokens": 600}
+    asked["explain"] = {"new_tokens": 700}
+    fields = [(field, value) for field, value, _ in said(validate(asked))]
+    assert fields == [("ability.max_tokens", 600), ("explain.new_tokens", 700)]
+
+
 @pytest.mark.parametrize("name", ["nothing", "bos", "GLM"])
 def test_the_prefix_and_one_token_of_the_prompt_must_fit(name: str, tmp_path: Path) -> None:
     form = FORMS[name]

@@ -229,7 +229,7 @@ def test_xlnets_lack_of_a_limit_is_none() -> None:
 @pytest.mark.parametrize("prefix", [0, 1, 2])
 def test_room_is_for_the_prefix_and_at_least_one_token_of_the_prompt(prefix: int) -> None:
     assert prompt_limit(128, prefix, 128 - prefix - 1) == prefix + 1
-    with pytest.raises(InputError, match=rf"^generate\.max_tokens: must be at most {127 - prefix}: 128 tokens fit"):
+    with pytest.raises(InputError, match=rf"^a completion may have at most {127 - prefix} tokens: 128 tokens fit"):
         prompt_limit(128, prefix, 128 - prefix)
 
 

@@ -37,6 +37,7 @@ def build(
 
         if folder.exists():
             raise InputError(f"FOLDER: {folder} exists; name a new folder")
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.absolute().parent) as scratch:
             unfinished = Path(scratch) / "world"
             with Progress().steps("build toy17") as steps:

@@ -51,7 +51,7 @@ def prompt_limit(context: int, prefix: int, max_tokens: int) -> int:
     if left <= prefix:
         most = context - prefix - 1
         what = f"{context} tokens fit, of prompt and completion together"
-        raise InputError(f"generate.max_tokens: must be at most {most}: {what} (got {max_tokens})")
+        raise InputError(f"a completion may have at most {most} tokens: {what} (max_tokens is {max_tokens})")
     return left
 
 

@@ -25,7 +25,7 @@ class ModelFiles(NamedTuple):
 
 
 def problems(experiment: Experiment, files: Mapping[str, ModelFiles]) -> list[Problem]:
-    """Return the problems of ``generate.max_tokens`` and of every train block's ``max_length``.
+    """Return the problems of the completions' lengths in all stages, and of every train block's ``max_length``.
 
     Args:
         experiment: The experiment.
@@ -34,12 +34,18 @@ def problems(experiment: Experiment, files: Mapping[str, ModelFiles]) -> list[Pr
     families: dict[str, list[str]] = {}
     for name in experiment.models:
         families.setdefault(root(experiment, name), []).append(name)
+    lengths = {"generate.max_tokens": experiment.generate.max_tokens}
+    if experiment.ability is not None:
+        lengths["ability.max_tokens"] = experiment.ability.max_tokens
+    if experiment.explain is not None:
+        lengths["explain.new_tokens"] = experiment.explain.new_tokens
     problems: list[Problem] = []
     for base, names in families.items():
         known = files.get(base)
         config = None if known is None else _whole(known.config)
         folder = None if known is None else known.folder
-        problems += _generation(experiment.generate.max_tokens, names, config, folder)
+        for field, tokens in lengths.items():
+            problems += _generation(field, tokens, names, config, folder)
         positions = None if config is None else stated_positions(config)
         for name in names:
             train = experiment.models[name].train
@@ -49,15 +55,15 @@ def problems(experiment: Experiment, files: Mapping[str, ModelFiles]) -> list[Pr
     return problems
 
 
-def _generation(max_tokens: int, names: list[str], config: Any, folder: str | None) -> list[Problem]:
+def _generation(field: str, tokens: int, names: list[str], config: Any, folder: str | None) -> list[Problem]:
     context = CONTEXT if config is None else context_of(config, _tokenizer_limit(folder))
-    left = context - max_tokens
+    left = context - tokens
     prefix = _prefix_length(folder) if 0 < left <= LONGEST_PREFIX else 0
     if left > prefix:
         return []
     takes = f"{', '.join(names)} {'takes' if len(names) == 1 else 'take'} {context} tokens"
     rule = f"must be at most {context - prefix - 1}: {takes} here, of prompt and completion together"
-    return [Problem("generate.max_tokens", max_tokens, rule)]
+    return [Problem(field, tokens, rule)]
 
 
 def root(experiment: Experiment, name: str) -> str:
