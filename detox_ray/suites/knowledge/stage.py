@@ -25,7 +25,7 @@ class KnowledgeStage(Stage):
 
     name, command, title = "knowledge", "score", "knowledge"
     version = 2  # raise it, too, when models/codec.py or models/causal_model.py change what a unit holds
-    summary = "what each model knows"
+    summary = "every model's answers to questions of knowledge"
     measure = "questions"
     needs = (CHECKPOINTS,)
     writes = (ANSWERS,)
