@@ -123,6 +123,7 @@ class Stage(ABC):
     summary: ClassVar[str]  # what it makes, for the command's help: a clause without a full stop
     title: ClassVar[str]  # of its work in timings and in the manifest: a noun
     measure: ClassVar[str] = "rows"  # what a marker's "amount" counts
+    variations: ClassVar[tuple[str, ...]] = ()  # keys of units whose timings are summed, beside the language
     needs: tuple[Table, ...] = ()
     writes: tuple[Table, ...]
     on_ray: ClassVar[bool] = True

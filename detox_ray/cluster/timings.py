@@ -20,7 +20,7 @@ class Timing(NamedTuple):
 
 
 class UnitGroup(NamedTuple):
-    """Units of one stage that are alike but for language and shard."""
+    """Units of one stage that are alike but for language, shard and the stage's `variations`."""
 
     stage: Stage
     keys: tuple[str, ...]  # values of the keys other than model and language: a scorer, an evaluator
@@ -61,7 +61,8 @@ def markers_by_work(context: Context, keep: bool = False) -> dict[UnitGroup, Mar
     there = {unit: key for unit, key in units.items() if unit not in pending}
     grouped: dict[UnitGroup, Markers] = {}
     for unit, marker in marker_summary.read(context.store, there, keep).items():
-        keys = tuple(value for name, value in unit.keys if name not in ("model", "language"))
+        stage = stage_of[unit.table]
+        keys = tuple(value for name, value in unit.keys if name not in ("model", "language", *stage.variations))
         model = unit.get("model", unit.table.replace("_", " "))
-        grouped.setdefault(UnitGroup(stage_of[unit.table], keys, model), []).append(marker)
+        grouped.setdefault(UnitGroup(stage, keys, model), []).append(marker)
     return grouped

@@ -35,7 +35,7 @@ def probe_figure(rows: list[dict[str, Any]], languages: list[str]) -> str:
     for row in rows:
         if row["split"] == "labelled" and row["auroc"] is not None and row["layer"] is None:
             colour, hollow = styles[row["control"]]
-            low, high = (row["ci_low"], row["ci_high"]) if row["control"] == "none" else (None, None)
+            low, high = (row["ci_low"], row["ci_high"]) if row["control"] != "length" else (None, None)
             by_language.setdefault(row["language"], []).append(Dot(row["auroc"], low, high, colour, hollow))
     if not by_language:
         return ""

@@ -120,6 +120,6 @@ def _reference(
     return Probe(head.weight.detach()[0].numpy().astype(np.float64))
 
 
-def shuffled(toxic_N: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
+def shuffled(toxic_N: NDArray[np.bool_], seed: int, draw: int = 0) -> NDArray[np.bool_]:
     """Return the labels in random order: a probe of these shows what a probe finds where there is nothing."""
-    return np.random.default_rng([seed, 1]).permutation(toxic_N)
+    return np.random.default_rng([seed, 1, draw]).permutation(toxic_N)

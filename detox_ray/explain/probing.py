@@ -1,7 +1,9 @@
 """From texts and their states to a probe and how well it tells toxic texts in each language.
 
-Beside the probe stand two controls: a probe of shuffled labels, which shows what the method finds in nothing, and the
-texts' length in tokens, which shows what no model is needed for.
+Beside the probe stand two controls: probes of shuffled labels, which show what the method finds in nothing, and the
+texts' length in tokens, which shows what no model is needed for. A single probe of shuffled labels would mislead: if
+toxicity lies along the axis on which texts differ most, any direction tells toxic texts from harmless ones, one way
+round or the other. The mean of `SHUFFLES` probes is near .5, and their range shows this.
 
 Shapes: N texts, L layers whose states are read, the last after the final norm; D width.
 """
@@ -18,6 +20,7 @@ from detox_ray.measure.resampling import Resampling
 from detox_ray.measure.validity import validity
 
 ENOUGH = 500  # texts of each kind that make labelled text the source of a probe
+SHUFFLES = 20  # probes of shuffled labels
 STORED = "stored"
 
 
@@ -99,24 +102,19 @@ def probe_rows(
     parts = split(len(own.toxic), validation, seed)
     train, held_out = own.at(parts.train), own.at(parts.validation)
     probe = fit(method, train.states[:, -1], train.toxic, seed, training) if stored is None else Probe(stored)
-    control = fit(method, train.states[:, -1], shuffled(train.toxic, seed), seed, training)
+    controls = [
+        fit(method, train.states[:, -1], shuffled(train.toxic, seed, draw), seed, training) for draw in range(SHUFFLES)
+    ]
     row = {"method": method if stored is None else STORED, "source": source}
 
     def rows(texts: LabelledStates, of_language: str, part: str) -> list[dict[str, Any]]:
-        return [
-            {
-                **row,
-                "language": of_language,
-                "split": part,
-                "control": name,
-                **_figures(scores, texts, of_language, resampling),
-            }
-            for name, scores in (
-                ("none", probe.scores(texts.states[:, -1])),
-                ("shuffled", control.scores(texts.states[:, -1])),
-                ("length", texts.lengths.astype(np.float64)),
-            )
-        ]
+        by_control = {
+            "none": _figures(probe.scores(texts.states[:, -1]), texts, of_language, resampling),
+            "shuffled": _of_shuffled(controls, texts, of_language, resampling),
+            "length": _figures(texts.lengths.astype(np.float64), texts, of_language, resampling),
+        }
+        head = {**row, "language": of_language, "split": part}
+        return [{**head, "control": control, **figures} for control, figures in by_control.items()]
 
     found = rows(train, language, "train")
     found[0] |= {"weights": probe.weights.tolist(), "bias": probe.bias}
@@ -133,6 +131,23 @@ def probe_rows(
             figures = _figures(of_layer.scores(texts.states[:, layer]), texts, code, resampling)
             found.append({**head, "language": code, "split": part, **figures})
     return found
+
+
+def _of_shuffled(
+    controls: Sequence[Probe], texts: LabelledStates, language: str, resampling: Resampling
+) -> dict[str, Any]:
+    """Return the means over some probes, and the range that holds the resampling's share of their AUROCs."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    scores = [control.scores(texts.states[:, -1]) for control in controls]
+    figures = _figures(scores[0], texts, language, resampling)
+    if figures["auroc"] is None:
+        return figures
+    aurocs = [float(roc_auc_score(texts.toxic, each)) for each in scores]
+    tail = (1 - resampling.confidence) / 2
+    low, high = (float(bound) for bound in np.quantile(aurocs, (tail, 1 - tail)))
+    precision = float(np.mean([average_precision_score(texts.toxic, each) for each in scores]))
+    return {**figures, "auroc": float(np.mean(aurocs)), "ci_low": low, "ci_high": high, "average_precision": precision}
 
 
 def _figures(

@@ -50,7 +50,8 @@ class ExplainStage(Stage):
     """Looks into tuned models and their parents."""
 
     name = command = title = "explain"
-    version = 2  # raise it, too, when models/codec.py, models/mlp.py or models/edits.py change what a unit holds
+    variations = ("edit", "text")
+    version = 3  # raise it, too, when models/codec.py, models/mlp.py or models/edits.py change what a unit holds
     summary = "why tuning works: neurons, interventions, and predictors of transfer"
     needs = (PROMPTS, TEXTS, LABELLED, PAIRS, CHECKPOINTS, SCORES)
     writes = tables.ALL

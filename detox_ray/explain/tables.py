@@ -24,7 +24,8 @@ PROBES = define(  # of a parent: how well a probe tells toxic texts from harmles
         _required("source", pa.string()),  # "labelled", "pairs" or "stored"
         _required("language", pa.string()),
         _required("split", pa.string()),  # "train", "validation" (of its own texts) or "labelled"
-        _required("control", pa.string()),  # "none"; "shuffled": a probe of shuffled labels; "length": tokens alone
+        # "none"; "shuffled": the mean and the range of probes of shuffled labels; "length": tokens alone
+        _required("control", pa.string()),
         # whose states are read: what enters that block; null: the states after the final norm, as of the probe itself
         pa.field("layer", pa.int32()),
         _required("n", pa.int64()),

@@ -6,6 +6,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from detox_ray.explain.probe import Method, ReferenceTraining, fit, shuffled, split
+from detox_ray.explain.probing import SHUFFLES, LabelledStates, probe_rows
+from detox_ray.measure.resampling import Resampling
 
 TRAINING = ReferenceTraining(1e-2, 20, 10)
 METHODS: list[Method] = ["logistic", "reference", "mean-difference"]
@@ -74,3 +76,36 @@ def test_a_split_holds_every_text_once() -> None:
     assert len(parts.validation) == 10
     assert sorted([*parts.train, *parts.validation]) == list(range(95))
     assert len(split(2, 0.01, 0).validation) == 1
+
+
+def test_shuffled_labels_show_their_range_and_not_one_lucky_direction() -> None:
+    """Classes along the axis of the largest spread: any direction separates them, one way round or the other."""
+    rng = np.random.default_rng(0)
+    toxic = np.tile([False, True], 150)
+    points = rng.normal(size=(300, 1, 8)).astype(np.float32)
+    points[:, 0, 0] += 8 * toxic
+    texts = LabelledStates(points, toxic, np.arange(300), np.full(300, 5))
+    rows = probe_rows(
+        texts,
+        {"de": texts},
+        method="mean-difference",
+        source="pairs",
+        language="en",
+        validation=0.1,
+        seed=3,
+        training=TRAINING,
+        resampling=Resampling(0, 200, 0.95),
+    )
+    (control,) = [row for row in rows if (row["control"], row["split"]) == ("shuffled", "labelled")]
+    train = split(300, 0.1, 3).train
+    aurocs = []
+    for draw in range(SHUFFLES):
+        labels = shuffled(toxic[train], 3, draw)
+        direction = points[train, 0][labels].mean(0) - points[train, 0][~labels].mean(0)
+        aurocs.append(roc_auc_score(toxic, points[:, 0] @ direction))
+    assert control["auroc"] == pytest.approx(np.mean(aurocs), abs=1e-4)
+    assert (control["ci_low"], control["ci_high"]) == pytest.approx(
+        tuple(np.quantile(aurocs, (0.025, 0.975))), abs=1e-3
+    )
+    assert abs(control["auroc"] - 0.5) < 3 * np.std(aurocs) / SHUFFLES**0.5
+    assert control["ci_low"] < 0.1 and control["ci_high"] > 0.9
