@@ -168,6 +168,9 @@ def _show_progress(progress: Progress, names: Mapping[str, str], wait_s: float) 
                     return
 
     thread = threading.Thread(target=poll, name="start-up", daemon=True)
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.SIG_IGN:  # as in a background process of a script: it could not be interrupted
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     thread.start()
     try:
         yield
@@ -178,6 +181,8 @@ def _show_progress(progress: Progress, names: Mapping[str, str], wait_s: float) 
     finally:
         finished.set()
         thread.join()
+        if handler is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, handler)
 
 
 def _finds_no_room(application: Any) -> bool:

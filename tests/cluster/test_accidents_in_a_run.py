@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hosts_experiment import ENVIRONMENT, ROOT, UNITS, command, commits, rows, undisturbed, without, written
 from simulated_hosts import SimulatedHosts, needs_hosts, wait_for
-from small_experiment import ENVIRONMENT, ROOT, UNITS, command, commits, rows, undisturbed, without, written
 
 from detox_ray.storage import Store
 from detox_ray.storage.tables import CHECKPOINTS, GENERATIONS, SCORES
@@ -156,7 +156,7 @@ def test_a_submitted_job_with_an_s3_server_survives_a_power_cut(quiet: Path, tmp
         here = f"s3://bucket/runs/small?endpoint_override={endpoint}&scheme=http&region=us-east-1"
 
         def table_of(name: str) -> Any:
-            script = ROOT / "tests" / "cluster" / "small_experiment.py"
+            script = ROOT / "tests" / "cluster" / "hosts_experiment.py"
             return json.loads(ended(started(hosts, "head", sys.executable, script, here, name)))
 
         wait_for(lambda: len(table_of("generations")) >= 4 or follows.poll() is not None, "some units", seconds=150)

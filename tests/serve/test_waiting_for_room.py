@@ -1,7 +1,9 @@
 """A service whose replicas find no room says so, and does not wait endlessly."""
 
 import io
+import signal
 import time
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +17,16 @@ from detox_ray.serve import launch
 from detox_ray.serve.app import engine_options
 
 
+@pytest.fixture(params=[signal.default_int_handler, signal.SIG_IGN], ids=["terminal", "background"])
+def interrupts(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What SIGINT does in a command that a terminal starts, and in one that a script leaves in the background."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield
+    assert signal.getsignal(signal.SIGINT) == request.param
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_replicas_without_room_are_waited_for_aloud_and_not_endlessly(monkeypatch: pytest.MonkeyPatch) -> None:
     message = "Deployment 'e' has 1 replicas that have taken more than 30s to be scheduled."
     application = SimpleNamespace(status="DEPLOYING", deployments={"e": SimpleNamespace(message=message)})
