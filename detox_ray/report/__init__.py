@@ -15,7 +15,7 @@ __all__ = [
     "render_several",
 ]
 
-VERSION = 9  # part of the key of what this stage commits
+VERSION = 10  # part of the key of what this stage commits
 
 
 def render(content: ReportContent, processes: int = 1) -> dict[str, bytes]:

@@ -30,6 +30,7 @@ class TableRow(NamedTuple):
     n: int
     between: str  # standard deviation of the difference between seeds; "" for one model
     problem: str  # why there is no comparison; "" if there is one
+    languages: tuple[int, int] | None  # in the means before and after, if these are not those of the difference
 
 
 class MetricTable(NamedTuple):
@@ -124,10 +125,16 @@ def metric_table(content: ReportContent, series: SeriesKey, rows: Sequence[Row],
                 row["n"],
                 "" if row["seed_std"] is None else f"± {number(row['seed_std'], metric.decimals)}",
                 "" if row["status"] == OK else status_text(row["status"]),
+                None if _same_languages(row, before, after) else (before["n"], after["n"]),
             )
         )
     meaning = f"{metric.meaning}; {metric.direction_text}"
     return MetricTable(series, values.title(series), meaning, metric.headline, table_rows)
+
+
+def _same_languages(row: Row, before: Row, after: Row) -> bool:
+    """Return whether a difference and its two sides are of the same languages; only those of a mean can differ."""
+    return row["language"] != MACRO or before["n"] == after["n"] == row["n"]
 
 
 def _forest(content: ReportContent, rows: Sequence[Row], values: MetricValues) -> list[ForestRow]:

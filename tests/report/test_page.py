@@ -177,7 +177,11 @@ def test_means_of_different_languages_are_said_to_be_so() -> None:
     odd = pc.and_(pc.equal(table["language"], "macro"), pc.equal(table["model"], "base"))
     at = table.schema.get_field_index("n")
     moved = table.set_column(at, table.schema.field(at), pc.if_else(odd, 14, table["n"]))
-    assert "Before is the mean of 14 languages and after of 15" in spoken(replace(content(), metrics=moved))
+    text = spoken(replace(content(), metrics=moved))
+    assert "Before is the mean of 14 languages and after of 15" in text
+    # beside every other metric's mean, too
+    assert re.search(r"\(means of 14 and \d+ languages; over the \d+ that both have [^)]+\)", text)
+    assert "that both have" not in spoken(content())
 
 
 def test_numbers_are_written_for_people() -> None:
