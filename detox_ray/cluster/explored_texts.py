@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class ExplorerCompletion(NamedTuple):
-    """What one model said or chose."""
+    """A text that one model wrote, or an option that it chose."""
 
     model: str
     sample: int

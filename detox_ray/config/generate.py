@@ -36,6 +36,10 @@ class GenerateConfig(Strict):
         names = ("quantization", "kv_cache_dtype", "max_model_len", "max_num_seqs", "enforce_eager")
         return {name: value for name in names if (value := getattr(self, name)) is not None} | self.engine_args
 
+    def greedy(self, max_tokens: int) -> "GenerateConfig":
+        """Return the same engine with one sample of at most ``max_tokens``, always the likeliest token."""
+        return self.model_copy(update={"samples": 1, "temperature": 0.0, "top_p": 1.0, "max_tokens": max_tokens})
+
     @property
     def gpus_per_engine(self) -> int:
         """Return the number of GPUs that one engine takes."""

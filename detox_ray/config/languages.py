@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Language(NamedTuple):
-    """What the program knows about a language."""
+    """A language and the facts about it that the program uses."""
 
     code: str  # ISO 639-1, as in every table, path and result
     name: str  # English name

@@ -57,7 +57,7 @@ def insult_shares(neurons: pa.Table) -> dict[int, InsultShare] | None:
 
 
 class Outcome(NamedTuple):
-    """What one edited model does, means over languages."""
+    """The effect of one edit, in means over languages."""
 
     toxicity: Interval
     perplexity: float | None  # of harmless text

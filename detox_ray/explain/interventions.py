@@ -62,7 +62,7 @@ def matched(neurons: Sequence[Neuron], sizes: Sequence[int], seed: int) -> list[
 
 
 class Items(NamedTuple):
-    """What edited models continue and read, of all languages."""
+    """The prompts that edited models continue, and the texts that they read, in all languages."""
 
     languages: list[str]  # of each prompt
     ids: list[str]
@@ -73,7 +73,7 @@ class Items(NamedTuple):
 
 
 class Judges(NamedTuple):
-    """What judges completions of one language, each text by itself; None of a text that cannot be judged."""
+    """The judges of completions in one language. Each judges a text by itself, and gives None if it cannot."""
 
     toxicity: Callable[[list[str], str], list[float | None]]
     language: Callable[[list[str], str], list[float | None]] | None  # 1 if a text is in the language, else 0

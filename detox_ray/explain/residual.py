@@ -1,4 +1,4 @@
-"""What tuning changes in the residual stream: mean states before each MLP, of both models on the same prompts.
+"""The residual stream before and after tuning: mean states before each MLP, of both models on the same prompts.
 
 Shapes: B prompts, T tokens, L layers, D width.
 """

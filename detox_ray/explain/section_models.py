@@ -1,4 +1,4 @@
-"""What the section says of a tuned model: what tuning changed, and what predicts how far that carries over."""
+"""The section's part on a tuned model: what tuning changed, and what predicts how far that carries over."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the section says of a parent: where toxicity is written, and what offsets of those neurons do."""
+"""The section's part on a parent: where toxicity is written, and what offsets of those neurons do."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -31,11 +31,8 @@ class AbilityGenerateStage(GenerateStage):
     tables = ABILITY
 
     def sampling(self, experiment: Experiment) -> GenerateConfig:
-        ability = experiment.ability
-        if ability is None:
-            return experiment.generate
-        greedy = {"samples": 1, "temperature": 0.0, "top_p": 1.0, "max_tokens": ability.max_tokens}
-        return experiment.generate.model_copy(update=greedy)
+        ability, generate = experiment.ability, experiment.generate
+        return generate if ability is None else generate.greedy(ability.max_tokens)
 
     def check(self, experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
         return []  # the engine is the one that GenerateStage checks

@@ -22,11 +22,8 @@ class BiasAnswerStage(GenerateStage):
     tables = BIAS_QUESTIONS
 
     def sampling(self, experiment: Experiment) -> GenerateConfig:
-        bias = experiment.bias
-        if bias is None:
-            return experiment.generate
-        greedy = {"samples": 1, "temperature": 0.0, "top_p": 1.0, "max_tokens": bias.max_tokens}
-        return experiment.generate.model_copy(update=greedy)
+        bias, generate = experiment.bias, experiment.generate
+        return generate if bias is None else generate.greedy(bias.max_tokens)
 
     def prompting(self, context: Context) -> dict[str, bool]:
         asked: Asked | None = context.resolved["bias"]
