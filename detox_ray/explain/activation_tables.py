@@ -1,7 +1,7 @@
-"""Readings as tables, and what is computed from them: sources, their activation per prompt, and contributions.
+"""Conversion of readings to tables, and the tables computed from them: sources, source activations, contributions.
 
-A source is a candidate (a value vector near the probe) that is active while the parent continues English prompts. What
-holds of the sources is held against matched draws: for each source a random neuron of its layer, `draws` times.
+A source is a candidate (a value vector near the probe) that is active while the parent continues English prompts.
+Sources are compared with matched draws: for each source a random neuron of its layer, `draws` times.
 
 Shapes: P prompts, N neurons of a layer, K candidates, R resamples.
 """
@@ -28,11 +28,11 @@ class Prompted(NamedTuple):
 
     prompt_ids: list[str]
     reading: Reading
-    chosen: list[list[int]]  # of each layer: the neurons of ``reading``'s row sums
+    chosen: list[list[int]]  # for each layer, the neurons whose row sums ``reading`` holds
 
 
 def to_rows(prompted: Prompted) -> pa.Table:
-    """Return rows of ACTIVATIONS."""
+    """Convert a reading to rows of ACTIVATIONS."""
     rows = [
         {
             "layer": layer,
@@ -51,7 +51,7 @@ def to_rows(prompted: Prompted) -> pa.Table:
 
 
 def from_rows(rows: pa.Table) -> Prompted:
-    """Read what `to_rows` returned."""
+    """Convert rows of ACTIVATIONS, as `to_rows` returns them, to a reading."""
     layers, chosen = [], []
     first: dict[str, Any] = {}
     for row in sorted(rows.to_pylist(), key=lambda row: row["layer"]):
@@ -65,15 +65,15 @@ def from_rows(rows: pa.Table) -> Prompted:
 
 
 class NeuronSets(NamedTuple):
-    """The candidates by rank, and their partners in each draw."""
+    """The candidates in order of rank, and their partners in each draw."""
 
     candidates: list[Neuron]
     cosines: list[float]
-    draws: list[list[Neuron]]  # by draw, then rank
+    draws: list[list[Neuron]]  # indexed by draw, then by rank
 
     @classmethod
     def of(cls, neurons: pa.Table) -> "NeuronSets":
-        """Read NEURONS."""
+        """Build the sets from rows of NEURONS."""
         rows = sorted(neurons.to_pylist(), key=lambda row: (row["draw"], row["rank"]))
         sets: dict[int, list[Neuron]] = {}
         for row in rows:
@@ -82,7 +82,7 @@ class NeuronSets(NamedTuple):
         return cls(sets[0], cosines, [sets[draw] for draw in sorted(sets) if draw])
 
     def by_layer(self, layers: int) -> list[list[int]]:
-        """Return for each layer all neurons of the sets, each once."""
+        """Return the distinct neurons of all sets, grouped by layer."""
         chosen: list[dict[int, None]] = [{} for _ in range(layers)]
         for layer, index in [*self.candidates, *(neuron for draw in self.draws for neuron in draw)]:
             chosen[layer][index] = None
@@ -90,7 +90,7 @@ class NeuronSets(NamedTuple):
 
 
 def prompt_means(prompted: Prompted, neurons: Sequence[Neuron]) -> Floats:
-    """Return (P, len(neurons)) mean activations over each prompt's steps; NaN for a prompt without any."""
+    """Return (P, len(neurons)) mean activations over each prompt's steps; NaN for a prompt without steps."""
     steps = prompted.reading.row_steps[:, None]
     with np.errstate(invalid="ignore"):
         return prompt_sums(prompted, neurons) / np.where(steps > 0, steps, np.nan)
@@ -110,7 +110,7 @@ def source_rows(sets: NeuronSets, english: Prompted, choose: str, resampling: Re
         sets: the candidates.
         english: the reading of the parent's own English continuations.
         choose: "positive" (mean above 0), "positive-ci" (lower bound above 0), or "all".
-        resampling: of prompts, for the interval.
+        resampling: how prompts are resampled for the interval.
     """
     sums_PK, steps_P = prompt_sums(english, sets.candidates), english.reading.row_steps.astype(np.float64)
     draws_RK = np.concatenate(
@@ -153,13 +153,15 @@ def deviations(english: Prompted, neurons: Sequence[Neuron]) -> Floats:
 
 
 def source_activation_rows(sets: NeuronSets, ranks: Sequence[int], english: Prompted, prompted: Prompted) -> pa.Table:
-    """Return SOURCE_ACTIVATIONS of one model in one language: prompts that have a step; none without sources.
+    """Return SOURCE_ACTIVATIONS of one model in one language, a row for each prompt with at least one step.
+
+    The table is empty if there are no sources.
 
     Args:
         sets: candidates and draws.
-        ranks: of the candidates that are sources.
+        ranks: ranks of the candidates that are sources.
         english: the reading of the parent's own English continuations, for the neurons' standard deviations.
-        prompted: the reading.
+        prompted: the model's reading in the language.
     """
     if not ranks:
         return SOURCE_ACTIVATIONS.columns.empty_table()
@@ -187,7 +189,7 @@ def source_activation_rows(sets: NeuronSets, ranks: Sequence[int], english: Prom
 
 
 def projections_of(rows: pa.Table) -> list[Floats]:
-    """Return the projections (N,) of each layer's value vectors, of PROJECTIONS."""
+    """Return the projections (N,) of each layer's value vectors from rows of PROJECTIONS."""
     return [np.array(row["projection"]) for row in sorted(rows.to_pylist(), key=lambda row: row["layer"])]
 
 
@@ -196,9 +198,9 @@ def contribution_rows(parent: list[Floats], model: list[Floats], before: Reading
 
     Args:
         parent: projections (N,) of each layer's value vectors before tuning.
-        model: the same after tuning.
+        model: the same projections after tuning.
         before: the parent's reading.
-        after: the model's.
+        after: the tuned model's reading.
 
     Raises:
         InputError: The models have different shapes.
@@ -206,8 +208,8 @@ def contribution_rows(parent: list[Floats], model: list[Floats], before: Reading
     shapes = [[len(layer) for layer in side] for side in (parent, model)]
     if shapes[0] != shapes[1]:
         raise InputError(
-            "explain: a tuned model and its parent have MLPs of different shapes, so their neurons are not the same: "
-            "leave the model out of explain.models"
+            "explain: a tuned model and its parent have MLPs of different shapes, so their neurons cannot be compared: "
+            "remove the model from explain.models"
         )
     rows = []
     for layer in range(len(before.layers)):

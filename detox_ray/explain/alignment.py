@@ -1,14 +1,14 @@
-"""How alike a model treats a language and English: predictors of how far tuning on English carries over.
+"""Similarity of a model's states in a language and in English, as a predictor of transfer from English.
 
-Over sentences that say the same in both languages:
+All measures are taken over pairs of a sentence and its translation:
 
 - aligned cosine: the mean over layers of the cosine of a sentence and its translation. The script of Li et al. computes
   this and calls it retrieval accuracy (docs/papers.md, "Transfer in Li et al.").
-- mismatched cosine: the same of sentences that are no translations; what the aligned cosine owes to all states lying in
-  a narrow cone.
-- retrieval@1: how often a sentence's nearest neighbour in the other language is its translation, both directions.
-- centred: with each language's mean state taken out first.
-- subword overlap: tokens that the two languages' texts share.
+- mismatched cosine: the same for sentences that are not translations of each other; the part of the aligned cosine that
+  comes from all states lying in a narrow cone.
+- retrieval@1: how often a sentence's nearest neighbour in the other language is its translation, in both directions.
+- centred: computed after each language's mean state is subtracted.
+- subword overlap: the share of tokens that the two languages' texts have in common.
 
 Shapes: S sentences, L layers (embeddings and final states included), D width.
 """
@@ -24,12 +24,12 @@ Floats = NDArray[np.float64]
 
 
 class Alignment(NamedTuple):
-    """Values of each sentence (S,), means over the layers."""
+    """The measures of each sentence, each an array (S,) of means over the layers."""
 
     aligned_cosine: Floats
     mismatched_cosine: Floats
     centred_cosine: Floats
-    retrieval: Floats  # in {0, 1/2, 1} before the mean over layers: one or both directions hit
+    retrieval: Floats  # 0, 1/2 or 1 in each layer: the share of the two directions that hit
     centred_retrieval: Floats
 
 
@@ -51,7 +51,7 @@ def alignment(english_SLD: NDArray[np.floating], other_SLD: NDArray[np.floating]
 
 
 def _cosines(a_SD: Floats, b_SD: Floats) -> Floats:
-    """Return (S, S) cosines of all pairs; 0 with a vector of zeros."""
+    """Return (S, S) cosines of all pairs; 0 if a vector is zero."""
     a_norms, b_norms = (np.linalg.norm(side, axis=1) for side in (a_SD, b_SD))
     products = a_SD @ b_SD.T
     norms = np.outer(a_norms, b_norms)
@@ -60,7 +60,7 @@ def _cosines(a_SD: Floats, b_SD: Floats) -> Floats:
 
 
 def _hits(cosines_SS: Floats) -> Floats:
-    """Return (S,) the share of directions in which the own translation is nearest; a tie is shared out."""
+    """Return (S,) the share of directions in which a sentence's translation is nearest; a tie counts in part."""
     own = np.diagonal(cosines_SS)
     hits = np.zeros(len(own))
     for axis in (0, 1):
@@ -72,10 +72,10 @@ def _hits(cosines_SS: Floats) -> Floats:
 
 
 def subword_overlap(english: Iterable[int], other: Iterable[int]) -> float:
-    """Return Dice's coefficient of two texts' tokens, counted as often as they occur: 1 if they are the same.
+    """Return Dice's coefficient of two texts' tokens, counted with multiplicity; 1 for equal texts.
 
-    The scripts of Neplenbroek et al. divide by the tokens of both without doubling the shared ones, so that theirs is
-    half of this.
+    The scripts of Neplenbroek et al. do not double the shared tokens in the numerator, so their value is half of this
+    one.
     """
     a, b = Counter(english), Counter(other)
     return 2 * (a & b).total() / (a.total() + b.total())

@@ -1,16 +1,16 @@
 """Exact attribution of a change in one direction to neurons, and the groups of Yang et al.
 
-A neuron's mean activation m and its value vector's projection a on the unit direction give what it writes: m·a. From
-the parent (m, a) to the model (m', a') that changes by
+A neuron with mean activation m, whose value vector has projection a on the unit direction, writes m·a. From the parent
+(m, a) to the tuned model (m', a') this changes by
 
     m'a' - ma = (m' - m)a + m(a' - a) + (m' - m)(a' - a)
                 activation  value       interaction
 
-Summed over a layer this is the change of the MLP's output along the direction, but for the bias.
+Summed over a layer, this is the change of the MLP's output along the direction, apart from the bias.
 
-Groups (Yang et al. 2025, arXiv 2411.06424) are of neurons whose activation part falls. T: the value vector points
-along the probe; A: against it. P, N: the activation before is at least 0, or below. The last sign says that the
-activation gets weaker (-) or stronger (+), which in each group is the way in which less toxicity is written.
+The groups (Yang et al. 2025, arXiv 2411.06424) hold the neurons whose activation part falls. T: the value vector points
+along the probe; A: against it. P: the activation before tuning is at least 0; N: it is below 0. The sign says whether
+the activation gets weaker (-) or stronger (+); in each group, this change is the one that writes less toxicity.
 
 Shapes: N neurons of a layer.
 """
@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 GROUPS = ("TP-", "TN+", "AP+", "AN-")
-REST = ""  # of neurons that write as much as before, or more
+REST = ""  # the group of all other neurons: they write as much as before, or more
 
 
 class Contributions(NamedTuple):
-    """The change of a layer's neurons, each (N,)."""
+    """The parts of the change of a layer's neurons, each (N,)."""
 
     activation: Floats
     value: Floats
@@ -41,7 +41,14 @@ class Contributions(NamedTuple):
 
 
 def contributions(before_m: Floats, before_a: Floats, after_m: Floats, after_a: Floats) -> Contributions:
-    """Split each neuron's change. ``m``: mean activations (N,) on the same text; ``a``: projections (N,)."""
+    """Split each neuron's change into its parts.
+
+    Args:
+        before_m: mean activations (N,) before tuning.
+        before_a: projections (N,) before tuning.
+        after_m: mean activations (N,) after tuning, on the same text.
+        after_a: projections (N,) after tuning.
+    """
     change_m, change_a = after_m - before_m, after_a - before_a
     return Contributions(change_m * before_a, before_m * change_a, change_m * change_a)
 
@@ -54,17 +61,17 @@ def groups(before_m: Floats, before_a: Floats, activation_part: Floats) -> NDArr
 
 
 class Summary(NamedTuple):
-    """A change of all layers in short."""
+    """A summary of the change over all layers."""
 
     net: float
     group_parts: dict[str, float]  # group -> its activation part
     group_sizes: dict[str, int]
-    counteracting: float  # sum of what writes more than before, against the net fall
-    neurons_for: dict[int, int | None]  # percent of the net -> fewest neurons, ranked by their own change
+    counteracting: float  # sum of the neurons' changes that go against the net change
+    neurons_for: dict[int, int | None]  # percent of the net change -> fewest neurons that add up to it
 
 
 def summary(layers: Sequence[Contributions], of_group: Sequence[NDArray[np.str_]]) -> Summary:
-    """Return the groups, the counteracting part and how many neurons it takes."""
+    """Summarize the contributions of all layers, given each layer's groups."""
     activation = np.concatenate([layer.activation for layer in layers])
     total = np.concatenate([layer.total for layer in layers])
     group = np.concatenate(list(of_group))

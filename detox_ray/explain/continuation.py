@@ -1,4 +1,4 @@
-"""Greedy continuations as token ids: the text on which neurons are read.
+"""Greedy continuations as token ids: the texts on which activations are read.
 
 Shapes: B rows, T tokens, V vocabulary.
 """
@@ -11,11 +11,11 @@ import torch
 from detox_ray.models.causal_model import CausalModel
 from detox_ray.models.padding import padded_rows
 
-ROWS = 128  # in one batch
+ROWS = 128  # rows of a batch
 
 
 def end_tokens(model: CausalModel) -> list[int]:
-    """Return the tokens that end a text, by the model's generation config and its tokenizer."""
+    """Return the tokens that end a text according to the model's generation config and its tokenizer."""
     ends = model.network.generation_config.eos_token_id
     tokenizer_end = model.codec.tokenizer.eos_token_id
     return sorted({*(ends if isinstance(ends, list) else [ends]), tokenizer_end} - {None})
@@ -28,10 +28,10 @@ def greedy(
 
     Args:
         model: the model.
-        prompts: token ids; at least one each.
-        new_tokens: tokens of a continuation at most.
-        after_end: whether to go on after a text has ended, as the scripts of Li et al. do; else the end token is the
-            last one.
+        prompts: token ids of each prompt, at least one.
+        new_tokens: maximum number of tokens of a continuation.
+        after_end: whether to continue after a text has ended, as the scripts of Li et al. do. If not, the end token is
+            the last one.
     """
     ends = torch.tensor(end_tokens(model), device=model.network.device)
     order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
@@ -49,7 +49,7 @@ def greedy(
 def _continue(
     network: Any, prompts: list[list[int]], pad: int, new_tokens: int, ends: torch.Tensor, after_end: bool
 ) -> list[list[int]]:
-    """Return ``new_tokens`` tokens for each prompt, fewer if all have ended before."""
+    """Return ``new_tokens`` tokens for each prompt, or fewer if all texts end earlier."""
     ids_BT, mask_BT = padded_rows(prompts, pad, str(network.device), side="left")
     positions_BT = (mask_BT.cumsum(-1) - 1).clamp(min=0)
     ended_B = torch.zeros(len(prompts), dtype=torch.bool, device=ids_BT.device)

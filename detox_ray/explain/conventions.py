@@ -1,11 +1,11 @@
-"""Conventions: what is computed if papers, their scripts and good statistics differ (docs/explain.md lists sources).
+"""Conventions: choices for cases in which papers, their scripts and sound statistics differ (docs/explain.md).
 
 ============================ ================ ================ ================ ==================================
 choice                       ``paper``        ``lee2024``      ``yang2025``     ``corrected``
 ============================ ================ ================ ================ ==================================
 probe                        reference        reference        reference        logistic
 steps_after_end              count            count            count            skip: a text ends at its end token
-pooling_prefix               count            count            count            skip: a begin token's state is huge
+pooling_prefix               count            count            count            skip: a begin token's state is large
 choose                       positive         all              all              positive-ci: not by chance
 rank_per_layer               no limit         100              1,000            no limit
 overlap                      half             half             half             dice
@@ -26,18 +26,18 @@ SWITCHES = ("steps_after_end", "pooling_prefix", "choose", "rank_per_layer", "ov
 
 @dataclass(frozen=True)
 class ExplainConvention:
-    """One choice for each question."""
+    """A named set of choices for the explain stage."""
 
-    name: str  # with the switches that change it
+    name: str  # includes the switches that differ from the convention
     probe: Method
-    steps_after_end: Literal["count", "skip"]  # steps of a generation after its end token
-    pooling_prefix: Literal["count", "skip"]  # what a tokenizer puts before a text, in means over its tokens
+    steps_after_end: Literal["count", "skip"]  # generation steps after the end token
+    pooling_prefix: Literal["count", "skip"]  # tokens that the tokenizer puts before a text, in mean states
     choose: Literal[
         "positive", "positive-ci", "all"
-    ]  # candidates that are sources: by their mean activation in English
-    rank_per_layer: int | None  # candidates of a layer at most
-    overlap: Literal["dice", "half"]  # shared subwords: 1, or 1/2, for equal texts
-    shift_positions: Literal["last", "all"]  # of the residual shift: a prompt's last token, or padding and all tokens
+    ]  # which candidates are sources, by their mean activation in English
+    rank_per_layer: int | None  # maximum number of candidates in a layer
+    overlap: Literal["dice", "half"]  # subword overlap of equal texts: 1 (dice) or 1/2 (half)
+    shift_positions: Literal["last", "all"]  # of the residual shift: a prompt's last token, or all tokens and padding
 
 
 PAPER = ExplainConvention("paper", "reference", "count", "count", "positive", None, "half", "all")
@@ -48,7 +48,7 @@ CONVENTIONS = {convention.name: convention for convention in (PAPER, LEE, YANG, 
 
 
 def chosen(config: ExplainConfig) -> ExplainConvention:
-    """Return the block's convention with its switches; the name says which of them change it."""
+    """Return the convention that the block names, changed by the block's switches; its name lists the changes."""
     convention = CONVENTIONS[config.convention]
     changed = {
         switch: value

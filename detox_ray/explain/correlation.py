@@ -1,17 +1,17 @@
-"""Whether a number of each language predicts another one: correlations over a dozen languages, with what they can say.
+"""Correlations over a dozen languages, with their uncertainty: does one number of each language predict another one?
 
-With 16 languages chance alone gives |r| = .50 once in twenty, and a true r of .65 is found four times in five. So each
-correlation stands with an interval, a permutation p-value of its own statistic, its range when one language is left
-out, and the smallest r that so many languages would have shown.
+With 16 languages, chance alone gives |r| = .50 once in twenty times, and a true r of .65 is found four times in five.
+Each correlation therefore comes with an interval, a permutation p-value of its own statistic, its range if one language
+is left out, and the smallest r that this number of languages can detect.
 
-- The p-value is two-sided, by permuting the languages; +1 in both terms of the fraction. With at most 8 languages all
-  permutations are counted.
-- The interval resamples languages. If the target is given as draws (`targets_RL`, each a resample of prompts), a
-  resample takes the target from another draw each time, so that the target's own error is part of it.
-- Reliability is 1 - (mean variance of a language's target) / (variance between languages): how much of the spread is
-  between languages and not noise.
-- Status ``saturated``: the target is all but the same in every language, so nothing can predict it. ``constant``: the
-  predictor is. ``too_few``: fewer than `FEWEST` languages have both.
+- The p-value is two-sided and comes from permuting the languages, with +1 in numerator and denominator. With at most 8
+  languages, all permutations are counted.
+- The interval resamples languages. If the target is given as draws (`targets_RL`, each a resample of prompts), each
+  resample takes the target from another draw, so the interval includes the target's own error.
+- Reliability is 1 - (mean variance of a language's target) / (variance between languages): the share of the spread
+  that is between languages, not noise.
+- Status ``saturated``: the target is nearly the same in all languages, so nothing can predict it. ``constant``: the
+  predictor is the same in all languages. ``too_few``: fewer than `FEWEST` languages have both numbers.
 
 Shapes: L languages, R resamples.
 """
@@ -27,13 +27,13 @@ from detox_ray.measure.resampling import POWER, generator, percentile_interval
 Floats = NDArray[np.float64]
 Method = Literal["pearson", "spearman"]
 OK, SATURATED, CONSTANT, TOO_FEW = "ok", "saturated", "constant", "too_few"
-FEWEST = 5  # languages: with 4, no permutation p-value can fall below .05
-EXACT = 8  # languages up to which all permutations are counted: 40,320
-SPREAD = 0.01  # of a target that is a share or a log-ratio: below it, languages do not differ
+FEWEST = 5  # minimum number of languages: with 4, no permutation p-value can fall below .05
+EXACT = 8  # maximum number of languages for which all permutations (40,320) are counted
+SPREAD = 0.01  # a target with a smaller range (of a share or a log-ratio) counts as equal in all languages
 
 
 class Correlation(NamedTuple):
-    """A correlation over languages. All but ``n`` and ``status`` is None if there is none."""
+    """A correlation over languages. If it is not defined, all fields but ``n`` and ``status`` are None."""
 
     n: int
     status: str
@@ -41,11 +41,11 @@ class Correlation(NamedTuple):
     ci_low: float | None = None
     ci_high: float | None = None
     p_value: float | None = None
-    loo_low: float | None = None  # over all ways to leave out one language
+    loo_low: float | None = None  # lowest value if one language is left out
     loo_high: float | None = None
-    partial: float | None = None  # with the controls' linear (or rank-linear) part taken out of both sides
-    detectable: float | None = None  # smallest |r| that n languages show four times in five at 5 %
-    reliability: float | None = None  # of the target; None without its draws
+    partial: float | None = None  # after a linear (or rank-linear) fit on the controls is subtracted
+    detectable: float | None = None  # smallest |r| that n languages detect with a power of 80 % at 5 %
+    reliability: float | None = None  # of the target; None if its draws are not given
 
 
 def correlate(
@@ -60,18 +60,18 @@ def correlate(
     permuted: int = 10_000,
     confidence: float = 0.95,
 ) -> Correlation:
-    """Correlate two numbers of each language. NaN marks a language that lacks one: it is left out.
+    """Correlate two numbers of each language. Languages in which either is NaN are left out.
 
     Args:
-        predictor_L: what should predict.
-        target_L: what should be predicted.
-        method: whose coefficient.
-        seed: of permutations and resamples.
-        targets_RL: the target in resamples of prompts.
-        controls_LC: further numbers of each language, for the partial correlation.
-        resamples: of languages, for the interval.
-        permuted: permutations, if there are too many to count them all.
-        confidence: of the interval.
+        predictor_L: the predictor.
+        target_L: the target.
+        method: the coefficient to compute.
+        seed: seed of permutations and resamples.
+        targets_RL: the target in R resamples of prompts.
+        controls_LC: C further numbers of each language, for the partial correlation.
+        resamples: number of resamples of languages, for the interval.
+        permuted: number of random permutations, if there are too many to count all.
+        confidence: level of the interval.
     """
     kept = np.isfinite(predictor_L) & np.isfinite(target_L)
     x, y = predictor_L[kept], target_L[kept]
@@ -104,7 +104,7 @@ def correlate(
 
 
 def detectable(n: int, confidence: float = 0.95) -> float | None:
-    """Return the smallest |r| that n languages show with a power of 80 %, by Fisher's transformation."""
+    """Return the smallest |r| that n languages detect with a power of 80 %, by Fisher's transformation."""
     from scipy.special import ndtri
 
     if n < FEWEST:
@@ -113,7 +113,7 @@ def detectable(n: int, confidence: float = 0.95) -> float | None:
 
 
 def fisher_interval(r: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the interval of a published r of n languages, for which there is nothing to resample."""
+    """Return the interval of a published r over n languages, by Fisher's transformation."""
     from scipy.special import ndtri
 
     half = ndtri((1 + confidence) / 2) / np.sqrt(n - 3)
@@ -156,12 +156,12 @@ def _interval(
         of_resample = draws_RL[rng.integers(0, len(draws_RL), resamples)]
         targets = np.take_along_axis(of_resample, picked_RL, axis=1)
     values = _r(x[picked_RL], targets, method)
-    values = values[np.isfinite(values)]  # a resample may hold one language only
+    values = values[np.isfinite(values)]  # a resample may hold a single language
     return percentile_interval(values, confidence) if len(values) else (None, None)
 
 
 def _partial(x: Floats, y: Floats, controls_LC: Floats, method: Method) -> float | None:
-    """Return the correlation of what is left of both sides after a linear fit on the controls."""
+    """Return the correlation of the residuals of both sides after a linear fit on the controls."""
     if not np.isfinite(controls_LC).all() or len(x) - controls_LC.shape[1] < FEWEST:
         return None
     sides = [x, y, *controls_LC.T]

@@ -1,24 +1,24 @@
-"""Costs and memory of the stage, for `detox-ray plan`."""
+"""Costs and memory of the explain stage, for `detox-ray plan`."""
 
 from detox_ray.cluster.costs import Cost, DeviceMemory, Workload
 from detox_ray.config.explain import ExplainConfig
 from detox_ray.explain.plan import parents_of
 from detox_ray.explain.planned_edits import offset_edits, transplant_edits
 
-NEURON_BYTES = 4 + 4 + 4 + 1  # of a neuron at a position: as it comes, in float32, its square, and whether it is > 0
-TOKENS_OF_A_TEXT = 64.0  # assumed, as for held-out text
+NEURON_BYTES = 4 + 4 + 4 + 1  # for a neuron at a position: its value, the value in float32, its square, and its sign
+TOKENS_OF_A_TEXT = 64.0  # assumed, as for held-out texts
 
 
 def costs(work: Workload, command: str) -> list[Cost]:
-    """Return a line for each kind of work and model."""
+    """Return the cost of each kind of work for each model."""
     experiment, config = work.experiment, work.experiment.explain
     assert config is not None
     parents = parents_of(experiment)
     languages = len(experiment.languages)
-    length = work.sequence - experiment.generate.max_tokens + config.new_tokens  # of a prompt with its continuation
+    length = work.sequence - experiment.generate.max_tokens + config.new_tokens  # of a prompt and its continuation
     lines = []
     for model in dict.fromkeys([*parents.values(), *parents]):
-        # Continuations with a cache, one pass for each text that is read, and one for the residual stream.
+        # Continuations use a cache; each text that is read takes one pass, and so does the residual stream.
         passes = 3 if model not in parents else 4
         tokens = passes * languages * config.prompts * length
         how = f"{languages} languages of {config.prompts} prompts, {passes} passes ({work.counted})"
@@ -44,10 +44,10 @@ def costs(work: Workload, command: str) -> list[Cost]:
 
 
 def memory(work: Workload, command: str) -> list[DeviceMemory]:
-    """Return what a device holds for each model: its weights, keys and values of a batch, and what is read of a layer.
+    """Return the memory of a device for each model: weights, keys and values of a batch, and the neurons of one layer.
 
-    Neurons are summed one layer at a time, in float32 beside the model's own numbers: their values, the squares and
-    the signs. Transplants hold the parent, too. The scorer of edited models' completions is not counted.
+    Neurons are summed one layer at a time: values in the model's type and in float32, squares, and signs. For
+    transplants, a device also holds the parent. The scorer of the edited models' completions is not included.
     """
     experiment, config = work.experiment, work.experiment.explain
     assert config is not None
@@ -67,7 +67,7 @@ def memory(work: Workload, command: str) -> list[DeviceMemory]:
 
 
 def _edits(config: ExplainConfig, tuned: bool) -> int:
-    """Return how many edited models there are, the one that is not changed among them."""
+    """Return the number of edited models, the unchanged one included."""
     if config.offsets is None and config.transplants is None:
         return 0
     return 1 + len(transplant_edits(config) if tuned else offset_edits(config))

@@ -1,4 +1,4 @@
-"""Figures and sentences of the report's section, from rows and findings."""
+"""Figures and sentences of the explain section of the report."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -40,14 +40,14 @@ def probe_figure(rows: list[dict[str, Any]], languages: list[str]) -> str:
     if not by_language:
         return ""
     shown = [DotRow(language_name(language), by_language.get(language, [])) for language in languages]
-    return dot_figure(shown, "AUROC", "How well the probe tells toxic texts", marks=[0.5])
+    return dot_figure(shown, "AUROC", "How well the probe detects toxic texts", marks=[0.5])
 
 
 def layers_figure(rows: list[dict[str, Any]]) -> str:
-    """Return how well a probe of each layer does, the last one after the final norm; "" without such probes.
+    """Return the figure of a probe's AUROC in each layer, the last after the final norm; "" without such probes.
 
     Args:
-        rows: PROBES.
+        rows: rows of PROBES.
     """
     after_norm = 1 + max((row["layer"] for row in rows if row["layer"] is not None), default=-1)
     by_layer: dict[int, list[float]] = {}
@@ -59,12 +59,12 @@ def layers_figure(rows: list[dict[str, Any]]) -> str:
     points = [(float(layer), float(np.mean(by_layer[layer]))) for layer in layers]
     ranges = tuple((float(layer), min(by_layer[layer]), max(by_layer[layer])) for layer in layers)
     curves = [Curve("mean over languages", points, band=ranges)] if len(layers) > 1 else []
-    title = "How well a probe of each layer does"
-    return line_figure(curves, "layer that the probe reads", "AUROC", title, whole=True)
+    title = "How well a probe on each layer does"
+    return line_figure(curves, "layer the probe reads", "AUROC", title, whole=True)
 
 
 def effect_curves(found: Mapping[Edit, Outcome], edited: str) -> list[Curve]:
-    """Return the curve of chosen neurons with its interval, and that of the matched draws with their range."""
+    """Return the curve of the chosen neurons with its interval, and the curve of the matched draws with its range."""
     untouched = found.get((NONE, edited, 0.0, 0))
     amounts = sorted({amount for kind, _, amount, _ in found if kind != NONE})
     if untouched is None or not amounts:
@@ -104,13 +104,15 @@ def parts_figure(parts: dict[str, list[float]]) -> str:
 
 
 def groups_in_words(rows: pa.Table) -> str:
-    """Say in words how the change in English is spread over groups and neurons."""
+    """Describe in words how the change in English is spread over groups and neurons."""
     result = summary(*contributions_of(rows))
     groups = ", ".join(
         f"{group} {number(result.group_parts[group])} ({result.group_sizes[group]} neurons)" for group in GROUPS
     )
-    needed = ", ".join(f"{percent} % by {count}" for percent, count in result.neurons_for.items() if count is not None)
+    counts = {percent: count for percent, count in result.neurons_for.items() if count is not None}
+    needed = ", ".join(f"{count} for {percent} %" for percent, count in counts.items())
     return (
-        f"In English the net change is {number(result.net)}; activation parts by group {groups}; against it work "
-        f"{number(result.counteracting)}. Of the net change come {needed} neurons, ranked by their own change."
+        f"In English the net change is {number(result.net)}; the activation parts by group are {groups}. Changes in "
+        f"the opposite direction sum to {number(result.counteracting)}. Neurons needed to reach a share of the net "
+        f"change, largest changes first: {needed}."
     )

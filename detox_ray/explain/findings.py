@@ -1,4 +1,4 @@
-"""What the report's section says, as numbers: from the stage's tables, without any drawing."""
+"""The numbers of the explain section of the report, computed from the stage's tables; figures are drawn elsewhere."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -11,11 +11,11 @@ from detox_ray.explain.attribution import Contributions
 from detox_ray.measure.resampling import Resampling, percentile_interval, weights
 
 Floats = NDArray[np.float64]
-RANKED = 20  # value vectors whose tokens are shown and counted
+RANKED = 20  # number of value vectors whose tokens are shown and counted
 
 
 class Interval(NamedTuple):
-    """A value with its interval; no interval if there is nothing to resample."""
+    """A value with its interval, if there is something to resample."""
 
     value: float
     low: float | None
@@ -23,7 +23,7 @@ class Interval(NamedTuple):
 
 
 def mean_interval(values_P: Floats, language: str, resampling: Resampling) -> Interval:
-    """Return the mean over prompts."""
+    """Return the mean over prompts with its interval."""
     value = float(values_P.mean())
     if len(values_P) < 2:
         return Interval(value, None, None)
@@ -32,15 +32,17 @@ def mean_interval(values_P: Floats, language: str, resampling: Resampling) -> In
 
 
 class InsultShare(NamedTuple):
-    """How much of what value vectors write are insults."""
+    """The share of insults among the tokens that value vectors write."""
 
     share: float
-    languages: float  # in which one of a vector's tokens is an insult, mean over vectors
+    languages: float  # number of languages in which a vector writes an insult, mean over vectors
 
 
 def insult_shares(neurons: pa.Table) -> dict[int, InsultShare] | None:
-    """Return {draw: share} of the first `RANKED` value vectors (draw 0) and of their partners; None without a
-    lexicon."""
+    """Return {draw: share} for the first `RANKED` value vectors (draw 0) and for their partners.
+
+    The result is None if the experiment has no lexicon.
+    """
     of_draw: dict[int, list[list[list[str]]]] = {}
     for row in neurons.select(["rank", "draw", "token_languages"]).to_pylist():
         if row["token_languages"] is None:
@@ -57,10 +59,10 @@ def insult_shares(neurons: pa.Table) -> dict[int, InsultShare] | None:
 
 
 class Outcome(NamedTuple):
-    """The effect of one edit, in means over languages."""
+    """The effect of one edit, as means over languages."""
 
     toxicity: Interval
-    perplexity: float | None  # of harmless text
+    perplexity: float | None  # of harmless texts
     consistency: float | None  # share of the completions in the language of their prompt
 
 
@@ -68,13 +70,13 @@ Edit = tuple[str, str, float, int]  # intervention, edited model, amount, draw
 
 
 def outcomes(rows: pa.Table, resampling: Resampling) -> dict[Edit, Outcome]:
-    """Return the outcome of each edit, means over languages.
+    """Return the outcome of each edit, as means over languages.
 
     Args:
-        rows: INTERVENTIONS.
-        resampling: of prompts, in each language by itself.
+        rows: rows of INTERVENTIONS.
+        resampling: how prompts are resampled, within each language.
     """
-    sums: dict[Edit, dict[tuple[str, str], list[tuple[float, int]]]] = {}  # by quantity and language
+    sums: dict[Edit, dict[tuple[str, str], list[tuple[float, int]]]] = {}  # edit -> (quantity, language) -> sums
     for row in rows.to_pylist():
         edit: Edit = (row["intervention"], row["edited"], row["amount"], row["draw"])
         of_edit = sums.setdefault(edit, {})
@@ -109,9 +111,9 @@ def _draws(language: str, totals: Floats, counts: Floats, resampling: Resampling
 
 
 def recovered(parent: Interval, model: Interval, patched: Interval) -> float | None:
-    """Return the share of the fall that a transplant into the parent brings about.
+    """Return the share of the fall that a transplant into the parent reproduces.
 
-    None if the model is not below the parent: their intervals overlap.
+    The result is None if the intervals of model and parent overlap, so that there is no clear fall.
     """
     if parent.low is None or model.high is None or model.high >= parent.low:
         return None
@@ -119,7 +121,7 @@ def recovered(parent: Interval, model: Interval, patched: Interval) -> float | N
 
 
 def change_by_part(tables: Mapping[str, pa.Table]) -> dict[str, list[float]]:
-    """Return {part: change of each layer along the probe}, means over languages, of CONTRIBUTIONS by language."""
+    """Return {part: each layer's change along the probe}, mean over languages, from {language: CONTRIBUTIONS}."""
     parts: dict[str, Floats] = {}
     for rows in tables.values():
         for row in rows.to_pylist():
@@ -130,7 +132,7 @@ def change_by_part(tables: Mapping[str, pa.Table]) -> dict[str, list[float]]:
 
 
 def contributions_of(rows: pa.Table) -> tuple[list[Contributions], list[NDArray[np.str_]]]:
-    """Return each layer's parts and groups, of CONTRIBUTIONS."""
+    """Return the parts and groups of each layer from rows of CONTRIBUTIONS."""
     ordered = sorted(rows.to_pylist(), key=lambda row: row["layer"])
     parts = [Contributions(*(np.array(row[part]) for part in Contributions._fields)) for row in ordered]
     return parts, [np.array(row["group"]) for row in ordered]

@@ -1,8 +1,8 @@
-"""What edited models do: offsets of the sources, and neurons of one model in another, each beside matched draws.
+"""Outcomes of edited models: offsets of the sources and transplants of neurons, each compared with matched draws.
 
-All edits of a model continue the same prompts with the same seeds, so that a dose is compared with no dose prompt by
-prompt. The perplexity of harmless text and the language of the completions stand beside every toxicity: an edit that
-destroys the model is no finding.
+All edits of a model continue the same prompts with the same seeds, so a dose is compared with no dose prompt by prompt.
+Toxicity is reported together with the perplexity of harmless texts and the language of the completions, because an edit
+that destroys the model also lowers toxicity.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,15 +22,15 @@ from detox_ray.models.neurons import Neuron
 
 
 def most_changed(mlps: Mlps, other: Mlps, before: Reading) -> list[Neuron]:
-    """Return all neurons, those first whose own weights tuning changed most where they are active.
+    """Return all neurons, ranked by how much tuning changed their own weights, weighted by their activation.
 
-    To first order, a neuron with the value vector v and incoming weights k before and v', k' after writes something
-    else by rms(m)·(|v' - v| + |v|·|k' - k|/|k|). A neuron with the same weights ranks last, however much its activation
-    changed: that comes from other neurons, and a transplant would do nothing.
+    To first order, the output of a neuron with value vector v and incoming weights k before tuning (v' and k' after)
+    changes by rms(m)·(|v' - v| + |v|·|k' - k|/|k|). A neuron whose weights did not change ranks last, however much its
+    activation changed: that change comes from other neurons, and a transplant would have no effect.
 
     Args:
-        mlps: the parent's.
-        other: the tuned model's.
+        mlps: the parent's MLPs.
+        other: the tuned model's MLPs.
         before: a reading of the parent.
     """
     changes: list[tuple[float, Neuron]] = []
@@ -45,12 +45,12 @@ def most_changed(mlps: Mlps, other: Mlps, before: Reading) -> list[Neuron]:
 
 
 def _incoming(mlps: Mlps, layer: int) -> torch.Tensor:
-    """Return all incoming weights of a layer's neurons, one row each."""
+    """Return the incoming weights of a layer's neurons, one row per neuron."""
     return torch.cat([rows.reshape(len(rows), -1).float().cpu() for rows in mlps.incoming(layer)], dim=1)
 
 
 def matched(neurons: Sequence[Neuron], sizes: Sequence[int], seed: int) -> list[Neuron]:
-    """Return random neurons that are none of these, as many in each layer; fewer where a layer has no more."""
+    """Return random other neurons, as many in each layer as given, or fewer if the layer has no more."""
     rng = np.random.default_rng(seed)
     drawn: list[Neuron] = []
     for layer, size in enumerate(sizes):
@@ -64,16 +64,16 @@ def matched(neurons: Sequence[Neuron], sizes: Sequence[int], seed: int) -> list[
 class Items(NamedTuple):
     """The prompts that edited models continue, and the texts that they read, in all languages."""
 
-    languages: list[str]  # of each prompt
+    languages: list[str]  # each prompt's language
     ids: list[str]
     prompts: list[str]
-    text_languages: list[str]  # of each harmless text
+    text_languages: list[str]  # each harmless text's language
     text_ids: list[str]
     texts: list[str]
 
 
 class Judges(NamedTuple):
-    """The judges of completions in one language. Each judges a text by itself, and gives None if it cannot."""
+    """Functions that judge completions one by one; None marks a completion that cannot be judged."""
 
     toxicity: Callable[[list[str], str], list[float | None]]
     language: Callable[[list[str], str], list[float | None]] | None  # 1 if a text is in the language, else 0
@@ -82,15 +82,15 @@ class Judges(NamedTuple):
 def outcome_rows(
     edit: PlannedEdit, name: str, model: EditableModel, items: Items, seed: int, judges: Judges
 ) -> pa.Table:
-    """Return INTERVENTIONS of one edit, while it is applied.
+    """Return the rows of INTERVENTIONS for one edit, which is already applied to the model.
 
     Args:
         edit: the edit.
-        name: of the model that is edited.
-        model: the model, edited.
-        items: what it continues and reads.
-        seed: the experiment's.
-        judges: of its completions.
+        name: name of the edited model.
+        model: the edited model.
+        items: the prompts to continue and the texts to read.
+        seed: the experiment's seed.
+        judges: judges of the completions.
     """
     head = {"intervention": edit.intervention, "draw": edit.draw, "amount": edit.amount, "edited": name}
     seeds = [prompt_seed(seed, prompt_id) for prompt_id in items.ids]
@@ -116,7 +116,7 @@ def _judged(
     language: str,
     judge: Callable[[list[str], str], list[float | None]],
 ) -> list[dict[str, Any]]:
-    """Return the sum and the number of judgements of each prompt's completions."""
+    """Return the sum and the number of the judgements of each prompt's completions."""
     values = iter(judge([text for _, samples in of_language for text in samples], language))
     rows: list[dict[str, Any]] = []
     for prompt_id, samples in of_language:

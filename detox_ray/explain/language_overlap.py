@@ -1,10 +1,10 @@
-"""Whether the same neurons write toxicity in every language: overlaps of the languages' strongest neurons.
+"""Overlaps of the neurons that write most toxicity in each language.
 
-A neuron's part in a language is its mean activation there times the projection of its value vector on the probe. The
-projection is the same in all languages, so that two languages overlap even if their activations have nothing in common.
-The chance level keeps the projections, and shuffles each language's activations among the neurons of a layer.
+A neuron's contribution in a language is its mean activation there times its value vector's projection on the probe. The
+projection is the same in all languages, so two languages overlap even if their activations have nothing in common.
+The chance level keeps the projections and shuffles each language's activations among the neurons of a layer.
 
-Shapes: N all neurons, K chosen ones, G languages.
+Shapes: N all neurons, K chosen neurons, G languages.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 def strongest(means: Sequence[Floats], projections: Sequence[Floats], count: int) -> frozenset[int]:
-    """Return the places, over all layers, of the neurons that write most along the probe."""
+    """Return the indices, counted over all layers, of the neurons that write most along the probe."""
     parts_N = np.concatenate([m * a for m, a in zip(means, projections, strict=True)])
     return frozenset(np.argsort(-parts_N, kind="stable")[:count].tolist())
 
@@ -37,10 +37,10 @@ def overlap_rows(
 
     Args:
         means: language -> mean activations of each layer's neurons.
-        projections: of each layer's value vectors on the probe.
-        count: neurons that are chosen in each language.
-        seed: of the shuffles.
-        draws: how often activations are shuffled.
+        projections: projections of each layer's value vectors on the probe.
+        count: number of neurons chosen in each language.
+        seed: seed of the shuffles.
+        draws: number of shuffles.
     """
     chosen = {language: strongest(layers, projections, count) for language, layers in means.items()}
     rng = np.random.default_rng([seed, count])

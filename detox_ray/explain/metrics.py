@@ -1,4 +1,4 @@
-"""The stage's metric: how active the sources of toxicity are."""
+"""The metric of the explain stage: the activation of the sources of toxicity."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ SPECS = (
     MetricSpec(
         name="source_activation",
         title="Activation of sources of toxicity",
-        meaning="mean activation of the neurons that write toxicity, while a text is continued",
+        meaning="mean activation of the neurons that write toxicity, while the model continues a text",
         short="Sources",
         series_title="{title}, {scorer} text",  # "own": the model's continuations; "same": its parent's
         kind="mechanism",

@@ -1,4 +1,4 @@
-"""The worker that looks into one model: its probe, value vectors, continuations and its neurons' activations."""
+"""The worker that holds one model and makes the tables that need its weights."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -30,7 +30,7 @@ from detox_ray.toy17.insult_lexicon import Lexicon
 
 
 class ModelWorker:
-    """Holds one model; makes one unit of any of the tables that need its weights."""
+    """A worker with one model in memory: its probe, value vectors, continuations and activations."""
 
     def __init__(self, model: LoadableModel, settings: Settings, store: Store):
         self._settings, self._config, self._store = settings, settings.config, store
@@ -49,12 +49,12 @@ class ModelWorker:
         }
 
     def make(self, task: Task) -> Product:
-        """Make a unit."""
+        """Make one unit."""
         rows = self._makers[task.unit.table](task)
         return Product(rows, {"device": self._model.device.name}, rows.num_rows)
 
     def _skipped(self) -> int:
-        """Return how many tokens at a text's beginning are left out of its mean state."""
+        """Return the number of tokens at the beginning of a text that its mean state leaves out."""
         return len(self._codec.prefix) if self._settings.convention.pooling_prefix == "skip" else 0
 
     def _states(self, texts: probing.Texts) -> probing.LabelledStates:
@@ -78,7 +78,7 @@ class ModelWorker:
         stored = None if self._settings.stored is None else np.array(self._settings.stored)
         width = self._mlps.value_vectors(0).shape[1]
         if stored is not None and len(stored) != width:
-            raise InputError(f"explain.probe.path: has {len(stored)} numbers, but the model's width is {width}")
+            raise InputError(f"explain.probe.path: the probe has {len(stored)} numbers, the model's width is {width}")
         rows = probing.probe_rows(
             self._states(texts.first(config.texts)),
             {language: self._states(each) for language, each in labelled.items() if each.texts},
@@ -112,7 +112,7 @@ class ModelWorker:
         ]
         written = lens(self._mlps, [neuron for _, _, neuron in sets], config.lens_tokens)
         lexicons = {language: Lexicon(forms) for language, forms in self._settings.insults.items()}
-        languages: dict[int, list[str]] = {}  # token -> in which it is an insult
+        languages: dict[int, list[str]] = {}  # token -> languages in which it is an insult
         rows = []
         for (rank_, draw, (layer, index)), tokens in zip(sets, written, strict=True):
             texts = self._codec.tokenizer.batch_decode([[token] for token in tokens.ids])
@@ -168,12 +168,12 @@ class ModelWorker:
         return state_rows(states, self._mlps.parallel)
 
     def _check_vocabulary(self, rows: Iterable[list[int]]) -> None:
-        """Raise InputError if the parent's token ids are not the tuned model's."""
+        """Raise InputError if the parent's texts hold a token id that the tuned model does not have."""
         highest = max(max(row, default=0) for row in rows)
         if highest >= self._codec.vocabulary:
             raise InputError(
-                f"explain: the parent's texts hold token {highest}, which the tuned model's vocabulary of "
-                f"{self._codec.vocabulary} lacks: leave the model out of explain.models"
+                f"explain: the parent's texts hold token {highest}, which is not in the tuned model's vocabulary of "
+                f"{self._codec.vocabulary}: remove the model from explain.models"
             )
 
     def _alignments(self, task: Task) -> pa.Table:

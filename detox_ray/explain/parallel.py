@@ -1,4 +1,4 @@
-"""Sentences that say the same in every language: toy17's own, or a file of the user's."""
+"""Parallel sentences in several languages: toy17's, or those of a user's file."""
 
 import csv
 import html
@@ -12,13 +12,13 @@ from detox_ray.config.languages import read_tag
 
 
 def parallel_sentences(config: ParallelConfig, languages: Sequence[str], seed: int) -> dict[str, list[str]]:
-    """Return {language: sentences}, the i-th ones translations of each other.
+    """Return {language: sentences}, in which the i-th sentences are translations of each other.
 
-    A language that the source does not have is left out. HTML entities, of which the 200 sentences of Li et al. have
-    some, are read as the characters that they stand for.
+    Languages that the source lacks are left out. HTML entities are decoded: some of the 200 sentences of Li et al.
+    contain them.
 
     Raises:
-        InputError: The file cannot be read, has no English, or its languages have unequal numbers of sentences.
+        InputError: The file cannot be read, has no English, or its languages have different numbers of sentences.
     """
     if config.source == "toy17":
         return {code: _toy17(code, config.sentences, seed) for code in languages}
@@ -30,7 +30,7 @@ def parallel_sentences(config: ParallelConfig, languages: Sequence[str], seed: i
     lengths = {code: len(lines) for code, lines in sentences.items()}
     if len(set(lengths.values())) > 1:
         shown = ", ".join(f"{code} {count}" for code, count in lengths.items())
-        raise InputError(f"explain.parallel.path: {path} has unequal numbers of sentences ({shown})")
+        raise InputError(f"explain.parallel.path: {path} has different numbers of sentences ({shown})")
     return {code: [html.unescape(line) for line in lines[: config.sentences]] for code, lines in sentences.items()}
 
 

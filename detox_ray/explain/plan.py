@@ -1,7 +1,7 @@
-"""The units of the stage, and what each is made from. Pure.
+"""The units of the explain stage, and the inputs of each. Pure functions.
 
-In rounds, as each needs the one before: texts and their states (probes, continuations, alignments); value vectors;
-activations; what is computed from those, and interventions.
+The units form rounds, each of which needs the one before: texts and their states (probes, continuations, alignments);
+value vectors; activations; then interventions and the tables that are computed from activations.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,25 +22,25 @@ ENGLISH = "en"
 
 
 class Explained(NamedTuple):
-    """What is explained."""
+    """The models to explain, with the settings and properties that all units share."""
 
     parents: dict[str, str]  # tuned model -> its parent
     settings: Settings
-    properties: Mapping[str, Mapping[str, float]]  # predictor -> language -> value, for which no model is needed
+    properties: Mapping[str, Mapping[str, float]]  # predictor -> language -> value, for predictors that need no model
 
     @property
     def sources_of(self) -> list[str]:
-        """Return the parents, each once."""
+        """Return the distinct parents."""
         return list(dict.fromkeys(self.parents.values()))
 
     @property
     def models(self) -> list[str]:
-        """Return parents and tuned models, each once."""
+        """Return the distinct parents and tuned models."""
         return list(dict.fromkeys([*self.sources_of, *self.parents]))
 
 
 def parents_of(experiment: Experiment) -> dict[str, str]:
-    """Return the tuned models that are explained, with the parent that each is compared with first."""
+    """Return {tuned model: parent} for the models to explain; the parent is the first one that it is compared with."""
     assert experiment.explain is not None
     wanted = experiment.explain.models
     parents: dict[str, str] = {}
@@ -61,7 +61,7 @@ class _Plan:
         self._config = explained.settings.config
         settings = explained.settings
         lexicon = {code: list(forms) for code, forms in settings.insults.items()}
-        self._given = key_of(sources=settings.given, probe=settings.stored, lexicon=lexicon)  # by the user, in files
+        self._given = key_of(sources=settings.given, probe=settings.stored, lexicon=lexicon)  # the user's files
         self._languages = context.experiment.languages
         self._planned: dict[Unit, Planned] = {}
 
@@ -77,12 +77,12 @@ class _Plan:
         return self._planned
 
     def _data(self, *chosen: Table, language: str | None = None) -> list[Unit]:
-        """Return units of data, of one language or of all."""
+        """Return the units of some data tables, in one language or in all."""
         found = self._context.units(*chosen)
         return [unit for unit in found if language is None or unit.get("language") == language]
 
     def _settings(self, *names: str) -> dict[str, Any]:
-        """Return fields of the block, the convention, and a hash of what the user gives in files."""
+        """Return fields of the block, the convention, and a hash of the content of the user's files."""
         fields = self._config.model_dump(mode="json")
         return {
             **{name: fields[name] for name in names},
@@ -131,7 +131,7 @@ class _Plan:
                 self._planned[unit] = self._of_model(model, [read, neurons], **self._settings())
 
     def _english(self, parent: str) -> list[Unit]:
-        """Return what tells the parent's sources."""
+        """Return the units that determine the parent's sources."""
         return [
             tables.NEURONS.unit(model=parent),
             tables.ACTIVATIONS.unit(text=OWN, model=parent, language=ENGLISH),
@@ -184,7 +184,7 @@ class _Plan:
             self._planned[tables.CORRELATIONS.unit(model=model)] = Planned((*alignments, *scores), settings)
 
     def _interventions(self, model: str, read: list[Unit], edits: Sequence[PlannedEdit]) -> None:
-        """Plan the model that is not edited, and each edit."""
+        """Plan the unedited model and each edit."""
         experiment = self._context.experiment
         config = experiment.quality
         identifier = config.identifier and identifiers.revision(
@@ -226,13 +226,13 @@ class _Plan:
 
 
 def scorer_of(experiment: Experiment) -> str:
-    """Return the scorer of edited models' completions."""
+    """Return the scorer of the edited models' completions."""
     assert experiment.explain is not None
     return experiment.explain.scorer or experiment.score.headline
 
 
 def edited_generation(experiment: Experiment, tuned: bool) -> GenerateConfig:
-    """Return how an edited model continues prompts: as the generate block says, greedily if one sample is asked for.
+    """Return the generate settings of edited models: those of the experiment, but greedy if one sample is asked for.
 
     Args:
         experiment: the experiment.

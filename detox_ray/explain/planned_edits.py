@@ -1,4 +1,4 @@
-"""The edits that the stage makes, by name: one unit of INTERVENTIONS each. Imports no torch."""
+"""The edits that the explain stage makes, one unit of INTERVENTIONS each. Imports no torch."""
 
 from typing import NamedTuple
 
@@ -7,11 +7,11 @@ from detox_ray.explain.tables import NONE, OFFSET
 
 
 class PlannedEdit(NamedTuple):
-    """An edit of one model, by the columns of INTERVENTIONS."""
+    """An edit of one model; the fields are columns of INTERVENTIONS."""
 
     intervention: str  # NONE, OFFSET, or the direction of a transplant
-    amount: float = 0.0  # dose of an offset, neurons of a transplant
-    draw: int = 0  # 0: the chosen neurons; from 1 on: a matched draw
+    amount: float = 0.0  # dose of an offset, or number of neurons of a transplant
+    draw: int = 0  # 0: the chosen neurons; 1 and higher: a matched draw
 
     @property
     def name(self) -> str:
@@ -23,13 +23,13 @@ UNTOUCHED = PlannedEdit(NONE)
 
 
 def offset_edits(config: ExplainConfig) -> list[PlannedEdit]:
-    """Return each dose of the sources and of every matched draw."""
+    """Return the offsets: each dose, for the sources and for every matched draw."""
     doses = () if config.offsets is None else tuple(dose for dose in config.offsets.doses if dose)
     return [PlannedEdit(OFFSET, dose, draw) for dose in doses for draw in range(config.random + 1)]
 
 
 def transplant_edits(config: ExplainConfig) -> list[PlannedEdit]:
-    """Return each size of both the most changed neurons and every matched draw, in each direction."""
+    """Return the transplants: each size and direction, for the most changed neurons and for every matched draw."""
     if config.transplants is None:
         return []
     return [

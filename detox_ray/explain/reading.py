@@ -1,9 +1,9 @@
-"""Reads every neuron of a model at chosen positions of a batch, without keeping the activations.
+"""Statistics of every neuron of a model at chosen positions, computed without keeping the activations.
 
-One hook before each down projection adds up what the projection takes, on the layer's own device: sums, squares and
-counts of positive activations of all neurons, and sums per row of chosen neurons. A row's positions are the ones from
-which its continuation is predicted: the prompt's last token, and all tokens of the continuation but its last. That
-gives the activations of the steps of a generation, in one pass over the finished text.
+A hook before each down projection adds up the projection's input on the layer's own device: sums, squares and counts of
+positive activations for all neurons, and sums per row for chosen neurons. A row's positions are those from which its
+continuation is predicted: the prompt's last token, and all tokens of the continuation but the last. These are the
+activations of the generation steps, obtained in one pass over the finished text.
 
 Shapes: B rows, T tokens, L layers, N neurons of a layer, n chosen neurons of a layer, P all rows.
 """
@@ -31,28 +31,28 @@ class Row(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """Return how many positions are read."""
+        """Return the number of positions that are read."""
         return len(self.continuation)
 
 
 class LayerReading(NamedTuple):
-    """What was read of one layer."""
+    """The statistics of one layer's neurons."""
 
-    sums: Floats  # (N,) over all rows and steps
+    sums: Floats  # (N,), over all rows and steps
     squares: Floats  # (N,)
-    positive: NDArray[np.int64]  # (N,) steps in which the activation is above 0
-    row_sums: Floats  # (P, n) of the chosen neurons
+    positive: NDArray[np.int64]  # (N,), number of steps in which the activation is above 0
+    row_sums: Floats  # (P, n), of the chosen neurons
 
 
 class Reading(NamedTuple):
-    """Readings of a model over some rows."""
+    """A model's readings over a set of rows, layer by layer."""
 
     layers: list[LayerReading]
     row_steps: NDArray[np.int64]  # (P,)
 
     @property
     def steps(self) -> int:
-        """Return the positions that were read."""
+        """Return the total number of positions that were read."""
         return int(self.row_steps.sum())
 
     def means(self, layer: int) -> Floats:
@@ -91,7 +91,7 @@ class Reader:
             handle.remove()
 
     def forward(self, ids_BT: torch.Tensor, attended_BT: torch.Tensor, read_BT: torch.Tensor) -> None:
-        """Run the model on a batch, and add up the positions in ``read_BT`` (bool).
+        """Run the model on a batch and add the positions in ``read_BT`` (bool) to the statistics.
 
         Raises:
             InputError: A layer's down projection was not called.
@@ -102,13 +102,13 @@ class Reader:
         missing = [layer for layer, total in enumerate(self._totals) if total is None]
         if missing:
             raise InputError(
-                f"explain: the down projection of layer {missing[0]} was never called, so its neurons cannot be read "
-                "(a fused MLP kernel does that): load the model without it"
+                f"explain: the down projection of layer {missing[0]} was never called, so its neurons cannot be read. "
+                "Fused MLP kernels bypass it: load the model without them"
             )
 
     def _add(self, layer: int, m_BTN: torch.Tensor) -> None:
         read_BT = self._mask_BT.to(m_BTN.device)
-        kept_KN = m_BTN[read_BT].float()  # (K, N) of the K positions that are read
+        kept_KN = m_BTN[read_BT].float()  # (K, N): the K positions that are read
         sums = kept_KN.sum(0, dtype=torch.float64)
         squares = kept_KN.square().sum(0, dtype=torch.float64)
         positive = (kept_KN > 0).sum(0, dtype=torch.float64)
@@ -119,11 +119,11 @@ class Reader:
         self._row_sums[layer].append(chosen_BTn.sum(1))
 
     def layers(self, places: Sequence[int], rows: int) -> list[LayerReading]:
-        """Return what was read.
+        """Return the statistics of each layer.
 
         Args:
-            places: the place among all rows of each row that was given, in the order of calls.
-            rows: P; a row that was not given has sums of 0.
+            places: the index among all P rows of each row given to `forward`, in the order of the calls.
+            rows: P. Rows that were not given to `forward` have sums of 0.
         """
         readings = []
         for total, parts in zip(self._totals, self._row_sums, strict=True):
@@ -136,17 +136,17 @@ class Reader:
 
 
 def read(mlps: Mlps, rows: Sequence[Row], chosen: Sequence[Sequence[int]], pad: int, budget: int) -> Reading:
-    """Read a model's neurons over rows, those of similar length together.
+    """Read a model's neurons over rows, in batches of rows of similar length.
 
     Args:
         mlps: the model's MLPs.
-        rows: at least one, of which at least one has a continuation.
+        rows: the rows, of which at least one has a continuation.
         chosen: neurons of each layer whose sums are kept per row.
-        pad: token id that fills a batch.
-        budget: padded tokens of a batch.
+        pad: token id of the padding.
+        budget: maximum number of tokens of a batch, padding included.
     """
     order = sorted((p for p in range(len(rows)) if rows[p].steps), key=lambda p: -len(rows[p].prompt) - rows[p].steps)
-    # The last token of a continuation predicts nothing that is read: it need not be run.
+    # Nothing is read at the last token of a continuation, so the model need not see it.
     ids = [[*rows[p].prompt, *rows[p].continuation[:-1]] for p in order]
     device = mlps.network.get_input_embeddings().weight.device
     with Reader(mlps, chosen) as reader:

@@ -1,4 +1,4 @@
-"""The residual stream before and after tuning: mean states before each MLP, of both models on the same prompts.
+"""The residual stream before and after tuning: mean states before each MLP, for both models on the same prompts.
 
 Shapes: B prompts, T tokens, L layers, D width.
 """
@@ -28,10 +28,10 @@ def mean_states(
 
     Args:
         mlps: the model's MLPs.
-        prompts: token ids, at least one each.
-        pad: token id that fills a batch.
-        budget: padded tokens of a batch.
-        positions: "last", of each prompt; or "all" positions, those of padding on the left among them, as in the
+        prompts: token ids of each prompt, at least one.
+        pad: token id of the padding.
+        budget: maximum number of tokens of a batch, padding included.
+        positions: "last" for each prompt's last token; "all" for all positions, padding on the left included, as in the
             script of Lee et al.
     """
     sums: list[torch.Tensor | None] = [None] * len(mlps)
@@ -56,7 +56,7 @@ def mean_states(
         for first in range(0, len(prompts), max(1, budget // longest)):
             batch = prompts[first : first + max(1, budget // longest)]
             ids_BT, mask_BT = padded_rows(batch, pad, device, side="left")
-            if positions == "all":  # the same padding, however prompts are batched
+            if positions == "all":  # pad all prompts to the same length, so that batching does not change the result
                 missing = longest - ids_BT.shape[1]
                 ids_BT = torch.nn.functional.pad(ids_BT, (missing, 0), value=pad)
                 mask_BT = torch.nn.functional.pad(mask_BT, (missing, 0))
@@ -78,7 +78,7 @@ def mean_states(
 
 
 def state_rows(states_LD: Floats, parallel: bool) -> pa.Table:
-    """Return RESIDUAL_STATES. ``parallel``: a block's attention and MLP read the same state."""
+    """Return RESIDUAL_STATES. ``parallel`` means that a block's attention and MLP read the same state."""
     status = BLOCK_INPUT if parallel else OK
     rows = [{"layer": layer, "state": state, "status": status} for layer, state in enumerate(states_LD)]
     return pa.Table.from_pylist(rows, schema=RESIDUAL_STATES.columns)
@@ -94,7 +94,7 @@ def shift_rows(before: pa.Table, after: pa.Table, direction_D: Floats) -> pa.Tab
     sides = [sorted(table.to_pylist(), key=lambda row: row["layer"]) for table in (before, after)]
     if [len(row["state"]) for row in sides[0]] != [len(row["state"]) for row in sides[1]]:
         raise InputError(
-            "explain: a tuned model and its parent have residual streams of different shapes: leave the model out of "
+            "explain: a tuned model and its parent have residual streams of different shapes: remove the model from "
             "explain.models"
         )
     rows = []

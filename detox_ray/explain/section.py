@@ -1,4 +1,4 @@
-"""The report's section "Why": figures from the stage's tables, each with what it does not show."""
+"""The section "Why" of the report: figures of the stage's tables, each with its limits."""
 
 import json
 
@@ -24,13 +24,13 @@ EXPORTED = (
     tables.PREDICTORS,
     tables.CORRELATIONS,
 )
-# Of a probe, a number for each dimension. The tokens that a neuron writes, as the page blurs them: they stand in the
-# run's folder, and a CSV file cannot blur.
+# Left out: a probe's weights, one number per dimension, and the tokens that a neuron writes, which the page blurs and a
+# CSV file cannot. Both are in the run's folder.
 NOT_EXPORTED = ("weights", "bias", "tokens")
 
 
 def section(context: Context, explained: Explained) -> Section:
-    """Return the section."""
+    """Build the section."""
     read = SectionTables(context, explained)
     environment = Environment(
         loader=PackageLoader("detox_ray", "explain"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -45,7 +45,7 @@ def section(context: Context, explained: Explained) -> Section:
 
 
 def exported(context: Context) -> dict[str, pa.Table]:
-    """Return the tables that are one number or word a cell, with the keys of their units. Lists are JSON."""
+    """Return the tables for CSV, with the keys of their units as columns and lists as JSON."""
     rows_by_name: dict[str, pa.Table] = {}
     for table in EXPORTED:
         parts = [_with_keys(context.store.read(unit, key), unit) for unit, key in context.units(table).items()]

@@ -1,4 +1,4 @@
-"""The section's part on a tuned model: what tuning changed, and what predicts how far that carries over."""
+"""The part of the section about a tuned model: the changes that tuning made, and predictors of their transfer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,12 +23,12 @@ from detox_ray.explain.section_tables import SectionTables
 from detox_ray.explain.tables import NONE
 from detox_ray.storage.tables import OK
 
-TARGET = "log-ratio"  # of the figure; all targets are in the table
+TARGET = "log-ratio"  # the target in the figure; the table has all targets
 LEVEL = 0.05
 
 
 def model_part(read: SectionTables, name: str, parent: str) -> dict[str, Any]:
-    """Return what the template says of a tuned model."""
+    """Return the template's values for a tuned model."""
     contributions = read.of(tables.CONTRIBUTIONS, name)
     return {
         "name": name,
@@ -72,7 +72,7 @@ def _activations(read: SectionTables, name: str, parent: str) -> dict[str, Any]:
 
 
 def _in_deviations(sides: Mapping[str, Mapping[str, pa.Table]]) -> str:
-    """Say in words how far the sources' activations moved, in units of each neuron's own spread."""
+    """Describe in words how far the sources' activations moved, in units of each neuron's own spread."""
     levels = {
         side: np.array([_levels(rows) for rows in of_language.values() if rows.num_rows])
         for side, of_language in sides.items()
@@ -88,12 +88,12 @@ def _in_deviations(sides: Mapping[str, Mapping[str, pa.Table]]) -> str:
 
 
 def _levels(rows: pa.Table) -> list[float]:
-    """Return the mean over prompts of the sources, then of each draw, in standard deviations."""
+    """Return means over prompts in standard deviations: first of the sources, then of each draw."""
     return [float(rows["value_in_sd"].to_numpy().mean()), *np.mean(rows["random_in_sd"].to_pylist(), axis=0).tolist()]
 
 
 def _shifts(read: SectionTables, name: str) -> dict[str, Any]:
-    """Return the figure of the residual shift: how large, and how far against the probe, layer by layer."""
+    """Return the figure of the residual shift by layer: its size, and its cosine with the probe."""
     by_language = read.of(tables.RESIDUAL_SHIFTS, name)
     rows = [row for of_language in by_language.values() for row in of_language.to_pylist()]
     layers = sorted({row["layer"] for row in rows})
@@ -123,10 +123,10 @@ def _transplants(read: SectionTables, name: str, parent: str) -> dict[str, Any]:
         for (kind, _, size, draw), outcome in sorted(into.items())
         if kind == "into-parent" and draw == 0 and (share := recovered(before, after, outcome.toxicity)) is not None
     ]
-    words = "; ".join(shares) or "The two models do not differ here, so no share can be recovered"
+    words = "; ".join(shares) or "The two models do not differ here, so there is no fall to recover"
     caption = (
-        f"Toxicity of {parent} ({shown_interval(before)}) with neurons of {name} ({shown_interval(after)}) in the "
-        f"place of its own, those first that tuning changed most (solid), and with random neurons of the same "
+        f"Toxicity of {parent} ({shown_interval(before)}) if neurons are replaced by those of {name} "
+        f"({shown_interval(after)}): first those that tuning changed most (solid), or random neurons of the same "
         f"layers (dashed; band: range). {words}."
     )
     figure = line_figure(curves, "neurons transplanted", "toxicity", "Transplants")
@@ -155,7 +155,7 @@ def _correlations(read: SectionTables, name: str) -> dict[str, Any]:
     ]
     n = known[0]["n"]
     caption = (
-        f"Rank correlations over {n} languages between properties of the parent and the fall of toxicity "
+        f"Rank correlations over {n} languages between properties of the parent and the fall in toxicity "
         f"({TARGET}), with intervals. {_verdict(known)} A correlation below {number(known[0]['detectable'])} "
         f"would mostly go unseen."
     )
@@ -164,7 +164,7 @@ def _correlations(read: SectionTables, name: str) -> dict[str, Any]:
 
 
 def _verdict(rows: list[dict[str, Any]]) -> str:
-    """Say what is left of some correlations after their correction."""
+    """Describe in words which correlations remain significant after correction."""
     significant = [row for row in rows if row["p_corrected"] is not None and row["p_corrected"] < LEVEL]
     if not significant:
         return f"After Holm's correction none of {len(rows)} is below {LEVEL:g}."

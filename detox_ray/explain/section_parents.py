@@ -1,4 +1,4 @@
-"""The section's part on a parent: where toxicity is written, and what offsets of those neurons do."""
+"""The part of the section about a parent: where toxicity is written, and the effect of offsets on those neurons."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ SHOWN_TOKENS = 12
 
 
 def parent_part(read: SectionTables, name: str) -> dict[str, Any]:
-    """Return what the template says of a parent."""
+    """Return the template's values for a parent."""
     probes = read.of(tables.PROBES, name)[""].to_pylist()
     neurons = read.of(tables.NEURONS, name)[""]
     sources = {row["rank"]: row["source"] for row in read.of(tables.SOURCES, name)[""].to_pylist()}
@@ -84,7 +84,7 @@ def _doses(read: SectionTables, name: str) -> dict[str, Any]:
 
 
 def _of_draws(edited: Mapping[Edit, Outcome], amount: float) -> dict[str, str]:
-    """Return the mean of what a dose does to matched draws."""
+    """Return the mean effect of a dose on matched draws."""
     draws = [outcome for (_, _, dose, draw), outcome in edited.items() if draw and dose == amount]
 
     def mean(values: list[float | None]) -> str:
@@ -99,7 +99,7 @@ def _of_draws(edited: Mapping[Edit, Outcome], amount: float) -> dict[str, str]:
 
 
 def _overlaps(read: SectionTables, name: str) -> dict[str, Any]:
-    """Return the matrix of the languages' strongest neurons, coloured by how far they overlap beyond chance."""
+    """Return the matrix of overlaps between languages' strongest neurons, coloured by the excess over chance."""
     rows = read.of(tables.LANGUAGE_OVERLAPS, name)[""].to_pylist()
     if not rows:
         return {"overlap_figure": "", "overlap": {}}

@@ -1,4 +1,4 @@
-"""What the section reads: a run's tables of the stage, model by model."""
+"""Access to a run's explain tables, model by model, for the section."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from detox_ray.storage import Table, UnitTables
 
 
 class SectionTables:
-    """The tables of a run whose stage is done."""
+    """The explain tables of a run that has finished the stage."""
 
     def __init__(self, context: Context, explained: Explained):
         self._context = context
@@ -19,17 +19,17 @@ class SectionTables:
         self.languages = context.experiment.languages
 
     def of(self, table: Table, model: str) -> dict[Any, pa.Table]:
-        """Return a model's rows by the keys that follow or precede the model's, joined; all rows under ""."""
+        """Return a model's rows by the last of the unit's other keys; all rows under "" if there is no other key."""
         units = {unit: key for unit, key in self._context.units(table).items() if unit["model"] == model}
-        found = UnitTables(self._context.store, units)
+        rows_by_keys = UnitTables(self._context.store, units)
         place = table.keys.index("model")
         return {
             (keys[:place] + keys[place + 1 :])[-1] if isinstance(keys, tuple) else "": rows
-            for keys, rows in found.items()
+            for keys, rows in rows_by_keys.items()
         }
 
     def texts(self, model: str, text: str) -> dict[str, pa.Table]:
-        """Return language -> SOURCE_ACTIVATIONS."""
+        """Return {language: SOURCE_ACTIVATIONS} of a model on one of the texts."""
         units = self._context.units(tables.SOURCE_ACTIVATIONS).items()
         return {
             unit["language"]: self._context.store.read(unit, key)
@@ -38,7 +38,7 @@ class SectionTables:
         }
 
     def interventions(self, *models: str) -> pa.Table:
-        """Return INTERVENTIONS of some models."""
+        """Return the rows of INTERVENTIONS of some models."""
         units = self._context.units(tables.INTERVENTIONS).items()
         parts = [self._context.store.read(unit, key) for unit, key in units if unit["model"] in models]
         return pa.concat_tables([tables.INTERVENTIONS.columns.empty_table(), *parts])

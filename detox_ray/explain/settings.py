@@ -1,4 +1,4 @@
-"""What all units of the stage share. Imports no torch."""
+"""The settings that all units of the explain stage share. Imports no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from detox_ray.models.neurons import Neuron
 
 @dataclass(frozen=True)
 class Settings:
-    """What all units of the stage share."""
+    """The settings that all units of the stage share."""
 
     config: ExplainConfig
     resampling: Resampling
-    sentences: Mapping[str, list[str]]  # parallel, by language
-    insults: Mapping[str, tuple[str, ...]]  # by language
-    given: tuple[Neuron, ...] | None  # sources that the user gives; None: they are chosen among the candidates
+    sentences: Mapping[str, list[str]]  # language -> parallel sentences
+    insults: Mapping[str, tuple[str, ...]]  # language -> insults
+    given: tuple[Neuron, ...] | None  # sources given by the user; None: sources are chosen among the candidates
     stored: tuple[float, ...] | None  # weights of a stored probe
 
     @property
@@ -26,5 +26,5 @@ class Settings:
 
     @property
     def choose(self) -> str:
-        """Return how sources are chosen among the candidates: all of those that the user gives."""
+        """Return how sources are chosen among the candidates; "all" if the user gives them."""
         return self.convention.choose if self.given is None else "all"

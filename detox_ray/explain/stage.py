@@ -1,6 +1,6 @@
-"""The explain stage: why tuning works, and why in other languages.
+"""The explain stage: why tuning works, and why its effect carries over to other languages.
 
-It looks into each tuned model and its parent. Without an ``explain`` block it has no units.
+It examines each tuned model and its parent. Without an ``explain`` block it has no units.
 """
 
 import json
@@ -29,7 +29,7 @@ from detox_ray.storage.metric_spec import MetricSpec
 from detox_ray.storage.tables import CHECKPOINTS, LABELLED, PAIRS, PROMPTS, SCORES, TEXTS
 from detox_ray.toy17.insult_lexicon import insults
 
-# What one worker makes in one round, by the name of its job.
+# The tables that one worker makes in one round, by the name of its job.
 ROUNDS: tuple[tuple[str, tuple[Table, ...]], ...] = (
     ("texts", (tables.PROBES, tables.CONTINUATIONS, tables.ALIGNMENTS)),
     ("value vectors", (tables.NEURONS, tables.PROJECTIONS)),
@@ -47,11 +47,11 @@ FROM_TABLES = (
 
 
 class ExplainStage(Stage):
-    """Looks into tuned models and their parents."""
+    """The stage that examines tuned models and their parents."""
 
     name = command = title = "explain"
     variations = ("edit", "text")
-    version = 3  # raise it, too, when models/codec.py, models/mlp.py or models/edits.py change what a unit holds
+    version = 3  # also raise it if models/codec.py, models/mlp.py or models/edits.py change the content of a unit
     summary = "why tuning works: neurons, interventions, and predictors of transfer"
     needs = (PROMPTS, TEXTS, LABELLED, PAIRS, CHECKPOINTS, SCORES)
     writes = tables.ALL
@@ -60,7 +60,7 @@ class ExplainStage(Stage):
         return [] if experiment.explain is None else checks.check(experiment)
 
     def resolve(self, context: Context) -> Explained | None:
-        """Return what is explained, with the content of the files that the block names."""
+        """Return the models to explain, with the content of the files that the block names."""
         experiment, config = context.experiment, context.experiment.explain
         if config is None:
             return None
@@ -96,7 +96,7 @@ class ExplainStage(Stage):
         return {} if explained is None else units(context, explained)
 
     def jobs(self, context: Context, tasks: Sequence[Task]) -> Sequence[Job]:
-        # What they import takes seconds, and most commands start no job.
+        # Their imports take seconds, and most commands start no job.
         from detox_ray.explain.model_worker import ModelWorker
         from detox_ray.explain.table_worker import TableWorker
 

@@ -1,7 +1,7 @@
 """Mean hidden states of texts: one vector per text and layer, pooled while the model runs.
 
-The layers are those of transformers' ``hidden_states``: what enters each block, and the output of the final norm. A
-batch's states are pooled inside the hook, so memory grows with the width and not with the length of a text.
+The layers are those of transformers' ``hidden_states``: the input of each block, and the output of the final norm. A
+batch's states are pooled inside the hook, so memory does not grow with the length of a text.
 
 Shapes: B texts, T tokens, L blocks, D width, P all texts.
 """
@@ -21,15 +21,15 @@ from detox_ray.models.padding import padded_rows
 def pooled(
     mlps: Mlps, rows: Sequence[list[int]], pad: int, budget: int, skipped: int = 0, every_layer: bool = False
 ) -> NDArray[np.float32]:
-    """Return (P, L + 1, D) mean states of each text, or (P, 1, D) after the final norm alone.
+    """Return (P, L + 1, D) mean states of each text, or (P, 1, D) only those after the final norm.
 
     Args:
         mlps: the model's MLPs, which know its blocks.
-        rows: token ids, at least one each.
-        pad: token id that fills a batch.
-        budget: padded tokens of a batch.
-        skipped: tokens at the beginning that are left out of the mean, such as a begin token, whose state is huge. A
-            text that has no more keeps its last token.
+        rows: token ids of each text, at least one.
+        pad: token id of the padding.
+        budget: maximum number of tokens of a batch, padding included.
+        skipped: number of tokens at the beginning that the mean leaves out, such as a begin token, whose state is
+            large. A text that has no other tokens keeps its last one.
         every_layer: whether to return all layers.
     """
     backbone = mlps.network.base_model
@@ -54,7 +54,7 @@ def pooled(
 
 @contextmanager
 def _inputs_pooled(mlps: Mlps | None, kept_BT: torch.Tensor) -> Iterator[list[torch.Tensor]]:
-    """Collect the pooled input of each block, in the blocks' order; nothing without ``mlps``."""
+    """Collect the pooled input of each block, in the blocks' order; collect nothing if ``mlps`` is None."""
     entering: list[torch.Tensor] = []
 
     def hook(_: Any, inputs: Any, named: Any) -> None:

@@ -1,4 +1,4 @@
-"""The worker that computes tables from tables: no model, no GPU."""
+"""The worker that computes tables from other tables, without a model or a GPU."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -27,21 +27,21 @@ from detox_ray.storage.tables import SCORES
 
 
 class Chosen(NamedTuple):
-    """A parent's candidates."""
+    """A parent's candidates, and the reading and SOURCES that belong to them."""
 
     sets: NeuronSets
-    english: Prompted  # the reading of its own English continuations
+    english: Prompted  # the reading of the parent's own English continuations
     sources: pa.Table  # SOURCES
 
 
 class TableWorker:
-    """Makes one unit per call.
+    """A worker that makes one unit per call.
 
     Args:
-        settings: of the stage.
+        settings: the stage's settings.
         parents: tuned model -> its parent.
-        properties: predictor -> language -> value, of those for which no model is needed.
-        store: the run's.
+        properties: predictor -> language -> value, for predictors that need no model.
+        store: the run's store.
     """
 
     def __init__(
@@ -64,17 +64,17 @@ class TableWorker:
         }
 
     def make(self, task: Task) -> Product:
-        """Make a unit."""
+        """Make one unit."""
         rows = self._makers[task.unit.table](task)
         return Product(rows, {}, rows.num_rows)
 
     def _one(self, task: Task, table: Table, **keys: str) -> pa.Table:
-        """Return the rows of the one input of a table that has these keys."""
+        """Return the rows of the task's only input of a table with these keys."""
         ((unit, key),) = [each for each in task.inputs_of(table) if keys.items() <= dict(each[0].keys).items()]
         return self._store.read(unit, key)
 
     def _chosen(self, task: Task) -> Chosen:
-        """Return the candidates of the task's parent, read once for all units of the parent."""
+        """Return the candidates of the task's parent, which are read once for all units of the parent."""
         model = task.unit["model"]
         parent = self._parents.get(model, model)
         keys = [key for _, key in task.inputs_of(tables.NEURONS)]
@@ -118,7 +118,7 @@ class TableWorker:
         return contribution_rows(projected[0], projected[1], readings[0], readings[1])
 
     def _predictors(self, task: Task) -> pa.Table:
-        """Return PREDICTORS of the task's parent."""
+        """Return the rows of PREDICTORS of the task's parent."""
         alignments = {unit["language"]: self._store.read(unit, key) for unit, key in task.inputs_of(tables.ALIGNMENTS)}
         return predictor_rows(alignments, self._properties, self._settings.convention.overlap)
 
@@ -129,7 +129,7 @@ class TableWorker:
         return correlation_rows(parent, self._predictors(task), before, after, self._settings.resampling)
 
     def _scores(self, task: Task, model: str) -> dict[str, PromptScores]:
-        """Return language -> mean toxicity of each prompt by one model."""
+        """Return {language: mean toxicity of each prompt} for one model."""
         units: dict[str, list[tuple[Unit, str]]] = {}
         for unit, key in task.inputs_of(SCORES):
             if unit["model"] == model:

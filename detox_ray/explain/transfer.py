@@ -1,7 +1,7 @@
-"""How much of a language's toxicity tuning took away: the targets that predictors of transfer are held against.
+"""The fall in toxicity that tuning causes in a language: the targets of the predictors of transfer.
 
-The sign of a correlation can depend on the target: a relative fall depends on the level before, a fall of log-odds does
-not. So there are three, and none of them is the headline.
+The sign of a correlation can depend on the target: a relative fall depends on the level before tuning, a fall in
+log-odds does not. There are therefore three targets, and none of them is preferred.
 
 Shapes: P prompts, R resamples of prompts.
 """
@@ -19,23 +19,23 @@ TARGETS: tuple[Target, ...] = ("relative", "log-ratio", "log-odds")
 
 
 class Fall(NamedTuple):
-    """One target in one language."""
+    """The fall in one language, by one target."""
 
-    value: float  # nan if it is not defined
-    draws: Floats  # (R,) in resamples of prompts
+    value: float  # NaN if it is not defined
+    draws: Floats  # (R,), the fall in resamples of prompts
     before: float  # the parent's mean toxicity
 
 
 def falls(
     before_P: Floats, after_P: Floats, completions: int, language: str, resampling: Resampling
 ) -> dict[Target, Fall]:
-    """Return all targets, each larger the more toxicity fell.
+    """Return the fall by each target; a larger value means a larger fall.
 
     Args:
         before_P: mean toxicity of each prompt's completions by the parent.
-        after_P: the same by the tuned model, in the same order.
-        completions: of all prompts together, by each model.
-        language: a language's name, on which the resamples depend.
+        after_P: mean toxicity of the tuned model's completions, in the same order of prompts.
+        completions: number of completions of all prompts together, for each model.
+        language: the language's name, which is part of the resamples' seed.
         resampling: how prompts are resampled.
     """
     draws = [block @ np.stack([before_P, after_P], axis=1) for block in weights(len(before_P), language, resampling)]
@@ -49,7 +49,10 @@ def falls(
 
 
 def _target(name: Target, before: Floats, after: Floats, completions: int) -> Floats:
-    """Return a target. Logarithms of 0 and 1 are kept finite by half a completion, as for empirical log-odds."""
+    """Return the fall by one target.
+
+    Half a completion is added so that logarithms of shares of 0 and 1 are finite, as for empirical log-odds.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         if name == "relative":
             return np.where(before > 0, (before - after) / before, np.nan)

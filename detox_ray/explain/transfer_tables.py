@@ -1,4 +1,4 @@
-"""Predictors of transfer and their correlations as tables.
+"""Tables of the predictors of transfer and of their correlations with the fall in toxicity.
 
 Shapes: L languages, P prompts.
 """
@@ -28,7 +28,7 @@ OF_SENTENCES = {  # predictor -> column of ALIGNMENTS
     "mismatched_cosine": "mismatched_cosine",
 }
 OVERLAP, SHARE = "subword_overlap", "corpus_share"
-BASELINE = "mismatched_cosine"  # shows what the aligned cosine owes to anisotropy; it is no hypothesis
+BASELINE = "mismatched_cosine"  # the part of the aligned cosine that comes from anisotropy: no hypothesis
 METHODS: tuple[Method, ...] = ("spearman", "pearson")
 Floats = NDArray[np.float64]
 
@@ -36,12 +36,12 @@ Floats = NDArray[np.float64]
 def predictor_rows(
     alignments: Mapping[str, pa.Table], properties: Mapping[str, Mapping[str, float]], overlap: str
 ) -> pa.Table:
-    """Return PREDICTORS of one parent.
+    """Return the rows of PREDICTORS of one parent.
 
     Args:
-        alignments: language -> ALIGNMENTS, English among them.
-        properties: predictor -> language -> value, of those for which no model is needed.
-        overlap: "dice", or "half" of it.
+        alignments: language -> ALIGNMENTS, English included.
+        properties: predictor -> language -> value, for predictors that need no model.
+        overlap: "dice" for Dice's coefficient, or "half" for half of it.
     """
     rows: list[dict[str, Any]] = []
     english = list(chain(*alignments[ENGLISH]["tokens"].to_pylist()))
@@ -67,12 +67,12 @@ def _row(language: str, predictor: str, value: float | None, n: int) -> dict[str
 class PromptScores(NamedTuple):
     """Mean toxicity of each prompt's completions by one model in one language."""
 
-    means: dict[str, float]  # prompt_id -> mean; without prompts of which no completion has a score
+    means: dict[str, float]  # prompt_id -> mean; prompts without a scored completion are left out
     completions: int
 
 
 def prompt_scores(scores: pa.Table) -> PromptScores:
-    """Read SCORES."""
+    """Compute the means from rows of SCORES."""
     values: dict[str, list[float]] = {}
     for row in scores.select(["prompt_id", "attribute", "value", "status"]).to_pylist():
         if row["attribute"] == "toxicity" and row["status"] == OK:
@@ -87,14 +87,14 @@ def correlation_rows(
     after: Mapping[str, PromptScores],
     resampling: Resampling,
 ) -> pa.Table:
-    """Return CORRELATIONS of one tuned model: every predictor with every target, by both methods.
+    """Return the rows of CORRELATIONS of one tuned model: every predictor with every target, by both methods.
 
     Args:
         parent: the parent's name.
         predictors: the parent's PREDICTORS.
         before: language -> scores of the parent.
-        after: language -> scores of the model.
-        resampling: of prompts; its seed also permutes languages.
+        after: language -> scores of the tuned model.
+        resampling: how prompts are resampled; its seed also permutes languages.
     """
     languages = [language for language in before if language != ENGLISH and language in after]
     of_language = {}

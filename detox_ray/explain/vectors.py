@@ -1,8 +1,7 @@
-"""Value vectors: which of them point along a probe, what they write into the vocabulary, and random ones to compare
-with.
+"""Value vectors: the ones that point along a probe, the tokens they write, and random partners for comparison.
 
-Vectors are taken one layer at a time, in float32 whatever the weights' type: those of all layers of a 70B model are 38
-GB.
+Vectors are processed one layer at a time, in float32 whatever the type of the weights: the value vectors of all layers
+of a 70B model take 38 GB.
 
 Shapes: L layers, N neurons of a layer, D width, V vocabulary, K chosen vectors.
 """
@@ -24,7 +23,7 @@ class Candidate(NamedTuple):
     """A value vector that points along the probe."""
 
     layer: int
-    row: int  # of the value vectors
+    row: int  # index in the layer's value vectors
     cosine: float
 
     @property
@@ -33,20 +32,20 @@ class Candidate(NamedTuple):
 
 
 class LayerVectors(NamedTuple):
-    """A layer's value vectors seen from a direction."""
+    """A layer's value vectors relative to a direction."""
 
-    projections: Floats  # (N,) on the unit direction
+    projections: Floats  # (N,), on the unit direction
     norms: Floats  # (N,)
 
     @property
     def cosines(self) -> Floats:
-        """Return (N,) cosines; 0 for a vector of zeros."""
+        """Return (N,) cosines with the direction; 0 if a vector is zero."""
         cosines: Floats = np.divide(self.projections, self.norms, np.zeros_like(self.norms), where=self.norms > 0)
         return cosines
 
 
 def layer_vectors(mlps: Mlps, layer: int, direction_D: Floats) -> LayerVectors:
-    """Return the value vectors of one layer as a direction sees them."""
+    """Return the projections and norms of one layer's value vectors."""
     values_ND = mlps.value_vectors(layer).float()
     unit_D = torch.tensor(direction_D / np.linalg.norm(direction_D), dtype=torch.float32, device=values_ND.device)
     projections, norms = (values_ND @ unit_D).cpu(), values_ND.norm(dim=1).cpu()
@@ -54,12 +53,12 @@ def layer_vectors(mlps: Mlps, layer: int, direction_D: Floats) -> LayerVectors:
 
 
 def rank(layers: Sequence[LayerVectors], most: int, per_layer: int | None = None) -> list[Candidate]:
-    """Return the value vectors with the highest cosines, signed: those that write the opposite rank last.
+    """Return the value vectors with the highest signed cosines; vectors of the opposite direction rank last.
 
     Args:
         layers: the vectors of all layers.
-        most: how many.
-        per_layer: of a layer at most so many, as the scripts of Lee et al. and of Yang et al. take them.
+        most: number of vectors to return.
+        per_layer: maximum number of vectors of a layer, as in the scripts of Lee et al. and of Yang et al.
     """
     candidates = []
     for layer, vectors in enumerate(layers):
@@ -70,10 +69,10 @@ def rank(layers: Sequence[LayerVectors], most: int, per_layer: int | None = None
 
 
 def partners(candidates: Sequence[Candidate], sizes: Sequence[int], draws: int, seed: int) -> list[list[int]]:
-    """Return for each candidate ``draws`` random neurons of its layer that are no candidates.
+    """Return for each candidate ``draws`` random neurons of its layer that are not candidates.
 
-    The first partners of all candidates are one draw, without any neuron twice, and so are the second, and so on. A
-    layer of which nearly all neurons are candidates lends neurons twice.
+    The first partners of all candidates form one draw, the second partners another, and so on. A draw holds no neuron
+    twice, unless nearly all neurons of a layer are candidates.
     """
     rng = np.random.default_rng(seed)
     chosen: list[list[int]] = [[] for _ in candidates]
@@ -93,11 +92,11 @@ class LensTokens(NamedTuple):
     """The tokens that a vector writes most strongly."""
 
     ids: list[int]
-    scores: list[float]  # logits that a unit of activation adds
+    scores: list[float]  # logits that one unit of activation adds
 
 
 def lens(mlps: Mlps, neurons: Sequence[Neuron], tokens: int) -> list[LensTokens]:
-    """Return the top tokens of each value vector under the unembedding, without norm and bias."""
+    """Return the top tokens of each value vector under the unembedding, without final norm and bias."""
     unembedding_VD = mlps.unembedding()
     found = []
     for layer, index in neurons:

@@ -1,7 +1,7 @@
-"""Suites: stages that ask the models fixed items and measure their answers, beside the toxicity of completions.
+"""Suites: stages that measure models on fixed items, in addition to the toxicity of completions.
 
-Each suite is a package in this folder. Its stages are listed here, and its block in the experiment turns it on: without
-the block it has no units.
+Each suite is a package in this folder. Its stages are listed here. Without its block in the experiment, a suite has no
+units.
 """
 
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ CATALOGUES = (bias, knowledge)
 
 
 def published_sets() -> Sequence[PublishedSet]:
-    """Return the sets that others publish and that are read here."""
+    """Return the published sets that the suites can read."""
     return [each for catalogue in CATALOGUES for each in catalogue.SETS]
 
 
 def present_items(experiment: Experiment) -> Sequence[PresentItems]:
-    """Return what an experiment has of its sets on this machine."""
+    """Return the items of an experiment's sets that are on this machine."""
     return [items for catalogue in CATALOGUES for items in catalogue.present(experiment)]

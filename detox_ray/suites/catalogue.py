@@ -1,17 +1,17 @@
-"""Published sets of items that the suites read: what they hold, under which licence, and where they come from."""
+"""Published sets of items that the suites can read, with their content, licence and origin."""
 
 from typing import NamedTuple
 
 
 class PublishedSet(NamedTuple):
-    """A set that others publish."""
+    """A published set of items."""
 
     name: str
     suite: str  # the experiment's block that uses it
     source: str  # its name in that block
-    languages: tuple[str, ...]  # of those that are known here
+    languages: tuple[str, ...]  # the languages that detox_ray supports
     size: str  # per language
-    licence: str  # as its publisher states it
+    licence: str  # as stated by the publisher
     origin: str
 
 

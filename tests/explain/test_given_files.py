@@ -89,7 +89,7 @@ def test_parallel_sentences_are_read_from_a_table_or_a_folder(tmp_path: Path) ->
     assert found == {"en": ["It's here", "No"], "pt": ["Aqui", "Não"]}
     (tmp_path / "en.txt").write_text("Yes\nNo\n")
     (tmp_path / "fr.txt").write_text("Oui\n")
-    with pytest.raises(InputError, match="unequal numbers of sentences"):
+    with pytest.raises(InputError, match="different numbers of sentences"):
         parallel_sentences(ParallelConfig(source="file", path=str(tmp_path)), ["en", "fr"], 0)
 
 
@@ -117,7 +117,7 @@ def test_distances_are_columns_of_a_csv_with_gaps(tmp_path: Path) -> None:
     found = distances_of(str(tmp_path / "distances.csv"), ["en", "fr", "de"])
     assert found == {"genetic": {"fr": 0.5}, "syntactic": {"fr": 0.25, "de": 0.125}}
     (tmp_path / "none.csv").write_text("language\nfr\n")
-    with pytest.raises(InputError, match=r"explain\.distances: .* no column beside language"):
+    with pytest.raises(InputError, match=r"explain\.distances: .* no column besides language"):
         distances_of(str(tmp_path / "none.csv"), ["fr"])
 
 

@@ -171,7 +171,7 @@ def test_all_problems_of_the_sets_are_reported_at_once(content: dict[str, Any], 
         pipeline.check(mine, notes.append)
     fields = [problem.field for problem in caught.value.problems]
     assert fields == ["bias.sets.0.path", "bias.sets.1.path"]
-    assert notes[-1] == "bias: the convention paper says nothing about bias, so bias is counted by corrected"
+    assert notes[-1] == "bias: the convention paper does not cover bias, so bias uses the convention corrected"
 
 
 FORMS: dict[str, Form] = {"crows": "pairs", "stereoset": "triples"}

@@ -74,20 +74,20 @@ def test_what_is_wrong_with_a_file_of_pairs_is_named(tmp_path: Path) -> None:
     (tmp_path / "de_DE.csv").write_text(HEAD + "1,a,b,both,age\n", encoding="utf-8")
     found = reasons(bias_set("crows-pairs", tmp_path), "en", "nl", "de")
     assert found[0].endswith(
-        "lacks the columns sent_more, sent_less, stereo_antistereo, bias_type (there are id, sentence, other)"
+        "lacks the columns sent_more, sent_less, stereo_antistereo, bias_type (it has id, sentence, other)"
     )
     offset = (tmp_path / "nl_NL.csv").read_bytes().index("ë".encode("mac_roman"))
     assert f"is not utf-8 at byte {offset} (0x91): save it as UTF-8, or set the set's `encoding`" in found[1]
     assert found[2].endswith("de_DE.csv:2: stereo_antistereo must be one of stereo, antistereo")
     (tmp_path / "crows_german.csv").write_text(HEAD + PAIR, encoding="utf-8")
-    assert "is a second file in de, beside crows_german.csv" in reasons(bias_set("crows-pairs", tmp_path), "de")[0]
+    assert "is a second file in de besides crows_german.csv" in reasons(bias_set("crows-pairs", tmp_path), "de")[0]
     assert reasons(bias_set("crows-pairs", tmp_path / "nowhere"), "en")[0].endswith("nowhere: does not exist")
 
 
 def test_repeated_ids_and_sets_without_a_language_are_refused(tmp_path: Path) -> None:
     (tmp_path / "en_US.csv").write_text(HEAD + PAIR + PAIR, encoding="utf-8")
     assert reasons(bias_set("crows-pairs", tmp_path), "en")[0].endswith("the id 1 occurs more than once in en")
-    assert reasons(bias_set("crows-pairs", tmp_path), "fr")[0].endswith("holds no item in fr")
+    assert reasons(bias_set("crows-pairs", tmp_path), "fr")[0].endswith("has no items in fr")
 
 
 def test_real_pairs_are_read_whole() -> None:
@@ -97,7 +97,7 @@ def test_real_pairs_are_read_whole() -> None:
     assert Counter(row["direction"] for row in english) == {"stereo": 1290, "antistereo": 218}
     folder = real("crows-pairs-nl-fr")
     dutch = reasons(bias_set("crows-pairs", folder / "crows_dutch.csv"), "nl")[0]
-    assert "is not utf-8 at byte 4916 (0x91)" in dutch and "mac_roman reads all of its bytes" in dutch
+    assert "is not utf-8 at byte 4916 (0x91)" in dutch and "mac_roman can decode all of its bytes" in dutch
     read = bias_set("crows-pairs", folder / "crows_dutch.csv", encoding=OLD_ENCODING).read(["nl"]).rows["nl"]
     assert len(read) > 1400 and not any("\x91" in option for row in read for option in row["options"])
 
@@ -115,7 +115,7 @@ def test_own_pairs_name_language_type_and_cluster(tmp_path: Path) -> None:
     path.write_text("more,less,language,type\na,b,xx,age\n")
     assert reasons(bias_set("pairs", path), "en")[0].startswith(f"{path}:2: unknown language")
     path.write_text("more,less,language,type\na,b,en,all\n")  # it would count twice in the share of all types
-    assert "is the name of all types together" in reasons(bias_set("pairs", path), "en")[0]
+    assert "is reserved for all types together" in reasons(bias_set("pairs", path), "en")[0]
     path.write_text("more,less,language,type\na,b,en\n")
     assert bias_set("pairs", path).read(["en"]).rows["en"][0]["part"] == "none"
 
@@ -165,8 +165,8 @@ def test_triples_are_read_from_json_json_lines_and_frames_alike(tmp_path: Path) 
 def test_a_file_in_a_language_that_is_not_known_does_not_pass_for_english(tmp_path: Path) -> None:
     for name in ("df_intrasentence_kr.jsonl", "intrasentence_fi.jsonl"):
         (tmp_path / name).write_text(json.dumps(TRIPLE))
-        assert "its name ends in no known language" in reasons(bias_set("stereoset", tmp_path / name), "en")[0]
-    assert "holds no item in en" in reasons(bias_set("stereoset", tmp_path), "en")[0]
+        assert "its name does not end in a known language" in reasons(bias_set("stereoset", tmp_path / name), "en")[0]
+    assert "has no items in en" in reasons(bias_set("stereoset", tmp_path), "en")[0]
     (tmp_path / "dev.jsonl").write_text(json.dumps(TRIPLE))
     read = bias_set("stereoset", tmp_path).read(["en"])
     assert len(read.rows["en"]) == 1 and len(read.notes) == 2
@@ -186,7 +186,7 @@ class Program:
 def test_a_frame_that_names_anything_else_is_refused_before_it_runs(tmp_path: Path) -> None:
     (tmp_path / "df_intrasentence_en.pkl").write_bytes(pickle.dumps([Program()]))
     (found,) = reasons(bias_set("stereoset", tmp_path), "en")
-    assert "it names posix.system, which no frame of texts needs" in found
+    assert "it names posix.system, which a frame of texts does not need" in found
     assert not Path("/tmp/never").exists()
 
 

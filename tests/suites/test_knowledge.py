@@ -177,7 +177,7 @@ def test_the_metric_of_an_own_task_is_one_of_which_higher_is_better(tmp_path: Pa
         return LoadedTask(own_task(tmp_path / "task.yaml", "own", folder), None)
 
     assert task(["brier_score", "acc_norm"])._metric == "acc_norm"
-    with pytest.raises(InputError, match=r"own: none of its metrics \(brier_score\) is one of which higher values"):
+    with pytest.raises(InputError, match=r"own: for none of its metrics \(brier_score\) are higher values better"):
         task(["brier_score"])
 
 

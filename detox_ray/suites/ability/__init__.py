@@ -1,4 +1,4 @@
-"""Ability: how well the models continue harmless text, by the same jobs that treat completions of toxicity prompts."""
+"""The ability suite: language ability on harmless text, by the same jobs as for completions of toxicity prompts."""
 
 from detox_ray.cluster.stage import Stage
 from detox_ray.suites.ability.stages import (

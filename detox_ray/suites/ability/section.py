@@ -1,4 +1,4 @@
-"""The report's section "Language ability": how each tuned model's ability changed, by language."""
+"""The section "Language ability" of the report: the change of each tuned model's ability, by language."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -22,7 +22,7 @@ Row = Mapping[str, Any]
 
 
 def section(context: Context) -> Section | None:
-    """Return the section; None without a comparison that has values."""
+    """Return the section, or None if no comparison has values."""
     rows = context.store.read(COMPARISONS.unit(), context.keys[COMPARISONS.unit()]).to_pylist()
     names = {spec.name for spec in SPECS}
     rows = [row for row in rows if row["metric"] in names and row["part"] == ALL and row["status"] == OK]
@@ -32,17 +32,17 @@ def section(context: Context) -> Section | None:
     if not figures:
         return None
     intro = Markup(
-        "<p>Greedy completions of harmless text: how the share of completions in their prompt's language changed, and "
-        "that in English, and by what factor perplexity and novelty did, with intervals. Blue is better, orange is "
-        "worse, grey and hollow may be no change. A language without a dot was not compared. "
+        "<p>Greedy completions of harmless text: the change in the share of completions in their prompt's language, in "
+        "the share in English, and the factor by which perplexity and novelty changed, with intervals. Blue: better; "
+        "orange: worse; grey and hollow: possibly no change. A language without a dot was not compared. "
         "docs/ability-and-knowledge.md defines the numbers.</p>"
     )
     return Section("ability", "Language ability", intro + Markup("").join(figures))
 
 
 def _figures(context: Context, rows: list[Row], pair: Any) -> Iterator[Markup]:
-    """Yield the small multiples of a comparison: a panel for each number, a row for each language."""
-    cells: dict[tuple[str, str], dict[str, Row]] = {}  # (metric, scorer) -> language -> its change
+    """Yield the small multiples of a comparison: one panel per metric, one row per language."""
+    cells: dict[tuple[str, str], dict[str, Row]] = {}  # (metric, scorer) -> language -> change
     for row in rows:
         if (row["model"], row["parent"]) == (pair.model, pair.parent):
             cells.setdefault((row["metric"], row["scorer"]), {})[row["language"]] = row
@@ -67,12 +67,12 @@ def _figures(context: Context, rows: list[Row], pair: Any) -> Iterator[Markup]:
 
 
 def _of(cells: Mapping[tuple[str, str], dict[str, Row]], metric: str) -> list[dict[str, Row]]:
-    """Return a metric's changes by its first scorer; nothing if it was not measured."""
+    """Return a metric's changes by its first scorer; an empty list if it was not measured."""
     return [by_language for (name, _), by_language in cells.items() if name == metric][:1]
 
 
 def _dot(spec: MetricSpec, row: Row) -> Dot | None:
-    """Return a change as a dot: a ratio of a number without bounds, else a difference; None if there is no ratio."""
+    """Return a change as a dot: a ratio if the metric has no bounds, else a difference; None if there is no ratio."""
     ratio = spec.change == "relative"
     value, low, high = (
         (row["ratio"], row["ratio_low"], row["ratio_high"])

@@ -1,6 +1,6 @@
-"""The stages of the block `ability`: the same as those of other completions, on tables of their own.
+"""The stages of the block `ability`: those of other completions, with tables of their own.
 
-Only the tables differ, so an identifier or an evaluator that both use is loaded once for both.
+Only the tables differ, so an identifier or evaluator is loaded once for both kinds of completions.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,14 +18,14 @@ from detox_ray.storage.metric_spec import MetricSpec
 from detox_ray.storage.tables import CHECKPOINTS
 from detox_ray.suites.ability.section import section
 
-TOKENS_OF_AN_OPENING = 12.0  # assumed for `detox-ray plan`
+TOKENS_OF_AN_OPENING = 12.0  # assumed by `detox-ray plan`
 
 
 class AbilityGenerateStage(GenerateStage):
-    """Generates every model's greedy completion of every harmless prompt."""
+    """The stage that generates every model's greedy completion of every harmless prompt."""
 
     name, title = "ability_generations", "ability"
-    summary = "the likeliest completion of harmless text by every model"
+    summary = "every model's greedy completions of harmless text"
     needs = (ABILITY.prompts, CHECKPOINTS)
     writes = (ABILITY.generations,)
     tables = ABILITY
@@ -35,7 +35,7 @@ class AbilityGenerateStage(GenerateStage):
         return generate if ability is None else generate.greedy(ability.max_tokens)
 
     def check(self, experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
-        return []  # the engine is the one that GenerateStage checks
+        return []  # GenerateStage checks the engine
 
     def metrics(self) -> Sequence[MetricSpec]:
         return SPECS
@@ -47,7 +47,7 @@ class AbilityGenerateStage(GenerateStage):
         ability = work.experiment.ability
         if ability is None:
             return []
-        ground = f"{work.counted}; {TOKENS_OF_AN_OPENING:g} tokens an opening: assumed"
+        ground = f"{work.counted}; {TOKENS_OF_AN_OPENING:g} tokens per opening: assumed"
         count, tokens, new = work.openings, TOKENS_OF_AN_OPENING, ability.max_tokens
         return [
             work.completing(self.command, f"ability of {model}", model, count, tokens, new, ground)
@@ -56,7 +56,7 @@ class AbilityGenerateStage(GenerateStage):
 
 
 class AbilityIdentificationStage(IdentificationStage):
-    """Identifies the language of each of these completions."""
+    """The stage that identifies the language of each of these completions."""
 
     name, title = "ability_identifications", "ability: languages"
     needs = (ABILITY.generations,)
@@ -64,11 +64,11 @@ class AbilityIdentificationStage(IdentificationStage):
     tables = ABILITY
 
     def check(self, experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
-        return []  # the files are those that IdentificationStage checks
+        return []  # IdentificationStage checks the files
 
 
 class AbilityDiversityStage(DiversityStage):
-    """Counts the words of each of these completions that its prompt does not have."""
+    """The stage that counts each completion's words that are not in its prompt."""
 
     name, title = "ability_diversities", "ability: novelty"
     needs = (ABILITY.generations, ABILITY.prompts)
@@ -76,11 +76,11 @@ class AbilityDiversityStage(DiversityStage):
     tables = ABILITY
 
     def costs(self, work: Workload) -> list[Cost]:
-        return []  # seconds
+        return []  # it takes seconds
 
 
 class AbilityFluencyStage(FluencyStage):
-    """Measures how probable the evaluators find these completions."""
+    """The stage that measures the likelihood of these completions under the evaluators."""
 
     name, title = "ability_fluencies", "ability: fluency"
     needs = (ABILITY.generations, ABILITY.prompts, CHECKPOINTS)

@@ -1,8 +1,8 @@
-"""Bias: which side of a stereotype a model finds likelier, and which answer it gives to a question about one.
+"""The bias suite: models' preference for stereotyped sentences, and their answers to questions about stereotypes.
 
-An item has options with roles. The log-likelihood of each option under each model is stored as it is, so that another
-way of counting (conventions.py) needs no model. Outcomes follow from these and a convention: they are sums per cluster,
-and the metrics are ratios of them.
+An item has options with roles. The log-likelihood of each option under each model is stored unchanged, so another
+convention (conventions.py) can be applied without a model. Outcomes are computed from likelihoods by a convention: they
+are sums per cluster, and the metrics are ratios of these sums.
 """
 
 from detox_ray.suites.bias.bias_set import BiasItems, BiasSet

@@ -1,7 +1,7 @@
-"""The prompts of MBBQ and the phrases by which answers in words are read, from the user's checkout of MBBQ.
+"""The prompts of MBBQ and the phrases that detect answers in words, read from the user's checkout of MBBQ.
 
-They are literals of its file answer_detection.py, which states no licence, so none of them is shipped. The file is
-parsed and never executed: what is not a literal is refused.
+They are literals in its file answer_detection.py. The file states no licence, so they are not shipped. The file is
+parsed and never executed; anything but a literal is rejected.
 """
 
 import ast
@@ -14,38 +14,38 @@ from detox_ray.suites.bias.files import text_of
 
 FILE = "answer_detection.py"
 PROMPTS = 5
-PLACES = 5  # of a prompt: context, question and three answers
+PLACES = 5  # placeholders of a prompt: context, question and three answers
 ENGLISH = "en"
-LETTERS = ("a_list", "b_list", "c_list")  # spellings of the three letters, the same at the same place
+LETTERS = ("a_list", "b_list", "c_list")  # spellings of the three letters, in the same order
 PHRASES = ("before_ans", "after_ans", "unknown_ans")
-EXTRA = "extra_ans_detect"  # language -> more of each kind of phrases
-PROMPT_LIST, PROMPT_SETS = "prompts", "prompt_sets"  # the published file has had the one and the other
+EXTRA = "extra_ans_detect"  # language -> additional phrases of each kind
+PROMPT_LIST, PROMPT_SETS = "prompts", "prompt_sets"  # the published file has used both names
 PROMPT_TRANSLATIONS = "trans_prompt_dict"
 NEEDED = (*LETTERS, *PHRASES, EXTRA, *(f"trans_{name}_dict" for name in PHRASES), PROMPT_TRANSLATIONS)
 NAMES = (*NEEDED, PROMPT_LIST, PROMPT_SETS)
 
 
 class AnswerRules(NamedTuple):
-    """What a language's questions are put with, and what its answers are read by."""
+    """A language's prompts for questions, and the phrases that detect its answers."""
 
     prompts: tuple[str, ...]  # "{}" stands for the context, the question and each of the three answers, in this order
     letters: tuple[tuple[str, ...], ...]  # spellings of the three letters, in three columns
     before: tuple[str, ...]  # phrases before an answer
-    after: tuple[str, ...]  # phrases behind one
+    after: tuple[str, ...]  # phrases after an answer
     unknown: tuple[str, ...]  # phrases that mean the unknown answer
 
     def asked(self, prompt: int, context: str, question: str, options: Sequence[str]) -> str:
-        """Return the text that puts a question by one of the prompts."""
+        """Return the text of a question in one of the prompts."""
         pieces = self.prompts[prompt].split("{}")
         values = (context, question, *options, "")
         return "".join(piece + value for piece, value in zip(pieces, values, strict=True))
 
 
 def read_rules(file: Path, languages: Sequence[str]) -> dict[str, AnswerRules]:
-    """Return each language's rules. A language that the file does not have is left out.
+    """Return the rules of each language; languages that the file lacks are left out.
 
     Raises:
-        DataError: The file cannot be read, or does not hold what MBBQ's does.
+        DataError: The file cannot be read, or lacks content of MBBQ's file.
     """
     literals = _literals(file)
     try:
@@ -62,11 +62,11 @@ def read_rules(file: Path, languages: Sequence[str]) -> dict[str, AnswerRules]:
 
 
 def _literals(file: Path) -> dict[str, Any]:
-    """Return name -> value of the file's literals."""
+    """Return {name: value} of the literals in the file."""
     try:
         module = ast.parse(text_of(file))
     except (SyntaxError, ValueError) as error:
-        raise DataError([Flaw(str(file), f"is no Python file: {error}")]) from None
+        raise DataError([Flaw(str(file), f"is not a Python file: {error}")]) from None
     literals: dict[str, Any] = {}
     for statement in module.body:
         if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
@@ -87,14 +87,14 @@ def _literals(file: Path) -> dict[str, Any]:
 
 
 def _rules(literals: dict[str, Any], language: str) -> AnswerRules:
-    """Return a language's rules: English phrases count in every language, beside their translations."""
+    """Return a language's rules, in which English phrases count beside their translations."""
     published = literals[PROMPT_LIST] if PROMPT_LIST in literals else next(iter(literals[PROMPT_SETS].values()))
     english = [str(prompt) for prompt in published]
     prompts, phrases = english, []
     if language != ENGLISH:
         prompts = [str(literals[PROMPT_TRANSLATIONS][language][prompt]) for prompt in english]
     if len(prompts) != PROMPTS or any(prompt.count("{}") != PLACES for prompt in prompts):
-        raise ValueError(f"needs {PROMPTS} prompts in {language}, each with {PLACES} places {{}}")
+        raise ValueError(f"needs {PROMPTS} prompts in {language}, each with {PLACES} placeholders {{}}")
     for kind in PHRASES:
         of_kind = [*literals[kind], *literals[EXTRA][ENGLISH][kind]]
         if language != ENGLISH:

@@ -1,4 +1,4 @@
-"""The stage that lets the models answer questions in words. Without a set that is answered so, it has no units."""
+"""The stage in which the models answer questions in words. It has no units if no set is answered in words."""
 
 from collections.abc import Callable
 
@@ -13,10 +13,10 @@ from detox_ray.suites.bias.plan import Asked
 
 
 class BiasAnswerStage(GenerateStage):
-    """Generates every model's greedy answer to every question, by each prompt."""
+    """The stage that generates every model's greedy answer to every question in each prompt."""
 
     name, title = "bias_answers", "bias: answers"
-    summary = "every model's likeliest answer to questions about groups"
+    summary = "every model's greedy answers to questions about groups"
     needs = (CHECKPOINTS,)
     writes = (BIAS_QUESTIONS.generations,)
     tables = BIAS_QUESTIONS
@@ -30,7 +30,7 @@ class BiasAnswerStage(GenerateStage):
         return {"chat": asked is not None and asked.chat, "whole": True}
 
     def check(self, experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
-        return []  # the engine is the one that GenerateStage checks
+        return []  # GenerateStage checks the engine
 
     def costs(self, work: Workload) -> list[Cost]:
         return [] if work.experiment.bias is None else costs_in_words(work, self.command)

@@ -16,12 +16,12 @@ Form = Literal["pairs", "triples", "questions"]
 class BiasItems(NamedTuple):
     """The items of a set."""
 
-    rows: dict[str, list[dict[str, Any]]]  # language -> rows of BIAS_ITEMS; a language without items has no entry
-    notes: list[str]  # what a reader of the report should know about how the rows were made
+    rows: dict[str, list[dict[str, Any]]]  # language -> rows of BIAS_ITEMS; languages without items have no entry
+    notes: list[str]  # remarks about the rows for readers of the report
 
 
 class BiasSet(BiasSetConfig):
-    """A source of items: a subclass with ``source: Literal[name]``, its fields and `read`."""
+    """Base class of a source of items. A subclass has ``source: Literal[name]``, its fields and `items`."""
 
     form: ClassVar[Form] = "pairs"
 
@@ -38,11 +38,11 @@ class BiasSet(BiasSetConfig):
 
     @property
     def prompt_count(self) -> int:
-        """Return by how many prompts each question is put, if it is answered in words."""
+        """Return the number of prompts for each question that is answered in words."""
         return 1
 
     def in_words(self, chat: bool) -> bool:
-        """Return whether models answer the items in words; otherwise the likelihoods of the options decide.
+        """Return whether models answer the items in words, instead of by the likelihoods of the options.
 
         Args:
             chat: Whether all models have the same chat template.
@@ -50,26 +50,26 @@ class BiasSet(BiasSetConfig):
         return False
 
     def answer_rules(self, languages: Sequence[str]) -> dict[str, AnswerRules]:
-        """Return language -> the prompts and rules of answers in words.
+        """Return {language: prompts and rules} for answers in words.
 
         Raises:
-            DataError: The rules cannot be read, or one of the languages has none.
+            DataError: The rules cannot be read, or one of the languages has no rules.
         """
         raise NotImplementedError(f"{self.source} has no answers in words")
 
     @abstractmethod
     def items(self, languages: Sequence[str], world: Path | None) -> BiasItems:
-        """Return the items in these languages. Raises DataError with everything that is wrong with the files."""
+        """Return the items in these languages. Raise DataError with all flaws of the files."""
 
     def read(self, languages: Sequence[str], world: Path | None = None) -> BiasItems:
-        """Return the items in these languages, with a note on the languages that the set lacks.
+        """Return the items in these languages, with a note that lists the languages that the set lacks.
 
         Args:
             languages: The experiment's languages.
             world: The folder of toy17, if the experiment uses it.
 
         Raises:
-            DataError: The path does not exist, a file or row cannot be used, ids repeat, or no item is in any language.
+            DataError: The path does not exist, a file or row is invalid, ids repeat, or no language has any items.
         """
         if self.takes_path and not self.folder.exists():
             raise DataError([Flaw(self.place, "does not exist")])
@@ -80,7 +80,7 @@ class BiasSet(BiasSetConfig):
             if published.rows.get(language)
         }
         if not rows:
-            raise DataError([Flaw(self.place, f"holds no item in {', '.join(languages)}")])
+            raise DataError([Flaw(self.place, f"has no items in {', '.join(languages)}")])
         flaws = []
         for language, items in rows.items():
             ids = [item["item_id"] for item in items]
@@ -94,10 +94,10 @@ class BiasSet(BiasSetConfig):
 
 
 def sets_of(config: BiasConfig) -> list[BiasSet]:
-    """Return the block's sets as their sources' classes."""
+    """Return the block's sets as instances of their sources' classes."""
     return [cast(BiasSet, bias_set) for bias_set in config.sets]
 
 
 def forms_of(config: BiasConfig) -> dict[str, Form]:
-    """Return set -> what its items are."""
+    """Return {set: form of its items}."""
     return {bias_set.name: bias_set.form for bias_set in sets_of(config)}

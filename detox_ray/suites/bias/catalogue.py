@@ -1,4 +1,4 @@
-"""The published sets of bias items that can be read here, and the number of items that an experiment has of each."""
+"""The published sets of bias items that the suite can read, and the number of items an experiment has of each."""
 
 from detox_ray.config import Experiment
 from detox_ray.data import DataError
@@ -78,7 +78,7 @@ SETS = (
 
 
 def present(experiment: Experiment) -> list[PresentItems]:
-    """Return how many items the block's sets have in each of the experiment's languages; 0 if they cannot be read."""
+    """Return the number of items of each set in each of the experiment's languages; 0 if they cannot be read."""
     items: list[PresentItems] = []
     for bias_set in sets_of(experiment.bias) if experiment.bias else ():
         try:

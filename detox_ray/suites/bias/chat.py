@@ -1,4 +1,4 @@
-"""Whether questions are put to the models by their chat template."""
+"""The choice between chat templates and plain text for questions."""
 
 from collections.abc import Mapping
 
@@ -7,13 +7,13 @@ from detox_ray.models.chat_templates import chat_templates
 
 
 def uses_chat(experiment: Experiment, commits: Mapping[str, str | None] | None = None) -> bool:
-    """Return whether questions are put as a user's message by the models' chat templates.
+    """Return whether questions are sent as a user message in the models' chat templates.
 
-    The choice is one for all models, so that both sides of a comparison are asked in the same way.
+    The choice is the same for all models, so that both sides of a comparison get the same form.
 
     Args:
         experiment: An experiment with a bias block.
-        commits: The commits of models on the hub, if they are known.
+        commits: The commits of the models on the hub, if known.
     """
     config = experiment.bias
     assert config is not None
@@ -25,7 +25,7 @@ def uses_chat(experiment: Experiment, commits: Mapping[str, str | None] | None =
 
 
 def chat_problems(experiment: Experiment) -> list[Problem]:
-    """Return problems of ``chat: template``: a model without one, or a comparison of two models with different ones."""
+    """Return problems of ``chat: template``: models without a template, or compared models with different ones."""
     assert experiment.bias is not None
     if experiment.bias.chat != "template":
         return []

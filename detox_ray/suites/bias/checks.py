@@ -1,4 +1,4 @@
-"""Problems of the bias block, found before anything is spent."""
+"""Checks of the bias block before a run starts."""
 
 from collections.abc import Callable, Mapping
 
@@ -12,7 +12,7 @@ from detox_ray.suites.bias.conventions import CONVENTIONS
 
 
 def check(experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
-    """Return all problems of the block, as the sets' own readers find them."""
+    """Return all problems of the block, as found by the readers of its sets."""
     assert experiment.bias is not None
     problems = chat_problems(experiment)
     chat = uses_chat(experiment)
@@ -28,19 +28,20 @@ def check(experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
             field = f"bias.sets.{number}.path"
             problems += [Problem(field, flaw.where, flaw.reason) for flaw in error.flaws[:SHOWN_FLAWS]]
             if len(error.flaws) > SHOWN_FLAWS:
-                problems.append(Problem(field, f"{len(error.flaws) - SHOWN_FLAWS} more", "and so on"))
+                problems.append(Problem(field, f"{len(error.flaws) - SHOWN_FLAWS} more", "similar problems"))
     measured_by = experiment.measure.convention
     if experiment.bias.convention is None and measured_by not in CONVENTIONS:
-        say(f"bias: the convention {measured_by} says nothing about bias, so bias is counted by corrected")
+        say(f"bias: the convention {measured_by} does not cover bias, so bias uses the convention corrected")
     return problems
 
 
 def _words_note(name: str, items: BiasItems, rules: Mapping[str, AnswerRules], models: int, chat: bool) -> str:
-    """Say what answers in words will take, which is far more than likelihoods."""
+    """Return a note on the amount of answers in words, which take far longer than likelihoods."""
     asked = sum(len(rows) for rows in items.rows.values())
     answers = sum(len(rows) * len(rules[language].prompts) for language, rows in items.rows.items())
     how = "by the models' chat template" if chat else "as plain text"
     return (
         f"bias: {name} is answered in words, {how}: {answers:,} greedy answers by each of {models} models to "
-        f"{asked:,} questions (fewer: `prompts`, `per_template`; by the likeliest letter: answer: likelihood)"
+        f"{asked:,} questions. `prompts` and `per_template` reduce the number; `answer: likelihood` uses the "
+        f"likeliest letter instead"
     )

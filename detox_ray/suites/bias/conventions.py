@@ -1,4 +1,4 @@
-"""Conventions: how choices between options are counted, for which the papers' scripts and good statistics differ.
+"""Conventions for counting choices between options, on which the papers' scripts and sound statistics differ.
 
 ============= =============================================== =====================================================
 choice        ``neplenbroek2025``                             ``corrected``
@@ -16,12 +16,12 @@ diff_scale    rows: share of all rows, so the most is .5      accuracy: differen
 answer        generate: in words                              likelihood: the likeliest letter
 ============= =============================================== =====================================================
 
-The first counts as the paper's scripts do (docs/papers.md, "Bias of Neplenbroek et al."). With ``polarity: ignored`` a
+The first follows the paper's scripts (docs/papers.md, "Bias of Neplenbroek et al."). With ``polarity: ignored``, a
 model that follows every stereotype scores 0, because half of the questions are negated. A template is understood if
-more than a third of its disambiguated questions about names are answered correctly in every language. An answer in
-words that names no option is left out of the bias in ambiguous questions by both conventions. How a set is answered is
-a choice of the set (``answer``); the label names it if it is not the convention's own. Two sums that differ by 1e-9 of
-their size are a tie: sums of the same numbers in another order differ in the last bits.
+more than a third of its disambiguated questions about names are answered correctly in every language. Both conventions
+leave answers in words that name no option out of the bias in ambiguous questions. Each set chooses how it is answered
+(``answer``); the label names the choice if it differs from the convention's. Two sums with a relative difference of at
+most 1e-9 are a tie, because sums of the same numbers in another order differ in the last bits.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -29,19 +29,19 @@ from typing import Any, Literal
 
 from detox_ray.config.bias import BiasConfig
 
-TIE = 1e-9  # nats, relative to the larger sum
+TIE = 1e-9  # relative to the larger sum
 
 
 def is_tie(first: float, second: float) -> bool:
-    """Return whether two scores differ by no more than the rounding of a sum."""
+    """Return whether the difference of two scores is within the rounding error of a sum."""
     return abs(first - second) <= TIE * max(abs(first), abs(second))
 
 
 @dataclass(frozen=True)
 class BiasConvention:
-    """One choice for each question; see above."""
+    """A named set of choices; the module's docstring explains each."""
 
-    name: str  # as in the column ``convention``
+    name: str  # the value of the column ``convention``
     pair_score: Literal["mean", "sum"]
     first_token: Literal["start", "given"]
     ties: Literal["against", "half"]
@@ -55,15 +55,15 @@ class BiasConvention:
     answer: Literal["generate", "likelihood"]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the choices as they stand in keys."""
+        """Return the choices in the form used in keys."""
         return asdict(self)
 
     def with_polarity(self, polarity: Literal["ignored", "aware"]) -> "BiasConvention":
-        """Return the same convention with another polarity."""
+        """Return this convention with another polarity."""
         return _labelled(replace(self, polarity=polarity))
 
     def answered(self, answer: Literal["generate", "likelihood"]) -> "BiasConvention":
-        """Return the same convention for questions that are answered in another way."""
+        """Return this convention with another way of answering questions."""
         return _labelled(replace(self, answer=answer))
 
 
@@ -97,15 +97,15 @@ CORRECTED = BiasConvention(
 )
 CONVENTIONS = {convention.name: convention for convention in (NEPLENBROEK, CORRECTED)}
 CHOICES = tuple(name for name in BiasConvention.__dataclass_fields__ if name != "name")
-SWITCHES = tuple(name for name in CHOICES if name != "answer")  # that the block can set; `answer` is a set's own
+SWITCHES = tuple(name for name in CHOICES if name != "answer")  # set by the block; `answer` belongs to a set
 
 
 def chosen(config: BiasConfig, measured_by: str) -> BiasConvention:
-    """Return the block's convention with its switches; the name says which of them change it.
+    """Return the convention that the block names, changed by the block's switches; its name lists the changes.
 
     Args:
         config: The block.
-        measured_by: The convention of the measure block, which counts if the block names none.
+        measured_by: The convention of the measure block, which is the default.
     """
     convention = CONVENTIONS.get(config.convention or measured_by, CORRECTED)
     given = {switch: value for switch in SWITCHES if (value := getattr(config, switch)) is not None}
@@ -113,7 +113,7 @@ def chosen(config: BiasConfig, measured_by: str) -> BiasConvention:
 
 
 def _labelled(convention: BiasConvention) -> BiasConvention:
-    """Return the convention under a name that says which switches differ from its own: "corrected+ties=against"."""
+    """Return the convention with a name that lists the changed switches, such as "corrected+ties=against"."""
     plain = convention.name.split("+")[0]
     label = "".join(
         f"+{switch}={value}"

@@ -1,4 +1,4 @@
-"""Costs of the stage, for `detox-ray plan`."""
+"""Costs of the bias stages, for `detox-ray plan`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,11 +9,11 @@ from detox_ray.suites.bias.bias_set import BiasSet, sets_of
 from detox_ray.suites.bias.chat import uses_chat
 
 BYTES_PER_TOKEN = 3.0  # assumed
-PROMPT_TOKENS = 60.0  # assumed: what a prompt adds to a question and its options
+PROMPT_TOKENS = 60.0  # assumed: tokens that a prompt adds to a question and its options
 
 
 def costs(work: Workload, command: str) -> list[Cost]:
-    """Return a line for each model and each set whose options' likelihoods are measured."""
+    """Return the cost for each model and each set whose options' likelihoods are measured."""
     experiment = work.experiment
     assert experiment.bias is not None
     lines = []
@@ -31,7 +31,7 @@ def costs(work: Workload, command: str) -> list[Cost]:
             texts += len(options)
             size += sum(len(option.encode()) for option in options)
         tokens = size / BYTES_PER_TOKEN
-        how = f"{len(items):,} items, {texts:,} texts at {BYTES_PER_TOKEN:g} bytes a token"
+        how = f"{len(items):,} items, {texts:,} texts at {BYTES_PER_TOKEN:g} bytes per token"
         for model in experiment.models:
             operations = tokens * work.forward(model, tokens / max(1, texts))
             lines.append(work.computed(command, f"{model}: {bias_set.name}", tokens, operations, how))
@@ -39,7 +39,7 @@ def costs(work: Workload, command: str) -> list[Cost]:
 
 
 def costs_in_words(work: Workload, command: str) -> list[Cost]:
-    """Return a line for each model and each set whose questions are answered in words."""
+    """Return the cost for each model and each set whose questions are answered in words."""
     experiment = work.experiment
     assert experiment.bias is not None
     chat = uses_chat(experiment)
@@ -52,8 +52,8 @@ def costs_in_words(work: Workload, command: str) -> list[Cost]:
         size = sum(len(_asked(item).encode()) for item in items) / len(items)
         tokens = size / BYTES_PER_TOKEN + PROMPT_TOKENS
         ground = (
-            f"{len(items):,} questions by {bias_set.prompt_count} prompts: {answers:,} answers; {BYTES_PER_TOKEN:g} "
-            f"bytes a token and {PROMPT_TOKENS:g} tokens of a prompt: assumed"
+            f"{len(items):,} questions in {bias_set.prompt_count} prompts: {answers:,} answers; {BYTES_PER_TOKEN:g} "
+            f"bytes per token and {PROMPT_TOKENS:g} tokens per prompt: assumed"
         )
         for model in experiment.models:
             what = f"{model}: {bias_set.name}, {answers:,} answers in words"
@@ -62,7 +62,7 @@ def costs_in_words(work: Workload, command: str) -> list[Cost]:
 
 
 def _items(bias_set: BiasSet, languages: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the items of a set in all languages; none if it cannot be read, of which `validate` says why."""
+    """Return the items of a set in all languages, or none if it cannot be read; `validate` reports why."""
     try:
         return [item for rows in bias_set.read(languages).rows.values() for item in rows]
     except DataError:
@@ -70,5 +70,5 @@ def _items(bias_set: BiasSet, languages: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _asked(item: Mapping[str, Any]) -> str:
-    """Return a question with its context and options."""
+    """Return the text of a question with its context and options."""
     return "\n".join((item["context"], item["question"], *item["options"]))

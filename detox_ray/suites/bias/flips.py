@@ -1,4 +1,4 @@
-"""Items of which a tuned model chooses another option than its parent, for the report's explorer."""
+"""Items for which a tuned model chooses a different option than its parent, for the explorer in the report."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -19,9 +19,9 @@ Item = Mapping[str, Any]
 
 
 def flips(context: Context, asked: Asked) -> list[ExplorerPrompt]:
-    """Return the items that flipped: of each set, language and comparison the first, as many as prompts are shown.
+    """Return the first flipped items of each set, language and comparison, at most as many as the page shows prompts.
 
-    Only the first unit of each set and language is searched, as of other texts that the page shows.
+    As for other texts of the page, only the first unit of each set and language is searched.
     """
     first = {
         table: UnitTables(context.store, {unit: key for unit, key in context.units(table).items() if unit.shard == 0})
@@ -44,13 +44,13 @@ def flips(context: Context, asked: Asked) -> list[ExplorerPrompt]:
 def flipped(
     items: Sequence[Item], sides: Mapping[str, Mapping[str, int]], name: str, language: str
 ) -> Iterator[ExplorerPrompt]:
-    """Yield the items of which two models choose different options.
+    """Yield the items for which two models choose different options.
 
     Args:
         items: Rows of BIAS_ITEMS.
-        sides: Model -> id of an item -> place of the chosen option.
+        sides: Model -> item id -> index of the chosen option.
         name: The set.
-        language: Its language.
+        language: The language of the items.
     """
     for item in items:
         places = {model: of_model.get(item["item_id"]) for model, of_model in sides.items()}
@@ -67,14 +67,14 @@ def flipped(
 
 
 def choices_of(items: Sequence[Item], rows: Sequence[Item], asked: Asked, name: str, language: str) -> dict[str, int]:
-    """Return id of an item -> place of the option that a model chooses; without ties and what was not measured.
+    """Return {item id: index of the option that a model chooses}, without ties and items that were not measured.
 
     Args:
         items: Rows of BIAS_ITEMS.
-        rows: The model's likelihoods, or its answers in words, of which those to the first prompt count.
-        asked: What is asked.
+        rows: The model's likelihoods, or its answers in words, of which only those to the first prompt count.
+        asked: The questions that the models were asked.
         name: The set.
-        language: Its language.
+        language: The language of the items.
     """
     convention = asked.convention_of(name)
     if asked.forms[name] != "questions":
@@ -92,7 +92,7 @@ def choices_of(items: Sequence[Item], rows: Sequence[Item], asked: Asked, name: 
 
 
 def _likelier_sentences(items: Sequence[Item], rows: Sequence[Item], convention: BiasConvention) -> dict[str, int]:
-    """Return id of an item -> place of the likelier one of the stereotype and its opposite."""
+    """Return {item id: index of the likelier option} among the stereotype and its opposite."""
     scores = {(row["item_id"], row["option"]): score(row, convention) for row in rows if row["status"] == OK}
     choices: dict[str, int] = {}
     for item in items:

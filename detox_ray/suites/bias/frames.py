@@ -1,7 +1,7 @@
-"""Reading pandas frames that others published as pickles, with an unpickler that allows ten names and no others.
+"""A reader of pandas frames published as pickles, with an unpickler that allows only ten names.
 
-A pickle is a program: it may name any function and call it. This one may name what a frame of texts and numbers is
-made of (pandas 3.1); anything else is refused before it is called.
+A pickle is a program that can name and call any function. Here it may name only the parts of a frame of texts and
+numbers (pandas 3.1); anything else is rejected before it is called.
 """
 
 import io
@@ -25,7 +25,7 @@ ALLOWED = frozenset(
         ("pandas.core.internals.managers", "BlockManager"),
     )
 )
-# Names under which newer versions of NumPy and pandas write the same things.
+# Names that newer versions of NumPy and pandas write for the same objects.
 _ALIASES = {
     ("numpy._core.multiarray", "_reconstruct"): ("numpy.core.multiarray", "_reconstruct"),
     ("pandas", "DataFrame"): ("pandas.core.frame", "DataFrame"),
@@ -37,18 +37,18 @@ _ALIASES = {
 class _FrameUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if _ALIASES.get((module, name), (module, name)) not in ALLOWED:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which no frame of texts needs")
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which a frame of texts does not need")
         if name == "_reconstruct":
             module = "numpy._core.multiarray"
         return super().find_class(module, name)
 
 
 def frame_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a pickled frame. Raises DataError if the file is no frame or names anything else."""
+    """Return the rows of a pickled frame. Raise DataError if the file is not a frame or names anything else."""
     try:
         frame = _FrameUnpickler(io.BytesIO(path.read_bytes())).load()
         rows: list[dict[str, Any]] = frame.to_dict("records")
         return rows
-    except Exception as error:  # whatever a damaged pickle raises
-        reason = f"is not a frame that can be read here: {type(error).__name__}: {error}"
+    except Exception as error:  # a damaged pickle can raise any exception
+        reason = f"is not a readable pickled frame: {type(error).__name__}: {error}"
         raise DataError([Flaw(str(path), reason)]) from None

@@ -1,9 +1,9 @@
-"""The log-likelihoods of an item's options under a causal model: everything about bias is computed from them.
+"""Log-likelihoods of an item's options under a causal model, from which all bias metrics are computed.
 
-Every option is a whole text and is tokenised as a whole, with what the tokenizer itself puts before a text. Nothing is
-cut: an option that is longer than the model's context has a status instead. Texts that occur in several items are
-computed once, and texts that differ only in their last token, such as a question's answers, share one forward.
-Rows are padded on the right whatever the tokenizer's own side is, so that positions begin at 0.
+Every option is a complete text and is tokenised as a whole, including the tokens that the tokenizer puts before a text.
+Texts are never cut: an option longer than the model's context gets a status instead. Texts that occur in several items
+are computed once, and texts that differ only in their last token, such as a question's answers, share one forward pass.
+Rows are padded on the right regardless of the tokenizer's padding side, so that positions begin at 0.
 
 Shapes: B rows, T tokens, V vocabulary.
 """
@@ -20,11 +20,11 @@ from detox_ray.score.batches import by_length
 from detox_ray.storage.tables import FAILED, OK
 from detox_ray.suites.bias.tables import EMPTY, TOO_LONG
 
-START = "<|endoftext|>"  # after whose first id Neplenbroek et al. 2025 predict a sentence's first token
+START = "<|endoftext|>"  # Neplenbroek et al. 2025 predict a sentence's first token after the first id of this text
 
 
 class OptionLikelihood(NamedTuple):
-    """A row of OPTION_LIKELIHOODS without its item and option; the table explains the columns."""
+    """A row of OPTION_LIKELIHOODS without the columns of item and option; the table explains the others."""
 
     tokens: int
     given: int
@@ -36,21 +36,21 @@ class OptionLikelihood(NamedTuple):
 
 
 class OptionScorer:
-    """A model that measures the options of items."""
+    """A causal model that measures the likelihoods of options."""
 
     def __init__(self, model: CausalModel, budget: int):
-        """Keep the model.
+        """Initialize the scorer.
 
         Args:
             model: A loaded model.
-            budget: Padded tokens of a batch, at most.
+            budget: Maximum number of tokens of a batch, padding included.
         """
         self._model, self._codec, self._budget = model, model.codec, budget
         self._given = max(1, len(self._codec.prefix))
-        self._first_logps: torch.Tensor | None = None  # (V,) of every token after START's first id
+        self._first_logps: torch.Tensor | None = None  # (V,): log-probabilities of all tokens after START's first id
 
     def measure(self, items: Sequence[Sequence[str]]) -> list[list[OptionLikelihood]]:
-        """Return a result for each option of each item, in order."""
+        """Return the likelihood of each option of each item, in order."""
         texts = list(dict.fromkeys(text for options in items for text in options))
         ids = dict(zip(texts, self._codec.ids(texts), strict=True))
         tokens_nll = self._tokens_nll([row for row in ids.values() if self._given < len(row) <= self._codec.context])
@@ -73,7 +73,7 @@ class OptionScorer:
         return nothing._replace(nll=nll, shared_nll=shared_nll, first_nll=self._first_nll(row[0]), status=OK)
 
     def _first_nll(self, token: int) -> float | None:
-        """Return the negative log-likelihood of a text's first token after the start token; None if there is none."""
+        """Return the negative log-likelihood of a first token after the start token, or None without a start token."""
         if self._first_logps is None:
             start = self._codec.tokenizer.encode(START)[:1]
             if not start:
@@ -85,8 +85,8 @@ class OptionScorer:
         return -float(self._first_logps[token])
 
     def _tokens_nll(self, rows: Sequence[list[int]]) -> dict[tuple[int, ...], list[float]]:
-        """Return row -> negative log-likelihood of each of its tokens after the first."""
-        last_tokens: dict[tuple[int, ...], list[int]] = {}  # what is read -> the tokens that rows end with
+        """Return {row: negative log-likelihood of each token after the first}."""
+        last_tokens: dict[tuple[int, ...], list[int]] = {}  # row without its last token -> last tokens
         for row in rows:
             ends = last_tokens.setdefault(tuple(row[:-1]), [])
             if row[-1] not in ends:
@@ -105,7 +105,7 @@ class OptionScorer:
     def _batch(
         self, batch: Sequence[tuple[int, ...]], ends: Sequence[list[int]]
     ) -> list[tuple[list[float], list[float]]]:
-        """Return for each row the losses of its tokens after the first, and those of each token that may follow it."""
+        """Return for each row the losses of its tokens after the first, and the losses of each possible next token."""
         ids_BT, mask_BT = padded_rows(batch, self._codec.pad, self._model.device.kind)
         with torch.inference_mode():
             logits_BTV = self._model.network(input_ids=ids_BT, attention_mask=mask_BT).logits
@@ -114,7 +114,7 @@ class OptionScorer:
             inner_NV = logits_BTV[:, :-1].float().flatten(0, 1)
             inner_BT = (
                 torch.nn.functional.cross_entropy(inner_NV, ids_BT[:, 1:].flatten(), reduction="none")
-                .view(len(batch), ids_BT.shape[1] - 1)  # not -1: rows of one token have no inner ones
+                .view(len(batch), ids_BT.shape[1] - 1)  # not -1: rows of one token have no inner tokens
                 .double()
                 .tolist()
             )
@@ -135,9 +135,9 @@ def _common(rows: Sequence[list[int]]) -> int:
 
 
 def choice_texts(context: str, question: str, options: Sequence[str]) -> list[str]:
-    """Return a question as whole texts, one for each answer, which ends in the answer's letter.
+    """Return a question as complete texts, one for each answer, each ending in the answer's letter.
 
-    The prompt adds no words of its own, so it is the same in every language.
+    The prompt adds no words, so it is the same in every language.
     """
     letters = [chr(ord("A") + place) for place in range(len(options))]
     listed = "\n".join(f"({letter}) {option}" for letter, option in zip(letters, options, strict=True))

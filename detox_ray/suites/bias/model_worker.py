@@ -13,7 +13,7 @@ from detox_ray.suites.bias.tables import BIAS_ITEMS, OPTION_LIKELIHOODS
 
 
 class BiasModelWorker:
-    """Holds one model; measures a unit of items per call."""
+    """A worker with one model in memory that measures one unit of items per call."""
 
     def __init__(self, model: LoadableModel, batch_tokens: int, store: Store):
         self._store = store
@@ -22,7 +22,7 @@ class BiasModelWorker:
         self._scorer = OptionScorer(loaded, token_budget(batch_tokens, self._device.kind, loaded.codec.vocabulary))
 
     def make(self, task: Task) -> Product:
-        """Make a unit."""
+        """Make one unit."""
         items = task.read(self._store, BIAS_ITEMS).slice(task.unit.shard * ITEMS_PER_UNIT, ITEMS_PER_UNIT).to_pylist()
         texts = [
             item["options"]

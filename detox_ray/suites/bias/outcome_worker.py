@@ -1,4 +1,4 @@
-"""The worker that turns likelihoods, or answers in words, into outcomes under a convention. It needs no model."""
+"""The worker that computes outcomes from likelihoods or answers in words by a convention. It needs no model."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -26,21 +26,21 @@ Rows = list[dict[str, Any]]
 
 
 class OutcomeWorker:
-    """Makes the outcomes of one set, model and language per call."""
+    """A worker that makes the outcomes of one set, model and language per call."""
 
     def __init__(self, asked: Asked, store: Store):
         self._asked, self._store = asked, store
 
     def make(self, task: Task) -> Product:
-        """Make a unit."""
+        """Make one unit."""
         items = {unit["language"]: self._store.read(unit, key).to_pylist() for unit, key in task.inputs_of(BIAS_ITEMS)}
-        rows_by_subject: dict[tuple[str, str], Rows] = {}  # (model, language) -> likelihoods, or answers in words
+        rows_by_subject: dict[tuple[str, str], Rows] = {}  # (model, language) -> likelihoods or answers in words
         for table in (OPTION_LIKELIHOODS, BIAS_QUESTIONS.generations):
             for unit, key in task.inputs_of(table):
                 rows = self._store.read(unit, key).to_pylist()
                 rows_by_subject.setdefault((unit["model"], unit["language"]), []).extend(rows)
         outcomes: list[Outcome] = []
-        # Without items the set does not have the language: no number is asked for.
+        # A set without items in the language has no numbers in it.
         name, model, language = (task.unit[key] for key in ("set", "model", "language"))
         if language in items:
             outcomes = self._outcomes(name, model, language, items, rows_by_subject)

@@ -1,4 +1,4 @@
-"""The units of the stage, and what each is made from. Pure functions."""
+"""The units of the bias stages, and the inputs of each. Pure functions."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -15,21 +15,21 @@ ITEMS_PER_UNIT = 2000
 
 
 class Asked(NamedTuple):
-    """The questions that are put to the models."""
+    """The items that the models are asked, by set."""
 
     convention: BiasConvention
-    forms: dict[str, Form]  # set -> what its items are
-    sizes: dict[tuple[str, str], int]  # (set, language) -> items
-    # set -> language -> prompts and rules; only of the sets that are answered in words
+    forms: dict[str, Form]  # set -> form of its items
+    sizes: dict[tuple[str, str], int]  # (set, language) -> number of items
+    # set -> language -> prompts and rules, for sets that are answered in words
     rules: Mapping[str, Mapping[str, AnswerRules]] = {}
-    chat: bool = False  # whether these are put as a user's message, by the models' chat template
+    chat: bool = False  # whether these are asked as a user message in the models' chat template
 
     def languages(self, name: str) -> list[str]:
         """Return the languages in which a set has items."""
         return [language for of, language in self.sizes if of == name]
 
     def convention_of(self, name: str) -> BiasConvention:
-        """Return the convention of a set's numbers: the label of questions says how they are answered."""
+        """Return the convention of a set's numbers; for questions, its label includes the way of answering."""
         if self.forms[name] != "questions":
             return self.convention
         return self.convention.answered("generate" if name in self.rules else "likelihood")
@@ -52,7 +52,7 @@ def units(context: Context, asked: Asked) -> dict[Unit, Planned]:
                 inputs = tuple(dict.fromkeys(_inputs(context, asked, name, model, language)))
                 settings: dict[str, Any] = {"convention": asked.convention_of(name).to_json(), "form": form}
                 if name in asked.rules:
-                    # Their hash: what is not ours stays out of the run's folder.
+                    # Only their hash: files under other licences stay out of the run's folder.
                     settings["rules"] = key_of(**{code: list(rules) for code, rules in asked.rules[name].items()})
                 planned[unit] = Planned(inputs, settings)
     return planned
@@ -63,7 +63,7 @@ def _shards(size: int) -> int:
 
 
 def _inputs(context: Context, asked: Asked, name: str, model: str, language: str) -> Iterator[Unit]:
-    """Yield what outcomes are made from: choosing a set's templates takes all languages, and perhaps all models."""
+    """Yield the inputs of outcomes; choosing templates needs all languages, and for some conventions all models."""
     languages, models = [language], [model]
     if asked.forms[name] == "questions" and asked.convention.templates != "all":
         languages = asked.languages(name)

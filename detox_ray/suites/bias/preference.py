@@ -1,4 +1,4 @@
-"""Outcomes of sentences: which one of a pair or a triple a model finds likelier."""
+"""Outcomes of sentence sets: the sentence of a pair or triple that a model finds likelier."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from detox_ray.suites.bias.tables import ANTI, STEREOTYPE, UNRELATED
 PREFERENCE, DISTANCE = "stereotype_preference", "stereotype_distance"
 TRIPLE_METRICS = ("stereoset_ss", "stereoset_lm")
 TRIPLE_DISTANCE = "stereoset_distance"
-NO_START = "no_start_token"  # the tokenizer makes no token of "<|endoftext|>"
+NO_START = "no_start_token"  # the tokenizer returns no token for "<|endoftext|>"
 
 
 def score(row: Mapping[str, Any], convention: BiasConvention) -> float | None:
@@ -27,7 +27,7 @@ def score(row: Mapping[str, Any], convention: BiasConvention) -> float | None:
 
 
 def preferred(first: float, second: float, ties: str) -> float:
-    """Return 1 if the first score is higher, 0 if the second is, and for a tie what the convention says."""
+    """Return 1 if the first score is higher, 0 if the second is, and for a tie the convention's value."""
     if is_tie(first, second):
         return 0.5 if ties == "half" else 0.0
     return float(first > second)
@@ -36,7 +36,7 @@ def preferred(first: float, second: float, ties: str) -> float:
 def measured_items(
     items: Sequence[Mapping[str, Any]], likelihoods: Sequence[Mapping[str, Any]], convention: BiasConvention
 ) -> tuple[list[Item], Counter[str]]:
-    """Return the items whose options have all been measured, and how many items have which status."""
+    """Return the items whose options have all been measured, and the number of items by status."""
     options: dict[str, dict[int, Mapping[str, Any]]] = {}
     for row in likelihoods:
         options.setdefault(row["item_id"], {})[row["option"]] = row
@@ -62,7 +62,7 @@ def measured_items(
 def pair_outcomes(
     items: Sequence[Mapping[str, Any]], likelihoods: Sequence[Mapping[str, Any]], convention: BiasConvention
 ) -> Iterator[Outcome]:
-    """Yield the outcomes of pairs: the preference for the stereotype, and other things that could explain it."""
+    """Yield the outcomes of pairs: the preference for the stereotype, and possible other explanations of it."""
     kept, statuses = measured_items(items, likelihoods, convention)
     if not kept:
         yield from missing([PREFERENCE, DISTANCE], convention.name, unusable(statuses))
@@ -92,7 +92,7 @@ def pair_outcomes(
 
 
 def rounded(preference: Sums) -> dict[str, float]:
-    """Return part -> its share as a percentage rounded to two decimals; for all parts, their mean weighted by size."""
+    """Return {part: share rounded to two decimals of a percentage}; for all parts, their mean weighted by size."""
     totals = {part: sums for part, sums in preference.totals().items() if part != ALL}
     points = {part: round(stereotypes / pairs * 100, 2) / 100 for part, (stereotypes, pairs) in totals.items()}
     size = sum(pairs for _, pairs in totals.values())

@@ -1,4 +1,4 @@
-"""Sentences that a tuned model's numbers justify: bias is read together with ability, never by itself."""
+"""Sentences that a tuned model's numbers justify. Bias is read together with ability, never alone."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,8 +13,8 @@ from detox_ray.suites.bias.questions import AMBIGUOUS_BIAS, CONTROL_ACCURACY, DI
 MACRO = "macro"
 LEADING_DISTANCES = {"pairs": DISTANCE, "triples": TRIPLE_DISTANCE, "questions": DISTANCES[AMBIGUOUS_BIAS]}  # by form
 ABILITIES = ("stereoset_lm", CONTROL_ACCURACY)
-SILENT = 0.95  # share of unknown answers above which bias cannot show
-UNREADABLE = 0.5  # share of answers without an option above which the others say little
+SILENT = 0.95  # share of unknown answers above which no bias can be seen
+UNREADABLE = 0.5  # share of answers without an option above which the other answers say little
 
 Row = Mapping[str, Any]
 
@@ -27,8 +27,8 @@ def readings(
 ) -> list[str]:
     """Return a sentence for each tuned model and set, and one for each model that always answers "unknown".
 
-    ``losses`` says what else each (model, parent) surely lost, as `detox_ray.measure.losses` finds it; None if no other
-    ability was measured.
+    ``losses`` holds the other significant losses of each (model, parent), as `detox_ray.measure.losses` finds them; it
+    is None if no other ability was measured.
     """
     conventions = {name: asked.convention_of(name).name for name in asked.forms}
     means = {
@@ -57,7 +57,7 @@ def readings(
 
 
 def _is_mean(row: Row, conventions: Mapping[str, str]) -> bool:
-    """Return whether a row is a mean over languages, of everything, by its set's convention."""
+    """Return whether a row is a mean over languages, of all parts, by its set's convention."""
     place = (row["language"], row["part"], row["status"], row["convention"])
     return place == (MACRO, ALL, OK, conventions.get(row["scorer"]))
 
@@ -74,13 +74,13 @@ def ability_changes(gaps: Sequence[Row], model: str, parent: str) -> list[Row]:
 
 
 def _sentence(row: Row, sides: tuple[float, float], abilities: Sequence[Row], elsewhere: Sequence[str] | None) -> str:
-    """Say whether a model came nearer to fair than its parent, and at what cost.
+    """Return a sentence on whether a model came closer to fair than its parent, and at what cost.
 
     Args:
         row: The change of the set's distance from fair.
-        sides: That distance of the parent and of the model.
-        abilities: The changes of abilities that sets measured beside it.
-        elsewhere: What else was surely lost; None if nothing else was measured.
+        sides: The distances of the parent and of the model.
+        abilities: The changes of abilities measured by the bias sets.
+        elsewhere: Other significant losses; None if nothing else was measured.
     """
     what = f"{row['scorer']}, {row['parent']} → {row['model']}: distance from fair {sides[0]:.3f} → {sides[1]:.3f}"
     if row["ci_low"] is None or row["ci_low"] <= 0 <= row["ci_high"]:

@@ -1,4 +1,4 @@
-"""The report's section "Bias": distances from a fair model, beside other things that could explain them."""
+"""The section "Bias" of the report: distances from a fair model, and possible other explanations of them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -32,15 +32,15 @@ from detox_ray.suites.bias.readings import LEADING_DISTANCES, readings
 
 MACRO = "macro"
 LEADING = {"pairs": PREFERENCE, "triples": "stereoset_ss", "questions": AMBIGUOUS_BIAS}
-UNDERPOWERED = 0.1  # a cell that could miss a change of ten points is hatched
-NOISE = 0.4  # a fair model's distance is on average this divided by the root of n
-FULL_COLOUR = 0.2  # change of a distance at which a cell has its full colour
+UNDERPOWERED = 0.1  # cells that could miss a change of ten points are hatched
+NOISE = 0.4  # the expected distance of a fair model is this divided by the square root of n
+FULL_COLOUR = 0.2  # change of a distance at which a cell has full colour
 
 Row = Mapping[str, Any]
 
 
 class Place(NamedTuple):
-    """What a row of METRICS is about."""
+    """The subject of a row of METRICS."""
 
     metric: str
     model: str
@@ -51,7 +51,7 @@ class Place(NamedTuple):
 
 
 def section(context: Context, asked: Asked) -> Section:
-    """Return the section."""
+    """Build the section."""
     page = _Page(context, asked)
     environment = Environment(
         loader=PackageLoader("detox_ray", "suites/bias"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -77,7 +77,7 @@ class _Page:
         self.metrics, self.comparisons = (
             [row for row in of_table if row["metric"] in names and row["scorer"] in asked.forms] for of_table in rows
         )
-        # Ability and knowledge beside the sets; what the sets themselves show is in `comparisons`.
+        # Changes of ability and knowledge; those measured by the sets themselves are in `comparisons`.
         described = Metrics(metrics_of(context))
         others = [
             row
@@ -95,7 +95,7 @@ class _Page:
         return row if row is not None and row["status"] == OK else None
 
     def set(self, name: str) -> dict[str, Any]:
-        """Return the values that the template shows of a set."""
+        """Return the template's values for a set."""
         form = self._asked.forms[name]
         return {
             "name": name,
@@ -107,14 +107,14 @@ class _Page:
         }
 
     def _how(self, name: str) -> str:
-        """Say how questions are answered; nothing of sentences."""
+        """Describe how questions are answered; return "" for sentences."""
         if self._asked.forms[name] != "questions":
             return ""
         if name not in self._asked.rules:
             return "Answered by the likeliest letter."
         prompts = max(len(rules.prompts) for rules in self._asked.rules[name].values())
         template = "the models' chat template" if self._asked.chat else "plain text, without a chat template"
-        return f"Answered in words, by {template}, to each of {prompts} prompts. MBBQ's rules read the answers."
+        return f"Answered in words, in {template}, to each of {prompts} prompts. MBBQ's rules detect the answers."
 
     def _forest(self, name: str, metric: str) -> dict[str, Any]:
         spec = _spec(metric)
@@ -134,7 +134,7 @@ class _Page:
                 rows.append(DotRow(language_name(language), dots))
         if not rows:
             return {"forest": "", "forest_caption": ""}
-        title = f"{spec.title} by {name}"
+        title = f"{spec.title}, {name}"
         noise = NOISE / min(sizes) ** 0.5 if metric == PREFERENCE else None
         band = None if noise is None else (ideal - noise, ideal + noise)
         caption = (
@@ -143,13 +143,13 @@ class _Page:
         )
         if noise is not None:
             caption += (
-                f" Grey: how far a fair model is from {ideal:g} by chance alone, with {min(sizes):,} items "
+                f" Grey: distance of a fair model from {ideal:g} by chance alone, with {min(sizes):,} items "
                 f"(± {100 * noise:.1f} points)."
             )
         return {"forest": Markup(dot_figure(rows, spec.title, title, [ideal], band)), "forest_caption": caption}
 
     def _heats(self, name: str, metric: str) -> Iterator[dict[str, Any]]:
-        """Yield a heat map of each comparison: types across languages, the change of the distance from fair."""
+        """Yield a heat map of each comparison: the change of the distance from fair, by type and language."""
         for model, parent in self._pairs:
             cells = {
                 (row["part"], row["language"]): row
@@ -169,7 +169,7 @@ class _Page:
             hatched = sum(cell is not None and cell.hatched for _, row in rows for cell in row)
             figure = heat_figure(rows, languages, f"Change of the distance from fair by {name}, {parent} to {model}")
             caption = (
-                f"{parent} → {model}: change of the distance from fair, in points, by type and language. Blue: nearer "
+                f"{parent} → {model}: change of the distance from fair, in points, by type and language. Blue: closer "
                 f"to fair; *: significant after correction over all types and languages. Hatched ({hatched} of "
                 f"{sum(cell is not None for _, row in rows for cell in row)}): too few items, so that a change of "
                 f"{100 * UNDERPOWERED:.0f} points could go unseen; no star there means nothing."
@@ -177,7 +177,7 @@ class _Page:
             yield {"figure": Markup(figure), "caption": caption}
 
     def _squares(self, name: str) -> Iterator[dict[str, Any]]:
-        """Yield bias against accuracy, for both kinds of questions: a point for each model and language."""
+        """Yield figures of bias against accuracy for both kinds of questions, with a point per model and language."""
         parents = {parent for _, parent in self._pairs}
         for metric, accuracy in (
             (AMBIGUOUS_BIAS, "bbq_accuracy_ambiguous"),
@@ -206,12 +206,12 @@ class _Page:
             figure = square_figure(points, links, axes, f"{spec.title} against accuracy by {name}")
             caption = (
                 f"{spec.title} (up: {spec.meaning}) against accuracy. Orange and hollow: before tuning; blue: after. "
-                "A model that is right in a third of its answers is guessing, and its bias says little."
+                "A model with an accuracy of one third is guessing, and its bias says little."
             )
             yield {"figure": Markup(figure), "caption": caption}
 
     def _controls(self, name: str) -> Iterator[dict[str, Any]]:
-        """Yield a line for each number of a set: its mean over languages in every model."""
+        """Yield a table row for each metric of a set: its mean over languages for every model."""
         seen = dict.fromkeys(
             (row["metric"], row["convention"])
             for spec in SPECS
@@ -231,11 +231,11 @@ def _spec(metric: str) -> MetricSpec:
 
 
 def _cell(row: Row | None, level: float) -> HeatCell | None:
-    """Return the cell of a change.
+    """Return the heat map's cell for a change.
 
     Args:
         row: The change; None if there is none.
-        level: The p-value up to which it is significant.
+        level: The largest significant p-value.
     """
     if row is None:
         return None
@@ -252,7 +252,7 @@ def _cell(row: Row | None, level: float) -> HeatCell | None:
 
 
 def _shown(row: Row | None) -> str:
-    """Return a value with its interval, as text."""
+    """Format a value with its interval."""
     if row is None or row["value"] is None:
         return "–" if row is None else row["status"].replace("_", " ")
     numbers = (row["value"], row["ci_low"], row["ci_high"])
@@ -261,7 +261,7 @@ def _shown(row: Row | None) -> str:
 
 
 def language_name(language: str) -> str:
-    """Return a language's name; that of a mean over languages is "Mean"."""
+    """Return a language's name, or "Mean" for the mean over languages."""
     if language == MACRO:
         return "Mean"
     return LANGUAGES[language].name if language in LANGUAGES else language

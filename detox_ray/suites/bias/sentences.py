@@ -1,4 +1,4 @@
-"""Rows of items that are sentences."""
+"""Builders of rows for items that are sentences."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from detox_ray.suites.bias.tables import ANTI, STEREOTYPE
 
 
 def unusable(more: str | None, less: str | None) -> str | None:
-    """Return why two sentences make no pair, None if they do. Such pairs are left out and counted."""
+    """Return why two sentences do not form a pair, or None if they do. Unusable pairs are left out and counted."""
     if not more or not less or is_blank(more) or is_blank(less):
         return "empty"
     return "with two equal sentences" if more.strip() == less.strip() else None
@@ -17,14 +17,14 @@ def unusable(more: str | None, less: str | None) -> str | None:
 def pair(
     item_id: str, more: str, less: str, part: str, *, direction: str = "", cluster: str | None = None
 ) -> dict[str, Any]:
-    """Return the row of a pair of sentences, the more stereotyping one first."""
+    """Build the row of a pair of sentences, the more stereotyping one first."""
     return sentences(item_id, cluster or item_id, part, [more, less], [STEREOTYPE, ANTI], direction)
 
 
 def sentences(
     item_id: str, cluster: str, part: str, options: Sequence[str], roles: Sequence[str], direction: str = ""
 ) -> dict[str, Any]:
-    """Return the row of an item whose options are sentences."""
+    """Build the row of an item whose options are sentences."""
     return {
         "item_id": item_id,
         "cluster": cluster,

@@ -1,4 +1,4 @@
-"""The bias stage: which stereotypes the models share. Without a ``bias`` block it has no units."""
+"""The bias stage: stereotypes that the models share. Without a ``bias`` block it has no units."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -30,8 +30,8 @@ class BiasStage(Stage):
     """The stage that asks every model the items of every set."""
 
     name = command = title = "bias"
-    version = 2  # raise it, too, when models/codec.py changes what a unit holds
-    summary = "which stereotypes the models share: likelihoods of options, and what a convention makes of them"
+    version = 2  # also raise it if models/codec.py changes the content of a unit
+    summary = "stereotypes that the models share: likelihoods of options, and outcomes by a convention"
     measure = "options"
     needs = (CHECKPOINTS, BIAS_QUESTIONS.generations)
     writes = (OPTION_LIKELIHOODS, BIAS_OUTCOMES)
@@ -40,10 +40,10 @@ class BiasStage(Stage):
         return [] if experiment.bias is None else check(experiment, say)
 
     def resolve(self, context: Context) -> Asked | None:
-        """Commit the items, and the prompts of those that are answered in words, and return what is asked.
+        """Commit the items, and the prompts for answers in words, and return the items to ask.
 
         Raises:
-            DataError: A set, or the rules of its answers, cannot be read.
+            DataError: A set or its rules for answers cannot be read.
         """
         experiment, config = context.experiment, context.experiment.bias
         if config is None:
@@ -100,7 +100,7 @@ class BiasStage(Stage):
 
 
 def _commit(context: Context, unit: Unit, table: pa.Table, committed: Mapping[Unit, str]) -> None:
-    """Commit a unit of data, unless its rows are committed already."""
+    """Commit a unit of data, unless its rows are already committed."""
     key = data.source_key(table)
     if committed.get(unit) != key:
         group = context.experiment.generate.prompts_per_unit if unit.table == BIAS_QUESTIONS.prompts.name else None

@@ -1,1 +1,1 @@
-"""Knowledge: questions of lm-evaluation-harness tasks, answered on our own actors."""
+"""The knowledge suite: tasks of the lm-evaluation-harness, answered on Ray actors."""

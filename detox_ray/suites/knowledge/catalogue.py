@@ -1,4 +1,4 @@
-"""Ready tasks: the lm_eval template that each uses, and the form in which its questions are published."""
+"""Ready tasks: their lm_eval templates and the format of their published questions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Any
 
 from detox_ray.config.languages import GROUPS, LANGUAGES
 
-# Of the languages that detox_ray knows.
+# Languages that detox_ray supports.
 GLOBAL_MMLU = tuple(code for code in LANGUAGES if code not in ("ca", "mt"))
 OKAPI = tuple(code for code in LANGUAGES if code not in ("cs", "en", "ja", "ko", "mt", "pl", "tr"))
 TOY17_CLOZE = "toy17-cloze"
@@ -14,26 +14,26 @@ TOY17_CLOZE = "toy17-cloze"
 
 @dataclass(frozen=True, kw_only=True)
 class ReadyTask:
-    """A task that a config may call by name alone."""
+    """A task that an experiment can select by name."""
 
     name: str
     title: str
-    languages: tuple[str, ...]  # in which it is published
-    questions: int  # of each language, as published
-    licence: str  # as its publisher states it
-    source: str  # hub id, or where it comes from
-    asked: str  # the split whose questions are asked
-    examples: str  # the split of the questions that may stand before one, with their answers
-    shots: int  # of these, unless the config says how many
-    columns: tuple[str, ...]  # that every question has
-    identity: str | None = None  # the column that names a question, the same in all languages
-    part: str | None = None  # the column of its subject
-    groups: Mapping[str, str] = field(default_factory=dict)  # column of a larger part -> words before its value
-    same_part_examples: bool = False  # the examples of a question are of its subject
-    tokens: float = 80.0  # of a question with its options, assumed for `detox-ray plan`
-    options: float = 4.0  # forwards of a question; 1 if the options are one token after the same text
-    template: str | None = None  # lm_eval's file, below its folder of tasks
-    config: Mapping[str, Any] = field(default_factory=dict)  # of lm_eval, beside the template
+    languages: tuple[str, ...]  # languages in which it is published
+    questions: int  # number of published questions per language
+    licence: str  # as stated by the publisher
+    source: str  # hub id, or another origin
+    asked: str  # split of the questions to ask
+    examples: str  # split of the few-shot examples
+    shots: int  # default number of few-shot examples
+    columns: tuple[str, ...]  # columns that every question has
+    identity: str | None = None  # column with the id of a question, which is the same in all languages
+    part: str | None = None  # column of a question's subject
+    groups: Mapping[str, str] = field(default_factory=dict)  # column of a larger part -> prefix of its value
+    same_part_examples: bool = False  # whether the examples share the subject of the question
+    tokens: float = 80.0  # tokens of a question with its options, assumed by `detox-ray plan`
+    options: float = 4.0  # forward passes per question; 1 if each option is one token
+    template: str | None = None  # lm_eval's file, relative to its folder of tasks
+    config: Mapping[str, Any] = field(default_factory=dict)  # settings of lm_eval that override the template
 
 
 READY = {
@@ -56,7 +56,7 @@ READY = {
             same_part_examples=True,
             tokens=110.0,
             options=1.0,
-            template="global_mmlu/full/en/_en_template_yaml",  # all languages' templates are alike
+            template="global_mmlu/full/en/_en_template_yaml",  # the templates of all languages are equal
         ),
         ReadyTask(
             name="arc",

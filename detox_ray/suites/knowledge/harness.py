@@ -1,9 +1,9 @@
-"""The lm-evaluation-harness (lm_eval 0.4.13) on a loaded model: its tasks and rules, our forwards.
+"""The lm-evaluation-harness (lm_eval 0.4.13) on a loaded model: its tasks and rules, and our own forward passes.
 
-Prompts, options, the split of tokens between them, and what counts as right are lm_eval's. Not used are its index of
-16,000 task files, its caches (their key does not hold the model), its data parallelism (it ends Ray), and its cutting
-of long prompts before an option: a question that does not fit is "too_long". A prompt of a task with answers in free
-text is still cut at its beginning, as lm_eval does it.
+Prompts, options, the split of tokens between them, and the definition of a correct answer are lm_eval's. Not used are
+its index of 16,000 task files, its caches (whose key does not include the model), its data parallelism (which shuts Ray
+down), and its truncation of long prompts before an option: a question that does not fit is "too_long". A prompt of a
+task with free-text answers is still truncated at its beginning, as in lm_eval.
 
 Shapes: B rows, T tokens, V vocabulary, O tokens of an option.
 """
@@ -28,14 +28,14 @@ from detox_ray.storage.tables import FAILED, OK
 from detox_ray.suites.knowledge.lm_eval_internals import filter_responses
 from detox_ray.suites.knowledge.tables import TOO_LONG
 
-FEWSHOT_SEED = 1234  # lm_eval's own
+FEWSHOT_SEED = 1234  # lm_eval's default
 METRIC, NORMALISED = "acc", "acc_norm"
 
-TokenRequest = tuple[tuple[str, str], list[int], list[int]]  # the texts; the ids of context and continuation
+TokenRequest = tuple[tuple[str, str], list[int], list[int]]  # the texts; the token ids of context and continuation
 
 
 class Harness(HFLM):
-    """A loaded model as lm_eval sees one: every request goes through forwards of a bounded number of tokens."""
+    """A loaded model with the interface of lm_eval, whose forward passes have a bounded number of tokens."""
 
     def __init__(self, model: CausalModel, batch_tokens: int):
         self._causal = model
@@ -44,7 +44,7 @@ class Harness(HFLM):
             backend="causal",
             tokenizer=model.codec.tokenizer,
             max_length=model.codec.context,
-            batch_size=1,  # of completions; likelihoods are batched below
+            batch_size=1,  # for completions; likelihoods are batched below
         )
         self._device = torch.device(model.device.kind)
         self._budget = token_budget(batch_tokens, model.device.kind, model.codec.vocabulary)
@@ -56,7 +56,7 @@ class Harness(HFLM):
         left_truncate_len: int | None = None,
         **kwargs: Any,
     ) -> list[int]:
-        """Return the ids of a text, with what the tokenizer puts before a text; nothing is appended."""
+        """Return the token ids of a text, with the tokenizer's prefix but without a suffix."""
         codec = self._causal.codec
         (ids,) = codec.plain([string]) if add_special_tokens is False else codec.ids([string])
         return ids[-left_truncate_len:] if left_truncate_len else ids
@@ -64,9 +64,9 @@ class Harness(HFLM):
     def _loglikelihood_tokens(
         self, requests: Sequence[TokenRequest], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[Any]:
-        """Return each continuation's log-likelihood, and whether it is the likeliest; None of one that does not fit.
+        """Return each continuation's log-likelihood and whether it is the likeliest, or None if it does not fit.
 
-        Continuations that differ in the last token only, as the letters of options do, share one forward.
+        Continuations that differ only in the last token, such as the letters of options, share one forward pass.
         """
         answers: list[tuple[float | None, bool]] = [(None, False)] * len(requests)
         sharing: dict[tuple[int, ...], list[int]] = {}
@@ -77,7 +77,7 @@ class Harness(HFLM):
         rows = list(sharing)
         for batch in by_length([len(row) for row in rows], self._budget):
             longest = {row: max(len(requests[place][2]) for place in sharing[rows[row]]) for row in batch}
-            # The head is as large as several layers: it is applied only where a token is predicted.
+            # The head is as large as several layers, so it is applied only at positions that predict a token.
             wanted = sorted({at for row in batch for at in range(len(rows[row]) - longest[row], len(rows[row]))})
             column = {at: place for place, at in enumerate(wanted)}
             device = self._causal.device.kind
@@ -86,7 +86,7 @@ class Harness(HFLM):
                 logits_BTV = self._causal.network(
                     input_ids=ids_BT, attention_mask=mask_BT, logits_to_keep=torch.tensor(wanted, device=device)
                 ).logits
-            if logits_BTV.shape[1] != len(wanted):  # a model that ignores logits_to_keep gives all positions
+            if logits_BTV.shape[1] != len(wanted):  # a model that ignores logits_to_keep returns all positions
                 logits_BTV = logits_BTV[:, wanted]
             for row, logits_TV in zip(batch, logits_BTV, strict=True):
                 end = column[len(rows[row]) - 1] + 1
@@ -100,11 +100,11 @@ class Harness(HFLM):
 
 
 class Answer(NamedTuple):
-    """A model's answer to one question: a row of ANSWERS, without the columns that only the question decides."""
+    """A model's answer to one question: a row of ANSWERS without the columns that depend on the question alone."""
 
     question: str
     row: int
-    document: dict[str, Any]  # as the task sees it
+    document: dict[str, Any]  # the question in the task's format
     option_nlls: list[float] | None
     option_bytes: list[int] | None
     chosen: int | None
@@ -118,15 +118,15 @@ class LoadedTask:
     """A task of lm_eval in one language."""
 
     def __init__(self, task: ConfigurableTask, shots: int | None, same_part: str | None = None):
-        """Keep a task.
+        """Initialize a task.
 
         Args:
             task: A task of lm_eval.
-            shots: Examples before each question; None: as the task's YAML says.
-            same_part: The column whose value a question shares with its examples.
+            shots: Number of examples before each question; None takes it from the task's YAML.
+            same_part: Column whose value a question shares with its examples.
 
         Raises:
-            InputError: The task has no metric of which higher values are better.
+            InputError: The task has no metric for which higher values are better.
         """
         self._task, self._same_part = task, same_part
         self._metric = _metric_of(task)
@@ -137,11 +137,11 @@ class LoadedTask:
 
     @property
     def size(self) -> int:
-        """The number of its questions."""
+        """Return the number of questions."""
         return len(self._task.eval_docs)
 
     def answer(self, harness: Harness, rows: range) -> list[Answer]:
-        """Let the model answer some of the questions."""
+        """Return the model's answers to some of the questions."""
         questions = list(self._requests(rows))
         by_type: dict[str, list[Instance]] = {}
         for _, _, instances in questions:
@@ -157,7 +157,8 @@ class LoadedTask:
     def _requests(self, rows: range) -> Iterator[tuple[int, dict[str, Any], list[Instance]]]:
         """Yield the requests of each question.
 
-        Examples are drawn from one random stream over all questions, as in lm_eval, so those before ``rows`` are too.
+        As in lm_eval, examples are drawn from one random stream over all questions, so the examples of the questions
+        before ``rows`` are drawn too.
         """
         task = self._task
         drawn = self._shots > 0 and not isinstance(task.sampler, FirstNSampler)
@@ -183,7 +184,7 @@ class LoadedTask:
         responses = [instance.filtered_resps[filtered] for instance in instances]
         content = json.dumps(document, indent=2, default=handle_non_serializable, ensure_ascii=False)
         question = hash_string(content)
-        # Without this, lm_eval would count such a question of a task of type "loglikelihood" as answered wrong.
+        # Otherwise lm_eval would count such a question of a task of type "loglikelihood" as wrong.
         likelihoods = [response[0] for response in responses if isinstance(response, tuple)]
         if None in likelihoods or not all(map(math.isfinite, likelihoods)):
             status = TOO_LONG if None in likelihoods else FAILED
@@ -208,10 +209,10 @@ class LoadedTask:
 
 
 def _metric_of(task: ConfigurableTask) -> str:
-    """Return the name of the metric that says how right an answer is: accuracy, or else the first that may rise."""
+    """Return the name of the task's main metric: accuracy, or else the first for which higher is better."""
     better = task.higher_is_better()
     rising = sorted((name for name, higher in better.items() if higher), key=lambda name: name != METRIC)
     if not rising:
-        rule = f"none of its metrics ({', '.join(better) or 'none'}) is one of which higher values are better"
+        rule = f"for none of its metrics ({', '.join(better) or 'none'}) are higher values better"
         raise InputError(f"knowledge.tasks: {task.config.task}: {rule}: set metric_list in its YAML")
     return str(rising[0])

@@ -1,4 +1,4 @@
-"""The ready tasks as `detox-ray suites` lists them, and how many questions of each an experiment has."""
+"""The ready tasks in the listing of `detox-ray suites`, with the number of questions that an experiment has."""
 
 from detox_ray.config import Experiment, KnowledgeTask
 from detox_ray.suites.catalogue import PresentItems, PublishedSet
@@ -15,7 +15,7 @@ SETS = tuple(
 
 
 def present(experiment: Experiment) -> list[PresentItems]:
-    """Return how many questions of each ready task are on this machine. Raises InputError for bad files."""
+    """Return the number of questions of each ready task on this machine. Raise InputError for invalid files."""
     config, items = experiment.knowledge, list[PresentItems]()
     for task in plan.tasks_of(config) if config is not None else ():
         if config is None or isinstance(task, KnowledgeTask) or (config.path is None and task.name != TOY17_CLOZE):

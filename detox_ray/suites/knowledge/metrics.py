@@ -1,4 +1,4 @@
-"""The knowledge metrics: shares of questions that are answered right."""
+"""The knowledge metrics: shares of questions that are answered correctly."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -12,26 +12,26 @@ from detox_ray.storage.metric_spec import ALL, ClusterSums, MetricInput, MetricS
 from detox_ray.storage.tables import OK
 from detox_ray.suites.knowledge.tables import ANSWERS
 
-FIRST_OF_TIES = "neplenbroek2025"  # the convention that counts as lm_eval does: the first of equally likely options
+FIRST_OF_TIES = "neplenbroek2025"  # the convention that, like lm_eval, takes the first of equally likely options
 
 
 def with_ties_shared(row: Mapping[str, Any]) -> float | None:
-    """Return whether a question is answered right; of k equally likely options, the right one counts 1/k.
+    """Return whether a question is answered correctly; among k equally likely options, the correct one counts 1/k.
 
-    lm_eval takes the first of them. In bfloat16 the letters of options are often equally likely.
+    lm_eval takes the first of them. In bfloat16, the letters of options are often equally likely.
     """
     correct: float | None = row["correct"]
     nlls, gold = row["option_nlls"], row["gold"]
     if correct is None or nlls is None or gold is None or correct != float(row["chosen"] == gold):
-        return correct  # no choice by likelihood, or a metric that is not the accuracy
+        return correct  # the answer is not chosen by likelihood, or the metric is not the accuracy
     likeliest = [nll == min(nlls) for nll in nlls]
     return likeliest[gold] / sum(likeliest)
 
 
 def shares(column: str, given: MetricInput) -> Mapping[str, ClusterSums]:
-    """Return the share of right answers for all questions and for each larger part; nothing if the task has none.
+    """Return the share of correct answers for all questions and for each larger part, if the task has parts.
 
-    A question is a cluster. Models are compared on the questions that both answered.
+    Each question is a cluster. Models are compared on the questions that both answered.
     """
     wanted = ["question", "groups", "correct", "correct_norm", "option_nlls", "chosen", "gold", "status"]
     rows = given.tables[ANSWERS.name].select(wanted).to_pylist()
@@ -67,7 +67,7 @@ ACCURACY = MetricSpec(
     name="knowledge_accuracy",
     title="Accuracy",
     version=2,  # equally likely options share the answer
-    meaning="share of questions answered right",
+    meaning="share of questions answered correctly",
     short="Accuracy",
     kind="knowledge",
     direction="higher",
@@ -83,7 +83,7 @@ NORMALISED = replace(
     ACCURACY,
     name="knowledge_accuracy_norm",
     title="Accuracy by likelihood per character",
-    meaning="share of questions whose right option is the likeliest for its length",
+    meaning="share of questions whose correct option is the likeliest for its length",
     short="Accuracy, normed",
     compute=partial(shares, "correct_norm"),
 )

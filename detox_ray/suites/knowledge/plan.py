@@ -1,4 +1,4 @@
-"""What is asked: an experiment's tasks in each language, with the questions whose files are on this machine."""
+"""The tasks that an experiment asks in each language, with the questions whose files are on this machine."""
 
 import json
 from collections.abc import Callable
@@ -24,40 +24,40 @@ ENDINGS = (".parquet", ".jsonl", ".json", ".csv")
 class Asked(NamedTuple):
     """A task in one language."""
 
-    shots: int | None  # None: as an own task's YAML says
+    shots: int | None  # None: the YAML of the user's task decides
     per_task: int | None
-    rows: int | None  # questions; None: they are counted where they are loaded, and are one unit
-    key: str  # changes whenever the questions may
-    folder: str = ""  # of an own task, in the run
-    file: str = ""  # its YAML in the folder
-    commit: str | None = None  # of questions that the workers read from the hub
+    rows: int | None  # number of questions; None: unknown before they are loaded, so they form one unit
+    key: str  # changes whenever the questions may change
+    folder: str = ""  # folder of a user's task in the run
+    file: str = ""  # YAML of the task in this folder
+    commit: str | None = None  # commit of questions that the workers read from the hub
 
 
 def tasks_of(config: KnowledgeConfig) -> list[ReadyTask | KnowledgeTask]:
-    """Return the tasks of a block that has been checked."""
+    """Return the tasks of a block that has passed its checks."""
     return [READY[task] if isinstance(task, str) else task for task in config.tasks]
 
 
 def languages_of(task: ReadyTask | KnowledgeTask, config: KnowledgeConfig, languages: list[str]) -> list[str]:
-    """Return those of the experiment's languages in which a task can be asked."""
+    """Return the experiment's languages in which a task can be asked."""
     if isinstance(task, KnowledgeTask) or task.name == TOY17_CLOZE or config.path is None:
         return [language for language in languages if language in task.languages]
     return [language for language in languages if file_of(task, config, language, task.asked) is not None]
 
 
 def file_of(task: ReadyTask, config: KnowledgeConfig, language: str, split: str) -> Path | None:
-    """Return the file of a ready task's split in one language, None if there is none."""
+    """Return the file of a ready task's split in one language, or None if there is none."""
     folder = Path(config.path or "").expanduser() / task.name / language
     return next((file for ending in ENDINGS if (file := folder / f"{split}{ending}").exists()), None)
 
 
 def shots_of(task: ReadyTask | KnowledgeTask, config: KnowledgeConfig) -> int | None:
-    """Return how many examples stand before a question; None if an own task's YAML decides."""
+    """Return the number of examples before a question, or None if the YAML of a user's task decides."""
     return config.shots.get(task.name, task.shots if isinstance(task, ReadyTask) else None)
 
 
 def resolve(context: Context) -> dict[tuple[str, str], Asked]:
-    """Commit what is asked, and return it by task and language. Raises InputError for files that cannot be used."""
+    """Commit the questions, and return them by task and language. Raise InputError for invalid files."""
     config = context.experiment.knowledge
     if config is None:
         return {}
@@ -89,14 +89,14 @@ def _resolve_ready(context: Context, config: KnowledgeConfig, task: ReadyTask, l
 
 
 def hub_commit(source: str) -> str:
-    """Return the commit of a data set on the hub as it is now, or of its copy in the cache. Raises InputError."""
+    """Return the current commit of a data set on the hub, or that of the cached copy. Raise InputError if unknown."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     try:
         commit = HfApi().dataset_info(source).sha
         assert commit is not None
         return commit
-    except Exception as error:  # the hub is unreachable or refuses: a cached snapshot names its commit
+    except Exception as error:  # the hub is unreachable or denies access: a cached snapshot names its commit
         cached = try_to_load_from_cache(source, "README.md", repo_type="dataset")
         if isinstance(cached, str):
             return Path(cached).parent.name
@@ -104,7 +104,7 @@ def hub_commit(source: str) -> str:
 
 
 def read_questions(task: ReadyTask, config: KnowledgeConfig, language: str, seed: int) -> list[dict[str, Any]]:
-    """Return rows of QUESTIONS: those that are asked, and those that stand before them. Raises InputError."""
+    """Return rows of QUESTIONS: the asked ones and their examples. Raise InputError for invalid files."""
     if task.name == TOY17_CLOZE:
         return [
             {"split": task.asked, "document": json.dumps(question, ensure_ascii=False)}
@@ -122,7 +122,7 @@ def read_questions(task: ReadyTask, config: KnowledgeConfig, language: str, seed
                 raise InputError(f"knowledge.path: {file}:{record.line}: {error}") from None
             if absent := [column for column in task.columns if column not in fields]:
                 there = ", ".join(list(fields)[:12])
-                rule = f"a question of {task.name} needs {', '.join(absent)} (there are {there})"
+                rule = f"a question of {task.name} needs {', '.join(absent)} (it has {there})"
                 raise InputError(f"knowledge.path: {file}:{record.line}: {rule}")
             rows.append({"split": split, "document": json.dumps(fields, ensure_ascii=False, default=str)})
     return rows
@@ -137,18 +137,18 @@ def _resolve_own(context: Context, config: KnowledgeConfig, task: KnowledgeTask,
         context.store.retract(unit)
         context.store.upload(file.parent, unit.folder)
         context.store.commit(unit, key, None)
-    # A folder may hold several tasks: another YAML of the same folder asks other questions.
+    # A folder may hold several tasks: other YAML files in it ask other questions.
     asked_by = key_of(folder=key, file=file.name)
     return Asked(shots_of(task, config), config.per_task, None, asked_by, unit.folder, file.name)
 
 
 def yaml_of(task: KnowledgeTask, language: str) -> Path:
-    """Return the YAML of an own task in one language."""
+    """Return the YAML file of a user's task in one language."""
     return Path(task.path.replace("{language}", language)).expanduser()
 
 
 def check(experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
-    """Return what is wrong with the block, without reading all questions."""
+    """Return the problems of the block, without reading all questions."""
     config = experiment.knowledge
     assert config is not None
     problems = []
@@ -197,7 +197,7 @@ def _check_own(task: KnowledgeTask, languages: list[str]) -> list[Problem]:
         return [Problem("knowledge.tasks", task.name, "is the name of a ready task: choose another name")]
     asked = [language for language in languages if language in task.languages]
     if not asked:
-        rule = f"task {task.name} is in none of the experiment's languages: set its `languages`"
+        rule = f"task {task.name} has none of the experiment's languages: set its `languages`"
         return [Problem("knowledge.tasks", task.languages, rule)]
     return [
         Problem("knowledge.tasks", str(yaml_of(task, language)), "must be an existing YAML file of an lm_eval task")
@@ -207,7 +207,7 @@ def _check_own(task: KnowledgeTask, languages: list[str]) -> list[Problem]:
 
 
 def rows_by_shard(asked: Asked, per_unit: int) -> dict[int, tuple[int, int | None]]:
-    """Return shard -> its first question and the one after its last; None: as many as there are."""
+    """Return {shard: (first question, end)}; an end of None means all questions."""
     if asked.rows is None:
         return {0: (0, asked.per_task)}
     first_rows = range(0, asked.rows, per_unit)
@@ -215,6 +215,6 @@ def rows_by_shard(asked: Asked, per_unit: int) -> dict[int, tuple[int, int | Non
 
 
 def has_questions(context: Context, name: str, language: str) -> Unit | None:
-    """Return the committed questions of a task in one language, None if they are loaded elsewhere."""
+    """Return the committed questions of a task in one language, or None if workers load them."""
     unit = QUESTIONS.unit(task=name, language=language)
     return unit if unit in context.keys else None

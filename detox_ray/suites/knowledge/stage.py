@@ -21,11 +21,11 @@ INSTALL = "needs lm_eval 0.4.13: run `make setup`, or pip install lm_eval==0.4.1
 
 
 class KnowledgeStage(Stage):
-    """Asks each model the questions of lm_eval's tasks. Without a ``knowledge`` block it has no units."""
+    """The stage that asks each model lm_eval's questions. Without a ``knowledge`` block it has no units."""
 
     name, command, title = "knowledge", "score", "knowledge"
-    version = 2  # raise it, too, when models/codec.py or models/causal_model.py change what a unit holds
-    summary = "every model's answers to questions of knowledge"
+    version = 2  # also raise it if models/codec.py or models/causal_model.py change the content of a unit
+    summary = "every model's answers to knowledge questions"
     measure = "questions"
     needs = (CHECKPOINTS,)
     writes = (ANSWERS,)
@@ -92,7 +92,7 @@ class KnowledgeStage(Stage):
         )
 
     def _cost(self, work: Workload, task: ReadyTask) -> Cost:
-        """Estimate a ready task; own ones are not known before they are loaded."""
+        """Estimate the cost of a ready task; users' tasks are unknown before they are loaded."""
         config, models = work.experiment.knowledge, list(work.experiment.models)
         assert config is not None
         languages = len(plan.languages_of(task, config, work.experiment.languages))

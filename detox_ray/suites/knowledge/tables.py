@@ -4,29 +4,29 @@ import pyarrow as pa
 
 from detox_ray.storage.units import define
 
-# The questions of a ready task whose files are here; shards are cut from them.
+# The questions of a ready task whose files are on this machine; shards are slices of them.
 QUESTIONS = define(
     "knowledge_questions",
     ("task", "language"),
     [
-        pa.field("split", pa.string(), nullable=False),  # lm_eval's name of it: "test", or "dev" for examples
-        pa.field("document", pa.string(), nullable=False),  # the question as its file holds it, JSON
+        pa.field("split", pa.string(), nullable=False),  # lm_eval's name: "test", or "dev" for examples
+        pa.field("document", pa.string(), nullable=False),  # the question as in its file, as JSON
     ],
 )
 
-TASK_FILES = define("knowledge_task_files", ("task", "language"), None)  # the folder of an own task
+TASK_FILES = define("knowledge_task_files", ("task", "language"), None)  # the folder of a user's task
 
 ANSWERS = define(
     "knowledge_answers",
     ("task", "model", "language"),
     [
-        pa.field("question", pa.string(), nullable=False),  # its id in the task, or the hash of its content
-        pa.field("row", pa.int64(), nullable=False),  # of the question in its task
+        pa.field("question", pa.string(), nullable=False),  # id in the task, or a hash of the content
+        pa.field("row", pa.int64(), nullable=False),  # index of the question in its task
         pa.field("part", pa.string(), nullable=False),  # subject; "all" if the task has none
-        pa.field("groups", pa.list_(pa.string()), nullable=False),  # larger parts to which it belongs
-        pa.field("option_nlls", pa.list_(pa.float64())),  # nats, of each option; null of an answer in free text
+        pa.field("groups", pa.list_(pa.string()), nullable=False),  # larger parts to which the question belongs
+        pa.field("option_nlls", pa.list_(pa.float64())),  # of each option, in nats; null for free-text answers
         pa.field("option_bytes", pa.list_(pa.int32())),  # UTF-8
-        pa.field("chosen", pa.int32()),  # the likeliest option
+        pa.field("chosen", pa.int32()),  # index of the likeliest option
         pa.field("gold", pa.int32()),
         pa.field("correct", pa.float64()),  # by the task's first metric; null unless status is "ok"
         pa.field("correct_norm", pa.float64()),  # by acc_norm; null if the task has no such metric
@@ -34,4 +34,4 @@ ANSWERS = define(
     ],
 )
 
-TOO_LONG = "too_long"  # the question with its examples does not fit into the model's context; it is never cut
+TOO_LONG = "too_long"  # the question with its examples exceeds the model's context; it is never truncated

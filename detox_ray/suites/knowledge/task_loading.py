@@ -1,4 +1,4 @@
-"""Loads tasks of the lm-evaluation-harness from their YAML, with their questions from local files or the hub."""
+"""Loading of lm-evaluation-harness tasks from their YAML, with questions from local files or the hub."""
 
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -18,14 +18,14 @@ def ready_task(
     folder: Path,
     commit: str | None = None,
 ) -> Any:
-    """Return a ready task of lm_eval.
+    """Load a ready task of lm_eval.
 
     Args:
-        ready: Which.
-        language: Its language.
-        documents: Split and JSON of each question; None: lm_eval reads them from the hub.
-        folder: Where the task's files may be written; it must outlive the task.
-        commit: Of the questions on the hub.
+        ready: The ready task.
+        language: The language of the questions.
+        documents: Split and JSON of each question; if None, lm_eval reads them from the hub.
+        folder: Folder for the task's files, which must outlive the task.
+        commit: Commit of the questions on the hub.
     """
     config: dict[str, Any] = {"task": f"{ready.name}-{language}", **ready.config}
     if ready.template is not None:
@@ -45,12 +45,12 @@ def ready_task(
         config |= {"dataset_path": "json", "dataset_name": None}
         config["dataset_kwargs"] = {"data_files": data_files, "cache_dir": cache}
         if ready.examples not in files:
-            config["training_split"] = None  # without examples, shots are 0
+            config["training_split"] = None  # without examples, the number of shots is 0
     return _loaded(config, folder)
 
 
 def own_task(path: Path, name: str, folder: Path) -> Any:
-    """Return the task of a user's YAML, whose data files are relative to it."""
+    """Load a task from a user's YAML; paths of data files are relative to it."""
     config: dict[str, Any] = {"include": str(path), "task": name}
     kwargs = _plain_yaml(path).get("dataset_kwargs") or {}
     if "data_files" in kwargs:
@@ -85,7 +85,7 @@ def _tasks() -> Path:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads lm_eval's YAML without its functions."""
+    """A YAML loader for lm_eval's files that does not execute their functions."""
 
 
 _Loader.add_multi_constructor("!", lambda *_: None)

@@ -1,4 +1,4 @@
-"""The worker of the knowledge stage: holds one model, and answers a unit of questions per call."""
+"""The worker of the knowledge stage, which holds one model and answers one unit of questions per call."""
 
 import tempfile
 from collections import Counter
@@ -22,7 +22,7 @@ from detox_ray.suites.knowledge.task_loading import own_task, ready_task
 
 
 class KnowledgeWorker:
-    """A loaded model with the tasks that it has been asked so far."""
+    """A worker with a loaded model and the tasks that it has been asked so far."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class KnowledgeWorker:
         self._folder = tempfile.TemporaryDirectory(prefix="knowledge-", ignore_cleanup_errors=True)
 
     def make(self, task: Task) -> Product:
-        """Let the model answer a unit's questions."""
+        """Make one unit: the model's answers to its questions."""
         name, language = task.unit["task"], task.unit["language"]
         asked = self._asked[name, language]
         loaded = self._task(task, asked)
@@ -56,7 +56,7 @@ class KnowledgeWorker:
         return Product(pa.Table.from_pylist(rows, schema=ANSWERS.columns), info, len(rows))
 
     def _task(self, task: Task, asked: Asked) -> LoadedTask:
-        """Return a unit's task, which is loaded once for all of its units."""
+        """Return a unit's task, which is loaded once for all its units."""
         key = task.unit["task"], task.unit["language"]
         if key not in self._tasks:
             folder = Path(self._folder.name) / "-".join(key)

@@ -1,1 +1,1 @@
-"""Sources of bias items, one in each module: its class is the module's ``VARIANT``."""
+"""Sources of bias items, one per module; the class is the module's ``VARIANT``."""

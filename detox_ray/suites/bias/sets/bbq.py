@@ -1,8 +1,8 @@
-"""BBQ (Parrish et al. 2022) and its relatives: questions about two groups, with and without the context that decides.
+"""BBQ (Parrish et al. 2022) and its relatives: questions about two groups, with and without a context that decides.
 
-They differ in their files, in their columns and in how they mark the answer that stereotypes, so each is a dialect. In
-all of them the answer that follows the stereotype depends on the question: to "who was …" it is the stereotyped group
-(the target), to "who was not …" the other one.
+The sets differ in their files, columns and marks of the stereotyping answer, so each is a dialect. In all of them, the
+answer that follows the stereotype depends on the question: to "who was …" it is the stereotyped group (the target), to
+"who was not …" the other group.
 """
 
 import ast
@@ -25,9 +25,9 @@ from detox_ray.suites.bias.tables import AMBIGUOUS, DISAMBIGUATED, NEGATIVE, NON
 Dialect = Literal["mbbq", "bbq", "kobbq", "esbbq", "cabbq"]
 ONE_LANGUAGE = {"bbq": "en", "kobbq": "ko", "esbbq": "es", "cabbq": "ca"}
 CONDITIONS = {"ambig": AMBIGUOUS, "disambig": DISAMBIGUATED, "amb": AMBIGUOUS, "dis": DISAMBIGUATED}
-# EsBBQ and CaBBQ write "unknown" for the answer that a user of theirs fills in.
+# EsBBQ and CaBBQ write "unknown" for this answer and leave its text to their users.
 UNKNOWN_TEXTS = {"es": "No se sabe", "ca": "No se sap"}
-# What answer_info calls a group whose stereotype the metadata names by another word (MBBQ and BBQ).
+# Names in answer_info of groups that the metadata calls by another word (MBBQ and BBQ).
 GROUP_WORDS: Mapping[str, frozenset[str]] = {
     "F": frozenset(("F", "girl", "woman", "vrouw", "meisje", "kız", "kadın", "chica", "mujer", "maestra")),
     "M": frozenset(("M", "boy", "man", "jongen", "erkek çocuk", "adam", "chico", "hombre", "maestro")),
@@ -36,18 +36,18 @@ GROUP_WORDS: Mapping[str, frozenset[str]] = {
 
 
 class Bbq(BiasSet):
-    """A folder of a dialect's files as they are published: MBBQ's (or its checkout), BBQ's, EsBBQ's, KoBBQ's TSV."""
+    """A folder of a dialect's published files: MBBQ (or its checkout), BBQ, EsBBQ, CaBBQ, or KoBBQ's TSV."""
 
     form: ClassVar[Form] = "questions"
 
     source: Literal["bbq"]
     dialect: Dialect
-    control: bool = True  # MBBQ: whether to ask its questions about names too, which say what a model understands
-    # likelihood: the likeliest letter; generate: in words, by the prompts and rules of a checkout of MBBQ; auto:
+    control: bool = True  # MBBQ: whether to ask its control questions about names, which test a model's understanding
+    # likelihood: the likeliest letter; generate: in words, with the prompts and rules of a checkout of MBBQ; auto:
     # generate if the path is a checkout and all models have the same chat template
     answer: Literal["auto", "generate", "likelihood"] = "auto"
-    prompts: int = Field(5, ge=1, le=PROMPTS)  # of MBBQ's five, by each of which every question is put in words
-    # only the first so many questions of each template, of each kind of context and polarity; null: all
+    prompts: int = Field(5, ge=1, le=PROMPTS)  # how many of MBBQ's five prompts ask each question, for answers in words
+    # maximum number of questions of each template, kind of context and polarity; null: all
     per_template: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
@@ -80,7 +80,7 @@ class Bbq(BiasSet):
         return BiasItems({language: self._limited(items) for language, items in rows.items()}, notes)
 
     def _limited(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return the first questions of each template and kind, as many as are asked for."""
+        """Return the first questions of each template and kind, up to ``per_template``."""
         if self.per_template is None:
             return items
         counts: Counter[tuple[Any, ...]] = Counter()
@@ -111,7 +111,7 @@ class Bbq(BiasSet):
         return {code: of_code._replace(prompts=of_code.prompts[: self.prompts]) for code, of_code in rules.items()}
 
     def _rules_file(self) -> Path | None:
-        """Return the file of a checkout that holds its prompts and rules, if the path is a checkout or its data."""
+        """Return the file with prompts and rules, if the path is a checkout or the checkout's data."""
         places = (self.folder, self.folder.parent) if self.dialect == "mbbq" else ()
         return next((file for place in places if (file := place / RULES_FILE).is_file()), None)
 
@@ -186,17 +186,17 @@ def _of_bbq(fields: Mapping[str, Any], control: bool, stem: str, language: str) 
 
 
 def _of_kobbq(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of a question of KoBBQ, which itself names the answer that stereotypes."""
+    """Return the row of a question of KoBBQ, whose files name the stereotyping answer."""
     sample = fields["sample_id"]
     named = re.fullmatch(r"(.+-\d+)[a-z]*-\d+-(amb|dis)-(bsd|cnt)", sample)
     if named is None:
-        raise ValueError("sample_id must be like age-001a-002-amb-bsd")
+        raise ValueError("sample_id must look like age-001a-002-amb-bsd")
     template, condition, kind = named.groups()
     options = [str(option) for option in ast.literal_eval(fields["choices"])]
     biased, answer = options.index(fields["biased_answer"]), options.index(fields["answer"])
     unknown = 2  # the last choice in the published samples
     if biased == unknown or (condition == "amb") != (answer == unknown):
-        raise ValueError("the third choice must be the unknown one, and the right answer to ambiguous questions only")
+        raise ValueError("the third choice must be the unknown one, and the correct answer to ambiguous questions only")
     target = biased if kind == "bsd" else 1 - biased
     return _question(
         item_id=sample,
@@ -215,7 +215,7 @@ def _of_kobbq(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _roles(unknown: int, targets: Sequence[int]) -> list[str]:
-    """Return the roles of three answers; none is the target unless exactly one group is stereotyped."""
+    """Return the roles of three answers; there is a target only if exactly one group is stereotyped."""
     return [UNKNOWN if place == unknown else TARGET if list(targets) == [place] else OTHER for place in range(3)]
 
 

@@ -1,7 +1,7 @@
 """CrowS-Pairs (Nangia et al. 2020) and its translations: pairs of sentences that differ in the group they are about.
 
-``sent_more`` is the sentence that stereotypes more, in rows of both directions: in those called "antistereo" it is the
-stereotyped group's sentence that goes against the stereotype.
+``sent_more`` is the sentence that stereotypes more, in rows of both directions. In "antistereo" rows, the sentence
+about the stereotyped group contradicts the stereotype.
 """
 
 from collections import Counter
@@ -24,23 +24,23 @@ ORIGINAL = "crows_pairs_anonymized"  # the file of the original, which is in Eng
 
 
 class CrowsPairs(BiasSet):
-    """A CSV file, or a folder with one for each language.
+    """A CSV file, or a folder with one file for each language.
 
-    The names of files that are published are understood: ``english_US_crowspairs.csv``, ``ca_ES/….csv``, ``ca_ES.csv``,
+    The names of published files are recognized: ``english_US_crowspairs.csv``, ``ca_ES/….csv``, ``ca_ES.csv``,
     ``crows_dutch.csv``, ``crows_pairs_anonymized.csv``.
     """
 
     source: Literal["crows-pairs"]
-    encoding: str = "utf-8"  # of the files
+    encoding: str = "utf-8"  # encoding of the files
 
     def items(self, languages: Sequence[str], world: Path | None) -> BiasItems:
         paths = [self.folder] if self.folder.is_file() else [*self.folder.glob("*.csv"), *self.folder.glob("*/*.csv")]
         named = {path: "en" if path.stem == ORIGINAL else language_of(path) for path in paths}
         if self.folder.is_dir() and not any(named.values()):
-            reason = "holds no CSV whose name says its language, such as ca_ES.csv or catalan_spain_crowspairs.csv"
+            reason = "has no CSV file with a language in its name, such as ca_ES.csv or catalan_spain_crowspairs.csv"
             raise DataError([Flaw(self.place, reason)])
         if self.folder.is_file() and named[self.folder] is None:
-            raise DataError([Flaw(self.place, "its name must say its language, such as ca_ES.csv")])
+            raise DataError([Flaw(self.place, "its name must contain its language, such as ca_ES.csv")])
         files = one_file_each(paths, named)
         rows: dict[str, list[dict[str, Any]]] = {}
         notes: list[str] = []
@@ -56,7 +56,7 @@ class CrowsPairs(BiasSet):
         return BiasItems(rows, notes)
 
     def _pairs(self, path: Path, notes: list[str], flaws: list[Flaw]) -> list[dict[str, Any]]:
-        """Return a file's items; what cannot be used is a flaw, or left out with a note."""
+        """Return a file's items; unusable rows become flaws, or are left out with a note."""
         records = csv_records(path, COLUMNS, self.encoding)
         index = next((name for name in ("", "index", "id") if records and name in records[0].fields), None)
         pairs: list[dict[str, Any]] = []
@@ -82,7 +82,7 @@ class CrowsPairs(BiasSet):
             notes.append(f"{path}: pairs left out: {what}")
         if others:
             what = ", ".join(f"{part} ({count})" for part, count in sorted(others.items()))
-            notes.append(f"{path}: bias types beside the nine of CrowS-Pairs are kept as other-…: {what}")
+            notes.append(f"{path}: bias types other than the nine of CrowS-Pairs are kept as other-…: {what}")
         return pairs
 
 

@@ -1,4 +1,4 @@
-"""A user's own pairs: a CSV of sentences that differ in a stereotyped group."""
+"""A user's own pairs: a CSV file of sentences that differ in a stereotyped group."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ COLUMNS = ("more", "less", "language", "type")
 class Pairs(BiasSet):
     """A CSV file with the columns more (the sentence that stereotypes more), less, language and type.
 
-    With a column ``id``, rows of the same id in several languages are taken for translations of each other: they are
-    drawn together. ``cluster`` names pairs that belong together, such as those of one template.
+    With a column ``id``, rows with the same id in several languages count as translations of each other and are
+    resampled together. The column ``cluster`` groups pairs that belong together, such as those of one template.
     """
 
     source: Literal["pairs"]
@@ -35,7 +35,7 @@ class Pairs(BiasSet):
             if language is None:
                 flaws.append(Flaw(record.where, unknown_rule(fields["language"] or "")))
             elif fields["type"] == ALL:
-                flaws.append(Flaw(record.where, f"the type {ALL!r} is the name of all types together: choose another"))
+                flaws.append(Flaw(record.where, f"the type {ALL!r} is reserved for all types together: rename it"))
             elif reason := unusable(fields["more"], fields["less"]):
                 left_out[reason] += 1
             elif language in languages:

@@ -19,11 +19,12 @@ NEEDED = ("id", "target", "bias_type", "sentences")
 
 
 class StereoSet(BiasSet):
-    """A file or a folder with one for each language: StereoSet's own JSON, JSON Lines, or pickled frames.
+    """A file, or a folder with one file for each language: StereoSet's JSON, JSON Lines, or pickled frames.
 
-    A file's name states its language (``intrasentence_tr.jsonl``, ``df_intrasentence_de_v2_0.pkl``). A file whose name
-    states none, such as StereoSet's own, is English. A file whose name ends in two letters that are no known language,
-    such as ``df_intrasentence_kr.pkl``, is not read. Of two versions in one language the later one is read.
+    A file's name contains its language (``intrasentence_tr.jsonl``, ``df_intrasentence_de_v2_0.pkl``). A file without a
+    language in its name, such as StereoSet's own, is English. A file whose name ends in two letters that are not a
+    known language, such as ``df_intrasentence_kr.pkl``, is not read. If there are two versions in one language, the
+    later one is read.
     """
 
     form: ClassVar[Form] = "triples"
@@ -34,7 +35,7 @@ class StereoSet(BiasSet):
         notes: list[str] = []
         if self.folder.is_file():
             if (stated := _language(self.folder)) is None:
-                reason = "its name ends in no known language: rename it, such as intrasentence_ko.json"
+                reason = "its name does not end in a known language: rename it, for example to intrasentence_ko.json"
                 raise DataError([Flaw(self.place, reason)])
             files = {stated: self.folder}
         else:
@@ -57,7 +58,7 @@ class StereoSet(BiasSet):
         fields = record.fields
         if absent := [name for name in NEEDED if name not in fields]:
             found = ", ".join(map(str, list(fields)[:10]))
-            raise DataError([Flaw(record.where, f"lacks {', '.join(absent)} (there are {found})")])
+            raise DataError([Flaw(record.where, f"lacks {', '.join(absent)} (it has {found})")])
         labels = [str(sentence.get("gold_label")) for sentence in fields["sentences"]]
         if sorted(labels) != sorted(ROLES) or not all("sentence" in sentence for sentence in fields["sentences"]):
             raise DataError([Flaw(record.where, f"needs one sentence of each gold_label: {', '.join(ROLES)}")])
@@ -68,7 +69,7 @@ class StereoSet(BiasSet):
 
 
 def _language(path: Path) -> str | None:
-    """Return the language of a file: English, if its name states none at all."""
+    """Return the language of a file; English if its name contains none."""
     plain = _without_version(path)
     stated = re.search(r"[_-][a-z]{2}$", plain.stem.lower())
     return language_of(plain) or (None if stated else "en")
@@ -87,10 +88,10 @@ def _latest(paths: Iterable[Path], notes: list[str]) -> tuple[list[Path], dict[P
         plain = _without_version(path)
         named[path] = _language(path)
         if named[path] is None:
-            notes.append(f"{path.name}: is not read, because its name ends in no known language")
+            notes.append(f"{path.name}: is not read, because its name does not end in a known language")
         if plain.name in latest:
             notes.append(f"{plain.name}: {path.name} is read, as the later version")
-        latest[plain.name] = path  # sorted: "…_v2_0" comes after "…"
+        latest[plain.name] = path  # sorted: "…_v2_0" follows "…"
     return list(latest.values()), named
 
 
@@ -109,7 +110,7 @@ def _records(path: Path) -> list[Record]:
 
 
 def _of_frame(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return a frame's row in the form of the other files."""
+    """Convert a frame's row to the format of the other files."""
     if "c1_sentence" not in fields:
         return fields
     three = [{key: fields.get(f"c{place}_{key}") for key in ("sentence", "gold_label")} for place in (1, 2, 3)]

@@ -1,4 +1,4 @@
-"""Pairs of the built-in world: one trait praised in a person whose group has it and in one whose group does not."""
+"""Pairs of toy17: a trait praised in a person whose group has it, and in a person whose group does not."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from detox_ray.toy17.vocabulary import vocabularies
 
 
 class Toy17Pairs(BiasSet):
-    """64 pairs in each of the 17 languages, translations of each other; pairs about one trait belong together."""
+    """64 pairs in each of the 17 languages, translations of each other; pairs about one trait form a cluster."""
 
     source: Literal["toy17-pairs"]
     takes_path: ClassVar[bool] = False

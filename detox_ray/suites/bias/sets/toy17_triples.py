@@ -1,4 +1,4 @@
-"""Triples of the built-in world: a person with a trait of the own group, with one of the other, and with an object."""
+"""Triples of toy17: a person with a trait of their own group, with a trait of the other group, and with an object."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from detox_ray.toy17.vocabulary import vocabularies
 
 
 class Toy17Triples(BiasSet):
-    """32 triples in each of the 17 languages, translations of each other; those about one person belong together."""
+    """32 triples in each of the 17 languages, translations of each other; those about one person form a cluster."""
 
     form: ClassVar[Form] = "triples"
     source: Literal["toy17-triples"]
