@@ -10,6 +10,6 @@ from detox_ray.cli import main
 from detox_ray.jobs.attempts import JOB_VARIABLE
 
 if __name__ == "__main__":
-    os.environ.setdefault(JOB_VARIABLE, "job")  # the run's folder keeps a record of this attempt
+    os.environ.setdefault(JOB_VARIABLE, "job")  # records this attempt in the run's folder
     sys.argv.insert(1, "run")
     main()

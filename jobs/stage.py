@@ -1,4 +1,4 @@
-"""Entry point of a Ray job: one stage, so that each can have its own cluster.
+"""Entry point of a Ray job: one stage, so that each stage can use its own cluster.
 
 ray job submit --address http://HEAD:8265 --working-dir . -- python jobs/stage.py generate configs/toy17.yaml
 """
@@ -9,5 +9,5 @@ from detox_ray.cli import main
 from detox_ray.jobs.attempts import JOB_VARIABLE
 
 if __name__ == "__main__":
-    os.environ.setdefault(JOB_VARIABLE, "job")  # the run's folder keeps a record of this attempt
+    os.environ.setdefault(JOB_VARIABLE, "job")  # records this attempt in the run's folder
     main()

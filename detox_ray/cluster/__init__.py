@@ -1,4 +1,4 @@
-"""The Ray that work runs on: joining or starting it, jobs of units on its actors, progress and interruption."""
+"""Ray: joining or starting a cluster, jobs of units on its actors, progress reports and interruption."""
 
 from detox_ray.cluster.connection import LOOPBACK, Cluster, connect, keep_replica_on_loopback
 

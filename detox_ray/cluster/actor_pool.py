@@ -1,7 +1,7 @@
 """The pool of actors that make units, kept for as long as a run needs them.
 
-A process that has imported torch and vLLM costs 10 s or more on two cores, which is longer than many jobs: so a run has
-one pool, whose actors go from job to job and from command to command.
+Starting a process that imports torch and vLLM takes 10 s or more on two cores, which is longer than many jobs. A run
+therefore has one pool, whose actors are reused from job to job and from command to command.
 """
 
 from types import TracebackType
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 from detox_ray.cluster.ray_internals import NODE_LABEL
 from detox_ray.cluster.unit_actors import Share, UnitActor
 
-FREE_SECONDS = 10  # given to an actor to close an engine before its process is ended
+FREE_SECONDS = 10  # for an actor to close its engine before its process is killed
 
 
 class Place(NamedTuple):
@@ -21,42 +21,42 @@ class Place(NamedTuple):
 
 
 class PoolActor:
-    """One actor of a pool, as the driver sees it.
+    """The driver's handle of one actor of a pool.
 
-    An engine that spans nodes first reserves room for each of its stages on one node. Once it is known which nodes have
-    it, the actor starts in a placement group on these nodes, with a bundle for each GPU, as vLLM asks for.
+    For an engine that spans nodes, room for each of its stages is first reserved on one node. Once the nodes are known,
+    the actor starts in a placement group on these nodes, with a bundle for each GPU, as vLLM requires.
     """
 
     def __init__(self, handle: Any, reservation: Any = None):
-        """Prepare an actor.
+        """Initialize the handle.
 
         Args:
-            handle: Ray's handle of the actor; None if room for it is reserved first.
-            reservation: The placement group that reserves the room: a bundle for each stage.
+            handle: Ray's handle of the actor, or None if room for it must first be reserved.
+            reservation: The placement group that reserves the room, with a bundle for each stage.
         """
         self.handle = handle
         self.group = reservation  # the placement group that its engine spans; None if it stays on one node
         self.place: Place | None = None  # None until the process is up
-        self.nodes: frozenset[str] = frozenset()  # ids of those that its processes are on; empty until they are known
-        # The pending answer to "where are you?", or to whether the room is reserved; None if it is known.
+        self.nodes: frozenset[str] = frozenset()  # ids of the nodes of its processes; empty until they are known
+        # The pending answer about the actor's place, or about the reservation; None if it is known.
         self.answer: Any = handle.where.remote() if handle is not None else reservation.ready()
 
     @property
     def has_started(self) -> bool:
-        """Whether Ray was asked to start the process."""
+        """Return whether Ray was asked to start the process."""
         return self.handle is not None
 
     def ask(self) -> None:
-        """Ask whether the process lives and where; it gets no units until it answers."""
+        """Ask the process where it runs; it gets no units until it answers."""
         self.answer = self.handle.where.remote()
 
 
 class UnitActors:
-    """A pool of `UnitActor`, which ends with the block: ``with UnitActors() as actors``."""
+    """A pool of `UnitActor`; a context manager that ends the pool: ``with UnitActors() as actors``."""
 
     def __init__(self) -> None:
         self.members: list[PoolActor] = []
-        self._share = Share(0, 0, 0)  # what each actor reserves
+        self._share = Share(0, 0, 0)  # resources that each actor reserves
         self._group = ""
 
     def __enter__(self) -> Self:
@@ -68,13 +68,13 @@ class UnitActors:
         self.end(wait=error is None)
 
     def take(self, share: Share, group: str) -> None:
-        """Have as many actors as ``share`` says. Present ones are kept if they reserve the same and did the same.
+        """Resize the pool to ``share``. Actors with the same reservation and group are kept.
 
-        They may be up, or start once the cluster has room: ``members`` shows it.
+        New actors start as soon as the cluster has room; ``members`` shows which of them run.
 
         Args:
-            share: How many, and what each reserves.
-            group: Name of the jobs that must have processes of their own; "" for all that share theirs.
+            share: The number of actors and the resources that each reserves.
+            group: The group of jobs that need processes of their own; "" for jobs that share processes.
         """
         if (share._replace(actors=0), group) != (self._share._replace(actors=0), self._group):
             self.end()
@@ -85,26 +85,26 @@ class UnitActors:
             self.members.append(self._start())
 
     def replace(self, actor: PoolActor) -> None:
-        """Start a new actor in place of one whose process died or cannot be reached."""
+        """Replace an actor whose process died or cannot be reached."""
         self.remove(actor)
         self.members.append(self._start())
 
     def remove(self, actor: PoolActor, seconds: float = 0) -> None:
-        """End an actor, which has ``seconds`` to close its engine."""
+        """Remove an actor, which has ``seconds`` to close its engine."""
         self._end([actor], seconds)
         self.members.remove(actor)
 
     def end(self, wait: bool = True) -> None:
-        """End all processes, so that others find their CPUs, GPUs and memory free.
+        """End all processes, which frees their CPUs, GPUs and memory.
 
         Args:
-            wait: Whether an actor may close its engine, after the unit in its hand.
+            wait: Whether actors may finish their current unit and close their engines.
         """
         self._end(self.members, FREE_SECONDS if wait else 0)
         self.members = []
 
     def place(self, actor: PoolActor) -> None:
-        """Start an actor on the nodes that have reserved the room for its engine."""
+        """Start an actor on the nodes on which room for its engine is reserved."""
         import ray
 
         node_of_stage: dict[int, str] = ray.util.placement_group_table(actor.group)["bundles_to_node_id"]
@@ -119,7 +119,7 @@ class UnitActors:
         inside = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(
             actor.group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
         )
-        # The engine's own processes take a bundle each, and reserve its GPU; the actor reserves none.
+        # Each process of the engine takes a bundle and its GPU; the actor itself reserves no GPU.
         actor.handle = _actor(num_cpus=0, num_gpus=0, scheduling_strategy=inside)
         actor.ask()
 
@@ -137,7 +137,7 @@ class UnitActors:
         import ray
 
         try:
-            # One that is not up would not answer: it waits for a place.
+            # An actor that is not running would not answer: it waits for a place.
             calls = [actor.handle.free.remote() for actor in actors if actor.answer is None] if seconds else []
             if calls:
                 ray.wait(calls, num_returns=len(calls), timeout=seconds)
@@ -147,11 +147,11 @@ class UnitActors:
                 if actor.group is not None:
                     ray.util.remove_placement_group(actor.group)
         except ray.exceptions.RayError:
-            pass  # Ray itself is gone, and its processes with it
+            pass  # Ray has ended, and its processes with it
 
 
 def _actor(**options: Any) -> Any:
-    """Start a `UnitActor`. The driver decides what is done if it dies."""
+    """Start a `UnitActor`. Ray does not restart it; the driver decides what to do if it dies."""
     import ray
 
     return ray.remote(UnitActor).options(**options, max_restarts=0, max_task_retries=0).remote()

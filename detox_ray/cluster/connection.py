@@ -1,4 +1,4 @@
-"""The one cluster bootstrap: join the Ray at RAY_ADDRESS, else start a local one on loopback and stop it at the end."""
+"""The connection to Ray: join the cluster at RAY_ADDRESS, or start a local Ray on loopback and stop it at the end."""
 
 import os
 from collections.abc import Iterator
@@ -10,20 +10,20 @@ from detox_ray.cluster.ray_internals import bind_replicas_to, keep_node_address,
 from detox_ray.config import ClusterConfig, InputError
 
 LOOPBACK = "127.0.0.1"
-STARTS = 3  # of a local Ray, each of which Ray gives 30 s: too little on a busy laptop
+STARTS = 3  # attempts to start a local Ray; Ray limits each to 30 s, which is too short on a busy laptop
 NOTHING_ASKED = ClusterConfig()
 SLOW_START = "timed out during startup"
 
 
 class Cluster(NamedTuple):
-    """The Ray that a job may use."""
+    """The Ray cluster that a job uses."""
 
-    address: str  # "local" or the address joined
+    address: str  # "local", or the address of the cluster
     nodes: int
     cpus: float
-    gpus: float  # that the run uses: those it asks for, though they may join later; else those that are there
-    asked: bool = False  # whether the experiment says how many GPUs it uses
-    wait_s: float = NOTHING_ASKED.wait_s  # seconds to wait for machines while nothing can run
+    gpus: float  # the GPUs that the run asks for, even if they join later; by default those present
+    asked: bool = False  # whether the experiment states the number of GPUs
+    wait_s: float = NOTHING_ASKED.wait_s  # seconds to wait for machines if nothing can run
 
 
 @contextmanager
@@ -32,16 +32,16 @@ def connect(
 ) -> Iterator[Cluster]:
     """Connect to Ray for the duration of the block.
 
-    A Ray that is already initialised in this process is used and left running; one at RAY_ADDRESS is joined and left; a
-    local one is started on 127.0.0.1 only and shut down.
+    If Ray is already initialised in this process, it is used and left running. A cluster at RAY_ADDRESS is joined, and
+    left at the end. Otherwise a local Ray is started on 127.0.0.1 only, and shut down at the end.
 
     Args:
-        num_cpus: CPUs of a Ray that is started here; None: those of the machine.
+        num_cpus: Number of CPUs of a local Ray; None means those of the machine.
         verbose: Whether Ray's log is shown.
-        asks: The machines that the work asks for. On a cluster that is joined they may come later.
+        asks: The machines that the work needs. On a cluster that is joined, they may come later.
 
     Raises:
-        InputError: A Ray that is started here has fewer GPUs than ``asks``.
+        InputError: A local Ray has fewer GPUs than ``asks``.
     """
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # keeps bytecode dumps out of the logs
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -58,7 +58,7 @@ def connect(
         if address:
             ray.init(address=address, **quiet)
         else:
-            # Workers get their share of a busy machine: Ray's default lowers their priority by 15.
+            # Ray's default lowers the priority of workers by 15, which starves them on a busy machine.
             os.environ.setdefault("RAY_worker_niceness", "0")
             start = {"num_cpus": num_cpus, "include_dashboard": False, **keep_node_address(LOOPBACK), **quiet}
             for attempt in range(1, STARTS + 1):
@@ -66,7 +66,7 @@ def connect(
                     with small_head(show_logs=verbose):
                         ray.init(**start)
                     break
-                except Exception as error:  # Ray raises this class itself
+                except Exception as error:  # Ray raises the base class
                     ray.shutdown()
                     if attempt == STARTS or SLOW_START not in str(error):
                         raise
@@ -92,7 +92,7 @@ def connect(
 
 
 def keep_replica_on_loopback() -> None:
-    """Let this replica of a Ray Serve deployment listen on loopback if its Ray does. Its constructor calls this."""
+    """Make this Ray Serve replica listen on loopback if its Ray does. The replica's constructor calls this function."""
     import ray
 
     if ray.is_initialized() and ray.util.get_node_ip_address() == LOOPBACK:

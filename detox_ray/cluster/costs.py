@@ -1,31 +1,31 @@
-"""Costs: what a stage will take, estimated before anything is spent: for `detox-ray plan`."""
+"""Costs of stages, estimated before a run for `detox-ray plan`."""
 
 from typing import NamedTuple, Protocol
 
 from detox_ray.config import Experiment
 
-NOT_ESTIMATED = "not estimated"  # begins the assumption of work whose time is not known
+NOT_ESTIMATED = "not estimated"  # first words of the assumption for work of unknown duration
 
 
 class Cost(NamedTuple):
-    """One thing that will run."""
+    """The estimated cost of one piece of work."""
 
     stage: str  # the command that runs it
     what: str
-    tokens: float  # that models read and write; 0 if it runs no model
-    hours: float  # on the wall
+    tokens: float  # tokens that models read and write; 0 for work without a model
+    hours: float  # wall-clock time
     device_hours: float  # of GPUs; of CPU cores if there are none
-    assumption: str  # on what ground
+    assumption: str  # basis of the estimate
 
 
 class DeviceMemory(NamedTuple):
-    """The memory that one device must have at the same time for a stage's work."""
+    """The memory that a stage's work needs on one device at the same time."""
 
     stage: str  # the command that runs it
     what: str
     bytes: int
-    limit: int  # bytes that the device has for it
-    assumption: str  # what the bytes are
+    limit: int  # available bytes of the device
+    assumption: str  # what the bytes consist of
     advice: str  # what to change if it does not fit
 
     @property
@@ -34,78 +34,78 @@ class DeviceMemory(NamedTuple):
 
 
 class Workload(Protocol):
-    """The work that an experiment asks of its stages, and how fast devices are assumed to be (`detox_ray.estimate`)."""
+    """The amounts of work in an experiment, and the assumed speed of devices (`detox_ray.estimate`)."""
 
     @property
     def experiment(self) -> Experiment: ...
 
     @property
     def completions(self) -> int:
-        """Completions of all models."""
+        """Return the number of completions of all models."""
 
     @property
     def sequence(self) -> float:
-        """Tokens of a prompt with its completion, mean."""
+        """Return the mean number of tokens of a prompt with its completion."""
 
     @property
     def held_out(self) -> int:
-        """Held-out texts of all languages."""
+        """Return the number of held-out texts in all languages."""
 
     @property
     def labelled(self) -> int:
-        """Labelled texts of all languages."""
+        """Return the number of labelled texts in all languages."""
 
     @property
     def openings(self) -> int:
-        """Harmless texts to continue, of all languages."""
+        """Return the number of harmless texts to continue in all languages."""
 
     @property
     def counted(self) -> str:
-        """How the texts were counted."""
+        """Return a note on how the texts were counted."""
 
     def training(self) -> list[Cost]:
-        """Return what all trainings take."""
+        """Return the costs of all trainings."""
 
     def generation(self, model: str) -> Cost:
-        """Return what generating with a model takes."""
+        """Return the cost of generation with a model."""
 
     def completing(self, stage: str, what: str, model: str, prompts: int, tokens: float, new: int, ground: str) -> Cost:
-        """Return what one completion of so many prompts takes, of ``tokens`` tokens with up to ``new`` more."""
+        """Return the cost of one completion of up to ``new`` tokens for each prompt of ``tokens`` tokens."""
 
     def scoring(self, scorer: str, texts: int) -> list[Cost]:
-        """Return what scoring so many texts by a scorer of the experiment takes; empty if it is looked up."""
+        """Return the costs of scoring texts by a scorer of the experiment; empty if scores are stored."""
 
     def forward(self, model: str, length: float) -> float:
-        """Operations per token of a model of the experiment over sequences of ``length`` tokens."""
+        """Return a model's operations per token over sequences of ``length`` tokens."""
 
     def weights(self, model: str) -> int:
-        """Bytes of a model of the experiment as it is loaded to generate."""
+        """Return the bytes of a model as loaded for generation."""
 
     def cache(self, model: str, tokens: int) -> int:
-        """Bytes of the keys and values of so many tokens."""
+        """Return the bytes of the keys and values of some tokens."""
 
     def mlp_width(self, model: str) -> int:
-        """Neurons of a layer of a model of the experiment."""
+        """Return the number of neurons in a layer of a model."""
 
     @property
     def device_bytes(self) -> int:
-        """Bytes that one device may hold."""
+        """Return the available bytes of one device."""
 
     def parameters(self, path: str) -> int | None:
-        """Parameters of a published model that is no model of the experiment; None if they are not known here."""
+        """Return the parameters of a published model outside the experiment, or None if the number is unknown."""
 
     def computed(self, stage: str, what: str, tokens: float, operations: float, assumption: str) -> Cost:
-        """Work that all devices share: so many operations at the assumed speed."""
+        """Return the cost of operations that all devices share at the assumed speed."""
 
     def per_completion(self, stage: str, what: str) -> Cost:
-        """Work without a model on every completion, on all cores of this machine."""
+        """Return the cost of work without a model on every completion, on all cores of this machine."""
 
 
 def timed(stage: str, what: str, seconds: float, assumption: str) -> Cost:
-    """Work on the driver that is assumed to take some seconds."""
+    """Return the cost of work on the driver with an assumed duration."""
     return Cost(stage, what, 0, seconds / 3600, 0, assumption)
 
 
 def unknown(stage: str, what: str) -> Cost:
-    """Work that cannot be estimated, and says so."""
-    return Cost(stage, what, 0, 0, 0, f"{NOT_ESTIMATED}: its number of parameters is not known here")
+    """Return the entry for work that cannot be estimated."""
+    return Cost(stage, what, 0, 0, 0, f"{NOT_ESTIMATED}: its number of parameters is unknown")

@@ -1,4 +1,4 @@
-"""The texts that a run's page lets a reader see one by one: what models were given, and what they said or chose."""
+"""The texts in the explorer of a run's page: prompts and items, with the models' completions and choices."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,16 +10,16 @@ class ExplorerCompletion(NamedTuple):
     model: str
     sample: int
     text: str
-    toxicity: float | None  # of the primary scorer; None unless status is ok
-    status: str  # why there is no score; of a chosen option, what the option is ("stereotype")
+    toxicity: float | None  # by the primary scorer; None unless status is ok
+    status: str  # why there is no score; for a chosen option, its role ("stereotype")
 
 
 class ExplorerPrompt(NamedTuple):
-    """One prompt, or an item of a suite, with what models said or chose."""
+    """A prompt or a suite's item, with the models' completions or choices."""
 
     language: str
     prompt_id: str
     prompt: str
     completions: Sequence[ExplorerCompletion]
-    group: str = ""  # the set of an item; empty of a prompt
+    group: str = ""  # the set of an item; empty for a prompt
     part: str = ""  # the item's type

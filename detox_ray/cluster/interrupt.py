@@ -1,8 +1,8 @@
-"""Remembering that a person, or the cluster, asked the run to stop.
+"""Handling of requests to stop, from a person or from the cluster.
 
-Python drops a KeyboardInterrupt that is raised while a destructor runs, such as those of Ray's object references: a
-Ctrl-C at the end of a job would be lost. So the handler also takes a note, and every long step, which reports its
-progress, looks at it.
+Python drops a KeyboardInterrupt that is raised while a destructor runs, such as those of Ray's object references, so a
+Ctrl-C at the end of a job would be lost. The handler therefore also sets a flag, which every long step checks when it
+reports progress.
 """
 
 import signal
@@ -14,7 +14,7 @@ _listening = False
 
 
 def listen() -> None:
-    """Let SIGINT and SIGTERM ask this process to stop. Clusters end a job with SIGTERM."""
+    """Install the handlers of SIGINT and SIGTERM. Clusters end a job with SIGTERM."""
     global _listening
     _listening = True
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -22,7 +22,7 @@ def listen() -> None:
 
 
 def listen_again() -> None:
-    """Take the signals back from ``ray.init``, whose own handler of SIGTERM ends the process with exit code 15."""
+    """Restore the handlers after ``ray.init``, whose handler of SIGTERM ends the process with exit code 15."""
     if _listening and threading.current_thread() is threading.main_thread():
         listen()
 

@@ -1,4 +1,4 @@
-"""The one progress reporter: a live bar on a terminal, one plain line per so many units in a log."""
+"""Progress reports: live bars on a terminal, plain lines in a log."""
 
 import sys
 import time
@@ -18,7 +18,7 @@ from rich.progress import Progress as Bars
 
 from detox_ray.cluster import interrupt
 
-LOG_LINES = 10  # plain lines per task, about
+LOG_LINES = 10  # approximate number of plain lines per task
 
 
 def _duration(seconds: float) -> str:
@@ -27,7 +27,7 @@ def _duration(seconds: float) -> str:
 
 
 class ProgressTask:
-    """One long step: units done, rate and time left."""
+    """One long step, with its units done, rate and time left."""
 
     def __init__(self, console: Console, label: str, total: int, unit: str, bars: Bars | None):
         self.label, self.total, self.unit, self.done = label, total, unit, 0
@@ -37,7 +37,7 @@ class ProgressTask:
         self._id = bars.add_task(label, total=total, note="") if bars else None
 
     def advance(self, units: int = 1, note: str = "") -> None:
-        """Count ``units`` more as done; ``note`` describes the newest (loss, rate)."""
+        """Add ``units`` to the units done; ``note`` describes the latest ones (loss, rate)."""
         interrupt.check()
         before = self.done
         self.done += units
@@ -54,7 +54,7 @@ class ProgressTask:
 
 
 class Progress:
-    """Reports the run's steps to standard error: live bars on a terminal, plain lines elsewhere."""
+    """The reporter of a run's steps on standard error: live bars on a terminal, plain lines elsewhere."""
 
     def __init__(self, console: Console | None = None):
         self.console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What is used of Ray beyond its public interface, as read in Ray 2.60.0."""
+"""Private parts of Ray 2.60.0 that detox_ray uses."""
 
 import json
 import os
@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-# Ray Train's own list of a training's checkpoints, in the training's folder.
+# Ray Train's list of checkpoints in the folder of a training.
 CHECKPOINT_LIST = "checkpoint_manager_snapshot.json"
-CHECKPOINT_PREFIX = "checkpoint_"  # of a checkpoint's folder; the rest of the name is the time at which it was written
+CHECKPOINT_PREFIX = "checkpoint_"  # name of a checkpoint's folder, followed by the time of writing
 
 
 class CheckpointList(NamedTuple):
-    """What Ray Train's list of checkpoints holds."""
+    """The content of Ray Train's list of checkpoints."""
 
     folders: list[str]
     ray_version: str
 
 
 def parse_checkpoint_list(content: bytes) -> CheckpointList:
-    """Parse Ray Train's list of checkpoints. Raises ValueError, KeyError or TypeError if it is not one."""
+    """Parse Ray Train's list of checkpoints. Raise ValueError, KeyError or TypeError if it is invalid."""
     listed = json.loads(content)
     folders = [entry["checkpoint_dir_name"] for entry in listed["checkpoint_results"]]
     return CheckpointList(folders, listed["ray_version"])
@@ -29,8 +29,8 @@ def parse_checkpoint_list(content: bytes) -> CheckpointList:
 def keep_node_address(address: str) -> dict[str, Any]:
     """Return arguments of ``ray.init`` for a local Ray that listens on ``address`` only, which may be loopback.
 
-    Ray rewrites 127.0.0.1 to the network's address, and then listens on all interfaces, unless clusters of several
-    nodes are switched off. It reads that switch when it is imported, which may have been before.
+    Ray replaces 127.0.0.1 by the address of the network and then listens on all interfaces, unless clusters of several
+    nodes are switched off. It reads this switch on import, which may already have happened.
     """
     from ray._private import ray_constants
 
@@ -41,11 +41,11 @@ def keep_node_address(address: str) -> dict[str, Any]:
 
 @contextmanager
 def small_head(show_logs: bool) -> Iterator[None]:
-    """Let ``ray.init`` start a Ray for this program alone, without the processes that such a Ray has no use for.
+    """Make ``ray.init`` start a Ray for this program alone, without processes that such a Ray does not need.
 
-    The autoscaler's monitor has no machines to add. The dashboard's server, with the dashboard left out, only sends
-    usage statistics, and ``ray.init`` waits for it. The log monitor shows the workers' logs here. Each imports Ray
-    for a second or more of a core.
+    The autoscaler's monitor has no machines to add. Without a dashboard, the dashboard's server only sends usage
+    statistics, and ``ray.init`` waits for it. The log monitor shows the workers' logs here. Each of them imports Ray,
+    which takes a second or more of a core.
 
     Args:
         show_logs: Whether the workers' logs are shown.
@@ -64,9 +64,9 @@ def small_head(show_logs: bool) -> Iterator[None]:
 
 
 def bind_replicas_to(address: str) -> None:
-    """Let replicas of Ray Serve that start in this process from now on listen on ``address`` only.
+    """Make Ray Serve replicas that start in this process from now on listen on ``address`` only.
 
-    A replica otherwise listens for the others' calls on all interfaces.
+    By default, a replica listens for calls on all interfaces.
     """
     from ray.serve._private import replica
 
@@ -74,42 +74,42 @@ def bind_replicas_to(address: str) -> None:
     replica.add_port_to_grpc_server = lambda server, _: bind(server, f"{address}:0")
 
 
-NOT_PLACED = "to be scheduled"  # in the message of a deployment of Ray Serve whose replicas find no room
-NODE_LABEL = "ray.io/node-id"  # a label that Ray gives each node: its id
-NODE_DIED = "node has died"  # in the error of an actor whose node is lost
-EXIT_DETAIL = "Worker exit detail: "  # in the error of an actor whose process ended
-CAUSES = ". Some common causes"  # begins what Ray adds to the detail
+NOT_PLACED = "to be scheduled"  # part of the message of a Ray Serve deployment without room for its replicas
+NODE_LABEL = "ray.io/node-id"  # the label with a node's id
+NODE_DIED = "node has died"  # part of the error of an actor whose node is lost
+EXIT_DETAIL = "Worker exit detail: "  # part of the error of an actor whose process ended
+CAUSES = ". Some common causes"  # start of the text that Ray appends to the detail
 
 
 def node_is_lost(error: BaseException) -> bool:
-    """Return whether an actor's error says that its node is lost, as opposed to its process alone."""
+    """Return whether an actor's error means that its node is lost, not only its process."""
     return NODE_DIED in str(error)
 
 
-NODE_LOSS_S = 45  # in which Ray finds that a node is lost; its workers' peers may fail before
+NODE_LOSS_S = 45  # time in which Ray detects a lost node; peers of its workers may fail earlier
 
 
 def excuse_lost_nodes() -> None:
-    """Let Ray Train's trainers that are made in this process not count the failures of workers whose node is lost."""
+    """Make trainers of Ray Train in this process not count failures of workers whose node is lost."""
     from ray.train.v2.api import data_parallel_trainer
 
     data_parallel_trainer.create_failure_policy = NodeLossPolicy  # type: ignore[assignment]
 
 
 class NodeLossPolicy:
-    """Ray Train's failure policy, except for failures that a lost node explains: after these, workers start again.
+    """Ray Train's failure policy, except that workers always restart after failures caused by a lost node.
 
-    It lives in the controller of a training, which may wait while its workers are down.
+    It runs in the controller of a training, which may wait while its workers are down.
     """
 
     def __init__(self, failure_config: Any):
         from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy
 
         self._policy = DefaultFailurePolicy(failure_config)
-        self._lost = lost_nodes()  # those that explained earlier failures, or none
+        self._lost = lost_nodes()  # nodes that were lost before, which do not explain a new failure
 
     def make_decision(self, training_failed_error: Any) -> Any:
-        """Return whether the training goes on: `FailureDecision.RETRY`, or what Ray Train itself decides."""
+        """Return `FailureDecision.RETRY` after the loss of a node, or else the decision of Ray Train."""
         from ray.train.v2._internal.execution.failure_handling import FailureDecision
         from ray.train.v2.api.exceptions import WorkerGroupError
 
@@ -133,7 +133,7 @@ class NodeLossPolicy:
 
 
 def lost_nodes() -> dict[str, str]:
-    """Return the nodes that have left the cluster or were lost: their ids, and their host names and addresses."""
+    """Return {id: host name and address} of the nodes that have left the cluster or were lost."""
     import ray
 
     gone = [node for node in ray.nodes() if not node["Alive"]]
@@ -141,7 +141,7 @@ def lost_nodes() -> dict[str, str]:
 
 
 def exit_detail(error: BaseException) -> str:
-    """Return what an actor's error says of how its process ended, in one line."""
+    """Return the reason for the end of an actor's process from its error, in one line."""
     text = str(error)
     if EXIT_DETAIL in text:
         text = text.partition(EXIT_DETAIL)[2].partition(CAUSES)[0]

@@ -1,7 +1,7 @@
-"""Small figures as SVG for the sections that stages contribute to the report: dots with intervals, lines, cells.
+"""Small SVG figures for the report's sections: dots with intervals, lines, heat maps.
 
-They are in the page's own colours. Its Content-Security-Policy forbids styles in attributes, so colours are plain
-attributes that name the page's variables. Every mark says its numbers in a title.
+The figures use the page's colours. Its Content-Security-Policy forbids style attributes, so colours are plain
+attributes with the page's variables. Every mark has a title with its numbers.
 """
 
 import math
@@ -14,11 +14,11 @@ BEFORE, AFTER, MUTED, LINE = "var(--before)", "var(--after)", "var(--muted)", "v
 WIDTH = 640
 ROW, LEFT, RIGHT, TOP, BOTTOM = 18, 170, 24, 8, 38  # in SVG's units
 PLOT = 240  # height of a line figure
-DOT_GAP = 5  # between the dots of a row
+DOT_GAP = 5  # distance between the dots of a row
 
 
 class Dot(NamedTuple):
-    """A value with its interval; ``hollow`` ones are before tuning, or a control."""
+    """A value with its interval. ``hollow`` marks values before tuning, and controls."""
 
     value: float
     low: float | None
@@ -32,21 +32,21 @@ class DotRow(NamedTuple):
 
     name: str
     dots: list[Dot]
-    note: str = ""  # beside the row, if there is no dot
+    note: str = ""  # text next to the row if there is no dot
 
 
 class HeatCell(NamedTuple):
-    """A cell of a heat figure: blue if the change is for the better, orange if it is for the worse."""
+    """A cell of a heat map: blue for an improvement, orange for a deterioration."""
 
-    text: str  # in the cell
-    spoken: str  # all of it in words
+    text: str  # text in the cell
+    spoken: str  # full description in words
     strength: float  # from -1 (worst) to 1 (best)
-    hatched: bool = False  # too few cases to tell
+    hatched: bool = False  # too few cases
     strong: bool = False  # significant
 
 
 class Curve(NamedTuple):
-    """A line through points, each (x, y); with a band if it has lows and highs."""
+    """A line through points (x, y), with an optional band."""
 
     name: str
     points: list[tuple[float, float]]
@@ -84,12 +84,12 @@ def _svg(height: float, parts: Sequence[str], title: str) -> str:
 
 
 def _placed(low: float, left: float, scale: float, value: float) -> float:
-    """Return where a value stands on an axis that begins at ``left`` with the value ``low``."""
+    """Return the position of a value on an axis that begins at ``left`` with the value ``low``."""
     return left + (value - low) * scale
 
 
 def _mark(name: str, dot: Dot, x: Callable[[float], float], y: float) -> str:
-    """Return a dot with its interval, and its numbers as a title."""
+    """Return a dot with its interval and a title with its numbers."""
     tooltip, interval = f"{name}: {_number(dot.value)}", ""
     if dot.low is not None and dot.high is not None:
         interval = _line(x(dot.low), y, x(dot.high), y, dot.colour, 1.4)
@@ -106,21 +106,21 @@ def dot_figure(
     marks: Sequence[float] = (),
     band: tuple[float, float] | None = None,
 ) -> str:
-    """Return a figure with a row for each name.
+    """Draw dots with intervals, one row per name.
 
     Args:
-        rows: from top to bottom.
-        axis: what the values are.
-        title: for screen readers.
-        marks: values at which a grey line stands.
-        band: values between which the ground is grey.
+        rows: the rows from top to bottom.
+        axis: label of the axis.
+        title: title for screen readers.
+        marks: values marked by a grey line.
+        band: lower and upper value of a grey background.
     """
     ends = [end for row in rows for dot in row.dots for end in (dot.value, dot.low, dot.high) if end is not None]
     ends += [*marks, *(band or ())]
     low, high = min(ends, default=0.0), max(ends, default=1.0)
     high = high if high > low else low + 1
     x = partial(_placed, low, LEFT, (WIDTH - LEFT - RIGHT) / (high - low))
-    height = max([ROW, *(DOT_GAP * len(row.dots) + 6 for row in rows)])  # a row's dots stay apart from the next row's
+    height = max([ROW, *(DOT_GAP * len(row.dots) + 6 for row in rows)])  # keeps adjacent rows apart
     bottom = TOP + height * len(rows)
     parts = []
     if band is not None:
@@ -143,20 +143,20 @@ def dot_figure(
 
 
 class Panel(NamedTuple):
-    """One of several small figures side by side."""
+    """One of several small figures that stand side by side."""
 
     title: str
-    dots: Sequence[Dot | None]  # one for each row; None: no value
-    mark: float = 0.0  # value at which a grey line stands
+    dots: Sequence[Dot | None]  # one for each row; None for no value
+    mark: float = 0.0  # value marked by a grey line
 
 
 def multiples_figure(names: Sequence[str], panels: Sequence[Panel], title: str) -> str:
-    """Return panels side by side over the same rows, each with its own scale.
+    """Draw panels side by side over the same rows, each with its own scale.
 
     Args:
-        names: of the rows, from top to bottom.
-        panels: from left to right.
-        title: for screen readers.
+        names: names of the rows from top to bottom.
+        panels: the panels from left to right.
+        title: title for screen readers.
     """
     names_width, gap = 96, 28
     width = (WIDTH - names_width) / max(1, len(panels)) - gap
@@ -182,12 +182,12 @@ def multiples_figure(names: Sequence[str], panels: Sequence[Panel], title: str) 
 
 
 def heat_figure(rows: Sequence[tuple[str, Sequence[HeatCell | None]]], columns: Sequence[str], title: str) -> str:
-    """Return a table of coloured cells; None: nothing was measured there.
+    """Draw a heat map.
 
     Args:
-        rows: name and cells, one for each column.
-        columns: their names.
-        title: for screen readers, and distinct on the page.
+        rows: name and cells of each row, one cell per column; None for a cell without a measurement.
+        columns: names of the columns.
+        title: title for screen readers, unique on the page.
     """
     width = min(72.0, (WIDTH - LEFT) / max(1, len(columns)))
     hatch = "hatch-" + "".join(c if c.isalnum() else "-" for c in title)
@@ -224,13 +224,13 @@ class SquarePoint(NamedTuple):
 def square_figure(
     points: Sequence[SquarePoint], links: Sequence[tuple[int, int]], axes: tuple[str, str], title: str
 ) -> str:
-    """Return points by share (x, 0 to 1) and score (y, -1 to 1).
+    """Draw points with a share (x, 0 to 1) and a score (y, -1 to 1).
 
     Args:
-        points: The points.
-        links: Numbers of points that a line joins.
-        axes: Names of the axes.
-        title: for screen readers.
+        points: the points.
+        links: pairs of indices of points that are joined by a line.
+        axes: labels of the axes.
+        title: title for screen readers.
     """
     left, bottom = 56, TOP + PLOT
     right = left + PLOT * 1.5
@@ -259,14 +259,14 @@ def square_figure(
 
 
 def line_figure(curves: Sequence[Curve], x_axis: str, y_axis: str, title: str, whole: bool = False) -> str:
-    """Return a figure of curves, with their names below it.
+    """Draw curves, with their names below the figure.
 
     Args:
-        curves: what is drawn; "" is returned if there is no point.
-        x_axis: name of the horizontal axis.
-        y_axis: name of the vertical axis.
-        title: for screen readers.
-        whole: whether x counts something, such as layers, so that the axis has whole numbers alone.
+        curves: the curves; the result is "" if they have no points.
+        x_axis: label of the horizontal axis.
+        y_axis: label of the vertical axis.
+        title: title for screen readers.
+        whole: whether x is a count, such as layers, so that the axis shows only whole numbers.
     """
     points = [point for curve in curves for point in curve.points]
     points += [(x, y) for curve in curves for x, low, high in curve.band for y in (low, high)]
@@ -275,7 +275,7 @@ def line_figure(curves: Sequence[Curve], x_axis: str, y_axis: str, title: str, w
     x_low, x_high = min(x for x, _ in points), max(x for x, _ in points)
     y_low, y_high = min(0.0, *(y for _, y in points)), max(y for _, y in points)
     x_high, y_high = (x_high if x_high > x_low else x_low + 1), (y_high if y_high > y_low else y_low + 1)
-    y_high += 0.1 * (y_high - y_low)  # room for the axis' name above the curves
+    y_high += 0.1 * (y_high - y_low)  # space for the axis label above the curves
     left, bottom = 56, TOP + PLOT
 
     def x(value: float) -> float:

@@ -1,9 +1,9 @@
-"""What a stage is, and what it may look at: the contract between the stages and the run that carries them out.
+"""The interface of a stage, and the context that it works in.
 
-A stage states which tables it reads and writes, which units it will make and from what. All else is done once for all
-stages: keys, the order, what is pending, resuming, ``--retry-failed``, plan.json, the manifest, timings, the command,
-`detox-ray show`. A new stage is a package with a subclass of `Stage`, a line in the registry (run/stages.py) and, if it
-has options, a line in `Experiment`.
+A stage declares the tables that it reads and writes, and its units with their inputs. Everything else is implemented
+once for all stages: keys, order, pending units, resuming, ``--retry-failed``, plan.json, the manifest, timings, the
+command and `detox-ray show`. A new stage is a package with a subclass of `Stage`, a line in the registry
+(run/stages.py) and, if it has options, a line in `Experiment`.
 """
 
 from abc import ABC, abstractmethod
@@ -27,10 +27,10 @@ from detox_ray.storage.tables import CHECKPOINTS
 
 
 class Planned(NamedTuple):
-    """What a unit is made from. Its key is the hash of all of it, of its stage and of the stage's version."""
+    """The inputs and settings of a unit. Its key is a hash of them, the stage's name and the stage's version."""
 
     inputs: tuple[Unit, ...]
-    settings: Mapping[str, Any]  # JSON values: whatever else changes the unit's content
+    settings: Mapping[str, Any]  # JSON values of everything else that changes the unit's content
 
 
 class Input(NamedTuple):
@@ -42,33 +42,33 @@ class Input(NamedTuple):
 
 @dataclass
 class Context:
-    """An experiment whose data stands in the run's folder, and the plan as far as it is made."""
+    """An experiment whose data is in the run's folder, and the units planned so far."""
 
     experiment: Experiment
     store: Store
     stages: "Sequence[Stage]"  # in the order in which they run
     data: dict[Unit, Input]
-    given: dict[str, LoadableModel]  # the models that have a path, as they are given
-    imported: frozenset[str]  # of these, the ones that do not stand alone: the train stage makes them whole
-    supported: dict[str, list[str]] = field(default_factory=dict)  # scorer -> languages that it knows
-    skipped: dict[str, list[str]] = field(default_factory=dict)  # folder of a unit of data -> why rows were left out
-    notes: list[str] = field(default_factory=list)  # what readers and scorers have to say of their sources
-    resolved: dict[str, Any] = field(default_factory=dict)  # stage's name -> what its `resolve` returned
+    given: dict[str, LoadableModel]  # the models with a path, as given
+    imported: frozenset[str]  # given models that are incomplete, such as adapters: the train stage completes them
+    supported: dict[str, list[str]] = field(default_factory=dict)  # scorer -> languages that it supports
+    skipped: dict[str, list[str]] = field(default_factory=dict)  # folder of a unit of data -> reasons for skipped rows
+    notes: list[str] = field(default_factory=list)  # remarks of readers and scorers about their sources
+    resolved: dict[str, Any] = field(default_factory=dict)  # stage's name -> result of its `resolve`
     planned: dict[Unit, Planned] = field(default_factory=dict)
     keys: dict[Unit, str] = field(default_factory=dict)  # of the data and of all planned units
-    committed: dict[str, dict[Unit, str]] = field(default_factory=dict)  # by table, as `pending` saw it last
+    committed: dict[str, dict[Unit, str]] = field(default_factory=dict)  # by table, as of the last `pending`
 
     def units(self, *tables: Table) -> dict[Unit, str]:
-        """Return the units of some tables, with their keys."""
+        """Return the units of some tables with their keys."""
         names = {table.name for table in tables}
         return {unit: key for unit, key in self.keys.items() if unit.table in names}
 
     def units_of(self, stages: "Iterable[Stage]") -> dict[Unit, str]:
-        """Return the units that some stages make, with their keys."""
+        """Return the units of some stages with their keys."""
         return self.units(*(table for stage in stages for table in stage.writes))
 
     def pending(self, stages: "Iterable[Stage]") -> dict[Unit, str]:
-        """Return the units that some stages make and that are not committed under their key."""
+        """Return the units of some stages that are not committed under their key."""
         stages = list(stages)
         for stage in stages:
             for table in stage.writes:
@@ -76,7 +76,7 @@ class Context:
         return {unit: key for unit, key in self.units_of(stages).items() if self.committed[unit.table].get(unit) != key}
 
     def tasks(self, pending: Mapping[Unit, str]) -> list[Task]:
-        """Return tasks that make these units, with the keys of their inputs."""
+        """Return the tasks that make these units, with the keys of their inputs."""
         tasks = []
         for unit, key in pending.items():
             inputs = tuple((each, self.keys[each]) for each in self.planned[unit].inputs)
@@ -85,11 +85,11 @@ class Context:
 
     @property
     def models(self) -> dict[str, LoadableModel]:
-        """Return all models as they will be: what is trained or imported stands in the run's folder."""
+        """Return all models in their final place: trained and imported models are in the run's folder."""
         return {name: self.model(name) for name in self.experiment.models}
 
     def model(self, name: str) -> LoadableModel:
-        """Return a model as it will be."""
+        """Return a model in its final place."""
         unit = CHECKPOINTS.unit(model=name)
         if unit not in self.keys:
             return self.given[name]
@@ -97,7 +97,7 @@ class Context:
         return LoadableModel(name, f"{CHECKPOINTS.name}/{name}", True, None, dtype, self.keys[unit])
 
     def of_model(self, name: str, *inputs: Unit, **settings: Any) -> Planned:
-        """Return what a unit of a model is made from: a trained model is an input, a given one's key a setting."""
+        """Return the inputs and settings of a model's unit: a trained model is an input, a given one's key a setting."""
         unit = CHECKPOINTS.unit(model=name)
         if unit in self.keys:
             return Planned((*inputs, unit), settings)
@@ -107,62 +107,63 @@ class Context:
 class Section(NamedTuple):
     """A part of the report that a stage contributes."""
 
-    id: str  # of its HTML element
+    id: str  # id of its HTML element
     title: str
-    html: str  # escaped by the stage
-    tables: Mapping[str, pa.Table] = MappingProxyType({})  # name -> rows, which the report writes as CSV files
+    html: str  # HTML, escaped by the stage
+    tables: Mapping[str, pa.Table] = MappingProxyType({})  # name -> rows, written by the report as CSV files
     explored: Sequence[ExplorerPrompt] = ()  # texts for the report's explorer, which blurs them
 
 
 class Stage(ABC):
-    """One kind of work. A subclass states the class variables and the methods that differ from these."""
+    """Base class of stages. A subclass sets the class variables and overrides methods as needed."""
 
     name: ClassVar[str]
-    version: ClassVar[int]  # raised whenever the stage's code changes what a unit holds
-    command: ClassVar[str]  # of the command line; stages of one command run together and share actors
-    summary: ClassVar[str]  # what it makes, for the command's help: a clause without a full stop
-    title: ClassVar[str]  # of its work in timings and in the manifest: a noun
-    measure: ClassVar[str] = "rows"  # what a marker's "amount" counts
-    variations: ClassVar[tuple[str, ...]] = ()  # keys of units whose timings are summed, beside the language
+    version: ClassVar[int]  # raised whenever the stage's code changes the content of a unit
+    command: ClassVar[str]  # name on the command line; stages of one command run together and share actors
+    summary: ClassVar[str]  # result of the stage for the command's help, without a full stop
+    title: ClassVar[str]  # noun for its work in timings and in the manifest
+    measure: ClassVar[str] = "rows"  # unit of a marker's "amount"
+    variations: ClassVar[tuple[str, ...]] = ()  # keys over which timings are summed, besides the language
     needs: tuple[Table, ...] = ()
     writes: tuple[Table, ...]
     on_ray: ClassVar[bool] = True
 
     def check(self, experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
-        """Return problems that can be seen before anything is spent; notes for the user go to ``say``."""
+        """Return problems that can be found before a run; ``say`` takes notes for the user."""
         return []
 
     def resolve(self, context: Context) -> Any:
-        """Return what the stage knows before planning (scorers, evaluators): it stands in ``context.resolved``.
+        """Return what the stage must know before planning (scorers, evaluators), for ``context.resolved``.
 
-        Raises InputError for input that is wrong.
+        Raises:
+            InputError: The input is invalid.
         """
         return None
 
     @abstractmethod
     def units(self, context: Context) -> Mapping[Unit, Planned]:
-        """Return all units that the experiment asks of the stage. Pure."""
+        """Return all units of the stage in this experiment. Pure."""
 
     def jobs(self, context: Context, tasks: Sequence[Task]) -> Sequence[Job]:
-        """Return unit jobs that make the tasks on Ray's actors. A job waits for those that make its tasks' inputs."""
+        """Return unit jobs that make the tasks on Ray actors. A job waits for the jobs that make its inputs."""
         raise NotImplementedError(f"{self.name} has neither jobs nor a run of its own")
 
     def run(self, context: Context, pending: Mapping[Unit, str], cluster: Cluster | None, progress: Progress) -> None:
-        """Make and commit ``pending``, for a stage without jobs. ``cluster`` is None unless the stage is on Ray."""
+        """Make and commit ``pending`` if the stage has no jobs. ``cluster`` is None unless the stage runs on Ray."""
         raise NotImplementedError(f"{self.name} has neither jobs nor a run of its own")
 
     @property
     def has_jobs(self) -> bool:
-        """Whether its units are made by unit jobs."""
+        """Return whether unit jobs make the stage's units."""
         return type(self).jobs is not Stage.jobs
 
     def rate(self, markers: Sequence[Mapping[str, Any]], seconds: float) -> str:
-        """Return the throughput of some units, from their markers, in the stage's own words."""
+        """Return the throughput of some units from their markers, as text."""
         amount = sum(marker.get("amount", marker["rows"]) for marker in markers)
         return f"{amount / seconds:,.0f} {self.measure}/s"
 
     def record(self, markers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return the manifest's entry of some units, from their markers: what all say alike, and how many they are."""
+        """Return the manifest's entry of some units from their markers: their number and common values."""
         alike = {
             name: value
             for name, value in markers[0].items()
@@ -173,15 +174,15 @@ class Stage(ABC):
         return {**alike, "units": len(markers), "rows": rows, "seconds": seconds}
 
     def costs(self, work: Workload) -> list[Cost]:
-        """Return what the stage will take, for `detox-ray plan`."""
+        """Return the costs of the stage for `detox-ray plan`."""
         return []
 
     def memory(self, work: Workload) -> list[DeviceMemory]:
-        """Return what devices must hold for it, for `detox-ray plan`; training and generation have their own tables."""
+        """Return the memory of devices for `detox-ray plan`; training and generation have their own tables."""
         return []
 
     def metrics(self) -> Sequence[MetricSpec]:
-        """Return metrics over the stage's tables: each states how it is computed (`MetricSpec.compute`)."""
+        """Return the metrics over the stage's tables, each with its computation (`MetricSpec.compute`)."""
         return ()
 
     def section(self, context: Context) -> Section | None:

@@ -1,4 +1,4 @@
-"""What committed units say of the work that made them, from their markers: by stage, and by model or other keys."""
+"""Timings of committed units from their markers, by stage and by model or other keys."""
 
 from typing import Any, NamedTuple
 
@@ -9,36 +9,36 @@ Markers = list[dict[str, Any]]
 
 
 class Timing(NamedTuple):
-    """How long one kind of work took for one model."""
+    """The duration of one kind of work for one model."""
 
     stage: str
-    model: str | None  # None for work that is not about one model
-    seconds: float  # the workers' own
-    units: int  # that are committed
+    model: str | None  # None for work that does not belong to a single model
+    seconds: float  # sum of the workers' time
+    units: int  # number of committed units
     rows: int
-    rate: str  # in the stage's own words, for example "5,800 tokens/s"; may be empty
+    rate: str  # throughput, for example "5,800 tokens/s"; may be empty
 
 
 class UnitGroup(NamedTuple):
-    """Units of one stage that are alike but for language, shard and the stage's `variations`."""
+    """Units of one stage that differ only in language, shard and the stage's `variations`."""
 
     stage: Stage
-    keys: tuple[str, ...]  # values of the keys other than model and language: a scorer, an evaluator
-    model: str  # the model; of a table without that key, the table's name
+    keys: tuple[str, ...]  # values of the keys other than model and language, such as a scorer or an evaluator
+    model: str  # the model, or the table's name if the table has no model key
 
     @property
     def label(self) -> str:
-        """Return what a table of timings calls it."""
+        """Return the group's name in a table of timings."""
         return ": ".join([self.stage.title, *self.keys])
 
 
 def timings(context: Context) -> list[Timing]:
-    """Return what the committed units of the stages on Ray took."""
+    """Return the timings of the committed units of stages on Ray."""
     return [timing for _, timing in timed_groups(context)]
 
 
 def timed_groups(context: Context) -> list[tuple[UnitGroup, Timing]]:
-    """Return each group of units with what it took."""
+    """Return each group of units with its timing."""
     rows = []
     for work, markers in markers_by_work(context).items():
         seconds = sum(marker.get("seconds", 0.0) for marker in markers)
@@ -49,11 +49,11 @@ def timed_groups(context: Context) -> list[tuple[UnitGroup, Timing]]:
 
 
 def markers_by_work(context: Context, keep: bool = False) -> dict[UnitGroup, Markers]:
-    """Return the markers of the committed units of the stages on Ray.
+    """Return the markers of the committed units of stages on Ray.
 
     Args:
         context: The planned run.
-        keep: Whether to add them to the summaries, which only who holds the folder may do.
+        keep: Whether to add them to the summaries; only the process that holds the folder's lock may do so.
     """
     stage_of = {table.name: stage for stage in context.stages if stage.on_ray for table in stage.writes}
     units = {unit: key for unit, key in context.keys.items() if unit.table in stage_of and unit in context.planned}
