@@ -97,7 +97,7 @@ class Context:
         return LoadableModel(name, f"{CHECKPOINTS.name}/{name}", True, None, dtype, self.keys[unit])
 
     def of_model(self, name: str, *inputs: Unit, **settings: Any) -> Planned:
-        """Return the inputs and settings of a model's unit: a trained model is an input, a given one's key a setting."""
+        """Return the inputs and settings of a model's unit: a trained model is an input, a given one a setting."""
         unit = CHECKPOINTS.unit(model=name)
         if unit in self.keys:
             return Planned((*inputs, unit), settings)
