@@ -301,6 +301,14 @@ def test_a_file_that_is_no_spec_is_refused(tmp_path: Path, text: str) -> None:
         read_spec(tmp_path / "absent.yaml")
 
 
+def test_an_experiment_given_as_a_spec_is_recognised() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_spec(EXAMPLE.parent / "toy17.yaml")
+    (problem,) = caught.value.problems
+    assert problem.field == "--spec" and "is an experiment, not a gate's rules" in problem.rule
+    assert "leave --spec out" in problem.rule
+
+
 def test_a_margin_may_name_languages_by_any_tag(tmp_path: Path) -> None:
     path = tmp_path / "gate.yaml"
     path.write_text("margins: [{metric: dist_2, max_decrease: 0.05, over: [EN, pt-BR, xx]}]\n", encoding="utf-8")
