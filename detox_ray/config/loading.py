@@ -227,7 +227,7 @@ def _of_item(model: type[BaseModel], item: Any, path: str) -> list[Problem]:
     rule = re.sub(r"a valid (integer|number|string)(, unable to parse .*)?$", r"a \1", rule).replace(
         "a integer", "an integer"
     )
-    rule = re.sub(r"a valid dictionary or (instance of \w+|object to extract fields from)", "a mapping", rule)
+    rule = re.sub(r"a valid dictionary( or (instance of \w+|object to extract fields from))?", "a mapping", rule)
     if item["type"] == "extra_forbidden":
         rule = f"unknown key{closest(item['loc'][-1], _keys_at(model, item['loc'][:-1]))}"
     if item["type"] == "missing":  # pydantic gives the whole surrounding mapping as its value

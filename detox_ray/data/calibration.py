@@ -11,14 +11,16 @@ The file is JSON: {"version": 2, "scorer", "identity", "reference", "method", "l
 The module belongs to no stage, because one fits maps (`detox_ray.measure.calibration`) and another applies them.
 """
 
+import json
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from detox_ray.config import InputError, Strict
+from detox_ray.config import ConfigError, InputError, Strict
+from detox_ray.config.loading import validated
 
 Floats = NDArray[np.float64]
 Method = Literal["isotonic", "platt"]
@@ -56,6 +58,17 @@ class Platt(_Map):
         return sigmoid(self.slope * log_odds(values) + self.intercept)
 
 
+def _kind_of(value: Any) -> str:
+    """Return which class of map a value of a file or an instance is."""
+    return "platt" if isinstance(value, Platt) or (isinstance(value, dict) and "slope" in value) else "isotonic"
+
+
+AnyMap = Annotated[
+    Annotated[Isotonic, Tag("isotonic")] | Annotated[Platt, Tag("platt")],
+    Discriminator(_kind_of),
+]
+
+
 class Calibration(Strict):
     """The maps of one scorer with one identity. A change of its weights, settings or code needs a new fit."""
 
@@ -64,7 +77,7 @@ class Calibration(Strict):
     identity: str  # hash of everything that changes the scorer's values
     reference: str
     method: Method
-    languages: dict[str, Isotonic | Platt]
+    languages: dict[str, AnyMap]
     refused: dict[str, str] = Field(default_factory=dict)  # language -> why it has no map
 
     def apply(self, values: Floats, language: str) -> Floats:
@@ -82,12 +95,19 @@ class Calibration(Strict):
 
     @classmethod
     def load(cls, text: str) -> "Calibration":
-        """Read what `to_json` returns. Raises InputError, which says where the text is wrong and why."""
+        """Read the JSON that `to_json` returns. Raise InputError with every wrong field and its rule."""
         try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            wrong = [f"{'.'.join(map(str, problem['loc'])) or 'file'}: {problem['msg']}" for problem in error.errors()]
-            raise InputError("\n".join(f"calibration {line}" for line in wrong)) from None
+            return validated(cls, json.loads(text), "file")
+        except ConfigError as error:
+            wrong = [f"calibration {_without_kind(problem.field)}: {problem.rule}" for problem in error.problems]
+            raise InputError("\n".join(wrong)) from None
+        except ValueError as error:
+            raise InputError(f"calibration file: is not JSON ({error})") from None
+
+
+def _without_kind(field: str) -> str:
+    """Return a field's path without the name of a map's class, which pydantic inserts."""
+    return ".".join(part for part in field.split(".") if part not in get_args(Method))
 
 
 def log_odds(values: Floats) -> Floats:

@@ -1,6 +1,7 @@
 """Calibration maps: against scikit-learn and SciPy, cross-validated by cluster, refused where they would be made up."""
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -153,13 +154,18 @@ def test_the_shortest_file_by_hand() -> None:
         ({"languages": {"fr": {"n": 3, "x": [0, 1], "y": [1]}}}, "same length"),
         ({"languages": {"fr": {"n": 3, "x": [0, 1], "y": [0, 2]}}}, "less than or equal to 1"),
         ({"languages": {"fr": {"n": 3, "slope": -1, "intercept": 0}}}, "slope"),
-        ({"languages": {"fr": {}}}, "languages.fr"),
+        ({"languages": {"fr": {}}}, "languages.fr.n: is required"),
+        ({"languages": {"fr": 3}}, "languages.fr: must be a mapping"),
+        ({"languages": []}, "languages: must be a mapping"),
     ],
 )
 def test_a_file_that_is_no_calibration_is_refused_with_what_is_wrong(change: dict[str, Any], said: str) -> None:
     head = {"version": 2, "scorer": "s", "identity": "i", "reference": "x", "method": "platt", "languages": {}}
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=said) as refused:
         Calibration.load(json.dumps(head | change))
+    field = re.compile(r"calibration [\w.]+: ")
+    assert all(field.match(line) for line in str(refused.value).splitlines()), "no names of pydantic's branches"
+    assert not re.search(r"isotonic\.|platt\.|Isotonic|Platt|function-", str(refused.value))
     for text in ("{", "[]", '{"version": NaN}'):
         with pytest.raises(InputError, match="calibration"):
             Calibration.load(text)
