@@ -341,3 +341,11 @@ def test_a_missing_or_unreadable_config_is_named(tmp_path: Path) -> None:
 )
 def test_the_runs_folder_is_its_name_under_the_storage(storage: str, folder: str) -> None:
     assert validate(change(experiment(), "storage", storage)).folder == folder
+
+
+def test_only_a_ready_scorer_of_toy17_brings_in_its_world() -> None:
+    raw = experiment() | {"data": {"prompts": {"source": "file", "path": "prompts.jsonl"}}}
+    raw["models"] = {"base": {"path": "models/base"}}
+    raw["score"] = {"scorers": [{"name": "toy17-of-mine", "type": "lexicon", "path": "words.yaml"}]}
+    assert not validate(raw).uses_toy17
+    assert validate(change(raw, "score.scorers", ["toy17-lexicon"])).uses_toy17

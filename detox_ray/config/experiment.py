@@ -149,7 +149,7 @@ class Experiment(Strict):
         return (
             any(source is not None and source.source == TOY17 for source in sources)
             or any(model.path == TOY17 for model in self.models.values())
-            or any(name.startswith(TOY17) for name in self.score.names)
+            or self.score.uses_toy17
         )
 
     @property

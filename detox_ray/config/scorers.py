@@ -4,12 +4,12 @@ What a definition may hold depends on its ``type``. The class of each type stand
 `detox_ray.score.variants` or in another package (docs/extending.md), and is looked up when a definition is read.
 """
 
-from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from detox_ray.config.base import ConfigError, InputError, Languages, Name, Problem, Strict
+from detox_ray.config.base import TOY17, ConfigError, InputError, Languages, Name, Problem, Strict
 from detox_ray.config.plugins import AnyVariant, Variant, variants
 
 
@@ -28,6 +28,11 @@ class ScorerConfig(Variant):
     name: Name
     languages: Languages | None = None  # languages that it knows; null: those that its files or publisher state, or all
     type: str
+
+    @classmethod
+    def ready(cls) -> Sequence[Any]:
+        """Return the ready scorers of this type (`detox_ray.score.ReadyScorer`)."""
+        return ()
 
     @property
     def made_from(self) -> dict[str, list[str]]:
@@ -66,6 +71,13 @@ class ScoreConfig(Strict):
     def names(self) -> list[str]:
         """Return the scorers' names, in order."""
         return [scorer if isinstance(scorer, str) else scorer.name for scorer in self.scorers]
+
+    @property
+    def uses_toy17(self) -> bool:
+        """Return whether a ready scorer of toy17 is among the scorers."""
+        ready = {scorer.name: scorer.config for kind in scorer_types().values() for scorer in kind.ready()}
+        chosen = [ready[entry] for entry in self.scorers if isinstance(entry, str) and entry in ready]
+        return any(getattr(definition, "path", None) == TOY17 for definition in chosen)
 
     @property
     def headline(self) -> str:
