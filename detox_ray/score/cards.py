@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from detox_ray.config import InputError
+from detox_ray.config import ConfigError, InputError, Problem
 from detox_ray.config.base import closest
 from detox_ray.score.registry import ready_scorers
 from detox_ray.score.scorer_variant import ReadyScorer, ResolvedScorer
@@ -109,9 +109,15 @@ def _number(cell: Any) -> float | None:
 
 
 def read_validity(path: Path, scorer: str) -> list[LanguageValidity]:
-    """Read a validity.csv that `detox-ray validity` wrote. Raises InputError if the file is something else."""
+    """Read a validity.csv that `detox-ray validity` wrote. Raise ConfigError if the file is something else."""
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             return validity_rows(list(csv.DictReader(stream)), scorer)
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: must be a validity.csv of `detox-ray validity` ({error})") from None
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+    except KeyError as error:
+        reason = f"it has no column {error.args[0]}"
+    except ValueError as error:
+        reason = str(error)
+    rule = f"must be a validity.csv, which `detox-ray validity` writes to the run's folder: {reason}"
+    raise ConfigError([Problem("--validity", str(path), rule)])

@@ -48,5 +48,9 @@ def test_a_file_that_is_no_validity_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     result = CliRunner().invoke(app, ["scorers", "perspective", "--validity", str(tmp_path / "x.csv")])
     assert result.exit_code == 2 and "must be a validity.csv" in result.stderr
+    assert "it has no column scorer" in result.stderr
+    result = CliRunner().invoke(app, ["scorers", "perspective", "--validity", str(tmp_path / "absent.csv")])
+    assert result.exit_code == 2 and "--validity: must be a validity.csv" in result.stderr
+    assert "no such file or directory (got " in result.stderr and "Errno" not in result.stderr
     with pytest.raises(InputError, match="unknown scorer"):
         ready_card("unknown")
