@@ -1,4 +1,4 @@
-"""The tables about runs: what a call did, what is done and left, the headline of several runs, a gate's verdicts."""
+"""The tables about runs: the closing table of a call, the state of a run, headlines of runs, a gate's verdicts."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,11 @@ def duration(seconds: float) -> str:
 
 
 def write_closing(output: Output, outcome: Outcome) -> None:
-    """Write the result of a run: what each command did, how long it took, the headline, and the report's path."""
+    """Write the closing table of a run (units, times and rates by command), the headline, and the report's path."""
     rates: dict[str, list[str]] = defaultdict(list)
     for work, timing in timed_groups(outcome.context):
-        rates[work.stage.command].append(f"{timing.stage} {timing.model}: {timing.rate}")
+        if timing.rate:  # imported models and units that take no time have none
+            rates[work.stage.command].append(f"{timing.stage} {timing.model}: {timing.rate}")
     rows = [
         {**command._asdict(), "rates": rates[command.command] if command.new_units else []}
         for command in outcome.commands
@@ -144,7 +145,7 @@ def write_headlines(output: Output, results: Sequence[tuple[str, Mapping[str, An
 
 
 def write_verdicts(output: Output, verdicts: Sequence[gate.Verdict]) -> None:
-    """Write each verdict with its checks, and the reason for everything that did not pass."""
+    """Write each verdict with its checks, and the reasons for findings that did not pass."""
     tables: list[TerminalTable | str] = []
     for verdict in verdicts:
         output.say(f"gate: {verdict.verdict}, {verdict.model} against {verdict.parent}", COLOURS[verdict.verdict])
@@ -177,7 +178,7 @@ def write_verdicts(output: Output, verdicts: Sequence[gate.Verdict]) -> None:
 
 
 def _verdict_tables(verdict: gate.Verdict) -> list[TerminalTable]:
-    """Return a table of a verdict's checks, and one of what did not pass in each check."""
+    """Return a table of a verdict's checks, and a table of the findings that did not pass for each check."""
     checks = [(check.asked, str(check.result), Text(check.verdict, COLOURS[check.verdict])) for check in verdict.checks]
     check_columns = (Column("asked"), Column("result", "number"), Column("verdict", "word"))
     finding_columns = (

@@ -35,6 +35,7 @@ def writers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Writer
         timed_work("generate", "generate", LONG, "5,812 tokens/s"),
         timed_work("generate", "generate", f"{LONG}-detox", "12,345 tokens/s"),
         timed_work("score", f"scores: {SCORER}", LONG, "1,234 texts/s"),
+        timed_work("score", "imports", "an-adapter", ""),
     ]
     monkeypatch.setattr(run_tables, "timed_groups", lambda _: work)
     commands = [
@@ -140,6 +141,15 @@ def test_validity_rows_are_in_full_precision(writers: dict[str, Writer], capsys:
     expected = validity_rows()
     assert [row["spearman_low"] for row in rows] == [row.spearman_low for row in expected]
     assert not any(row["evidence"] for row in rows)  # no interval of AUROC lies above 0.5
+
+
+def test_work_without_a_rate_is_left_out_of_the_closing_table(
+    writers: dict[str, Writer], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    writers["closing"](Output(Format.TABLE))
+    printed = capsys.readouterr().out
+    assert "1,234 texts/s" in printed and "an-adapter" not in printed
 
 
 def test_state_names_the_languages_that_are_left(
