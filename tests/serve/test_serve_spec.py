@@ -84,6 +84,15 @@ def test_an_adapter_shares_its_parents_engine_and_all_others_have_their_own(run:
     assert found.config.limits.n == 7 and found.runs == str(Path(run).parent)
 
 
+def test_the_machines_that_the_run_asks_for_are_those_of_the_service(run: str) -> None:
+    store = Store.at(run)
+    experiment = yaml.safe_load(store.read_bytes("experiment.yaml"))
+    experiment["cluster"] = {"gpus": 4, "gpus_per_node": 2, "wait_s": 60}
+    store.write_bytes("experiment.yaml", yaml.safe_dump(experiment).encode())
+    asked = spec.resolve(spec.arguments(run, (), (), ())).cluster
+    assert (asked.gpus, asked.gpus_per_node, asked.wait_s) == (4, 2, 60)
+
+
 def test_engines_are_not_shared_where_the_config_says_so_or_gives_the_model_one(run: str) -> None:
     apart = spec.resolve(spec.arguments(run, (), (), ["share_engines=false"]))
     assert [spec.names for spec in apart.engines] == [["base"], ["lora"], ["lora-on-lora"], ["full"]]
