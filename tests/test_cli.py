@@ -84,6 +84,14 @@ def test_valid_experiment_is_said_to_be_valid(call: Call, config: Path) -> None:
     assert "2 models, 3 languages" in result.output
 
 
+def test_validate_names_the_hub_ids_that_it_did_not_look_up(call: Call, config: Path) -> None:
+    assert "hub" not in call("validate", config).output
+    options = ("models.tuned={path: org/tuned, parent: base}", "quality.fluency=[{name: e, path: org/evaluator}]")
+    result = call("validate", config, *options)
+    assert result.exit_code == 0, result.output
+    assert "not looked up on the Hugging Face hub" in flat(result) and "org/tuned, org/evaluator" in flat(result)
+
+
 @pytest.mark.parametrize(
     ("override", "field", "rule"),
     [
@@ -279,11 +287,41 @@ def test_commands_know_whether_they_commit(
     assert ("what was committed stays" in result.output) == commits
 
 
-def test_a_full_disk_is_named_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_or_quota_is_named_with_what_to_do(code: int, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit) as ended, exit_codes(commits=True):
-        raise OSError(errno.ENOSPC, "Error writing bytes to file. Detail: [errno 28] No space left on device")
+        raise OSError(code, "Error writing bytes to file. Detail: [errno 28] No space left on device")
     assert ended.value.exit_code == FAILED
     assert "no space is left on the disk of the storage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (("compare", "runs/one", "runs/two"), "--out"),
+        (("agreement", "a.parquet", "b.parquet"), "--out"),
+        (("agreement", "a.parquet", "b.parquet"), "--calibrate"),
+        (("serve", "--scorer", "toy17-lexicon"), "--write-config"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_found_before_the_work(
+    call: Call, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], option: str
+) -> None:
+    def work(*_: Any, **__: Any) -> None:
+        pytest.fail("the work began")
+
+    monkeypatch.setattr("detox_ray.run.comparison_page.labelled_results", work)
+    monkeypatch.setattr("detox_ray.text_files.agreement.read_scores", work)
+    monkeypatch.setattr("detox_ray.serve.spec.resolve", work)
+    result = call(*command, option, "/proc/none/file")
+    assert result.exit_code == 2, result.output
+    assert f"{option}: cannot be written: No such file or directory" in flat(result)
+
+
+def test_a_leaderboard_of_a_missing_folder_says_so(call: Call, tmp_path: Path) -> None:
+    result = call("leaderboard", tmp_path / "nope")
+    assert result.exit_code == 2 and "nope: does not exist: give the storage" in flat(result)
+    assert "has no run with" in flat(call("leaderboard", tmp_path)), "the folder exists and is empty"
 
 
 def test_a_file_that_cannot_be_written_is_named_without_its_number(capsys: pytest.CaptureFixture[str]) -> None:

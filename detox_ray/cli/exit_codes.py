@@ -1,6 +1,5 @@
 """Turn what a command raises into a message and an exit code."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from detox_ray.config import ConfigError, InputError
+from detox_ray.storage.local_files import DISK_FULL
 from detox_ray.storage.lock import Locked, LockLost
 
 DONE, FAILED, WRONG_INPUT, STOPPED, INCONCLUSIVE, IN_USE = 0, 1, 2, 3, 4, 5
@@ -31,7 +31,7 @@ def exit_code_of(error: BaseException) -> int:
 
 
 def _message(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
         place = error.filename or "the disk of the storage, of the cache or of temporary files"
         return f"no space is left on {place}: free some, and give the same command again"
     if isinstance(error, OSError) and error.filename and error.strerror:

@@ -10,6 +10,8 @@ import typer
 from detox_ray.cli.arguments import Config, Overrides, Verbose
 from detox_ray.cli.exit_codes import WRONG_INPUT, exit_code_of, exit_codes
 from detox_ray.cli.output import Format, FormatOption, JsonOption, Output
+from detox_ray.config import Experiment
+from detox_ray.config.base import TOY17
 from detox_ray.config.loading import opened
 from detox_ray.jobs.attempts import lock_wait_s, recorded
 from detox_ray.run.stages import commands, registered
@@ -100,8 +102,18 @@ def validate(
         languages = _counted(len(experiment.languages), "language")
         out = sys.stderr if resolved else sys.stdout
         print(f"{config} is valid: {models}, {languages}; run folder {experiment.folder}", file=out)
+        if hub_ids := _hub_ids(experiment):
+            notes.append(f"not looked up on the Hugging Face hub; `detox-ray run` does that before any work: {hub_ids}")
         for note in dict.fromkeys(notes):
             print(f"  note: {note}", file=out)
+
+
+def _hub_ids(experiment: Experiment) -> str:
+    """Return the hub ids of the experiment's models and evaluators, as text."""
+    from detox_ray.models import is_folder
+
+    paths = [entry.path for entry in (*experiment.models.values(), *experiment.quality.fluency)]
+    return ", ".join(dict.fromkeys(path for path in paths if path and path != TOY17 and not is_folder(path)))
 
 
 def _counted(number: int, noun: str) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from detox_ray.cli.arguments import RunArgument, Verbose
+from detox_ray.cli.arguments import RunArgument, Verbose, check_output
 from detox_ray.cli.exit_codes import DONE, FAILED, INCONCLUSIVE, exit_codes
 from detox_ray.cli.output import Format, FormatOption, JsonOption, Output
 from detox_ray.config import ConfigError, InputError, Problem
@@ -31,7 +31,7 @@ def gate(
     run: RunArgument,
     spec: Annotated[
         Path | None,
-        typer.Option(help="What must hold: see configs/gate.yaml. By default the rules of the run's own experiment."),
+        typer.Option(help="A file of rules, such as configs/gate.yaml. By default the rules of the run's experiment."),
     ] = None,
     model: Annotated[
         str | None,
@@ -103,6 +103,7 @@ def _write_comparison(runs: "list[RunFolder]", title: str, folder: Path, output:
     from detox_ray.cli.run_tables import write_headlines
     from detox_ray.run import comparison_page
 
+    check_output("--out", folder / comparison_page.PAGE)
     results = comparison_page.labelled_results(runs)
     page = comparison_page.write_page(results, title, folder)
     write_headlines(output, results)

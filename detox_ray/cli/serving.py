@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from detox_ray.cli.arguments import Verbose
+from detox_ray.cli.arguments import Verbose, check_output
 from detox_ray.cli.exit_codes import exit_codes
 from detox_ray.cli.output import Format, Output
 from detox_ray.config import ConfigError, Problem
@@ -61,8 +61,10 @@ def serve(
             fields, run = [run, *fields], None
         args = spec.arguments(run, model or (), scorer or (), fields)
         if write_config is not None:
+            check_output("--write-config", write_config)
             resolved = spec.resolve(args)  # reports problems here rather than on the cluster
             manifest = manifests.ray_service(args, resolved, image) if image else manifests.serve_config(args)
+            write_config.parent.mkdir(parents=True, exist_ok=True)
             write_config.write_text(manifests.to_yaml(manifest), encoding="utf-8")
             print(write_config)
             return

@@ -9,6 +9,8 @@ from detox_ray import report
 from detox_ray.config import InputError
 from detox_ray.run.run_folder import RunFolder
 
+PAGE = "index.html"
+
 
 def labels_of(runs: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a label for each run: its experiment's name, or its folder if several experiments share the name."""
@@ -42,4 +44,4 @@ def write_page(results: Sequence[tuple[str, Mapping[str, Any]]], title: str, fol
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
-    return folder / "index.html"
+    return folder / PAGE

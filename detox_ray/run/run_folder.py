@@ -155,8 +155,10 @@ def open_run(run: str) -> RunFolder:
 
 
 def finished_runs(folder: str) -> list[RunFolder]:
-    """Open all runs directly below a storage that have results, sorted by name. Raises InputError if there are none."""
+    """Open all runs directly below a storage that have results, sorted by name. Raise InputError if there are none."""
     store = Store.at(folder)
+    if store.fs.get_file_info(store.path()).type == pafs.FileType.NotFound:
+        raise InputError(f"{folder}: does not exist: give the storage of an experiment, a folder of finished runs")
     selector = pafs.FileSelector(store.path(), allow_not_found=True)
     names = sorted(info.base_name for info in store.fs.get_file_info(selector) if info.type == pafs.FileType.Directory)
     base, mark, query = folder.partition("?")

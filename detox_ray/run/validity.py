@@ -67,6 +67,7 @@ def run(
         fitted = None
         if request is not None:
             fitted = _fit(context, request)
+            request.out.parent.mkdir(parents=True, exist_ok=True)
             request.out.write_text(fitted.to_json(), encoding="utf-8")
     return ValidityOutcome(rows, store.path(FILE), fitted, request and request.out)
 

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from detox_ray.config import InputError
+from detox_ray.storage.local_files import DISK_FULL
 
 LIMIT_GB = "DETOX_RAY_CACHE_GB"
 LOCK, FETCH, FETCHING = ".lock", ".fetch", ".fetching-"
@@ -92,7 +93,7 @@ def _write(unfinished: Path, size: int, fetch: Callable[[Path], None]) -> None:
         unfinished.mkdir()
         fetch(unfinished)
     except OSError as error:
-        if error.errno != errno.ENOSPC and os.strerror(errno.ENOSPC) not in str(error):
+        if error.errno not in DISK_FULL and not any(os.strerror(code) in str(error) for code in DISK_FULL):
             raise
         shutil.rmtree(unfinished, ignore_errors=True)
         free = shutil.disk_usage(unfinished.parent).free

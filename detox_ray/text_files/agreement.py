@@ -21,6 +21,7 @@ from detox_ray.measure.spearman import numbered
 from detox_ray.measure.successor import PairedScores, Statistic, compare, density, reliability
 from detox_ray.report.agreement_page import AgreementContent, Disagreement, LanguageFigures, agreement_page
 from detox_ray.score.score_cache import text_hash
+from detox_ray.storage.local_files import why_unwritable
 from detox_ray.text_files.text_scores import TextScores, read_scores
 
 PAGE, TABLE = "index.html", "agreement.csv"
@@ -29,7 +30,7 @@ SHOWN = 5  # texts of each language on which the two differ most
 
 
 class AgreementRequest(NamedTuple):
-    """What to compare, and what to write."""
+    """The two sets of scores to compare, and the options and outputs of the comparison."""
 
     first: str  # A: the scorer that is replaced
     second: str  # B: the scorer that replaces it
@@ -48,7 +49,7 @@ class AgreementRequest(NamedTuple):
 
 
 class AgreementOutcome(NamedTuple):
-    """What was found."""
+    """The result of a comparison."""
 
     rows: list[Statistic]
     page: Path
@@ -110,6 +111,12 @@ def _check(request: AgreementRequest) -> None:
         problems.append(Problem("--method", request.method, "must be isotonic or platt"))
     if request.calibrate is not None and request.attribute != "toxicity":
         problems.append(Problem("--attribute", request.attribute, "a calibration map is of toxicity"))
+    for option, given, file in (
+        ("--out", request.out, request.out / PAGE),
+        ("--calibrate", request.calibrate, request.calibrate),
+    ):
+        if file is not None and (reason := why_unwritable(file)):
+            problems.append(Problem(option, str(given), f"cannot be written: {reason}"))
     if problems:
         raise ConfigError(problems)
 
