@@ -1,4 +1,4 @@
-"""How much faster options are measured than by the published loop over sentences.
+"""Benchmark: the likelihoods of options against the published loop over sentences.
 
     python benchmarks/bias.py --width 512 --layers 4 --pairs 20
 

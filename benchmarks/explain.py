@@ -1,4 +1,4 @@
-"""How long the explain stage's parts take, against the way in which the papers' scripts do the same, in one run.
+"""Benchmark: the parts of the explain stage against the method of the papers' scripts, in one run.
 
 - collection: mean activations of chosen neurons over a greedy generation. Baseline: a full forward pass for every step,
   without a KV cache, in batches of 10, of whose hooks each value goes through a Python list; 36 neurons.

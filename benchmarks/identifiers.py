@@ -1,4 +1,4 @@
-"""Which language identifier is right most often over short texts, and how fast: RTP-LX prompts cut to a few characters.
+"""Benchmark: accuracy and speed of language identifiers on short texts, RTP-LX prompts cut to a few characters.
 
     python benchmarks/identifiers.py --path data/RTP-LX --prompts 200
 

@@ -1,4 +1,4 @@
-"""How long the intervals and tests of one comparison take, against a loop over resamples.
+"""Benchmark: the intervals and tests of one comparison against a loop over resamples.
 
 For each language: random scores of two models on the same prompts; the three toxicity metrics and, with ``--median``, a
 median over completions. Per metric two values with interval, and one paired difference with interval, ratio and

@@ -42,7 +42,7 @@ PROMPTS = 400
 
 
 class Load(NamedTuple):
-    """What was measured of one side, by one number of clients."""
+    """The measurements of one server with one number of clients."""
 
     seconds: float
     cpu_seconds: float
@@ -79,7 +79,7 @@ def build(folder: Path) -> list[str]:
 
 
 def engine_arguments(model: str) -> dict[str, Any]:
-    """As detox_ray/serve/workers/engine.py makes them, and in the environment what they need."""
+    """Return vLLM's arguments as in detox_ray/serve/workers/engine.py, and set the environment they need."""
     from detox_ray.config import EngineConfig
     from detox_ray.models import vllm_options
     from detox_ray.models.codec import Codec
@@ -191,7 +191,7 @@ async def _stream(client: Any, url: str, body: dict[str, Any]) -> float:
 
 
 def cpu_seconds(leader: int, known: dict[int, float]) -> float:
-    """Of all processes below ``leader``, those included that ended since ``known`` was last filled."""
+    """Return the CPU time of all processes below ``leader``, including those that ended since the last call."""
     import psutil
 
     family = [psutil.Process(leader), *psutil.Process(leader).children(recursive=True)]
@@ -232,19 +232,19 @@ def percentiles(values: Sequence[float]) -> str:
 
 
 def make_prompts(words: Sequence[str]) -> list[str]:
-    """Of 4 to 12 words."""
+    """Return prompts of 4 to 12 words."""
     rng = random.Random(0)
     return [" ".join(rng.choices(words, k=rng.randint(4, 12))) for _ in range(PROMPTS)]
 
 
 def requests_for(clients: int) -> int:
-    """That take about SECONDS on two cores."""
+    """Return the number of requests that take about SECONDS on two cores."""
     return max(10, round(SECONDS * {1: 4, 8: 22, 32: 44}.get(clients, clients)))
 
 
 @contextmanager
 def stopped(leader: int) -> Iterator[None]:
-    """The side's processes take nothing while the block lasts."""
+    """Suspend the processes of one server during the block."""
     import psutil
 
     family = [psutil.Process(leader), *psutil.Process(leader).children(recursive=True)]

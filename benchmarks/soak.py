@@ -38,7 +38,7 @@ SAMPLE_S = 2.0
 
 
 class Request(NamedTuple):
-    """What became of one."""
+    """The outcome of one request."""
 
     kind: str
     outcome: str  # "answered", "refused", "failed", "lost"

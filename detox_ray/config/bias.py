@@ -52,7 +52,7 @@ BiasSetDefinition = Annotated[
 
 
 class BiasConfig(Strict):
-    """Which stereotypes the models share: their choices between a stereotyped side and another one."""
+    """The bias suite: the models' choices between a stereotyped option and another one."""
 
     sets: list[BiasSetDefinition] = Field(min_length=1)
     # neplenbroek2025: as the scripts of Neplenbroek et al. 2025 count; corrected: ours. null: that of the measure

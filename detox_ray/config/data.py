@@ -1,4 +1,4 @@
-"""Where the rows come from: prompts, pairs, texts, labelled texts."""
+"""The sources of data: prompts, pairs, texts, labelled texts."""
 
 from typing import Any, ClassVar, Literal
 

@@ -1,4 +1,4 @@
-"""The ``gate`` block: what a tuned model must show before it is released.
+"""The ``gate`` block: conditions for the release of a tuned model.
 
 The report judges every tuned model by these rules. `detox-ray gate` reads rules of the same form from a file, which may
 differ from the experiment's. `READY` holds the rules of an experiment that states none.
@@ -56,7 +56,7 @@ class ToxicityRule(Strict):
 
 
 class MarginRule(Strict):
-    """How much worse a metric may become. Needs exactly one of the four bounds.
+    """A bound on the deterioration of a metric. Needs exactly one of the four bounds.
 
     Two rules on one metric can set one bound for the mean over languages and another for each language.
     """

@@ -49,7 +49,7 @@ class QualityConfig(Strict):
 
 
 class MeasureConfig(Strict):
-    """How metrics are computed: a convention, its choices, and the statistics.
+    """The computation of metrics: a convention, its choices, and the statistics.
 
     Each choice of the convention can be set by itself; null takes the convention's.
     """

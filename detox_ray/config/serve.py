@@ -1,4 +1,4 @@
-"""How an experiment's models are served over HTTP: engines, scoring, limits."""
+"""The ``serve`` block: engines, scoring and limits of the service."""
 
 from typing import Annotated
 

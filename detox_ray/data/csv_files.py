@@ -30,7 +30,7 @@ _STRAY_LINE = "is not a complete record, and follows one with mismatched quotes"
 
 
 class CsvForm(NamedTuple):
-    """How a CSV file is written."""
+    """The encoding and the separators of a CSV file."""
 
     encoding: str
     newline: str  # "\n" (also for "\r\n"), or "\r" as on old Macs

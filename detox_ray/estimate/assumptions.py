@@ -1,4 +1,4 @@
-"""What a plan assumes about machines, and about text that is not on this machine. The command line sets every field."""
+"""Assumptions of a plan about machines, and about texts that are not here. The command line can set every field."""
 
 import dataclasses
 import os

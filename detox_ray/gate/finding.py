@@ -49,7 +49,7 @@ class Measured(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What a rule found in one language, or in the mean over languages."""
+    """The finding of a rule in one language, or in the mean over languages."""
 
     language: str
     before: float | None  # the parent's own value

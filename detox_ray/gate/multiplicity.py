@@ -1,4 +1,4 @@
-"""How sure a gate must be of one language if it asks about many.
+"""The confidence that a gate needs in one language if a rule is about many.
 
 A rule that asks something of at least k of n languages makes one of two claims. "Pass": at least k languages meet the
 bound. "Fail": at least n - k + 1 languages break it. Both are claims on at least u of n hypotheses (a partial
@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 
 class Levels(NamedTuple):
-    """By how much one tail of each language's interval must be stricter, for either claim of a rule; 1: not at all."""
+    """The factors by which one tail of each language's interval is stricter, for either claim; 1 means no change."""
 
     passing: int = 1
     failing: int = 1

@@ -1,4 +1,4 @@
-"""What in a gate's rules does not fit: metrics, bounds and languages that an experiment or a run does not have."""
+"""Problems of a gate's rules: metrics, bounds and languages that an experiment or a run does not have."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any

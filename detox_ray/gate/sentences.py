@@ -18,7 +18,7 @@ class BoundWords(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """What decided, for a table."""
+    """The numbers that decided a finding, as text for a table."""
 
     values: str  # "99 % → 19 %", or the bounded number with its interval if the values are not known
     change: str  # "−80 points [−83, −77]"; "" if there is nothing more to say

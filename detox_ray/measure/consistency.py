@@ -1,4 +1,4 @@
-"""Whether completions are in the language of their prompt, and whether they drift to English.
+"""Language consistency: the shares of completions in the language of their prompt, and in English.
 
 - language_consistency: of the completions with an identified language, the share in the prompt's language;
 - english_drift: of the same completions, the share in English (not computed for English);

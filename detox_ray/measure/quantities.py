@@ -24,7 +24,7 @@ NO_CLUSTERS = "nothing_to_measure"  # a metric's own computation has no cluster 
 
 
 class Quantity(NamedTuple):
-    """What identifies a row of the result, apart from model and language."""
+    """The columns that identify a row of the result, apart from model and language."""
 
     metric: str
     scorer: str

@@ -1,4 +1,4 @@
-"""Whether one scorer can replace another, and which of its thresholds correspond to the other's.
+"""Statistics of the replacement of one scorer by another: agreement, and corresponding thresholds.
 
 A is the scorer to be replaced (such as archived Perspective scores), and B the new one. Everything is computed per
 language, on texts that both scored. A bootstrap over clusters of texts gives percentile intervals. For the interval of

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Padding(NamedTuple):
-    """How to pad a model's rows."""
+    """The padding of a model's rows."""
 
     token: int | None  # id of the padding token; None: rows must not be padded
     vocabulary: int | None  # ids from this one on have no vector; None: every id has one

@@ -19,7 +19,7 @@ PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
 
 
 class LoadableModel(NamedTuple):
-    """What an engine or a trainer needs to load a model on any node."""
+    """Everything that an engine or a trainer needs to load a model on any node."""
 
     name: str  # the model's name in the experiment
     location: str  # hub id, absolute folder, URI of a folder in a bucket, or a folder inside the run (in_store)

@@ -29,7 +29,7 @@ from detox_ray.storage.tables import FAILED
 
 
 class CommandDone(NamedTuple):
-    """What the stages of one command did in one call."""
+    """The work of one command's stages in one call."""
 
     command: str
     new_units: int  # units that this call committed
@@ -38,7 +38,7 @@ class CommandDone(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a call did, for the closing table."""
+    """The outcome of a call, for the closing table."""
 
     context: Context
     commands: list[CommandDone]

@@ -1,4 +1,4 @@
-"""What to serve: engines, scorers and example prompts, from a run's folder or from names and paths. Uses no Ray."""
+"""The specification of a service: engines, scorers and example prompts, from a run or from paths. Uses no Ray."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -58,7 +58,7 @@ Result = Answered | Refused | GivenUp
 
 
 class ArchiveOutcome(NamedTuple):
-    """What an archive holds after a run."""
+    """The state of an archive after a call."""
 
     inventory: Inventory
     counts: dict[str, int]  # status -> distinct texts, of all runs

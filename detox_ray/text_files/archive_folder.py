@@ -37,7 +37,7 @@ SENT, GIVEN_UP = "sent", "given_up"  # notes in the journal, with a text's id
 
 
 class Row(NamedTuple):
-    """What is kept of a text."""
+    """The columns of the archive for one text."""
 
     text: str
     language: str | None  # as asked for; None: the service detected it

@@ -1,4 +1,4 @@
-"""From a file's rows to units: blocks of rows in the file's order, and shards of texts of each language.
+"""Units of a file of texts: blocks of rows in the file's order, and shards of texts of each language.
 
 Rows that name no language get an identifier's answer; one that is too uncertain, or of too few letters, is "und".
 """

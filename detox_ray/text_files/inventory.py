@@ -1,4 +1,4 @@
-"""What files hold and what an archive of them lacks, before anything is asked: how many texts, how long, until when."""
+"""The inventory of files and of their archive before any request: number of texts, duration, and end."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ SHOWN = 5  # unreadable rows that the inventory names
 
 
 class ArchiveRequest(NamedTuple):
-    """What to archive, where, and how fast."""
+    """A request to archive files: files, folder, service and rate."""
 
     files: Sequence[Path]
     out: str  # folder on this machine
@@ -29,7 +29,7 @@ class ArchiveRequest(NamedTuple):
 
 
 class Inventory(NamedTuple):
-    """What the files hold, and what is left to ask."""
+    """The texts in the files, and those that are still to be asked for."""
 
     rows: int
     distinct: int  # texts and languages

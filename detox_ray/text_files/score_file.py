@@ -44,7 +44,7 @@ Identifier = Literal["py3langid", "lingua"]
 
 
 class ScoreFileRequest(NamedTuple):
-    """What to score, by what, and where to."""
+    """A request to score a file: input, scorers, output and options."""
 
     file: Path
     out: Path | None  # None: standard output
@@ -57,7 +57,7 @@ class ScoreFileRequest(NamedTuple):
 
 
 class ScoreFileOutcome(NamedTuple):
-    """What was scored."""
+    """The counts of a finished call."""
 
     rows: int
     unreadable: int

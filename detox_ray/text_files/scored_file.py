@@ -31,7 +31,7 @@ METADATA = b"detox_ray"
 
 
 class ScorerFacts(NamedTuple):
-    """What a file says of a scorer."""
+    """The facts about a scorer in the metadata of a scored file."""
 
     name: str
     identity: str  # changes with whatever changes a value

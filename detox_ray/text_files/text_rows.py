@@ -18,7 +18,7 @@ from detox_ray.data.rows import FILE_ENDINGS, Columns
 
 
 class TextColumns(NamedTuple):
-    """Where a row holds its text and its language."""
+    """The names of the columns with a row's text and language."""
 
     text: str = "text"
     language: str = "language"

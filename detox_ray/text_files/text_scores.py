@@ -31,7 +31,7 @@ HARMLESS = ("0", "0.0", "false", "f", "no", "n", "non-toxic", "nontoxic", "neutr
 
 
 class ScoredText(NamedTuple):
-    """What a scorer gave a text."""
+    """A scorer's result for one text."""
 
     value: float
     cluster: str  # what belongs together: the prompt of a completion, else the text itself
@@ -49,7 +49,7 @@ class TextScores(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where scores are."""
+    """The location of scores."""
 
     path: str
     scorer: str | None

@@ -1,1 +1,1 @@
-"""What all routes share: the gateway, admission, keys, limits, errors, the log, metrics and the server."""
+"""The common parts of all routes: the gateway, admission, keys, limits, errors, the log, metrics and the server."""

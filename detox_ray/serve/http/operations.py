@@ -13,7 +13,7 @@ ANSWER_S = 5.0  # a deployment that takes longer to answer is not ready
 
 
 class Readiness(BaseModel):
-    """Whether the service is ready, and which deployments it is still waiting for."""
+    """The readiness of the service, with the deployments that it is still waiting for."""
 
     status: Literal["ready", "waiting", "stopping"]
     waiting_for: list[str] = []
