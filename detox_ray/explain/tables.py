@@ -41,7 +41,7 @@ PROBES = define(  # of a parent: how well a probe separates toxic texts from har
     ],
 )
 
-NEURONS = define(  # of a parent: the value vectors nearest to the probe, and random ones beside each
+NEURONS = define(  # of a parent: the value vectors nearest to the probe, with random partners
     "neurons",
     ("model",),
     [
