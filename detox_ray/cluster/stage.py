@@ -79,7 +79,7 @@ class Context:
         """Return the tasks that make these units, with the keys of their inputs."""
         tasks = []
         for unit, key in pending.items():
-            inputs = tuple((each, self.keys[each]) for each in self.planned[unit].inputs)
+            inputs = tuple((source, self.keys[source]) for source in self.planned[unit].inputs)
             tasks.append(Task(unit, key, inputs, replaces=unit in self.committed.get(unit.table, {unit: ""})))
         return tasks
 

@@ -58,9 +58,9 @@ def markers_by_work(context: Context, keep: bool = False) -> dict[UnitGroup, Mar
     stage_of = {table.name: stage for stage in context.stages if stage.on_ray for table in stage.writes}
     units = {unit: key for unit, key in context.keys.items() if unit.table in stage_of and unit in context.planned}
     pending = context.pending([stage for stage in context.stages if stage.on_ray])
-    there = {unit: key for unit, key in units.items() if unit not in pending}
+    committed = {unit: key for unit, key in units.items() if unit not in pending}
     grouped: dict[UnitGroup, Markers] = {}
-    for unit, marker in marker_summary.read(context.store, there, keep).items():
+    for unit, marker in marker_summary.read(context.store, committed, keep).items():
         stage = stage_of[unit.table]
         keys = tuple(value for name, value in unit.keys if name not in ("model", "language", *stage.variations))
         model = unit.get("model", unit.table.replace("_", " "))

@@ -37,15 +37,15 @@ def to_rows(prompted: Prompted) -> pa.Table:
         {
             "layer": layer,
             "steps": prompted.reading.steps,
-            "sum": found.sums,
-            "sum_squares": found.squares,
-            "positive": found.positive,
+            "sum": layer_reading.sums,
+            "sum_squares": layer_reading.squares,
+            "positive": layer_reading.positive,
             "chosen": chosen,
             "prompt_ids": prompted.prompt_ids,
             "prompt_steps": prompted.reading.row_steps,
-            "prompt_sums": list(found.row_sums),
+            "prompt_sums": list(layer_reading.row_sums),
         }
-        for layer, (found, chosen) in enumerate(zip(prompted.reading.layers, prompted.chosen, strict=True))
+        for layer, (layer_reading, chosen) in enumerate(zip(prompted.reading.layers, prompted.chosen, strict=True))
     ]
     return pa.Table.from_pylist(rows, schema=ACTIVATIONS.columns)
 

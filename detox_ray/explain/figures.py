@@ -63,14 +63,14 @@ def layers_figure(rows: list[dict[str, Any]]) -> str:
     return line_figure(curves, "layer the probe reads", "AUROC", title, whole=True)
 
 
-def effect_curves(found: Mapping[Edit, Outcome], edited: str) -> list[Curve]:
+def effect_curves(outcome_by_edit: Mapping[Edit, Outcome], edited: str) -> list[Curve]:
     """Return the curve of the chosen neurons with its interval, and the curve of the matched draws with its range."""
-    untouched = found.get((NONE, edited, 0.0, 0))
-    amounts = sorted({amount for kind, _, amount, _ in found if kind != NONE})
+    untouched = outcome_by_edit.get((NONE, edited, 0.0, 0))
+    amounts = sorted({amount for kind, _, amount, _ in outcome_by_edit if kind != NONE})
     if untouched is None or not amounts:
         return []
     chosen, random = {0.0: untouched.toxicity}, {0.0: [untouched.toxicity.value]}
-    for (kind, _, amount, draw), outcome in found.items():
+    for (kind, _, amount, draw), outcome in outcome_by_edit.items():
         if kind != NONE and draw == 0:
             chosen[amount] = outcome.toxicity
         elif kind != NONE:

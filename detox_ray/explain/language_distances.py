@@ -38,7 +38,7 @@ def of_lang2vec(languages: Sequence[str]) -> Properties:
         )
     from lang2vec import lang2vec
 
-    found: Properties = {}
+    properties: Properties = {}
     for feature in FEATURES:
         vectors = {}
         for language in languages:
@@ -49,8 +49,8 @@ def of_lang2vec(languages: Sequence[str]) -> Properties:
         english = vectors.get(ENGLISH)
         if english is not None:
             cosines = {code: _cosine(english, vector) for code, vector in vectors.items() if code != ENGLISH}
-            found[f"lang2vec_{feature}"] = {code: value for code, value in cosines.items() if value is not None}
-    return found
+            properties[f"lang2vec_{feature}"] = {code: value for code, value in cosines.items() if value is not None}
+    return properties
 
 
 def _cosine(one: Sequence[Any], other: Sequence[Any]) -> float | None:

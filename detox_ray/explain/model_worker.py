@@ -70,10 +70,10 @@ class ModelWorker:
             unit["language"]: probing.of_labelled(self._store.read(unit, key)) for unit, key in task.inputs_of(LABELLED)
         }
         source = config.source
-        own = labelled.get(config.language)
+        training = labelled.get(config.language)
         if source in ("auto", "stored"):
-            source = "labelled" if own is not None and probing.enough(own) else "pairs"
-        texts = own if source == "labelled" else probing.of_pairs(task.read(self._store, PAIRS))
+            source = "labelled" if training is not None and probing.enough(training) else "pairs"
+        texts = training if source == "labelled" else probing.of_pairs(task.read(self._store, PAIRS))
         assert texts is not None
         stored = None if self._settings.stored is None else np.array(self._settings.stored)
         width = self._mlps.value_vectors(0).shape[1]
@@ -81,7 +81,7 @@ class ModelWorker:
             raise InputError(f"explain.probe.path: the probe has {len(stored)} numbers, the model's width is {width}")
         rows = probing.probe_rows(
             self._states(texts.first(config.texts)),
-            {language: self._states(each) for language, each in labelled.items() if each.texts},
+            {language: self._states(tested) for language, tested in labelled.items() if tested.texts},
             method=self._settings.convention.probe,
             source=source,
             language=config.language,
@@ -179,13 +179,13 @@ class ModelWorker:
     def _alignments(self, task: Task) -> pa.Table:
         language = task.unit["language"]
         ids = self._codec.ids(self._settings.sentences[language])
-        found: dict[str, Any] = {name: [None] * len(ids) for name in Alignment._fields}
+        measures: dict[str, Any] = {name: [None] * len(ids) for name in Alignment._fields}
         if language != "en":
             if self._english is None:
                 self._english = self._sentence_states("en")
             compared = alignment(self._english, self._sentence_states(language))
-            found = {name: values.tolist() for name, values in compared._asdict().items()}
-        columns = [pa.array(range(len(ids)), pa.int32()), *found.values(), pa.array(ids)]
+            measures = {name: values.tolist() for name, values in compared._asdict().items()}
+        columns = [pa.array(range(len(ids)), pa.int32()), *measures.values(), pa.array(ids)]
         return pa.table(columns, names=tables.ALIGNMENTS.columns.names).cast(tables.ALIGNMENTS.columns)
 
     def _sentence_states(self, language: str) -> np.ndarray:

@@ -78,8 +78,8 @@ class _Plan:
 
     def _data(self, *chosen: Table, language: str | None = None) -> list[Unit]:
         """Return the units of some data tables, in one language or in all."""
-        found = self._context.units(*chosen)
-        return [unit for unit in found if language is None or unit.get("language") == language]
+        units = self._context.units(*chosen)
+        return [unit for unit in units if language is None or unit.get("language") == language]
 
     def _settings(self, *names: str) -> dict[str, Any]:
         """Return fields of the block, the convention, and a hash of the content of the user's files."""
@@ -190,7 +190,7 @@ class _Plan:
         identifier = config.identifier and identifiers.revision(
             config.identifier, config.fasttext, identifiers.beside_known(self._languages)
         )
-        scorer = next(each for each in self._context.resolved["scores"] if each.name == scorer_of(experiment))
+        scorer = next(scorer for scorer in self._context.resolved["scores"] if scorer.name == scorer_of(experiment))
         settings = {
             **self._settings("edited_prompts", "edited_texts", "edited_samples", "new_tokens"),
             "generate": experiment.generate.model_dump(include={"temperature", "top_p"}),

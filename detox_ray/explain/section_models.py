@@ -112,12 +112,16 @@ def _shifts(read: SectionTables, name: str) -> dict[str, Any]:
 
 def _transplants(read: SectionTables, name: str, parent: str) -> dict[str, Any]:
     nothing = {"transplant_figure": "", "transplant_caption": ""}
-    found = outcomes(read.interventions(name, parent), read.resampling)
-    into = {key: outcome for key, outcome in found.items() if key[0] in (NONE, "into-parent") and key[1] == parent}
+    outcome_by_edit = outcomes(read.interventions(name, parent), read.resampling)
+    into = {
+        edit: outcome
+        for edit, outcome in outcome_by_edit.items()
+        if edit[0] in (NONE, "into-parent") and edit[1] == parent
+    }
     curves = effect_curves(into, parent)
     if not curves:
         return nothing
-    before, after = found[NONE, parent, 0.0, 0].toxicity, found[NONE, name, 0.0, 0].toxicity
+    before, after = outcome_by_edit[NONE, parent, 0.0, 0].toxicity, outcome_by_edit[NONE, name, 0.0, 0].toxicity
     shares = [
         f"{size:.0f} neurons recover {100 * share:.0f} % of the fall"
         for (kind, _, size, draw), outcome in sorted(into.items())
@@ -134,11 +138,11 @@ def _transplants(read: SectionTables, name: str, parent: str) -> dict[str, Any]:
 
 
 def _correlations(read: SectionTables, name: str) -> dict[str, Any]:
-    found = read.of(tables.CORRELATIONS, name)
+    correlations = read.of(tables.CORRELATIONS, name)
     empty = {"correlation_figure": "", "correlation_caption": "", "correlation_n": 0, "correlation_note": ""}
-    if not found:
+    if not correlations:
         return {**empty, "correlation_note": "No parallel sentences (explain.parallel): transfer is not predicted."}
-    rows = [row for row in found[""].to_pylist() if row["method"] == "spearman"]
+    rows = [row for row in correlations[""].to_pylist() if row["method"] == "spearman"]
     known = [row for row in rows if row["status"] == OK]
     if not known:
         why = ", ".join(sorted({row["status"] for row in rows}))

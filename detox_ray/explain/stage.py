@@ -113,14 +113,14 @@ class ExplainStage(Stage):
             jobs += [
                 Job(
                     f"{model}: {label}",
-                    of(model, *made),
+                    of(model, *written),
                     ModelWorker,
                     settings,
                     "rows",
                     config.actors,
                     config.gpus_per_model,
                 )
-                for label, made in ROUNDS
+                for label, written in ROUNDS
             ]
             jobs.append(self._interventions(context, explained, model, of(model, tables.INTERVENTIONS)))
         shared = {
@@ -146,7 +146,7 @@ class ExplainStage(Stage):
             "settings": explained.settings,
             "generate": generate,
             "seed": experiment.seed,
-            "scorer": next(each for each in context.resolved["scores"] if each.name == scorer_of(experiment)),
+            "scorer": next(scorer for scorer in context.resolved["scores"] if scorer.name == scorer_of(experiment)),
             "identification": quality.identifier and Identification(quality.identifier, quality.fasttext, also),
             "batch_tokens": experiment.score.batch_tokens,
             "store": context.store,

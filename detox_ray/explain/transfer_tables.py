@@ -118,7 +118,7 @@ def correlation_rows(
         draws = [of_language[language][target].draws for language in languages]
         level = np.array([[of_language[language][target].before] for language in languages])
         for method in METHODS:
-            found = [
+            correlations = [
                 correlate(
                     np.array([values[name].get(language, np.nan) for language in languages]),
                     y,
@@ -131,10 +131,10 @@ def correlation_rows(
                 )
                 for name in names
             ]
-            corrected = holm([each.p_value for each in found])
+            corrected = holm([correlation.p_value for correlation in correlations])
             head = {"parent": parent, "target": target, "method": method}
             rows += [
-                {**head, "predictor": name, "p_corrected": p, **each._asdict()}
-                for name, each, p in zip(names, found, corrected, strict=True)
+                {**head, "predictor": name, "p_corrected": p, **correlation._asdict()}
+                for name, correlation, p in zip(names, correlations, corrected, strict=True)
             ]
     return pa.Table.from_pylist(rows, schema=CORRELATIONS.columns)

@@ -98,9 +98,9 @@ class LensTokens(NamedTuple):
 def lens(mlps: Mlps, neurons: Sequence[Neuron], tokens: int) -> list[LensTokens]:
     """Return the top tokens of each value vector under the unembedding, without final norm and bias."""
     unembedding_VD = mlps.unembedding()
-    found = []
+    lens_tokens = []
     for layer, index in neurons:
         v_D = mlps.value_vectors(layer)[index].to(unembedding_VD)
         top = (unembedding_VD @ v_D).float().topk(min(tokens, unembedding_VD.shape[0]))
-        found.append(LensTokens(top.indices.tolist(), top.values.tolist()))
-    return found
+        lens_tokens.append(LensTokens(top.indices.tolist(), top.values.tolist()))
+    return lens_tokens

@@ -24,7 +24,7 @@ CATALOGUES = (bias, knowledge)
 
 def published_sets() -> Sequence[PublishedSet]:
     """Return the published sets that the suites can read."""
-    return [each for catalogue in CATALOGUES for each in catalogue.SETS]
+    return [published for catalogue in CATALOGUES for published in catalogue.SETS]
 
 
 def present_items(experiment: Experiment) -> Sequence[PresentItems]:

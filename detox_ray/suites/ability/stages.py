@@ -92,7 +92,7 @@ class AbilityFluencyStage(FluencyStage):
         if ability is None:
             return []
         evaluators = experiment.quality.fluency
-        return [each for each in evaluators if ability.fluency is None or each.name in ability.fluency]
+        return [evaluator for evaluator in evaluators if ability.fluency is None or evaluator.name in ability.fluency]
 
     def costs(self, work: Workload) -> list[Cost]:
         return []

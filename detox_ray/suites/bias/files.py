@@ -53,8 +53,8 @@ def csv_records(path: Path, needed: Sequence[str], encoding: str = "utf-8", deli
     reader = csv.DictReader(io.StringIO(text_of(path, encoding), newline=""), delimiter=delimiter)
     names = [name for name in reader.fieldnames or () if name is not None]
     if absent := [column for column in needed if column not in names]:
-        found = ", ".join(name or "(unnamed)" for name in names) or "none"
-        raise DataError([Flaw(str(path), f"lacks the columns {', '.join(absent)} (it has {found})")])
+        present = ", ".join(name or "(unnamed)" for name in names) or "none"
+        raise DataError([Flaw(str(path), f"lacks the columns {', '.join(absent)} (it has {present})")])
     return [Record(f"{path}:{reader.line_num}", {str(k): v for k, v in row.items()}) for row in reader]
 
 

@@ -88,7 +88,7 @@ def _sentence(row: Row, sides: tuple[float, float], abilities: Sequence[Row], el
         return f"{what}. No change is shown{missed}."
     if row["difference"] >= 0:
         return f"{what}. Farther from fair."
-    if lost := [*(each["scorer"] for each in abilities if each["ci_high"] < -LOST_POINTS), *(elsewhere or ())]:
+    if lost := [*(change["scorer"] for change in abilities if change["ci_high"] < -LOST_POINTS), *(elsewhere or ())]:
         return f"{what}, but ability fell ({'; '.join(lost)}): ability lost, not debiased."
     if not abilities and elsewhere is None:
         return f"{what}. Nearer to fair, but no ability was measured beside it ({' or '.join(ABILITIES)})."

@@ -170,13 +170,13 @@ class LoadedTask:
                 continue
             if self._examples and self._same_part is not None:
                 part = document[self._same_part]
-                task.sampler.replace_df([each for each in self._examples if each[self._same_part] == part])
+                task.sampler.replace_df([example for example in self._examples if example[self._same_part] == part])
             context = task.fewshot_context(document, num_fewshot=self._shots, gen_prefix=task.doc_to_prefix(document))
             if row not in rows:
                 continue
             metadata = (task.config.task, row, task.config.repeats)
-            made = task.construct_requests(doc=document, ctx=context, metadata=metadata)
-            yield row, document, made if isinstance(made, list) else [made]
+            requests = task.construct_requests(doc=document, ctx=context, metadata=metadata)
+            yield row, document, requests if isinstance(requests, list) else [requests]
 
     def _answer(self, row: int, document: dict[str, Any], instances: Sequence[Instance]) -> Answer:
         task = self._task

@@ -121,8 +121,8 @@ def read_questions(task: ReadyTask, config: KnowledgeConfig, language: str, seed
             except ValueError as error:
                 raise InputError(f"knowledge.path: {file}:{record.line}: {error}") from None
             if absent := [column for column in task.columns if column not in fields]:
-                there = ", ".join(list(fields)[:12])
-                rule = f"a question of {task.name} needs {', '.join(absent)} (it has {there})"
+                present = ", ".join(list(fields)[:12])
+                rule = f"a question of {task.name} needs {', '.join(absent)} (it has {present})"
                 raise InputError(f"knowledge.path: {file}:{record.line}: {rule}")
             rows.append({"split": split, "document": json.dumps(fields, ensure_ascii=False, default=str)})
     return rows
@@ -130,8 +130,8 @@ def read_questions(task: ReadyTask, config: KnowledgeConfig, language: str, seed
 
 def _resolve_own(context: Context, config: KnowledgeConfig, task: KnowledgeTask, language: str) -> Asked:
     file = yaml_of(task, language)
-    files = sorted(each for each in file.parent.rglob("*") if each.is_file())
-    key = key_of(files={each.relative_to(file.parent).as_posix(): digest(each) for each in files})
+    files = sorted(path for path in file.parent.rglob("*") if path.is_file())
+    key = key_of(files={path.relative_to(file.parent).as_posix(): digest(path) for path in files})
     unit = TASK_FILES.unit(task=task.name, language=language)
     if context.store.committed(TASK_FILES).get(unit) != key:
         context.store.retract(unit)
@@ -172,9 +172,9 @@ def _check_ready(
 ) -> list[Problem]:
     if config.path is not None and task.name != TOY17_CLOZE and not Path(config.path).expanduser().is_dir():
         return [Problem("knowledge.path", config.path, "must be a folder, or null to read from the hub")]
-    there = languages_of(task, config, languages)
-    absent = [language for language in languages if language not in there]
-    if not there:
+    asked = languages_of(task, config, languages)
+    absent = [language for language in languages if language not in asked]
+    if not asked:
         wanted = (
             f"{task.name}/{languages[0]}/{task.asked}.parquet" if config.path else f"one of {' '.join(task.languages)}"
         )
@@ -183,7 +183,7 @@ def _check_ready(
     if absent:
         say(f"knowledge: {task.name} has no questions in {' '.join(absent)}")
     local = config.path is not None and task.name != TOY17_CLOZE
-    for language in there if local and shots_of(task, config) else ():
+    for language in asked if local and shots_of(task, config) else ():
         if file_of(task, config, language, task.examples) is None:
             rule = (
                 f"{task.name} needs {language}/{task.examples}.parquet (or .jsonl, .csv) for its examples, or shots: 0"

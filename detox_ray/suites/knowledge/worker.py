@@ -63,16 +63,16 @@ class KnowledgeWorker:
             folder.mkdir()
             ready = READY.get(key[0])
             if ready is None:
-                made = own_task(self._store.localize(asked.folder) / asked.file, key[0], folder)
-                self._tasks[key] = LoadedTask(made, asked.shots)
+                lm_eval_task = own_task(self._store.localize(asked.folder) / asked.file, key[0], folder)
+                self._tasks[key] = LoadedTask(lm_eval_task, asked.shots)
             else:
                 documents = None
                 if task.inputs_of(QUESTIONS):
                     table = task.read(self._store, QUESTIONS)
                     documents = zip(table["split"].to_pylist(), table["document"].to_pylist(), strict=True)
-                made = ready_task(ready, key[1], documents, folder, asked.commit)
+                lm_eval_task = ready_task(ready, key[1], documents, folder, asked.commit)
                 same_part = ready.part if ready.same_part_examples else None
-                self._tasks[key] = LoadedTask(made, asked.shots, same_part)
+                self._tasks[key] = LoadedTask(lm_eval_task, asked.shots, same_part)
         return self._tasks[key]
 
 

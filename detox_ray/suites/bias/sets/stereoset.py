@@ -57,8 +57,8 @@ class StereoSet(BiasSet):
     def _item(self, record: Record) -> dict[str, Any]:
         fields = record.fields
         if absent := [name for name in NEEDED if name not in fields]:
-            found = ", ".join(map(str, list(fields)[:10]))
-            raise DataError([Flaw(record.where, f"lacks {', '.join(absent)} (it has {found})")])
+            present = ", ".join(map(str, list(fields)[:10]))
+            raise DataError([Flaw(record.where, f"lacks {', '.join(absent)} (it has {present})")])
         labels = [str(sentence.get("gold_label")) for sentence in fields["sentences"]]
         if sorted(labels) != sorted(ROLES) or not all("sentence" in sentence for sentence in fields["sentences"]):
             raise DataError([Flaw(record.where, f"needs one sentence of each gold_label: {', '.join(ROLES)}")])
