@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -19,6 +21,8 @@ __all__ = ["KEY_LENGTH", "Fence", "Folder", "StoreError", "cache_folder", "key_o
 
 KEY_LENGTH = 16
 TRANSFERS = 8  # files that are read or written at the same time
+UNFINISHED = ".writing-"  # prefix of the temporary files from which local files are renamed
+ABANDONED_S = 24 * 3600  # age from which a temporary file belongs to a process that crashed
 
 
 class StoreError(RuntimeError):
@@ -146,6 +150,16 @@ class Folder:
         except FileNotFoundError:
             return
 
+    def remove_abandoned(self) -> None:
+        """Remove the temporary files of processes that crashed while they wrote a local file."""
+        if not self.is_local:
+            return
+        for folder, _, names in os.walk(self.path()):
+            for file in (Path(folder, name) for name in names if name.startswith(UNFINISHED)):
+                with suppress(FileNotFoundError):  # its writer has just renamed it
+                    if time.time() - file.stat().st_mtime > ABANDONED_S:
+                        file.unlink()
+
     def check_writable(self) -> str | None:
         """Write a file and remove it. Return None if that works, else why the folder cannot be written."""
         return writable.why_not(self.location)
@@ -194,7 +208,7 @@ def _beside(target: str) -> tuple[int, str]:
     for _ in range(100):
         os.makedirs(folder, exist_ok=True)
         try:
-            return tempfile.mkstemp(dir=folder, prefix=".writing-")
+            return tempfile.mkstemp(dir=folder, prefix=UNFINISHED)
         except FileNotFoundError:  # another process's check_writable removed the folder while it was empty
             continue
     raise FileNotFoundError(2, "cannot be created", folder)

@@ -174,11 +174,12 @@ class Store(Folder):
                 self.delete(file)
 
     def tidy(self) -> None:
-        """Remove what crashes left: parts without a marker, and markers and parts that a newer marker replaces.
+        """Remove what crashes left: temporary files, parts without a marker, and what a newer marker replaces.
 
         Only the holder of the folder may call this, because it removes parts whose markers are not written yet.
         """
         self._check_fence()
+        self.remove_abandoned()
         for table in (table for table in TABLES.values() if table.schema is not None):
             committed = self.committed(table)
             for file in (*self.files(f"commits/{table.name}"), *self.files(table.name)):

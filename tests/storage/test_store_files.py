@@ -1,6 +1,7 @@
 """Files of the run's folder beside its units: names, JSON, and folders that are uploaded and fetched."""
 
 import os
+import time
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -93,3 +94,17 @@ def test_an_unchanged_folder_is_fetched_once(store: Store, tmp_path: Path) -> No
     before = (first / "weights").stat().st_mtime_ns
     assert store.localize("checkpoints/detox") == first
     assert (first / "weights").stat().st_mtime_ns == before
+
+
+def test_the_temporary_file_of_a_crashed_writer_is_removed_after_a_day(tmp_path: Path) -> None:
+    store = Store.at(str(tmp_path / "run"))
+    store.write_bytes("commits/marker.json", b"{}")
+    old, new = (tmp_path / "run" / "commits" / f".writing-{name}" for name in ("old", "new"))
+    for file in (old, new):
+        file.write_bytes(b"half of a ma")
+    two_days_ago = time.time() - 2 * 24 * 3600
+    os.utime(old, (two_days_ago, two_days_ago))
+    store.tidy()
+    assert not old.exists(), "its writer is long gone"
+    assert new.exists(), "its writer may be at work"
+    assert store.read_bytes("commits/marker.json") == b"{}"
