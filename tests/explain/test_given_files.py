@@ -51,7 +51,7 @@ def test_files_that_hold_something_else_are_refused(tmp_path: Path) -> None:
     save_file({"other": np.ones(3, dtype=np.float32)}, tmp_path / "other.safetensors")
     torch.save(torch.nn.Linear(4, 1), tmp_path / "two.pt")
     for path, reason in (
-        (text, "neither safetensors nor"),
+        (text, "neither a safetensors file nor"),
         (tmp_path / "other.safetensors", "no tensor named weight"),
         (tmp_path / "two.pt", "holds 2 tensors"),
     ):
