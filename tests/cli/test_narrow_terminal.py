@@ -57,7 +57,7 @@ def writers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Writer
 
 
 def numbers(command: str) -> list[str]:
-    """What a command's tables must hold, each in one line."""
+    """Return the texts that a command's tables must contain, each in one line."""
     rows = validity_rows()
     return {
         "closing": ["12 min 34 s", "9.9 s", "136"],

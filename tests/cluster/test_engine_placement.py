@@ -1,4 +1,4 @@
-"""Where engines of several GPUs stand, on simulated hosts with simulated GPUs: an engine records its bundles."""
+"""Placement of engines of several GPUs on simulated hosts with simulated GPUs: an engine records its bundles."""
 
 import json
 import subprocess

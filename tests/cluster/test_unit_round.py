@@ -1,4 +1,4 @@
-"""What a round of unit jobs makes of an actor that died, cannot load or cannot be reached: whose fault it is."""
+"""Rounds of unit jobs with actors that die, cannot load or cannot be reached, and the cause that is blamed."""
 
 import re
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""What Li, Yong and Bach (2024) publish of mGPT and of transfer, as numbers (docs/papers.md)."""
+"""Published numbers of Li, Yong and Bach (2024) on mGPT and on transfer (docs/papers.md)."""
 
 # [layer, neuron] of the actual sources of toxicity: assets/actual_sources_of_toxicity.pkl. Their table 4 prints 3137
 # for 3173.

@@ -1,4 +1,4 @@
-"""What the report's section says: means with intervals, recovered shares, and figures that say their numbers."""
+"""The findings of the report's section: means with intervals, recovered shares, and figures with their numbers."""
 
 from xml.etree import ElementTree
 

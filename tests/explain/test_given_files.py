@@ -1,4 +1,4 @@
-"""What a user gives is read as it is, and a published probe without running what its file holds."""
+"""Users' files are read as given, and a published probe without executing code in its file."""
 
 import importlib.util
 import pickle

@@ -1,4 +1,4 @@
-"""What each deployment requests from the cluster: replicas, CPUs, GPUs. No Ray is started."""
+"""The resources that each deployment requests: replicas, CPUs, GPUs. No Ray is started."""
 
 from page_backend import serve_spec
 

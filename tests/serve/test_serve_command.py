@@ -1,4 +1,4 @@
-"""What `detox-ray serve` prints when it ends before the service answers."""
+"""Messages of `detox-ray serve` if it ends before the service answers."""
 
 import pytest
 from typer.testing import CliRunner

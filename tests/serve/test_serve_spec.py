@@ -1,4 +1,4 @@
-"""What a run's folder, or names and paths, give to serve, and the files that a cluster deploys. No Ray."""
+"""The specification of a service from a run or from paths, and the files that a cluster deploys. No Ray."""
 
 from pathlib import Path
 

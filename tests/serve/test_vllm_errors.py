@@ -1,4 +1,4 @@
-"""What a client learns of errors inside the engine."""
+"""Messages to clients about errors inside the engine."""
 
 import pydantic
 import pytest

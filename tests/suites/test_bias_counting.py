@@ -1,4 +1,4 @@
-"""What conventions make of choices: published numbers, hand-worked ones, and models whose bias is known."""
+"""Outcomes of choices by convention: published numbers, hand-worked ones, and models whose bias is known."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What conventions make of answers to questions: published numbers, and models whose bias is known."""
+"""Outcomes of answers to questions by convention: published numbers, and models whose bias is known."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence

@@ -175,7 +175,7 @@ def test_a_file_in_a_language_that_is_not_known_does_not_pass_for_english(tmp_pa
 
 
 class Program:
-    """What somebody could put into a pickle."""
+    """An object whose pickle calls a function."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         import os
