@@ -26,6 +26,17 @@ def parse_checkpoint_list(content: bytes) -> CheckpointList:
     return CheckpointList(folders, listed["ray_version"])
 
 
+def stored_checkpoint(name: str) -> Any:
+    """Return the ``ray.train.Checkpoint`` of a folder that a worker has written into the training's folder.
+
+    Ray Train takes it for its own only if its filesystem is that of the training's settings.
+    """
+    import ray.train
+
+    storage = ray.train.get_context().get_storage()
+    return ray.train.Checkpoint(storage.build_checkpoint_path_from_name(name), storage.storage_filesystem)
+
+
 def keep_node_address(address: str) -> dict[str, Any]:
     """Return arguments of ``ray.init`` for a local Ray that listens on ``address`` only, which may be loopback.
 

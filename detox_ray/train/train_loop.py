@@ -7,8 +7,7 @@ and progress. Only workers import it, after `deepspeed_cpu.before_imports`.
 import importlib.metadata
 import resource
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from detox_ray.train.evaluation_schedule import EvaluationSchedule
 from detox_ray.train.nonfinite_check import stop_at_nonfinite
 from detox_ray.train.training_job import TrainingJob, TrainWorker
 
-CheckpointAt = Callable[[int], AbstractContextManager[Path]]  # opens the checkpoint of a step as a local folder
+CheckpointAt = Callable[[int], Path]  # returns the checkpoint of a step as a local folder
 
 
 def run_train_loop(
@@ -43,7 +42,7 @@ def run_train_loop(
         callbacks: Callbacks that are called after those that decide when to evaluate, save and stop.
         resume_from: A local checkpoint folder, or None.
         restarts: How often this training was started before.
-        checkpoint_at: Opens the checkpoint of a step, if ``callbacks`` move checkpoints away from the scratch folder.
+        checkpoint_at: Returns the checkpoint of a step, if ``callbacks`` move checkpoints away from the scratch folder.
 
     Returns:
         The content of the result's marker on rank 0; None on the others.
@@ -77,8 +76,8 @@ def run_train_loop(
 
     ended = loss_curves.ending(trainer.state.log_history, trainer.state.global_step, trainer.state.max_steps, config)
     if ended["kept_step"] != trainer.state.global_step:
-        with (checkpoint_at or _in_scratch(job))(ended["kept_step"]) as folder:
-            deepspeed_load_checkpoint(engine, str(folder), load_module_strict=config.tuning == "full")
+        folder = (checkpoint_at or _in_scratch(job))(ended["kept_step"])
+        deepspeed_load_checkpoint(engine, str(folder), load_module_strict=config.tuning == "full")
     written = job.scratch / "result"
     model_export.save_weights(trainer, job, path, written)
     info = None
@@ -90,13 +89,8 @@ def run_train_loop(
 
 
 def _in_scratch(job: TrainingJob) -> CheckpointAt:
-    """Return a function that opens a checkpoint in the folder where the trainer saves them."""
-
-    @contextmanager
-    def checkpoint_at(step: int) -> Iterator[Path]:
-        yield job.scratch / f"checkpoint-{step}"
-
-    return checkpoint_at
+    """Return a function that finds a checkpoint in the folder where the trainer saves them."""
+    return lambda step: job.scratch / f"checkpoint-{step}"
 
 
 def _curves(job: TrainingJob, trainer: Any, kept_step: int, validated: bool) -> dict[str, Any]:

@@ -40,6 +40,11 @@ class TrainingJob(NamedTuple):
         identity = key_of(store=self.store.uri, name=self.name, key=self.key, node=self.node, user=getpass.getuser())
         return Path(os.environ.get("DETOX_RAY_SCRATCH") or tempfile.gettempdir()) / f"detox-ray-training-{identity}"
 
+    @property
+    def fetched(self) -> Path:
+        """Return this node's local folder for the checkpoint from which its workers resume, if it must be copied."""
+        return self.scratch.with_name(f"{self.scratch.name}-fetched")
+
 
 class TrainWorker(NamedTuple):
     """One of the workers of a training."""

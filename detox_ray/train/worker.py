@@ -6,14 +6,14 @@ Heavy imports are within the functions, after `deepspeed_cpu.before_imports`.
 import os
 import shutil
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from detox_ray.config import InputError
 from detox_ray.train import checkpoints, deepspeed_cpu
 from detox_ray.train.training_job import TrainingJob, TrainWorker
+
+T = TypeVar("T")
 
 
 def run_worker(settings: dict[str, Any]) -> Any:
@@ -42,6 +42,7 @@ def run_worker(settings: dict[str, Any]) -> Any:
     finally:
         if ray.train.get_context().get_local_rank() == 0:
             shutil.rmtree(job.scratch, ignore_errors=True)
+            shutil.rmtree(job.fetched, ignore_errors=True)
 
 
 def _train(job: TrainingJob, board: Any) -> dict[str, Any] | None:
@@ -63,38 +64,53 @@ def _train(job: TrainingJob, board: Any) -> dict[str, Any] | None:
     restarts = _count_start(job) - 1 if worker.rank == 0 else 0
     trackers = Trackers(job, board.warn.remote)
     track = [TrackLosses(trackers, job.config)] if worker.rank == 0 else []
-    callbacks = [*track, ReportCheckpoints(worker, job.config.keep == "best"), NoteProgress(board, worker.rank)]
-    with checkpoints.opened(job.store, _agreed_checkpoint(job, worker, board)) as folder:
-        info = run_train_loop(
-            job, worker, callbacks, folder, restarts, lambda step: _best_checkpoint(job, worker, board, step)
-        )
+    report = ReportCheckpoints(job, worker, job.config.keep == "best")
+    callbacks = [*track, report, NoteProgress(board, worker.rank)]
+    peers = RayPeers(board, worker)
+
+    def warn(message: str) -> None:
+        ray.get(board.warn.remote(message))
+
+    def checkpoint_at(step: int) -> Path:
+        report.wait_for_upload()
+        best = checkpoints.newest(job, worker, peers, warn, step)
+        if best is None:
+            raise RuntimeError(
+                f"the checkpoint of step {step}, the best, is damaged or gone: "
+                f"remove {job.folder} to train from the start"
+            )
+        return best.folder
+
+    latest = checkpoints.newest(job, worker, peers, warn)
+    try:
+        info = run_train_loop(job, worker, callbacks, latest and latest.folder, restarts, checkpoint_at)
+    finally:
+        report.wait_for_upload()
     return None if info is None else {**info, "tracking": trackers.status}
 
 
-@contextmanager
-def _best_checkpoint(job: TrainingJob, worker: TrainWorker, board: Any, step: int) -> Iterator[Path]:
-    """Open the checkpoint of the best step as a local folder."""
-    checkpoint = _agreed_checkpoint(job, worker, board, step)
-    if checkpoint is None:
-        raise RuntimeError(
-            f"the checkpoint of step {step}, the best, is damaged or gone: remove {job.folder} to train from the start"
-        )
-    with checkpoints.opened(job.store, checkpoint) as folder:
-        assert folder is not None  # a checkpoint was given
-        yield folder
+class RayPeers:
+    """The connection between the workers of a training, over Ray Train and the progress board."""
 
+    def __init__(self, board: Any, worker: TrainWorker):
+        self._board, self._worker, self._exchanges = board, worker, 0
 
-def _agreed_checkpoint(
-    job: TrainingJob, worker: TrainWorker, board: Any, step: int | None = None
-) -> checkpoints.WholeCheckpoint | None:
-    """Return the latest whole checkpoint (of ``step``, if given). Rank 0 finds it for every worker."""
-    import ray.train.collective
+    def broadcast(self, value: T) -> T:
+        """Return the value of rank 0."""
+        import ray.train.collective
 
-    newest = None
-    if worker.rank == 0:
-        newest = checkpoints.newest(job.store, job.folder, lambda warning: ray.get(board.warn.remote(warning)), step)
-    agreed: checkpoints.WholeCheckpoint | None = ray.train.collective.broadcast_from_rank_zero(newest)
-    return agreed
+        shared: T = ray.train.collective.broadcast_from_rank_zero(value)
+        return shared
+
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all workers by rank, after all have called this."""
+        import ray.train.collective
+
+        self._exchanges += 1
+        ray.get(self._board.share.remote(self._exchanges, self._worker.rank, value))
+        ray.train.collective.barrier()
+        values: list[T] = ray.get(self._board.shared.remote(self._exchanges, self._worker.world_size))
+        return values
 
 
 def _count_start(job: TrainingJob) -> int:
