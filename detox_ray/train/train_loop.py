@@ -34,7 +34,7 @@ def run_train_loop(
     restarts: int,
     checkpoint_at: CheckpointAt | None = None,
 ) -> dict[str, Any] | None:
-    """Train, and upload the result's folder to the store. Every rank must call this.
+    """Train, and export the model (`model_export`), unless the job exports it later. Every rank must call this.
 
     Args:
         job: The training.
@@ -55,7 +55,8 @@ def run_train_loop(
     tokenization.check(tokenizer, model_config, job.parent.name, field, job.config.max_length)
     split = data_split.split(job.store.read(*job.rows), tokenizer, job.config, job.config.workers, field)
     if worker.local_rank == 0:
-        shutil.rmtree(job.scratch, ignore_errors=True)  # left by lost workers
+        for folder in (job.scratch, job.result):
+            shutil.rmtree(folder, ignore_errors=True)  # left by lost workers
         job.scratch.mkdir(
             mode=0o700
         )  # no other user may write there, because checkpoints that are read back are trusted
@@ -78,12 +79,12 @@ def run_train_loop(
     if ended["kept_step"] != trainer.state.global_step:
         folder = (checkpoint_at or _in_scratch(job))(ended["kept_step"])
         deepspeed_load_checkpoint(engine, str(folder), load_module_strict=config.tuning == "full")
-    written = job.scratch / "result"
-    model_export.save_weights(trainer, job, path, written)
+    model_export.save_weights(trainer, job, path)
     info = None
     if worker.rank == 0:
         info = {**_info(job, trainer, split, restarts), **ended, **_curves(job, trainer, ended["kept_step"], validated)}
-        model_export.export(job, path, written)
+        if not job.exports_later:
+            model_export.export(job)
     torch.distributed.barrier()
     return info
 

@@ -6,12 +6,14 @@ Heavy imports are within the functions, after `deepspeed_cpu.before_imports`.
 import os
 import shutil
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from detox_ray.config import InputError
 from detox_ray.train import checkpoints, deepspeed_cpu
-from detox_ray.train.training_job import TrainingJob, TrainWorker
+from detox_ray.train.training_job import Outcome, TrainingJob, TrainWorker
 
 T = TypeVar("T")
 
@@ -23,7 +25,7 @@ def run_worker(settings: dict[str, Any]) -> Any:
         settings: "job" (a TrainingJob) and "board" (the actor handle of a ProgressBoard).
 
     Returns:
-        The content of the result's marker on rank 0; None on the others.
+        The `Outcome` on rank 0; None on the others, and if the board has an error.
     """
     import ray.train
 
@@ -31,7 +33,30 @@ def run_worker(settings: dict[str, Any]) -> Any:
     if ray.get(board.state.remote()).error is not None:
         return None
     try:
-        return _train(job, board)
+        with _recurring_errors_on(board):
+            return _train(job, board)
+    finally:
+        if ray.train.get_context().get_local_rank() == 0:
+            shutil.rmtree(job.scratch, ignore_errors=True)
+            shutil.rmtree(job.fetched, ignore_errors=True)
+
+
+def run_export(job: TrainingJob, board: Any) -> None:
+    """Export the model whose workers have ended. A task on the node of rank 0 runs this."""
+    _set_up_process()
+    from detox_ray.train.model_export import export
+
+    with _recurring_errors_on(board):
+        export(job)
+
+
+@contextmanager
+def _recurring_errors_on(board: Any) -> Iterator[None]:
+    """Put an error that would recur on the board."""
+    import ray
+
+    try:
+        yield
     except (RuntimeError, OSError, ray.exceptions.RayError):
         raise  # other workers also get these if a worker is lost, so Ray Train tries again
     except Exception as error:
@@ -39,22 +64,22 @@ def run_worker(settings: dict[str, Any]) -> Any:
         detail = str(error) if explains_itself else "".join(traceback.format_exception(error))
         ray.get(board.fail.remote(isinstance(error, InputError), detail))
         raise
-    finally:
-        if ray.train.get_context().get_local_rank() == 0:
-            shutil.rmtree(job.scratch, ignore_errors=True)
-            shutil.rmtree(job.fetched, ignore_errors=True)
 
 
-def _train(job: TrainingJob, board: Any) -> dict[str, Any] | None:
-    if not job.gpu:
-        deepspeed_cpu.before_imports()
+def _set_up_process() -> None:
     os.environ["TQDM_DISABLE"] = "1"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # TRL's trainers would report their use to the hub
-    import ray.train
-
     from detox_ray.models.transformers_internals import import_without_sklearn
 
     import_without_sklearn(trainer=True)
+
+
+def _train(job: TrainingJob, board: Any) -> Outcome | None:
+    if not job.gpu:
+        deepspeed_cpu.before_imports()
+    _set_up_process()
+    import ray.train
+
     from detox_ray.train.callbacks import NoteProgress, ReportCheckpoints, TrackLosses
     from detox_ray.train.tracking import Trackers
     from detox_ray.train.train_loop import run_train_loop
@@ -86,7 +111,9 @@ def _train(job: TrainingJob, board: Any) -> dict[str, Any] | None:
         info = run_train_loop(job, worker, callbacks, latest and latest.folder, restarts, checkpoint_at)
     finally:
         report.wait_for_upload()
-    return None if info is None else {**info, "tracking": trackers.status}
+    if info is None:
+        return None
+    return Outcome({**info, "tracking": trackers.status}, ray.get_runtime_context().get_node_id())
 
 
 class RayPeers:
