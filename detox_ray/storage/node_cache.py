@@ -1,10 +1,12 @@
 """This machine's copies of folders from object stores. Each is fetched once, by the first process that needs it.
 
     CACHE/fetched/<key>             a complete copy; the key is the hash of the files' paths, sizes and times
-    CACHE/fetched/<key>.lock        locked exclusively during a fetch, and shared by every process that uses the copy
+    CACHE/fetched/<key>.lock        shared by every process that uses or wants the copy; exclusive while it is removed
+    CACHE/fetched/<key>.fetch       locked during a fetch, and by nobody for longer: users of a copy keep the other lock
     CACHE/fetched/.fetching-<key>   an incomplete copy
 
-The operating system holds the lock and frees it if a process is killed. The next fetch removes what a killed one left.
+The operating system holds the locks and frees them if a process is killed. The next fetch removes what a killed one
+left.
 If all copies together would exceed the limit ($DETOX_RAY_CACHE_GB, by default half of the disk), those that no process
 uses are removed, the least recently used first.
 """
@@ -14,13 +16,14 @@ import fcntl
 import os
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from detox_ray.config import InputError
 
 LIMIT_GB = "DETOX_RAY_CACHE_GB"
-LOCK, FETCHING = ".lock", ".fetching-"
+LOCK, FETCH, FETCHING = ".lock", ".fetch", ".fetching-"
 
 _used: dict[Path, int] = {}  # copy -> descriptor of its lock, shared for as long as this process lives
 
@@ -47,23 +50,38 @@ def fetched(key: str, size: int, fetch: Callable[[Path], None]) -> Path:
     if copy in _used and copy.exists():
         return copy
     folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / f"{key}{LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    lock = _opened(folder / f"{key}{LOCK}")
     try:
         fcntl.flock(lock, fcntl.LOCK_SH)
-        while not copy.exists():
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not copy.exists():
-                shutil.rmtree(unfinished, ignore_errors=True)
-                _make_room(folder, size)
-                _write(unfinished, size, fetch)
-                unfinished.rename(copy)
-            fcntl.flock(lock, fcntl.LOCK_SH)
+        if not copy.exists():
+            with _held(folder / f"{key}{FETCH}"):
+                if not copy.exists():
+                    shutil.rmtree(unfinished, ignore_errors=True)
+                    _make_room(folder, size)
+                    _write(unfinished, size, fetch)
+                    unfinished.rename(copy)
         os.utime(copy)
     except BaseException:
         os.close(lock)
         raise
     _used[copy] = lock
     return copy
+
+
+def _opened(path: Path) -> int:
+    """Return the descriptor of a lock's file."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Hold a lock exclusively, and wait for it if another process holds it."""
+    lock = _opened(path)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _write(unfinished: Path, size: int, fetch: Callable[[Path], None]) -> None:
@@ -138,7 +156,7 @@ def _bytes_of(copy: Path) -> int:
 
 def _remove_unused(folder: Path, key: str, path: Path) -> bool:
     """Remove a folder if no process fetches or uses it. Return whether it was removed."""
-    lock = os.open(folder / f"{key}{LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    lock = _opened(folder / f"{key}{LOCK}")
     unfinished = folder / f"{FETCHING}{key}"
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 from multiprocessing.pool import Pool
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from detox_ray.config import InputError
 from detox_ray.storage import node_cache
 
 MIB = b"x" * (1 << 20)
+barrier: Barrier  # of the processes of a pool, which inherit it
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +48,21 @@ def test_eight_processes_fetch_a_folder_once(tmp_path: Path) -> None:
     with multiprocessing.get_context("fork").Pool(8) as pool:
         assert set(pool.map(process, range(8), chunksize=1)) == {MIB}
     assert (tmp_path / "fetches").read_text() == "fetch\n"
+
+
+def fetched_at_once(key: str) -> bool:
+    """Wait until other processes are here, too, and fetch without any delay."""
+    barrier.wait(timeout=60)
+    return node_cache.fetched(key, 1, lambda folder: folder.mkdir(exist_ok=True)).exists()
+
+
+def test_a_process_that_comes_during_a_fetch_does_not_wait_for_those_that_use_the_copy(cache: Path) -> None:
+    global barrier
+    fork = multiprocessing.get_context("fork")
+    barrier = fork.Barrier(4)
+    with fork.Pool(4) as pool:  # its processes use each copy until the pool ends
+        for turn in range(50):
+            assert pool.map_async(fetched_at_once, [f"model-{turn}"] * 4, chunksize=1).get(timeout=60) == [True] * 4
 
 
 @pytest.mark.parametrize("when", ["before", "while it is fetched"])
