@@ -41,7 +41,7 @@ def neuron_weights(mlps: Mlps, neurons: Sequence[Neuron]) -> dict[int, NeuronWei
 
 def packed(weights: dict[int, NeuronWeights]) -> bytes:
     """Return the weights as bytes in the format of safetensors, for other processes."""
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for layer, given in weights.items():
         tensors |= {f"{layer}.indices": torch.tensor(given.indices), f"{layer}.values": given.values_nD.contiguous()}
         tensors |= {f"{layer}.incoming.{place}": rows.contiguous() for place, rows in enumerate(given.incoming)}

@@ -11,6 +11,7 @@ Shapes: T tokens of a batch, D width, N neurons of a layer on this rank, n given
 """
 
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -44,8 +45,7 @@ class NeuronEdits:
             for at, index, amount in zip(layers, neurons, amounts, strict=True):
                 if at == layer and 0 <= index - _first(down) < len(m_N):
                     m_N[index - _first(down)] += amount
-            added_D = _without_bias(down, m_N)
-            hooks.append(down.register_forward_hook(_adding(lambda added_D=added_D: added_D)))
+            hooks.append(down.register_forward_hook(_adding(_constant(_without_bias(down, m_N)))))
 
     def replace_neurons(self, weights: bytes) -> None:
         """Replace neurons by those with the same layer and index of another model, until `undo_edits`.
@@ -94,7 +94,7 @@ class _Replaced:
 
         projections = 1 if names.up is None else 2
         self._incoming = [rows.to(device, dtype) for rows in given.incoming[:projections]]
-        self._biases = [bias_n.to(device, dtype) for bias_n in given.incoming[projections:]] or [None] * projections
+        self._biases = [bias_n.to(device, dtype) for bias_n in given.incoming[projections:]]
         self._values_nD = given.values_nD.to(device, dtype)
         # Its kernels take only some numbers of neurons; its native form takes any.
         (activation,) = (child for child in mlp.children() if not isinstance(child, LinearBase))
@@ -106,10 +106,10 @@ class _Replaced:
         (self._read_TD,) = inputs
 
     def written(self) -> torch.Tensor:
-        """Return what the neurons write, (T, D)."""
+        """Return what the neurons write to the residual stream, (T, D)."""
         parts = [
             torch.nn.functional.linear(self._read_TD, rows_nD, bias_n)
-            for rows_nD, bias_n in zip(self._incoming, self._biases, strict=True)
+            for rows_nD, bias_n in zip_longest(self._incoming, self._biases)
         ]
         written_TD: torch.Tensor = self._activation(torch.cat(parts, dim=-1)) @ self._values_nD
         return written_TD
@@ -147,9 +147,13 @@ def _without_bias(down: Any, m_N: torch.Tensor) -> torch.Tensor:
     return returned[0].clone()
 
 
-def _adding(added: Callable[[], torch.Tensor]) -> Any:
+def _constant(added_D: torch.Tensor) -> Callable[[], torch.Tensor]:
+    return lambda: added_D
+
+
+def _adding(written: Callable[[], torch.Tensor]) -> Any:
     def hook(_: Any, inputs: Any, output: Any) -> Any:
-        return (output[0] + added(), *output[1:]) if isinstance(output, tuple) else output + added()
+        return (output[0] + written(), *output[1:]) if isinstance(output, tuple) else output + written()
 
     return hook
 
