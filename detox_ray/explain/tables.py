@@ -26,7 +26,7 @@ PROBES = define(  # of a parent: how well a probe tells toxic texts from harmles
         _required("split", pa.string()),  # "train", "validation" (of its own texts) or "labelled"
         # "none"; "shuffled": the mean and the range of probes of shuffled labels; "length": tokens alone
         _required("control", pa.string()),
-        # whose states are read: what enters that block; null: the states after the final norm, as of the probe itself
+        # whose states are read: what enters that block; null: the probe itself (explain.probe.layer says what it reads)
         pa.field("layer", pa.int32()),
         _required("n", pa.int64()),
         _required("n_toxic", pa.int64()),
