@@ -146,9 +146,9 @@ def predictors(path: str, model: CausalModel, mlps: Mlps, sentences: dict[str, l
         base, _ = timed(f"loaded for each language, {batches} of 4", reference)
 
     def ours() -> None:
-        english = pooled(mlps, ids["en"], 0, 8192, every_layer=True)
+        english = pooled(mlps, ids["en"], 0, 8192, layer="all")
         for language in others:
-            alignment(english, pooled(mlps, ids[language], 0, 8192, every_layer=True))
+            alignment(english, pooled(mlps, ids[language], 0, 8192, layer="all"))
 
     fast, _ = timed("loaded once, English once", ours)
     return base * 4 / batches / fast

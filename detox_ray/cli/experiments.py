@@ -112,7 +112,8 @@ def _hub_ids(experiment: Experiment) -> str:
     """Return the hub ids of the experiment's models and evaluators, as text."""
     from detox_ray.models import is_folder
 
-    paths = [entry.path for entry in (*experiment.models.values(), *experiment.quality.fluency)]
+    paths = [model.path for model in experiment.models.values()]
+    paths += [evaluator.path for evaluator in experiment.quality.fluency]
     return ", ".join(dict.fromkeys(path for path in paths if path and path != TOY17 and not is_folder(path)))
 
 

@@ -1,4 +1,4 @@
-"""Private parts of Ray 2.60.0 that detox_ray uses."""
+"""Private parts of Ray that detox_ray uses, as read in Ray 2.60.0."""
 
 import json
 import os
@@ -24,6 +24,17 @@ def parse_checkpoint_list(content: bytes) -> CheckpointList:
     listed = json.loads(content)
     folders = [entry["checkpoint_dir_name"] for entry in listed["checkpoint_results"]]
     return CheckpointList(folders, listed["ray_version"])
+
+
+def stored_checkpoint(name: str) -> Any:
+    """Return the ``ray.train.Checkpoint`` of a folder that a worker has written into the training's folder.
+
+    Ray Train takes it for its own only if its filesystem is that of the training's settings.
+    """
+    import ray.train
+
+    storage = ray.train.get_context().get_storage()
+    return ray.train.Checkpoint(storage.build_checkpoint_path_from_name(name), storage.storage_filesystem)
 
 
 def keep_node_address(address: str) -> dict[str, Any]:

@@ -15,9 +15,10 @@ class ProbeConfig(Strict):
     path: str | None = None  # of a stored probe: safetensors with "weight", or the published .pt (never unpickled)
     language: LanguageCode = "en"  # of the texts that it is trained on
     method: Literal["logistic", "reference", "mean-difference"] | None = None  # null: the convention's
-    # final: the probe reads the states after the last norm; all: every other layer also gets a probe, for which
-    # texts x layers x width numbers are in the host's memory (10 GB for 20,000 texts of an 8B model)
-    layer: Literal["final", "all"] = "final"
+    # final: the probe reads the states after the final norm; a number: those that enter this block; all: the final
+    # ones, and those that enter each block get a probe of their own, for which texts x layers x width numbers are in
+    # the host's memory (10 GB for 20,000 texts of an 8B model)
+    layer: Literal["final", "all"] | Annotated[int, Field(ge=0)] = "final"
     texts: int = Field(20_000, ge=20)  # at most, harmless and toxic together
     validation: float = Field(0.1, gt=0, lt=1)  # share of the texts held out
     seed: int = Field(99, ge=0)
@@ -86,7 +87,7 @@ class ExplainConfig(Strict):
     edited_prompts: int = Field(40, ge=2)  # per language, that each edited model continues
     edited_texts: int = Field(20, ge=0)  # per language, harmless texts for the perplexity of each edited model
     edited_samples: int = Field(1, ge=1)  # 1: greedy; more: sampled as the generate block says
-    engine: Literal["auto", "vllm", "transformers"] | None = None  # the engine of offsets; null: the generate block's
+    engine: Literal["auto", "vllm", "transformers"] | None = None  # of edited models; null: the generate block's
     scorer: str | None = None  # of edited models' completions and of the transfer's target; null: score.primary
     parallel: ParallelConfig | None = None  # null: no predictors of transfer
     # of the pretraining data: a CSV of language,share, or a published table, aya-collection or common-crawl-2024-30;

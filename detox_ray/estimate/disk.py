@@ -31,7 +31,7 @@ def training_space(name: str, built: Architecture, config: TrainConfig) -> tuple
         Space(
             f"training/{name}-*",
             checkpoint * KEPT_CHECKPOINTS,
-            f"{KEPT_CHECKPOINTS} checkpoints of weights and optimizer, deleted at its end; one more on each node",
+            f"{KEPT_CHECKPOINTS} checkpoints of weights and optimizer, deleted at its end; up to two more on the nodes",
         ),
     )
 

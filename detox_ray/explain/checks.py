@@ -38,6 +38,9 @@ def _models(experiment: Experiment) -> Iterator[Problem]:
         if "quantization_config" in config and experiment.explain.transplants:
             rule = f"edits columns of weights, and those of {root} are quantised: set it to null (offsets are biases)"
             yield Problem("explain.transplants", "quantised weights", rule)
+        layer, layers = experiment.explain.probe.layer, config.get("num_hidden_layers", config.get("n_layer"))
+        if isinstance(layer, int) and isinstance(layers, int) and layer >= layers:
+            yield Problem("explain.probe.layer", layer, f"must be less than {layers}, the number of layers of {root}")
     scorer = scorer_of(experiment)
     entry = dict(zip(experiment.score.names, experiment.score.scorers, strict=True))[scorer]
     try:
@@ -51,16 +54,16 @@ def _models(experiment: Experiment) -> Iterator[Problem]:
 
 def _engine(experiment: Experiment) -> Iterator[Problem]:
     assert experiment.explain is not None
-    if experiment.explain.offsets is None:
+    if experiment.explain.offsets is None and experiment.explain.transplants is None:
         return
-    generate = edited_generation(experiment, tuned=False)
+    generate = edited_generation(experiment)
     try:
         engine = resolve_engine(generate)
     except ValueError as error:
         yield Problem("explain.engine", generate.engine, str(error))
         return
     if engine.name == "vllm" and generate.pipeline_parallel > 1:
-        rule = "offsets need all layers in each worker, and generate.pipeline_parallel spreads them: take transformers"
+        rule = "edits need all layers in each worker, and generate.pipeline_parallel spreads them: take transformers"
         yield Problem("explain.engine", generate.engine, rule)
 
 

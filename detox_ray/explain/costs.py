@@ -2,8 +2,9 @@
 
 from detox_ray.cluster.costs import Cost, DeviceMemory, Workload
 from detox_ray.config.explain import ExplainConfig
-from detox_ray.explain.plan import parents_of
+from detox_ray.explain.plan import edited_generation, parents_of
 from detox_ray.explain.planned_edits import offset_edits, transplant_edits
+from detox_ray.generate.engines import resolve_engine
 
 NEURON_BYTES = 4 + 4 + 4 + 1  # for a neuron at a position: its value, the value in float32, its square, and its sign
 TOKENS_OF_A_TEXT = 64.0  # assumed, as for held-out texts
@@ -46,17 +47,19 @@ def costs(work: Workload, command: str) -> list[Cost]:
 def memory(work: Workload, command: str) -> list[DeviceMemory]:
     """Return the memory of a device for each model: weights, keys and values of a batch, and the neurons of one layer.
 
-    Neurons are summed one layer at a time: values in the model's type and in float32, squares, and signs. For
-    transplants, a device also holds the parent. The scorer of the edited models' completions is not included.
+    Neurons are summed one layer at a time, in float32 beside the model's own numbers: their values, the squares and
+    the signs. Transplants on transformers hold the parent, too. What the scorer of edited models' completions holds is
+    not counted.
     """
     experiment, config = work.experiment, work.experiment.explain
     assert config is not None
     parents = parents_of(experiment)
+    on_vllm = resolve_engine(edited_generation(experiment)).name == "vllm"  # one engine at a time
     spread = f"{config.gpus_per_model} devices" if config.gpus_per_model > 1 else "one device"
     held = []
     for model in dict.fromkeys([*parents.values(), *parents]):
         read = config.batch_tokens * work.mlp_width(model) * NEURON_BYTES
-        both = model in parents and config.transplants is not None
+        both = model in parents and config.transplants is not None and not on_vllm
         weights = work.weights(model) + (work.weights(parents[model]) if both else 0)
         size = (weights + work.cache(model, config.batch_tokens)) // config.gpus_per_model + read
         kept = "weights of model and parent (transplants)" if both else "weights"

@@ -1,4 +1,4 @@
-"""Models whose neurons can be offset, on both engines: what they continue, and how probable they find a text."""
+"""Models whose neurons can be edited, on both engines: what they continue, and how probable they find a text."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -12,6 +12,7 @@ from detox_ray.generate.vllm_engine import VLLMEngine
 from detox_ray.models import LoadableModel, edits
 from detox_ray.models.causal_model import CausalModel
 from detox_ray.models.codec import Codec
+from detox_ray.models.edits import NeuronWeights
 from detox_ray.models.mlp import Mlps
 from detox_ray.models.neurons import Neuron
 from detox_ray.models.vllm_edits import EXTENSION
@@ -23,12 +24,16 @@ LOSS_TOKENS = 8192  # padded tokens of a batch of harmless texts, at most
 
 
 class EditableModel(Protocol):
-    """A loaded model that offsets change for a while."""
+    """A loaded model that edits change for a while."""
 
     engine: Engine
 
     def offset(self, neurons: Sequence[Neuron], amounts: Sequence[float]) -> AbstractContextManager[None]:
         """Add a constant to each neuron's activation, at every position and step."""
+        ...
+
+    def transplanted(self, weights: dict[int, NeuronWeights]) -> AbstractContextManager[None]:
+        """Replace neurons by those with the same layer and index of another model."""
         ...
 
     def losses(self, texts: Sequence[str]) -> list[Loss]:
@@ -52,7 +57,7 @@ def load(model: LoadableModel, store: Store, config: GenerateConfig, gpus: int) 
 
 
 class TransformersModel:
-    """A model of transformers, whose weights can be edited, too."""
+    """A model of transformers."""
 
     def __init__(self, model: CausalModel, config: GenerateConfig):
         self._model, self.mlps = model, Mlps(model.network)
@@ -60,6 +65,9 @@ class TransformersModel:
 
     def offset(self, neurons: Sequence[Neuron], amounts: Sequence[float]) -> AbstractContextManager[None]:
         return edits.offset(self.mlps, neurons, amounts)
+
+    def transplanted(self, weights: dict[int, NeuronWeights]) -> AbstractContextManager[None]:
+        return edits.transplanted(self.mlps, weights)
 
     def losses(self, texts: Sequence[str]) -> list[Loss]:
         model = self._model
@@ -76,8 +84,8 @@ class TransformersModel:
 class VLLMModel:
     """A model in vLLM. The engine runs without CUDA graphs, which would not see an edit.
 
-    After each edit, and after it is undone, the engine forgets the keys and values of prompts that it has read, and a
-    probe prompt shows that its probabilities have changed, and are the old ones again.
+    After each edit, and after it is undone, the engine forgets the keys and values of prompts that it has read. A probe
+    prompt shows that an offset changes probabilities, and that they are the old ones again once an edit is undone.
     """
 
     def __init__(self, path: str, loading: dict[str, Any], dtype: str, config: GenerateConfig):
@@ -89,16 +97,27 @@ class VLLMModel:
 
     @contextmanager
     def offset(self, neurons: Sequence[Neuron], amounts: Sequence[float]) -> Iterator[None]:
-        before = self._logprobs()
         layers, indices = [layer for layer, _ in neurons], [index for _, index in neurons]
-        self._vllm.llm.collective_rpc("add_to_activations", args=(layers, indices, list(amounts)))
-        try:
-            if self._logprobs() == before:
+        with self._edited("add_to_activations", layers, indices, list(amounts)) as changed:
+            if not changed:
                 raise InputError(
                     f"explain: adding {amounts[0]:g} to {len(neurons)} neurons changed no probability of a probe "
                     "prompt in vLLM: set explain.engine to transformers, or take a larger dose"
                 )
             yield
+
+    @contextmanager
+    def transplanted(self, weights: dict[int, NeuronWeights]) -> Iterator[None]:
+        with self._edited("replace_neurons", edits.packed(weights)):  # changes nothing if tuning left them as they were
+            yield
+
+    @contextmanager
+    def _edited(self, method: str, *args: Any) -> Iterator[bool]:
+        """Call a method of `NeuronEdits`, say if the probe prompt's probabilities change, and undo the edit."""
+        before = self._logprobs()
+        self._vllm.llm.collective_rpc(method, args=args)
+        try:
+            yield self._logprobs() != before
         finally:
             self._vllm.llm.collective_rpc("undo_edits")
         if self._logprobs() != before:

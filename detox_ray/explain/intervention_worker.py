@@ -7,11 +7,14 @@ from detox_ray.cluster.unit_jobs import Product, Task
 from detox_ray.config import GenerateConfig
 from detox_ray.explain import editable_models, tables
 from detox_ray.explain.activation_tables import NeuronSets, from_rows, source_ranks, source_rows
-from detox_ray.explain.editable_models import TransformersModel
+from detox_ray.explain.editable_models import EditableModel, TransformersModel
 from detox_ray.explain.interventions import Items, Judges, matched, most_changed, outcome_rows
 from detox_ray.explain.planned_edits import UNTOUCHED, PlannedEdit, offset_edits, transplant_edits
 from detox_ray.explain.settings import Settings
-from detox_ray.models import LoadableModel, edits
+from detox_ray.generate.engines import resolve_engine
+from detox_ray.models import LoadableModel
+from detox_ray.models.causal_model import CausalModel
+from detox_ray.models.edits import NeuronWeights, neuron_weights
 from detox_ray.models.mlp import Mlps
 from detox_ray.models.neurons import Neuron
 from detox_ray.score import ResolvedScorer, identifiers
@@ -58,15 +61,15 @@ class InterventionWorker:
     ):
         self._settings, self._seed, self._store = settings, seed, store
         self._name, self._parent = model.name, parent and parent.name
-        gpus = settings.config.gpus_per_model
-        self._models = {
-            each.name: editable_models.load(each, store, generate, gpus) for each in (model, parent) if each is not None
-        }
+        self._loadable = {each.name: each for each in (model, parent) if each is not None}
+        self._generate, self._models = generate, dict[str, EditableModel]()
+        self._one_engine = resolve_engine(generate).name == "vllm"  # an engine takes all memory that it is given
         self._scorer = CachedScorer(scorer, batch_tokens, store)
         self._identifier = identification and identifiers.load(*identification)
         self._edits = {
             edit.name: edit for edit in (UNTOUCHED, *offset_edits(settings.config), *transplant_edits(settings.config))
         }
+        self._on_host: dict[str, Mlps] = {}
         self._ranked: dict[str, list[Neuron]] = {}  # all neurons of both models, by the key of the parent's reading
 
     def make(self, task: Task) -> Product:
@@ -79,10 +82,10 @@ class InterventionWorker:
             lambda texts, language: self._toxicity(texts, language, task.key),
             None if self._identifier is None else self._in_language,
         )
-        applied = self._applied(task, edit)
+        model = self._model(edited)
+        applied = self._applied(task, edit, model)
         if applied is None:
             return Product(tables.INTERVENTIONS.columns.empty_table(), {"edits": 0}, 0)
-        model = self._models[edited]
         with applied:
             rows = outcome_rows(edit, edited, model, items, self._seed, judges)
         info = {"engine": model.engine.name, "engine_version": model.engine.version, "device": model.engine.device}
@@ -90,8 +93,20 @@ class InterventionWorker:
 
     def __del__(self) -> None:
         """Close the engines when the actor gives the worker up."""
+        self._close()
+
+    def _close(self) -> None:
         for model in getattr(self, "_models", {}).values():
             model.engine.close()
+        self._models = {}
+
+    def _model(self, name: str) -> EditableModel:
+        if name not in self._models:
+            if self._one_engine:
+                self._close()
+            gpus = self._settings.config.gpus_per_model
+            self._models[name] = editable_models.load(self._loadable[name], self._store, self._generate, gpus)
+        return self._models[name]
 
     def _items(self, task: Task) -> Items:
         config = self._settings.config
@@ -124,15 +139,15 @@ class InterventionWorker:
             for text in texts
         ]
 
-    def _applied(self, task: Task, edit: PlannedEdit) -> AbstractContextManager[None] | None:
+    def _applied(self, task: Task, edit: PlannedEdit, model: EditableModel) -> AbstractContextManager[None] | None:
         """Return what applies an edit; None if there are no sources to offset."""
         if edit == UNTOUCHED:
             return nullcontext()
         if self._parent is None:
-            return self._offset(task, edit)
-        return self._transplanted(task, edit, self._parent)
+            return self._offset(task, edit, model)
+        return model.transplanted(self._weights(task, edit, self._parent))
 
-    def _offset(self, task: Task, edit: PlannedEdit) -> AbstractContextManager[None] | None:
+    def _offset(self, task: Task, edit: PlannedEdit, model: EditableModel) -> AbstractContextManager[None] | None:
         config = self._settings.config
         assert config.offsets is not None
         sets = NeuronSets.of(task.read(self._store, tables.NEURONS))
@@ -148,21 +163,28 @@ class InterventionWorker:
         deviations = sources["sd"].to_pylist() if config.offsets.units == "sd" else [1.0] * sources.num_rows
         neurons = [sets.candidates, *sets.draws][edit.draw]
         chosen = [neurons[rank] for rank in ranks]
-        return self._models[self._name].offset(chosen, [edit.amount * deviations[rank] for rank in ranks])
+        return model.offset(chosen, [edit.amount * deviations[rank] for rank in ranks])
 
-    def _transplanted(self, task: Task, edit: PlannedEdit, parent: str) -> AbstractContextManager[None]:
+    def _weights(self, task: Task, edit: PlannedEdit, parent: str) -> dict[int, NeuronWeights]:
+        """Return the weights that a transplant brings."""
         unit, key = task.input_of(tables.ACTIVATIONS)
         if key not in self._ranked:
-            parents, own = (self._mlps(name) for name in (parent, self._name))
-            self._ranked[key] = most_changed(parents, own, from_rows(self._store.read(unit, key)).reading)
+            reading = from_rows(self._store.read(unit, key)).reading
+            self._ranked[key] = most_changed(self._mlps(parent), self._mlps(self._name), reading)
         neurons = self._ranked[key][: int(edit.amount)]
-        names = (parent, self._name) if edit.intervention == "into-parent" else (self._name, parent)
-        into, of = (self._mlps(name) for name in names)
+        of = self._mlps(self._name if edit.intervention == "into-parent" else parent)
         if edit.draw:
-            neurons = matched(neurons, into.sizes, self._settings.config.probe.seed + edit.draw)
-        return edits.transplanted(into, edits.neuron_weights(of, neurons))
+            neurons = matched(neurons, of.sizes, self._settings.config.probe.seed + edit.draw)
+        return neuron_weights(of, neurons)
 
     def _mlps(self, name: str) -> Mlps:
-        model = self._models[name]
-        assert isinstance(model, TransformersModel), "transplants run on transformers"
-        return model.mlps
+        """Return a model's MLPs. Beside vLLM, transformers reads the model into the host's memory."""
+        if not self._one_engine:
+            loaded = self._model(name)
+            assert isinstance(loaded, TransformersModel)
+            return loaded.mlps
+        if name not in self._on_host:
+            model = self._loadable[name]
+            read = CausalModel(model.local_path(self._store), model.loading(), model.dtype, on_host=True)
+            self._on_host[name] = Mlps(read.network)
+        return self._on_host[name]

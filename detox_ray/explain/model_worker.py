@@ -59,8 +59,7 @@ class ModelWorker:
 
     def _states(self, texts: probing.Texts) -> probing.LabelledStates:
         rows = [ids[: self._codec.context] or self._codec.empty for ids in self._codec.ids(texts.texts)]
-        every_layer = self._config.probe.layer == "all"
-        states = pooled(self._mlps, rows, self._codec.pad, self._budget, self._skipped(), every_layer)
+        states = pooled(self._mlps, rows, self._codec.pad, self._budget, self._skipped(), self._config.probe.layer)
         lengths = np.array([len(ids) for ids in rows], dtype=np.int64)
         return probing.LabelledStates(states, texts.toxic, np.array(texts.clusters), lengths)
 
@@ -190,4 +189,4 @@ class ModelWorker:
 
     def _sentence_states(self, language: str) -> np.ndarray:
         rows = [ids[: self._codec.context] for ids in self._codec.ids(self._settings.sentences[language])]
-        return pooled(self._mlps, rows, self._codec.pad, self._budget, self._skipped(), every_layer=True)
+        return pooled(self._mlps, rows, self._codec.pad, self._budget, self._skipped(), "all")

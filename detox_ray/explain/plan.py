@@ -194,7 +194,7 @@ class _Plan:
         settings = {
             **self._settings("edited_prompts", "edited_texts", "edited_samples", "new_tokens"),
             "generate": experiment.generate.model_dump(include={"temperature", "top_p"}),
-            "engine": resolve_engine(edited_generation(experiment, tuned=model in self._explained.parents)),
+            "engine": resolve_engine(edited_generation(experiment)),
             "seed": experiment.seed,
             "scorer": scorer.key,
             "identifier": identifier,
@@ -231,17 +231,11 @@ def scorer_of(experiment: Experiment) -> str:
     return experiment.explain.scorer or experiment.score.headline
 
 
-def edited_generation(experiment: Experiment, tuned: bool) -> GenerateConfig:
-    """Return the generate settings of edited models: those of the experiment, but greedy if one sample is asked for.
-
-    Args:
-        experiment: the experiment.
-        tuned: whether the model is tuned. Transplants edit columns of weights, which vLLM may have packed, so they run
-            on transformers.
-    """
+def edited_generation(experiment: Experiment) -> GenerateConfig:
+    """Return how an edited model continues prompts: as the generate block says, greedily if one sample is asked for."""
     config = experiment.explain
     assert config is not None
     greedy = {"temperature": 0.0} if config.edited_samples == 1 else {}
-    engine = "transformers" if tuned else config.engine or experiment.generate.engine
+    engine = config.engine or experiment.generate.engine
     changes = {"samples": config.edited_samples, "max_tokens": config.new_tokens, "engine": engine, **greedy}
     return experiment.generate.model_copy(update=changes)

@@ -29,12 +29,15 @@ def offset_edits(config: ExplainConfig) -> list[PlannedEdit]:
 
 
 def transplant_edits(config: ExplainConfig) -> list[PlannedEdit]:
-    """Return the transplants: each size and direction, for the most changed neurons and for every matched draw."""
+    """Return each size of both the most changed neurons and every matched draw, in each direction.
+
+    Edits of the tuned model come first: in vLLM a worker holds one engine at a time.
+    """
     if config.transplants is None:
         return []
     return [
         PlannedEdit(direction, float(size), draw)
-        for direction in config.transplants.directions
+        for direction in sorted(config.transplants.directions)
         for size in config.transplants.sizes
         for draw in range(config.random + 1)
     ]

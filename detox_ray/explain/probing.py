@@ -5,7 +5,7 @@ texts' length in tokens, which shows what no model is needed for. A single probe
 toxicity lies along the axis on which texts differ most, any direction tells toxic texts from harmless ones, one way
 round or the other. The mean of `SHUFFLES` probes is near .5, and their range shows this.
 
-Shapes: N texts, L layers whose states are read, the last after the final norm; D width.
+Shapes: N texts, L layers whose states are read, D width.
 """
 
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ def probe_rows(
 ) -> list[dict[str, Any]]:
     """Fit a probe, and return rows of PROBES: its weights with what it reaches on its own texts, and every language.
 
-    The probe reads the states after the final norm. If other layers' states are there, each gets a probe of its own.
+    The probe reads the last of the states. If there are other layers' states, each gets a probe of its own.
 
     Args:
         own: the texts of its source, which are split into training and validation.

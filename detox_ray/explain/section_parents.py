@@ -30,9 +30,11 @@ def parent_part(read: SectionTables, name: str) -> dict[str, Any]:
     shares = insult_shares(neurons)
     shown = [row for row in neurons.to_pylist() if row["draw"] == 0][:RANKED]
     random = [share for draw, share in (shares or {}).items() if draw]
+    layer = read.config.probe.layer
     return {
         "name": name,
         "method": probes[0]["method"],
+        "reads": f"that enter block {layer}" if isinstance(layer, int) else "after the final norm",
         "source": {"pairs": "preference pairs", "labelled": "labelled texts"}[probes[0]["source"]],
         "probe_figure": Markup(probe_figure(probes, read.languages)),
         "candidates": len(sources),

@@ -138,7 +138,7 @@ class ExplainStage(Stage):
         experiment, config = context.experiment, explained.settings.config
         parent = explained.parents.get(model)
         quality, also = experiment.quality, tuple(identifiers.beside_known(experiment.languages))
-        generate = edited_generation(experiment, tuned=parent is not None)
+        generate = edited_generation(experiment)
         on_vllm = resolve_engine(generate).name == "vllm"
         settings = {
             "model": context.models[model],

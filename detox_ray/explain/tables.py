@@ -27,7 +27,7 @@ PROBES = define(  # of a parent: how well a probe separates toxic texts from har
         _required("split", pa.string()),  # "train", "validation" (of its own texts) or "labelled"
         # "none"; "shuffled": the mean and the range of probes of shuffled labels; "length": tokens alone
         _required("control", pa.string()),
-        # the block whose input states are read; null: the states after the final norm, which the probe itself uses
+        # the block whose input states are read; null: the probe itself (explain.probe.layer names its states)
         pa.field("layer", pa.int32()),
         _required("n", pa.int64()),
         _required("n_toxic", pa.int64()),

@@ -26,9 +26,10 @@ class CausalModel:
         loading: Keyword arguments for every from_pretrained call (`LoadableModel.loading`).
         dtype: "auto" (as the weights are saved), "float32", …
         gpus: If above 1, the layers are spread over all GPUs that this process sees.
+        on_host: Whether the model stays in the host's memory, to read its weights.
     """
 
-    def __init__(self, path: str, loading: dict[str, Any], dtype: str, gpus: int = 1):
+    def __init__(self, path: str, loading: dict[str, Any], dtype: str, gpus: int = 1, on_host: bool = False):
         import_without_sklearn()
         from transformers import AutoModelForCausalLM
 
@@ -42,7 +43,7 @@ class CausalModel:
             device_map="auto" if gpus > 1 else None,
             **loading,
         )
-        self.network: Any = network.eval() if gpus > 1 else network.eval().to(self.device.kind)
+        self.network: Any = network.eval() if on_host or gpus > 1 else network.eval().to(self.device.kind)
 
     def nll(self, rows: Sequence[Sequence[int]], given: int = 1) -> list[float]:
         """Return each row's negative log-likelihood in nats, summed over all tokens after the first ``given``."""

@@ -2,7 +2,7 @@
 
 Adding a constant to a neuron's activation is the same as adding that multiple of its value vector to the bias of the
 down projection. Replacing a neuron by another model's changes rows and columns of weights. So no intervention needs a
-hook, and every engine that runs a model can run the edited one.
+hook in transformers. vLLM's weights may be packed or sharded: vllm_edits.py makes the same edits there.
 
 Shapes: n neurons, D width.
 """
@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 import torch
+from safetensors.torch import load, save
 from torch import nn
 
 from detox_ray.models.mlp import Mlps
@@ -36,6 +37,29 @@ def neuron_weights(mlps: Mlps, neurons: Sequence[Neuron]) -> dict[int, NeuronWei
         )
         for layer, indices in by_layer(neurons).items()
     }
+
+
+def packed(weights: dict[int, NeuronWeights]) -> bytes:
+    """Return the weights as bytes in the format of safetensors, for other processes."""
+    tensors: dict[str, torch.Tensor] = {}
+    for layer, given in weights.items():
+        tensors |= {f"{layer}.indices": torch.tensor(given.indices), f"{layer}.values": given.values_nD.contiguous()}
+        tensors |= {f"{layer}.incoming.{place}": rows.contiguous() for place, rows in enumerate(given.incoming)}
+    return save(tensors)
+
+
+def unpacked(data: bytes) -> dict[int, NeuronWeights]:
+    """Return what `packed` was given."""
+    tensors = load(data)
+    weights = {}
+    for layer in sorted({int(name.partition(".")[0]) for name in tensors}):
+        incoming = sum(name.startswith(f"{layer}.incoming.") for name in tensors)
+        weights[layer] = NeuronWeights(
+            tensors[f"{layer}.indices"].tolist(),
+            tensors[f"{layer}.values"],
+            [tensors[f"{layer}.incoming.{place}"] for place in range(incoming)],
+        )
+    return weights
 
 
 @contextmanager

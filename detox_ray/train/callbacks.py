@@ -3,6 +3,9 @@
 Only Ray Train's workers import this module.
 """
 
+import shutil
+import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +13,32 @@ import ray.train
 import torch.distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from detox_ray.cluster.ray_internals import stored_checkpoint
 from detox_ray.config import TrainConfig
-from detox_ray.train import checkpoints
+from detox_ray.train import checkpoint_files
 from detox_ray.train.evaluation_schedule import best, evaluations
 from detox_ray.train.loss_curves import named
 from detox_ray.train.tracking import Trackers
-from detox_ray.train.training_job import BEST_STEP, TrainWorker
+from detox_ray.train.training_job import BEST_STEP, TrainingJob, TrainWorker
 
 
 class ReportCheckpoints(TrainerCallback):
-    """Reports each checkpoint to Ray Train.
+    """Uploads each checkpoint while the training continues, and reports it to Ray Train.
 
     All ranks must have written their part before one of them uploads the folder. Without the barrier, as in Ray's own
     callback, about one run in 20 lost this race. One process per node uploads; the others only report.
 
+    At most one upload of a node is in progress. So its disk holds at most two checkpoints, and a training that saves
+    faster than its storage can write waits for the storage.
+
     The metric ``best_step`` ranks the latest best checkpoint above all others when Ray Train decides which to keep.
     """
 
-    def __init__(self, worker: TrainWorker, keep_best: bool):
-        self._worker, self._keep_best = worker, keep_best
+    def __init__(self, job: TrainingJob, worker: TrainWorker, keep_best: bool):
+        self._job, self._worker, self._keep_best = job, worker, keep_best
+        # A failed upload leaves it unset: Ray Train then ends this worker, and with it the thread that waits.
+        self._uploaded = threading.Event()
+        self._uploaded.set()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         evaluated = evaluations(state.log_history)
@@ -39,14 +49,28 @@ class ReportCheckpoints(TrainerCallback):
             assert args.output_dir is not None
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             workers_of_node = ray.train.get_context().get_local_world_size()
-            checkpoints.seal(folder, state.global_step, self._worker.rank, workers_of_node, self._worker.world_size)
+            self.wait_for_upload()
+            self._uploaded.clear()
             ray.train.report(
                 metrics,
                 checkpoint=ray.train.Checkpoint.from_directory(folder),
-                delete_local_checkpoint_after_upload=True,
+                checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC,
+                checkpoint_upload_fn=partial(self._upload, state.global_step, workers_of_node),
             )
         else:
             ray.train.report(metrics)
+
+    def wait_for_upload(self) -> None:
+        """Wait until this process has uploaded its last checkpoint and removed it from the local disk."""
+        self._uploaded.wait()
+
+    def _upload(self, step: int, ranks: int, checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
+        """Upload a checkpoint. Ray Train calls this in a thread of its own."""
+        local, rank, world = Path(checkpoint.path), self._worker.rank, self._worker.world_size
+        checkpoint_files.upload(local, self._job.store, f"{self._job.folder}/{name}", step, rank, ranks, world)
+        shutil.rmtree(local, ignore_errors=True)
+        self._uploaded.set()
+        return stored_checkpoint(name)
 
 
 class TrackLosses(TrainerCallback):

@@ -1,91 +1,120 @@
 """Checkpoints of a training: it resumes from the latest one whose files are complete and unchanged.
 
-Every node seals its part of a checkpoint before uploading it. A seal is a small JSON file with each file's size and
-checksum. A checkpoint without all its seals was not finished. A checkpoint whose files differ from its seals is
-damaged, for example by a full disk, a killed upload or a bad block. Ray Train itself returns the latest checkpoint that
-it knows, regardless of its state.
+A checkpoint without the seals of all nodes (`checkpoint_files`) was not finished. One whose files differ from their
+seals is damaged. Each node checks the files that its workers load; a checkpoint is whole only if no node finds a
+difference, so all workers resume from the same one. Ray Train itself returns the latest checkpoint that it knows,
+regardless of its state.
 """
 
-import json
-import zlib
+import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
-import pyarrow as pa
 import pyarrow.fs as pafs
 
 from detox_ray.cluster.ray_internals import CHECKPOINT_LIST, CHECKPOINT_PREFIX, parse_checkpoint_list
 from detox_ray.storage import Store
+from detox_ray.train import checkpoint_files, deepspeed_config
+from detox_ray.train.training_job import TrainingJob, TrainWorker
 
-_BLOCK = 1 << 22  # bytes read at once
-_THREADS = 8  # threads that compute checksums: both arithmetic and reading release Python's lock
+T = TypeVar("T")
 
 
-class _Seal(NamedTuple):
+class Checkpoint(NamedTuple):
+    """A finished checkpoint in the storage."""
+
+    folder: str
     step: int
-    ranks: int  # number of workers that wrote these files
-    world: int  # number of all workers
-    files: dict[str, tuple[int, int]]  # relative path -> bytes, CRC-32
 
 
-class WholeCheckpoint(NamedTuple):
-    """A checkpoint whose files are all complete and unchanged."""
+class LocalCheckpoint(NamedTuple):
+    """A whole checkpoint, with the files that this node's workers load in a local folder."""
 
-    folder: str  # in the store
-    step: int
-    world: int  # number of workers that wrote it
-
-
-def seal(folder: Path, step: int, rank: int, ranks: int, world: int) -> None:
-    """Write the seal of ``folder``, into which ``ranks`` of all ``world`` workers wrote. ``rank`` is one of them."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-
-    def sum_of(path: Path) -> tuple[int, int]:
-        with path.open("rb") as stream:
-            return _sum(stream.read)
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        sums = dict(zip((path.relative_to(folder).as_posix() for path in files), pool.map(sum_of, files), strict=True))
-    content = json.dumps(_Seal(step, ranks, world, sums)._asdict())
-    (folder / f"sealed-by-{rank}.json").write_text(content, encoding="utf-8")
+    checkpoint: Checkpoint
+    folder: Path  # the checkpoint itself if the storage is a folder, otherwise a copy that the node's workers share
 
 
-def newest(store: Store, folder: str, warn: Callable[[str], None], step: int | None = None) -> WholeCheckpoint | None:
-    """Return the latest whole checkpoint below ``folder`` (of ``step``, if given); None if there is none.
+class Peers(Protocol):
+    """The connection between the workers of a training. All of them call the same methods in the same order."""
 
-    ``warn`` is called for each later checkpoint that is not whole.
+    def broadcast(self, value: T) -> T:
+        """Return the value of rank 0."""
+
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all workers by rank, after all have called this."""
+
+
+def newest(
+    job: TrainingJob, worker: TrainWorker, peers: Peers, warn: Callable[[str], None], step: int | None = None
+) -> LocalCheckpoint | None:
+    """Return the latest whole checkpoint of a training; None if there is none.
+
+    Every worker must call this, and all get the same checkpoint. Each node reads only the files that its workers load.
+
+    Args:
+        job: The training.
+        worker: The calling worker.
+        peers: Its connection to the others.
+        warn: Called on rank 0 for each later checkpoint that is not whole.
+        step: The step of the checkpoint, if only one will do.
     """
+    nodes = peers.gather(job.node)
+    ranks = [rank for rank, node in enumerate(nodes) if node == job.node]
+    candidates = _finished(job.store, job.folder, warn, step) if worker.rank == 0 else iter(())
+    while (candidate := peers.broadcast(next(candidates, None))) is not None:
+        difference = _fetch(job, candidate, ranks, len(nodes)) if worker.local_rank == 0 else None
+        differences = [found for found in peers.gather(difference) if found is not None]
+        if not differences:
+            local = Path(job.store.path(candidate.folder)) if job.store.is_local else job.fetched
+            return LocalCheckpoint(candidate, local)
+        if worker.rank == 0:
+            name = candidate.folder.rpartition("/")[2]
+            warn(f"{name} (step {candidate.step}) is damaged, {differences[0]}: going back to the one before")
+    return None
+
+
+def _finished(store: Store, folder: str, warn: Callable[[str], None], step: int | None) -> Iterator[Checkpoint]:
+    """Yield the checkpoints below ``folder`` (of ``step``, if given) that have all their seals, the latest first."""
     checkpoints: dict[str, list[str]] = {}
     for file in store.files(folder):
         name = file.removeprefix(f"{folder}/").split("/")[0]
         if name.startswith(CHECKPOINT_PREFIX):
             checkpoints.setdefault(name, []).append(file)
     for name in sorted(checkpoints, reverse=True):
-        seals = _seals(store, checkpoints[name])
+        seals = checkpoint_files.seals(store, checkpoints[name])
         if step is not None and (not seals or seals[0].step != step):
             continue
-        if not seals or sum(each.ranks for each in seals) != seals[0].world:
+        if not seals or sum(seal.ranks for seal in seals) != seals[0].world:
             warn(f"{name} was not finished: going back to the one before")
-        elif wrong := _first_difference(store, f"{folder}/{name}", seals):
-            warn(f"{name} (step {seals[0].step}) is damaged, {wrong}: going back to the one before")
         else:
-            return WholeCheckpoint(f"{folder}/{name}", seals[0].step, seals[0].world)
-    return None
+            yield Checkpoint(f"{folder}/{name}", seals[0].step)
 
 
-@contextmanager
-def opened(store: Store, checkpoint: WholeCheckpoint | None) -> Iterator[Path | None]:
-    """Open a checkpoint as a local folder: the checkpoint itself, or a copy that all workers of this node share."""
-    import ray.train
+def _fetch(job: TrainingJob, checkpoint: Checkpoint, ranks: list[int], world: int) -> str | None:
+    """Check the files that the workers of this node load, and copy them unless the storage is a folder.
 
-    if checkpoint is None:
-        yield None
-    else:
-        with ray.train.Checkpoint(store.path(checkpoint.folder), store.fs).as_directory() as local:
-            yield Path(local)
+    Args:
+        job: The training.
+        checkpoint: The checkpoint.
+        ranks: The ranks of this node's workers.
+        world: The number of all workers.
+
+    Returns:
+        The first file that differs from its seal, and how; None if none differs.
+    """
+    target = None if job.store.is_local else job.fetched
+    if target is not None:
+        shutil.rmtree(target, ignore_errors=True)  # left by lost workers, or by an earlier checkpoint
+        target.mkdir(mode=0o700)  # no other user may write there, because the files are trusted
+    seals = checkpoint_files.seals(job.store, job.store.files(checkpoint.folder))
+    if not seals:
+        return "its seals cannot be read"
+    files = {file: sums for seal in seals for file, sums in seal.files.items()}
+    elastic = deepspeed_config.read(job.config.deepspeed)["zero_optimization"].get("elastic_checkpoint", False)
+    if seals[0].world == world and not elastic:  # otherwise, a worker may load the files of any rank
+        files = dict(checkpoint_files.of_ranks(files, ranks))
+    return checkpoint_files.fetch(job.store, checkpoint.folder, files, target)
 
 
 def remove_unusable_list(store: Store, folder: str) -> str | None:
@@ -115,40 +144,6 @@ def _other_ray(version: str) -> str | None:
     import ray
 
     return None if version == ray.__version__ else f"is of Ray {version}, this is {ray.__version__}"
-
-
-def _seals(store: Store, files: list[str]) -> list[_Seal]:
-    """Return the seals among a checkpoint's files; none if one of them is incomplete."""
-    try:
-        return [_Seal(**json.loads(store.read_bytes(file))) for file in files if "/sealed-by-" in file]
-    except (ValueError, TypeError):
-        return []
-
-
-def _first_difference(store: Store, checkpoint: str, seals: list[_Seal]) -> str | None:
-    """Return the first file that differs from its seal, and how; None if none differs."""
-
-    def difference(sealed_file: tuple[str, tuple[int, int]]) -> str | None:
-        file, (size, checksum) = sealed_file
-        try:
-            with store.fs.open_input_stream(store.path(f"{checkpoint}/{file}")) as stream:
-                actual = _sum(stream.read)
-        except FileNotFoundError:
-            return f"{file} is missing"
-        except (OSError, pa.ArrowException) as error:
-            return f"{file} cannot be read ({error})"
-        return None if actual == (size, checksum) else f"{file} is not as it was written ({actual[0]} bytes of {size})"
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return next(filter(None, pool.map(difference, [item for each in seals for item in each.files.items()])), None)
-
-
-def _sum(read: Callable[[int], bytes]) -> tuple[int, int]:
-    """Return the size and CRC-32 of a stream (1 GB per second and core; it detects accidents, not attacks)."""
-    size = checksum = 0
-    while block := read(_BLOCK):
-        size, checksum = size + len(block), zlib.crc32(block, checksum)
-    return size, checksum
 
 
 def leftovers(store: Store, name: str, key: str) -> list[str]:

@@ -1,28 +1,22 @@
-"""The driver's side of a training: check resources, start Ray Train, show progress, commit the result."""
+"""The driver's side of a training: check resources, start its thread, show progress, commit the result."""
 
-import os
-import threading
 import time
 from typing import Any
 
 from detox_ray.cluster import Cluster
 from detox_ray.cluster.progress import Progress
-from detox_ray.cluster.ray_internals import excuse_lost_nodes, lost_nodes
+from detox_ray.cluster.ray_internals import lost_nodes
 from detox_ray.cluster.waiting import Waiting, is_pending, lacks
 from detox_ray.config import ConfigError, InputError, Problem, TrainConfig
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store, Unit
 from detox_ray.storage.tables import CHECKPOINTS
-from detox_ray.train import checkpoints, deepspeed_cpu, progress_board, settings
-from detox_ray.train.training_job import BEST_STEP, TrainingJob
-from detox_ray.train.worker import run_worker
+from detox_ray.train import checkpoints, progress_board, settings
+from detox_ray.train.training_job import TrainingJob
+from detox_ray.train.training_thread import TrainingThread, exports_later
 
 POLL_SECONDS = 0.5
 QUIET_S = 20.0  # if the board has not changed for this long, workers may be waiting for resources
-START_TIMEOUT_SECONDS = 300  # Ray Train's 60 are too few if several workers import torch on few cores
-# Ray Train also keeps the latest checkpoint, which may be incomplete if everything is killed. Of the others it keeps
-# the best so far, then the latest.
-KEEP_CHECKPOINTS = 2
 CLOCK_SECONDS = 30.0  # time between two writes of the time spent
 
 
@@ -65,14 +59,15 @@ def train(
     if not gpu and (problems := settings.needing_gpu(field, config)):
         raise ConfigError(problems)
     _check_room(field, config, cluster, gpu)
-    job = TrainingJob(name, key, config, parent, rows, settings.seed_of(config, seed), store, gpu)
+    seed = settings.seed_of(config, seed)
+    job = TrainingJob(name, key, config, parent, rows, seed, store, gpu, exports_later=exports_later(gpu))
     for folder in checkpoints.leftovers(store, name, key):
         store.fs.delete_dir(store.path(folder))
     if problem := checkpoints.remove_unusable_list(store, job.folder):
         progress.say(f"train {name}: {problem}")
     clock, board = _Clock(store, job.folder), progress_board.start()
     room = _Room(f"train {name}", progress, cluster.wait_s, *_needs(config, gpu))
-    thread = _TrainingThread(job, board, cluster.address == "local")
+    thread = TrainingThread(job, board, cluster.address == "local")
     info, warnings = _follow(thread, board, clock, room, field, progress)
     store.commit(CHECKPOINTS.unit(model=name), key, None, {**info, "warnings": warnings, "seconds": clock.spent()})
     store.fs.delete_dir(store.path(job.folder))
@@ -152,60 +147,8 @@ class _Room:
             self.waiting.end()
 
 
-class _TrainingThread(threading.Thread):
-    """A thread that runs `TorchTrainer.fit`, which in the main thread handles Ctrl-C and exits with code 0."""
-
-    def __init__(self, job: TrainingJob, board: Any, local: bool):
-        super().__init__(name=f"train {job.name}", daemon=True)
-        self._job, self._board, self._local = job, board, local
-        self.info: dict[str, Any] | None = None
-        self.error: Exception | None = None
-
-    def run(self) -> None:
-        try:
-            self.info = _trainer(self._job, self._board, self._local).fit().return_value
-        except Exception as error:
-            self.error = error
-
-
-def _trainer(job: TrainingJob, board: Any, local: bool) -> Any:
-    excuse_lost_nodes()
-    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(START_TIMEOUT_SECONDS))
-    if local:  # no node of our own Ray is preempted, so a process less is started
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    return TorchTrainer(
-        run_worker,
-        train_loop_config={"job": job, "board": board},
-        torch_config=TorchConfig(backend=None if job.gpu else deepspeed_cpu.BACKEND),
-        scaling_config=ScalingConfig(
-            num_workers=_workers(job.config),
-            use_gpu=job.gpu,
-            resources_per_worker=job.config.resources_per_worker,
-            placement_strategy=job.config.placement,
-        ),
-        run_config=RunConfig(  # with a known name and path, Ray Train resumes from the last checkpoint
-            name=f"{job.name}-{job.key}",
-            storage_path=job.store.path("training"),
-            storage_filesystem=job.store.fs,
-            failure_config=FailureConfig(max_failures=job.config.max_failures),
-            checkpoint_config=CheckpointConfig(
-                num_to_keep=KEEP_CHECKPOINTS, checkpoint_score_attribute=BEST_STEP, checkpoint_score_order="max"
-            ),
-        ),
-    )
-
-
-def _workers(config: TrainConfig) -> Any:
-    """Return Ray Train's num_workers: a number, or the least and the most, which its annotation does not mention."""
-    elastic = config.min_workers is not None and config.min_workers < config.workers
-    return (config.min_workers or 0, config.workers) if elastic else config.workers
-
-
 def _follow(
-    training: _TrainingThread, board: Any, clock: _Clock, room: _Room, field: str, progress: Progress
+    training: TrainingThread, board: Any, clock: _Clock, room: _Room, field: str, progress: Progress
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Show the board's state until the training ends. Return the result of rank 0 and the warnings."""
     training.start()
@@ -225,6 +168,7 @@ def _follow(
                 training.join(POLL_SECONDS)
                 state = _read_board(board, state, label, clock, progress)
     if state.total:
+        is_announced = False
         with progress.task(label, total=state.total, unit="steps") as task:
             while True:
                 alive = training.is_alive()
@@ -236,7 +180,11 @@ def _follow(
                 if not alive:
                     break
                 training.join(POLL_SECONDS)
-                room.look(state)
+                if not training.exports:  # its workers have ended, and their nodes may leave the cluster
+                    room.look(state)
+                elif not is_announced:
+                    progress.say(f"{label}: the workers' GPUs are given back; the model is checked and uploaded")
+                is_announced = training.exports
     clock.save(at_once=True)
     if state.error is not None:
         users_mistake, message = state.error
@@ -266,4 +214,5 @@ def _cause(error: Exception) -> str:
     """Return the error of the first failed worker, which Ray Train has wrapped."""
     failures = getattr(error, "worker_failures", None) or {}
     first = next((failures[rank] for rank in sorted(failures)), error)
+    first = getattr(first, "cause", None) or first  # of the task that exports
     return str(first).strip() or type(first).__name__

@@ -21,21 +21,34 @@ from detox_ray.train.training_job import TrainingJob
 ADAPTER = "adapter"
 
 
-def save_weights(trainer: Any, job: TrainingJob, parent: str, folder: Path) -> None:
-    """Write all weights, or those of the adapter, to ``folder`` on rank 0. Every rank must call this."""
+def save_weights(trainer: Any, job: TrainingJob, parent: str) -> None:
+    """Write all weights, or those of the adapter, to the job's result folder on rank 0. Every rank must call this."""
+    if trainer.is_world_process_zero():
+        job.result.mkdir(mode=0o700)  # no other user may write there, because the weights are published
     if job.config.tuning != "full":
-        trainer.save_model(str(folder / ADAPTER))
+        trainer.save_model(str(job.result / ADAPTER))
         return
     # TRL sets the pad token in the configs, but the tuned model must generate with its parent's settings.
     trainer.model.config.pad_token_id = AutoConfig.from_pretrained(parent, **job.parent.loading()).pad_token_id
-    trainer.save_model(str(folder))
+    trainer.save_model(str(job.result))
 
 
-def export(job: TrainingJob, parent: str, folder: Path) -> None:
-    """Merge an adapter, add the parent's other files, verify the folder, and upload it to the store.
+def export(job: TrainingJob) -> None:
+    """Merge an adapter, add the parent's other files, verify the model, upload it to the store, and remove it here.
 
-    Only rank 0 calls this. There is at most one model in memory beside the trained one.
+    This runs once, on the node of rank 0: in rank 0 itself, or in a task after the workers have ended. There is at most
+    one model in memory beside the trained one of rank 0.
     """
+    try:
+        _complete(job, job.parent.local_path(job.store), job.result)
+        job.store.retract(CHECKPOINTS.unit(model=job.name))  # its previous folder is overwritten next
+        job.store.upload(job.result, f"checkpoints/{job.name}")
+    finally:
+        shutil.rmtree(job.result, ignore_errors=True)
+
+
+def _complete(job: TrainingJob, parent: str, folder: Path) -> None:
+    """Make ``folder``, which has the trained weights, a complete and verified model folder."""
     unset_hf_deepspeed_config()  # otherwise ZeRO-3 would shard the models below and wait for the other ranks
     loading = {**job.parent.loading(), "dtype": getattr(torch, job.config.dtype)}
     base = AutoModelForCausalLM.from_pretrained(parent, **loading)
@@ -54,8 +67,6 @@ def export(job: TrainingJob, parent: str, folder: Path) -> None:
     except OSError:  # the parent has none, so use the one that its config implies
         generation.save_pretrained(folder)
     verify(folder, loading["dtype"], before)
-    job.store.retract(CHECKPOINTS.unit(model=job.name))  # its previous folder is overwritten next
-    job.store.upload(folder, f"checkpoints/{job.name}")
 
 
 def verify(folder: Path, dtype: torch.dtype, before: dict[str, str]) -> None:

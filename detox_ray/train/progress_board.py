@@ -1,5 +1,7 @@
 """The progress board: a small actor to which workers report their progress, and which the driver reads.
 
+Workers exchange small values over it (`worker.RayPeers`).
+
 It also keeps an error that ends the training. Ray Train restarts the workers after any error. An error that would
 recur, such as a wrong setting or a loss that is not finite, is put on the board. Restarted workers find it there and
 return at once, instead of failing ``max_failures`` times.
@@ -24,6 +26,7 @@ class ProgressBoard:
 
     def __init__(self) -> None:
         self._state = BoardState()
+        self._shared: dict[tuple[int, int], Any] = {}
 
     def begin(self, total: int, step: int) -> None:
         """Record that the workers are ready to train from ``step``, which is not 0 if they resume."""
@@ -45,6 +48,14 @@ class ProgressBoard:
 
     def state(self) -> BoardState:
         return self._state
+
+    def share(self, number: int, rank: int, value: Any) -> None:
+        """Record a worker's value of the exchange ``number``. A restarted worker replaces it."""
+        self._shared[number, rank] = value
+
+    def shared(self, number: int, world: int) -> list[Any]:
+        """Return the values of all workers of the exchange ``number``, by rank."""
+        return [self._shared[number, rank] for rank in range(world)]
 
 
 def start() -> Any:

@@ -7,8 +7,7 @@ and progress. Only workers import it, after `deepspeed_cpu.before_imports`.
 import importlib.metadata
 import resource
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from detox_ray.train.evaluation_schedule import EvaluationSchedule
 from detox_ray.train.nonfinite_check import stop_at_nonfinite
 from detox_ray.train.training_job import TrainingJob, TrainWorker
 
-CheckpointAt = Callable[[int], AbstractContextManager[Path]]  # opens the checkpoint of a step as a local folder
+CheckpointAt = Callable[[int], Path]  # returns the checkpoint of a step as a local folder
 
 
 def run_train_loop(
@@ -35,7 +34,7 @@ def run_train_loop(
     restarts: int,
     checkpoint_at: CheckpointAt | None = None,
 ) -> dict[str, Any] | None:
-    """Train, and upload the result's folder to the store. Every rank must call this.
+    """Train, and export the model (`model_export`), unless the job exports it later. Every rank must call this.
 
     Args:
         job: The training.
@@ -43,7 +42,7 @@ def run_train_loop(
         callbacks: Callbacks that are called after those that decide when to evaluate, save and stop.
         resume_from: A local checkpoint folder, or None.
         restarts: How often this training was started before.
-        checkpoint_at: Opens the checkpoint of a step, if ``callbacks`` move checkpoints away from the scratch folder.
+        checkpoint_at: Returns the checkpoint of a step, if ``callbacks`` move checkpoints away from the scratch folder.
 
     Returns:
         The content of the result's marker on rank 0; None on the others.
@@ -56,7 +55,8 @@ def run_train_loop(
     tokenization.check(tokenizer, model_config, job.parent.name, field, job.config.max_length)
     split = data_split.split(job.store.read(*job.rows), tokenizer, job.config, job.config.workers, field)
     if worker.local_rank == 0:
-        shutil.rmtree(job.scratch, ignore_errors=True)  # left by lost workers
+        for folder in (job.scratch, job.result):
+            shutil.rmtree(folder, ignore_errors=True)  # left by lost workers
         job.scratch.mkdir(
             mode=0o700
         )  # no other user may write there, because checkpoints that are read back are trusted
@@ -77,26 +77,21 @@ def run_train_loop(
 
     ended = loss_curves.ending(trainer.state.log_history, trainer.state.global_step, trainer.state.max_steps, config)
     if ended["kept_step"] != trainer.state.global_step:
-        with (checkpoint_at or _in_scratch(job))(ended["kept_step"]) as folder:
-            deepspeed_load_checkpoint(engine, str(folder), load_module_strict=config.tuning == "full")
-    written = job.scratch / "result"
-    model_export.save_weights(trainer, job, path, written)
+        folder = (checkpoint_at or _in_scratch(job))(ended["kept_step"])
+        deepspeed_load_checkpoint(engine, str(folder), load_module_strict=config.tuning == "full")
+    model_export.save_weights(trainer, job, path)
     info = None
     if worker.rank == 0:
         info = {**_info(job, trainer, split, restarts), **ended, **_curves(job, trainer, ended["kept_step"], validated)}
-        model_export.export(job, path, written)
+        if not job.exports_later:
+            model_export.export(job)
     torch.distributed.barrier()
     return info
 
 
 def _in_scratch(job: TrainingJob) -> CheckpointAt:
-    """Return a function that opens a checkpoint in the folder where the trainer saves them."""
-
-    @contextmanager
-    def checkpoint_at(step: int) -> Iterator[Path]:
-        yield job.scratch / f"checkpoint-{step}"
-
-    return checkpoint_at
+    """Return a function that finds a checkpoint in the folder where the trainer saves them."""
+    return lambda step: job.scratch / f"checkpoint-{step}"
 
 
 def _curves(job: TrainingJob, trainer: Any, kept_step: int, validated: bool) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import getpass
 import os
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from detox_ray.config import TrainConfig
 from detox_ray.models import LoadableModel
@@ -25,6 +25,7 @@ class TrainingJob(NamedTuple):
     store: Store
     gpu: bool  # whether workers compute on GPUs
     node: int = 0  # Ray Train's number of this worker's node; several nodes may be on one machine
+    exports_later: bool = False  # whether the model is exported by a task of its own, after the workers have ended
 
     @property
     def folder(self) -> str:
@@ -39,6 +40,23 @@ class TrainingJob(NamedTuple):
         """
         identity = key_of(store=self.store.uri, name=self.name, key=self.key, node=self.node, user=getpass.getuser())
         return Path(os.environ.get("DETOX_RAY_SCRATCH") or tempfile.gettempdir()) / f"detox-ray-training-{identity}"
+
+    @property
+    def fetched(self) -> Path:
+        """Return this node's local folder for the checkpoint from which its workers resume, if it must be copied."""
+        return self.scratch.with_name(f"{self.scratch.name}-fetched")
+
+    @property
+    def result(self) -> Path:
+        """Return the local folder, on rank 0's node, for the trained weights until their export."""
+        return self.scratch.with_name(f"{self.scratch.name}-result")
+
+
+class Outcome(NamedTuple):
+    """What a training's workers leave behind."""
+
+    info: dict[str, Any]  # the content of the result's marker
+    node: str  # id of the node that has the trained weights, if they are exported later
 
 
 class TrainWorker(NamedTuple):

@@ -17,6 +17,7 @@ from trl.trainer.utils import disable_dropout_in_model
 __all__ = [
     "CPOConfig",
     "CPOTrainer",
+    "LeanCheckpointTrainer",
     "ORPOConfig",
     "ORPOTrainer",
     "PretokenizedDPOTrainer",
@@ -25,6 +26,18 @@ __all__ = [
     "ReferenceDPOTrainer",
     "disable_dropout_in_model",
 ]
+
+
+class LeanCheckpointTrainer(Trainer):
+    """A trainer whose checkpoints hold the weights once, in DeepSpeed's files.
+
+    transformers adds them as a model folder, which nothing here reads. Under ZeRO-3 that gathers all weights on one
+    rank at each checkpoint.
+    """
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        if not _internal_call:  # transformers' own calls are those for checkpoints
+            super().save_model(output_dir)
 
 
 class PretokenizedTrainer(Trainer):

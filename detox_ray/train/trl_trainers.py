@@ -10,7 +10,7 @@ from typing import Any
 
 import datasets
 import torch
-from transformers import Trainer, TrainerCallback, set_seed
+from transformers import TrainerCallback, set_seed
 from trl import DPOConfig, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
 
 from detox_ray.config import TrainConfig
@@ -19,14 +19,21 @@ from detox_ray.train.data_split import Split
 from detox_ray.train.sft_term import SftTermDPOTrainer
 from detox_ray.train.tokenization import Row
 from detox_ray.train.training_job import TrainingJob, TrainWorker
-from detox_ray.train.trl_internals import CPOConfig, CPOTrainer, ORPOConfig, ORPOTrainer, PretokenizedTrainer
+from detox_ray.train.trl_internals import (
+    CPOConfig,
+    CPOTrainer,
+    LeanCheckpointTrainer,
+    ORPOConfig,
+    ORPOTrainer,
+    PretokenizedTrainer,
+)
 
 LOG_ROWS = 200  # approximate maximum of logged losses
 OPTIMIZERS = {"rmsprop": "rmsprop", "adamw": "adamw_torch"}  # ours -> transformers' name
 ROW = "row"  # column of datasets and batches: the row's index in its dataset
 
 
-class _RowTracking(Trainer):
+class _RowTracking(LeanCheckpointTrainer):
     """A trainer that records the rows of the current optimizer step."""
 
     _of_step: tuple[int, list[torch.Tensor]] = (-1, [])

@@ -9,11 +9,13 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from detox_ray.config import InputError
 from detox_ray.train import checkpoints, deepspeed_cpu
-from detox_ray.train.training_job import TrainingJob, TrainWorker
+from detox_ray.train.training_job import Outcome, TrainingJob, TrainWorker
+
+T = TypeVar("T")
 
 
 def run_worker(settings: dict[str, Any]) -> Any:
@@ -23,7 +25,7 @@ def run_worker(settings: dict[str, Any]) -> Any:
         settings: "job" (a TrainingJob) and "board" (the actor handle of a ProgressBoard).
 
     Returns:
-        The content of the result's marker on rank 0; None on the others.
+        The `Outcome` on rank 0; None on the others, and if the board has an error.
     """
     import ray.train
 
@@ -31,7 +33,30 @@ def run_worker(settings: dict[str, Any]) -> Any:
     if ray.get(board.state.remote()).error is not None:
         return None
     try:
-        return _train(job, board)
+        with _recurring_errors_on(board):
+            return _train(job, board)
+    finally:
+        if ray.train.get_context().get_local_rank() == 0:
+            shutil.rmtree(job.scratch, ignore_errors=True)
+            shutil.rmtree(job.fetched, ignore_errors=True)
+
+
+def run_export(job: TrainingJob, board: Any) -> None:
+    """Export the model whose workers have ended. A task on the node of rank 0 runs this."""
+    _set_up_process()
+    from detox_ray.train.model_export import export
+
+    with _recurring_errors_on(board):
+        export(job)
+
+
+@contextmanager
+def _recurring_errors_on(board: Any) -> Iterator[None]:
+    """Put an error that would recur on the board."""
+    import ray
+
+    try:
+        yield
     except (RuntimeError, OSError, ray.exceptions.RayError):
         raise  # other workers also get these if a worker is lost, so Ray Train tries again
     except Exception as error:
@@ -39,21 +64,22 @@ def run_worker(settings: dict[str, Any]) -> Any:
         detail = str(error) if explains_itself else "".join(traceback.format_exception(error))
         ray.get(board.fail.remote(isinstance(error, InputError), detail))
         raise
-    finally:
-        if ray.train.get_context().get_local_rank() == 0:
-            shutil.rmtree(job.scratch, ignore_errors=True)
 
 
-def _train(job: TrainingJob, board: Any) -> dict[str, Any] | None:
-    if not job.gpu:
-        deepspeed_cpu.before_imports()
+def _set_up_process() -> None:
     os.environ["TQDM_DISABLE"] = "1"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # TRL's trainers would report their use to the hub
-    import ray.train
-
     from detox_ray.models.transformers_internals import import_without_sklearn
 
     import_without_sklearn(trainer=True)
+
+
+def _train(job: TrainingJob, board: Any) -> Outcome | None:
+    if not job.gpu:
+        deepspeed_cpu.before_imports()
+    _set_up_process()
+    import ray.train
+
     from detox_ray.train.callbacks import NoteProgress, ReportCheckpoints, TrackLosses
     from detox_ray.train.tracking import Trackers
     from detox_ray.train.train_loop import run_train_loop
@@ -63,38 +89,55 @@ def _train(job: TrainingJob, board: Any) -> dict[str, Any] | None:
     restarts = _count_start(job) - 1 if worker.rank == 0 else 0
     trackers = Trackers(job, board.warn.remote)
     track = [TrackLosses(trackers, job.config)] if worker.rank == 0 else []
-    callbacks = [*track, ReportCheckpoints(worker, job.config.keep == "best"), NoteProgress(board, worker.rank)]
-    with checkpoints.opened(job.store, _agreed_checkpoint(job, worker, board)) as folder:
-        info = run_train_loop(
-            job, worker, callbacks, folder, restarts, lambda step: _best_checkpoint(job, worker, board, step)
-        )
-    return None if info is None else {**info, "tracking": trackers.status}
+    report = ReportCheckpoints(job, worker, job.config.keep == "best")
+    callbacks = [*track, report, NoteProgress(board, worker.rank)]
+    peers = RayPeers(board, worker)
+
+    def warn(message: str) -> None:
+        ray.get(board.warn.remote(message))
+
+    def checkpoint_at(step: int) -> Path:
+        report.wait_for_upload()
+        best = checkpoints.newest(job, worker, peers, warn, step)
+        if best is None:
+            raise RuntimeError(
+                f"the checkpoint of step {step}, the best, is damaged or gone: "
+                f"remove {job.folder} to train from the start"
+            )
+        return best.folder
+
+    latest = checkpoints.newest(job, worker, peers, warn)
+    try:
+        info = run_train_loop(job, worker, callbacks, latest and latest.folder, restarts, checkpoint_at)
+    finally:
+        report.wait_for_upload()
+    if info is None:
+        return None
+    return Outcome({**info, "tracking": trackers.status}, ray.get_runtime_context().get_node_id())
 
 
-@contextmanager
-def _best_checkpoint(job: TrainingJob, worker: TrainWorker, board: Any, step: int) -> Iterator[Path]:
-    """Open the checkpoint of the best step as a local folder."""
-    checkpoint = _agreed_checkpoint(job, worker, board, step)
-    if checkpoint is None:
-        raise RuntimeError(
-            f"the checkpoint of step {step}, the best, is damaged or gone: remove {job.folder} to train from the start"
-        )
-    with checkpoints.opened(job.store, checkpoint) as folder:
-        assert folder is not None  # a checkpoint was given
-        yield folder
+class RayPeers:
+    """The connection between the workers of a training, over Ray Train and the progress board."""
 
+    def __init__(self, board: Any, worker: TrainWorker):
+        self._board, self._worker, self._exchanges = board, worker, 0
 
-def _agreed_checkpoint(
-    job: TrainingJob, worker: TrainWorker, board: Any, step: int | None = None
-) -> checkpoints.WholeCheckpoint | None:
-    """Return the latest whole checkpoint (of ``step``, if given). Rank 0 finds it for every worker."""
-    import ray.train.collective
+    def broadcast(self, value: T) -> T:
+        """Return the value of rank 0."""
+        import ray.train.collective
 
-    newest = None
-    if worker.rank == 0:
-        newest = checkpoints.newest(job.store, job.folder, lambda warning: ray.get(board.warn.remote(warning)), step)
-    agreed: checkpoints.WholeCheckpoint | None = ray.train.collective.broadcast_from_rank_zero(newest)
-    return agreed
+        shared: T = ray.train.collective.broadcast_from_rank_zero(value)
+        return shared
+
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all workers by rank, after all have called this."""
+        import ray.train.collective
+
+        self._exchanges += 1
+        ray.get(self._board.share.remote(self._exchanges, self._worker.rank, value))
+        ray.train.collective.barrier()
+        values: list[T] = ray.get(self._board.shared.remote(self._exchanges, self._worker.world_size))
+        return values
 
 
 def _count_start(job: TrainingJob) -> int:

@@ -19,7 +19,7 @@ LANGUAGES = ("de", "en", "es", "fr", "it", "nl")
 NEURON = (1, 7)
 INSULT, HARMLESS = "fool", "kind"
 WORDS = ["<end>", "<unk>", INSULT, HARMLESS, *(f"{code}{number}" for code in LANGUAGES for number in range(12))]
-WIDTH = 48
+WIDTH = 64
 
 
 class Silent:

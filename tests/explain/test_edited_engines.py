@@ -1,4 +1,4 @@
-"""An offset in vLLM is the offset in transformers: equal texts and losses; undone, the texts are the old ones."""
+"""An edit in vLLM is the edit in transformers: equal texts and losses; undone, the texts are the old ones."""
 
 import json
 from collections.abc import Iterator
@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from planted_world import context, experiment, save_models
+from stage_alone import run_alone
 from tiny_families import tiny
 from tiny_tokenizers import FORMS, tokenizer
 
 import detox_ray.toy17
 from detox_ray.config import GenerateConfig, InputError
 from detox_ray.explain.editable_models import EditableModel, TransformersModel, VLLMModel
+from detox_ray.explain.tables import ALL, INTERVENTIONS
 from detox_ray.models.causal_model import CausalModel
+from detox_ray.models.edits import NeuronWeights, neuron_weights
 from detox_ray.models.mlp import Mlps
 from detox_ray.models.neurons import Neuron
 
@@ -40,6 +44,16 @@ def toy17() -> Iterator[tuple[TransformersModel, VLLMModel]]:
     both = pair(SHIPPED / "model", GREEDY)
     yield both
     both[1].engine.close()
+
+
+def of_another_model(mlps: Mlps, neurons: list[Neuron]) -> dict[int, NeuronWeights]:
+    """Return weights as a model might have that was trained otherwise: others' value vectors, turned keys."""
+    weights = neuron_weights(mlps, neurons)
+    for given in weights.values():
+        given.values_nD.copy_(4 * given.values_nD.roll(1, 0))
+        for rows in given.incoming:
+            rows.neg_()
+    return weights
 
 
 def prompts_of_toy17() -> list[str]:
@@ -71,6 +85,24 @@ def test_an_offset_that_changes_nothing_is_an_error(toy17: tuple[TransformersMod
         pass
 
 
+def test_a_transplant_gives_the_texts_of_transformers_and_leaves_none(
+    toy17: tuple[TransformersModel, VLLMModel],
+) -> None:
+    transformers, vllm = toy17
+    prompts = prompts_of_toy17()
+    before = texts(vllm, prompts)
+    weights = of_another_model(transformers.mlps, TOY17)
+    with transformers.transplanted(weights):
+        expected, losses = texts(transformers, prompts), transformers.losses(prompts)
+    with vllm.transplanted(weights):
+        assert texts(vllm, prompts) == expected
+        assert vllm.losses(prompts) == [(pytest.approx(nll, rel=1e-4), n) for nll, n in losses]
+    assert sum(new != old for new, old in zip(expected, before, strict=True)) > len(prompts) / 2
+    assert texts(vllm, prompts) == before
+    with vllm.transplanted(neuron_weights(transformers.mlps, TOY17)):  # its own: changes nothing, and is no error
+        assert texts(vllm, prompts) == before
+
+
 @pytest.mark.parametrize("family", ["gpt2", "bloom"])
 def test_a_projection_with_a_bias_keeps_it(family: str, tmp_path: Path) -> None:
     words = tokenizer(FORMS["eos, which is bos"])
@@ -90,5 +122,31 @@ def test_a_projection_with_a_bias_keeps_it(family: str, tmp_path: Path) -> None:
             expected = [(pytest.approx(nll, rel=1e-4), tokens) for nll, tokens in transformers.losses(prompts)]
             assert vllm.losses(prompts) == expected
         assert texts(vllm, prompts) == before
+        weights = of_another_model(transformers.mlps, neurons)
+        with transformers.transplanted(weights), vllm.transplanted(weights):
+            # BLOOM's activation in vLLM is the exact GELU, in transformers its approximation.
+            expected = [(pytest.approx(nll, rel=1e-3), tokens) for nll, tokens in transformers.losses(prompts)]
+            assert vllm.losses(prompts) == expected
+        assert texts(vllm, prompts) == before
     finally:
         vllm.engine.close()
+
+
+def test_the_stage_finds_in_vllm_what_it_finds_in_transformers(tmp_path: Path) -> None:
+    """Offsets of the parent, and transplants in both directions, for which the parent's engine replaces the model's."""
+    save_models(tmp_path)
+    found = []
+    for engine in ("transformers", "vllm"):
+        within = context(experiment(tmp_path, engine=engine, parallel=None) | {"name": engine})
+        run_alone(within, [stage for stage in within.stages if stage.name == "explain"])
+        units = [unit for unit in within.units(*ALL) if unit.table == INTERVENTIONS.name]
+        assert {within.planned[unit].settings["engine"].name for unit in units} == {engine}
+        rows = [
+            ((unit["model"], unit["edit"], row["edited"], row["language"], row["quantity"], row["item_id"]), row)
+            for unit in units
+            for row in within.store.read(unit, within.keys[unit]).to_pylist()
+        ]
+        found.append({key: (row["total"], row["count"]) for key, row in rows})
+    expected, in_vllm = found
+    assert expected.keys() == in_vllm.keys() and {key[1] for key in expected} >= {"into-model_1_0", "into-parent_1_0"}
+    assert in_vllm == {key: (pytest.approx(total, rel=1e-3), count) for key, (total, count) in expected.items()}

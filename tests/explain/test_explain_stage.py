@@ -221,10 +221,12 @@ def test_what_an_engine_or_quantised_weights_cannot_do_is_said(folder: Path, tmp
     raw = experiment(folder, engine="vllm")
     raw["models"]["base"]["path"] = str(tmp_path / "base")
     raw["generate"]["pipeline_parallel"] = 2
+    raw["explain"]["probe"] = {**raw["explain"].get("probe", {}), "layer": 2}
     with pytest.raises(ConfigError) as caught:
         check(validate(raw))
     rules = {problem.field: problem.rule for problem in caught.value.problems}
     assert "pipeline_parallel" in rules["explain.engine"] and "quantised" in rules["explain.transplants"]
+    assert "less than 2" in rules["explain.probe.layer"]
 
 
 def test_sources_can_be_given(folder: Path, tmp_path: Path) -> None:

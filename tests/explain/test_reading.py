@@ -137,8 +137,12 @@ def test_greedy_continuations_are_those_of_a_loop_without_cache(family: str, tmp
 def test_pooled_states_are_the_means_of_transformers_hidden_states(family: str) -> None:
     model = tiny_model(family)
     rows = [[5, 6, 7, 8], [9], [10, 11]]
-    states = pooled(Mlps(model), rows, pad=0, budget=8, skipped=1, every_layer=True)
+    states = pooled(Mlps(model), rows, pad=0, budget=8, skipped=1, layer="all")
     final = pooled(Mlps(model), rows, pad=0, budget=100, skipped=1)
+    second = pooled(Mlps(model), rows, pad=0, budget=8, skipped=1, layer=1)
+    np.testing.assert_array_equal(second, states[:, 1:2])
+    with pytest.raises(InputError, match=r"explain\.probe\.layer: must be less than 2"):
+        pooled(Mlps(model), rows, pad=0, budget=8, layer=2)
     for place, row in enumerate(rows):
         with torch.no_grad():
             hidden = model(input_ids=torch.tensor([row]), output_hidden_states=True).hidden_states

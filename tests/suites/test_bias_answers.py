@@ -94,7 +94,7 @@ def test_the_rules_are_read_and_never_executed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="it lacks b_list, c_list"):
         read_rules(file, ["en"])
     file.write_text(text.replace("(C): {}", "(C)"), encoding="utf-8")
-    with pytest.raises(DataError, match="needs 5 prompts in en, each with 5 places"):
+    with pytest.raises(DataError, match="needs 5 prompts in en, each with 5 placeholders"):
         read_rules(file, ["en"])
 
 
@@ -166,7 +166,7 @@ def test_questions_are_answered_in_words_with_the_chat_template(folder: Path, co
     assert rows["undetected_share", "neplenbroek2025"]["status"] == "ok"
     assert rows["bbq_accuracy_control", "neplenbroek2025"]["n"] == 4
     page = store.read_bytes("report/index.html").decode()
-    assert "Answered in words, by the models&#39; chat template, to each of 5 prompts." in page
+    assert "Answered in words, in the models&#39; chat template, to each of 5 prompts." in page
 
 
 def test_the_plan_says_how_many_answers_there_are(content: dict[str, Any]) -> None:

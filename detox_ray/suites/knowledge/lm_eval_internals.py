@@ -1,4 +1,4 @@
-"""Private names of lm_eval 0.4.13. `harness.Harness` also overrides the private `_loglikelihood_tokens`."""
+"""Private names of lm_eval, as read in lm_eval 0.4.13. `harness.Harness` also overrides `_loglikelihood_tokens`."""
 
 from collections.abc import Sequence
 from typing import Any
