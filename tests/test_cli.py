@@ -86,7 +86,7 @@ def test_valid_experiment_is_said_to_be_valid(call: Call, config: Path) -> None:
 
 def test_validate_names_the_hub_ids_that_it_did_not_look_up(call: Call, config: Path) -> None:
     assert "not looked up" not in call("validate", config).output
-    options = ("models.tuned={path: org/tuned, parent: base}", "quality.fluency=[{name: e, path: org/evaluator}]")
+    options = ("models.published={path: org/tuned, parent: base}", "quality.fluency=[{name: e, path: org/evaluator}]")
     result = call("validate", config, *options)
     assert result.exit_code == 0, result.output
     assert "not looked up on the Hugging Face hub" in flat(result) and "org/tuned, org/evaluator" in flat(result)
