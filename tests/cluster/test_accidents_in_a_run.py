@@ -159,7 +159,13 @@ def test_a_submitted_job_with_an_s3_server_survives_a_power_cut(quiet: Path, tmp
             script = ROOT / "tests" / "cluster" / "hosts_experiment.py"
             return json.loads(ended(started(hosts, "head", sys.executable, script, here, name)))
 
-        wait_for(lambda: len(table_of("generations")) >= 4 or follows.poll() is not None, "some units", seconds=150)
+        def some_are_made() -> bool:
+            try:
+                return len(table_of("generations")) >= 4 or follows.poll() is not None
+            except AssertionError:  # on busy cores the server may take longer to answer than pyarrow waits
+                return False
+
+        wait_for(some_are_made, "some units", seconds=150)
         hosts["w1"].cut_power()
         printed = ended(follows, 250)
         assert "the node w1 (10.87.0.2) is lost" in printed and "SUCCEEDED" in printed
