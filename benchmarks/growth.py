@@ -1,13 +1,14 @@
 """Compare what a unit costs in a large run with a run a hundredth of its size: no model, only what grows around it.
 
-    python benchmarks/growth.py [--scale 1] [--ray]
+    python benchmarks/growth.py [--scale 1] [--only PART] [--ray]
 
-At scale 1: 50,000 units, a million prompts, ten million scores in the cache. ``--ray`` makes that many units that do
-nothing but commit a row on a local Ray instead, and 500 of them by Ray Data's ``map_batches``, too. Each line is a
-ratio that should not exceed its goal, whatever the machine.
+At scale 1: 50,000 units, a million prompts, ten million scores in the cache, 10,000 runs. ``--only`` measures one
+part. ``--ray`` makes that many units that do nothing but commit a row on a local Ray instead, and 500 of them by Ray
+Data's ``map_batches``, too. Each line is a ratio that should not exceed its goal, whatever the machine.
 """
 
 import argparse
+import json
 import os
 import resource
 import tempfile
@@ -24,11 +25,14 @@ from rich.console import Console
 from rich.table import Table as Listing
 
 from detox_ray.cluster.unit_jobs import Job, Product, Task, run_jobs
+from detox_ray.data import source_key
 from detox_ray.score.score_cache import FOLDER, HASH, ScoreCache, text_hash
+from detox_ray.serve.pages.run_listing import RunsFolder
 from detox_ray.storage import Store, Unit, marker_summary
 from detox_ray.storage.tables import PROMPTS, TEXTS
 
-UNITS, PROMPT_ROWS, CACHED = 50_000, 1_000_000, 10_000_000  # at scale 1
+UNITS, PROMPT_ROWS, CACHED, RUNS = 50_000, 1_000_000, 10_000_000, 10_000  # at scale 1
+PARTS = ("units", "prompts", "key", "cache", "runs")
 FEW = 500  # units for a rate
 SMALLER = 100  # what the sizes are compared with: a hundredth
 PROMPTS_PER_UNIT, TEXTS_PER_UNIT = 256, 6_400
@@ -72,17 +76,33 @@ class CountingStore(Store):
 Measured = Callable[[int], Any]  # does the thing for the n-th time
 
 
-def compared(what: str, prepared: Callable[[int], Measured], size: int, goal: float, times: int = 100) -> Line:
-    """Return the line of what ``prepared(size)`` returns, at the size and at a hundredth of it: medians, in turns."""
-    both = prepared(max(1, size // SMALLER)), prepared(size)
+def compared(
+    what: str, prepared: Callable[[int], Measured], size: int, goal: float, times: int = 100, whole: bool = False
+) -> Line:
+    """Return the line of what ``prepared(size)`` returns, at the size and at a hundredth of it: medians, in turns.
+
+    Args:
+        what: The description.
+        prepared: Prepares a run of a size, and returns what is measured.
+        size: The large size.
+        goal: The largest ratio.
+        times: How often it is measured.
+        whole: Whether it is done to the whole run at once, so that its time is shown and compared per item.
+    """
+    sizes = max(1, size // SMALLER), size
+    both = tuple(map(prepared, sizes))
     seconds: tuple[list[float], list[float]] = [], []
     for number in range(times):
         for one, taken in zip(both, seconds, strict=True):
             begun = time.perf_counter()
             one(number)
             taken.append(time.perf_counter() - begun)
-    small, large = (float(np.median(taken)) for taken in seconds)
-    return Line(what, f"{1000 * large:.2f} ms", f"{1000 * small:.2f} ms", large / small, goal)
+    small, large = (float(np.median(taken)) / (of if whole else 1) for taken, of in zip(seconds, sizes, strict=True))
+    return Line(what, shown(large), shown(small), large / small, goal)
+
+
+def shown(seconds: float) -> str:
+    return f"{1000 * seconds:.2f} ms" if seconds >= 1e-4 else f"{1e6 * seconds:.2f} µs"
 
 
 def shard(number: int) -> Unit:
@@ -133,16 +153,39 @@ def resumed(folder: Path, units: int) -> list[Line]:
     return lines
 
 
+def run_lists(folder: Path) -> Callable[[int], Measured]:
+    def prepared(runs: int) -> Measured:
+        storage = folder / f"runs-{runs}"
+        for number in range(runs):
+            run = storage / f"run-{number}"
+            run.mkdir(parents=True)
+            (run / "manifest.json").write_text(json.dumps({"updated": f"{number:09d}", "models": {"base": {}}}))
+        listing = RunsFolder(str(storage))
+        assert len(listing.list_runs()) == runs  # reads the manifests, which later calls know
+        return lambda _: listing.list_runs()
+
+    return prepared
+
+
+def prompt_rows(prompts: int) -> pa.Table:
+    random = np.random.default_rng(0)
+    texts = [random.bytes(60).hex() for _ in range(prompts)]
+    fields = {field.name: pa.array(["x"] * prompts) for field in PROMPTS.columns if field.type == pa.string()}
+    fields |= {field.name: pa.nulls(prompts, field.type) for field in PROMPTS.columns if field.nullable}
+    fields |= {"prompt_id": pa.array([f"p{number}" for number in range(prompts)]), "text": pa.array(texts)}
+    return pa.table(fields, schema=PROMPTS.columns)
+
+
+def prompt_keys(prompts: int) -> Measured:
+    table = prompt_rows(prompts)
+    return lambda _: source_key(table)
+
+
 def prompt_lines(folder: Path, count: int) -> list[Line]:
     def stored(prompts: int) -> tuple[Store, Unit, int]:
         store, unit = Store(str(folder / f"prompts-{prompts}")), PROMPTS.unit(language="en")
         if not store.exists(unit.folder):
-            random = np.random.default_rng(0)
-            texts = [random.bytes(60).hex() for _ in range(prompts)]
-            fields = {field.name: pa.array(["x"] * prompts) for field in PROMPTS.columns if field.type == pa.string()}
-            fields |= {field.name: pa.nulls(prompts, field.type) for field in PROMPTS.columns if field.nullable}
-            fields |= {"prompt_id": pa.array([f"p{number}" for number in range(prompts)]), "text": pa.array(texts)}
-            store.commit(unit, KEY, pa.table(fields, schema=PROMPTS.columns), group=PROMPTS_PER_UNIT)
+            store.commit(unit, KEY, prompt_rows(prompts), group=PROMPTS_PER_UNIT)
         return store, unit, os.path.getsize(store.path(f"{unit.stem(KEY)}.parquet"))
 
     def prepared(prompts: int) -> Measured:
@@ -249,26 +292,31 @@ def ray_lines(folder: Path, units: int) -> list[Line]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--only", choices=PARTS, help="measure this part alone")
     parser.add_argument("--ray", action="store_true")
     given = parser.parse_args()
-    units, prompts, cached = (int(size * given.scale) for size in (UNITS, PROMPT_ROWS, CACHED))
+    units, prompts, cached, runs = (int(size * given.scale) for size in (UNITS, PROMPT_ROWS, CACHED, RUNS))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        parts: dict[str, Callable[[], list[Line]]] = {
+            "units": lambda: [compared("committing a unit", commits(folder), units, 1.2), *resumed(folder, units)],
+            "prompts": lambda: prompt_lines(folder, prompts),
+            "key": lambda: [compared("the key of all prompts, per prompt", prompt_keys, prompts, 1.2, 5, whole=True)],
+            "cache": lambda: [
+                compared(f"looking {TEXTS_PER_UNIT:,} texts up in the cache", lookups(folder), cached, 2.0, 20)
+            ],
+            "runs": lambda: [compared("the service's list of runs, per run", run_lists(folder), runs, 1.2, 9, True)],
+        }
         if given.ray:
-            lines = ray_lines(folder, units)
-        else:
-            lines = [compared("committing a unit", commits(folder), units, 1.2)]
-            lines += resumed(folder, units)
-            lines += prompt_lines(folder, prompts)
-            what = f"looking {TEXTS_PER_UNIT:,} texts up in the cache"
-            lines.append(compared(what, lookups(folder), cached, 2.0, 20))
+            parts = {"ray": lambda: ray_lines(folder, units)}
+        lines = [line for word, make in parts.items() if given.only in (None, word) for line in make()]
     table = Listing(
         "what",
         "large",
         "a hundredth",
         "ratio",
         "goal",
-        title=f"{units:,} units, {prompts:,} prompts, {cached:,} scores",
+        title=f"{units:,} units, {prompts:,} prompts, {cached:,} scores, {runs:,} runs",
     )
     for line in lines:
         table.add_row(line.what, line.large, line.small, f"{line.ratio:.3g}", f"{line.goal:g}")

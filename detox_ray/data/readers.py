@@ -4,6 +4,7 @@ A row is bad if it is not JSON or not UTF-8, or if a field is missing, empty or 
 whether bad rows stop the run, with file, line and reason, or are skipped and listed. Limits count good rows.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,12 @@ from detox_ray.config import CorpusConfig, OpeningsConfig, PairsConfig, PromptsC
 from detox_ray.config.data import RowKind, SourceConfig, sources_of
 from detox_ray.data.rows import DataError, Flaw, LanguageRows, Rows
 from detox_ray.data.source import Source, open_source
-from detox_ray.storage import key_of
+from detox_ray.storage.folder import KEY_LENGTH, canonical_json
 from detox_ray.storage.tables import CORPUS, LABELLED, ORIGINALS, PAIRS, PROMPTS, TEXTS, TRAIN
 from detox_ray.storage.units import Table
 
 OnError = Literal["stop", "skip"]
+KEY_ROWS = 4096  # rows of a piece of `source_key`
 
 _TABLES: Mapping[RowKind, Table] = {
     "prompts": PROMPTS,
@@ -132,8 +134,19 @@ def published_rows(config: SourceConfig, language: str) -> int | None:
 
 
 def source_key(table: pa.Table) -> str:
-    """Return the key of a table's content, which does not depend on how the rows are chunked or sliced."""
-    return key_of(columns=table.schema.names, rows=[list(row.values()) for row in table.to_pylist()])
+    """Return the key of a table's content, which does not depend on how the rows are chunked or sliced.
+
+    It is ``key_of(columns=[names], rows=[[values], ...])``, computed in pieces that need little memory.
+    """
+    digest = hashlib.sha256(canonical_json({"columns": table.schema.names, "rows": []}).encode()[:-2])
+    separator = b""
+    for batch in table.to_batches(max_chunksize=KEY_ROWS):
+        rows = list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+        if rows:
+            digest.update(separator + canonical_json(rows)[1:-1].encode())
+            separator = b", "
+    digest.update(b"]}")
+    return digest.hexdigest()[:KEY_LENGTH]
 
 
 def _in_one_language(part: LanguageRows, config: SourceConfig, on_error: OnError) -> Rows:

@@ -115,8 +115,9 @@ class InterventionWorker:
             (PROMPTS, config.edited_prompts, "prompt_id", items[:3]),
             (TEXTS, config.edited_texts, "text_id", items[3:]),
         ):
-            for unit, key in task.inputs_of(table):
-                rows = self._store.read(unit, key).slice(0, most)
+            rows_by_unit = self._store.read_each(task.inputs_of(table), lambda rows: rows)
+            for unit, all_rows in rows_by_unit.items():
+                rows = all_rows.slice(0, most)
                 for column, values in zip(
                     columns,
                     ([unit["language"]] * rows.num_rows, rows[name].to_pylist(), rows["text"].to_pylist()),

@@ -65,9 +65,8 @@ class ModelWorker:
 
     def _probes(self, task: Task) -> pa.Table:
         config = self._config.probe
-        labelled = {
-            unit["language"]: probing.of_labelled(self._store.read(unit, key)) for unit, key in task.inputs_of(LABELLED)
-        }
+        texts_by_unit = self._store.read_each(task.inputs_of(LABELLED), probing.of_labelled)
+        labelled = {unit["language"]: texts for unit, texts in texts_by_unit.items()}
         source = config.source
         training = labelled.get(config.language)
         if source in ("auto", "stored"):

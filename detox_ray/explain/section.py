@@ -48,9 +48,9 @@ def exported(context: Context) -> dict[str, pa.Table]:
     """Return the tables for CSV, with the keys of their units as columns and lists as JSON."""
     rows_by_name: dict[str, pa.Table] = {}
     for table in EXPORTED:
-        parts = [_with_keys(context.store.read(unit, key), unit) for unit, key in context.units(table).items()]
-        if parts:
-            rows_by_name[table.name] = pa.concat_tables(parts)
+        rows_by_unit = context.store.read_each(context.units(table).items(), lambda rows: rows)
+        if rows_by_unit:
+            rows_by_name[table.name] = pa.concat_tables(_with_keys(rows, unit) for unit, rows in rows_by_unit.items())
     return rows_by_name
 
 

@@ -31,14 +31,12 @@ class SectionTables:
     def texts(self, model: str, text: str) -> dict[str, pa.Table]:
         """Return {language: SOURCE_ACTIVATIONS} of a model on one of the texts."""
         units = self._context.units(tables.SOURCE_ACTIVATIONS).items()
-        return {
-            unit["language"]: self._context.store.read(unit, key)
-            for unit, key in units
-            if unit["model"] == model and unit["text"] == text
-        }
+        of_text = [(unit, key) for unit, key in units if unit["model"] == model and unit["text"] == text]
+        rows_by_unit = self._context.store.read_each(of_text, lambda rows: rows)
+        return {unit["language"]: rows for unit, rows in rows_by_unit.items()}
 
     def interventions(self, *models: str) -> pa.Table:
         """Return the rows of INTERVENTIONS of some models."""
         units = self._context.units(tables.INTERVENTIONS).items()
-        parts = [self._context.store.read(unit, key) for unit, key in units if unit["model"] in models]
-        return pa.concat_tables([tables.INTERVENTIONS.columns.empty_table(), *parts])
+        of_models = [(unit, key) for unit, key in units if unit["model"] in models]
+        return self._context.store.read_all(of_models, tables.INTERVENTIONS)

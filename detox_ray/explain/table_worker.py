@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from detox_ray.cluster.unit_jobs import Product, Task
 from detox_ray.explain import tables
@@ -96,11 +98,13 @@ class TableWorker:
         return source_activation_rows(chosen.sets, source_ranks(chosen.sources), chosen.english, prompted)
 
     def _language_overlaps(self, task: Task) -> pa.Table:
+        def means_of(rows: pa.Table) -> list[NDArray[np.float64]]:
+            reading = from_rows(rows).reading
+            return [reading.means(layer) for layer in range(len(reading.layers))]
+
         projections = projections_of(self._one(task, tables.PROJECTIONS))
-        means = {}
-        for unit, key in task.inputs_of(tables.ACTIVATIONS):
-            reading = from_rows(self._store.read(unit, key)).reading
-            means[unit["language"]] = [reading.means(layer) for layer in range(len(reading.layers))]
+        means_by_unit = self._store.read_each(task.inputs_of(tables.ACTIVATIONS), means_of)
+        means = {unit["language"]: by_layer for unit, by_layer in means_by_unit.items()}
         config = self._settings.config
         count = min(config.value_vectors, sum(map(len, projections)))
         return overlap_rows(means, projections, count, config.probe.seed)
@@ -119,7 +123,8 @@ class TableWorker:
 
     def _predictors(self, task: Task) -> pa.Table:
         """Return the rows of PREDICTORS of the task's parent."""
-        alignments = {unit["language"]: self._store.read(unit, key) for unit, key in task.inputs_of(tables.ALIGNMENTS)}
+        rows_by_unit = self._store.read_each(task.inputs_of(tables.ALIGNMENTS), lambda rows: rows)
+        alignments = {unit["language"]: rows for unit, rows in rows_by_unit.items()}
         return predictor_rows(alignments, self._properties, self._settings.convention.overlap)
 
     def _correlations(self, task: Task) -> pa.Table:

@@ -19,7 +19,7 @@ def write_plan(context: Context) -> None:
         stage.name: [[*unit.to_json(), key] for unit, key in context.units_of([stage]).items()]
         for stage in context.stages
     }
-    context.store.write_json(PLAN, stages)
+    context.store.write_json(PLAN, stages, indent=None)  # many thousand units in a large run
 
 
 def read_plan(store: Store) -> dict[str, dict[Unit, str]]:

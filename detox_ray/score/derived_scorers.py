@@ -63,7 +63,7 @@ class DerivedWorker:
 
     def make(self, task: Task) -> Product:
         language = task.unit["language"]
-        tables = [self._store.read(unit, key) for unit, key in task.inputs]
+        tables = list(self._store.read_each(task.inputs, lambda rows: rows).values())
         markers = [self._store.marker(unit, key, ScoreMarker) for unit, key in task.inputs]
         common = self._derivation.attributes([marker.attributes for marker in markers])
         texts, columns = tables[0].slice(0, 0), dict[str, Column]()

@@ -31,8 +31,9 @@ def example_prompts(
     """Return a few prompts of each language, those with the largest gain first.
 
     The gain on a prompt is the mean score of the parent's first completions minus that of the tuned model's. If several
-    tuned models are served, the smallest gain counts, so that an example shows the effect of all of them. Without
-    scores, the prompts are the first of the run.
+    tuned models are served, the smallest gain counts, so that an example shows the effect of all of them. Only prompts
+    of a language's first unit have a gain, so that a large run is served as soon as a small one. Without scores, the
+    prompts are the first of the run.
 
     Args:
         store: The run's folder.
@@ -42,16 +43,21 @@ def example_prompts(
     """
     committed = store.committed(PROMPTS)
     scored = store.committed(SCORES) if scorer is not None and parents else {}
+    asked = [PROMPTS.unit(language=language) for language in experiment.languages]
+    prompts = store.read_each(
+        ((unit, committed[unit]) for unit in asked if unit in committed),
+        lambda table: table.select(["prompt_id", "text"]),
+    )
+    models = {*parents, *parents.values()}
+    judged = (
+        SCORES.unit(scorer=scorer or "", model=model, language=unit["language"]) for unit in prompts for model in models
+    )
+    means_by_unit = store.read_each(((unit, scored[unit]) for unit in judged if unit in scored), mean_scores)
     examples: list[ExamplePrompt] = []
-    for language in experiment.languages:
-        unit = PROMPTS.unit(language=language)
-        if unit not in committed:
-            continue
-        rows = store.read(unit, committed[unit]).select(["prompt_id", "text"]).to_pylist()
-        means: dict[str, dict[str, float]] = {}  # model -> prompt -> mean score
-        for model in {*parents, *parents.values()}:
-            scores = SCORES.unit(scorer=scorer or "", model=model, language=language)
-            means[model] = mean_scores(store.read(scores, scored[scores])) if scores in scored else {}
+    for unit, table in prompts.items():
+        language, rows = unit["language"], table.to_pylist()
+        means: dict[str, dict[str, float]] = {model: {} for model in models}  # model -> prompt -> mean score
+        means |= {u["model"]: of_unit for u, of_unit in means_by_unit.items() if u["language"] == language}
         gains = {row["prompt_id"]: _gain(means, parents, row["prompt_id"]) for row in rows}
         # The sort is stable: prompts without a gain keep the run's order, after those with a positive gain.
         rows.sort(key=lambda row: -(gains[row["prompt_id"]] or 0.0))

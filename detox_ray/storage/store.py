@@ -252,11 +252,19 @@ class Store(Folder):
                     f"{self.path(path)} cannot be read ({error}): delete it and run again, which makes the unit again"
                 ) from None
 
+    def read_each(self, units: Iterable[tuple[Unit, str]], make: Callable[[pa.Table], T]) -> dict[Unit, T]:
+        """Return unit -> ``make(rows)``, in order. Raises as `read`.
+
+        Several units are read at the same time, because an object store answers each request after a while. Only the
+        results are kept.
+        """
+        with ThreadPoolExecutor(TRANSFERS) as pool:
+            return dict(pool.map(lambda named: (named[0], make(self.read(*named))), units))
+
     def read_all(self, units: Iterable[tuple[Unit, str]], table: Table) -> pa.Table:
         """Return the rows of several units of ``table``, in order."""
-        with ThreadPoolExecutor(TRANSFERS) as pool:  # an object store answers each request after a while
-            parts = list(pool.map(lambda named: self.read(*named), units))
-        return pa.concat_tables(parts) if parts else table.columns.empty_table()
+        parts = self.read_each(units, lambda rows: rows)
+        return pa.concat_tables(parts.values()) if parts else table.columns.empty_table()
 
 
 def _has_rows(unit: Unit) -> bool:

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from detox_ray.config import CorpusConfig, DataConfig, PairsConfig, PromptsConfig, TextsConfig, ValidityConfig
-from detox_ray.data import ExperimentData, source_key
+from detox_ray.data import ExperimentData, readers, source_key
+from detox_ray.storage import key_of
 from detox_ray.storage.tables import TEXTS
 
 
@@ -112,3 +114,13 @@ def test_source_key_depends_on_content_and_not_on_layout() -> None:
     assert source_key(pa.concat_tables([rows("x"), table]).slice(1)) == source_key(table)
     others = [rows("a", "b"), rows("a", "c", "b"), rows("a", "b", "C"), rows("ab", "", "c")]
     assert len({source_key(other) for other in [table, *others]}) == 5
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5])
+def test_source_key_in_pieces_is_that_of_all_rows(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key decides which units are made again, so it must not change with how it is computed."""
+    monkeypatch.setattr(readers, "KEY_ROWS", 2)
+    schema = pa.schema([("text", pa.string()), ("label", pa.float64()), ("options", pa.list_(pa.string()))])
+    contents = [['é\n"', None, ["a", "b"]], ["", 0.1, []], ["x", 1.0, None], ["y", 1e-9, ["c"]], ["z", 3.0, ["d"]]]
+    table = pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in contents[:count]], schema)
+    assert source_key(table) == key_of(columns=["text", "label", "options"], rows=contents[:count])

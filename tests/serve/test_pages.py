@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -14,7 +15,7 @@ from page_backend import Backend, answering, serve_spec, write_runs
 from detox_ray.config.languages import LANGUAGES
 from detox_ray.serve.pages.page_data import page_data
 from detox_ray.serve.pages.routes import static_files
-from detox_ray.serve.pages.run_listing import RunsFolder
+from detox_ray.serve.pages.run_listing import ListedRun, RunsFolder
 from detox_ray.serve.pages.signed_links import SignedLinks
 
 
@@ -108,6 +109,19 @@ def test_runs_are_listed_newest_first_with_their_headline(client: httpx.Client) 
     assert client.get(done["report"]).status_code == 200
     assert (going["name"], going["finished"], going["report"]) == ("going", False, None)
     assert (broken["name"], broken["headline"], broken["note"]) == ("broken", [], "its results cannot be read")
+
+
+def test_several_runs_are_looked_up_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    together = threading.Barrier(3, timeout=60)
+
+    def waiting(self: RunsFolder, name: str) -> ListedRun:
+        together.wait()  # fails unless three runs are looked up
+        return ListedRun(name=name, updated=None, finished=False, models=[], headline=[])
+
+    monkeypatch.setattr(RunsFolder, "_run", waiting)
+    assert [run.name for run in RunsFolder(str(tmp_path)).list_runs()] == ["c", "b", "a"]
 
 
 def test_list_of_runs_follows_what_happens_in_the_storage(tmp_path: Path) -> None:

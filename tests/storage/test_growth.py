@@ -1,5 +1,6 @@
 """What a unit costs does not grow with the units that are there: no listing for a commit, no whole file for a shard."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,22 @@ def test_a_unit_that_replaces_none_is_committed_without_a_listing(
 def test_rows_of_a_shard_are_those_of_the_whole(store: Store, start: int, count: int) -> None:
     store.commit(unit(0), KEY, rows(10), group=4)
     assert store.read_rows(unit(0), KEY, start, count).equals(rows(10).slice(start, count).combine_chunks())
+
+
+def test_several_units_are_read_at_the_same_time_and_returned_in_order(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        store.commit(unit(number), KEY, rows(number))
+    together, read = threading.Barrier(4, timeout=60), Store._rows
+
+    def waiting(self: Store, path: str, table: str) -> pa.Table:
+        together.wait()  # fails unless four reads are in progress
+        return read(self, path, table)
+
+    monkeypatch.setattr(Store, "_rows", waiting)
+    wanted = [(unit(number), KEY) for number in (2, 0, 3, 1)]
+    assert list(store.read_each(wanted, len).items()) == [(unit(number), number) for number in (2, 0, 3, 1)]
 
 
 def test_markers_of_a_finished_run_are_read_from_one_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,9 @@ Only files that reports consist of are read: names must match a pattern, and a s
 report's folder counts as missing.
 """
 
+import itertools
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +18,7 @@ from detox_ray.storage import Store, StoreError
 
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # the form of an experiment's name
 _FILE = re.compile(r"index\.html|results\.json|figures/[A-Za-z0-9][\w.+-]*\.(svg|pdf)|tables/[\w-]+\.csv", re.ASCII)
+THREADS = 16  # runs whose files are looked up at the same time
 
 
 class ListedRun(BaseModel):
@@ -44,7 +47,13 @@ class RunsFolder:
             for info in self._store.fs.get_file_info(selector)
             if info.type == pafs.FileType.Directory and _RUN.fullmatch(info.base_name)
         ]
-        runs = [run for name in names if (run := self._run(name)) is not None]
+
+        def listed(names: list[str]) -> list[ListedRun]:
+            return [run for name in names if (run := self._run(name)) is not None]
+
+        with ThreadPoolExecutor(THREADS) as pool:  # an object store answers each request after a while
+            parts = pool.map(listed, (names[first::THREADS] for first in range(THREADS)))
+            runs = list(itertools.chain.from_iterable(parts))
         return sorted(runs, key=lambda run: (run.updated or "", run.name), reverse=True)
 
     def report_file(self, run: str, name: str) -> bytes | None:

@@ -1,14 +1,13 @@
 """The worker that computes outcomes from likelihoods or answers in words by a convention. It needs no model."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from detox_ray.cluster.unit_jobs import Product, Task
-from detox_ray.storage import Store
-from detox_ray.storage.completion_tables import BIAS_QUESTIONS
+from detox_ray.storage import Store, Unit
 from detox_ray.suites.bias.outcomes import Outcome
 from detox_ray.suites.bias.plan import Asked
 from detox_ray.suites.bias.preference import pair_outcomes, triple_outcomes
@@ -20,7 +19,7 @@ from detox_ray.suites.bias.questions import (
     question_outcomes,
     understood,
 )
-from detox_ray.suites.bias.tables import BIAS_ITEMS, BIAS_OUTCOMES, OPTION_LIKELIHOODS
+from detox_ray.suites.bias.tables import BIAS_ITEMS, BIAS_OUTCOMES
 
 Rows = list[dict[str, Any]]
 
@@ -30,14 +29,16 @@ class OutcomeWorker:
 
     def __init__(self, asked: Asked, store: Store):
         self._asked, self._store = asked, store
+        self._held: dict[tuple[Unit, str], Rows] = {}  # rows of the latest task's inputs; the next often has the same
 
     def make(self, task: Task) -> Product:
         """Make one unit."""
-        items = {unit["language"]: self._store.read(unit, key).to_pylist() for unit, key in task.inputs_of(BIAS_ITEMS)}
+        items: dict[str, Rows] = {}  # by language
         rows_by_subject: dict[tuple[str, str], Rows] = {}  # (model, language) -> likelihoods or answers in words
-        for table in (OPTION_LIKELIHOODS, BIAS_QUESTIONS.generations):
-            for unit, key in task.inputs_of(table):
-                rows = self._store.read(unit, key).to_pylist()
+        for (unit, _), rows in self._rows_of(task.inputs).items():
+            if unit.table == BIAS_ITEMS.name:
+                items[unit["language"]] = rows
+            else:
                 rows_by_subject.setdefault((unit["model"], unit["language"]), []).extend(rows)
         outcomes: list[Outcome] = []
         # A set without items in the language has no numbers in it.
@@ -46,6 +47,14 @@ class OutcomeWorker:
             outcomes = self._outcomes(name, model, language, items, rows_by_subject)
         table = pa.Table.from_pylist([outcome._asdict() for outcome in outcomes], schema=BIAS_OUTCOMES.columns)
         return Product(table, {}, len(outcomes))
+
+    def _rows_of(self, inputs: Sequence[tuple[Unit, str]]) -> dict[tuple[Unit, str], Rows]:
+        """Return the rows of each input."""
+        self._held = {source: self._held[source] for source in inputs if source in self._held}
+        missing = dict(source for source in inputs if source not in self._held)
+        for unit, rows in self._store.read_each(missing.items(), pa.Table.to_pylist).items():
+            self._held[unit, missing[unit]] = rows
+        return self._held
 
     def _outcomes(
         self,
