@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -100,15 +100,24 @@ def node_is_lost(error: BaseException) -> bool:
 NODE_LOSS_S = 45  # time in which Ray detects a lost node; peers of its workers may fail earlier
 
 
+class NodeLeavesError(RuntimeError):
+    """A training's workers have saved a checkpoint and stop, because a node of theirs is about to leave."""
+
+    MESSAGE = "a node of the workers is about to leave the cluster"  # Ray Train passes on the error's text only
+
+    def __init__(self) -> None:
+        super().__init__(self.MESSAGE)
+
+
 def excuse_lost_nodes() -> None:
-    """Make trainers of Ray Train in this process not count failures of workers whose node is lost."""
+    """Make trainers of Ray Train in this process not count failures of workers whose node is lost or leaves."""
     from ray.train.v2.api import data_parallel_trainer
 
     data_parallel_trainer.create_failure_policy = NodeLossPolicy  # type: ignore[assignment]
 
 
 class NodeLossPolicy:
-    """Ray Train's failure policy, except that workers always restart after failures caused by a lost node.
+    """Ray Train's failure policy, except that workers always restart if a lost or a leaving node is the cause.
 
     It runs in the controller of a training, which may wait while its workers are down.
     """
@@ -117,38 +126,69 @@ class NodeLossPolicy:
         from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy
 
         self._policy = DefaultFailurePolicy(failure_config)
-        self._lost = lost_nodes()  # nodes that were lost before, which do not explain a new failure
+        self._explained = set(lost_nodes())  # nodes whose loss does not explain a new failure
 
     def make_decision(self, training_failed_error: Any) -> Any:
-        """Return `FailureDecision.RETRY` after the loss of a node, or else the decision of Ray Train."""
+        """Return `FailureDecision.RETRY` if a node is lost or leaves, or else the decision of Ray Train."""
         from ray.train.v2._internal.execution.failure_handling import FailureDecision
         from ray.train.v2.api.exceptions import WorkerGroupError
 
-        if isinstance(training_failed_error, WorkerGroupError) and self._node_is_lost(training_failed_error):
-            return FailureDecision.RETRY
+        if isinstance(training_failed_error, WorkerGroupError):
+            failures = [str(failure) for failure in training_failed_error.worker_failures.values()]
+            if any(NodeLeavesError.MESSAGE in failure for failure in failures):
+                self._explained |= draining_nodes().keys()
+                return FailureDecision.RETRY
+            if self._node_is_lost(failures):
+                return FailureDecision.RETRY
         return self._policy.make_decision(training_failed_error)
 
-    def _node_is_lost(self, error: Any) -> bool:
-        if any(node_is_lost(failure) for failure in error.worker_failures.values()):
-            self._lost = lost_nodes()
+    def _node_is_lost(self, failures: list[str]) -> bool:
+        if any(NODE_DIED in failure for failure in failures):
+            self._explained |= lost_nodes().keys()
             return True
         import ray
 
         deadline = time.monotonic() + NODE_LOSS_S
         while sum(node["Alive"] for node in ray.nodes()) > 1 and time.monotonic() < deadline:
-            if lost_nodes().keys() > self._lost.keys():
+            if lost_nodes().keys() - self._explained:
                 break
             time.sleep(1)
-        before, self._lost = self._lost, lost_nodes()
-        return self._lost.keys() > before.keys()
+        new = lost_nodes().keys() - self._explained
+        self._explained |= new
+        return bool(new)
 
 
 def lost_nodes() -> dict[str, str]:
     """Return {id: host name and address} of the nodes that have left the cluster or were lost."""
     import ray
 
-    gone = [node for node in ray.nodes() if not node["Alive"]]
-    return {node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})" for node in gone}
+    return {node["NodeID"]: node_name(node) for node in ray.nodes() if not node["Alive"]}
+
+
+def node_name(node: Mapping[str, Any]) -> str:
+    """Return host name and address of a node from Ray's description of it."""
+    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+
+
+def draining_nodes() -> dict[str, str]:
+    """Return {id: host name and address} of the nodes about to leave the cluster. Ray places nothing more on them.
+
+    Ray learns of it from a platform that watches for the notices of spot machines, from `ray drain-node`, or from a
+    SIGTERM to `ray start --block`, which Kubernetes sends to a pod that must go.
+    """
+    import ray
+    from ray._private.state import state
+
+    draining = state.get_draining_nodes()
+    return {node["NodeID"]: node_name(node) for node in ray.nodes() if node["NodeID"] in draining} if draining else {}
+
+
+def usable_nodes() -> list[dict[str, Any]]:
+    """Return Ray's descriptions of the nodes that are there and stay."""
+    import ray
+
+    draining = draining_nodes()
+    return [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in draining]
 
 
 def exit_detail(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """Whose fault it is if a unit is not made: the unit's, its worker's, the node's or the storage's.
 
 Only a unit that kills one process after another is given up by itself. A worker that one process cannot load may be
-loaded by another, on a node with more room. A lost node is nobody's fault.
+loaded by another, on a node with more room. A node that is lost or leaves is nobody's fault.
 """
 
 from collections.abc import Sequence
@@ -27,6 +27,7 @@ class UnitBlame:
         self._deaths: dict[Unit, int] = {}  # unit -> processes that died while they made it
         self._load_deaths: dict[int, int] = {}  # job -> processes in a row that died while they loaded its worker
         self._lost_nodes: set[str] = set()
+        self._leaving_nodes: set[str] = set()
         self._given_up = self._unwritten = 0  # units in a row; nothing was made between them
         self._failed_starts = 0  # of processes, in a row
 
@@ -118,6 +119,17 @@ class UnitBlame:
         if actor.group is not None:
             node = f"a node of the engine that began on {actor.place.name}"
         self._progress.say(f"{self._label}: {node} is lost; {_made_again(units)}")
+
+    def node_leaves(self, actor: PoolActor) -> None:
+        """Say that an actor's node is about to leave the cluster, once for each node."""
+        if actor.place is None or actor.place.node_id in self._leaving_nodes:
+            return
+        self._leaving_nodes.add(actor.place.node_id)
+        node = f"the node {actor.place.name}"
+        if actor.group is not None:
+            node = f"a node of the engine that began on {actor.place.name}"
+        last = "worker processes there finish the unit in work and take no other"
+        self._progress.say(f"{self._label}: {node} is about to leave the cluster; {last}")
 
     def unreachable(self, actor: PoolActor, seconds: float, units: int) -> None:
         """Say that an actor is replaced because it has not answered for so long."""

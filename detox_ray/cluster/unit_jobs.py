@@ -7,6 +7,7 @@ are made again, and a commit made twice is the same commit.
 An exception is returned, not raised: the other units are finished, and the job then raises one error. If a worker
 process dies, a new one takes over, and a unit that has killed `DEATHS` processes is given up. A lost node is nobody's
 fault, however often it happens: units go to actors on the nodes that are there, and nodes that join get actors, too.
+Actors on a node that is about to leave finish the unit in work.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from typing import Literal
 from detox_ray.cluster.actor_pool import UnitActors
 from detox_ray.cluster.connection import Cluster
 from detox_ray.cluster.progress import Progress
+from detox_ray.cluster.ray_internals import usable_nodes
 from detox_ray.cluster.unit_actors import Product, Share, Task, Worker
 from detox_ray.cluster.unit_round import UnitRound
 from detox_ray.cluster.unit_tally import Failed, Job, JobError
@@ -110,9 +112,7 @@ def run_jobs(
 
 def _share_now(cluster: Cluster, actors: int | Literal["auto"], units: int, gpus: int, stages: int) -> Share:
     """Return the share on the nodes that are there now."""
-    import ray
-
-    living = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in usable_nodes()]
     if cluster.gpus and not cluster.asked:
-        cluster = cluster._replace(gpus=max(cluster.gpus, sum(node.get("GPU", 0) for node in living)))
-    return share(cluster, [node["CPU"] for node in living if node.get("CPU")], actors, units, gpus, stages)
+        cluster = cluster._replace(gpus=max(cluster.gpus, sum(node.get("GPU", 0) for node in nodes)))
+    return share(cluster, [node["CPU"] for node in nodes if node.get("CPU")], actors, units, gpus, stages)

@@ -32,6 +32,7 @@ class Hand:
     idle_since: float = field(default_factory=time.monotonic)
     ask_at: float | None = None  # when to ask an actor again that could not be reached
     unreachable_since: float | None = None
+    leaves: bool = False  # whether the actor's node is about to leave the cluster, so that it gets no more units
 
     @property
     def units(self) -> list[tuple[int, Task]]:
@@ -46,6 +47,14 @@ class Hand:
         self.promised.clear()
         self.job = self.loaded = None
         return units
+
+    def keep_unit_in_work(self) -> tuple[list[Call], list[tuple[int, Task]]]:
+        """Forget all but the unit that the actor makes now. Return the forgotten calls, and the units not in work."""
+        in_work = 1 if self.calls and self.calls[0].task is not None else 0
+        units = self.units[in_work:]
+        self.promised.clear()
+        forgotten = [self.calls.pop() for _ in range(len(self.calls) - in_work)]
+        return forgotten, units
 
 
 class UnitQueue:

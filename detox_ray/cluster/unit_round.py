@@ -9,7 +9,7 @@ from typing import Any
 from detox_ray.cluster import interrupt
 from detox_ray.cluster.actor_pool import Place, PoolActor, UnitActors
 from detox_ray.cluster.progress import Progress
-from detox_ray.cluster.ray_internals import exit_detail, node_is_lost
+from detox_ray.cluster.ray_internals import draining_nodes, exit_detail, node_is_lost
 from detox_ray.cluster.unit_actors import Share, Task, UnitFailure, WorkerSpec
 from detox_ray.cluster.unit_blame import UnitBlame, where
 from detox_ray.cluster.unit_queue import Call, Hand, UnitQueue
@@ -109,7 +109,11 @@ class UnitRound:
     def _deal(self) -> None:
         """Fill the hands of the actors that are up, evenly; leave a unit for each of those that start."""
         starting = sum(actor.place is None for actor in self._hands)
-        ready = [(actor, hand) for actor, hand in self._hands.items() if actor.answer is None and hand.ask_at is None]
+        ready = [
+            (actor, hand)
+            for actor, hand in self._hands.items()
+            if actor.answer is None and hand.ask_at is None and not hand.leaves
+        ]
         for size in range(1, IN_HAND + 1):
             for actor, hand in ready:
                 if len(self._queue) > (starting if size > 1 else 0) and len(hand.units) < size:
@@ -185,6 +189,18 @@ class UnitRound:
             else:
                 self._blame.died_making(number, task, cause)
 
+    def _leave(self, actor: PoolActor) -> None:
+        """Let an actor whose node is about to leave the cluster finish the unit in work; its others wait again."""
+        import ray
+
+        hand = self._hands[actor]
+        hand.leaves = True
+        forgotten, units = hand.keep_unit_in_work()
+        for call in forgotten:
+            ray.cancel(call.result)
+        self._queue.put_back(units)
+        self._blame.node_leaves(actor)
+
     def _replaced(self, actor: PoolActor) -> Hand:
         """Start an actor in place of another one, whose units wait again. Return the hand of the old one."""
         hand = self._hands.pop(actor)
@@ -199,6 +215,8 @@ class UnitRound:
         for actor, hand in list(self._hands.items()):
             if hand.unreachable_since is not None and now - hand.unreachable_since > UNREACHABLE_S:
                 self._blame.unreachable(actor, now - hand.unreachable_since, len(self._replaced(actor).units))
+            elif hand.leaves and not hand.calls:
+                self._replaced(actor)
             elif hand.ask_at is not None and now >= hand.ask_at:
                 hand.ask_at = None
                 actor.ask()
@@ -233,12 +251,14 @@ class UnitRound:
         self._progress.say(f"{self._label}: no unit has ended for {minutes:.0f} min; in work: {', '.join(in_work)}")
 
     def _resize(self) -> None:
-        """Let the pool follow the cluster: more actors on nodes that joined, and none that waits for a lost one."""
+        """Let the pool follow the cluster: actors on nodes that joined, and none on lost and on leaving ones."""
         self._resized = time.monotonic()
-        living = _living_nodes()
-        for actor in list(self._hands):
+        living, draining = _living_nodes(), draining_nodes().keys()
+        for actor, hand in list(self._hands.items()):
             if actor.place is None and actor.nodes - living:
                 self._replaced(actor)
+            elif actor.nodes & draining and not hand.leaves:
+                self._leave(actor)
         if not self._queue:
             return
         share = self._size()

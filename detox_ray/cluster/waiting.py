@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 
 from detox_ray.cluster.progress import Progress
+from detox_ray.cluster.ray_internals import usable_nodes
 
 FIRST_LINE_S, NEXT_LINE_S = 10.0, 60.0  # time before the first message and between later ones
 
@@ -45,13 +46,10 @@ class Waiting:
 
 def lacks(bundles: int, needs: Mapping[str, float]) -> bool:
     """Return whether the cluster's nodes, free or busy, lack room for a number of bundles of resources."""
-    import ray
-
     room = 0
-    for node in ray.nodes():
-        if node["Alive"]:
-            has = node["Resources"]
-            room += min((int(has.get(name, 0) // amount) for name, amount in needs.items() if amount), default=bundles)
+    for node in usable_nodes():
+        has = node["Resources"]
+        room += min((int(has.get(name, 0) // amount) for name, amount in needs.items() if amount), default=bundles)
     return room < bundles
 
 

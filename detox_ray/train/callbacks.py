@@ -1,10 +1,11 @@
 """Callbacks of the trainer: report checkpoints to Ray Train, losses to trackers, and progress to the board.
 
-Only Ray Train's workers import this module.
+One stops the workers before one of their nodes leaves the cluster. Only Ray Train's workers import this module.
 """
 
 import shutil
 import threading
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ import ray.train
 import torch.distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from detox_ray.cluster.ray_internals import stored_checkpoint
+from detox_ray.cluster.ray_internals import NodeLeavesError, stored_checkpoint
 from detox_ray.config import TrainConfig
 from detox_ray.train import checkpoint_files
+from detox_ray.train.checkpoints import Peers
 from detox_ray.train.evaluation_schedule import best, evaluations
 from detox_ray.train.loss_curves import named
 from detox_ray.train.tracking import Trackers
 from detox_ray.train.training_job import BEST_STEP, TrainingJob, TrainWorker
+
+ASK_S = 2.0  # between two questions whether a node leaves; each is a barrier over Ray, of some milliseconds
 
 
 class ReportCheckpoints(TrainerCallback):
@@ -71,6 +75,48 @@ class ReportCheckpoints(TrainerCallback):
         shutil.rmtree(local, ignore_errors=True)
         self._uploaded.set()
         return stored_checkpoint(name)
+
+
+class LeaveNodes(TrainerCallback):
+    """Saves a checkpoint and stops all workers if one of their nodes is about to leave the cluster.
+
+    Ray Train would let the workers compute until the node is gone, and the steps after the checkpoint would be lost.
+    Instead, they start again at once on the nodes that stay. At the last step nothing is stopped, because the training
+    is over anyway.
+
+    It must be called after `ReportCheckpoints`.
+    """
+
+    def __init__(self, report: ReportCheckpoints, peers: Peers):
+        self._report, self._peers = report, peers
+        self._leaves = False
+        self._next_step = 0  # at which all workers ask again
+        self._asked: tuple[int, float] | None = None  # step and time of the last question
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if state.global_step < self._next_step or state.global_step >= state.max_steps:
+            return
+        self._next_step = self._peers.broadcast(state.global_step + self._steps_until_next(state.global_step))
+        self._leaves = ray.train.get_preemption_info() is not None
+        if self._leaves:
+            control.should_save = True
+            control.should_log = True  # a checkpoint does not contain the log's running means, so write them first
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Stop this worker once all nodes have uploaded their part of the checkpoint.
+
+        Raises:
+            NodeLeavesError: A node leaves.
+        """
+        if self._leaves:
+            self._report.wait_for_upload()
+            torch.distributed.barrier()
+            raise NodeLeavesError
+
+    def _steps_until_next(self, step: int) -> int:
+        """Return the number of steps that take about `ASK_S`, as measured since the last question."""
+        now, last, self._asked = time.monotonic(), self._asked, (step, time.monotonic())
+        return 1 if last is None else max(1, int(ASK_S * (step - last[0]) / max(now - last[1], 1e-3)))
 
 
 class TrackLosses(TrainerCallback):

@@ -5,7 +5,7 @@ from typing import Any
 
 from detox_ray.cluster import Cluster
 from detox_ray.cluster.progress import Progress
-from detox_ray.cluster.ray_internals import lost_nodes
+from detox_ray.cluster.ray_internals import draining_nodes, lost_nodes
 from detox_ray.cluster.waiting import Waiting, is_pending, lacks
 from detox_ray.config import ConfigError, InputError, Problem, TrainConfig
 from detox_ray.models import LoadableModel
@@ -122,18 +122,23 @@ class _Room:
 
     def __init__(self, label: str, progress: Progress, wait_s: float, workers: int, each: dict[str, float]):
         self.waiting, self.workers, self.each = Waiting(label, progress, wait_s), workers, each
-        self._label, self._progress, self._lost = label, progress, lost_nodes()
+        self._label, self._progress = label, progress
+        self._lost, self._leaving = lost_nodes(), set(draining_nodes())
         self._board: progress_board.BoardState | None = None
         self._changed = time.monotonic()
 
     def look(self, board: progress_board.BoardState) -> None:
-        """Report lost nodes, and report it if the cluster lacks the resources or others use them.
+        """Report nodes that leave or are lost, and report it if the cluster lacks the resources or others use them.
 
         Raises:
             WaitedTooLong: If the training has waited for too long.
         """
-        lost = lost_nodes()
-        for node in lost.keys() - self._lost.keys():
+        lost, leaving = lost_nodes(), draining_nodes()
+        for node in leaving.keys() - self._leaving:
+            goes_on = "workers that are there save a checkpoint, and all start again without that node"
+            self._progress.say(f"{self._label}: the node {leaving[node]} is about to leave the cluster; {goes_on}")
+        self._leaving |= leaving.keys()
+        for node in lost.keys() - self._lost.keys() - self._leaving:
             goes_on = "workers that were there start again, from the last checkpoint"
             self._progress.say(f"{self._label}: the node {lost[node]} is lost; {goes_on}")
         self._lost = lost

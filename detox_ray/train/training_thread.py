@@ -4,7 +4,7 @@ import os
 import threading
 from typing import Any
 
-from detox_ray.cluster.ray_internals import excuse_lost_nodes, lost_nodes
+from detox_ray.cluster.ray_internals import draining_nodes, excuse_lost_nodes, lost_nodes
 from detox_ray.config import TrainConfig
 from detox_ray.train import deepspeed_cpu
 from detox_ray.train.training_job import BEST_STEP, Outcome, TrainingJob
@@ -54,7 +54,7 @@ def exports_later(gpu: bool) -> bool:
 
 
 def _export(job: TrainingJob, board: Any, node: str) -> bool:
-    """Export the model by a task on ``node``, which has the trained weights. Return False if that node is lost.
+    """Export the model by a task on ``node``, which has the trained weights. Return False if it is lost or leaves.
 
     The task asks for no memory, because one that asks for more than its node has would wait forever.
     """
@@ -72,7 +72,7 @@ def _export(job: TrainingJob, board: Any, node: str) -> bool:
     try:
         ray.get(task.remote(job, board))
     except ray.exceptions.RayError:
-        if node not in lost_nodes():
+        if node not in lost_nodes() and node not in draining_nodes():
             raise
         return False
     return True
@@ -88,7 +88,7 @@ def _trainer(job: TrainingJob, board: Any, local: bool) -> Any:
 
     return TorchTrainer(
         run_worker,
-        train_loop_config={"job": job, "board": board},
+        train_loop_config={"job": job, "board": board, "nodes_may_leave": not local},
         torch_config=TorchConfig(backend=None if job.gpu else deepspeed_cpu.BACKEND),
         scaling_config=ScalingConfig(
             num_workers=_workers(job.config),

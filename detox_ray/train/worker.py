@@ -22,7 +22,8 @@ def run_worker(settings: dict[str, Any]) -> Any:
     """Train the model. An error that would recur is put on the board.
 
     Args:
-        settings: "job" (a TrainingJob) and "board" (the actor handle of a ProgressBoard).
+        settings: "job" (a TrainingJob), "board" (the actor handle of a ProgressBoard), and "nodes_may_leave" (whether
+            the workers stop in order before a node of theirs leaves the cluster).
 
     Returns:
         The `Outcome` on rank 0; None on the others, and if the board has an error.
@@ -34,7 +35,7 @@ def run_worker(settings: dict[str, Any]) -> Any:
         return None
     try:
         with _recurring_errors_on(board):
-            return _train(job, board)
+            return _train(job, board, settings["nodes_may_leave"])
     finally:
         if ray.train.get_context().get_local_rank() == 0:
             shutil.rmtree(job.scratch, ignore_errors=True)
@@ -74,13 +75,13 @@ def _set_up_process() -> None:
     import_without_sklearn(trainer=True)
 
 
-def _train(job: TrainingJob, board: Any) -> Outcome | None:
+def _train(job: TrainingJob, board: Any, nodes_may_leave: bool) -> Outcome | None:
     if not job.gpu:
         deepspeed_cpu.before_imports()
     _set_up_process()
     import ray.train
 
-    from detox_ray.train.callbacks import NoteProgress, ReportCheckpoints, TrackLosses
+    from detox_ray.train.callbacks import LeaveNodes, NoteProgress, ReportCheckpoints, TrackLosses
     from detox_ray.train.tracking import Trackers
     from detox_ray.train.train_loop import run_train_loop
 
@@ -90,8 +91,9 @@ def _train(job: TrainingJob, board: Any) -> Outcome | None:
     trackers = Trackers(job, board.warn.remote)
     track = [TrackLosses(trackers, job.config)] if worker.rank == 0 else []
     report = ReportCheckpoints(job, worker, job.config.keep == "best")
-    callbacks = [*track, report, NoteProgress(board, worker.rank)]
     peers = RayPeers(board, worker)
+    leave = [LeaveNodes(report, peers)] if nodes_may_leave else []
+    callbacks = [*track, report, NoteProgress(board, worker.rank), *leave]
 
     def warn(message: str) -> None:
         ray.get(board.warn.remote(message))

@@ -90,6 +90,7 @@ class FakeRound:
         actors: int = 2,
         living: set[str] | None = None,
         wait_s: float = 100,
+        leaving: dict[str, str] | None = None,
     ):
         def get(reference: Reference) -> Any:
             answer = reference.carry_out()
@@ -109,6 +110,9 @@ class FakeRound:
         monkeypatch.setattr(ray, "wait", wait)
         living = {"n1", "n2"} if living is None else living
         monkeypatch.setattr(unit_round, "_living_nodes", lambda: frozenset(living))
+        monkeypatch.setattr(unit_round, "draining_nodes", lambda: leaving or {})
+        self.cancelled: list[Reference] = []
+        monkeypatch.setattr(ray, "cancel", self.cancelled.append)
         self.messages: list[str] = []
         progress: Any = SimpleNamespace(say=self.messages.append)
         bar = SimpleNamespace(advance=lambda *_: None)

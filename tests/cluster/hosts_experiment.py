@@ -36,13 +36,14 @@ TRAINED: dict[str, Any] = {
 }
 
 
-def written(folder: Path, storage: str | None = None, trained: bool = False) -> Path:
+def written(folder: Path, storage: str | None = None, trained: bool = False, **train: Any) -> Path:
     """Write the experiment's config into a new folder: `UNITS` units of generation, and as many of scores.
 
     Args:
         folder: Where the config goes, and the run unless ``storage`` is given.
         storage: Where the run goes.
         trained: Whether a model is trained, too.
+        train: Fields of its train block that differ.
     """
     experiment: dict[str, Any] = {
         "name": "small",
@@ -52,7 +53,7 @@ def written(folder: Path, storage: str | None = None, trained: bool = False) -> 
             "prompts": {"source": "toy17", "per_language": 32},
             "pairs": {"source": "toy17", "language": "en"},
         },
-        "models": {"base": {"path": "toy17"}, **({"detox": {"train": TRAINED}} if trained else {})},
+        "models": {"base": {"path": "toy17"}, **({"detox": {"train": TRAINED | train}} if trained else {})},
         "generate": {"engine": "transformers", "samples": 4, "prompts_per_unit": 96 // UNITS, "actors": 2},
         "score": {"scorers": ["toy17-detoxify"]},
     }

@@ -77,7 +77,13 @@ class Host:
         role += [f"--dashboard-host={head}"] if dashboard else ["--include-dashboard=false"]
         common = [f"--node-ip-address={self.address}", f"--num-cpus={cpus}", "--object-store-memory=100000000"]
         where = role if self.address == head else [f"--address={head}:6379"]
-        self.start(ray, "start", "--block", *where, *common, *options, stdout=log, stderr=subprocess.STDOUT)
+        command = (ray, "start", "--block", *where, *common, *options)
+        self._ray = self.start(*command, stdout=log, stderr=subprocess.STDOUT)
+
+    def give_notice(self) -> None:
+        """Tell the host's Ray to end, as Kubernetes tells a pod of a preempted machine; it has 30 s to do so."""
+        (ray,) = Path(f"/proc/{self._ray.pid}/task/{self._ray.pid}/children").read_text().split()
+        os.kill(int(ray), signal.SIGTERM)
 
     def cut_power(self) -> None:
         """End everything on the host at once."""

@@ -1,5 +1,7 @@
 """Units that take their time, made on the cluster at RAY_ADDRESS: a script for a host, which lost nodes disturb.
 
+Each unit that is begun leaves an empty file begun/SHARD-HOST in the folder, which all hosts see.
+
 slow_units.py FOLDER UNITS SECONDS [number of actors, or auto]
 """
 
@@ -26,12 +28,15 @@ def tasks(count: int) -> list[Task]:
 class SlowWriter:
     """Makes a row that depends on the unit alone."""
 
-    def __init__(self, seconds: float):
-        self._seconds = seconds
+    def __init__(self, seconds: float, begun: str):
+        self._seconds, self._begun = seconds, begun
 
     def make(self, task: Task) -> Product:
         import socket
+        from pathlib import Path
 
+        Path(self._begun).mkdir(exist_ok=True)
+        Path(self._begun, f"{task.unit.shard}-{socket.gethostname()}").touch()
         time.sleep(self._seconds)
         rows = [{"text_id": f"t{task.unit.shard}", "text": f"text {task.unit.shard}", "source": "test"}]
         return Product(pa.Table.from_pylist(rows, schema=TEXTS.columns), {"host": socket.gethostname()}, 1)
@@ -42,7 +47,7 @@ def main(folder: str, units: str, seconds: str, actors: str = "2") -> None:
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
     progress = Progress(Console(file=sys.stdout, soft_wrap=True))
-    settings: dict[str, Any] = {"seconds": float(seconds)}
+    settings: dict[str, Any] = {"seconds": float(seconds), "begun": f"{folder}/begun"}
     jobs = [
         Job("writing", tasks(int(units)), SlowWriter, settings, "rows", "auto" if actors == "auto" else int(actors))
     ]

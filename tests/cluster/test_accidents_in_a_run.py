@@ -100,6 +100,38 @@ def test_an_accident_in_train_counts_as_no_failure_and_changes_no_weight(tmp_pat
     assert after["log"] == before["log"]
 
 
+def test_a_training_whose_node_gets_its_notice_saves_a_checkpoint_and_goes_on_elsewhere(tmp_path: Path) -> None:
+    expected = undisturbed(tmp_path / "quiet", "train", trained=True)
+    config = written(tmp_path / "disturbed", trained=True, checkpoint_every=1000)
+    folder = tmp_path / "disturbed" / "small"
+    sealed = "training/*/checkpoint_*/sealed-by-*.json"
+    steps: set[int] = set()
+
+    def ends() -> bool:
+        """Note the steps of checkpoints, and return whether the run has ended."""
+        steps.update(json.loads(file.read_text())["step"] for file in folder.glob(sealed))
+        return run.poll() is not None
+
+    with simulated("head", "w1", "w2", "w3") as hosts:
+        hosts.cluster({"w1": 1, "w2": 1})
+        run = started(hosts, "head", *command("train", config))
+        wait_for(lambda: list(folder.glob("training/*/starts.json")) or run.poll() is not None, "the workers", str, 180)
+        hosts["w3"].join()
+        hosts["w1"].give_notice()
+        wait_for(ends, "the end of the training", seconds=280)
+        printed = ended(run)
+    assert "train detox: the node w1 (10.87.0.2) is about to leave the cluster" in printed
+    assert "is lost" not in printed
+    assert len(steps) == 1 and steps < set(range(1, 60)), "there is one checkpoint, because of the notice"
+    unit = CHECKPOINTS.unit(model="detox")
+    stores = [Store.at(str(place)) for place in (expected, folder)]
+    before, after = (store.info(unit, store.committed(CHECKPOINTS)[unit]) for store in stores)
+    assert (before["restarts"], after["restarts"]) == (0, 1)
+    assert after["log"] == before["log"]
+    weights = [(place / "checkpoints" / "detox" / "model.safetensors").read_bytes() for place in (expected, folder)]
+    assert weights[0] == weights[1]
+
+
 def test_if_the_drivers_host_is_lost_the_next_attempt_waits_for_the_lock_and_ends(quiet: Path, tmp_path: Path) -> None:
     config = written(tmp_path / "disturbed")
     folder = tmp_path / "disturbed" / "small"

@@ -1,4 +1,4 @@
-"""Nodes that are lost, that join late, or that are not there yet, on simulated hosts: the same call goes on."""
+"""Nodes that are lost, that leave, join late, or are not there yet, on simulated hosts: the same call goes on."""
 
 import json
 import subprocess
@@ -28,8 +28,10 @@ def hosts() -> Iterator[SimulatedHosts]:
         yield simulated
 
 
-def started(hosts: SimulatedHosts, folder: Path, units: int, *fields: str) -> "subprocess.Popen[str]":
-    command: list[str | Path] = [sys.executable, SCRIPT, folder, str(units), "0.4", *fields]
+def started(
+    hosts: SimulatedHosts, folder: Path, units: int, *fields: str, seconds: float = 0.4
+) -> "subprocess.Popen[str]":
+    command: list[str | Path] = [sys.executable, SCRIPT, folder, str(units), str(seconds), *fields]
     return hosts["head"].start(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
@@ -74,6 +76,25 @@ def test_units_of_a_lost_node_are_made_on_the_others(hosts: SimulatedHosts, tmp_
     assert made(tmp_path) == UNITS, printed
     assert makers(tmp_path)["w2"] > UNITS // 2
     assert "the node w1 (10.87.0.2) is lost" in printed
+
+
+def test_a_node_that_gets_its_notice_finishes_its_unit_and_takes_no_other(
+    hosts: SimulatedHosts, tmp_path: Path
+) -> None:
+    hosts.cluster({"w1": 1, "w2": 1})
+    run = started(hosts, tmp_path, 4, seconds=12)  # longer than the driver takes to hear of the notice
+
+    def begun() -> list[list[str]]:
+        return sorted(file.name.split("-") for file in (tmp_path / "begun").glob("*"))
+
+    wait_for(lambda: {host for _, host in begun()} == {"w1", "w2"}, "both hosts to begin")
+    hosts["w1"].give_notice()
+    printed = ended(run)
+    assert made(tmp_path) == 4, printed
+    assert makers(tmp_path) == {"w1": 1, "w2": 3}
+    assert len(begun()) == 4, "a unit was begun twice"
+    assert "write: the node w1 (10.87.0.2) is about to leave the cluster" in printed
+    assert "is lost" not in printed
 
 
 def test_a_node_that_joins_is_used_at_once(hosts: SimulatedHosts, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which failures of a training count: not those that a lost node explains, though Ray finds it later."""
+"""Which failures of a training count: not those that a lost or a leaving node explains."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +10,7 @@ from ray.train.v2.api.config import FailureConfig
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from detox_ray.cluster import ray_internals
-from detox_ray.cluster.ray_internals import NODE_LOSS_S, NodeLossPolicy
+from detox_ray.cluster.ray_internals import NODE_LOSS_S, NodeLeavesError, NodeLossPolicy
 
 
 @pytest.fixture
@@ -71,3 +71,15 @@ def test_trainers_made_in_this_process_have_the_policy(monkeypatch: pytest.Monke
     monkeypatch.setattr(data_parallel_trainer, "create_failure_policy", data_parallel_trainer.create_failure_policy)
     ray_internals.excuse_lost_nodes()
     assert data_parallel_trainer.create_failure_policy is NodeLossPolicy
+
+
+def test_workers_that_stop_because_a_node_leaves_are_excused_at_once_and_the_loss_of_that_node_excuses_nothing_else(
+    cluster: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = NodeLossPolicy(FailureConfig(max_failures=0))
+    monkeypatch.setattr(ray_internals, "draining_nodes", lambda: {"n2": "n2 (10.0.0.1)"})
+    stopped = failure(f"Traceback of a worker: {NodeLeavesError()}")
+    assert policy.make_decision(stopped) is FailureDecision.RETRY
+    assert cluster["now"] == 0
+    cluster["n2"] = 0.0  # it has left
+    assert policy.make_decision(failure("an error of its own")) is FailureDecision.RAISE

@@ -235,3 +235,54 @@ def test_processes_that_do_not_start_end_the_job_only_if_no_other_lives(monkeypa
     assert round_.messages[0] == "write: 3 worker processes did not start; the last one died: no such image"
     with pytest.raises(JobError, match="no worker process starts; the last one died: no such image"):
         FakeRound(monkeypatch, FakePool(lambda *_: None, starts=broken), 40).run()
+
+
+def test_an_actor_whose_node_leaves_finishes_its_unit_and_gets_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unit_round, "RESIZE_S", 0.0)
+    leaving: dict[str, str] = {}
+    made: list[tuple[int, Task]] = []
+
+    def act(number: int, what: str, task: Task | None) -> Any:
+        if task is not None:
+            made.append((number, task))
+            if number == 1:
+                leaving["n1"] = "n1 (10.0.0.0)"
+        return answer(what)
+
+    pool = FakePool(act, lambda number: f"n{number + 1}")  # each on a node of its own
+    round_ = FakeRound(monkeypatch, pool, 10, leaving=leaving)
+    assert round_.run() == []
+    before = next(place for place, (number, _) in enumerate(made) if number == 1)
+    (recalled,) = round_.cancelled  # the second one in its hand
+    assert [number for number, _ in made[before:]].count(0) == 1
+    assert (0, recalled.task) not in made
+    assert sorted(task.unit.shard for _, task in made) == list(range(10))
+    assert pool.started == 3  # another one took its place
+    last = "worker processes there finish the unit in work and take no other"
+    assert round_.messages == [f"write: the node n1 (10.0.0.0) is about to leave the cluster; {last}"]
+
+
+def test_an_actor_that_loads_for_a_node_that_leaves_is_replaced_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unit_round, "RESIZE_S", 0.0)
+    leaving: dict[str, str] = {}
+    made: list[int] = []
+
+    def act(number: int, what: str, task: Task | None) -> Any:
+        if task is not None:
+            made.append(number)
+        return answer(what)
+
+    def starts(number: int) -> None:
+        if number == 1:
+            leaving["n1"] = "n1 (10.0.0.0)"
+
+    round_ = FakeRound(monkeypatch, FakePool(act, lambda number: f"n{number + 1}", starts), 4, leaving=leaving)
+
+    def wait(references: list[Any], **_: Any) -> tuple[list[Any], list[Any]]:
+        """Let the first actor load for ever."""
+        return [one for one in references if one.actor or one.what == "where"][:1], []
+
+    monkeypatch.setattr(ray, "wait", wait)
+    assert round_.run() == []
+    assert [call.what for call in round_.cancelled] == ["load"]
+    assert len(made) == 4 and 0 not in made
