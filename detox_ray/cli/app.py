@@ -100,8 +100,10 @@ def _options(
 
 def main() -> None:
     """Run the command line."""
-    # Idle OpenMP threads sleep rather than spin: spinning made torch 8 times slower beside another busy process.
+    # Waiting OpenMP threads sleep, because spinning made torch 8 times slower beside another busy process. Those of GNU
+    # spin for less than a millisecond first: without that, vLLM generated 15 % fewer tokens on a quiet machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             write_anything(stream)
