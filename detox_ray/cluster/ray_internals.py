@@ -97,6 +97,23 @@ def node_is_lost(error: BaseException) -> bool:
     return NODE_DIED in str(error)
 
 
+def trainer_of_own_ray() -> Any:
+    """Return a TorchTrainer for a Ray that ends with this program.
+
+    It starts no process that would free the workers' resources after this program's death. That process asks the
+    dashboard, which such a Ray lacks (`small_head`), so that the end of each training waited 12 s for it.
+    """
+    from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+    from ray.train.v2.torch.torch_trainer import TorchTrainer
+
+    class OwnRayTrainer(TorchTrainer):
+        def _create_default_callbacks(self) -> list[Any]:
+            callbacks: list[Any] = super()._create_default_callbacks()
+            return [each for each in callbacks if not isinstance(each, PlacementGroupCleanerCallback)]
+
+    return OwnRayTrainer
+
+
 NODE_LOSS_S = 45  # time in which Ray detects a lost node; peers of its workers may fail earlier
 
 

@@ -4,7 +4,7 @@ import os
 import threading
 from typing import Any
 
-from detox_ray.cluster.ray_internals import draining_nodes, excuse_lost_nodes, lost_nodes
+from detox_ray.cluster.ray_internals import draining_nodes, excuse_lost_nodes, lost_nodes, trainer_of_own_ray
 from detox_ray.config import TrainConfig
 from detox_ray.train import deepspeed_cpu
 from detox_ray.train.training_job import BEST_STEP, Outcome, TrainingJob
@@ -83,10 +83,12 @@ def _trainer(job: TrainingJob, board: Any, local: bool) -> Any:
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(START_TIMEOUT_SECONDS))
     if local:  # no node of our own Ray is preempted, so a process less is started
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # notices the workers' end sooner than 2 s
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    return TorchTrainer(
+    trainer = trainer_of_own_ray() if local else TorchTrainer
+    return trainer(
         run_worker,
         train_loop_config={"job": job, "board": board, "nodes_may_leave": not local},
         torch_config=TorchConfig(backend=None if job.gpu else deepspeed_cpu.BACKEND),

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class Killer(threading.Thread):
     def __init__(self, store: Store, times: int):
         super().__init__(daemon=True)
         self.store, self.times, self.killed = store, times, 0
+        self.processes = ""  # the names of all processes at the last kill
 
     def run(self) -> None:
         victims: set[int] = set()
@@ -59,19 +60,24 @@ class Killer(threading.Thread):
             checkpoints = {file.split("/")[2] for file in self.store.files("training") if "/checkpoint_" in file}
             workers = {process.pid for process in _train_workers()} - victims
             if len(workers) == 2 and checkpoints - seen:
+                self.processes = " ".join(_names().values())
                 os.kill(min(workers), signal.SIGKILL)
                 self.killed += 1
                 victims |= workers
                 seen = checkpoints
 
 
-def _train_workers() -> Iterator[psutil.Process]:
+def _names() -> dict[psutil.Process, str]:
+    """Return the name of each process that this one has started."""
+    names = {}
     for process in psutil.Process().children(recursive=True):
-        try:
-            if "RayTrainWorker" in " ".join(process.cmdline()):
-                yield process
-        except psutil.Error:
-            continue
+        with suppress(psutil.Error):
+            names[process] = " ".join(process.cmdline())
+    return names
+
+
+def _train_workers() -> list[psutil.Process]:
+    return [process for process, name in _names().items() if "RayTrainWorker" in name]
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +90,8 @@ def trained(
     killer.start()
     info = run(store, LONG, parent, ray_cluster)
     assert info["restarts"] == killer.killed == 1
+    assert "TrainController" in killer.processes
+    assert "PlacementGroupCleaner" not in killer.processes, "it waits at the end for a dashboard that is not there"
     return store, info
 
 
