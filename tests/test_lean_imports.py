@@ -12,6 +12,13 @@ from transformers.utils import is_sklearn_available
 LlamaForCausalLM, Trainer, XLMRobertaForSequenceClassification
 print(sorted({"sklearn", "scipy"} & sys.modules.keys()), is_sklearn_available())
 """
+CODEC = """
+import sys
+from detox_ray import toy17
+from detox_ray.models.codec import Codec
+Codec(str(toy17.SHIPPED / "model"), {"revision": None})
+print(sorted({"sklearn", "scipy"} & sys.modules.keys()))
+"""
 DRIVER = """
 import sys
 import detox_ray.cli
@@ -27,6 +34,10 @@ def printed(program: str) -> str:
 
 def test_model_classes_and_the_trainer_come_without_sklearn_and_scipy() -> None:
     assert printed(CHECK) == "[] True"
+
+
+def test_a_tokenizer_comes_without_sklearn_and_scipy() -> None:
+    assert printed(CODEC) == "[]"
 
 
 def test_driver_starts_without_ray_and_torch() -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from detox_ray.config import InputError
 from detox_ray.models.families import stated_positions
+from detox_ray.models.transformers_internals import import_without_sklearn
 
 CONTEXT = 4096  # most tokens of a context: prompts are sentences, and vLLM reserves KV cache for one whole context
 UNSTATED = 2048  # tokens that a model takes if its config states no limit; BLOOM was trained on this many
@@ -134,6 +135,7 @@ class Codec(Encoder):
     """An encoder and decoder for a model's folder or hub id, with the model's config. Needs no weights."""
 
     def __init__(self, path: str, loading: dict[str, Any]):
+        import_without_sklearn()
         from transformers import AutoConfig, AutoTokenizer
 
         super().__init__(AutoTokenizer.from_pretrained(path, **loading))

@@ -4,7 +4,9 @@ from typing import Any
 
 
 def import_without_sklearn(trainer: bool = False) -> None:
-    """Import parts of transformers without scikit-learn and SciPy. Call it before a model class or vLLM is imported.
+    """Import parts of transformers without scikit-learn and SciPy.
+
+    Call it before an Auto class, a model class or vLLM is imported.
 
     The two packages are a tenth of the time of importing vLLM or the trainer (12 and 11 % by `python -X importtime`).
     transformers needs them to adapt the threshold of assisted generation, which it then leaves as it is, for the
