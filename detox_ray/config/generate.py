@@ -17,6 +17,10 @@ class GenerateConfig(Strict):
     max_tokens: int = Field(20, ge=1)
     actors: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"  # auto: one per GPU group, or one per 4 CPUs
     prompts_per_unit: int = Field(256, ge=1)  # prompts whose completions are committed together
+    # what has a seed of its own. prompt: each prompt and sample, so that a completion does not depend on those that are
+    # drawn with it; unit: each unit, which can then be drawn again only as a whole, and for which vLLM may use faster
+    # kernels on a GPU
+    seeding: Literal["prompt", "unit"] = "prompt"
     tensor_parallel: int = Field(1, ge=1)  # GPUs of one node that share each layer
     pipeline_parallel: int = Field(1, ge=1)  # groups of such GPUs, each with a part of the layers; may span nodes
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1)  # share of a GPU's memory that an engine may use
@@ -38,7 +42,8 @@ class GenerateConfig(Strict):
 
     def greedy(self, max_tokens: int) -> "GenerateConfig":
         """Return the same engine with one sample of at most ``max_tokens``, always the likeliest token."""
-        return self.model_copy(update={"samples": 1, "temperature": 0.0, "top_p": 1.0, "max_tokens": max_tokens})
+        greedy = {"samples": 1, "temperature": 0.0, "top_p": 1.0, "max_tokens": max_tokens, "seeding": "prompt"}
+        return self.model_copy(update=greedy)
 
     @property
     def gpus_per_engine(self) -> int:
@@ -46,10 +51,13 @@ class GenerateConfig(Strict):
         return self.tensor_parallel * self.pipeline_parallel
 
     @model_validator(mode="after")
-    def _greedy_is_single(self) -> "GenerateConfig":
+    def _options_fit_together(self) -> "GenerateConfig":
         if self.temperature == 0 and self.samples > 1:
             rule = "must be 1 with temperature 0: greedy samples are all the same"
             raise ConfigError([Problem("samples", self.samples, rule)])
+        if self.temperature == 0 and self.seeding == "unit":
+            rule = "must be prompt with temperature 0: greedy completions need no seed"
+            raise ConfigError([Problem("seeding", self.seeding, rule)])
         if self.max_model_len is not None and self.max_model_len <= self.max_tokens:
             rule = f"must be more than max_tokens ({self.max_tokens}), to leave room for the prompt"
             raise ConfigError([Problem("max_model_len", self.max_model_len, rule)])

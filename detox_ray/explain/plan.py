@@ -238,4 +238,5 @@ def edited_generation(experiment: Experiment) -> GenerateConfig:
     greedy = {"temperature": 0.0} if config.edited_samples == 1 else {}
     engine = config.engine or experiment.generate.engine
     changes = {"samples": config.edited_samples, "max_tokens": config.new_tokens, "engine": engine, **greedy}
-    return experiment.generate.model_copy(update=changes)
+    by_prompt = {"seeding": "prompt"}  # all edits continue a prompt with the same seeds
+    return experiment.generate.model_copy(update=changes | by_prompt)

@@ -15,7 +15,7 @@ class Completion(NamedTuple):
     text: str  # without the prompt
     tokens: int  # number of generated tokens, including the end token
     finish_reason: Literal["stop", "length", "too_long"]  # too_long: the prompt did not fit and was not continued
-    seed: int
+    seed: int  # its own, or that of all completions which were drawn together
 
 
 class Generated(NamedTuple):
@@ -32,12 +32,13 @@ class Engine(Protocol):
     version: str
     device: str
 
-    def generate(self, prompts: Sequence[str], seeds: Sequence[int], chat: bool = False) -> Generated:
-        """Draw the samples of each prompt. Sample k uses the prompt's seed plus k.
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int] | int, chat: bool = False) -> Generated:
+        """Draw the samples of each prompt.
 
         Args:
             prompts: Texts to continue.
-            seeds: A seed for each prompt.
+            seeds: A seed for each prompt: sample k uses it plus k. Or one seed for all: the same call draws the same
+                completions, but each depends on all prompts. vLLM then needs ``generate.seeding: unit``.
             chat: Whether each text is a user's message, which the tokenizer's chat template wraps.
         """
         ...

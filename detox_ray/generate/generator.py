@@ -1,12 +1,14 @@
 """The worker that generates completions, with an engine in a Ray actor."""
 
+from typing import Any
+
 import pyarrow as pa
 
 from detox_ray.cluster.unit_jobs import Product, Task
 from detox_ray.config import GenerateConfig
 from detox_ray.generate import engines
 from detox_ray.generate.engine import Completion
-from detox_ray.generate.seeds import prompt_seed
+from detox_ray.generate.seeds import prompt_seed, unit_seed
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store
 from detox_ray.storage.completion_tables import PROMPT_TABLES
@@ -44,7 +46,9 @@ class Generator:
         size = self._config.prompts_per_unit
         prompts = task.read_rows(self._store, task.unit.shard * size, size, *PROMPT_TABLES)
         ids = prompts["prompt_id"].to_pylist()
-        seeds = [prompt_seed(self._seed, prompt_id) for prompt_id in ids]
+        seeds: list[int] | int = [prompt_seed(self._seed, prompt_id) for prompt_id in ids]
+        if self._config.seeding == "unit":
+            seeds = unit_seed(self._seed, task.unit)
         generated = self._engine.generate(prompts["text"].to_pylist(), seeds, self._chat)
         for place in generated.cut if self._whole else ():
             drawn = generated.completions[place]
@@ -56,7 +60,7 @@ class Generator:
         ]
         assert len(rows) == len(ids) * self._config.samples, "an engine left samples out"
         tokens = sum(row["tokens"] for row in rows)
-        info = {
+        info: dict[str, Any] = {
             "engine": self._engine.name,
             "engine_version": self._engine.version,
             "device": self._engine.device,
@@ -64,6 +68,8 @@ class Generator:
             "tokens": tokens,
             "truncated_prompts": len(generated.cut),
         }
+        if self._config.temperature > 0:
+            info["seeding"] = self._config.seeding
         return Product(pa.Table.from_pylist(rows, schema=GENERATIONS.columns), info, tokens)
 
     def __del__(self) -> None:

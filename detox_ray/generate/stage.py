@@ -11,12 +11,17 @@ from detox_ray.cluster.costs import Cost, Workload
 from detox_ray.cluster.stage import Context, Planned, Stage
 from detox_ray.cluster.unit_jobs import Job, Task
 from detox_ray.config import Experiment, GenerateConfig, Problem
-from detox_ray.generate.engines import resolve_engine
+from detox_ray.generate.engines import EngineChoice, resolve_engine
 from detox_ray.generate.generator import Generator
 from detox_ray.models import vllm_options
 from detox_ray.storage import Table, Unit
 from detox_ray.storage.completion_tables import TOXICITY, PromptTables
 from detox_ray.storage.tables import CHECKPOINTS, GENERATIONS, PROMPTS
+
+UNIT_SEEDS = (
+    "generate.seeding: unit: the same completions are drawn again only for whole units, by the same version of the "
+    "engine on the same kind of machine"
+)
 
 
 class GenerateStage(Stage):
@@ -39,6 +44,8 @@ class GenerateStage(Stage):
         return {}
 
     def check(self, experiment: Experiment, say: Callable[[str], None]) -> list[Problem]:
+        if experiment.generate.seeding == "unit":
+            say(UNIT_SEEDS)
         return check(experiment.generate)
 
     def units(self, context: Context) -> Mapping[Unit, Planned]:
@@ -46,6 +53,8 @@ class GenerateStage(Stage):
         engine = resolve_engine(config)
         options: dict[str, Any] = {"engine_options": config.engine_options} if config.engine_options else {}
         options |= self.prompting(context)
+        if config.seeding == "unit":
+            options |= {"seeding": config.seeding, "drawn_together": _drawn_together(config, engine)}
         planned: dict[Unit, Planned] = {}
         for name, model in context.models.items():
             for prompts in context.units(self.tables.prompts):
@@ -95,6 +104,14 @@ class GenerateStage(Stage):
 
     def costs(self, work: Workload) -> list[Cost]:
         return [work.generation(model) for model in work.experiment.models] if work.completions else []
+
+
+def _drawn_together(config: GenerateConfig, engine: EngineChoice) -> dict[str, Any]:
+    """Return the settings, besides ``engine_options``, that decide which completions an engine draws together."""
+    if engine.name != "vllm":
+        return {}
+    names = ("tensor_parallel", "pipeline_parallel", "gpu_memory_utilization", "cpu_kv_cache_gb")
+    return {name: getattr(config, name) for name in names}
 
 
 def check(config: GenerateConfig) -> list[Problem]:

@@ -6,9 +6,11 @@ from typing import Any
 
 from detox_ray.config import GenerateConfig
 from detox_ray.generate.engine import Completion, Generated
+from detox_ray.generate.seeds import sample_seeds
 from detox_ray.models import vllm_options
 from detox_ray.models.codec import Codec, prompt_limit
 from detox_ray.models.device import device
+from detox_ray.models.vllm_internals import RESEEDING
 
 
 class VLLMEngine:
@@ -50,29 +52,28 @@ class VLLMEngine:
             cpu_kv_cache_gb=config.cpu_kv_cache_gb,
             options={
                 **{name: value for name, value in config.engine_options.items() if name != "max_model_len"},
+                **({"worker_extension_cls": RESEEDING} if config.seeding == "unit" else {}),
                 **options,
             },
         )
 
-    def generate(self, prompts: Sequence[str], seeds: Sequence[int], chat: bool = False) -> Generated:
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int] | int, chat: bool = False) -> Generated:
         from vllm import SamplingParams, TokensPrompt
 
         config, encoded = self._config, self.codec.encode(prompts, self._limit, chat)
-        outputs = self.llm.generate(
-            [TokensPrompt(prompt_token_ids=ids) for ids in encoded.ids],
-            [
-                SamplingParams(
-                    n=config.samples,
-                    temperature=config.temperature,
-                    top_p=config.top_p,
-                    max_tokens=config.max_tokens,
-                    seed=seed,  # sample k of n is drawn with seed + k
-                    detokenize=False,
-                )
-                for seed in seeds
-            ],
-            use_tqdm=False,
-        )
+        common: dict[str, Any] = {
+            "n": config.samples,
+            "temperature": config.temperature,
+            "top_p": config.top_p,
+            "max_tokens": config.max_tokens,
+            "detokenize": False,
+        }
+        requests = [TokensPrompt(prompt_token_ids=ids) for ids in encoded.ids]
+        if isinstance(seeds, int):
+            outputs = self._drawn_together(requests, SamplingParams(**common), seeds)
+        else:
+            parameters = [SamplingParams(**common, seed=seed) for seed in seeds]  # sample k is drawn with seed + k
+            outputs = self.llm.generate(requests, parameters, use_tqdm=False)
         return Generated(
             [
                 [
@@ -80,14 +81,34 @@ class VLLMEngine:
                         self.codec.completion(ids, sample.token_ids),
                         len(sample.token_ids),
                         "stop" if sample.finish_reason == "stop" else "length",
-                        seed + sample.index,
+                        seeds_S[sample.index],
                     )
                     for sample in sorted(output.outputs, key=lambda sample: sample.index)
                 ]
-                for ids, seed, output in zip(encoded.ids, seeds, outputs, strict=True)
+                for ids, seeds_S, output in zip(
+                    encoded.ids, sample_seeds(seeds, len(prompts), config.samples), outputs, strict=True
+                )
             ],
             encoded.cut,
         )
+
+    def _drawn_together(self, requests: list[Any], parameters: Any, seed: int) -> list[Any]:
+        """Return the outputs of requests without seeds of their own, which draw from one stream of random numbers.
+
+        The order of the draws follows from how vLLM batches the requests. So that the same call draws the same samples
+        again, no request is scheduled before all are queued, and no prompt is in the cache.
+        """
+        llm = self.llm
+        llm.sleep(level=0)  # pauses the scheduling and nothing else
+        emptied = llm.reset_prefix_cache()
+        assert emptied, "no request is running"
+        llm.collective_rpc("set_seed", args=(seed,))
+        try:
+            llm.enqueue(requests, parameters, use_tqdm=False)
+        finally:
+            llm.wake_up(tags=["scheduling"])
+        outputs: list[Any] = llm.wait_for_completion(use_tqdm=False)
+        return outputs
 
     def close(self) -> None:
         """End the engine's own processes and free their shared memory."""

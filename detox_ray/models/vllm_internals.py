@@ -10,6 +10,18 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, NamedTuple
 
+RESEEDING = f"{__name__}.Reseeding"  # for vLLM's argument worker_extension_cls
+
+
+class Reseeding:
+    """A method that vLLM adds to its worker class. `LLM.collective_rpc` calls it by name."""
+
+    def set_seed(self, seed: int) -> None:
+        """Restart the generators that requests without a seed draw from, as vLLM does when an engine starts."""
+        from vllm.utils.torch_utils import set_random_seed
+
+        set_random_seed(seed)
+
 
 def end_engine(llm: Any) -> None:
     """End the processes of a `vllm.LLM` and free their shared memory. The class has no public method for this."""

@@ -21,7 +21,7 @@ class ExamplePrompt(NamedTuple):
 
     language: str
     text: str
-    seed: int = 0  # the seed with which the page draws the same completions as the run
+    seed: int = 0  # the seed with which the page draws the run's completions again, unless they share the unit's seed
     gain: float | None = None  # how much less toxic the tuned models were on it than their parents, in the run
 
 

@@ -68,6 +68,7 @@ GENERATIONS = define(
         pa.field("text", pa.string(), nullable=False),  # completion only; may be empty
         pa.field("tokens", pa.int32(), nullable=False),  # generated tokens
         pa.field("finish_reason", pa.string(), nullable=False),  # "stop" (at the end token) or "length"
+        # its own, with which it can be drawn again; with `generate.seeding: unit`, that of all the unit's completions
         pa.field("seed", pa.int64(), nullable=False),
     ],
 )

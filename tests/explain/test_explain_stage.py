@@ -15,6 +15,7 @@ from stage_alone import run_alone
 from detox_ray.cluster.stage import Context, Stage
 from detox_ray.config import ConfigError
 from detox_ray.config.loading import validate
+from detox_ray.explain.plan import edited_generation
 from detox_ray.explain.tables import ALL, SOURCE_ACTIVATIONS
 from detox_ray.report import template
 from detox_ray.report.csv_tables import csv_file
@@ -176,6 +177,14 @@ def test_keys_follow_what_changes_a_number(folder: Path, done: Context) -> None:
     changed = {u.table for u, key in vectors.units(*stage.writes).items() if done.keys.get(u) != key}
     assert {"neurons", "activations", "sources", "source_activations"} <= changed
     assert not {"probes", "continuations", "alignments", "predictors"} & changed
+
+
+def test_edited_models_keep_a_seed_per_prompt_if_the_run_has_one_per_unit(folder: Path) -> None:
+    raw = experiment(folder, edited_samples=2)
+    raw["generate"] |= {"samples": 2, "temperature": 1.0, "seeding": "unit"}
+    sampled = validate(raw)
+    assert sampled.generate.seeding == "unit"
+    assert edited_generation(sampled).seeding == "prompt"
 
 
 def test_without_the_block_there_is_no_unit_and_no_metric(folder: Path) -> None:

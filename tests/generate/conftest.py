@@ -13,6 +13,7 @@ from detox_ray.config import GenerateConfig
 from detox_ray.generate.engine import Engine
 from detox_ray.generate.engines import start
 from detox_ray.models import LoadableModel, resolve_path, vllm_options
+from detox_ray.models.vllm_internals import RESEEDING
 from detox_ray.storage import Store
 from detox_ray.storage.tables import PROMPTS as ASKED
 
@@ -53,6 +54,7 @@ def load(small_model: LoadableModel) -> Iterator[Callable[[str, GenerateConfig],
 
     def llm(*arguments: Any, **resources: Any) -> Any:
         if not started:
+            resources["options"]["worker_extension_cls"] = RESEEDING  # some settings need it
             started.append(vllm_start(*arguments, **resources))
         return started[0]
 

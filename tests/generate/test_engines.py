@@ -45,6 +45,21 @@ def test_sample_k_is_the_first_of_a_request_with_seed_plus_k(load: Load, name: s
 
 
 @pytest.mark.parametrize("name", ["vllm", "transformers"])
+def test_one_seed_for_all_draws_the_same_completions_again_as_a_whole(load: Load, name: str) -> None:
+    engine = load(name, config(seeding="unit"))
+    together = engine.generate(TEXTS, 7).completions
+    assert {sample.seed for samples in together for sample in samples} == {7}
+    assert all(len({sample.text for sample in samples}) > 5 for samples in together)
+    engine.generate(["Leo is kind. " * 20, *TEXTS[::-1]], 8)  # another unit, which leaves prompts in the cache
+    engine.generate(TEXTS, SEEDS)
+    assert engine.generate(TEXTS, 7).completions == together
+
+    other, by_prompt = (engine.generate(TEXTS, seeds).completions for seeds in (8, SEEDS))
+    texts = [[[sample.text for sample in samples] for samples in each] for each in (together, other, by_prompt)]
+    assert all(len({str(each[row]) for each in texts}) == 3 for row in range(len(TEXTS)))
+
+
+@pytest.mark.parametrize("name", ["vllm", "transformers"])
 def test_prompt_longer_than_the_model_takes_loses_its_beginning_and_is_counted(load: Load, name: str) -> None:
     engine = load(name, config(**GREEDY))
     ending = "Anna says that Leo is a"

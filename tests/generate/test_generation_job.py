@@ -16,6 +16,7 @@ from detox_ray.cluster.unit_jobs import run_jobs
 from detox_ray.config import GenerateConfig
 from detox_ray.generate import GenerateStage, prompt_seed, resolve_engine
 from detox_ray.generate.engine import Engine
+from detox_ray.generate.seeds import unit_seed
 from detox_ray.models import LoadableModel
 from detox_ray.storage import Store, Unit
 from detox_ray.storage.tables import PROMPTS as ASKED
@@ -71,6 +72,42 @@ def test_vllm_job_makes_every_sample_once_as_the_engine_alone_does(
     seeds = [seed for _, sample, seed in EXPECTED if sample == 0]
     alone = load("vllm", settings).generate([text for texts in PROMPTS.values() for text in texts], seeds)
     assert [row["text"] for row in rows] == [sample.text for samples in alone.completions for sample in samples]
+
+
+def test_a_unit_with_one_seed_is_the_same_when_another_process_makes_it_alone(
+    store: Store,
+    small_model: LoadableModel,
+    prompts: dict[str, tuple[str, int]],
+    load: Callable[[str, GenerateConfig], Engine],
+    ray_cluster: Cluster,
+) -> None:
+    """As after a kill: an actor makes all units one after another, and this process only the last one."""
+    settings = config(engine="vllm", seeding="unit")
+    within, units = planned_units(store, small_model, prompts, settings)
+    run(within, units, ray_cluster)
+    rows = rows_of(store, units)
+    assert [(row["prompt_id"], row["sample"]) for row in rows] == [(prompt, sample) for prompt, sample, _ in EXPECTED]
+    seeds = [unit_seed(5, unit) for unit in units]
+    assert len(set(seeds)) == len(units)
+    for (unit, key), seed in zip(units.items(), seeds, strict=True):
+        assert set(store.read(unit, key)["seed"].to_pylist()) == {seed}
+        assert store.info(unit, key)["seeding"] == "unit"
+
+    last = list(units)[-1]
+    assert (last["language"], last.shard) == ("ja", 0)
+    alone = load("vllm", settings).generate(PROMPTS["ja"], unit_seed(5, last))
+    texts = store.read(last, units[last])["text"].to_pylist()
+    assert texts == [sample.text for samples in alone.completions for sample in samples]
+
+
+def test_a_transformers_unit_with_one_seed_is_the_same_when_another_worker_makes_it_alone(
+    store: Store, small_model: LoadableModel, prompts: dict[str, tuple[str, int]]
+) -> None:
+    within, units = planned_units(store, small_model, prompts, config(engine="transformers", seeding="unit"))
+    (job,) = GenerateStage().jobs(within, within.tasks(units))
+    worker = job.worker(**job.settings)
+    *_, last = [worker.make(task) for task in job.tasks]
+    assert job.worker(**job.settings).make(job.tasks[-1]).rows.equals(last.rows)
 
 
 def test_samples_do_not_depend_on_actors_or_restarts(

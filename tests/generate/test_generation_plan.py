@@ -7,8 +7,10 @@ from small_generation import config
 from detox_ray.cluster.stage import Input
 from detox_ray.config import GenerateConfig
 from detox_ray.generate import GenerateStage, check, prompt_seed, resolve_engine
+from detox_ray.generate.seeds import unit_seed
 from detox_ray.models import LoadableModel, vllm_options
 from detox_ray.storage import Unit
+from detox_ray.storage.completion_tables import ABILITY
 from detox_ray.storage.tables import GENERATIONS
 from detox_ray.storage.tables import PROMPTS as ASKED
 
@@ -65,6 +67,7 @@ def test_language_without_prompts_has_no_unit() -> None:
         {"max_tokens": 9},
         {"prompts_per_unit": 4},
         {"engine": "vllm"},
+        {"seeding": "unit"},
     ],
 )
 def test_key_changes_with_what_changes_a_completion(change: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,6 +95,45 @@ def test_key_changes_with_model_dtype_seed_prompts_and_engine_version(monkeypatc
 def test_key_does_not_change_with_how_the_work_is_shared_out() -> None:
     shared = config(engine="transformers", actors=7, gpu_memory_utilization=0.5, cpu_kv_cache_gb=3)
     assert plan(MODEL, PROMPTS, shared, 0) == plan(MODEL, PROMPTS, config(engine="transformers"), 0)
+
+
+@pytest.mark.parametrize("engine", ["vllm", "transformers"])
+def test_with_a_seed_per_unit_the_key_changes_with_what_vllm_draws_together(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm_options, "version", lambda: "1.0")
+    plain, smaller = (
+        plan(MODEL, PROMPTS, config(engine=engine, seeding="unit", cpu_kv_cache_gb=size), 0) for size in (3, 1)
+    )
+    assert (plain == smaller) == (engine == "transformers")
+    assert plain == plan(MODEL, PROMPTS, config(engine=engine, seeding="unit", cpu_kv_cache_gb=3, actors=7), 0)
+
+
+def test_a_units_seed_follows_from_experiment_table_language_and_shard_but_not_from_the_model() -> None:
+    units = [
+        table.unit(model="base", language=language, shard=shard)
+        for table in (GENERATIONS, ABILITY.generations)
+        for language in ("en", "fr")
+        for shard in range(3)
+    ]
+    seeds = [unit_seed(seed, unit) for seed in (0, 1) for unit in units]
+    assert len(set(seeds)) == 24 and all(0 <= seed < 2**31 for seed in seeds)
+    assert unit_seed(0, GENERATIONS.unit(model="tuned", language="en")) == seeds[0]
+
+
+def test_greedy_completions_take_no_seed_of_a_unit() -> None:
+    with pytest.raises(ValueError, match=r"seeding: must be prompt with temperature 0.* \(got 'unit'\)"):
+        config(seeding="unit", temperature=0, samples=1)
+    assert config(seeding="unit").greedy(8) == config().greedy(8)
+
+
+def test_a_seed_per_unit_is_noted_by_the_check() -> None:
+    notes: list[str] = []
+    for seeding in ("prompt", "unit"):
+        experiment = context({}, models=[MODEL], generate={"engine": "transformers", "seeding": seeding}).experiment
+        assert GenerateStage().check(experiment, notes.append) == []
+    (note,) = notes
+    assert note.startswith("generate.seeding: unit")
 
 
 def test_engine_that_is_not_installed_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:

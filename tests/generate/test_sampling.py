@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from detox_ray.generate.transformers_engine import choose
+from detox_ray.generate.transformers_engine import choose, uniform_numbers
 
 LOGITS = torch.tensor([2.0, 1.0, 0.5, -1.0, -3.0])
 
@@ -28,6 +28,15 @@ def test_tokens_are_drawn_from_the_nucleus(temperature: float, top_p: float) -> 
     tokens = choose(LOGITS.expand(draws, -1).clone(), uniform, temperature, top_p)
     frequency = np.bincount(tokens.numpy(), minlength=5) / draws
     assert frequency == pytest.approx(nucleus(temperature, top_p), abs=2e-4)
+
+
+@pytest.mark.parametrize("seeds", [[5, 900], 5])
+def test_random_numbers_of_samples_are_uniform_and_no_two_samples_share_them(seeds: list[int] | int) -> None:
+    numbers = uniform_numbers(seeds, 2, 100, 50)
+    assert numbers.shape == (2, 100, 50) and ((numbers >= 0) & (numbers < 1)).all()
+    assert numbers.mean().item() == pytest.approx(0.5, abs=0.02)
+    assert len(numbers.flatten(0, 1).unique(dim=0)) == 200
+    assert torch.equal(numbers, uniform_numbers(seeds, 2, 100, 50))
 
 
 def test_temperature_zero_takes_the_likeliest() -> None:
