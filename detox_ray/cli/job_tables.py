@@ -38,7 +38,7 @@ def write_submitted(
         "at_work": not is_new,
     }
     if not is_new:
-        line = f"{job_id} is already at work on {planned.folder}"
+        line = f"{job_id} is already carrying out {planned.folder}"
     elif dry_run:
         line = f"{job_id} would carry out {planned.folder} at {head.address}: {planned.entrypoint}"
     else:

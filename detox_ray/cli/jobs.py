@@ -32,7 +32,7 @@ JobOrRun = Annotated[
 ]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Print the driver's lines until it ends.")]
 CANCEL_WAIT_S = 90  # Ray reports a job as stopped up to 30 s after its driver has ended
-SUBMITTING = "if the job was submitted, it goes on: `detox-ray jobs list` shows it"
+SUBMITTING = "if the job was submitted, it continues: `detox-ray jobs list` shows it"
 
 
 class JobState(StrEnum):
@@ -154,7 +154,7 @@ def logs(
                 raise InputError(f"--attempt {attempt}: {job_or_run} has the attempts {numbers}")
             log = read_log(Folder.at(job_or_run), chosen[0])
             if not log:
-                why = "its driver has printed nothing so far, or printed to no file"
+                why = "its driver has printed nothing yet, or its output does not go to a file"
                 print(f"attempt {chosen[0].number} has no log: {why}", file=sys.stderr)
             _print(log)
             return
@@ -171,23 +171,24 @@ def logs(
 @jobs_app.command("cancel")
 def cancel(job_id: JobArgument, address: Address = None, verbose: Verbose = False) -> None:
     """Stop a job. What is committed stays, and `jobs resume` continues from there."""
-    with exit_codes(verbose, interrupted="a job that was asked to stop ends all the same"):
+    with exit_codes(verbose, interrupted="the job will stop nevertheless"):
         head = _head(address)
         job = _job(head, job_id, "they ended with it")
         if job.has_ended:
-            print(f"{job_id} has ended: {job.state}")
+            print(f"{job_id} had already ended: {job.state}")
             return
         head.stop(job_id)
-        print(f"{job_id} is asked to stop", flush=True)
+        print(f"stopping {job_id}", flush=True)
         deadline = time.monotonic() + CANCEL_WAIT_S
         while not (job := _job(head, job_id, "they ended with it")).has_ended and time.monotonic() < deadline:
             time.sleep(1)
         if not job.has_ended:
-            print(f"{job_id} is {job.state} after {CANCEL_WAIT_S} s; detox-ray jobs status {job_id} shows when it ends")
+            hint = f"`detox-ray jobs status {job_id}` shows when it ends"
+            print(f"{job_id} is still {job.state} after {CANCEL_WAIT_S} s; {hint}")
         elif job.state == JobState.SUCCEEDED:
             print(f"{job_id} {job.state}: it finished before it was stopped")
         else:
-            print(f"{job_id} {job.state}; detox-ray jobs resume {job_id} goes on from what is committed")
+            print(f"{job_id} {job.state}; `detox-ray jobs resume {job_id}` continues from what is committed")
 
 
 @jobs_app.command("resume")
@@ -205,7 +206,7 @@ def resume(
         from detox_ray.jobs.submission import submit as submit_to
 
         head = _head(address)
-        planned = of_job(_job(head, job_id, "`detox-ray submit CONFIG` goes on from what is committed"))
+        planned = of_job(_job(head, job_id, "`detox-ray submit CONFIG` continues from what is committed"))
         submitted = submit_to(planned, head)
         write_submitted(output, planned, submitted.job_id, head, submitted.is_new, dry_run=False)
     if follow:
@@ -218,7 +219,8 @@ def resume(
 def _detached(head: "RayHead", job_id: str) -> str:
     """Return the message for a user who stops following a job."""
     words = f"{job_id} --address {head.address}"
-    return f"the job goes on; `detox-ray jobs logs {words} --follow` shows it, `detox-ray jobs cancel {words}` ends it"
+    commands = f"`detox-ray jobs logs {words} --follow` follows it again, `detox-ray jobs cancel {words}` stops it"
+    return f"the job continues; {commands}"
 
 
 def _is_run(text: str) -> bool:
@@ -241,7 +243,7 @@ def _job(head: "RayHead", job_id: str, otherwise: str = "give the run's folder i
     job = None if "/" in job_id else head.job(job_id)
     if job is None:
         raise InputError(
-            f"{head.address} does not know the job {job_id}: detox-ray jobs list shows those it knows. "
+            f"{head.address} does not know the job {job_id}: `detox-ray jobs list` shows the jobs that it knows. "
             f"A head that was restarted forgets its jobs; {otherwise}"
         )
     return job
@@ -253,7 +255,7 @@ def _attempts(run: str) -> "list[Attempt]":
 
     attempts = read_attempts(Folder.at(run))
     if not attempts:
-        raise InputError(f"{run} records no attempt of a job: `detox-ray submit` has not carried it out")
+        raise InputError(f"{run} has no record of a job: it was not carried out by `detox-ray submit`")
     return attempts
 
 
@@ -271,7 +273,7 @@ def _status_code(attempt: "Attempt") -> int:
 def _follow(head: "RayHead", job_id: str, folder: str | None, verbose: bool) -> None:
     """Print a job's log until it ends, then exit with the exit code of its run. Ctrl-C does not stop the job.
 
-    If the head is lost, the run may continue or may have ended before: the run's folder decides.
+    If the head is lost, the run's folder tells whether the run continues or has ended.
     """
     with exit_codes(verbose, interrupted=_detached(head, job_id)):
         from detox_ray.jobs.attempts import last_attempt
@@ -284,7 +286,7 @@ def _follow(head: "RayHead", job_id: str, folder: str | None, verbose: bool) -> 
             code = job.exit_code or 0
         except Lost as error:
             attempt = last_attempt(folder, job_id) if folder else None
-            state = f"{attempt.state} by its folder" if attempt else "not known: the run may go on"
+            state = f"{attempt.state}, by the run's folder" if attempt else "unknown: the run may still be running"
             print(f"{error}. The state of {folder or job_id} is {state}", file=sys.stderr)
             code = _status_code(attempt) if attempt else STOPPED
     raise typer.Exit(code)

@@ -19,8 +19,8 @@ from detox_ray.storage.completion_tables import TOXICITY, PromptTables
 from detox_ray.storage.tables import CHECKPOINTS, GENERATIONS, PROMPTS
 
 UNIT_SEEDS = (
-    "generate.seeding: unit: the same completions are drawn again only for whole units, by the same version of the "
-    "engine on the same kind of machine"
+    "generate.seeding: unit: a completion cannot be drawn again alone, but only with its whole unit, by the same "
+    "version of the engine on the same kind of machine"
 )
 
 

@@ -1,7 +1,7 @@
-"""The attempts at a run: the drivers of jobs record them in its folder, for anybody with access to it to read.
+"""Attempts at a run. The driver of each job records its own in the run's folder, for everybody with access to it.
 
     attempts/0002                                         claims the number for one driver
-    attempts/0002-detox-toy17-1a2b3c4d-1/alive.json       who carries out the run; written again as a sign of life
+    attempts/0002-detox-toy17-1a2b3c4d-1/alive.json       who carries out the run; rewritten as a sign of life
     attempts/0002-detox-toy17-1a2b3c4d-1/log-00000.txt    what the driver printed, in pieces
     attempts/0002-detox-toy17-1a2b3c4d-1/outcome.json     how it ended; missing if the driver was killed
 
@@ -29,7 +29,7 @@ from detox_ray.storage.folder import Folder
 JOB_VARIABLE = "DETOX_RAY_JOB"
 FOLDER = "attempts"
 BEAT_S = 15
-STALE_S = 120  # a driver without a beat for so long counts as lost
+STALE_S = 120  # seconds without a beat after which a driver counts as lost
 LOG_S = 5  # between uploads of new lines
 PIECE_BYTES = 65_536
 STATES = {0: "finished", 1: "failed", 2: "wrong input", 3: "stopped", 5: "in use"}  # by exit code
@@ -92,9 +92,9 @@ def read_attempts(store: Folder) -> list[Attempt]:
 
 
 def _storage_time(store: Folder) -> float:
-    """Return the time by the storage's clock, which no machine's clock need agree with.
+    """Return the time of the storage's clock, from which the clocks of machines may differ.
 
-    A person who may not write there gets the time of this machine.
+    Without permission to write there, return the time of this machine.
     """
     name = f"{FOLDER}/clock-{uuid.uuid4().hex}"
     try:
@@ -107,20 +107,20 @@ def _storage_time(store: Folder) -> float:
 
 
 def deciding_attempt(attempts: list[Attempt]) -> Attempt:
-    """Return the attempt whose state is that of the run: the last to show life or to end.
+    """Return the attempt whose state is that of the run: the last one that showed life or ended.
 
-    An attempt that was refused, as when the run was in use, does not count while another is at work.
+    An attempt that was refused, for example because the run was in use, does not count while another one is running.
     """
-    at_work = [attempt for attempt in attempts if attempt.state == "running"]
+    running = [attempt for attempt in attempts if attempt.state == "running"]
     last = max(attempts, key=lambda attempt: attempt.ended or attempt.beat)
-    return at_work[-1] if at_work and last.state in REFUSED else last
+    return running[-1] if running and last.state in REFUSED else last
 
 
 def last_attempt(folder: str, job_id: str) -> Attempt | None:
     """Return the newest attempt of a job at the run in a folder; None if there is none, or if it cannot be read."""
     try:
         attempts = [attempt for attempt in read_attempts(Folder.at(folder)) if attempt.job_id == job_id]
-    except Exception:  # this machine need not have access; pyarrow and the file systems raise many kinds
+    except Exception:  # this machine may have no access; pyarrow and the file systems raise many kinds
         return None
     return attempts[-1] if attempts else None
 
@@ -132,7 +132,7 @@ def read_log(store: Folder, attempt: Attempt) -> str:
 
 
 def lock_wait_s() -> float:
-    """Return the seconds to wait for a run's folder that is in use: in a job, until a killed driver's lock is stale."""
+    """Return how long to wait for a run's folder that is in use: in a job, until a killed driver's lock is stale."""
     return lock.STALE_S + lock.BEAT_S if os.environ.get(JOB_VARIABLE) else 0.0
 
 
@@ -183,12 +183,12 @@ class Recorder:
         self._claim = uuid.uuid4().hex.encode()
         self._started = time.time()
         self._uploaded = 0  # bytes of the log
-        self._complained = False
+        self._reported = False  # whether a failure to write was reported
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="attempt", daemon=True)
 
     def start(self) -> None:
-        """Choose the attempt's number, write that it is alive, and go on writing until `end`."""
+        """Claim the attempt's number, write the first sign of life, and keep writing until `end`."""
         self._try(self._begin)
         self._thread.start()
 
@@ -203,7 +203,7 @@ class Recorder:
         self._try(lambda: self._write("outcome.json", outcome))
 
     def _begin(self) -> None:
-        """Claim the next number. Of drivers that begin together, each gets its own."""
+        """Claim the next number. Drivers that begin at the same time get different ones."""
         numbers = [int(found[1]) for file in self._store.files(FOLDER) if (found := re.match(rf"{FOLDER}/(\d+)", file))]
         number = max(numbers, default=0) + 1
         while conditional_file(self._store.location.child(f"{FOLDER}/{number:04d}")).create(self._claim) is None:
@@ -250,6 +250,7 @@ class Recorder:
         try:
             write()
         except Exception as error:  # pyarrow and the file systems raise many kinds
-            if not self._complained:
-                self._complained = True
-                print(f"the attempt is not recorded in {self._store.uri}: {error}", file=sys.stderr)
+            if not self._reported:
+                self._reported = True
+                message = f"this attempt is not recorded in {self._store.uri} ({error}); the run continues"
+                print(message, file=sys.stderr)

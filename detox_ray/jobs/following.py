@@ -1,4 +1,4 @@
-"""Follow a job: print what its driver prints, over lost connections, until it ends."""
+"""Follow a job until it ends: print its driver's log as it grows, also after a lost connection."""
 
 import time
 from collections.abc import Callable
@@ -6,8 +6,9 @@ from collections.abc import Callable
 from detox_ray.jobs.ray_head import Job, NoAnswer, RayHead
 
 INTERVAL_S = 2.0
-BYTES_PER_S = 200_000  # of a log that is fetched again and again: a long one is fetched less often
+BYTES_PER_S = 200_000  # of a log, which is fetched whole each time: the longer it is, the less often
 PATIENCE_S = 600  # for a head that does not answer
+LOOK_IN_FOLDER = "`detox-ray jobs status FOLDER` shows the state that the run's folder records"
 
 
 class Lost(RuntimeError):
@@ -21,14 +22,14 @@ def follow(
     say: Callable[[str], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> Job:
-    """Print the log of a job as it grows, and return the job as it ended.
+    """Print the log of a job as it grows, and return the job after its end.
 
     Args:
         head: Where the job runs.
         job_id: The submission id.
-        write: Takes each new part of the log.
-        say: Takes a message if the connection is lost, and when it is back.
-        sleep: Waits for so many seconds.
+        write: Is called with each new part of the log.
+        say: Is called with a message when the connection is lost, and when it is back.
+        sleep: Waits for a number of seconds.
 
     Raises:
         Lost: The head forgot the job, as after a restart, or did not answer for ``PATIENCE_S``.
@@ -41,8 +42,7 @@ def follow(
             job = head.job(job_id)
             if job is None:
                 cause = "the head was restarted, or the id is wrong"
-                rule = "`detox-ray jobs status FOLDER` shows what the run's folder says of it"
-                raise Lost(f"{head.address} does not know {job_id}: {cause}; {rule}")
+                raise Lost(f"{head.address} does not know {job_id}: {cause}; {LOOK_IN_FOLDER}")
             log = _log(head, job)
             if silent_since is not None:
                 say(f"{head.address} answers again")
@@ -50,10 +50,9 @@ def follow(
         except NoAnswer as error:
             if silent_since is None:
                 silent_since = time.monotonic()
-                say(f"{error}; waiting for it")
+                say(f"{error}; waiting until it does")
             if time.monotonic() - silent_since > PATIENCE_S:
-                rule = "`detox-ray jobs status FOLDER` shows what the run's folder says of the job"
-                raise Lost(f"{error}, for {PATIENCE_S // 60} minutes; {rule}") from None
+                raise Lost(f"{error}, for {PATIENCE_S // 60} minutes; {LOOK_IN_FOLDER}") from None
             sleep(INTERVAL_S)
             continue
         write(log[printed:])

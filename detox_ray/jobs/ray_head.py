@@ -1,4 +1,4 @@
-"""A Ray head that takes jobs, through the REST API of its dashboard: look at jobs, submit and stop them.
+"""The jobs of a Ray head, by the REST API of its dashboard: list, submit and stop them.
 
 Each request is short and has a time-out, so that a lost connection is one failed request.
 """
@@ -18,7 +18,7 @@ ADDRESS = "DETOX_RAY_ADDRESS"
 # Ray's own client prefers these to the address that it is given.
 OVERRIDING = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 TIMEOUT_S = 20
-DRIVER = "driver"  # the custom resource of a head that is to hold drivers
+DRIVER = "driver"  # the custom resource of a head on which drivers are meant to run
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -27,7 +27,7 @@ class NoAnswer(RuntimeError):
 
 
 class Job(NamedTuple):
-    """A job, as Ray's table has it."""
+    """A job in Ray's table."""
 
     id: str  # the submission id
     state: str  # PENDING, RUNNING, SUCCEEDED, FAILED, STOPPED
@@ -43,7 +43,7 @@ class Job(NamedTuple):
 
     @property
     def exit_code(self) -> int | None:
-        """Return the exit code of `detox-ray run` within the job; None while the job runs."""
+        """Return the exit code of the job's `detox-ray run`; None while the job runs."""
         if not self.has_ended:
             return None
         if self.state == "SUCCEEDED":
@@ -102,7 +102,7 @@ def _as_url_or_none(written: str) -> str | None:
 
 
 def token() -> str | None:
-    """Return the token of Ray's ports from Ray's own places, in Ray's own order; None if there is none."""
+    """Return the token for Ray's ports, looked up where Ray's own client looks, in its order; None if there is none."""
     if given := os.environ.get("RAY_AUTH_TOKEN"):
         return given
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
@@ -123,7 +123,7 @@ class RayHead:
 
     @classmethod
     def at(cls, given: str | None) -> "RayHead":
-        """Return the head at an address, or that of the environment, after it has answered as a Ray head does.
+        """Return the head at an address, by default the environment's, after checking that a Ray head answers there.
 
         Raises:
             ConfigError: The address is wrong or missing.
@@ -140,12 +140,12 @@ class RayHead:
         except httpx.HTTPError as error:
             raise InputError(
                 f"{self.address} does not answer ({error}): it must be the dashboard of a running Ray head; "
-                "`ray dashboard CLUSTER.yaml` or `kubectl port-forward` brings a remote one here"
+                "`ray dashboard CLUSTER.yaml` or `kubectl port-forward` makes a remote one available here"
             ) from None
         if response.status_code in (401, 403):
             raise InputError(
                 f"{self.address} refuses the token ({response.text.strip()[:200]}): "
-                "put the cluster's into RAY_AUTH_TOKEN or ~/.ray/auth_token"
+                "put the cluster's token into RAY_AUTH_TOKEN or ~/.ray/auth_token"
             )
         try:
             response.json()["ray_version"]
@@ -185,7 +185,7 @@ class RayHead:
         return None if response.status_code == 404 else _job(self._content(path, response))
 
     def log(self, job_id: str) -> str:
-        """Return the whole log of a job's driver. Raises NoAnswer if it cannot be read, as when its node is gone."""
+        """Return the whole log of a job's driver. Raises NoAnswer if it cannot be read, such as one of a lost node."""
         return str(self._get(f"/api/jobs/{job_id}/logs")["logs"] or "")
 
     def stop(self, job_id: str) -> None:
@@ -210,7 +210,7 @@ class RayHead:
         metadata: Mapping[str, str],
         resources: Mapping[str, float],
     ) -> bool:
-        """Submit a job whose working folder is a copy of ``folder``. Return False if there is a job of this id."""
+        """Submit a job whose working folder is a copy of ``folder``. Return False if a job has this id already."""
         import logging
 
         from ray.job_submission import JobSubmissionClient
@@ -233,7 +233,7 @@ class RayHead:
         return True
 
 
-# What no job needs of a clone, besides what .gitignore names.
+# Parts of a clone that no job needs, besides those that .gitignore names.
 EXCLUDED = ["/.git/", "/.venv/", "/runs/", "/site/"]
 
 

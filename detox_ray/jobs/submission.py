@@ -1,4 +1,4 @@
-"""Submissions: the job that `detox-ray submit` sends to a Ray head, and which attempt at a run it is."""
+"""The job that `detox-ray submit` sends to a Ray head, and the number of its attempt at the run."""
 
 import getpass
 import hashlib
@@ -47,7 +47,7 @@ class Submitted(NamedTuple):
     """The job that carries out a run."""
 
     job_id: str
-    is_new: bool  # whether this call submitted it; otherwise it was already at work
+    is_new: bool  # whether this call submitted it; otherwise it was already there
 
 
 def of_experiment(experiment: Experiment) -> Submission:
@@ -83,9 +83,9 @@ def _with_whole_storage(experiment: Experiment) -> Experiment:
 def of_job(job: Job) -> Submission:
     """Return the submission that a job came from. Raises InputError if this client cannot submit it again."""
     if job.metadata.get(HERE):
-        raise InputError(f"{job.id} ran the code of a clone: give its `detox-ray submit --here` again, in that clone")
+        raise InputError(f"{job.id} ran the code of a clone: run its `detox-ray submit --here` again in that clone")
     if EXPERIMENT not in job.metadata:
-        raise InputError(f"{job.id} was not submitted by `detox-ray submit`")
+        raise InputError(f"{job.id} was not submitted by `detox-ray submit`: submit it again the way it was submitted")
     name, folder = job.metadata["name"], job.metadata["folder"]
     return Submission(name, job.metadata[EXPERIMENT], folder, f"detox-ray run {EXPERIMENT}", None)
 
@@ -99,7 +99,7 @@ def check_storage(experiment: Experiment, head: RayHead) -> None:
         names = ", ".join(nodes.host_names[:5]) or "none yet"
         rule = (
             f"must be a bucket (s3://…, gs://…): a folder of this machine is not on the cluster's nodes ({names}); "
-            "for a folder that all nodes share, give `detox-ray run` on the head, with RAY_ADDRESS set"
+            "if all nodes share the folder, use `detox-ray run` on the head, with RAY_ADDRESS set"
         )
         raise ConfigError([Problem("storage", experiment.storage, rule)])
 
@@ -113,16 +113,16 @@ def _user() -> str:
 
 
 def next_job(submission: Submission, head: RayHead) -> Submitted:
-    """Return the job that is at work on this run, or the id of the next attempt."""
+    """Return the job that is carrying out this run, or the id of the next attempt."""
     attempts = [(submission.attempt(job), job) for job in head.jobs() if submission.attempt(job)]
-    at_work = [job.id for _, job in attempts if not job.has_ended]
-    if at_work:
-        return Submitted(at_work[0], is_new=False)
+    unfinished = [job.id for _, job in attempts if not job.has_ended]
+    if unfinished:
+        return Submitted(unfinished[0], is_new=False)
     return Submitted(submission.id(max((number for number, _ in attempts), default=0) + 1), is_new=True)
 
 
 def submit(submission: Submission, head: RayHead) -> Submitted:
-    """Submit the next attempt at a run, unless a job is at work on it."""
+    """Submit the next attempt at a run, unless a job is carrying it out."""
     chosen = next_job(submission, head)
     if not chosen.is_new:
         return chosen

@@ -137,15 +137,13 @@ def interval(low: float | None, high: float | None, decimals: int = 3, signed: b
 
 
 def signed_percent(share: float) -> str:
-    """Format a share in per cent with a real sign: 0.25 -> "+25 %"."""
-    rounded = round(100 * share)
-    return f"{'+' if rounded > 0 else '−' if rounded < 0 else '±'}{abs(rounded)}\u00a0%"
+    """Format a share in per cent with a real sign: 0.25 -> "+25 %"; a change of 0 has none, because ± is a spread."""
+    return f"{number(100 * share, 0, signed=True)}\u00a0%"
 
 
 def signed_points(share: float) -> str:
     """Format a difference of shares in percentage points: 0.032 -> "+3.2 pp"."""
-    text = number(100 * share, 1, signed=True)
-    return f"{text if float(text.lstrip('+−')) else '±0.0'}\u00a0pp"
+    return f"{number(100 * share, 1, signed=True)}\u00a0pp"
 
 
 def p_value(p: float | None) -> str:

@@ -113,6 +113,8 @@ def read_validity(path: Path, scorer: str) -> list[LanguageValidity]:
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             return validity_rows(list(csv.DictReader(stream)), scorer)
+    except FileNotFoundError:
+        reason = "it does not exist"
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
     except KeyError as error:

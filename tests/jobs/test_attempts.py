@@ -30,7 +30,7 @@ def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_only_a_driver_of_a_job_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_driver_of_a_job_records_an_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(attempts.JOB_VARIABLE, raising=False)
     with ExitStack() as after, recorded(str(tmp_path / "run"), exit_code_of, after):
         pass
@@ -95,7 +95,7 @@ def test_the_clocks_of_drivers_and_readers_do_not_matter(driver: Path, monkeypat
     recorder.end(0, "")
 
 
-def test_drivers_that_begin_together_get_numbers_of_their_own(driver: Path) -> None:
+def test_drivers_that_begin_together_get_different_numbers(driver: Path) -> None:
     store = Folder.at(str(driver))
     recorders = [Recorder(store, "job", None) for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -146,21 +146,21 @@ def test_a_driver_waits_until_the_lock_of_a_killed_one_is_stale(
     assert "waits up to 20 s for its folder" in capsys.readouterr().out
 
 
-def test_an_attempt_that_was_refused_hides_no_other_at_work(driver: Path) -> None:
+def test_a_refused_attempt_does_not_hide_a_running_one(driver: Path) -> None:
     store = Folder.at(str(driver))
-    at_work, refused = Recorder(store, "detox-x-1", None), Recorder(store, "detox-y-1", None)
-    at_work.start()
+    running, refused = Recorder(store, "detox-x-1", None), Recorder(store, "detox-y-1", None)
+    running.start()
     refused.start()
     refused.end(5, "in use")
     attempts = read_attempts(store)
     assert [attempt.state for attempt in attempts] == ["running", "in use"]
     assert deciding_attempt(attempts).number == 1
     assert CliRunner().invoke(app, ["jobs", "status", str(driver)]).exit_code == 3
-    at_work.end(0, "")
+    running.end(0, "")
     assert CliRunner().invoke(app, ["jobs", "status", str(driver)]).exit_code == 0
 
 
-def test_attempts_are_numbered_in_the_folder_whatever_ray_calls_them(driver: Path) -> None:
+def test_attempts_are_numbered_in_the_folder_even_if_ray_repeats_an_id(driver: Path) -> None:
     for _ in range(2):  # a restarted head gives the same id again
         with ExitStack() as after, recorded(str(driver), exit_code_of, after):
             pass
@@ -170,7 +170,7 @@ def test_attempts_are_numbered_in_the_folder_whatever_ray_calls_them(driver: Pat
     ]
 
 
-def test_the_log_arrives_whole_in_pieces_while_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_growing_log_is_uploaded_in_pieces_and_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts, "LOG_S", 0.01)
     monkeypatch.setattr(attempts, "PIECE_BYTES", 1000)
     printed = tmp_path / "job-driver.log"
@@ -207,7 +207,7 @@ def test_a_storage_that_cannot_be_written_does_not_end_the_run(
 
 def test_status_and_logs_of_a_run_need_no_cluster(driver: Path, tmp_path: Path) -> None:
     missing = CliRunner().invoke(app, ["jobs", "status", str(tmp_path)])
-    assert missing.exit_code == 2 and "records no attempt" in " ".join(missing.output.split())
+    assert missing.exit_code == 2 and "has no record of a job" in " ".join(missing.output.split())
     printed = tmp_path / "log"
     printed.write_text("first\n")
     store = Folder.at(str(driver))
@@ -227,7 +227,7 @@ def test_status_and_logs_of_a_run_need_no_cluster(driver: Path, tmp_path: Path) 
     assert followed.exit_code == 2 and "--follow: needs a job's id" in " ".join(followed.output.split())
 
 
-def test_a_driver_that_prints_to_no_file_keeps_no_log_which_is_said(driver: Path) -> None:
+def test_logs_explain_why_a_driver_without_an_output_file_has_no_log(driver: Path) -> None:
     recorder = Recorder(Folder.at(str(driver)), "slurm-1", None)
     recorder.start()
     recorder.end(0, "")

@@ -134,21 +134,21 @@ def committed(folder: Folder) -> set[str]:
     return {file for file in folder.files("commits/generations") if file.endswith(".json")}
 
 
-def test_a_run_is_left_alone_cancelled_and_resumed(head: Head, tmp_path: Path) -> None:
+def test_a_job_survives_ctrl_c_and_is_cancelled_and_resumed(head: Head, tmp_path: Path) -> None:
     data = {"prompts": {"source": "toy17", "per_language": 40}}
     generate = {**EXPERIMENT["generate"], "samples": 40, "max_tokens": 40}
     file = config(tmp_path, data=data, generate=generate)
     folder = Folder.at(str(tmp_path / "runs/job"))
     following = head.start("submit", file, "--follow")
     wait_for(lambda: committed(folder), 200, lambda: f"{following.poll()} {folder.files('')}")
-    # Ctrl-C leaves the job alone.
+    # Ctrl-C does not stop the job.
     following.send_signal(signal.SIGINT)
     output, _ = following.communicate(timeout=60)
-    assert following.returncode == 3 and "the job goes on" in output
+    assert following.returncode == 3 and "the job continues" in output
     job_id = re.search(r"detox-job-\w+-\d+", output)[0]  # type: ignore[index]
     assert head.call("jobs", "status", job_id)[0] == 3
     code, again = head.call("submit", file)
-    assert code == 0 and f"{job_id} is already at work" in again
+    assert code == 0 and f"{job_id} is already carrying out" in again
     # The driver ends by itself, and what it committed stays.
     code, cancelled = head.call("jobs", "cancel", job_id)
     assert code == 0 and "STOPPED" in cancelled, cancelled
@@ -183,7 +183,7 @@ def test_a_run_is_followed_to_its_end_and_recorded_in_its_folder(head: Head, tmp
     assert job["runtime_env"]["env_vars"]["RAY_JOB_STOP_WAIT_TIME_S"] == "30"
 
 
-def test_wrong_input_ends_with_the_drivers_own_code(head: Head, tmp_path: Path) -> None:
+def test_wrong_input_ends_with_the_drivers_exit_code(head: Head, tmp_path: Path) -> None:
     file = config(tmp_path, models={"base": {"path": str(tmp_path / "nowhere")}})
     code, output = head.call("submit", file, "--follow")
     assert code == 2 and "models.base.path" in output

@@ -44,7 +44,7 @@ def submitted(*words: str) -> dict[str, Any]:
     return row
 
 
-def test_the_whole_experiment_travels_as_one_file(head: FakeHead) -> None:
+def test_the_resolved_experiment_is_shipped_as_one_file(head: FakeHead) -> None:
     row = submitted("generate.samples=7")
     assert row["submitted"] and row["folder"] == "s3://bucket/runs/toy17?region=eu-west-1"
     (job,) = head.jobs.values()
@@ -60,14 +60,14 @@ def test_the_whole_experiment_travels_as_one_file(head: FakeHead) -> None:
     assert len(package) < 20_000
 
 
-def test_a_head_without_the_drivers_resource_gets_none_asked(head: FakeHead) -> None:
+def test_no_driver_resource_is_requested_from_a_head_without_it(head: FakeHead) -> None:
     head.resources = {"CPU": 8.0}
     submitted()
     (job,) = head.jobs.values()
     assert not job.get("entrypoint_resources")
 
 
-def test_a_second_submission_finds_the_job_at_work(head: FakeHead) -> None:
+def test_a_second_submission_finds_the_running_job(head: FakeHead) -> None:
     first = submitted()
     second = submitted()
     assert second["id"] == first["id"] and second["at_work"] and not second["submitted"]
@@ -83,7 +83,7 @@ def test_after_its_end_the_next_attempt_begins(head: FakeHead, state: str) -> No
     assert second["submitted"] and second["id"] == first["id"].removesuffix("1") + "2"
 
 
-def test_of_two_at_once_ray_refuses_one_which_then_finds_the_other(
+def test_the_second_of_two_simultaneous_submissions_finds_the_first_ones_job(
     head: FakeHead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = submitted()
@@ -138,12 +138,12 @@ def test_a_folder_as_storage_needs_a_cluster_of_this_machine(head: FakeHead, sto
 # --- addresses ------------------------------------------------------------------------------------------------------
 
 
-def test_an_address_without_an_answer(head: FakeHead) -> None:
+def test_an_address_that_does_not_answer_is_refused(head: FakeHead) -> None:
     result = call("jobs", "list", "--address", "http://127.0.0.1:1")
     assert result.exit_code == 2 and "http://127.0.0.1:1 does not answer" in result.output
 
 
-def test_an_address_that_is_not_rays(head: FakeHead, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_is_not_a_ray_heads_is_refused(head: FakeHead, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeHead, "answer", lambda *_: (404, "Not Found"))
     result = call("jobs", "list")
     assert result.exit_code == 2
@@ -177,7 +177,7 @@ def test_rays_variables_must_not_name_another_address(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("address", ["ray://10.0.0.1:10001", "http://", None])
-def test_what_is_no_address_of_a_dashboard_is_refused(monkeypatch: pytest.MonkeyPatch, address: str | None) -> None:
+def test_what_cannot_be_a_dashboards_address_is_refused(monkeypatch: pytest.MonkeyPatch, address: str | None) -> None:
     for other in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "DETOX_RAY_ADDRESS"):
         monkeypatch.delenv(other, raising=False)
     with pytest.raises(ConfigError, match="--address"):
@@ -235,7 +235,7 @@ def test_following_prints_each_line_once_over_a_lost_connection(head: FakeHead) 
     job = submitted()["id"]
     client = RayHead(head.address)
     printed: list[str] = []
-    said: list[str] = []
+    messages: list[str] = []
     steps = iter(["a\n", "a\nb\n", "", "a\nb\nc\n", "end"])
 
     def sleep(seconds: float) -> None:
@@ -251,9 +251,9 @@ def test_following_prints_each_line_once_over_a_lost_connection(head: FakeHead) 
         if not head.failures:
             sleep(seconds)
 
-    ended = follow(client, job, printed.append, said.append, sleeping)
+    ended = follow(client, job, printed.append, messages.append, sleeping)
     assert ended.state == "SUCCEEDED" and "".join(printed) == "a\nb\nc\n"
-    assert len(said) == 2 and "answers again" in said[1]
+    assert len(messages) == 2 and "answers again" in messages[1]
 
 
 def test_a_forgotten_job_is_lost_and_points_to_the_folder(head: FakeHead) -> None:
@@ -266,11 +266,11 @@ def test_a_forgotten_job_is_lost_and_points_to_the_folder(head: FakeHead) -> Non
 
 
 @pytest.mark.parametrize(
-    ("ended", "code", "said"),
-    [(None, 3, "running by its folder"), (0, 0, "finished"), (1, 1, "failed"), (-1, 3, "not known")],
+    ("ended", "code", "state"),
+    [(None, 3, "running, by the run's folder"), (0, 0, "finished"), (1, 1, "failed"), (-1, 3, "unknown")],
 )
 def test_if_the_head_is_lost_the_runs_folder_gives_the_exit_code(
-    head: FakeHead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: int | None, code: int, said: str
+    head: FakeHead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: int | None, code: int, state: str
 ) -> None:
     row = submitted(f"storage={tmp_path}")
     recorder = Recorder(Folder.at(row["folder"]), row["id"], None)
@@ -291,7 +291,7 @@ def test_if_the_head_is_lost_the_runs_folder_gives_the_exit_code(
     monkeypatch.setattr(head, "answer", forgetting)
     monkeypatch.setattr("detox_ray.jobs.following.INTERVAL_S", 0.01)
     result = call("jobs", "logs", row["id"], "--follow")
-    assert result.exit_code == code and said in " ".join(result.output.split())
+    assert result.exit_code == code and state in " ".join(result.output.split())
     if ended is None:
         recorder.end(0, "")
 
@@ -310,7 +310,7 @@ def test_a_cancelled_job_is_resumed_with_the_same_experiment(head: FakeHead) -> 
         assert yaml.safe_load(archive.read("experiment.yaml"))["generate"]["samples"] == 7
 
 
-def test_only_what_was_submitted_here_is_resumed(head: FakeHead) -> None:
+def test_a_job_that_detox_ray_did_not_submit_is_not_resumed(head: FakeHead) -> None:
     head.jobs["others"] = {"submission_id": "others", "status": "FAILED", "metadata": {}}
     result = call("jobs", "resume", "others")
     assert result.exit_code == 2 and "not submitted by" in " ".join(result.output.split())

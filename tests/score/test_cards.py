@@ -51,6 +51,6 @@ def test_a_file_that_is_no_validity_is_refused(tmp_path: Path) -> None:
     assert "it has no column scorer" in result.stderr
     result = CliRunner().invoke(app, ["scorers", "perspective", "--validity", str(tmp_path / "absent.csv")])
     assert result.exit_code == 2 and "--validity: must be a validity.csv" in result.stderr
-    assert "no such file or directory (got " in result.stderr and "Errno" not in result.stderr
+    assert "it does not exist (got " in result.stderr and "Errno" not in result.stderr
     with pytest.raises(InputError, match="unknown scorer"):
         ready_card("unknown")
