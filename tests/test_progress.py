@@ -44,6 +44,20 @@ def test_large_steps_are_counted_once_and_never_missed() -> None:
     assert [line.split(" ")[1] for line in stream.getvalue().splitlines()] == ["55/100", "100/100"]
 
 
+def test_units_that_were_done_before_do_not_count_in_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that resumes from step 40."""
+    progress, stream = log()
+    now = iter([100.0, 102.0, 110.0])
+    monkeypatch.setattr("detox_ray.cluster.progress.time.monotonic", lambda: next(now))
+    with progress.task("train detox", 60, "steps", done=40) as task:
+        task.advance(8)
+        task.advance(12)
+    assert stream.getvalue().splitlines() == [
+        "train detox: 48/60 steps, 4.00 steps/s, 3s left",
+        "train detox: 60/60 steps, 2.00 steps/s, 0s left",
+    ]
+
+
 def test_a_step_without_units_is_no_error() -> None:
     progress, stream = log()
     with progress.task("nothing", 0) as task:

@@ -29,12 +29,12 @@ def _duration(seconds: float) -> str:
 class ProgressTask:
     """One long step, with its units done, rate and time left."""
 
-    def __init__(self, console: Console, label: str, total: int, unit: str, bars: Bars | None):
-        self.label, self.total, self.unit, self.done = label, total, unit, 0
-        self._console, self._bars = console, bars
+    def __init__(self, console: Console, label: str, total: int, unit: str, bars: Bars | None, done: int = 0):
+        self.label, self.total, self.unit, self.done = label, total, unit, done
+        self._console, self._bars, self._before = console, bars, done
         self._started = time.monotonic()
         self._every = max(1, total // LOG_LINES)
-        self._id = bars.add_task(label, total=total, note="") if bars else None
+        self._id = bars.add_task(label, total=total, completed=done, note="") if bars else None
 
     def advance(self, units: int = 1, note: str = "") -> None:
         """Add ``units`` to the units done; ``note`` describes the latest ones (loss, rate)."""
@@ -44,9 +44,9 @@ class ProgressTask:
         if self._bars is not None and self._id is not None:
             self._bars.update(self._id, completed=self.done, note=note)
         elif self.done // self._every > before // self._every or self.done >= self.total:
-            elapsed = time.monotonic() - self._started
-            left = elapsed / self.done * (self.total - self.done) if self.done else 0.0
-            rate = f"{self.done / elapsed:.2f} {self.unit}/s, " if elapsed > 0 else ""
+            elapsed, counted = time.monotonic() - self._started, self.done - self._before
+            left = elapsed / counted * (self.total - self.done) if counted else 0.0
+            rate = f"{counted / elapsed:.2f} {self.unit}/s, " if elapsed > 0 else ""
             tail = f", {note}" if note else ""
             self._console.print(
                 f"{self.label}: {self.done}/{self.total} {self.unit}, {rate}{_duration(left)} left{tail}", markup=False
@@ -64,10 +64,11 @@ class Progress:
         self.console.print(message, markup=False)
 
     @contextmanager
-    def task(self, label: str, total: int, unit: str = "units") -> Iterator[ProgressTask]:
+    def task(self, label: str, total: int, unit: str = "units", done: int = 0) -> Iterator[ProgressTask]:
+        """Yield a task, of which ``done`` units were done before; rate and time left do not count them."""
         interrupt.check()
         if not self.console.is_terminal:
-            yield ProgressTask(self.console, label, total, unit, None)
+            yield ProgressTask(self.console, label, total, unit, None, done)
             return
         columns = (
             SpinnerColumn(),
@@ -79,7 +80,7 @@ class Progress:
             TextColumn("{task.fields[note]}", markup=False),
         )
         with Bars(*columns, console=self.console) as bars:
-            yield ProgressTask(self.console, label, total, unit, bars)
+            yield ProgressTask(self.console, label, total, unit, bars, done)
 
     @contextmanager
     def steps(self, prefix: str) -> Iterator[Callable[[str, int, int, float], None]]:

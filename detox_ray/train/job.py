@@ -164,7 +164,7 @@ def _follow(
         room.look(state)
         state = _read_board(board, state, label, clock, progress)
     if state.reference[1]:
-        with progress.task(f"{label}: reference", total=state.reference[1], unit="groups") as task:
+        with progress.task(f"{label}: reference", state.reference[1], "groups", state.reference[0]) as task:
             while True:
                 if state.reference[0] > task.done:
                     task.advance(state.reference[0] - task.done)
@@ -174,7 +174,7 @@ def _follow(
                 state = _read_board(board, state, label, clock, progress)
     if state.total:
         is_announced = False
-        with progress.task(label, total=state.total, unit="steps") as task:
+        with progress.task(label, state.total, "steps", state.step) as task:
             while True:
                 alive = training.is_alive()
                 state = _read_board(board, state, label, clock, progress)
