@@ -3,21 +3,18 @@
 import subprocess
 import sys
 
-CHECK = """
+WORKER = """
 import sys
+from detox_ray import toy17
+from detox_ray.models.codec import Codec
 from detox_ray.models.transformers_internals import import_without_sklearn
+Codec(str(toy17.SHIPPED / "model"), {"revision": None})
+print(sorted({"sklearn", "scipy"} & sys.modules.keys()))
 import_without_sklearn(trainer=True)
 from transformers import LlamaForCausalLM, Trainer, XLMRobertaForSequenceClassification
 from transformers.utils import is_sklearn_available
 LlamaForCausalLM, Trainer, XLMRobertaForSequenceClassification
 print(sorted({"sklearn", "scipy"} & sys.modules.keys()), is_sklearn_available())
-"""
-CODEC = """
-import sys
-from detox_ray import toy17
-from detox_ray.models.codec import Codec
-Codec(str(toy17.SHIPPED / "model"), {"revision": None})
-print(sorted({"sklearn", "scipy"} & sys.modules.keys()))
 """
 DRIVER = """
 import sys
@@ -32,12 +29,8 @@ def printed(program: str) -> str:
     return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_model_classes_and_the_trainer_come_without_sklearn_and_scipy() -> None:
-    assert printed(CHECK) == "[] True"
-
-
-def test_a_tokenizer_comes_without_sklearn_and_scipy() -> None:
-    assert printed(CODEC) == "[]"
+def test_tokenizers_model_classes_and_the_trainer_come_without_sklearn_and_scipy() -> None:
+    assert printed(WORKER) == "[]\n[] True"
 
 
 def test_driver_starts_without_ray_and_torch() -> None:
