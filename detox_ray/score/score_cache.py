@@ -94,7 +94,9 @@ class ScoreCache:
             if held > HELD_BYTES:
                 continue
             try:
-                tables.append(pq.read_table(pa.BufferReader(self._store.read_bytes(path))).cast(self._schema))
+                # `pq.read_table` would read in threads that may hold the bytes when the interpreter ends, which aborts.
+                part = pq.ParquetFile(pa.BufferReader(self._store.read_bytes(path))).read()
+                tables.append(part.cast(self._schema))
                 held += tables[-1].nbytes
             except (OSError, ValueError, pa.ArrowException) as error:
                 log.warning("the part %s of the score cache cannot be read and is ignored: %s", path, error)

@@ -78,8 +78,8 @@ def _finished(store: Store, folder: str, warn: Callable[[str], None], step: int 
     """Yield the checkpoints below ``folder`` (of ``step``, if given) that have all their seals, the latest first."""
     checkpoints: dict[str, list[str]] = {}
     for file in store.files(folder):
-        name = file.removeprefix(f"{folder}/").split("/")[0]
-        if name.startswith(CHECKPOINT_PREFIX):
+        name, slash, _ = file.removeprefix(f"{folder}/").partition("/")
+        if slash and name.startswith(CHECKPOINT_PREFIX):  # Ray Train's list of checkpoints has this prefix, too
             checkpoints.setdefault(name, []).append(file)
     for name in sorted(checkpoints, reverse=True):
         seals = checkpoint_files.seals(store, checkpoints[name])

@@ -131,6 +131,7 @@ def find(store: Store, step: int | None = None) -> tuple[Checkpoint | None, list
 
 
 def test_the_newest_whole_checkpoint_is_taken_in_silence(store: Store) -> None:
+    store.write_json(f"{FOLDER}/{CHECKPOINT_LIST}", {})  # a file beside the checkpoints, with a similar name
     assert find(store) == (None, [])
     write(store, 1, step=5)
     newest = write(store, 2, step=10)
