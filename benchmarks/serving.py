@@ -8,7 +8,8 @@ is stopped meanwhile (SIGSTOP), so that it takes nothing from the other. The rat
 rates of one round, with the smallest and the largest: what the machine does beside over minutes cancels. A client sends
 its next request once the last is answered, over a connection that it keeps. Request i has prompt i and seed i: both
 sides draw the same tokens, 32 of each, for the model has no end token. Its weights are random and it has toy17's shape:
-time depends on shapes. Processor seconds are of all of a side's processes. Percentiles are of all requests.
+time depends on shapes. Processor time is that of all of a side's processes, in sum and for those that take the most.
+Percentiles are of all requests.
 """
 
 import argparse
@@ -24,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -39,13 +40,14 @@ SECONDS = 3.0  # of a load, about
 
 WORDS = 2000
 PROMPTS = 400
+SHOWN = 6  # processes
 
 
 class Load(NamedTuple):
     """The measurements of one server with one number of clients."""
 
     seconds: float
-    cpu_seconds: float
+    cpu_seconds: Counter[str]  # by process
     latencies: list[float]  # s
     first: list[float]  # s until the first token; of streams
     tokens: int  # completed; of whole answers
@@ -148,7 +150,7 @@ async def _answered(url: str, process: subprocess.Popen[bytes], log: Path) -> No
 
 
 async def load(
-    url: str, clients: int, count: int, prompts: Sequence[str], stream: bool, cpu: Callable[[], float]
+    url: str, clients: int, count: int, prompts: Sequence[str], stream: bool, cpu: Callable[[], Counter[str]]
 ) -> Load:
     """``count`` requests by ``clients`` at once. Raises for any answer but 200."""
     import httpx
@@ -190,24 +192,28 @@ async def _stream(client: Any, url: str, body: dict[str, Any]) -> float:
     return at
 
 
-def cpu_seconds(leader: int, known: dict[int, float]) -> float:
-    """Return the CPU time of all processes below ``leader``, including those that ended since the last call."""
+def cpu_seconds(leader: int, known: dict[int, tuple[str, float]]) -> Counter[str]:
+    """Return the CPU time of all processes below ``leader`` by name, including those that ended since the last call."""
     import psutil
 
     family = [psutil.Process(leader), *psutil.Process(leader).children(recursive=True)]
     for process in family:
         try:
-            times = process.cpu_times()
-            known[process.pid] = times.user + times.system
+            times, words = process.cpu_times(), process.cmdline()
         except psutil.NoSuchProcess:
             continue
-    return sum(known.values())
+        name = "main process" if process.pid == leader else Path(words[0]).name[:24] if words else "?"
+        known[process.pid] = name, times.user + times.system
+    seconds: Counter[str] = Counter()
+    for name, spent in known.values():
+        seconds[name] += spent  # type: ignore[assignment]
+    return seconds
 
 
 def together(loads: Sequence[Load]) -> Load:
     return Load(
         sum(load.seconds for load in loads),
-        sum(load.cpu_seconds for load in loads),
+        sum((load.cpu_seconds for load in loads), Counter()),
         [value for load in loads for value in load.latencies],
         [value for load in loads for value in load.first],
         sum(load.tokens for load in loads),
@@ -217,12 +223,14 @@ def together(loads: Sequence[Load]) -> Load:
 def show(name: str, load: Load) -> str:
     requests = len(load.latencies)
     said = f"  {name:<5} {requests / load.seconds:7.1f} requests/s"
-    said += f"  {1000 * load.cpu_seconds / requests:6.1f} ms of processor each  latency {percentiles(load.latencies)}"
+    said += f"  {1000 * sum(load.cpu_seconds.values()) / requests:6.1f} ms of processor each"
+    said += f"  latency {percentiles(load.latencies)}"
     if load.first:
         said += f"  first token {percentiles(load.first)}"
     if load.tokens:
         said += f"  {load.tokens / load.seconds:6.0f} tokens/s"
-    return said
+    most = [(who, 1000 * spent / requests) for who, spent in load.cpu_seconds.most_common(SHOWN)]
+    return said + "\n        of which " + ", ".join(f"{who} {each:.1f}" for who, each in most)
 
 
 def percentiles(values: Sequence[float]) -> str:
@@ -235,11 +243,6 @@ def make_prompts(words: Sequence[str]) -> list[str]:
     """Return prompts of 4 to 12 words."""
     rng = random.Random(0)
     return [" ".join(rng.choices(words, k=rng.randint(4, 12))) for _ in range(PROMPTS)]
-
-
-def requests_for(clients: int) -> int:
-    """Return the number of requests that take about SECONDS on two cores."""
-    return max(10, round(SECONDS * {1: 4, 8: 22, 32: 44}.get(clients, clients)))
 
 
 @contextmanager
@@ -262,16 +265,17 @@ def measure(
 ) -> dict[str, list[Load]]:
     """Loads of each side, one a round. ``sides``: address and process."""
     found: dict[str, list[Load]] = defaultdict(list)
-    known: dict[str, dict[int, float]] = defaultdict(dict)
-    order = list(sides)
+    known: dict[str, dict[int, tuple[str, float]]] = defaultdict(dict)
+    order, count = list(sides), 0  # requests that take about SECONDS
     for _ in range(rounds):
         for side in order:
             url, leader = sides[side]
             (other,) = (each for name, (_, each) in sides.items() if name != side)
             with stopped(other):
                 cpu = functools.partial(cpu_seconds, leader, known[side])
-                asyncio.run(load(url, clients, clients, prompts, stream, cpu))  # awake again
-                found[side].append(asyncio.run(load(url, clients, requests_for(clients), prompts, stream, cpu)))
+                awake = asyncio.run(load(url, clients, max(20, 4 * clients), prompts, stream, cpu))
+                count = count or max(10, round(SECONDS * len(awake.latencies) / awake.seconds))
+                found[side].append(asyncio.run(load(url, clients, count, prompts, stream, cpu)))
         order.reverse()
     return found
 
@@ -292,7 +296,7 @@ def main() -> None:
             url, command = f"http://127.0.0.1:{port}", commands(f"{folder}/model", port)[side]
             leader = stack.enter_context(running(command, url, Path(folder) / f"{side}.log"))
             sides[side] = url, leader
-            asyncio.run(load(url, 8, 100, prompts, False, lambda: 0.0))  # warm
+            asyncio.run(load(url, 8, 100, prompts, False, Counter))  # warm
         print(f"{platform.machine()}, {os.cpu_count()} cores, {args.rounds} rounds", flush=True)
         for stream in (False, True):
             for clients in args.clients:
