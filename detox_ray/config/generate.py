@@ -16,7 +16,7 @@ class GenerateConfig(Strict):
     top_p: float = Field(0.8, gt=0, le=1)
     max_tokens: int = Field(20, ge=1)
     actors: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"  # auto: one per GPU group, or one per 4 CPUs
-    prompts_per_unit: int = Field(256, ge=1)  # prompts whose completions are committed together
+    prompts_per_unit: int = Field(256, ge=1)  # prompts whose completions are committed together; few cost speed
     # what has a seed of its own. prompt: each prompt and sample, so that a completion does not depend on those that are
     # drawn with it; unit: each unit, which can then be drawn again only as a whole, and for which vLLM may use faster
     # kernels on a GPU
