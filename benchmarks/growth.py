@@ -303,7 +303,7 @@ def main() -> None:
             "prompts": lambda: prompt_lines(folder, prompts),
             "key": lambda: [compared("the key of all prompts, per prompt", prompt_keys, prompts, 1.2, 5, whole=True)],
             "cache": lambda: [
-                compared(f"looking {TEXTS_PER_UNIT:,} texts up in the cache", lookups(folder), cached, 2.0, 20)
+                compared(f"looking {TEXTS_PER_UNIT:,} texts up in the cache", lookups(folder), cached, 1.2, 20)
             ],
             "runs": lambda: [compared("the service's list of runs, per run", run_lists(folder), runs, 1.2, 9, True)],
         }
