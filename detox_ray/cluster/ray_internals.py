@@ -120,10 +120,10 @@ NODE_LOSS_S = 45  # time in which Ray detects a lost node; peers of its workers 
 class NodeLeavesError(RuntimeError):
     """A training's workers have saved a checkpoint and stop, because a node of theirs is about to leave."""
 
-    MESSAGE = "a node of the workers is about to leave the cluster"  # Ray Train passes on the error's text only
+    MESSAGE = "a node of the workers is about to leave the cluster"  # by which the policy knows the error
 
-    def __init__(self) -> None:
-        super().__init__(self.MESSAGE)
+    def __init__(self, message: str = MESSAGE):  # pickle, which brings it to the controller, passes the message
+        super().__init__(message)
 
 
 def excuse_lost_nodes() -> None:

@@ -81,7 +81,7 @@ class LeaveNodes(TrainerCallback):
     """Saves a checkpoint and stops all workers if one of their nodes is about to leave the cluster.
 
     Ray Train would let the workers compute until the node is gone, and the steps after the checkpoint would be lost.
-    Instead, they start again at once on the nodes that stay. At the last step nothing is stopped, because the training
+    Instead, they start again on the nodes that stay. At the last step nothing is stopped, because the training
     is over anyway.
 
     It must be called after `ReportCheckpoints`.

@@ -1,5 +1,6 @@
 """Which failures of a training count: not those that a lost or a leaving node explains."""
 
+import pickle
 from types import SimpleNamespace
 from typing import Any
 
@@ -78,7 +79,8 @@ def test_workers_that_stop_because_a_node_leaves_are_excused_at_once_and_the_los
 ) -> None:
     policy = NodeLossPolicy(FailureConfig(max_failures=0))
     monkeypatch.setattr(ray_internals, "draining_nodes", lambda: {"n2": "n2 (10.0.0.1)"})
-    stopped = failure(f"Traceback of a worker: {NodeLeavesError()}")
+    arrived = pickle.loads(pickle.dumps(NodeLeavesError()))  # from a worker, in the controller
+    stopped = WorkerGroupError("stopped", {0: arrived})
     assert policy.make_decision(stopped) is FailureDecision.RETRY
     assert cluster["now"] == 0
     cluster["n2"] = 0.0  # it has left
