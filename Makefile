@@ -1,11 +1,11 @@
 # `make demo` and `make test` do all set-up themselves; a second call skips what is current.
 #   ACCELERATOR=cpu|gpu   which lock to install (default: gpu if an NVIDIA driver answers)
 #   PYTHON=python3.11     the interpreter for .venv
-#   TEST_PROCESSES=3      how many processes share the tests; 0: one, in the order of the files
+#   TEST_PROCESSES=2      how many processes share the tests; 0: one, in the order of the files
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 ACCELERATOR ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := cluster/locks/$(ACCELERATOR).txt

@@ -150,7 +150,8 @@ def test_unit_that_always_kills_its_actor_keeps_no_other_from_being_made(
     ):
         run(store, ray_cluster, kept, 4, dies_at="l1", dies=99)
     assert {unit["language"] for unit in store.committed(TEXTS)} == {"l0", "l2", "l3"}
-    assert log_of(store).count("make l1") == 3
+    # A process may die before the driver has its answer for l0: the death then counts for l0, which is asked for again.
+    assert log_of(store).count("make l1") == 3 + log_of(store).count("make l0") - 1
     assert log_of(store).count("make l2") == 1  # it was in the hand of each actor that died
 
 

@@ -11,7 +11,7 @@ the attributes. Scores from different dates may disagree, so `notes` holds the d
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -69,7 +69,7 @@ class PerspectiveScorer:
             row_of = {pool.submit(self._score_text, texts[row], language, stop): row for row in send}
             try:
                 outage = Outage(self.name)
-                for future in as_completed(row_of):
+                for future in row_of:  # not `as_completed`, which can leave futures locked if Ctrl-C interrupts it
                     result = future.result()
                     outage.see(result)
                     results[row_of[future]] = Failure(result.reason) if isinstance(result, GivenUp) else result

@@ -15,9 +15,10 @@ A text that got no answer at all (time-outs, 5xx) has no row: the next run asks 
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
 from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from detox_ray.cluster.progress import Progress
@@ -145,7 +146,10 @@ class _Asking:
             sleep=self._sleep,
         )
         self._outage = Outage("archive")
-        self._flights: set[Future[Result]] = set()
+        # Not `concurrent.futures.wait`: if it is interrupted while it takes the locks of all futures, it never gives
+        # them back, and their threads wait for ever.
+        self._landed: SimpleQueue[Future[Result]] = SimpleQueue()
+        self._in_flight = 0
         self.answered = self.unanswered = 0
         self.repeated: set[bytes] = set()  # of what a killed run had sent
 
@@ -157,10 +161,11 @@ class _Asking:
         ):
             try:
                 for text in self._wanted():
-                    if len(self._flights) == self._requests.in_flight:
+                    if self._in_flight == self._requests.in_flight:
                         self._count_answers()
-                    self._flights.add(pool.submit(self._ask, text))
-                while self._flights:
+                    pool.submit(self._ask, text).add_done_callback(self._landed.put)
+                    self._in_flight += 1
+                while self._in_flight:
                     self._count_answers()
             finally:
                 self._stop.set()  # the pool then waits for the requests that are on their way
@@ -213,8 +218,12 @@ class _Asking:
 
     def _count_answers(self) -> None:
         """Wait for an answer, and count all that have come. Raises ServiceDown if there are none any more."""
-        done, self._flights = wait(self._flights, return_when=FIRST_COMPLETED)
+        done = [self._landed.get()]
+        with suppress(Empty):
+            while True:
+                done.append(self._landed.get_nowait())
         for flight in done:
+            self._in_flight -= 1
             result = flight.result()
             if isinstance(result, GivenUp):
                 self.unanswered += 1
