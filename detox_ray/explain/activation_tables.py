@@ -152,6 +152,21 @@ def deviations(english: Prompted, neurons: Sequence[Neuron]) -> Floats:
     return np.where(sd > 0, sd, 1.0)
 
 
+def offset_amounts(dose: float, units: str, english: Prompted, neurons: Sequence[Neuron]) -> list[float]:
+    """Return the constant that a dose adds to each neuron's activation.
+
+    Args:
+        dose: the dose.
+        units: "raw", or "sd" for each neuron's own standard deviation, also of neurons of a matched draw.
+        english: the reading of the parent's own English continuations.
+        neurons: the neurons to offset.
+    """
+    if units == "raw":
+        return [dose] * len(neurons)
+    amounts: list[float] = (dose * deviations(english, neurons)).tolist()
+    return amounts
+
+
 def source_activation_rows(sets: NeuronSets, ranks: Sequence[int], english: Prompted, prompted: Prompted) -> pa.Table:
     """Return SOURCE_ACTIVATIONS of one model in one language, a row for each prompt with at least one step.
 

@@ -56,6 +56,7 @@ def correlate(
     *,
     targets_RL: Floats | None = None,
     controls_LC: Floats | None = None,
+    bounded_L: NDArray[np.bool_] | None = None,
     resamples: int = 2000,
     permuted: int = 10_000,
     confidence: float = 0.95,
@@ -69,6 +70,8 @@ def correlate(
         seed: seed of permutations and resamples.
         targets_RL: the target in R resamples of prompts.
         controls_LC: C further numbers of each language, for the partial correlation.
+        bounded_L: whether the target is at its bound, where it no longer measures anything. If it is in most
+            languages, it counts as saturated.
         resamples: number of resamples of languages, for the interval.
         permuted: number of random permutations, if there are too many to count all.
         confidence: level of the interval.
@@ -76,7 +79,12 @@ def correlate(
     kept = np.isfinite(predictor_L) & np.isfinite(target_L)
     x, y = predictor_L[kept], target_L[kept]
     n = len(x)
-    status = TOO_FEW if n < FEWEST else SATURATED if np.ptp(y) < SPREAD else CONSTANT if np.ptp(x) == 0 else OK
+    if n < FEWEST:
+        status = TOO_FEW
+    elif np.ptp(y) < SPREAD or (bounded_L is not None and 2 * bounded_L[kept].sum() > n):
+        status = SATURATED
+    else:
+        status = CONSTANT if np.ptp(x) == 0 else OK
     if status != OK:
         return Correlation(n, status, detectable=detectable(n))
     rng = generator(seed, "correlation", method, n)

@@ -76,7 +76,10 @@ def effect_curves(outcome_by_edit: Mapping[Edit, Outcome], edited: str) -> list[
         elif kind != NONE:
             random.setdefault(amount, []).append(outcome.toxicity.value)
     points = sorted((amount, outcome.value) for amount, outcome in chosen.items())
-    band = sorted((amount, each.low or each.value, each.high or each.value) for amount, each in chosen.items())
+    band = sorted(
+        (amount, each.value if each.low is None else each.low, each.value if each.high is None else each.high)
+        for amount, each in chosen.items()
+    )
     control = sorted((amount, float(np.mean(values))) for amount, values in random.items())
     ranges = sorted((amount, min(values), max(values)) for amount, values in random.items())
     return [

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from detox_ray.cluster.unit_jobs import Product, Task
 from detox_ray.config import GenerateConfig
 from detox_ray.explain import editable_models, tables
-from detox_ray.explain.activation_tables import NeuronSets, from_rows, source_ranks, source_rows
+from detox_ray.explain.activation_tables import NeuronSets, from_rows, offset_amounts, source_ranks, source_rows
 from detox_ray.explain.editable_models import EditableModel, TransformersModel
 from detox_ray.explain.interventions import Items, Judges, matched, most_changed, outcome_rows
 from detox_ray.explain.planned_edits import UNTOUCHED, PlannedEdit, offset_edits, transplant_edits
@@ -152,19 +152,13 @@ class InterventionWorker:
         config = self._settings.config
         assert config.offsets is not None
         sets = NeuronSets.of(task.read(self._store, tables.NEURONS))
-        sources = source_rows(
-            sets,
-            from_rows(task.read(self._store, tables.ACTIVATIONS)),
-            self._settings.choose,
-            self._settings.resampling,
-        )
-        ranks = source_ranks(sources)
+        english = from_rows(task.read(self._store, tables.ACTIVATIONS))
+        ranks = source_ranks(source_rows(sets, english, self._settings.choose, self._settings.resampling))
         if not ranks:
             return None
-        deviations = sources["sd"].to_pylist() if config.offsets.units == "sd" else [1.0] * sources.num_rows
         neurons = [sets.candidates, *sets.draws][edit.draw]
         chosen = [neurons[rank] for rank in ranks]
-        return model.offset(chosen, [edit.amount * deviations[rank] for rank in ranks])
+        return model.offset(chosen, offset_amounts(edit.amount, config.offsets.units, english, chosen))
 
     def _weights(self, task: Task, edit: PlannedEdit, parent: str) -> dict[int, NeuronWeights]:
         """Return the weights that a transplant brings."""

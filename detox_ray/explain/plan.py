@@ -191,8 +191,10 @@ class _Plan:
             config.identifier, config.fasttext, identifiers.beside_known(self._languages)
         )
         scorer = next(scorer for scorer in self._context.resolved["scores"] if scorer.name == scorer_of(experiment))
+        options = experiment.generate.engine_options
         settings = {
             **self._settings("edited_prompts", "edited_texts", "edited_samples", "new_tokens"),
+            **({"engine_options": options} if options else {}),
             "generate": experiment.generate.model_dump(include={"temperature", "top_p"}),
             "engine": resolve_engine(edited_generation(experiment)),
             "seed": experiment.seed,

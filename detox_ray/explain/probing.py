@@ -85,7 +85,8 @@ def probe_rows(
 ) -> list[dict[str, Any]]:
     """Fit a probe, and return rows of PROBES: its weights with what it reaches on its own texts, and every language.
 
-    The probe reads the last of the states. If there are other layers' states, each gets a probe of its own.
+    The probe reads the last of the states. If there are other layers' states, each gets a probe of its own. A probe
+    that was trained on labelled texts is tested, in their language, only on those that were held out.
 
     Args:
         own: the texts of its source, which are split into training and validation.
@@ -105,6 +106,8 @@ def probe_rows(
     controls = [
         fit(method, train.states[:, -1], shuffled(train.toxic, seed, draw), seed, training) for draw in range(SHUFFLES)
     ]
+    if source == "labelled" and stored is None:
+        labelled = {code: held_out if code == language else texts for code, texts in labelled.items()}
     row = {"method": method if stored is None else STORED, "source": source}
 
     def rows(texts: LabelledStates, of_language: str, part: str) -> list[dict[str, Any]]:

@@ -139,7 +139,7 @@ def _transplants(read: SectionTables, name: str, parent: str) -> dict[str, Any]:
 
 def _correlations(read: SectionTables, name: str) -> dict[str, Any]:
     correlations = read.of(tables.CORRELATIONS, name)
-    empty = {"correlation_figure": "", "correlation_caption": "", "correlation_n": 0, "correlation_note": ""}
+    empty = {"correlation_figure": "", "correlation_caption": "", "correlation_n": "0", "correlation_note": ""}
     if not correlations:
         return {**empty, "correlation_note": "No parallel sentences (explain.parallel): transfer is not predicted."}
     rows = [row for row in correlations[""].to_pylist() if row["method"] == "spearman"]
@@ -157,10 +157,12 @@ def _correlations(read: SectionTables, name: str) -> dict[str, Any]:
         )
         for row in shown
     ]
-    n = known[0]["n"]
+    least = min(known, key=lambda row: row["n"])
+    fewest, most = least["n"], max(row["n"] for row in known)
+    n = f"{most}" if fewest == most else f"{fewest} to {most}"
     caption = (
         f"Rank correlations over {n} languages between properties of the parent and the fall in toxicity "
-        f"({TARGET}), with intervals. {_verdict(known)} A correlation below {number(known[0]['detectable'])} "
+        f"({TARGET}), with intervals. {_verdict(known)} A correlation below {number(least['detectable'])} "
         f"would mostly go unseen."
     )
     figure = dot_figure(dots, "Spearman's ρ", "Predictors of transfer", marks=[0])

@@ -51,7 +51,7 @@ class ExplainStage(Stage):
 
     name = command = title = "explain"
     variations = ("edit", "text")
-    version = 3  # also raise it if models/codec.py, models/mlp.py or models/edits.py change the content of a unit
+    version = 4  # also raise it if models/codec.py, models/mlp.py or models/edits.py change the content of a unit
     summary = "why tuning works: neurons, interventions, and predictors of transfer"
     needs = (PROMPTS, TEXTS, LABELLED, PAIRS, CHECKPOINTS, SCORES)
     writes = tables.ALL

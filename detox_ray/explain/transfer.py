@@ -24,6 +24,7 @@ class Fall(NamedTuple):
     value: float  # NaN if it is not defined
     draws: Floats  # (R,), the fall in resamples of prompts
     before: float  # the parent's mean toxicity
+    bounded: bool  # whether a logarithm is only finite by the half completion: nothing, or everything, is toxic
 
 
 def falls(
@@ -41,8 +42,14 @@ def falls(
     draws = [block @ np.stack([before_P, after_P], axis=1) for block in weights(len(before_P), language, resampling)]
     means_R2 = np.concatenate(draws) / len(before_P)
     before, after = float(before_P.mean()), float(after_P.mean())
+    half = 0.5 / completions
+    bounded: dict[Target, bool] = {
+        "relative": False,
+        "log-ratio": min(before, after) < half,
+        "log-odds": min(before, after) < half or max(before, after) > 1 - half,
+    }
     return {
-        name: Fall(float(_target(name, np.array(before), np.array(after), completions)), drawn, before)
+        name: Fall(float(_target(name, np.array(before), np.array(after), completions)), drawn, before, bounded[name])
         for name in TARGETS
         for drawn in [_target(name, means_R2[:, 0], means_R2[:, 1], completions)]
     }

@@ -89,6 +89,8 @@ def correlation_rows(
 ) -> pa.Table:
     """Return the rows of CORRELATIONS of one tuned model: every predictor with every target, by both methods.
 
+    Holm's correction is over all predictors and targets of a method, since the report picks the clearest of them.
+
     Args:
         parent: the parent's name.
         predictors: the parent's PREDICTORS.
@@ -113,28 +115,27 @@ def correlation_rows(
             values.setdefault(row["predictor"], {})[row["language"]] = row["value"]
     names = [name for name in values if name != BASELINE]
     rows: list[dict[str, Any]] = []
-    for target in TARGETS:
-        y = np.array([of_language[language][target].value for language in languages])
-        draws = [of_language[language][target].draws for language in languages]
-        level = np.array([[of_language[language][target].before] for language in languages])
-        for method in METHODS:
-            correlations = [
-                correlate(
+    for method in METHODS:
+        of_method: list[dict[str, Any]] = []
+        for target in TARGETS:
+            y = np.array([of_language[language][target].value for language in languages])
+            draws = [of_language[language][target].draws for language in languages]
+            level = np.array([[of_language[language][target].before] for language in languages])
+            bounded = np.array([of_language[language][target].bounded for language in languages], dtype=bool)
+            for name in names:
+                correlation = correlate(
                     np.array([values[name].get(language, np.nan) for language in languages]),
                     y,
                     method,
                     resampling.seed,
                     targets_RL=np.stack(draws, axis=1) if draws else None,
                     controls_LC=level if draws else None,
+                    bounded_L=bounded,
                     resamples=resampling.resamples,
                     confidence=resampling.confidence,
                 )
-                for name in names
-            ]
-            corrected = holm([correlation.p_value for correlation in correlations])
-            head = {"parent": parent, "target": target, "method": method}
-            rows += [
-                {**head, "predictor": name, "p_corrected": p, **correlation._asdict()}
-                for name, correlation, p in zip(names, correlations, corrected, strict=True)
-            ]
+                head = {"parent": parent, "target": target, "method": method, "predictor": name}
+                of_method.append({**head, **correlation._asdict()})
+        corrected = holm([row["p_value"] for row in of_method])
+        rows += [{**row, "p_corrected": p} for row, p in zip(of_method, corrected, strict=True)]
     return pa.Table.from_pylist(rows, schema=CORRELATIONS.columns)

@@ -179,6 +179,15 @@ def test_keys_follow_what_changes_a_number(folder: Path, done: Context) -> None:
     assert not {"probes", "continuations", "alignments", "predictors"} & changed
 
 
+def test_keys_of_edited_models_follow_the_options_of_their_engine(folder: Path, done: Context) -> None:
+    (stage,) = stages(done, "explain")
+    raw = experiment(folder)
+    raw["generate"] |= {"max_model_len": 64}
+    cut = context(raw)
+    changed = {u.table for u, key in cut.units(*stage.writes).items() if done.keys.get(u) != key}
+    assert "interventions" in changed
+
+
 def test_edited_models_keep_a_seed_per_prompt_if_the_run_has_one_per_unit(folder: Path) -> None:
     raw = experiment(folder, edited_samples=2)
     raw["generate"] |= {"samples": 2, "temperature": 1.0, "seeding": "unit"}

@@ -7,7 +7,10 @@ import pyarrow as pa
 import pytest
 
 from detox_ray.cluster.section_figures import Curve, Dot, DotRow, _ticks, dot_figure, line_figure
-from detox_ray.explain.findings import Interval, insult_shares, mean_interval, outcomes, recovered
+from detox_ray.explain.activation_tables import Prompted, offset_amounts
+from detox_ray.explain.figures import effect_curves
+from detox_ray.explain.findings import Interval, Outcome, insult_shares, mean_interval, outcomes, recovered
+from detox_ray.explain.reading import LayerReading, Reading
 from detox_ray.explain.tables import INTERVENTIONS, NEURONS
 from detox_ray.measure.resampling import Resampling
 
@@ -51,6 +54,16 @@ def test_insult_shares_compare_vectors_with_their_partners() -> None:
     assert insult_shares(pa.Table.from_pylist(unknown, schema=NEURONS.columns)) is None
 
 
+def test_a_curve_s_band_reaches_a_bound_of_zero() -> None:
+    outcomes_by_edit = {
+        ("none", "base", 0.0, 0): Outcome(Interval(0.5, 0.4, 0.6), None, None),
+        ("offset", "base", -2.0, 0): Outcome(Interval(0.1, 0.0, 0.2), None, None),
+        ("offset", "base", -2.0, 1): Outcome(Interval(0.5, 0.4, 0.6), None, None),
+    }
+    chosen, _ = effect_curves(outcomes_by_edit, "base")
+    assert chosen.band == ((-2.0, 0.0, 0.2), (0.0, 0.4, 0.6))
+
+
 def test_an_interval_of_one_prompt_is_none() -> None:
     assert mean_interval(np.array([0.3]), "en", RESAMPLING) == (0.3, None, None)
 
@@ -74,3 +87,11 @@ def test_ticks_are_a_handful_of_round_numbers_within_the_bounds(low: float, high
     ticks = _ticks(low, high)
     assert 3 <= len(ticks) <= 10 and low <= ticks[0] and ticks[-1] <= high + 1e-9
     assert all(float(f"{tick:.2g}") == pytest.approx(tick) for tick in ticks)
+
+
+def test_a_dose_in_standard_deviations_is_in_each_neuron_s_own() -> None:
+    """Also a neuron of a matched draw has its own, not that of the source that it is matched with."""
+    layer = LayerReading(np.array([4.0, 0.0]), np.array([40.0, 4.0]), np.array([4, 2]), np.empty((2, 0)))
+    english = Prompted(["a", "b"], Reading([layer], np.array([2, 2])), [[]])
+    assert offset_amounts(-2.0, "sd", english, [(0, 0), (0, 1)]) == pytest.approx([-6.0, -2.0])
+    assert offset_amounts(-2.0, "raw", english, [(0, 0), (0, 1)]) == [-2.0, -2.0]

@@ -78,6 +78,46 @@ def test_a_split_holds_every_text_once() -> None:
     assert len(split(2, 0.01, 0).validation) == 1
 
 
+def test_a_probe_is_not_tested_on_the_labelled_texts_that_trained_it() -> None:
+    """Labels are random, so that only texts which the probe has seen look as if it knew them."""
+    rng = np.random.default_rng(0)
+    texts = LabelledStates(
+        rng.normal(size=(80, 1, 64)).astype(np.float32), np.tile([False, True], 40), np.arange(80), np.full(80, 5)
+    )
+
+    def labelled(source: str, stored: np.ndarray | None = None) -> dict[str, dict]:
+        rows = probe_rows(
+            texts,
+            {"en": texts, "de": texts},
+            method="mean-difference",
+            source=source,
+            language="en",
+            validation=0.25,
+            seed=3,
+            training=TRAINING,
+            resampling=Resampling(0, 200, 0.95),
+            stored=stored,
+        )
+        return {r["language"]: r for r in rows if (r["split"], r["control"]) == ("labelled", "none")}
+
+    by_language = labelled("labelled")
+    assert (by_language["en"]["n"], by_language["de"]["n"]) == (20, 80)
+    parts = split(80, 0.25, 3)
+    states, toxic = texts.states[:, 0].astype(np.float64), texts.toxic
+    seen, seen_toxic = states[parts.train], toxic[parts.train]
+    scores = states @ (seen[seen_toxic].mean(0) - seen[~seen_toxic].mean(0))
+
+    def auroc(places: np.ndarray) -> float:
+        above, below = scores[places][toxic[places]], scores[places][~toxic[places]]
+        return float(np.mean(above[:, None] > below))
+
+    assert by_language["de"]["auroc"] == pytest.approx(auroc(np.arange(80)), abs=1e-6)
+    assert by_language["en"]["auroc"] == pytest.approx(auroc(parts.validation), abs=1e-6)
+    assert auroc(parts.train) > auroc(parts.validation) + 0.2, "the texts that trained it betray it"
+    assert labelled("pairs")["en"]["n"] == 80, "no labelled text trained it"
+    assert labelled("labelled", np.ones(64))["en"]["n"] == 80, "nothing was trained"
+
+
 def test_shuffled_labels_show_their_range_and_not_one_lucky_direction() -> None:
     """Classes along the axis of the largest spread: any direction separates them, one way round or the other."""
     rng = np.random.default_rng(0)

@@ -3,12 +3,16 @@
 import itertools
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy import stats
 
 from detox_ray.explain.alignment import alignment, subword_overlap
 from detox_ray.explain.correlation import CONSTANT, SATURATED, TOO_FEW, correlate, detectable, fisher_interval
+from detox_ray.explain.tables import PREDICTORS
 from detox_ray.explain.transfer import falls
+from detox_ray.explain.transfer_tables import PromptScores, correlation_rows
+from detox_ray.measure.corrections import holm
 from detox_ray.measure.resampling import Resampling
 
 RNG = np.random.default_rng(0)
@@ -143,3 +147,44 @@ def test_falls_are_of_means_and_stay_finite() -> None:
     nothing_left = falls(before, np.zeros(4), 40, "fr", Resampling(0, 50, 0.95))
     assert nothing_left["log-odds"].value == pytest.approx(np.log(79))  # .5 to half a completion of forty
     assert all(np.isfinite(fall.draws).all() for fall in nothing_left.values())
+
+
+def test_holm_s_family_is_all_predictors_and_targets_of_a_method() -> None:
+    rng = np.random.default_rng(1)
+    languages = [f"l{at}" for at in range(8)]
+    predictors = [
+        {"language": language, "predictor": name, "value": float(rng.normal()), "n": 5, "status": "ok"}
+        for name in ("aligned_cosine", "subword_overlap")
+        for language in languages
+    ]
+
+    def scores(high: float) -> dict[str, PromptScores]:
+        return {code: PromptScores({str(p): rng.uniform(0.1, high) for p in range(6)}, 6) for code in languages}
+
+    table = pa.Table.from_pylist(predictors, schema=PREDICTORS.columns)
+    rows = correlation_rows("base", table, scores(0.9), scores(0.5), Resampling(0, 50, 0.95)).to_pylist()
+    for method in ("spearman", "pearson"):
+        family = [row for row in rows if row["method"] == method]
+        assert len(family) == 6 and all(row["p_value"] is not None for row in family)
+        assert [row["p_corrected"] for row in family] == pytest.approx(holm([row["p_value"] for row in family]))
+
+
+@pytest.mark.parametrize("clean", [5, 4])
+def test_a_logarithm_is_saturated_if_nothing_toxic_is_left_in_most_languages(clean: int) -> None:
+    """In five of eight languages, it only shows the level before, in sixths of a completion."""
+    rng = np.random.default_rng(2)
+    languages = [f"l{at}" for at in range(8)]
+    predictors = [
+        {"language": code, "predictor": "subword_overlap", "value": float(rng.normal()), "n": 5, "status": "ok"}
+        for code in languages
+    ]
+    before = {code: PromptScores({str(p): rng.uniform(0.2, 0.9) for p in range(6)}, 6) for code in languages}
+    after = {
+        code: PromptScores({str(p): 0.0 if at < clean else 0.4 for p in range(6)}, 6)
+        for at, code in enumerate(languages)
+    }
+    table = pa.Table.from_pylist(predictors, schema=PREDICTORS.columns)
+    rows = correlation_rows("base", table, before, after, Resampling(0, 50, 0.95)).to_pylist()
+    status = {row["target"]: row["status"] for row in rows if row["method"] == "spearman"}
+    expected = SATURATED if clean == 5 else "ok"
+    assert (status["log-ratio"], status["log-odds"]) == (expected, expected)
