@@ -69,25 +69,57 @@ class Outcome(NamedTuple):
 Edit = tuple[str, str, float, int]  # intervention, edited model, amount, draw
 
 
+Ratios = dict[Edit, dict[str, dict[str, tuple[Floats, Floats]]]]  # edit -> quantity -> language -> totals, counts
+
+
 def outcomes(rows: pa.Table, resampling: Resampling) -> dict[Edit, Outcome]:
-    """Return the outcome of each edit, as means over languages.
+    """Return the outcome of each edit, as means over the languages that have the quantity under every edit.
+
+    Otherwise an edit that leaves nothing to judge in a toxic language would seem to lower toxicity.
 
     Args:
         rows: rows of INTERVENTIONS.
         resampling: how prompts are resampled, within each language.
     """
+    ratios = _ratios(rows)
+    common = _common(ratios)
+    kept = {
+        edit: {name: [(code, *parts[name][code]) for code in parts[name] if code in common[name]] for name in parts}
+        for edit, parts in ratios.items()
+    }
+    found = {edit: {name: each for name, each in parts.items() if each} for edit, parts in kept.items()}
+    return {edit: _outcome(parts, resampling) for edit, parts in found.items() if "toxicity" in parts}
+
+
+def unjudged_languages(rows: pa.Table) -> list[str]:
+    """Return the languages that `outcomes` leaves out of toxicity, since an edit leaves nothing to judge in them."""
+    ratios = _ratios(rows)
+    everywhere = _common(ratios).get("toxicity", set())
+    return sorted({code for parts in ratios.values() for code in parts.get("toxicity", {})} - everywhere)
+
+
+def _ratios(rows: pa.Table) -> Ratios:
     sums: dict[Edit, dict[tuple[str, str], list[tuple[float, int]]]] = {}  # edit -> (quantity, language) -> sums
     for row in rows.to_pylist():
         edit: Edit = (row["intervention"], row["edited"], row["amount"], row["draw"])
         of_edit = sums.setdefault(edit, {})
         of_edit.setdefault((row["quantity"], row["language"]), []).append((row["total"], row["count"]))
-    ratios: dict[Edit, dict[str, list[tuple[str, Floats, Floats]]]] = {}
+    ratios: Ratios = {}
     for edit, of_edit in sums.items():
         for (quantity, language), pairs in of_edit.items():
             totals, counts = (np.array(side, dtype=np.float64) for side in zip(*pairs, strict=True))
             if counts.sum():
-                ratios.setdefault(edit, {}).setdefault(quantity, []).append((language, totals, counts))
-    return {edit: _outcome(parts, resampling) for edit, parts in ratios.items() if "toxicity" in parts}
+                ratios.setdefault(edit, {}).setdefault(quantity, {})[language] = totals, counts
+    return ratios
+
+
+def _common(ratios: Ratios) -> dict[str, set[str]]:
+    """Return quantity -> the languages in which every edit has it; edits that have it nowhere do not count."""
+    common: dict[str, set[str]] = {}
+    for parts in ratios.values():
+        for name, of_language in parts.items():
+            common[name] = common.get(name, set(of_language)) & of_language.keys()
+    return common
 
 
 def _outcome(parts: Mapping[str, list[tuple[str, Floats, Floats]]], resampling: Resampling) -> Outcome:

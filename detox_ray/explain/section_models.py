@@ -127,7 +127,7 @@ def _transplants(read: SectionTables, name: str, parent: str) -> dict[str, Any]:
         for (kind, _, size, draw), outcome in sorted(into.items())
         if kind == "into-parent" and draw == 0 and (share := recovered(before, after, outcome.toxicity)) is not None
     ]
-    words = "; ".join(shares) or "The two models do not differ here, so there is no fall to recover"
+    words = "; ".join(shares) or "The intervals of the two models overlap here, so there is no clear fall to recover"
     caption = (
         f"Toxicity of {parent} ({shown_interval(before)}) if neurons are replaced by those of {name} "
         f"({shown_interval(after)}): first those that tuning changed most (solid), or random neurons of the same "

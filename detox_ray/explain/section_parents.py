@@ -16,7 +16,7 @@ from detox_ray.explain.figures import (
     probe_figure,
     shown_interval,
 )
-from detox_ray.explain.findings import RANKED, Edit, Outcome, insult_shares, outcomes
+from detox_ray.explain.findings import RANKED, Edit, Outcome, insult_shares, outcomes, unjudged_languages
 from detox_ray.explain.section_tables import SectionTables
 
 SHOWN_TOKENS = 12
@@ -66,10 +66,12 @@ def parent_part(read: SectionTables, name: str) -> dict[str, Any]:
 
 
 def _doses(read: SectionTables, name: str) -> dict[str, Any]:
-    edited = outcomes(read.interventions(name), read.resampling)
+    rows = read.interventions(name)
+    edited = outcomes(rows, read.resampling)
     curves = effect_curves(edited, name)
+    unjudged = ", ".join(map(language_name, unjudged_languages(rows)))
     if not curves:
-        return {"dose_figure": "", "dose_costs": []}
+        return {"dose_figure": "", "dose_costs": [], "dose_unjudged": unjudged}
     doses = [
         {
             "amount": number(amount),
@@ -82,7 +84,7 @@ def _doses(read: SectionTables, name: str) -> dict[str, Any]:
         if draw == 0
     ]
     figure = line_figure(curves, "added to each source", "toxicity", "Dose and response")
-    return {"dose_figure": Markup(figure), "dose_costs": doses}
+    return {"dose_figure": Markup(figure), "dose_costs": doses, "dose_unjudged": unjudged}
 
 
 def _of_draws(edited: Mapping[Edit, Outcome], amount: float) -> dict[str, str]:

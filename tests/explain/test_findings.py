@@ -9,7 +9,15 @@ import pytest
 from detox_ray.cluster.section_figures import Curve, Dot, DotRow, _ticks, dot_figure, line_figure
 from detox_ray.explain.activation_tables import Prompted, offset_amounts
 from detox_ray.explain.figures import effect_curves
-from detox_ray.explain.findings import Interval, Outcome, insult_shares, mean_interval, outcomes, recovered
+from detox_ray.explain.findings import (
+    Interval,
+    Outcome,
+    insult_shares,
+    mean_interval,
+    outcomes,
+    recovered,
+    unjudged_languages,
+)
 from detox_ray.explain.reading import LayerReading, Reading
 from detox_ray.explain.tables import INTERVENTIONS, NEURONS
 from detox_ray.measure.resampling import Resampling
@@ -34,6 +42,35 @@ def test_outcomes_are_means_over_languages_of_each_languages_mean() -> None:
     assert outcome.toxicity.low is not None and outcome.toxicity.low < outcome.toxicity.value
     assert outcome.perplexity == pytest.approx(np.exp(2))
     assert outcome.consistency == pytest.approx(0.5)
+
+
+def test_all_edits_are_means_over_the_same_languages() -> None:
+    """French is the toxic language, and the strong dose leaves no completion to judge in it."""
+    rows = [
+        {
+            "language": language,
+            "intervention": intervention,
+            "draw": 0,
+            "amount": amount,
+            "edited": "base",
+            "quantity": "toxicity",
+            "item_id": str(item),
+            "total": total * count,
+            "count": count,
+        }
+        for intervention, amount, language, total, count in (
+            ("none", 0.0, "en", 0.25, 4),
+            ("none", 0.0, "fr", 0.75, 4),
+            ("offset", -2.0, "en", 0.25, 4),
+            ("offset", -2.0, "fr", 0.0, 0),
+        )
+        for item in range(2)
+    ]
+    table = pa.Table.from_pylist(rows, schema=INTERVENTIONS.columns)
+    found = outcomes(table, RESAMPLING)
+    assert [found[edit].toxicity.value for edit in sorted(found)] == [0.25, 0.25], "nothing changed in English"
+    assert unjudged_languages(table) == ["fr"]
+    assert unjudged_languages(table.filter(pa.array([row["language"] == "en" for row in rows]))) == []
 
 
 def test_a_share_is_recovered_of_a_fall_that_is_there() -> None:
