@@ -20,7 +20,7 @@ from detox_ray.explain.tables import ALL, SOURCE_ACTIVATIONS
 from detox_ray.report import template
 from detox_ray.report.csv_tables import csv_file
 from detox_ray.run.pipeline import check
-from detox_ray.storage import UnitTables
+from detox_ray.storage import Unit, UnitTables
 from detox_ray.storage.metric_spec import ClusterSums, MetricInput
 
 
@@ -181,11 +181,14 @@ def test_keys_follow_what_changes_a_number(folder: Path, done: Context) -> None:
 
 def test_keys_of_edited_models_follow_the_options_of_their_engine(folder: Path, done: Context) -> None:
     (stage,) = stages(done, "explain")
-    raw = experiment(folder)
-    raw["generate"] |= {"max_model_len": 64}
-    cut = context(raw)
-    changed = {u.table for u, key in cut.units(*stage.writes).items() if done.keys.get(u) != key}
-    assert "interventions" in changed
+
+    def keys(**options: int) -> dict[Unit, str]:
+        raw = experiment(folder)
+        raw["generate"] |= {"engine": "vllm", **options}
+        return dict(context(raw).units(*stage.writes))
+
+    before, after = keys(), keys(max_model_len=64)
+    assert "interventions" in {unit.table for unit in before if before[unit] != after[unit]}
 
 
 def test_edited_models_keep_a_seed_per_prompt_if_the_run_has_one_per_unit(folder: Path) -> None:
