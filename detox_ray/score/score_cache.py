@@ -95,7 +95,7 @@ class ScoreCache:
                 continue
             try:
                 # `pq.read_table` would read in threads that may hold the bytes when the interpreter ends, which aborts.
-                part = pq.ParquetFile(pa.BufferReader(self._store.read_bytes(path))).read()
+                part = pq.ParquetFile(pa.BufferReader(self._store.read_bytes(path))).read(use_threads=False)
                 tables.append(part.cast(self._schema))
                 held += tables[-1].nbytes
             except (OSError, ValueError, pa.ArrowException) as error:

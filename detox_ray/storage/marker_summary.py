@@ -84,7 +84,7 @@ def _summary(store: Store, path: str) -> dict[str, str]:
     """Return the stem of each unit's part -> its marker as JSON; empty if there is no readable summary."""
     try:
         # `pq.read_table` would read in threads that may still hold the bytes when the interpreter ends, which aborts.
-        table = pq.ParquetFile(pa.BufferReader(store.read_bytes(path))).read().cast(SCHEMA)
+        table = pq.ParquetFile(pa.BufferReader(store.read_bytes(path))).read(use_threads=False).cast(SCHEMA)
     except (OSError, ValueError, pa.ArrowException):
         return {}
     return dict(zip(table["marker"].to_pylist(), table["content"].to_pylist(), strict=True))
