@@ -115,21 +115,15 @@ class UnitBlame:
         if actor.place is None or actor.place.node_id in self._lost_nodes:
             return
         self._lost_nodes.add(actor.place.node_id)
-        node = f"the node {actor.place.name}"
-        if actor.group is not None:
-            node = f"a node of the engine that began on {actor.place.name}"
-        self._progress.say(f"{self._label}: {node} is lost; {_made_again(units)}")
+        self._progress.say(f"{self._label}: {_node_of(actor, actor.place.name)} is lost; {_made_again(units)}")
 
     def node_leaves(self, actor: PoolActor) -> None:
         """Say that an actor's node is about to leave the cluster, once for each node."""
         if actor.place is None or actor.place.node_id in self._leaving_nodes:
             return
         self._leaving_nodes.add(actor.place.node_id)
-        node = f"the node {actor.place.name}"
-        if actor.group is not None:
-            node = f"a node of the engine that began on {actor.place.name}"
         last = "worker processes there finish the unit in work and take no other"
-        self._progress.say(f"{self._label}: {node} is about to leave the cluster; {last}")
+        self._progress.say(f"{self._label}: {_node_of(actor, actor.place.name)} is about to leave the cluster; {last}")
 
     def unreachable(self, actor: PoolActor, seconds: float, units: int) -> None:
         """Say that an actor is replaced because it has not answered for so long."""
@@ -140,6 +134,11 @@ class UnitBlame:
 def where(actor: PoolActor) -> str:
     """Return the node of an actor as a part of a message; "" if it is not known."""
     return f" on node {actor.place.name}" if actor.place else ""
+
+
+def _node_of(actor: PoolActor, name: str) -> str:
+    """Return the words for an actor's node, or for one of the nodes of its engine."""
+    return f"the node {name}" if actor.group is None else f"a node of the engine that began on {name}"
 
 
 def _made_again(units: int) -> str:

@@ -171,7 +171,7 @@ def test_holm_s_family_is_all_predictors_and_targets_of_a_method() -> None:
 
 @pytest.mark.parametrize("clean", [5, 4])
 def test_a_logarithm_is_saturated_if_nothing_toxic_is_left_in_most_languages(clean: int) -> None:
-    """In five of eight languages, it only shows the level before, in sixths of a completion."""
+    """Compare five of eight languages, where it only shows the level before, with four."""
     rng = np.random.default_rng(2)
     languages = [f"l{at}" for at in range(8)]
     predictors = [

@@ -81,7 +81,7 @@ def test_a_unit_with_one_seed_is_the_same_when_another_process_makes_it_alone(
     load: Callable[[str, GenerateConfig], Engine],
     ray_cluster: Cluster,
 ) -> None:
-    """As after a kill: an actor makes all units one after another, and this process only the last one."""
+    """Let an actor make all units one after another, and this process only the last one, as after a kill."""
     settings = config(engine="vllm", seeding="unit")
     within, units = planned_units(store, small_model, prompts, settings)
     run(within, units, ray_cluster)
